@@ -1,0 +1,132 @@
+"""Decoding, resampling and writing audio: the only file that touches codecs.
+
+Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[time]`` for one voice.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from septool.errors import AudioError
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"})
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a file says of itself; ``frames`` counts samples per channel."""
+
+    rate: int
+    frames: int
+    channels: int
+    subtype: str
+
+
+def info(path: Path) -> Info:
+    """Read a file's header."""
+    with opened(path) as file:
+        return Info(file.samplerate, file.frames, file.channels, file.subtype)
+
+
+@contextmanager
+def opened(path: Path | Any) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file for reading; what libsndfile says becomes one clear line."""
+    if isinstance(path, Path):
+        if not path.exists():
+            raise AudioError(f"{path} does not exist")
+        if path.is_dir():
+            raise AudioError(f"{path} is a directory, not an audio file")
+        if not path.stat().st_size:
+            raise AudioError(f"{path} is empty")
+    try:
+        file = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        reason = str(error.error_string).rstrip(".")
+        raise AudioError(f"{path} cannot be read as audio ({reason}); is it a wav, flac, ogg, opus or mp3?") from None
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from None
+    with file:
+        yield file
+
+
+def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
+    """Read ``frames`` samples from ``start`` (all of them by default).
+
+    Returns:
+        Samples ``[channel, time]`` and the rate in Hz.
+
+    Raises:
+        AudioError: the file cannot be decoded, or ends before ``start + frames``.
+    """
+    with opened(path) as file:
+        try:
+            if start:
+                file.seek(start)
+            samples = file.read(frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{path} breaks off while decoding: {error.error_string}") from None
+        if frames >= 0 and len(samples) < frames:
+            raise AudioError(f"{path} has {start + len(samples)} samples, {start + frames} were asked for")
+        return samples.T, file.samplerate
+
+
+def mono(samples: np.ndarray) -> np.ndarray:
+    """Average the channels of ``[channel, time]``."""
+    return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
+
+
+def resample(samples: np.ndarray, rate: float, target: float) -> np.ndarray:
+    """Resample ``[time]`` (or ``[channel, time]``) with soxr's high-quality filter."""
+    if rate == target:
+        return samples
+    return soxr.resample(samples.T, rate, target, quality="HQ").T
+
+
+def load(path: Path, rate: int, start: int = 0, frames: int = -1) -> np.ndarray:
+    """Read a file as one channel at ``rate`` Hz; ``start`` and ``frames`` count samples of the file."""
+    samples, own = read(path, start, frames)
+    return resample(mono(samples), own, rate)
+
+
+def write(path: Path, samples: np.ndarray, rate: int, subtype: str | None = None) -> None:
+    """Write ``[channel, time]`` or ``[time]``; the file appears whole or not at all.
+
+    Args:
+        path: the suffix decides the format.
+        samples: float samples; those beyond full scale are clipped where the subtype has integers.
+        rate: Hz.
+        subtype: libsndfile's name (``PCM_16``, ``FLOAT``); the format's own default if None.
+    """
+    with replacing(path) as partial:
+        try:
+            soundfile.write(partial, samples.T, rate, subtype=subtype, format=container(path))
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise AudioError(f"{path} cannot be written: {error}") from None
+
+
+def container(path: Path) -> str:
+    """Return libsndfile's format name for a path's suffix."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise AudioError(f"{path} has the suffix {suffix!r}; audio can be written as {', '.join(sorted(SUFFIXES))}")
+    return {".opus": "OGG", ".aif": "AIFF"}.get(suffix, suffix[1:].upper())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its place only if the block ends well."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise AudioError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)

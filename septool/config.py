@@ -1,0 +1,96 @@
+"""Dataclasses from TOML and back: an unknown key or a wrong type is an error with a suggestion."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from septool.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; a syntax error names the file and the place."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Build dataclass ``kind`` from a mapping, nested dataclasses from nested mappings.
+
+    Raises:
+        ConfigError: a key that ``kind`` does not have, a value of another type, or one that the
+            dataclass itself refuses.
+    """
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            meant = f"; did you mean {where + close[0]!r}?" if close else ""
+            raise ConfigError(f"unknown setting {where + key!r}{meant} (known: {', '.join(fields)})")
+    ready = {key: _convert(value, hints[key], where + key) for key, value in values.items()}
+    try:
+        return kind(**ready)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where.rstrip('.') or kind.__name__}: {error}") from None
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        options = typing.get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        return _convert(value, next(o for o in options if o is not type(None)), where)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return build(typing.cast(type, hint), value, where + ".")
+    origin = typing.get_origin(hint) or hint
+    if origin is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise ConfigError(f"{where} is {value!r}; it can be {', '.join(map(str, typing.get_args(hint)))}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(value)
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(origin, type) and (not isinstance(value, origin) or (origin is int and isinstance(value, bool))):
+        raise ConfigError(f"{where} is {value!r}; it has to be of type {origin.__name__}")
+    return value
+
+
+def override(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Apply ``section.key=value`` settings, the value written as in TOML (a bare word is a string)."""
+    result = _copy(values)
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"{setting!r} is not a setting; write it as key=value")
+        *parents, key = path.strip().split(".")
+        place = result
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{path} cannot be set: {parent!r} is a value, not a section")
+        try:
+            place[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            place[key] = text.strip()
+    return result
+
+
+def _copy(value: Any) -> Any:
+    return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """Turn a dataclass into plain values that JSON and TOML can hold."""
+    return dataclasses.asdict(config)

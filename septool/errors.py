@@ -1,0 +1,29 @@
+"""The one exception family that a user sees as one line, and the status each ends with."""
+
+
+class SeptoolError(Exception):
+    """Something a person can put right: what is wrong with its value, what would be right, what to do."""
+
+    status = 1
+
+
+class UsageError(SeptoolError):
+    """The request itself does not make sense; nothing was tried."""
+
+    status = 2
+
+
+class AudioError(SeptoolError):
+    """A file that cannot be read as audio, written, or worked on."""
+
+
+class ManifestError(SeptoolError):
+    """A manifest or list with a row that does not fit."""
+
+
+class CheckpointError(SeptoolError):
+    """Weights that are missing, damaged, or of another model."""
+
+
+class ConfigError(UsageError):
+    """A setting that does not exist or has the wrong type."""

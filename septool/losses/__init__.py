@@ -1,0 +1,1 @@
+"""Losses: minus a metric, and the wrappers that find the order of the sources."""

@@ -1,0 +1,45 @@
+"""Utterance-level permutation-invariant training (Kolbaek et al., 2017)."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import permutations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Score = Callable[..., Tensor]  # score(estimate=, reference=) -> higher is better
+
+
+class Best(NamedTuple):
+    """The best assignment of estimates to references."""
+
+    value: Tensor  # [batch], mean score over the sources
+    order: Tensor  # [batch, source]: order[b, i] is the estimate that belongs to reference i
+
+
+@cache
+def _orders(sources: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(permutations(range(sources)))
+
+
+def best_permutation(score: Score, *, estimate: Tensor, reference: Tensor) -> Best:
+    """Assign estimates to references so that the mean score is highest.
+
+    Args:
+        score: a metric, called once on all pairs.
+        estimate: ``[batch, source, time]``.
+        reference: ``[batch, source, time]``.
+    """
+    pairs = score(estimate=estimate[:, None], reference=reference[:, :, None])  # [batch, reference, estimate]
+    sources = pairs.shape[1]
+    orders = torch.tensor(_orders(sources), device=pairs.device)  # [order, reference]
+    totals = pairs[:, torch.arange(sources, device=pairs.device), orders].mean(-1)  # [batch, order]
+    # A nan (silent reference) must not win or hide the order of the others.
+    value, index = totals.nan_to_num(nan=-torch.inf).max(-1)
+    return Best(torch.where(totals.isnan().all(-1), torch.nan, value), orders[index])
+
+
+def reorder(estimate: Tensor, order: Tensor) -> Tensor:
+    """Put estimates ``[batch, source, time]`` in the order of their references."""
+    return estimate.gather(1, order[..., None].expand_as(estimate))

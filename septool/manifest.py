@@ -1,0 +1,125 @@
+"""Mixture manifests: JSON lines, sorted, with paths relative to the manifest's own folder.
+
+One row is one mixture and says all that is needed to make it; the same input gives the same bytes on
+every machine. A row with a single source is an utterance: a manifest of those is a pool of speech.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from septool.config import build
+from septool.errors import ConfigError, ManifestError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A stretch of a file; ``start`` and ``frames`` count samples at the file's own rate."""
+
+    path: str
+    start: int = 0
+    frames: int = -1  # -1: to the end
+    gain_db: float = 0.0
+    speaker: str = ""
+    speed: float = 1.0  # 1.05 is five percent faster (and higher)
+    gender: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enrolment:
+    """A recording of the speaker of source ``target``, for extraction."""
+
+    path: str
+    start: int = 0
+    frames: int = -1
+    speaker: str = ""
+    target: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """One row. ``frames`` counts samples at ``sample_rate``; None means: as long as the sources say."""
+
+    id: str
+    sources: tuple[Source, ...]
+    sample_rate: int
+    split: str = ""
+    mode: Literal["min", "max"] = "min"
+    frames: int | None = None
+    noise: Source | None = None
+    mixture: str | None = None  # a rendered file, else mixed on the fly
+    enrolment: Enrolment | None = None
+    root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
+
+    def locate(self, path: str) -> Path:
+        """Return the file that a path of this row means."""
+        return self.root / PurePosixPath(path)
+
+
+def read(path: Path) -> list[Mixture]:
+    """Read a manifest.
+
+    Raises:
+        ManifestError: naming the file, the line and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} cannot be read as a manifest: {error}") from None
+    rows = [row for line, content in enumerate(text.splitlines(), 1) if (row := _row(path, line, content))]
+    if not rows:
+        raise ManifestError(f"{path} has no rows")
+    return rows
+
+
+def _row(path: Path, line: int, content: str) -> Mixture | None:
+    if not content.strip():
+        return None
+    try:
+        values = json.loads(content)
+        values["sources"] = tuple(build(Source, source, "sources.") for source in values["sources"])
+        if not values["sources"]:
+            raise ValueError("sources is empty")
+        return build(Mixture, values | {"root": path.parent})
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ManifestError(f"{path}, line {line}: {reason}") from None
+
+
+def dump(rows: Iterable[Mixture]) -> str:
+    """Return the manifest's text, rows sorted by id."""
+    lines = (json.dumps(to_dict(row), ensure_ascii=False) for row in sorted(rows, key=lambda row: row.id))
+    return "".join(line + "\n" for line in lines)
+
+
+def to_dict(row: Mixture) -> dict[str, Any]:
+    """Return a row as it stands in the file."""
+
+    def plain(source: Source) -> dict[str, Any]:
+        values = dict(vars(source))
+        return {key: value for key, value in values.items() if key != "gender" or value is not None}
+
+    values = {key: value for key, value in vars(row).items() if key != "root"}
+    values["sources"] = [plain(source) for source in row.sources]
+    values["noise"] = plain(row.noise) if row.noise else None
+    values["enrolment"] = dict(vars(row.enrolment)) if row.enrolment else None
+    return values
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a manifest's bytes, which every result made from it carries."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def speakers(rows: Iterable[Mixture]) -> Iterator[tuple[Mixture, Source]]:
+    """Yield every distinct source of a manifest with the row that names it."""
+    seen: set[tuple[str, int, int]] = set()
+    for row in rows:
+        for source in row.sources:
+            key = (source.path, source.start, source.frames)
+            if key not in seen:
+                seen.add(key)
+                yield row, source

@@ -1,0 +1,31 @@
+"""What every model is: a module that maps mixtures to voices, with its configuration beside it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeparatorConfig:
+    """What every separator's configuration has."""
+
+    sources: int = 2  # C, voices in the mixture
+
+    def __post_init__(self) -> None:
+        if self.sources < 1:
+            raise ValueError(f"sources is {self.sources}; a separator has at least one output")
+
+
+class Separator(nn.Module, ABC):
+    """A network that takes a mixture apart.
+
+    Any number of samples from one up comes back as the same number, and the items of a batch never
+    influence each other.
+    """
+
+    config: SeparatorConfig
+
+    @abstractmethod
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Map ``mixture [batch, time]`` to ``[batch, source, time]``, in no particular order."""

@@ -1,0 +1,30 @@
+"""From a model's name and settings to the network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from septool.config import build
+from septool.models import MODELS
+from septool.models.base import Separator
+from septool.registry import suggest
+
+
+def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str | None = None) -> Separator:
+    """Build a model with fresh weights.
+
+    Args:
+        name: a registered model.
+        settings: fields of its configuration; what is not given keeps the default.
+        row: a named configuration to start from (a row of the paper's table).
+
+    Raises:
+        UsageError: no such model or row.
+        ConfigError: a setting that does not fit.
+    """
+    module = MODELS.module(name)
+    values = dict(settings or {})
+    if row is not None:
+        if row not in module.CONFIGS:
+            raise suggest(f"configuration of {name}", row, module.CONFIGS)
+        values = vars(module.CONFIGS[row]) | values
+    return MODELS[name](build(module.Config, values, "config."))

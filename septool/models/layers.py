@@ -1,0 +1,131 @@
+"""Layers that several of the papers share, each with the equation it computes.
+
+Sequences keep their channels last. A layer moves here when a third model needs the same equation.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from septool.signal import frames
+
+
+class Encoder(nn.Module):
+    """Learned analysis of the waveform: half-overlapping windows times ``filters`` basis signals.
+
+    The input is padded at its end so that the windows cover every sample (no dead tail).
+    """
+
+    def __init__(self, filters: int, window: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.window, self.hop = window, window // 2
+        self.basis = nn.Conv1d(1, filters, window, stride=self.hop, bias=bias)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Map ``[batch, time]`` to ``[batch, frame, filter]``."""
+        missing = frames.missing_samples(mixture.shape[-1], self.window, self.hop)
+        return self.basis(F.pad(mixture, (0, missing))[:, None]).transpose(1, 2)
+
+
+class Decoder(nn.Module):
+    """Learned synthesis: every frame becomes a window of samples, windows are overlapped and added."""
+
+    def __init__(self, filters: int, window: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.basis = nn.ConvTranspose1d(filters, 1, window, stride=window // 2, bias=bias)
+
+    def forward(self, sources: Tensor, samples: int) -> Tensor:
+        """Map ``[batch, source, frame, filter]`` to ``[batch, source, samples]``."""
+        batch, count, _, _ = sources.shape
+        waves = self.basis(sources.flatten(0, 1).transpose(1, 2))
+        return waves.reshape(batch, count, -1)[..., :samples]
+
+
+class GlobalLayerNorm(nn.Module):
+    """gLN: mean and variance over all positions and channels of one item, one gain and bias a channel.
+
+    Conv-TasNet (Luo and Mesgarani, 2019), equation 9. Equal to ``GroupNorm(1, channels)`` on a tensor
+    with channels last, which SepFormer's and DPRNN's code call "ln".
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[batch, ..., channel]``."""
+        return torch.addcmul(self.bias, F.layer_norm(x, x.shape[1:], eps=self.eps), self.weight)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head scaled dot-product attention of a sequence to itself (Vaswani et al., 2017, 3.2).
+
+    Queries, keys and values come from one matrix product; the fused kernel never builds the weights
+    that callers would throw away.
+    """
+
+    def __init__(self, channels: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"{channels} channels do not divide into {heads} heads")
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., position, channel]`` to the same shape."""
+        return self.out(self.attend(*self.qkv(x).chunk(3, dim=-1)))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attention without the projections; each ``[..., position, channel]``."""
+        query, key, value = (t.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for t in (query, key, value))
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return mixed.transpose(-3, -2).flatten(-2)
+
+
+class SinusoidalPosition(nn.Module):
+    """Sine and cosine position table (Vaswani et al., 2017, 3.5), grown as longer inputs come."""
+
+    table: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.register_buffer("table", torch.zeros(0, channels), persistent=False)
+
+    def forward(self, positions: int) -> Tensor:
+        """Return ``[positions, channel]``."""
+        if positions > len(self.table):
+            with torch.no_grad():
+                self.table = self._build(2 * positions).to(self.table)
+        return self.table[:positions]
+
+    def _build(self, positions: int) -> Tensor:
+        index = torch.arange(positions, dtype=torch.float64)[:, None]
+        rate = torch.exp(torch.arange(0, self.channels, 2, dtype=torch.float64) * (-math.log(1e4) / self.channels))
+        table = torch.zeros(positions, self.channels, dtype=torch.float64)
+        table[:, 0::2] = torch.sin(index * rate)
+        table[:, 1::2] = torch.cos(index * rate)[:, : self.channels // 2]
+        return table.float()
+
+
+class GatedMask(nn.Module):
+    """The mask head of the dual-path family: ``ReLU(U_r (tanh(U_t x) * sigmoid(U_s x)))``.
+
+    GALR equations 14 and 15; DPRNN and SepFormer use the same with their own widths.
+    """
+
+    def __init__(self, channels: int, filters: int) -> None:
+        super().__init__()
+        self.tanh = nn.Linear(channels, channels)
+        self.sigmoid = nn.Linear(channels, channels)
+        self.relu = nn.Linear(channels, filters, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., channel]`` to non-negative masks ``[..., filter]``."""
+        return torch.relu(self.relu(torch.tanh(self.tanh(x)) * torch.sigmoid(self.sigmoid(x))))

@@ -1,0 +1,1 @@
+"""Framing, overlap-add, spectra and levels: pure functions on tensors."""

@@ -1,0 +1,25 @@
+"""Levels: root mean square, decibels, and the level at which models are fed."""
+
+import torch
+from torch import Tensor
+
+MODEL_LEVEL_DB = -20.0  # RMS relative to full scale of what a model is given, in training and in use
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root mean square over time: ``[..., time] -> [..., 1]``."""
+    return x.square().mean(-1, keepdim=True).sqrt()
+
+
+def from_db(db: float) -> float:
+    """Amplitude ratio of a level difference in dB."""
+    return 10 ** (db / 20)
+
+
+def model_gain(mixture: Tensor, floor: float = 1e-5) -> Tensor:
+    """Gain ``[..., 1]`` that brings a mixture to :data:`MODEL_LEVEL_DB`.
+
+    A recording quieter than ``floor`` (-100 dB) is left as it is: it is silence, not a quiet voice.
+    """
+    level = rms(mixture)
+    return torch.where(level > floor, from_db(MODEL_LEVEL_DB) / level.clamp_min(floor), 1.0)
