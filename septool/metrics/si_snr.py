@@ -1,6 +1,12 @@
 """Scale-invariant signal-to-noise ratio (SI-SNR, also SI-SDR with zero mean)."""
 
+import math
+
+import numpy as np
+import torch
 from torch import Tensor
+
+from septool.metrics import UndefinedError
 
 
 def si_snr(*, estimate: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
@@ -25,3 +31,24 @@ def si_snr(*, estimate: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
     target = (estimate * reference).sum(-1, keepdim=True) / energy * reference
     noise = estimate - target
     return 10 * ((target.square().sum(-1) + eps) / (noise.square().sum(-1) + eps)).log10()
+
+
+def si_snr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> float:  # noqa: ARG001
+    """SI-SNR of one signal ``[time]`` in float64.
+
+    Raises:
+        UndefinedError: the reference or the estimate is constant, or the estimate is exact.
+    """
+    value = si_snr(estimate=torch.from_numpy(estimate), reference=torch.from_numpy(reference)).item()
+    if not math.isfinite(value):
+        raise UndefinedError(why_infinite(estimate, reference))
+    return value
+
+
+def why_infinite(estimate: np.ndarray, reference: np.ndarray) -> str:
+    """Say why an energy ratio has no finite value."""
+    if not np.ptp(reference):
+        return "the reference is silent"
+    if not np.ptp(estimate):
+        return "the estimate is silent"
+    return "the estimate equals the reference"

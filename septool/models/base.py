@@ -1,7 +1,8 @@
-"""What every model is: a module that maps mixtures to voices, with its configuration beside it."""
+"""What every model is: a module that maps recordings to voices, with its configuration beside it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -25,7 +26,21 @@ class Separator(nn.Module, ABC):
     """
 
     config: SeparatorConfig
+    loss: ClassVar[str] = "si-snr"  # the loss of the paper, by its name in septool.losses
 
     @abstractmethod
     def forward(self, mixture: Tensor) -> Tensor:
         """Map ``mixture [batch, time]`` to ``[batch, source, time]``, in no particular order."""
+
+
+class Extractor(nn.Module, ABC):
+    """A network that takes one known voice out of a mixture.
+
+    The same promises as a separator's: same length out as in, batch items independent.
+    """
+
+    loss: ClassVar[str]
+
+    @abstractmethod
+    def forward(self, mixture: Tensor, enrolment: Tensor) -> Tensor:
+        """Map ``mixture [batch, time]`` and ``enrolment [batch, time]`` to ``[batch, time]``."""

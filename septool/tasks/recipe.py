@@ -24,9 +24,13 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """How weights move."""
+    """How weights move.
 
-    name: Literal["adam", "adamw"] = "adam"
+    "muon" orthogonalises the updates of the matrices of linear and recurrent layers (Jordan et al.,
+    2024; scaled to Adam's step size as in Liu et al., 2025) and leaves the rest to AdamW.
+    """
+
+    name: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
     betas: tuple[float, ...] = (0.9, 0.999)
@@ -65,6 +69,7 @@ class Recipe:
     model: str
     row: str | None = None  # a named configuration of the model
     config: dict[str, Any] = field(default_factory=dict)
+    loss: str | None = None  # the model's own by default
     seed: int = 0
     initialise: str | None = None  # a checkpoint to start from
     data: Data = Data()

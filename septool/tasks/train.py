@@ -22,8 +22,8 @@ from septool import audio, checkpoints, manifest, pool
 from septool.config import as_dict
 from septool.errors import CheckpointError, UsageError
 from septool.inference import feed
+from septool.losses import LOSSES
 from septool.losses.pit import best_permutation
-from septool.losses.si_snr import pit_si_snr_loss
 from septool.metrics.si_snr import si_snr
 from septool.mixing import DynamicMixing, Rendered, draw, render
 from septool.models.build import build_model
@@ -85,14 +85,32 @@ class Run:
         if recipe.initialise:
             checkpoints.load_into(self.model, Path(recipe.initialise))
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.optimizer = self._optimizer()
+        self.loss = LOSSES[recipe.loss or self.model.loss]
+        self.optimizers = self._optimizers()
         self.progress = Progress()
         self.hours = 0.0
 
-    def _optimizer(self) -> torch.optim.Optimizer:
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
         how = self.recipe.optimizer
-        kind = torch.optim.AdamW if how.name == "adamw" else torch.optim.Adam
-        return kind(self.model.parameters(), lr=how.lr, weight_decay=how.weight_decay, betas=tuple(how.betas))  # type: ignore[arg-type]
+        common = {"lr": how.lr, "weight_decay": how.weight_decay}
+        betas = (how.betas[0], how.betas[1])
+        if how.name == "adam":
+            return [torch.optim.Adam(self.model.parameters(), betas=betas, **common)]
+        if how.name == "adamw":
+            return [torch.optim.AdamW(self.model.parameters(), betas=betas, **common)]
+        matrices = [
+            weight
+            for module in self.model.modules()
+            if isinstance(module, nn.Linear | nn.RNNBase)
+            for name, weight in module.named_parameters(recurse=False)
+            if name.startswith("weight")
+        ]
+        chosen = {id(weight) for weight in matrices}
+        others = [weight for weight in self.model.parameters() if id(weight) not in chosen]
+        return [
+            torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **common),
+            torch.optim.AdamW(others, betas=betas, **common),
+        ]
 
     @property
     def epoch(self) -> int:
@@ -131,7 +149,7 @@ class Run:
             steps=self.recipe.loop.steps,
             plateau_scale=progress.plateau_scale,
         )
-        for group in self.optimizer.param_groups:
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = how.lr * scale
         sources = sources.to(self.device)
         mixture = sources.sum(1)
@@ -139,24 +157,23 @@ class Run:
         mixture = sources.sum(1)
         self.model.train()
         with self.autocast():
-            estimate = self.model(mixture)
-        losses = pit_si_snr_loss(estimate=estimate.float(), reference=sources)  # [B]
-        before = pit_si_snr_loss(estimate=mixture[:, None].expand_as(sources), reference=sources)
+            losses = self.loss(self.model, mixture, sources)  # [B]
         kept = losses
         if self.recipe.loop.loss_floor is not None:
             kept = losses[losses > self.recipe.loop.loss_floor]
         norm = torch.tensor(0.0)
         if len(kept):
-            self.optimizer.zero_grad(set_to_none=True)
+            self.model.zero_grad(set_to_none=True)
             kept.mean().backward()
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), how.clip or math.inf)
             if torch.isfinite(norm):
-                self.optimizer.step()
+                for optimizer in self.optimizers:
+                    optimizer.step()
                 self._update_average()
             else:
                 progress.skipped += 1
         progress.step += 1
-        return {"loss": losses.mean().item(), "si_snri": (before - losses).mean().item(), "gradient": norm.item()}
+        return {"loss": losses.mean().item(), "gradient": norm.item()}
 
     def _update_average(self) -> None:
         if not self.recipe.loop.ema:
@@ -204,7 +221,7 @@ class Run:
         state = {
             "model": self.model.state_dict(),
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "progress": vars(self.progress),
             "hours": self.hours,
             "random": torch.get_rng_state(),
@@ -246,7 +263,8 @@ class Run:
             state = torch.load(path, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.average = state["average"]
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(kept)
         except Exception as error:  # torch raises many kinds for a torn file or other shapes
             raise CheckpointError(f"{path} does not fit this recipe or is damaged: {error}") from None
         self.progress = Progress(**state["progress"])

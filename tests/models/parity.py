@@ -1,0 +1,67 @@
+"""Comparing a model with an independent implementation through a map of parameter names."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+FIXTURES = Path(__file__).parents[3] / "shared" / "parity"
+
+
+def fixture(name: str) -> dict[str, Tensor]:
+    """Load a fixture, or skip with the reason."""
+    path = FIXTURES / f"{name}.safetensors"
+    if not path.exists():
+        pytest.skip(f"parity fixture {name}.safetensors is not beside this checkout")
+    return load_file(path)
+
+
+def load_renamed(model: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str], drop: tuple[str, ...] = ()) -> None:
+    """Load the fixture's ``sd.*`` into ``model``: the longest prefix in ``names`` is replaced, shapes are fitted.
+
+    Every tensor of the fixture has to find a place unless its name starts with one of ``drop``, and
+    every one of the model's has to be filled.
+    """
+    own = model.state_dict()
+    renamed: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        if not key.startswith("sd."):
+            continue
+        theirs = key.removeprefix("sd.").removeprefix("m.")
+        if theirs.startswith(drop) and drop:
+            continue
+        prefix = max((p for p in names if theirs.startswith(p)), key=len, default=None)
+        assert prefix is not None, f"no place for {theirs} {tuple(value.shape)}"
+        ours = names[prefix] + theirs.removeprefix(prefix)
+        assert ours in own, f"{theirs} maps to {ours}, which the model does not have"
+        assert value.numel() == own[ours].numel(), f"{theirs} {tuple(value.shape)} for {ours} {tuple(own[ours].shape)}"
+        renamed[ours] = value.reshape(own[ours].shape)
+    model.load_state_dict(renamed)
+
+
+def assert_parity(
+    run: Callable[[Tensor], Tensor], tensors: Mapping[str, Tensor], *, covered: Callable[[int], int] = lambda n: n
+) -> None:
+    """Check every ``x*`` against its ``y*`` to 1e-5 of the largest sample.
+
+    Args:
+        run: our model.
+        tensors: the fixture.
+        covered: how many of so many samples the other implementation looks at; it ignores the rest
+            (a convolution without padding), so both are compared on those.
+    """
+    cases = sorted(key for key in tensors if key.startswith("x"))
+    assert cases
+    for case in cases:
+        x, y = tensors[case], tensors["y" + case[1:]]
+        samples = covered(x.shape[-1])
+        with torch.inference_mode():
+            ours = run(x[..., :samples])
+        theirs = y[..., :samples]
+        error = (ours - theirs).abs().max() / theirs.abs().max()
+        assert error < 1e-5, f"{case}: relative error {error:.2e}"
+
+

@@ -1,0 +1,85 @@
+"""What every registered separator promises, whatever is inside."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from septool import checkpoints
+from septool.losses import LOSSES
+from septool.models import MODELS
+from septool.models.base import Separator
+from septool.models.build import build_model
+from tests.models.tiny import TINY
+
+SEPARATORS = sorted(TINY)
+
+
+def build(name: str) -> Separator:
+    torch.manual_seed(0)
+    model = build_model(name, TINY[name]).eval()
+    with torch.no_grad():  # gains, biases and slopes away from their defaults
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def mixture(samples: int, batch: int = 1) -> Tensor:
+    return torch.randn(batch, samples, generator=torch.Generator().manual_seed(samples)) * 0.1
+
+
+def test_every_model_has_a_tiny_configuration() -> None:
+    assert {name for name in MODELS if issubclass(MODELS[name], Separator)} == set(TINY)
+
+
+@pytest.mark.parametrize("name", SEPARATORS)
+@pytest.mark.parametrize("samples", [1, 7, 800, 1013])
+def test_any_length_in_is_the_same_length_out(name: str, samples: int) -> None:
+    model = build(name)
+    with torch.inference_mode():
+        estimate = model(mixture(samples))
+    assert estimate.shape == (1, model.config.sources, samples)
+    assert torch.isfinite(estimate).all()
+
+
+@pytest.mark.parametrize("name", SEPARATORS)
+@pytest.mark.parametrize("samples", [1000, 1013])
+def test_the_tail_is_alive(name: str, samples: int) -> None:
+    with torch.inference_mode():
+        estimate = build(name)(mixture(samples))
+    assert estimate[..., -3:].abs().max() > 1e-9
+
+
+@pytest.mark.parametrize("name", SEPARATORS)
+def test_an_item_alone_is_the_same_item_in_a_batch(name: str) -> None:
+    model = build(name)
+    batch = mixture(1013, batch=3) * torch.tensor([[1.0], [0.1], [3.0]])
+    with torch.inference_mode():
+        together = model(batch)
+        alone = torch.cat([model(item[None]) for item in batch])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
+
+
+@pytest.mark.parametrize("name", SEPARATORS)
+def test_gradients_reach_every_parameter(name: str) -> None:
+    model = build(name).train()
+    sources = torch.stack([mixture(900 + i)[0, :800] for i in range(2 * model.config.sources)])
+    sources = sources.unflatten(0, (2, -1))
+    loss = LOSSES[model.loss](model, sources.sum(1), sources)
+    assert loss.shape == (2,)
+    loss.mean().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", SEPARATORS)
+def test_a_checkpoint_brings_back_the_same_model(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    path = tmp_path / "model.safetensors"
+    header = checkpoints.Header(model=name, config=TINY[name], sample_rate=8000, sources=model.config.sources)
+    checkpoints.save(path, model.state_dict(), header)
+    loaded, again = checkpoints.load(path)
+    assert again == header
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(mixture(500)), model(mixture(500)), rtol=0, atol=0)
