@@ -130,3 +130,85 @@ def replacing(path: Path) -> Iterator[Path]:
         raise AudioError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, in words if that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AudioError(f"{folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise AudioError(f"{folder} cannot be written to: no permission")
+
+
+class Reader:
+    """A file as one channel at ``rate`` Hz, block by block, in constant memory."""
+
+    def __init__(self, file: soundfile.SoundFile, path: Path, rate: int, block_seconds: float = 10.0) -> None:
+        self.file, self.path, self.rate = file, path, rate
+        self.block = max(round(block_seconds * file.samplerate), 1)
+        self.frames = 0  # samples read so far, at the file's rate
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        own = self.file.samplerate
+        resampler = soxr.ResampleStream(own, self.rate, 1, dtype="float32") if own != self.rate else None
+        while True:
+            try:
+                samples = self.file.read(self.block, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise AudioError(f"{self.path} breaks off while decoding: {error.error_string}") from None
+            self.frames += len(samples)
+            if not np.isfinite(samples).all():
+                raise AudioError(f"{self.path} holds samples that are not numbers (NaN or infinite)")
+            last = len(samples) < self.block
+            voice = mono(samples.T)
+            yield resampler.resample_chunk(voice, last=last) if resampler else voice
+            if last:
+                break
+        if not self.frames:
+            raise AudioError(f"{self.path} has no samples")
+
+
+class Writer:
+    """Several files of one channel, or one of several, written block by block at another rate.
+
+    Args:
+        paths: one per channel, or a single one that gets all channels.
+        channels: how many.
+        rate: Hz of the blocks.
+        target: Hz of the files.
+        subtype: libsndfile's name of the sample format.
+    """
+
+    def __init__(self, paths: list[Path], channels: int, rate: int, target: int, subtype: str, kind: str) -> None:
+        self.target, self.written, self.clipped = target, 0, 0
+        self._paths = paths
+        self._limit = float("inf") if subtype in ("FLOAT", "DOUBLE") else 1.0
+        self._resampler = soxr.ResampleStream(rate, target, channels, dtype="float32") if rate != target else None
+        each = 1 if len(paths) == channels else channels
+        self._files = [soundfile.SoundFile(path, "w", target, each, subtype=subtype, format=kind) for path in paths]
+
+    def write(self, block: np.ndarray, *, last_frame: int | None = None) -> None:
+        """Append ``[channel, time]``; with ``last_frame`` end the files at exactly that many samples."""
+        samples = np.ascontiguousarray(block.T)
+        if self._resampler:
+            samples = self._resampler.resample_chunk(samples, last=last_frame is not None)
+        if last_frame is not None:  # a resampler's total can be a sample off
+            left = last_frame - self.written
+            samples = np.pad(samples[:left], ((0, max(left - len(samples), 0)), (0, 0)))
+        self.written += len(samples)
+        self.clipped += int((np.abs(samples) > self._limit).sum())
+        samples = np.clip(samples, -self._limit, self._limit)
+        parts = [samples] if len(self._files) == 1 else [samples[:, i] for i in range(len(self._files))]
+        for file, part, path in zip(self._files, parts, self._paths, strict=True):
+            try:
+                file.write(part)
+            except (soundfile.LibsndfileError, AssertionError):
+                # soundfile asserts that all was written; what cannot be is a full disk.
+                raise AudioError(f"{path.parent} cannot be written to; is the disk full?") from None
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._files:
+            file.close()

@@ -1,7 +1,10 @@
 """Checkpoints: reading, writing, finding and checking them; the only file that touches the network."""
 
+import hashlib
 import json
 import platform
+import shutil
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +12,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from septool import __version__, audio
-from septool.config import as_dict, build
+from septool.config import as_dict, build, cache_folder, read_toml
 from septool.errors import CheckpointError
 from septool.models.base import Separator
 from septool.models.build import build_model
+from septool.registry import suggest
 
 KEY = "septool"  # the header's one entry, a JSON object
 
@@ -55,7 +59,8 @@ def save(path: Path, weights: Mapping[str, Tensor], header: Header) -> None:
     """Write a checkpoint; it appears whole or not at all."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with audio.replacing(path) as partial:
-        save_file(tensors, partial, metadata={KEY: json.dumps(as_dict(header), sort_keys=True)})
+        # Through memory: save_file makes a file that only its owner can read, whatever the umask.
+        partial.write_bytes(serialize(tensors, metadata={KEY: json.dumps(as_dict(header), sort_keys=True)}))
 
 
 def read_header(path: Path) -> Header:
@@ -79,7 +84,7 @@ def _open(path: Path) -> Any:
 def load_into(model: Separator, path: Path) -> None:
     """Load a checkpoint's weights into a model of the same shape."""
     with _open(path) as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -92,3 +97,101 @@ def load(path: Path) -> tuple[Separator, Header]:
     model = build_model(header.model, header.config)
     load_into(model, path)
     return model.eval(), header
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One table of ``checkpoints.toml``."""
+
+    model: str
+    sha256: str
+    bytes: int
+    sample_rate: int
+    sources: int
+    licence: str
+    trained_on: str
+    intended_use: str
+    file: str | None = None  # bundled, in septool/weights
+    url: str | None = None  # fetched on request
+    default: bool = False  # what the model's bare name means
+    card: str = ""
+    parameters: int = 0
+    published: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+
+
+def catalogue() -> dict[str, Entry]:
+    """Read ``checkpoints.toml``: beside the package in a wheel, one folder up in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "checkpoints.toml"
+    path = inside if inside.exists() else package.parent / "checkpoints.toml"
+    return {name: build(Entry, values, f"{name}.") for name, values in read_toml(path).items()}
+
+
+def resolve(name: str) -> tuple[str, Path]:
+    """Find the checkpoint that a name means: an entry, a model's default entry, or a file.
+
+    Returns:
+        The checkpoint's name and its file, whose sha256 has been checked if it is a known one.
+
+    Raises:
+        UsageError: an unknown name, with the nearest known one.
+        CheckpointError: weights that are missing or damaged.
+    """
+    if name.endswith(".safetensors"):
+        return Path(name).stem, Path(name)
+    known = catalogue()
+    defaults = {entry.model: key for key, entry in known.items() if entry.default}
+    key = name if name in known else defaults.get(name)
+    if key is None:
+        raise suggest("model", name, {*known, *defaults})
+    path = locate(known[key])
+    if not path.exists():
+        raise CheckpointError(f"the weights of {key} are not here; get them with: septool models fetch {key}")
+    check(path, known[key])
+    return key, path
+
+
+def locate(entry: Entry) -> Path:
+    """Return where an entry's file is or would be."""
+    if entry.file is not None:
+        return Path(__file__).parent / "weights" / entry.file
+    return cache_folder() / "weights" / f"{entry.sha256[:16]}.safetensors"
+
+
+def check(path: Path, entry: Entry) -> None:
+    """Compare a file with its entry.
+
+    Raises:
+        CheckpointError: it is another file than the catalogue means.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != entry.sha256:
+        remedy = "install septool again" if entry.file else f"delete {path} and fetch it again"
+        raise CheckpointError(
+            f"checkpoint {path.name} is damaged: its sha256 is {digest[:12]}..., "
+            f"checkpoints.toml says {entry.sha256[:12]}...; {remedy}"
+        )
+
+
+def fetch(name: str) -> Path:
+    """Download a remote checkpoint into the cache and check it; a bundled one is already there."""
+    known = catalogue()
+    if name not in known:
+        raise suggest("checkpoint", name, known)
+    entry = known[name]
+    path = locate(entry)
+    if path.exists():
+        check(path, entry)
+        return path
+    if entry.url is None:
+        raise CheckpointError(f"the bundled weights of {name} are missing; install septool again")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with audio.replacing(path) as partial:
+        try:
+            with urllib.request.urlopen(entry.url, timeout=60) as response, partial.open("wb") as file:
+                shutil.copyfileobj(response, file)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{entry.url} cannot be fetched: {error}") from None
+        check(partial, entry)
+    return path

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 import tomllib
 import types
 import typing
@@ -94,3 +95,9 @@ def _copy(value: Any) -> Any:
 def as_dict(config: Any) -> dict[str, Any]:
     """Turn a dataclass into plain values that JSON and TOML can hold."""
     return dataclasses.asdict(config)
+
+
+def cache_folder() -> Path:
+    """Where decoded corpora and fetched weights are kept: ``$SEPTOOL_CACHE`` or ``~/.cache/septool``."""
+    root = os.environ.get("SEPTOOL_CACHE")
+    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "septool"

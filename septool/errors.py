@@ -27,3 +27,7 @@ class CheckpointError(SeptoolError):
 
 class ConfigError(UsageError):
     """A setting that does not exist or has the wrong type."""
+
+
+class InterruptedBySignal(BaseException):
+    """The user or the system asked to stop; temporary files go, finished ones stay."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from septool.errors import UsageError
 from septool.models.base import Separator
 from septool.signal.levels import model_gain
 
@@ -38,3 +39,25 @@ def fit_scale(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) -> Tensor
     eye = torch.eye(sources, device=gram.device, dtype=gram.dtype)
     gains = torch.linalg.solve(gram + (ridge * mean + 1e-12) * eye, estimates @ mixture[..., None])
     return estimates * gains
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
+
+    Raises:
+        UsageError: no such device, in words.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps") from None
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device.type not in there:
+        raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps")
+    if (device.index or 0) >= there[device.type]:
+        raise UsageError(f"device {name} is not there; this machine has {there[device.type]} {device.type} device(s)")
+    return device

@@ -111,7 +111,12 @@ def to_dict(row: Mixture) -> dict[str, Any]:
 
 def digest(path: Path) -> str:
     """Return the sha256 of a manifest's bytes, which every result made from it carries."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256(path.read_bytes())
+
+
+def sha256(content: bytes) -> str:
+    """Return the sha256 of a manifest that is not on disk yet."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def speakers(rows: Iterable[Mixture]) -> Iterator[tuple[Mixture, Source]]:

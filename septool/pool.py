@@ -6,7 +6,6 @@ samples; it is written whole or not at all.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -15,16 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from septool import audio, manifest
+from septool.config import cache_folder
 from septool.errors import ManifestError
 
 FULL_SCALE = 32767.0
-DRAWN_RATE_FLOOR = 1e-4  # an utterance below -80 dB has no speech
-
-
-def cache_folder() -> Path:
-    """Where decoded corpora and fetched weights are kept: ``$SEPTOOL_CACHE`` or ``~/.cache/septool``."""
-    root = os.environ.get("SEPTOOL_CACHE")
-    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "septool"
+SILENT_RMS = 1e-4  # an utterance below -80 dB has no speech
 
 
 class Pool(Sequence[tuple[np.ndarray, float]]):
@@ -79,16 +73,19 @@ def _decode(rows: list[manifest.Mixture], rate: int, jobs: int, target: Path, sa
     target.parent.mkdir(parents=True, exist_ok=True)
     utterances = list(manifest.speakers(rows))
     bounds, levels, names = [0], [], []
-    with audio.replacing(samples_path) as partial_path, partial_path.open("wb") as file:
-        with ProcessPoolExecutor(jobs) as workers:
-            decoded = workers.map(partial(_one, rate), utterances, chunksize=16)
-            for (_, source), (samples, level) in zip(utterances, decoded, strict=True):
-                if level < DRAWN_RATE_FLOOR:
-                    continue
-                file.write(samples.tobytes())
-                bounds.append(bounds[-1] + len(samples))
-                levels.append(level)
-                names.append(source.speaker)
+    with (
+        audio.replacing(samples_path) as partial_path,
+        partial_path.open("wb") as file,
+        ProcessPoolExecutor(jobs) as workers,
+    ):
+        decoded = workers.map(partial(_one, rate), utterances, chunksize=16)
+        for (_, source), (samples, level) in zip(utterances, decoded, strict=True):
+            if level < SILENT_RMS:
+                continue
+            file.write(samples.tobytes())
+            bounds.append(bounds[-1] + len(samples))
+            levels.append(level)
+            names.append(source.speaker)
     if not names:
         raise ManifestError(f"{target.stem}: no utterance has speech in it")
     with audio.replacing(target) as partial_path, partial_path.open("wb") as file:

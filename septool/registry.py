@@ -12,7 +12,7 @@ def suggest(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for an unknown name: what it is, what was probably meant, what there is."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    meant = f"; did you mean {close[0]!r}?" if close else ";"
+    meant = f"; did you mean {close[0]!r}?" if close else ""
     return UsageError(f"unknown {kind} {name!r}{meant} (known: {', '.join(names) or 'none'})")
 
 

@@ -7,7 +7,11 @@ by name alone, so the same tree gives the same manifests on every machine.
 import hashlib
 import os
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePath
+
+import numpy as np
 
 from septool import audio
 from septool.errors import AudioError, SeptoolError
@@ -77,3 +81,98 @@ def utterances(
             name = path.relative_to(folder).with_suffix("").as_posix()
             rows.append(Mixture(id=name, split=splits[speaker], sample_rate=about.rate, sources=(source,)))
     return rows, left_out
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    *,
+    split: Mapping[str, float],
+    mixtures: int,
+    sources: int,
+    sample_rate: int,
+    difference_db: float,
+    minimum_seconds: float,
+    seed: int,
+    jobs: int,
+) -> dict[str, tuple[list[Mixture], list[Mixture]] | list[str]]:
+    """Build the manifests of a folder of speech.
+
+    Args:
+        source: the tree of speakers.
+        out: where the manifests will lie.
+        split: name and share of each split.
+        mixtures: fixed mixtures per split, except ``train``, which is mixed anew every epoch.
+        sources: voices in a mixture.
+        sample_rate: Hz of the mixtures.
+        difference_db: largest level difference of a further voice from the first.
+        minimum_seconds: shorter files are left out.
+        seed: another seed deals and pairs differently.
+        jobs: processes that read levels.
+
+    Returns:
+        For each split its utterances and its mixtures, and under "left out" a line per file.
+    """
+    rows, left_out = utterances(source, out, split, minimum_seconds=minimum_seconds, seed=seed)
+    result: dict[str, tuple[list[Mixture], list[Mixture]] | list[str]] = {"left out": left_out}
+    for name in split:
+        speech = [replace(row, root=out.resolve()) for row in rows if row.split == name]
+        count = 0 if name == "train" else mixtures
+        fixed = pair(
+            speech, count, sources=sources, sample_rate=sample_rate, difference_db=difference_db, seed=seed, jobs=jobs
+        )
+        result[name] = (speech, fixed)
+    return result
+
+
+def pair(
+    speech: list[Mixture],
+    count: int,
+    *,
+    sources: int,
+    sample_rate: int,
+    difference_db: float,
+    seed: int,
+    jobs: int,
+) -> list[Mixture]:
+    """Draw fixed mixtures of different speakers from utterances, their levels made equal first.
+
+    The further voices stand up to ``difference_db`` above or below the first, which is brought to
+    -25 dB. The result depends on the rows and the seed alone.
+    """
+    if not count:
+        return []
+    random = np.random.default_rng(seed)
+    by_speaker: dict[str, list[int]] = {}
+    for index, row in enumerate(speech):
+        by_speaker.setdefault(row.sources[0].speaker, []).append(index)
+    names = sorted(by_speaker)
+    if len(names) < sources:
+        raise SeptoolError(f"{len(names)} speakers are too few for mixtures of {sources}; change --split")
+    drawn = []
+    for _ in range(count):
+        chosen = random.choice(len(names), size=sources, replace=False)
+        picks = [int(random.choice(by_speaker[names[index]])) for index in chosen]
+        drawn.append((picks, [0.0, *random.uniform(-difference_db, difference_db, sources - 1)]))
+    needed = sorted({pick for picks, _ in drawn for pick in picks})
+    with ProcessPoolExecutor(jobs) as workers:
+        levels = dict(zip(needed, workers.map(_level_db, (speech[i] for i in needed), chunksize=16), strict=True))
+    split = speech[0].split
+    return [
+        Mixture(
+            id=f"{split}{number:05d}",
+            split=split,
+            sample_rate=sample_rate,
+            sources=tuple(
+                replace(speech[pick].sources[0], gain_db=round(-25.0 + offset - levels[pick], 4))
+                for pick, offset in zip(picks, offsets, strict=True)
+            ),
+        )
+        for number, (picks, offsets) in enumerate(drawn)
+    ]
+
+
+def _level_db(row: Mixture) -> float:
+    samples, _ = audio.read(row.locate(row.sources[0].path))
+    power = float(np.mean(np.square(audio.mono(samples), dtype=np.float64)))
+    return 10 * float(np.log10(max(power, 1e-10)))

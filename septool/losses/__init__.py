@@ -10,5 +10,7 @@ LOSSES = Registry(
     "loss",
     {
         "si-snr": "septool.losses.si_snr:pit_si_snr",
+        "two-step-autoencoder": "septool.losses.two_step:autoencoder",
+        "two-step-latent": "septool.losses.two_step:latent",
     },
 )

@@ -90,7 +90,7 @@ class GloballyAttentive(nn.Module):
 class GALR(Separator):
     """The whole network: encoder, N blocks over segments, gated masks, decoder."""
 
-    def __init__(self, config: Config = Config()) -> None:  # noqa: B008 - frozen
+    def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.filters, config.window)

@@ -4,6 +4,7 @@ Sequences keep their channels last. A layer moves here when a third model needs 
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,41 @@ class Decoder(nn.Module):
         return waves.reshape(batch, count, -1)[..., :samples]
 
 
+class CentredEncoder(Encoder):
+    """Encoder whose first window is centred on the first sample: half a window of zeros goes in front.
+
+    SuDoRM-RF, A-FRCNN and the two-step TDCN place their windows so.
+    """
+
+    def __init__(self, filters: int, window: int, *, bias: bool = False, multiple: int = 1) -> None:
+        """Pad the end to a multiple of ``multiple`` frames, for networks that halve their rate."""
+        super().__init__(filters, window, bias=bias)
+        self.multiple = multiple
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Map ``[batch, time]`` to ``[batch, frame, filter]``."""
+        missing = -mixture.shape[-1] % (self.hop * self.multiple)
+        return super().forward(F.pad(mixture, (self.hop, missing + self.window % 2)))
+
+
+class CentredDecoder(nn.Module):
+    """Synthesis to :class:`CentredEncoder`, all sources at once.
+
+    ``apart`` gives every source a basis of its own; otherwise each is heard from the filters of all.
+    """
+
+    def __init__(self, filters: int, sources: int, window: int, *, bias: bool = False, apart: bool = True) -> None:
+        super().__init__()
+        self.hop = window // 2
+        groups = sources if apart else 1
+        self.basis = nn.ConvTranspose1d(sources * filters, sources, window, stride=self.hop, bias=bias, groups=groups)
+
+    def forward(self, sources: Tensor, samples: int) -> Tensor:
+        """Map ``[batch, source, frame, filter]`` to ``[batch, source, samples]``."""
+        waves = self.basis(sources.mT.flatten(1, 2))
+        return waves[..., self.hop : self.hop + samples]
+
+
 class GlobalLayerNorm(nn.Module):
     """gLN: mean and variance over all positions and channels of one item, one gain and bias a channel.
 
@@ -59,6 +95,13 @@ class GlobalLayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[batch, ..., channel]``."""
         return torch.addcmul(self.bias, F.layer_norm(x, x.shape[1:], eps=self.eps), self.weight)
+
+
+class GlobalNorm1d(nn.GroupNorm):
+    """The same gLN of ``[batch, channel, time]``, the layout of convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels, eps=1e-8)
 
 
 class SelfAttention(nn.Module):
@@ -110,7 +153,7 @@ class SinusoidalPosition(nn.Module):
     def forward(self, positions: int) -> Tensor:
         """Return ``[positions, channel]``."""
         if positions > len(self.table):
-            with torch.no_grad():
+            with torch.inference_mode(mode=False):  # a table made in inference mode could not be trained with
                 self.table = self._build(2 * positions).to(self.table)
         return self.table[:positions]
 
@@ -123,18 +166,55 @@ class SinusoidalPosition(nn.Module):
         return table.float()
 
 
+class BiLSTM(nn.Module):
+    """A bidirectional LSTM along sequences, and a linear map of both directions back to their channels.
+
+    GALR equation 2, DPRNN equations 1, 2 and 7.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, hidden, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(2 * hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, channel]`` to the same shape, all sequences in one call."""
+        both, _ = self.lstm(x.flatten(0, 1))  # [batch sequence, position, 2 hidden]
+        return self.linear(both).unflatten(0, x.shape[:2])
+
+
+class SourceSplit(nn.Module):
+    """A 1x1 convolution from segments to one feature map a source, and the overlap-add of these.
+
+    Both are linear and every frame is covered twice, so the smaller order is equal:
+    ``sum(W x + b) = W sum(x) + 2 b``.
+    """
+
+    def __init__(self, channels: int, features: int, sources: int) -> None:
+        super().__init__()
+        self.sources = sources
+        self.linear = nn.Linear(channels, sources * features)
+
+    def forward(self, segments: Tensor, count: int, padding: frames.Padding) -> Tensor:
+        """Map ``[batch, segment, size, channel]`` to ``[batch, source, frame, feature]``, ``count`` frames."""
+        whole = frames.overlap_add(segments, count, padding)  # [batch, frame, channel]
+        split = F.linear(whole, self.linear.weight, 2 * self.linear.bias)
+        return split.unflatten(-1, (self.sources, -1)).transpose(1, 2)
+
+
 class GatedMask(nn.Module):
     """The mask head of the dual-path family: ``ReLU(U_r (tanh(U_t x) * sigmoid(U_s x)))``.
 
-    GALR equations 14 and 15; DPRNN and SepFormer use the same with their own widths.
+    GALR equations 14 and 15; DPRNN, DPTNet and SepFormer use the same with their own widths.
     """
 
-    def __init__(self, channels: int, filters: int) -> None:
+    def __init__(self, channels: int, filters: int, activation: Callable[[Tensor], Tensor] = torch.relu) -> None:
         super().__init__()
         self.tanh = nn.Linear(channels, channels)
         self.sigmoid = nn.Linear(channels, channels)
         self.relu = nn.Linear(channels, filters, bias=False)
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[..., channel]`` to non-negative masks ``[..., filter]``."""
-        return torch.relu(self.relu(torch.tanh(self.tanh(x)) * torch.sigmoid(self.sigmoid(x))))
+        """Map ``[..., channel]`` to masks ``[..., filter]``, non-negative unless ``activation`` is another."""
+        return self.activation(self.relu(torch.tanh(self.tanh(x)) * torch.sigmoid(self.sigmoid(x))))

@@ -108,7 +108,9 @@ class WorkingMemoryLayer(nn.Module):
         self.norm2 = StepNorm(config.depth, config.width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, tokens: Tensor, memory: Tensor, step: int, running: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, memory: Tensor, step: int, running: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Apply one step to ``tokens [batch, token, width]`` and ``memory [batch, slot, width]``.
 
         Args:
@@ -130,7 +132,7 @@ class WorkingMemoryLayer(nn.Module):
         return self.norm2(x + self.dropout(self.contract(inner)), step)
 
     def _attend(self, tokens: Tensor, memory: Tensor, running: Tensor | None) -> tuple[Tensor, Tensor]:
-        batch, count, _ = tokens.shape
+        count = tokens.shape[1]
         padding = frames.dprnn_padding(count, self.chunk)
         weight, bias = self.attention.qkv.weight, self.attention.qkv.bias
         table = F.linear(self.position(self.slots + self.chunk), weight, bias)  # [M + K, 3H]
@@ -162,7 +164,7 @@ class Papez(Separator):
 
     slots: Tensor
 
-    def __init__(self, config: Config = Config()) -> None:  # noqa: B008 - frozen
+    def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
         width = config.width

@@ -73,7 +73,7 @@ class Recipe:
     seed: int = 0
     initialise: str | None = None  # a checkpoint to start from
     data: Data = Data()
-    mixing: DynamicMixing = DynamicMixing()
+    mixing: DynamicMixing = field(default_factory=DynamicMixing)
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loop: Loop = Loop()

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from septool.models.build import build_model
 from septool.signal.levels import model_gain
 from septool.tasks.recipe import Recipe, Schedule
 
+LOG_EVERY = 50  # steps a line of the log stands for
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -57,6 +58,7 @@ class Progress:
     bad_epochs: int = 0  # since the last improvement or plateau step
     plateau_scale: float = 1.0
     skipped: int = 0  # steps whose gradient was not finite
+    recent: list[float] = field(default_factory=list)  # losses since the last line of the log
 
 
 def learning_rate(schedule: Schedule, *, step: int, epoch: int, steps: int, plateau_scale: float) -> float:
@@ -279,8 +281,9 @@ def train(
     device: torch.device | str = "cpu",
     resume: bool = False,
     jobs: int = 0,
+    threads: int | None = None,
     save_minutes: float = 10.0,
-    report: Report = lambda event: None,
+    report: Report = lambda _: None,
 ) -> float:
     """Train a model.
 
@@ -291,6 +294,7 @@ def train(
         device: where to train.
         resume: go on from ``last.pt`` in ``out``.
         jobs: processes that draw mixtures; 0 draws in this one.
+        threads: processor threads of a step; torch's own choice by default.
         save_minutes: longest time between two states on disk.
         report: called with each line of the log as it is written.
 
@@ -303,7 +307,9 @@ def train(
     """
     if (out / "last.pt").exists() and not resume:
         raise UsageError(f"{out} holds a run already; go on with --resume or choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    audio.make_folder(out)
+    if threads:
+        torch.set_num_threads(threads)
     run = Run(recipe, out, torch.device(device))
     if resume:
         run.resume()
@@ -315,10 +321,11 @@ def train(
     hours = run.hours
     with (out / "log.jsonl").open("a", encoding="utf-8") as log:
 
-        def tell(event: dict[str, Any]) -> None:
-            log.write(json.dumps(event) + "\n")
-            log.flush()
+        def tell(event: dict[str, Any], *, write: bool) -> None:
             report(event)
+            if write:
+                log.write(json.dumps(event) + "\n")
+                log.flush()
 
         while run.progress.step < recipe.loop.steps:
             epoch = run.epoch
@@ -327,8 +334,15 @@ def train(
                 numbers = run.step(sources)
                 now = time.monotonic()
                 run.hours = hours + (now - started) / 3600
-                numbers["samples_per_s"] = sources.shape[0] * sources.shape[-1] / (now - before)
-                tell({"event": "step", "step": run.progress.step, "epoch": epoch, "steps": recipe.loop.steps} | numbers)
+                progress = run.progress
+                progress.recent.append(numbers["loss"])
+                event = {"event": "step", "step": progress.step, "steps": recipe.loop.steps, "epoch": epoch}
+                event |= numbers | {"samples_per_s": sources.shape[0] * sources.shape[-1] / (now - before)}
+                line = progress.step % LOG_EVERY == 0
+                if line:
+                    event["loss"] = sum(progress.recent) / len(progress.recent)
+                    progress.recent.clear()
+                tell(event, write=line)
                 if now - saved > 60 * save_minutes:
                     run.save(best=False)
                     saved = now
@@ -336,16 +350,7 @@ def train(
             best = run.note_validation(value)
             run.save(best=best)
             saved = time.monotonic()
-            tell(
-                {
-                    "event": "validation",
-                    "step": run.progress.step,
-                    "epoch": epoch,
-                    "si_snri": value,
-                    "best": run.progress.best,
-                    "skipped": run.progress.skipped,
-                    "hours": round(run.hours, 4),
-                    "lr": run.optimizer.param_groups[0]["lr"],
-                }
-            )
+            event = {"event": "validation", "step": run.progress.step, "epoch": epoch, "si_snri": value}
+            event |= {"best": run.progress.best, "skipped": run.progress.skipped, "hours": round(run.hours, 4)}
+            tell(event | {"lr": run.optimizers[0].param_groups[0]["lr"]}, write=True)
     return run.progress.best

@@ -19,7 +19,9 @@ def fixture(name: str) -> dict[str, Tensor]:
     return load_file(path)
 
 
-def load_renamed(model: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str], drop: tuple[str, ...] = ()) -> None:
+def load_renamed(
+    model: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str], drop: tuple[str, ...] = ()
+) -> None:
     """Load the fixture's ``sd.*`` into ``model``: the longest prefix in ``names`` is replaced, shapes are fitted.
 
     Every tensor of the fixture has to find a place unless its name starts with one of ``drop``, and
@@ -63,5 +65,3 @@ def assert_parity(
         theirs = y[..., :samples]
         error = (ours - theirs).abs().max() / theirs.abs().max()
         assert error < 1e-5, f"{case}: relative error {error:.2e}"
-
-

@@ -75,7 +75,9 @@ def test_freezing_equals_computing_everything_and_keeping_the_old_state(monkeypa
 
     full = type(model.layer).forward
 
-    def masked(self: object, tokens: Tensor, memory: Tensor, step: int, running: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def masked(
+        self: object, tokens: Tensor, memory: Tensor, step: int, running: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         new, memory = full(self, tokens, memory, step)  # type: ignore[arg-type]
         return (new if running is None else torch.where(running[..., None], new, tokens)), memory
 

@@ -1,0 +1,5 @@
+"""``python -m septool``."""
+
+from septool.cli import main
+
+main()

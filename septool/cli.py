@@ -1,0 +1,72 @@
+"""The verbs; a SeptoolError becomes one line on stderr and a status. Imports no torch."""
+
+import logging
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from septool import __version__
+from septool.commands import evaluate, mix, models, options, prepare, separate, train
+from septool.errors import InterruptedBySignal, SeptoolError
+
+app = typer.Typer(
+    name="septool",
+    help="Take apart recordings in which people talk over each other.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("prepare")(prepare.prepare)
+app.command("mix")(mix.mix)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("separate")(separate.separate)
+app.add_typer(models.app, name="models")
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"septool {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take apart recordings in which people talk over each other."""
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    raise InterruptedBySignal(signal.Signals(number).name)
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    # An own exception instead of KeyboardInterrupt: it passes through libraries that catch that one.
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    logging.basicConfig(format="septool: %(message)s", level=logging.WARNING)
+    try:
+        app()
+    except SeptoolError as error:
+        if options.debugging():
+            raise
+        sys.stderr.write(f"septool: {error}\n")
+        sys.exit(error.status)
+    except InterruptedBySignal:
+        sys.stderr.write("septool: interrupted; what was finished is kept\n")
+        sys.exit(130)
+    except MemoryError:
+        sys.stderr.write("septool: out of memory; a smaller --segment or --batch needs less\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

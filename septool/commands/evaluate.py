@@ -1,0 +1,66 @@
+"""``septool eval``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from septool.commands import options
+
+
+def evaluate(
+    source: Annotated[Path, typer.Argument(help="Manifest (.jsonl), or folder of references {id}_s1.wav, ...")],
+    estimates: Annotated[Path | None, typer.Argument(help="Folder of estimates {id}_s1.wav, ...")] = None,
+    model: Annotated[str | None, typer.Option("-m", "--model", help="Run this model on the manifest.")] = None,
+    metric: Annotated[
+        str, typer.Option("--metric", help="si-snr, si-snri, sdr, sdri, pesq, stoi, estoi; commas between.")
+    ] = "si-snri,sdri",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File for every item: .jsonl or .csv.")] = None,
+    device: options.Device = "auto",
+    jobs: options.Jobs = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many mixtures.")] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Score a model on a manifest, or estimates against references.
+
+    Estimates are put in their best order by SI-SNR first. A score that is undefined (a silent
+    reference, say) is counted apart and never becomes a number. With --json every item is a line and
+    the summary of every metric is one more. Ends with status 1 if an item could not be scored.
+    """
+    from dataclasses import asdict
+
+    from septool.commands import printing
+    from septool.tasks.evaluate import evaluate as work
+
+    with printing.Bar("eval", quiet=quiet) as bar:
+        items, summaries = work(
+            source,
+            estimates,
+            model=model,
+            metric=metric,
+            out=out,
+            device=device,
+            jobs=jobs,
+            limit=limit,
+            report=lambda done, total, _: bar.update(done, total),
+        )
+    if json:
+        for item in items:
+            printing.json_line(item.row())
+        for summary in summaries:
+            printing.json_line(asdict(summary))
+    else:
+        printing.table(
+            ["metric", "unit", "mean", "95% from", "to", "median", "5th pct", "count", "undefined", "failed"],
+            [
+                [s.metric, s.unit, s.mean, s.low, s.high, s.median, s.fifth, s.count, s.undefined, s.failed]
+                for s in summaries
+            ],
+        )
+    failed = [item for item in items if item.error]
+    for item in failed:
+        printing.note(f"{item.id}: {item.error}")
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,69 @@
+"""``septool mix``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from septool.commands import options
+
+
+class Mode(StrEnum):
+    """How voices of different length meet."""
+
+    min = "min"
+    max = "max"
+
+
+def mix(
+    inputs: Annotated[list[Path], typer.Argument(help="Recordings to mix, or one manifest (.jsonl).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The mixture's file; for a manifest a folder.")],
+    snr: Annotated[
+        list[float], typer.Option("--snr", help="Level of the first voice over a further one, dB; once for each.")
+    ] = [0.0],  # noqa: B006 - typer's way of a default list
+    mode: Annotated[Mode, typer.Option(help="Cut to the shortest or pad to the longest.")] = Mode.min,
+    sample_rate: Annotated[int | None, typer.Option(min=1000, help="Hz; the first file's by default.")] = None,
+    sources: Annotated[Path | None, typer.Option(help="Folder for the voices as they are in the mixture.")] = None,
+    subtype: Annotated[str, typer.Option(help="For a manifest: PCM_16 or FLOAT.")] = "PCM_16",
+    jobs: options.Jobs = 1,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Mix recordings, or render a manifest to files.
+
+    septool mix a.wav b.wav --snr 2 -o mix.wav --sources voices/ mixes two recordings, the second 2 dB
+    below the first. septool mix dev-2mix.jsonl -o DIR writes {id}.wav, {id}_s1.wav, ... for every row;
+    rows that are there already are left, so it can be stopped and taken up again.
+    """
+    from dataclasses import asdict
+
+    from septool.commands import printing
+    from septool.tasks.mix import mix_files, mix_manifest
+
+    if len(inputs) == 1 and inputs[0].suffix == ".jsonl":
+        with printing.Bar("mix", quiet=quiet) as bar:
+            path = mix_manifest(
+                inputs[0],
+                out=out,
+                sample_rate=sample_rate,
+                subtype=subtype,
+                force=force,
+                jobs=jobs,
+                report=lambda done, total: bar.update(done, total),
+            )
+        if json:
+            printing.json_line({"manifest": str(path)})
+        else:
+            typer.echo(path)
+        return
+    mixed = mix_files(inputs, out=out, snr=snr, mode=mode.value, sample_rate=sample_rate, sources=sources, force=force)
+    if json:
+        printing.json_line(asdict(mixed))
+        return
+    for path in (mixed.mixture, *mixed.sources):
+        typer.echo(path)
+    if mixed.scaled_db and not quiet:
+        printing.note(f"everything was scaled by {mixed.scaled_db} dB to stay below full scale")

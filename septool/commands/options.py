@@ -1,0 +1,34 @@
+"""Options that several verbs share."""
+
+from typing import Annotated
+
+import typer
+
+_debug = False
+
+
+def _set_debug(value: bool) -> bool:
+    global _debug
+    _debug = _debug or value
+    return value
+
+
+def debugging() -> bool:
+    """Say whether --debug was given."""
+    return _debug
+
+
+Device = Annotated[
+    str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")
+]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Processes to use.", rich_help_panel="Machine")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text.", rich_help_panel="Printing")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print results and errors only.", rich_help_panel="Printing")
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error.", rich_help_panel="Printing"),
+]

@@ -1,0 +1,76 @@
+"""``septool separate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from septool.commands import options
+
+
+def separate(
+    inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")],
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="Checkpoint, model or .safetensors file (see: septool models list).")
+    ] = "papez",
+    out: Annotated[str, typer.Option("-o", "--out", help="Folder for the voices; - is standard output.")] = ".",
+    device: options.Device = "auto",
+    suffix: Annotated[str, typer.Option("--format", help="File format: wav, flac, ogg, ...")] = "wav",
+    name: Annotated[
+        str, typer.Option("--name", help="File name, made of {stem}, {voice} and {model}.")
+    ] = "{stem}_s{voice}",
+    segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 30.0,
+    overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 4.0,
+    references: Annotated[
+        list[Path], typer.Option("--reference", help="A true voice; once for each, to print the improvement.")
+    ] = [],  # noqa: B006 - typer's way of an empty list
+    force: options.Force = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out what is done already.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Separate recordings into one file per voice.
+
+    Any length, sample rate and channel count; the voices come at the recording's rate and level as
+    {stem}_s1.wav, {stem}_s2.wav, ... With -o - a single recording goes to standard output as one wav
+    file with a channel per voice. Ends with status 1 if a recording failed; the others are done.
+    """
+    from septool.commands import printing
+    from septool.tasks.separate import PIPE, Failed, Separated
+    from septool.tasks.separate import separate as work
+
+    failures: list[Failed] = []
+    say = (lambda _: None) if quiet else printing.note
+    for result in work(
+        inputs,
+        model=model,
+        out=out,
+        device=device,
+        suffix=suffix,
+        name=name,
+        segment=segment,
+        overlap=overlap,
+        references=references,
+        force=force,
+        skip_existing=skip_existing,
+        report=say,
+    ):
+        if isinstance(result, Failed):
+            failures.append(result)
+        if out == PIPE:
+            continue
+        if json:
+            printing.json_line(result.row())
+        elif not isinstance(result, Failed):
+            for index, path in enumerate(result.outputs):
+                gain = result.si_snri[index] if isinstance(result, Separated) and result.si_snri else None
+                typer.echo(path if gain is None else f"{path}  SI-SNRi {gain:+.2f} dB")
+            if isinstance(result, Separated):
+                say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
+            else:
+                say(f"{result.input}: there already")
+    for failed in failures:
+        printing.note(failed.error)
+    if failures:
+        raise typer.Exit(1)

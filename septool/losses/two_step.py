@@ -1,0 +1,39 @@
+"""The losses of the two steps of Tzinis et al. (ICASSP 2020); the two-step TDCN says how they are run."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from septool.losses.pit import best_permutation
+from septool.losses.si_snr import EPS
+from septool.metrics.si_snr import si_snr
+from septool.models.two_step_tdcn import TwoStepTDCN
+
+
+def autoencoder(model: TwoStepTDCN, mixture: Tensor, sources: Tensor) -> Tensor:
+    """Step 1: minus the SI-SDR in dB of waveforms decoded from ideally masked latents, ``[batch]``.
+
+    The ideal masks are in the order of the sources, so no permutation is searched.
+    """
+    estimate = model.decoder(model.ideal(mixture, sources), mixture.shape[-1])
+    return -si_snr(estimate=estimate.float(), reference=sources.float(), eps=EPS).mean(-1)
+
+
+def latent(model: TwoStepTDCN, mixture: Tensor, sources: Tensor) -> Tensor:
+    """Step 2: minus the SI-SDR in dB of the estimated latents in the best order, ``[batch]``.
+
+    Only the separator gets a gradient.
+    """
+    with torch.no_grad():
+        latents, target = model.encode(mixture), model.ideal(mixture, sources)
+    score = partial(_si_sdr, eps=EPS)
+    estimate = model.separate(latents)
+    return -best_permutation(score, estimate=estimate.flatten(2).float(), reference=target.flatten(2).float()).value
+
+
+def _si_sdr(*, estimate: Tensor, reference: Tensor, eps: float) -> Tensor:
+    """SI-SDR in dB of vectors ``[..., element]``; latents are not negative, so no mean is taken off."""
+    scale = (estimate * reference).sum(-1, keepdim=True) / (reference.square().sum(-1, keepdim=True) + eps)
+    target = scale * reference
+    return 10 * ((target.square().sum(-1) + eps) / ((estimate - target).square().sum(-1) + eps)).log10()

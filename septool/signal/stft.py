@@ -1,0 +1,78 @@
+"""Short-time Fourier transform of signals of any length, with an exact inverse.
+
+Frame ``i`` is centred on sample ``i * hop`` and the signal is mirrored at both ends, as in torch and
+librosa. Here the last frame is centred on the last sample or behind it, whatever the length, so that no
+sample lies under the foot of a window alone, where the inverse would divide by next to nothing.
+
+Spectra are ``[..., frame, bin]``, the layout of recurrent and linear layers.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Window = Literal["sqrt-hann", "hann", "rectangular"]
+
+
+class Analysis(NamedTuple):
+    """How a signal is cut and weighted; the inverse uses the same window and divides by its square."""
+
+    size: int  # points of the Fourier transform, even
+    hop: int  # samples between frames
+    length: int | None = None  # samples under the window, in the middle of ``size``; all of them by default
+    window: Window = "sqrt-hann"
+
+    @property
+    def bins(self) -> int:
+        """Frequencies from zero to half the sample rate."""
+        return self.size // 2 + 1
+
+
+def stft(signal: Tensor, how: Analysis) -> Tensor:
+    """Map ``[..., time]`` to a complex spectrum ``[..., frame, bin]`` with ``ceil(time / hop) + 1`` frames."""
+    margin = how.size // 2
+    mirrored = mirror(signal, margin, -signal.shape[-1] % how.hop + margin)
+    spectrum = torch.stft(
+        mirrored.reshape(-1, mirrored.shape[-1]),
+        how.size,
+        how.hop,
+        how.length,
+        _window(how, signal),
+        center=False,
+        return_complex=True,
+    )
+    return spectrum.mT.reshape(*signal.shape[:-1], -1, how.bins)
+
+
+def istft(spectrum: Tensor, how: Analysis, samples: int) -> Tensor:
+    """Map a complex spectrum ``[..., frame, bin]`` back to ``[..., samples]``."""
+    signal = torch.istft(
+        spectrum.reshape(-1, *spectrum.shape[-2:]).mT,
+        how.size,
+        how.hop,
+        how.length,
+        _window(how, spectrum.real),
+        length=samples,
+    )
+    return signal.reshape(*spectrum.shape[:-2], samples)
+
+
+def log_magnitude(spectrum: Tensor, floor: float = 1e-8) -> Tensor:
+    """Natural logarithm of the magnitude; ``floor`` (-160 dB) is added to it, so that silence is finite."""
+    return torch.log(spectrum.abs() + floor)
+
+
+def mirror(signal: Tensor, front: int, back: int) -> Tensor:
+    """Extend ``[..., time]`` by its reflection about the first and last sample, repeated as often as needed."""
+    last = signal.shape[-1] - 1
+    place = torch.arange(-front, last + 1 + back, device=signal.device) % max(2 * last, 1)
+    return signal[..., last - (last - place).abs()]
+
+
+def _window(how: Analysis, like: Tensor) -> Tensor:
+    length = how.length or how.size
+    if how.window == "rectangular":
+        return like.new_ones(length)
+    hann = torch.hann_window(length, dtype=like.dtype, device=like.device)
+    return hann.sqrt() if how.window == "sqrt-hann" else hann

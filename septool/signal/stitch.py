@@ -1,0 +1,107 @@
+"""Joining the estimates of overlapping stretches of a long recording, each voice kept on its own track.
+
+A separator puts its outputs in no particular order, so the stretches have to be aligned before they
+are joined. Where both voices speak in the overlap, the waveforms there decide. Where one is silent they
+cannot, and the mean spectrum of what each track has said so far decides instead.
+"""
+
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+
+BANDS = 40
+FRAME = 256  # samples of the spectra that describe a voice
+CLEAR = 0.2  # margin of mean correlation from which the overlap alone decides
+
+
+@dataclass(frozen=True)
+class Joint:
+    """How one stretch was attached to what came before."""
+
+    at: int  # sample at which the overlap begins
+    order: tuple[int, ...]  # estimate that continues each track
+    margin: float  # of the best order over the second best, mean correlation in the overlap
+    by: str  # "overlap" or "voice"
+
+
+@dataclass
+class Stitcher:
+    """Takes the estimates of successive stretches, gives back what is final.
+
+    ``push`` returns ``[source, time]`` up to the start of the next overlap, ``finish`` the rest.
+    """
+
+    overlap: int  # samples that two stretches share
+    joints: list[Joint] = field(default_factory=list)
+    _tail: np.ndarray | None = None
+    _voices: np.ndarray | None = None  # [source, band], sum of log spectra
+    _at: int = 0
+
+    def push(self, estimate: np.ndarray) -> np.ndarray:
+        """Attach the next stretch, ``[source, time]`` with ``time > overlap``."""
+        if self._tail is None:
+            joined = estimate
+        else:
+            shared = min(self.overlap, self._tail.shape[1], estimate.shape[1])
+            estimate = estimate[list(self._align(estimate, shared))]
+            # Raised cosine, shifted by half a sample so that both sides add up to one.
+            rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(shared, dtype=np.float32) + 0.5) / shared)
+            joint = self._tail[:, :shared] * (1 - rise) + estimate[:, :shared] * rise
+            joined = np.concatenate((joint, estimate[:, shared:]), axis=1)
+        spectra = describe(joined)
+        self._voices = spectra if self._voices is None else self._voices + spectra
+        end = max(joined.shape[1] - self.overlap, 0)
+        self._tail = joined[:, end:]
+        self._at += end
+        return joined[:, :end]
+
+    def finish(self) -> np.ndarray:
+        """Return what is left after the last stretch."""
+        assert self._tail is not None, "finish needs at least one push"
+        tail, self._tail = self._tail, None
+        return tail
+
+    def _align(self, estimate: np.ndarray, shared: int) -> tuple[int, ...]:
+        assert self._tail is not None
+        assert self._voices is not None
+        order, margin = best_order(correlations(self._tail[:, :shared], estimate[:, :shared]))
+        by = "overlap"
+        if margin < CLEAR and len(order) > 1:
+            by = "voice"
+            order, _ = best_order(correlations(_centred(self._voices), _centred(describe(estimate))))
+        self.joints.append(Joint(self._at, order, margin, by))
+        return order
+
+
+def correlations(tracks: np.ndarray, estimates: np.ndarray) -> np.ndarray:
+    """Cosine of every track with every estimate, ``[track, estimate]``; 0 where one is silent."""
+    norms = np.linalg.norm(tracks, axis=1)[:, None] * np.linalg.norm(estimates, axis=1)
+    return (tracks @ estimates.T) / np.maximum(norms, 1e-9)
+
+
+def best_order(scores: np.ndarray) -> tuple[tuple[int, ...], float]:
+    """Return the order of estimates with the highest mean score, and its margin over the next."""
+    tracks = np.arange(len(scores))
+    ranked = sorted(((scores[tracks, order].mean(), order) for order in permutations(tracks.tolist())), reverse=True)
+    return ranked[0][1], float(ranked[0][0] - ranked[1][0]) if len(ranked) > 1 else 1.0
+
+
+def describe(voices: np.ndarray) -> np.ndarray:
+    """Sum of the log spectra of a voice's loud frames, in bands: ``[source, time] -> [source, band]``."""
+    frames = np.lib.stride_tricks.sliding_window_view(
+        np.pad(voices, ((0, 0), (0, max(FRAME - voices.shape[1], 0)))), FRAME, axis=1
+    )[:, :: FRAME // 2]
+    power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32), axis=2)) ** 2
+    edges = np.unique(np.geomspace(1, FRAME // 2, BANDS + 1).astype(int))
+    bands = np.add.reduceat(power[..., 1:], edges[:-1] - 1, axis=2)
+    loud = power.sum(2, keepdims=True)
+    loud = loud > 1e-3 * loud.max(axis=1, keepdims=True) + 1e-9  # within 30 dB of the loudest frame
+    return (np.log(bands + 1e-9) * loud).sum(1) / np.maximum(loud.sum(1), 1) * np.sqrt(loud.sum(1))
+
+
+def _centred(spectra: np.ndarray) -> np.ndarray:
+    """Take out each voice's level and what all voices have in common."""
+    shape = spectra - spectra.mean(axis=1, keepdims=True)
+    shape = shape / np.maximum(np.linalg.norm(shape, axis=1, keepdims=True), 1e-9)
+    return shape - shape.mean(axis=0, keepdims=True)

@@ -1,0 +1,89 @@
+"""Conv-TasNet: equal to two public implementations, one with a skip path and one without."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from septool.models.conv_tasnet import CONFIGS, Config, ConvTasNet
+from tests.models.parity import assert_parity, fixture, load_renamed
+
+SMALL = {"filters": 32, "bottleneck": 16, "hidden": 32, "blocks": 3, "repeats": 2}
+# The public code has 65,664 more with a skip path: the last residual convolution, which nothing reads.
+PARAMETERS = {"paper": 5_050_545 - 65_664, "no-skip": 3_445_808}
+
+
+def covered(samples: int) -> int:
+    return samples // 8 * 8
+
+
+@pytest.mark.parametrize("row", CONFIGS)
+def test_parameters(row: str) -> None:
+    with torch.device("meta"):
+        model = ConvTasNet(CONFIGS[row])
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[row]
+
+
+def test_equal_to_an_implementation_with_a_skip_path() -> None:
+    tensors = fixture("convtasnet_asteroid")
+    names = {
+        "encoder.filterbank._filters": "encoder.basis.weight",
+        "decoder.filterbank._filters": "decoder.basis.weight",
+        "masker.bottleneck.0.gamma": "norm.weight",
+        "masker.bottleneck.0.beta": "norm.bias",
+        "masker.bottleneck.1": "bottleneck",
+        "masker.mask_net.0": "prelu",
+        "masker.mask_net.1": "mask",
+    }
+    for i in range(6):
+        theirs, ours = f"masker.TCN.{i}.", f"blocks.{i}."
+        names |= {
+            theirs + "shared_block.0": ours + "expand",
+            theirs + "shared_block.1": ours + "prelu1",
+            theirs + "shared_block.2.gamma": ours + "norm1.weight",
+            theirs + "shared_block.2.beta": ours + "norm1.bias",
+            theirs + "shared_block.3": ours + "depthwise",
+            theirs + "shared_block.4": ours + "prelu2",
+            theirs + "shared_block.5.gamma": ours + "norm2.weight",
+            theirs + "shared_block.5.beta": ours + "norm2.bias",
+            theirs + "res_conv": ours + "residual",
+            theirs + "skip_conv": ours + "skip",
+        }
+    model = ConvTasNet(Config(**SMALL, skip=16)).eval()
+    load_renamed(model, tensors, names, drop=("masker.TCN.5.res_conv",))
+    assert_parity(model, tensors, covered=covered)
+
+
+def test_equal_to_an_implementation_without_one() -> None:
+    tensors = fixture("convtasnet_noskip")
+    basis = "sd.m.decoder.basis_signals.weight"
+    tensors[basis] = tensors[basis].T.contiguous()  # they have [window, filter]
+    names = {
+        "encoder.conv1d_U": "encoder.basis",
+        "decoder.basis_signals": "decoder.basis",
+        "separator.network.0.gamma": "norm.weight",
+        "separator.network.0.beta": "norm.bias",
+        "separator.network.1": "bottleneck",
+        "separator.network.3": "mask",
+    }
+    for i in range(6):
+        theirs, ours = f"separator.network.2.{i // 3}.{i % 3}.net.", f"blocks.{i}."
+        names |= {
+            theirs + "0": ours + "expand",
+            theirs + "1": ours + "prelu1",
+            theirs + "2.gamma": ours + "norm1.weight",
+            theirs + "2.beta": ours + "norm1.bias",
+            theirs + "3.net.0": ours + "depthwise",
+            theirs + "3.net.1": ours + "prelu2",
+            theirs + "3.net.2.gamma": ours + "norm2.weight",
+            theirs + "3.net.2.beta": ours + "norm2.bias",
+            theirs + "3.net.3": ours + "residual",
+        }
+    model = ConvTasNet(replace(CONFIGS["no-skip"], **SMALL)).eval()
+    load_renamed(model, tensors, names)
+    assert_parity(model, tensors, covered=covered)
+
+
+def test_an_even_kernel_is_refused() -> None:
+    with pytest.raises(ValueError, match="kernel is 4"):
+        Config(kernel=4)
