@@ -60,7 +60,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             raise ConfigError(f"{where} is {value!r}; it can be {', '.join(map(str, typing.get_args(hint)))}")
         return value
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(value)
+        kinds = typing.get_args(hint)
+        if kinds[-1:] != (Ellipsis,) and len(kinds) != len(value):
+            raise ConfigError(f"{where} is {list(value)!r}; it has {len(kinds)} values")
+        return tuple(_convert(item, kinds[0], where) for item in value)
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(origin, type) and (not isinstance(value, origin) or (origin is int and isinstance(value, bool))):

@@ -70,8 +70,8 @@ class DynamicMixing:
 
     sources: int = 2
     seconds: float = 4.0  # length of a crop
-    difference_db: tuple[float, ...] = (-5.0, 5.0)  # level of each further voice against the first
-    speed: tuple[float, ...] = (0.95, 1.05)  # range of the speed perturbation; (1, 1) is off
+    difference_db: tuple[float, float] = (-5.0, 5.0)  # level of each further voice against the first
+    speed: tuple[float, float] = (0.95, 1.05)  # range of the speed perturbation; (1, 1) is off
     draw_by: str = "speaker"  # or "utterance": speakers as often as they have utterances
 
     def __post_init__(self) -> None:

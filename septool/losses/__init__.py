@@ -9,8 +9,14 @@ from septool.registry import Registry
 LOSSES = Registry(
     "loss",
     {
+        "attractor": "septool.losses.attractor:attractor",
+        "chimera": "septool.losses.chimera:chimera",
+        "deep-clustering": "septool.losses.deep_clustering:deep_clustering",
+        "magnitude": "septool.losses.mask_approximation:magnitude_approximation",
+        "phase-sensitive": "septool.losses.mask_approximation:phase_sensitive_approximation",
         "si-snr": "septool.losses.si_snr:pit_si_snr",
         "two-step-autoencoder": "septool.losses.two_step:autoencoder",
         "two-step-latent": "septool.losses.two_step:latent",
+        "wavesplit": "septool.losses.wavesplit:layerwise_sdr",
     },
 )

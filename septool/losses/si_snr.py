@@ -2,16 +2,15 @@
 
 from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from septool.losses.pit import best_permutation
 from septool.metrics.si_snr import si_snr
-from septool.models.base import Separator
 
 EPS = 1e-8  # keeps the gradient finite where an estimate or a reference is silent
 
 
-def pit_si_snr(model: Separator, mixture: Tensor, sources: Tensor) -> Tensor:
+def pit_si_snr(model: nn.Module, mixture: Tensor, sources: Tensor) -> Tensor:
     """Loss of each item in dB, ``[batch]``; lower is better."""
     return negative_si_snr(estimate=model(mixture), reference=sources)
 

@@ -27,17 +27,16 @@ def sdr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> float
     try:
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
-            value = float(
-                fast_bss_eval.sdr(
-                    reference[None].astype(np.float64),
-                    estimate[None].astype(np.float64),
-                    filter_length=FILTER_LENGTH,
-                    zero_mean=False,
-                    load_diag=None,
-                    clamp_db=None,
-                    use_cg_iter=None,
-                )[0]
+            values = fast_bss_eval.sdr(
+                reference[None].astype(np.float64),
+                estimate[None].astype(np.float64),
+                filter_length=FILTER_LENGTH,
+                zero_mean=False,
+                load_diag=None,
+                clamp_db=None,
+                use_cg_iter=None,
             )
+            value = float(np.asarray(values)[0])
     except (LinAlgError, np.linalg.LinAlgError):
         raise UndefinedError("the reference's 512 delays are linearly dependent") from None
     if not np.isfinite(value):

@@ -5,13 +5,23 @@ from septool.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "adanet": "septool.models.adanet:ADANet",
+        "afrcnn": "septool.models.afrcnn:AFRCNN",
+        "blstm-tasnet": "septool.models.blstm_tasnet:BLSTMTasNet",
+        "chimera++": "septool.models.chimera:Chimera",
+        "conv-tasnet": "septool.models.conv_tasnet:ConvTasNet",
         "dp-rcnet": "septool.models.dp_rcnet:DPRCNet",
+        "dpcl": "septool.models.dpcl:DPCL",
         "dprnn": "septool.models.dprnn:DPRNN",
         "dptnet": "septool.models.dptnet:DPTNet",
         "galr": "septool.models.galr:GALR",
         "papez": "septool.models.papez:Papez",
         "sandglasset": "septool.models.sandglasset:Sandglasset",
         "sepformer": "septool.models.sepformer:SepFormer",
+        "sudormrf": "septool.models.sudormrf:SuDoRMRF",
         "tiny-sepformer": "septool.models.tiny_sepformer:TinySepFormer",
+        "two-step-tdcn": "septool.models.two_step_tdcn:TwoStepTDCN",
+        "upit-blstm-st": "septool.models.upit_blstm:UPIT",
+        "wavesplit": "septool.models.wavesplit:Wavesplit",
     },
 )

@@ -10,6 +10,7 @@ for the filters of all sources, not its own alone. The printed counts (6.1 M and
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -39,15 +40,18 @@ CONFIGS = {
 }
 
 
-def stretch(x: Tensor, frames: int) -> Tensor:
-    """Repeat the frames of ``[batch, channel, frame]`` until there are ``frames`` of them."""
-    return x if x.shape[-1] == frames else F.interpolate(x, size=frames)
+class Sum(nn.Module):
+    """Stages of several rates added up, their frames repeated until all are as long as the longest."""
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        frames = max(x.shape[-1] for x in stages)
+        return reduce(torch.add, (F.interpolate(x, size=frames) if x.shape[-1] < frames else x for x in stages))
 
 
-class Concat(nn.Module):
-    """Stages stretched to the longest, concatenated along their channels, and a 1x1 convolution of these.
+class Concat(Sum):
+    """The same stages concatenated along their channels, and a 1x1 convolution of these.
 
-    A 1x1 convolution commutes with repeating frames, so every stage is convolved at its own rate.
+    It commutes with the repeating of frames, so every stage is convolved at its own rate and then added.
     """
 
     def __init__(self, stages: int, channels: int) -> None:
@@ -55,19 +59,9 @@ class Concat(nn.Module):
         self.conv = nn.Conv1d(stages * channels, channels, 1)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        frames = max(x.shape[-1] for x in stages)
         weights = self.conv.weight.chunk(len(stages), dim=1)
-        first, *others = (stretch(F.conv1d(x, w), frames) for x, w in zip(stages, weights, strict=True))
-        return sum(others, first + self.conv.bias[:, None])
-
-
-class Sum(nn.Module):
-    """Stages stretched to the longest and added up."""
-
-    def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        frames = max(x.shape[-1] for x in stages)
-        first, *others = (stretch(x, frames) for x in stages)
-        return sum(others, first)
+        biases = [self.conv.bias, *(None for _ in stages[1:])]
+        return super().forward([F.conv1d(*part) for part in zip(stages, weights, biases, strict=True)])
 
 
 def depthwise(channels: int, stride: int) -> nn.Module:
@@ -106,7 +100,7 @@ class Block(nn.Module):
         return self.contract(self.join(fused)) + x
 
 
-class AFRCNN(Separator):
+class AFRCNN(Separator[Config]):
     """The whole network: encoder, one block applied again and again, masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:
@@ -117,6 +111,7 @@ class AFRCNN(Separator):
         self.norm = GlobalLayerNorm(filters)
         self.bottleneck = nn.Linear(filters, width)
         self.block = Block(config)
+        self.repeats = config.iterations - 1
         self.remind = nn.Sequential(nn.Conv1d(width, width, 1, groups=width), nn.PReLU())
         self.mask = nn.Sequential(nn.PReLU(), nn.Conv1d(width, config.sources * filters, 1))
         self.decoder = CentredDecoder(filters, config.sources, config.window, apart=False)
@@ -126,7 +121,7 @@ class AFRCNN(Separator):
         encoded = self.encoder(mixture)  # [B, I, N]
         start = self.bottleneck(self.norm(encoded)).mT  # [B, C, I]
         x = self.block(start)
-        for _ in range(self.config.iterations - 1):
+        for _ in range(self.repeats):
             x = self.block(self.remind(start + x))
         masks = torch.relu(self.mask(x)).unflatten(1, (self.config.sources, -1)).mT  # [B, source, I, N]
         return self.decoder(encoded[:, None] * masks, mixture.shape[-1])

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -18,14 +18,17 @@ class SeparatorConfig:
             raise ValueError(f"sources is {self.sources}; a separator has at least one output")
 
 
-class Separator(nn.Module, ABC):
+ConfigT = TypeVar("ConfigT", bound=SeparatorConfig)
+
+
+class Separator(nn.Module, ABC, Generic[ConfigT]):
     """A network that takes a mixture apart.
 
     Any number of samples from one up comes back as the same number, and the items of a batch never
     influence each other.
     """
 
-    config: SeparatorConfig
+    config: ConfigT
     loss: ClassVar[str] = "si-snr"  # the loss of the paper, by its name in septool.losses
 
     @abstractmethod

@@ -6,11 +6,11 @@ LSTM shares each weight out among the sources.
 
 Where this differs from the paper, or the paper leaves a choice:
 
-- The paper cuts the waveform without overlap and scales every piece to unit norm; as in the authors'
-  next network (Conv-TasNet), windows overlap by half here and keep their level.
+- The paper cuts the waveform without overlap and scales every piece to unit norm. Later tables list
+  the network with a stride of 20 samples, so windows overlap by half here; they keep their level.
 - The public implementation that is compared against has sigmoid masks, normalises over all frames and
   has no skip connection; the first two are settings, and two layers have no skip connection anyway.
-- The 23.6 M parameters that later papers print are not explained; layers as described have 23.1 M.
+- The same tables print 23.6 M parameters; the layers as described have 23.1 M, 2 % less.
 """
 
 from dataclasses import dataclass
@@ -56,10 +56,8 @@ class GatedEncoder(nn.Module):
         return torch.relu(self.relu(mixture)) * torch.sigmoid(self.sigmoid(mixture))
 
 
-class BLSTMTasNet(Separator):
+class BLSTMTasNet(Separator[Config]):
     """The whole network: gated encoder, LSTM layers in pairs, masks, decoder."""
-
-    config: Config
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
@@ -72,6 +70,7 @@ class BLSTMTasNet(Separator):
             for pair in range(config.layers // 2)
         )
         self.mask = nn.Linear(2 * hidden, config.sources * filters)
+        self.share = nn.Softmax(dim=-2) if config.mask == "softmax" else nn.Sigmoid()
         self.decoder = Decoder(filters, config.window)
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -80,6 +79,5 @@ class BLSTMTasNet(Separator):
         x, _ = self.lstms[0](self.norm(encoded))  # [B, K, 2 hidden]
         for lstm in self.lstms[1:]:
             x = lstm(x)[0] + x  # identity skip connections, from the second layer on
-        masks = self.mask(x).unflatten(-1, (self.config.sources, -1))  # [B, K, C, N]
-        masks = torch.softmax(masks, dim=-2) if self.config.mask == "softmax" else torch.sigmoid(masks)
+        masks = self.share(self.mask(x).unflatten(-1, (self.config.sources, -1)))  # [B, K, C, N]
         return self.decoder(encoded[:, None] * masks.transpose(1, 2), mixture.shape[-1])

@@ -15,7 +15,6 @@ Where the paper leaves a choice:
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
@@ -70,45 +69,41 @@ class Block(nn.Module):
         unread = last and config.skip  # no block follows, and the masks come from the skip path
         self.residual = None if unread else nn.Conv1d(wide, narrow, 1, bias=bias)
 
-    def forward(self, x: Tensor, skips: Tensor) -> tuple[Tensor, Tensor]:
-        """Take ``x [batch, channel, frame]`` and the sum of the skip path; return what both are now."""
+    def forward(self, x: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+        """Take ``x [batch, channel, frame]`` and what the masks read so far; return what both are now."""
         y = self.norm1(self.prelu1(self.expand(x)))  # eqs. 8 and 9
         y = self.norm2(self.prelu2(self.depthwise(y)))  # eq. 6; the pointwise half of eq. 7 follows
-        if self.skip is not None:
-            skips = skips + self.skip(y)
         if self.residual is not None:
             x = x + self.residual(y)
-        return x, skips
+        return x, x if self.skip is None else read + self.skip(y)
 
 
-class ConvTasNet(Separator):
+class ConvTasNet(Separator[Config]):
     """The whole network: encoder, R stacks of X blocks, masks, decoder."""
-
-    config: Config
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
         filters, bias = config.filters, config.bias
         self.encoder = Encoder(filters, config.window)
+        self.rectify = nn.ReLU() if config.rectify else nn.Identity()
         self.norm = GlobalLayerNorm(filters) if config.input_norm == "global" else nn.LayerNorm(filters, eps=1e-8)
         self.bottleneck = nn.Linear(filters, config.bottleneck, bias=bias)
         total = config.repeats * config.blocks
         self.blocks = nn.ModuleList(Block(config, 2 ** (i % config.blocks), last=i == total - 1) for i in range(total))
-        self.prelu = nn.PReLU() if config.skip else nn.Identity()
-        self.mask = nn.Conv1d(config.skip or config.bottleneck, config.sources * filters, 1, bias=bias)
+        self.mask = nn.Sequential(
+            nn.PReLU() if config.skip else nn.Identity(),
+            nn.Conv1d(config.skip or config.bottleneck, config.sources * filters, 1, bias=bias),
+            nn.Sigmoid() if config.mask == "sigmoid" else nn.ReLU(),
+        )
         self.decoder = Decoder(filters, config.window)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        encoded = self.encoder(mixture)  # eq. 2, [B, I, N]
-        if self.config.rectify:
-            encoded = torch.relu(encoded)
+        encoded = self.rectify(self.encoder(mixture))  # eq. 2, [B, I, N]
         x = self.bottleneck(self.norm(encoded)).mT  # [B, channel, I] through all blocks
-        skips = x.new_zeros(1)
+        read = x.new_zeros(1)
         for block in self.blocks:
-            x, skips = block(x, skips)
-        masks = self.mask(self.prelu(skips if self.config.skip else x))
-        masks = torch.sigmoid(masks) if self.config.mask == "sigmoid" else torch.relu(masks)
-        masks = masks.unflatten(1, (self.config.sources, -1)).mT  # [B, C, I, N]
+            x, read = block(x, read)
+        masks = self.mask(read).unflatten(1, (self.config.sources, -1)).mT  # [B, C, I, N]
         return self.decoder(encoded[:, None] * masks, mixture.shape[-1])  # eqs. 4 and 5

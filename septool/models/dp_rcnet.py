@@ -80,7 +80,7 @@ class DPRCNetBlock(nn.Module):
         return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)
 
 
-class DPRCNet(Separator):
+class DPRCNet(Separator[Config]):
     """The whole network: encoder, four stages of blocks over chunks, sigmoid masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:

@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
+from septool.models.layers import DeepBiLSTM
 from septool.signal.stft import Analysis, istft, log_magnitude, stft
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(SeparatorConfig):
-    """The 4 x 300 network of Isik et al., section 4."""
+    """The 4 x 300 network of Isik et al., without enhancement."""
 
     fft: int = 256  # samples, 32 ms at 8 kHz
     hop: int = 64  # samples
@@ -46,8 +47,8 @@ class Config(SeparatorConfig):
 
 CONFIGS = {
     "4x300": Config(),
-    "2x600": Config(hidden=600, layers=2),  # Hershey et al., section 3
-    "dpcl++": Config(hardness=5.0, enhancement=2),  # Isik et al., sections 2.4 and 2.5
+    "2x600": Config(hidden=600, layers=2),  # Hershey et al.
+    "dpcl++": Config(hardness=5.0, enhancement=2),  # Isik et al., end to end
 }
 
 
@@ -93,28 +94,21 @@ def _far_apart(points: Tensor, weights: Tensor, count: int) -> Tensor:
 
 
 class Enhancement(nn.Module):
-    """Isik et al., section 2.5: one network reads the mixture beside each estimate; the outputs compete."""
+    """One network reads the mixture beside each estimate; a softmax over the voices joins its answers."""
 
     def __init__(self, bins: int, config: Config) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(
-            2 * bins,
-            config.hidden,
-            config.enhancement,
-            batch_first=True,
-            bidirectional=True,
-            dropout=config.dropout,
-        )
+        self.lstm = DeepBiLSTM(2 * bins, config.hidden, config.enhancement, config.dropout)
         self.linear = nn.Linear(2 * config.hidden, bins)
 
     def forward(self, spectrum: Tensor, masks: Tensor) -> Tensor:  # [B, T, F], [B, C, T, F]
         mixtures = spectrum[:, None].expand_as(masks)
         pairs = log_magnitude(torch.cat((mixtures, masks * mixtures), dim=-1))  # [B, C, T, 2F]
-        both, _ = self.lstm(pairs.flatten(0, 1))  # [B C, T, 2H]
-        return torch.softmax(self.linear(both).unflatten(0, masks.shape[:2]), dim=1)
+        scores = self.linear(self.lstm(pairs.flatten(0, 1)))  # [B C, T, F]
+        return torch.softmax(scores.unflatten(0, masks.shape[:2]), dim=1)
 
 
-class DPCL(Separator):
+class DPCL(Separator[Config]):
     """The whole network: log spectrum, bidirectional LSTM, embeddings, k-means, binary or refined masks."""
 
     loss = "deep-clustering"
@@ -124,9 +118,7 @@ class DPCL(Separator):
         self.config = config
         self.analysis = Analysis(config.fft, config.hop)
         bins = self.analysis.bins
-        self.lstm = nn.LSTM(
-            bins, config.hidden, config.layers, batch_first=True, bidirectional=True, dropout=config.dropout
-        )
+        self.lstm = DeepBiLSTM(bins, config.hidden, config.layers, config.dropout)
         self.linear = nn.Linear(2 * config.hidden, bins * config.embedding)
         self.enhancement = Enhancement(bins, config) if config.enhancement else None
 
@@ -142,8 +134,8 @@ class DPCL(Separator):
 
     def embed(self, spectrum: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` to unit vectors ``[batch, frame, bin, embedding]``."""
-        both, _ = self.lstm(log_magnitude(spectrum))  # [B, T, 2H]
-        vectors = self.linear(both).unflatten(-1, (-1, self.config.embedding))
+        vectors = self.linear(self.lstm(log_magnitude(spectrum)))  # [B, T, F D]
+        vectors = vectors.unflatten(-1, (-1, self.config.embedding))
         if self.config.activation == "tanh":
             vectors = torch.tanh(vectors)
         return F.normalize(vectors, dim=-1)

@@ -73,7 +73,7 @@ class DPRNNBlock(nn.Module):
         return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)  # eq. 7: the same along S
 
 
-class DPRNN(Separator):
+class DPRNN(Separator[Config]):
     """The whole network: encoder, B blocks over chunks, gated masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:

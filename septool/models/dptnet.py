@@ -69,7 +69,7 @@ class DPTNetBlock(nn.Module):
         return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)
 
 
-class DPTNet(Separator):
+class DPTNet(Separator[Config]):
     """The whole network: encoder, B blocks over chunks, gated masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:

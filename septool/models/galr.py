@@ -87,7 +87,7 @@ class GloballyAttentive(nn.Module):
         return torch.matmul(self.inverse.weight, attended) + self.inverse.bias[:, None] + x  # eq. 13
 
 
-class GALR(Separator):
+class GALR(Separator[Config]):
     """The whole network: encoder, N blocks over segments, gated masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:

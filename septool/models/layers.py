@@ -183,6 +183,20 @@ class BiLSTM(nn.Module):
         return self.linear(both).unflatten(0, x.shape[:2])
 
 
+class DeepBiLSTM(nn.Module):
+    """Bidirectional LSTM layers on each other: what the spectrogram-domain systems read a recording with."""
+
+    def __init__(self, channels: int, hidden: int, layers: int, dropout: float) -> None:
+        """Drop out between the layers, not behind the last."""
+        super().__init__()
+        dropout = dropout if layers > 1 else 0.0
+        self.lstm = nn.LSTM(channels, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, frame, channel]`` to ``[batch, frame, 2 hidden]``."""
+        return self.lstm(x)[0]
+
+
 class SourceSplit(nn.Module):
     """A 1x1 convolution from segments to one feature map a source, and the overlap-add of these.
 

@@ -159,7 +159,7 @@ class WorkingMemoryLayer(nn.Module):
         return torch.zeros_like(query, dtype=mixed.dtype).scatter(2, index, mixed)
 
 
-class Papez(Separator):
+class Papez(Separator[Config]):
     """The whole network: encoder, embedding, recurrent transformer with halting, mask network, decoder."""
 
     slots: Tensor

@@ -116,7 +116,7 @@ class SelfAttentive(nn.Module):
         return self.refine(x.transpose(1, 2))
 
 
-class Sandglasset(Separator):
+class Sandglasset(Separator[Config]):
     """The whole network: encoder, N blocks over segments, masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:

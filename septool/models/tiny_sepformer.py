@@ -125,7 +125,7 @@ class TinySepFormerBlock(nn.Module):
         return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)
 
 
-class TinySepFormer(Separator):
+class TinySepFormer(Separator[Config]):
     """The whole network: encoder, blocks over chunks, gated masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:

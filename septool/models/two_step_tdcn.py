@@ -90,7 +90,7 @@ class FilterConvolution(nn.Module):
         return F.linear(x, matrix.flatten(0, 1), self.bias.repeat_interleave(filters)).unflatten(-1, matrix.shape[:2])
 
 
-class TwoStepTDCN(Separator):
+class TwoStepTDCN(Separator[Config]):
     """The whole network: encoder, R stacks of X blocks, masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:

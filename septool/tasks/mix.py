@@ -71,17 +71,17 @@ def mix_files(
     frames = min(lengths) if mode == "min" else max(lengths)
     parts = np.stack([np.pad(voice[:frames], (0, max(frames - len(voice), 0))) for voice in voices])
     gain = headroom(parts)
-    return write_mixture(out.stem, parts * gain, rate, out, sources, force=force, gain=gain)
+    return write_mixture(out.stem, parts * np.float32(gain), rate, out, sources, force=force, gain=gain)
 
 
 def _rms(voice: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(voice, dtype=np.float64))))
 
 
-def headroom(parts: np.ndarray) -> np.float32:
+def headroom(parts: np.ndarray) -> float:
     """Gain that keeps the sum and every part within full scale: 1, or what makes the peak 0.9."""
     peak = max(float(np.abs(parts.sum(0)).max()), float(np.abs(parts).max()))
-    return np.float32(0.9 / peak if peak > 1 else 1.0)
+    return 0.9 / peak if peak > 1 else 1.0
 
 
 def write_mixture(

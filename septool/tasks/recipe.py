@@ -33,7 +33,7 @@ class Optimizer:
     name: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
-    betas: tuple[float, ...] = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 5.0  # L2 norm of the whole gradient
 
 

@@ -94,12 +94,11 @@ class Run:
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         how = self.recipe.optimizer
-        common = {"lr": how.lr, "weight_decay": how.weight_decay}
-        betas = (how.betas[0], how.betas[1])
+        lr, decay, betas = how.lr, how.weight_decay, how.betas
         if how.name == "adam":
-            return [torch.optim.Adam(self.model.parameters(), betas=betas, **common)]
+            return [torch.optim.Adam(self.model.parameters(), lr, betas, weight_decay=decay)]
         if how.name == "adamw":
-            return [torch.optim.AdamW(self.model.parameters(), betas=betas, **common)]
+            return [torch.optim.AdamW(self.model.parameters(), lr, betas, weight_decay=decay)]
         matrices = [
             weight
             for module in self.model.modules()
@@ -110,8 +109,8 @@ class Run:
         chosen = {id(weight) for weight in matrices}
         others = [weight for weight in self.model.parameters() if id(weight) not in chosen]
         return [
-            torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **common),
-            torch.optim.AdamW(others, betas=betas, **common),
+            torch.optim.Muon(matrices, lr, decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr, betas, weight_decay=decay),
         ]
 
     @property

@@ -32,8 +32,8 @@ def test_equal_to_an_implementation_with_a_skip_path() -> None:
         "masker.bottleneck.0.gamma": "norm.weight",
         "masker.bottleneck.0.beta": "norm.bias",
         "masker.bottleneck.1": "bottleneck",
-        "masker.mask_net.0": "prelu",
-        "masker.mask_net.1": "mask",
+        "masker.mask_net.0": "mask.0",
+        "masker.mask_net.1": "mask.1",
     }
     for i in range(6):
         theirs, ours = f"masker.TCN.{i}.", f"blocks.{i}."
@@ -64,7 +64,7 @@ def test_equal_to_an_implementation_without_one() -> None:
         "separator.network.0.gamma": "norm.weight",
         "separator.network.0.beta": "norm.bias",
         "separator.network.1": "bottleneck",
-        "separator.network.3": "mask",
+        "separator.network.3": "mask.1",
     }
     for i in range(6):
         theirs, ours = f"separator.network.2.{i // 3}.{i % 3}.net.", f"blocks.{i}."

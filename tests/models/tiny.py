@@ -1,6 +1,11 @@
 """Small configurations of every registered model, for tests that run over all of them."""
 
 TINY: dict[str, dict[str, object]] = {
+    "adanet": {"fft": 32, "hop": 8, "hidden": 12, "layers": 2, "embedding": 6, "anchors": 4},
+    "chimera++": {"fft": 32, "hop": 8, "hidden": 12, "layers": 2, "embedding": 6},
+    "afrcnn": {"filters": 16, "width": 12, "hidden": 12, "stages": 3, "iterations": 2},
+    "blstm-tasnet": {"filters": 16, "window": 8, "hidden": 12},
+    "conv-tasnet": {"filters": 16, "bottleneck": 12, "hidden": 16, "skip": 8, "blocks": 2, "repeats": 2},
     "dp-rcnet": {
         "filters": 16,
         "window": 8,
@@ -10,12 +15,14 @@ TINY: dict[str, dict[str, object]] = {
         "hidden": 8,
         "scale": 1.0,
     },
+    "dpcl": {"fft": 32, "hop": 8, "hidden": 12, "layers": 2, "embedding": 6},
     "dprnn": {"filters": 16, "features": 12, "window": 8, "chunk": 20, "blocks": 2, "hidden": 12},
     "dptnet": {"filters": 16, "features": 12, "window": 8, "chunk": 20, "blocks": 2, "hidden": 12},
     "galr": {"filters": 16, "window": 8, "segment": 20, "summary": 4, "blocks": 2, "hidden": 12, "heads": 4},
     "papez": {"width": 16, "window": 8, "chunk": 20, "memory": 3, "depth": 3, "heads": 4, "feedforward": 24},
     "sandglasset": {"filters": 16, "features": 12, "segment": 20, "contexts": [1, 2, 2, 1], "hidden": 12, "heads": 4},
     "sepformer": {"filters": 16, "window": 8, "chunk": 20, "intra": 1, "inter": 1, "heads": 4, "feedforward": 24},
+    "sudormrf": {"filters": 16, "width": 12, "hidden": 12, "depth": 3, "blocks": 2},
     "tiny-sepformer": {
         "filters": 16,
         "window": 8,
@@ -25,4 +32,7 @@ TINY: dict[str, dict[str, object]] = {
         "heads": 4,
         "feedforward": 24,
     },
+    "upit-blstm-st": {"fft": 32, "hop": 16, "hidden": 12, "layers": 2},
+    "two-step-tdcn": {"filters": 16, "bottleneck": 12, "hidden": 16, "blocks": 2, "repeats": 2},
+    "wavesplit": {"width": 8, "speaker_layers": 3, "blocks": 2, "repeats": 2},
 }
