@@ -111,7 +111,6 @@ class AFRCNN(Separator[Config]):
         self.norm = GlobalLayerNorm(filters)
         self.bottleneck = nn.Linear(filters, width)
         self.block = Block(config)
-        self.repeats = config.iterations - 1
         self.remind = nn.Sequential(nn.Conv1d(width, width, 1, groups=width), nn.PReLU())
         self.mask = nn.Sequential(nn.PReLU(), nn.Conv1d(width, config.sources * filters, 1))
         self.decoder = CentredDecoder(filters, config.sources, config.window, apart=False)
@@ -121,7 +120,7 @@ class AFRCNN(Separator[Config]):
         encoded = self.encoder(mixture)  # [B, I, N]
         start = self.bottleneck(self.norm(encoded)).mT  # [B, C, I]
         x = self.block(start)
-        for _ in range(self.repeats):
+        for _ in range(self.config.iterations - 1):
             x = self.block(self.remind(start + x))
         masks = torch.relu(self.mask(x)).unflatten(1, (self.config.sources, -1)).mT  # [B, source, I, N]
         return self.decoder(encoded[:, None] * masks, mixture.shape[-1])

@@ -102,7 +102,7 @@ class ConvTasNet(Separator[Config]):
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
         encoded = self.rectify(self.encoder(mixture))  # eq. 2, [B, I, N]
         x = self.bottleneck(self.norm(encoded)).mT  # [B, channel, I] through all blocks
-        read = x.new_zeros(1)
+        read = x.new_zeros(1)  # the sum of the skip path, if there is one
         for block in self.blocks:
             x, read = block(x, read)
         masks = self.mask(read).unflatten(1, (self.config.sources, -1)).mT  # [B, C, I, N]

@@ -117,7 +117,6 @@ class Wavesplit(Separator[Config]):
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
-        self.clusterings = config.clusterings if config.assign == "kmeans" else 0
         self.speaker = SpeakerStack(config)
         self.layers = nn.ModuleList(
             SeparationLayer(config.width if i else 1, config, 2 ** (i % config.blocks))
@@ -141,9 +140,9 @@ class Wavesplit(Separator[Config]):
 
     def centroids(self, vectors: Tensor) -> Tensor:
         """Turn ``vectors [batch, source, time, channel]`` into one for each source, ``[batch, source, channel]``."""
-        if not self.clusterings:
+        if self.config.assign == "mean":
             return vectors.mean(2)
         # Unit vectors have the shortest sum where they lie furthest apart.
         apart = vectors.sum(1).square().sum(-1).argmin(-1)  # [B]
         start = vectors[torch.arange(len(vectors), device=vectors.device), :, apart]
-        return kmeans(vectors.flatten(1, 2), start, self.clusterings)
+        return kmeans(vectors.flatten(1, 2), start, self.config.clusterings)

@@ -1,5 +1,7 @@
 """Deep clustering and chimera losses in closed form."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -47,9 +49,7 @@ def test_whitened_is_the_distance_of_whitened_embeddings_from_their_centres() ->
 def test_perfect_embeddings_cost_nothing(count: int) -> None:
     sources = voices(count)
     model = Answers(torch.zeros(0), perfect(sources))
-    torch.testing.assert_close(
-        deep_clustering(model, sources.sum(1), sources), torch.zeros(2), rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(deep_clustering(model, sources.sum(1), sources), torch.zeros(2), rtol=0, atol=1e-6)
 
 
 def test_turning_the_embeddings_or_the_voices_changes_nothing() -> None:
@@ -65,8 +65,8 @@ def test_turning_the_embeddings_or_the_voices_changes_nothing() -> None:
 
 def test_silent_bins_do_not_count() -> None:
     sources = voices()
-    embedding = perfect(sources)
     sources[..., 200:] *= 1e-4  # -80 dB
+    embedding = perfect(sources)
     embedding[:, 40:] = F.normalize(torch.randn(2, 11, 17, 2), dim=-1)
     model = Answers(torch.zeros(0), embedding)
     heard = audible(spectra(sources.sum(1))).unflatten(1, (51, 17))
@@ -105,7 +105,7 @@ def test_chimera_weighs_its_two_losses() -> None:
 
 
 @pytest.mark.parametrize("loss", [deep_clustering, chimera])
-def test_a_small_step_lowers_it(loss) -> None:  # noqa: ANN001
+def test_a_small_step_lowers_it(loss: Callable[..., Tensor]) -> None:
     sources = voices()
     generator = torch.Generator().manual_seed(0)
     model = Answers(

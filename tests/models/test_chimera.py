@@ -14,9 +14,7 @@ def test_parameters_are_the_published_32_9_million() -> None:
 def test_masks_are_those_of_an_independent_implementation() -> None:
     tensors = fixture("chimerapp")
     model = Chimera(Config(fft=64, hop=16, hidden=16, layers=2, embedding=8)).eval()
-    load_renamed(
-        model, tensors, {"rnn.rnn.": "lstm.lstm.", "embedding_layer.": "embedding.", "mask_layer.": "mask."}
-    )
+    load_renamed(model, tensors, {"rnn.rnn.": "lstm.lstm.", "embedding_layer.": "embedding.", "mask_layer.": "mask."})
     frames_first = {key: y.mT if key.startswith("y") else y for key, y in tensors.items()}
     assert_parity(lambda x: model.masks(model.read(model.spectrum(x))), frames_first)
 
