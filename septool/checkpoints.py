@@ -165,13 +165,19 @@ def check(path: Path, entry: Entry) -> None:
     Raises:
         CheckpointError: it is another file than the catalogue means.
     """
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256(path)
     if digest != entry.sha256:
         remedy = "install septool again" if entry.file else f"delete {path} and fetch it again"
         raise CheckpointError(
             f"checkpoint {path.name} is damaged: its sha256 is {digest[:12]}..., "
             f"checkpoints.toml says {entry.sha256[:12]}...; {remedy}"
         )
+
+
+def sha256(path: Path) -> str:
+    """Return a file's sha256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(name: str) -> Path:

@@ -56,7 +56,8 @@ def affinity(embedding: Tensor, member: Tensor, weight: Tensor) -> Tensor:
         weight: ``[batch, bin]``; a pair weighs the product of its bins.
     """
     v, y = _weighted(embedding, member, weight)
-    return _square(v.mT @ v) - 2 * _square(v.mT @ y) + _square(y.mT @ y)
+    with torch.autocast(v.device.type, enabled=False):  # the difference of large sums
+        return _square(v.mT @ v) - 2 * _square(v.mT @ y) + _square(y.mT @ y)
 
 
 def whitened(embedding: Tensor, member: Tensor, weight: Tensor) -> Tensor:
@@ -68,9 +69,10 @@ def whitened(embedding: Tensor, member: Tensor, weight: Tensor) -> Tensor:
     v, y = _weighted(embedding, member, weight)
     dimensions = v.shape[-1]
     ridge = 1e-6 * torch.eye(dimensions, device=v.device)  # V'V has a trace of one
-    between = v.mT @ y  # [B, D, C]
     share = y.square().sum(1)[:, None].clamp_min(1e-12)  # the diagonal of Y'Y, [B, 1, C]
-    return dimensions - (torch.linalg.solve(v.mT @ v + ridge, between) * between / share).sum((1, 2))
+    with torch.autocast(v.device.type, enabled=False):  # an inverse of nearly singular matrices
+        between = v.mT @ y  # [B, D, C]
+        return dimensions - (torch.linalg.solve(v.mT @ v + ridge, between) * between / share).sum((1, 2))
 
 
 def dominance(sources: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ MODELS = Registry(
     {
         "adanet": "septool.models.adanet:ADANet",
         "afrcnn": "septool.models.afrcnn:AFRCNN",
+        "atss-net": "septool.models.atss_net:AtssNet",
         "blstm-tasnet": "septool.models.blstm_tasnet:BLSTMTasNet",
         "chimera++": "septool.models.chimera:Chimera",
         "conv-tasnet": "septool.models.conv_tasnet:ConvTasNet",
@@ -18,10 +19,12 @@ MODELS = Registry(
         "papez": "septool.models.papez:Papez",
         "sandglasset": "septool.models.sandglasset:Sandglasset",
         "sepformer": "septool.models.sepformer:SepFormer",
+        "speaker-net": "septool.models.speaker_net:SpeakerNet",
         "sudormrf": "septool.models.sudormrf:SuDoRMRF",
         "tiny-sepformer": "septool.models.tiny_sepformer:TinySepFormer",
         "two-step-tdcn": "septool.models.two_step_tdcn:TwoStepTDCN",
         "upit-blstm-st": "septool.models.upit_blstm:UPIT",
+        "voicefilter": "septool.models.voicefilter:VoiceFilter",
         "wavesplit": "septool.models.wavesplit:Wavesplit",
     },
 )

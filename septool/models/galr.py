@@ -18,10 +18,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import Decoder, Encoder, GatedMask, GlobalLayerNorm, SelfAttention, SinusoidalPosition
+from septool.models.layers import (
+    BiLSTM,
+    Decoder,
+    Encoder,
+    GatedMask,
+    GlobalLayerNorm,
+    SelfAttention,
+    SinusoidalPosition,
+    SourceSplit,
+)
 from septool.signal import frames
 
 
@@ -55,14 +63,11 @@ class LocallyRecurrent(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(config.filters, config.hidden, batch_first=True, bidirectional=True)
-        self.linear = nn.Linear(2 * config.hidden, config.filters)
+        self.recurrent = BiLSTM(config.filters, config.hidden)  # eq. 2
         self.norm = GlobalLayerNorm(config.filters)
 
     def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
-        local, _ = self.lstm(x.flatten(0, 1))  # [B S, K, 2H], every segment in one call
-        local = self.linear(local).unflatten(0, x.shape[:2])  # eq. 2
-        return self.norm(local) + x  # eq. 3
+        return self.norm(self.recurrent(x)) + x  # eq. 3
 
 
 class GloballyAttentive(nn.Module):
@@ -97,7 +102,7 @@ class GALR(Separator[Config]):
         self.blocks = nn.Sequential(
             *(nn.Sequential(LocallyRecurrent(config), GloballyAttentive(config)) for _ in range(config.blocks))
         )
-        self.sources = nn.Linear(config.filters, config.sources * config.filters)
+        self.split = SourceSplit(config.filters, config.filters, config.sources)
         self.mask = GatedMask(config.filters, config.filters)
         self.decoder = Decoder(config.filters, config.window)
 
@@ -107,9 +112,5 @@ class GALR(Separator[Config]):
         count, size = encoded.shape[1], self.config.segment
         padding = frames.galr_padding(count, size)
         segments = self.blocks(frames.segment(encoded, size, padding))  # [B, S, K, D]
-        # The paper's 1x1 convolution comes before the overlap-add. Both are linear and every frame is
-        # covered twice, so the smaller order is equal: W sum(x) + 2 b.
-        whole = frames.overlap_add(segments, count, padding)  # [B, I, D]
-        split = F.linear(whole, self.sources.weight, 2 * self.sources.bias)  # [B, I, C D]
-        split = split.unflatten(-1, (self.config.sources, -1)).transpose(1, 2)  # [B, C, I, D]
+        split = self.split(segments, count, padding)  # [B, C, I, D]
         return self.decoder(encoded[:, None] * self.mask(split), mixture.shape[-1])  # eqs. 14 to 16

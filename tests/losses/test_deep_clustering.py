@@ -63,6 +63,13 @@ def test_turning_the_embeddings_or_the_voices_changes_nothing() -> None:
     torch.testing.assert_close(deep_clustering(model, sources.sum(1), sources.flip(1)), value)
 
 
+@pytest.mark.parametrize("loss", [affinity, whitened])
+def test_reduced_precision_of_the_network_is_none_of_the_loss(loss: Callable[..., Tensor]) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = loss(*bins())
+    torch.testing.assert_close(reduced, loss(*bins()), rtol=0, atol=0)
+
+
 def test_silent_bins_do_not_count() -> None:
     sources = voices()
     sources[..., 200:] *= 1e-4  # -80 dB

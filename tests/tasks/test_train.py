@@ -74,14 +74,14 @@ def test_a_resumed_run_goes_on_to_the_same_numbers(
     whole = recipe(speech, optimizer={"name": optimizer})
     train(whole, tmp_path / "whole")
 
-    class Stopped(Exception):
+    class StopError(Exception):
         pass
 
     def stop(event: dict[str, Any]) -> None:
         if event["event"] == "step" and event["step"] == 3:  # in the middle of an epoch and of a log line
-            raise Stopped
+            raise StopError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StopError):
         train(whole, tmp_path / "broken", save_minutes=0, report=stop)
     train(whole, tmp_path / "broken", resume=True)
 

@@ -1,0 +1,103 @@
+"""What every registered extractor promises: the separators' contract, with an enrolment recording."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from septool.config import as_dict, build
+from septool.losses import LOSSES
+from septool.models import MODELS
+from septool.models.base import Extractor
+
+SPEAKER = {"mels": 16, "widths": [4, 6, 8, 8], "embedding": 5}
+SPECTRUM = {"fft": 64, "window": 50, "hop": 20, "speaker": SPEAKER}
+TINY: dict[str, dict[str, Any]] = {
+    "atss-net": SPECTRUM | {"channels": 4, "dilations": [1, 2], "blocks": 2},
+    "voicefilter": SPECTRUM | {"channels": 4, "dilations": [1, 2], "maps": 2, "hidden": 6, "dense": 8},
+}
+NAMES = sorted(TINY)
+
+
+def make(name: str, **settings: object) -> Extractor:
+    torch.manual_seed(0)
+    model = MODELS[name](build(MODELS.module(name).Config, TINY[name] | settings)).eval()
+    with torch.no_grad():  # gains, biases and slopes away from their defaults
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def recording(samples: int, batch: int = 1) -> Tensor:
+    return torch.randn(batch, samples, generator=torch.Generator().manual_seed(samples)) * 0.1
+
+
+def test_every_extractor_has_a_tiny_configuration() -> None:
+    assert {name for name in MODELS if issubclass(MODELS[name], Extractor)} == set(TINY)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("samples", "enrolled"), [(1, 1), (7, 3000), (800, 7), (1013, 16000)])
+def test_any_length_in_is_the_same_length_out(name: str, samples: int, enrolled: int) -> None:
+    with torch.inference_mode():
+        estimate = make(name)(recording(samples), recording(enrolled))
+    assert estimate.shape == (1, samples)
+    assert torch.isfinite(estimate).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("samples", [1000, 1013])
+def test_the_tail_is_alive(name: str, samples: int) -> None:
+    with torch.inference_mode():
+        estimate = make(name)(recording(samples), recording(4000))
+    assert estimate[..., -3:].abs().max() > 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_item_alone_is_the_same_item_in_a_batch(name: str) -> None:
+    model = make(name)
+    mixtures = recording(1013, batch=3) * torch.tensor([[1.0], [0.1], [3.0]])
+    enrolments = recording(4000, batch=3)
+    enrolments[1, 1500:3000] = 0  # other items keep more frames
+    with torch.inference_mode():
+        together = model(mixtures, enrolments)
+        alone = torch.cat([model(m[None], e[None]) for m, e in zip(mixtures, enrolments, strict=True)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("joint", [False, True])
+def test_gradients_reach_every_parameter_that_is_trained(name: str, joint: bool) -> None:
+    model = make(name, joint=joint).train()
+    before = {key: value.clone() for key, value in model.state_dict().items() if key.startswith("speaker.")}
+    mixture, target, enrolment = recording(900, 2), 0.5 * recording(900, 2), recording(4000, 2)
+    loss = LOSSES[model.loss](model, mixture, target, enrolment)
+    assert loss.shape == (2,)
+    loss.mean().backward()
+    reached = {key for key, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert reached == {key for key, _ in model.named_parameters() if joint or not key.startswith("speaker.")}
+    unmoved = all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+    assert unmoved is not joint, "batch statistics move where the speaker network is trained, and only there"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_enrolment_matters_and_its_level_does_not(name: str) -> None:
+    model, mixture = make(name), recording(1000)
+    with torch.no_grad():  # an untrained network hardly tells voices apart
+        model.get_parameter("speaker.linear.weight").mul_(1000)
+    one, other = recording(4000), torch.cumsum(recording(4000), dim=-1)
+    with torch.inference_mode():
+        by_one, by_other, louder = (model(mixture, enrolment) for enrolment in (one, other, 5 * one))
+    assert (by_one - louder).abs().max() < 0.02 * (by_one - by_other).abs().max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_configuration_and_weights_bring_back_the_same_model(name: str, tmp_path: Path) -> None:
+    model = make(name, joint=True)
+    again = MODELS[name](build(MODELS.module(name).Config, as_dict(model.config))).eval()  # type: ignore[attr-defined]
+    again.load_state_dict(model.state_dict())
+    mixture, enrolment = recording(500), recording(2000)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(mixture, enrolment), model(mixture, enrolment), rtol=0, atol=0)

@@ -1,0 +1,192 @@
+"""Writes what follows from the code: man pages, the tables of README.md, docs/models.md.
+
+``python tools/generate.py`` writes, ``--check`` only compares and ends with status 1 if a file is stale.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer.main
+
+from septool import __version__, checkpoints
+from septool.cli import app
+from septool.models import MODELS
+from septool.models.base import Extractor, Separator
+
+ROOT = Path(__file__).parent.parent
+
+
+def roff(text: str) -> str:
+    """Escape text for roff: hyphens that can be copied, no line that looks like a request."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join("\\&" + line if line[:1] in ".'" else line for line in escaped.splitlines())
+
+
+def invocation(param: Any) -> str:
+    """Return how an option is written."""
+    value = "" if getattr(param, "is_flag", False) else " \\fI" + roff(param.name.upper()) + "\\fR"
+    return ", ".join(f"\\fB{roff(name)}\\fR{value}" for name in (*param.opts, *param.secondary_opts))
+
+
+def man_page(name: str, command: Any, children: dict[str, Any]) -> str:
+    """Return one man page."""
+    summary = (command.help or "").split("\n")[0].rstrip(".")
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and not getattr(p, "hidden", False)]
+    synopsis = " ".join(
+        ["[\\fIOPTIONS\\fR]"]
+        + (["\\fICOMMAND\\fR ..."] if children else [])
+        + [
+            f"\\fI{roff(p.name.upper())}\\fR" + (" ..." if p.nargs == -1 else "")
+            if p.required
+            else f"[\\fI{roff(p.name.upper())}\\fR]" + ("..." if p.nargs == -1 else "")
+            for p in arguments
+        ]
+    )
+    lines = [
+        f'.TH "{name.upper().replace(" ", "-")}" 1 "" "septool {__version__}" "septool"',
+        ".SH NAME",
+        f"{roff(name.replace(' ', '-'))} \\- {roff(summary[:1].lower() + summary[1:])}",
+        ".SH SYNOPSIS",
+        f"\\fB{roff(name)}\\fR {synopsis}",
+        ".SH DESCRIPTION",
+        *(line for part in (command.help or "").split("\n\n") for line in (".PP", roff(part))),
+    ]
+    if children:
+        lines.append(".SH COMMANDS")
+        for child, about in children.items():
+            lines += [".TP", f"\\fB{roff(child)}\\fR", roff((about.help or "").split("\n")[0])]
+    if arguments:
+        lines.append(".SH ARGUMENTS")
+        for param in arguments:
+            lines += [".TP", f"\\fI{roff(param.name.upper())}\\fR", roff(param.help or "")]
+    lines.append(".SH OPTIONS")
+    for param in options:
+        shown = param.default not in (None, False, (), []) and not callable(param.default)
+        default = f" (default: {_plain(param.default)})" if shown else ""
+        lines += [".TP", invocation(param), roff((param.help or "") + default)]
+    lines += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Show this help and exit."]
+    lines += [
+        ".SH EXIT STATUS",
+        "0: all was done. 1: something failed; the rest was done. 2: wrong usage. 130: interrupted.",
+    ]
+    if name != "septool":
+        lines += [".SH SEE ALSO", "\\fBseptool\\fR(1)"]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(getattr(value, "value", value))
+
+
+def man_pages() -> Iterator[tuple[Path, str]]:
+    """Yield a page for the program and for every verb."""
+    root = typer.main.get_command(app)
+
+    def walk(name: str, command: Any) -> Iterator[tuple[Path, str]]:
+        children = getattr(command, "commands", {})
+        yield ROOT / "man" / f"{name.replace(' ', '-')}.1", man_page(name, command, children)
+        for child, about in children.items():
+            yield from walk(f"{name} {child}", about)
+
+    yield from walk("septool", root)
+
+
+def checkpoint_table() -> str:
+    """Return README's table of checkpoints."""
+    rows = [
+        "| name | model | Hz | voices | parameters | MB | SI-SNRi | SDRi | PESQ | trained on | licence |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in checkpoints.catalogue().items():
+        shown = f"[`{name}`]({entry.card})" if entry.card else f"`{name}`"
+        scores = " | ".join(
+            "-" if entry.measured.get(key) is None else f"{entry.measured[key]:.2f}{unit}"
+            for key, unit in (("si_snri", " dB"), ("sdri", " dB"), ("pesq", ""))
+        )
+        default = f"{entry.model} (default)" if entry.default else entry.model
+        rows.append(
+            f"| {shown} | {default} | {entry.sample_rate} | {entry.sources} | {entry.parameters:,} "
+            f"| {entry.bytes / 1e6:.1f} | {scores} | {entry.trained_on} | {entry.licence} |"
+        )
+    return "\n".join(rows)
+
+
+def verb_table() -> str:
+    """Return README's line per verb."""
+    root: Any = typer.main.get_command(app)
+    lines = ["| verb | what it does |", "|---|---|"]
+    lines += [f"| `{name}` | {(verb.help or '').splitlines()[0]} |" for name, verb in root.commands.items()]
+    return "\n".join(lines)
+
+
+def model_page() -> str:
+    """Return docs/models.md."""
+    lines = [
+        "# Models",
+        "",
+        "Written by `make generate` from the code. Parameters are counted from the network; the documentation",
+        "of each file says where the paper prints another number, and why.",
+        "",
+        "| name | paper | kind | loss | configurations and parameters |",
+        "|---|---|---|---|---|",
+    ]
+    for name in MODELS:
+        module, kind = MODELS.module(name), MODELS[name]
+        title = (module.__doc__ or "").splitlines()[0].rstrip(".")
+        if not issubclass(kind, Separator | Extractor):
+            continue
+        rows = ", ".join(f"`{row}` {_count(kind, config):,}" for row, config in module.CONFIGS.items())
+        what = "extracts" if issubclass(kind, Extractor) else "separates"
+        lines.append(f"| [`{name}`](../{_source(module)}) | {title} | {what} | {kind.loss} | {rows} |")
+    return "\n".join(lines) + "\n"
+
+
+def _count(kind: Any, config: Any) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in kind(config).parameters())
+
+
+def _source(module: Any) -> str:
+    return Path(module.__file__).resolve().relative_to(ROOT.resolve()).as_posix()
+
+
+def readme() -> str:
+    """Return README.md with its generated parts renewed."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, content in (("checkpoints", checkpoint_table()), ("verbs", verb_table())):
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(end)
+        text = f"{before}{start}\n{content}\n{end}{after}"
+    return text
+
+
+def main() -> int:
+    """Write or check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only")
+    check = parser.parse_args().check
+    files = {**dict(man_pages()), ROOT / "docs" / "models.md": model_page(), ROOT / "README.md": readme()}
+    stale = [
+        path for path, content in files.items() if not path.exists() or path.read_text(encoding="utf-8") != content
+    ]
+    stale += [path for path in (ROOT / "man").glob("*.1") if path not in files]
+    for path in stale:
+        print(f"{'stale' if check else 'written'}: {path.relative_to(ROOT)}")
+        if not check and path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path], encoding="utf-8")
+        elif not check:
+            path.unlink()
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Makes a bundled checkpoint of a training run: scores it, writes weights, entry and item scores.
+
+``python tools/ship.py NAME RUN/best.safetensors --manifest dev-2mix.jsonl`` evaluates the weights with
+the same code as ``septool eval``, stores the scores in the header, copies the file to septool/weights/,
+renews the entry in checkpoints.toml and leaves every item's scores in docs/models/NAME.csv.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from septool import checkpoints, manifest
+from septool.tasks.evaluate import evaluate
+
+ROOT = Path(__file__).parent.parent
+METRICS = "si-snri,sdri,pesq"
+LICENCES = "CC BY 4.0"
+
+
+def toml(value: Any) -> str:
+    """Write a value as TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
+
+
+def main() -> int:
+    """Ship one checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--default", action="store_true", help="what the model's bare name means")
+    parser.add_argument("--jobs", type=int, default=1)
+    args = parser.parse_args()
+    table = ROOT / "docs" / "models" / f"{args.name}.csv"
+    _, summaries = evaluate(
+        args.manifest, model=str(args.checkpoint), metric=METRICS, out=table, device="cpu", jobs=args.jobs
+    )
+    scores = {summary.metric.replace("-", "_"): round(summary.mean, 2) for summary in summaries}
+    header = checkpoints.read_header(args.checkpoint)
+    measured = {
+        **scores,
+        "on": args.manifest.stem,
+        "mixtures": len(manifest.read(args.manifest)),
+        "manifest_sha256": manifest.digest(args.manifest),
+    }
+    recipe = header.recipe | {
+        "data": header.recipe["data"] | {key: Path(header.recipe["data"][key]).name for key in ("train", "validation")}
+    }
+    header = replace(header, measured=measured, recipe=recipe, licence=LICENCES)
+    path = ROOT / "septool" / "weights" / f"{args.name}.safetensors"
+    weights = load_file(args.checkpoint)
+    checkpoints.save(path, weights, header)
+    model, _ = checkpoints.load(path)
+    entry = {
+        "model": header.model,
+        "file": path.name,
+        "sha256": checkpoints.sha256(path),
+        "bytes": path.stat().st_size,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "sample_rate": header.sample_rate,
+        "sources": header.sources,
+        "default": args.default,
+        "licence": LICENCES,
+        "trained_on": header.trained_on,
+        "intended_use": "two people talking at once, close microphone, little noise and echo; research and play",
+        "card": f"docs/models/{args.name}.md",
+        "measured": measured,
+    }
+    known = {name: vars(old) for name, old in checkpoints.catalogue().items()} | {args.name: entry}
+    lines = ["# Every known checkpoint. Bundled ones are written by tools/ship.py.\n"]
+    for name, values in sorted(known.items()):
+        body = [f"{key} = {toml(value)}" for key, value in values.items() if value not in (None, {}, "")]
+        lines.append("\n".join([f"[{name}]", *body]) + "\n")
+    (ROOT / "checkpoints.toml").write_text("\n".join(lines), encoding="utf-8")
+    print(json.dumps(entry, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
