@@ -157,10 +157,10 @@ def _source(module: Any) -> str:
     return Path(module.__file__).resolve().relative_to(ROOT.resolve()).as_posix()
 
 
-def readme() -> str:
-    """Return README.md with its generated parts renewed."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name, content in (("checkpoints", checkpoint_table()), ("verbs", verb_table())):
+def renewed(path: Path, parts: dict[str, str]) -> str:
+    """Return a file's text with the generated parts between ``<!-- name -->`` and ``<!-- /name -->`` renewed."""
+    text = path.read_text(encoding="utf-8")
+    for name, content in parts.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(end)
@@ -168,12 +168,43 @@ def readme() -> str:
     return text
 
 
+def facts(entry: checkpoints.Entry) -> str:
+    """Return a model card's table: what the file and its header say."""
+    header = checkpoints.read_header(checkpoints.locate(entry))
+    recipe = header.recipe
+    measured = dict(entry.measured)
+    scores = ", ".join(
+        f"{label} {measured[key]:.2f}{unit}"
+        for key, label, unit in (("si_snri", "SI-SNRi", " dB"), ("sdri", "SDRi", " dB"), ("pesq", "PESQ", ""))
+    )
+    rows = {
+        "Model": f"{entry.model}, {entry.parameters:,} parameters, {entry.bytes / 1e6:.1f} MB",
+        "Settings": ", ".join(f"{key} {value}" for key, value in header.config.items()),
+        "Voices, rate": f"{entry.sources}, {entry.sample_rate} Hz",
+        "Trained on": header.trained_on,
+        "Training": f"{header.steps:,} steps of {recipe['loop']['batch']} crops of {recipe['mixing']['seconds']:g} s, "
+        f"{header.hours:.1f} hours, {header.hardware}, {recipe['loop']['precision']}, seed {recipe['seed']}",
+        "Scores": f"{scores} (means over the {measured['mixtures']} mixtures of {measured['on']})",
+        "Licence of the weights": entry.licence,
+        "sha256": f"`{entry.sha256}`",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
+
+
 def main() -> int:
     """Write or check."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only")
     check = parser.parse_args().check
-    files = {**dict(man_pages()), ROOT / "docs" / "models.md": model_page(), ROOT / "README.md": readme()}
+    tables = {"checkpoints": checkpoint_table(), "verbs": verb_table()}
+    files = {
+        **dict(man_pages()),
+        ROOT / "docs" / "models.md": model_page(),
+        ROOT / "README.md": renewed(ROOT / "README.md", tables),
+    }
+    for entry in checkpoints.catalogue().values():
+        if entry.card:
+            files[ROOT / entry.card] = renewed(ROOT / entry.card, {"facts": facts(entry)})
     stale = [
         path for path, content in files.items() if not path.exists() or path.read_text(encoding="utf-8") != content
     ]

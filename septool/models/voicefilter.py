@@ -8,7 +8,7 @@ Where paper and practice differ:
 - The row ``paper`` is the one that Atss-Net's Table 3 compares with: 257 bins, a 128-d embedding, and
   exactly the 9.45 M parameters printed there, without the speaker network. ``repo`` has the sizes of
   the public implementation by maum-ai, 601 bins and a 256-d embedding.
-- The original's embedding comes from an LSTM trained on private recordings; here it is Atss-Net's
+- The original's embedding comes from an LSTM trained in part on private recordings; here it is Atss-Net's
   speaker network, trained beforehand and then left alone unless ``joint``.
 - Batch normalisation and the ReLU behind the LSTM are the public implementation's.
 """
