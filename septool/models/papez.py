@@ -1,4 +1,4 @@
-"""Papez: resource-efficient separation with an auditory working memory (Oh, Jeon et al., ICASSP 2023).
+"""Papez: resource-efficient separation with an auditory working memory (Oh, Yi and Lee, ICASSP 2023).
 
 One transformer layer is applied over and over (recurrence); a few memory tokens, shared by all chunks
 and averaged after every step, stand in for the inter-chunk transformer; and every token decides by

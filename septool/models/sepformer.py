@@ -1,6 +1,6 @@
-"""SepFormer: "Attention is all you need in speech separation".
+"""SepFormer: attention is all you need in speech separation (Subakan, Ravanelli et al., ICASSP 2021).
 
-Subakan, Ravanelli, Cornell, Bronzi and Zhong, ICASSP 2021. One transformer reads every chunk, another
+One transformer reads every chunk, another
 one reads across the chunks; nothing recurs. The printed 26 M parameters are 25.7 M, rounded up.
 
 Where the paper and its authors' code (SpeechBrain) differ, the code is followed, since the published

@@ -1,0 +1,74 @@
+"""Does every model learn by its own loss? 200 steps on eight fixed mixtures of real speech.
+
+``python benchmarks/learning.py > benchmarks/learning.md`` writes the table. The networks are the tiny
+ones of the tests: what is shown is that loss, gradients and optimiser fit together, not how good a
+model becomes.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from septool import audio
+from septool.losses import LOSSES
+from septool.models.build import build_model
+from septool.signal.levels import model_gain
+from tests.models.tiny import TINY
+
+EXAMPLE = Path(__file__).parent.parent / "examples"
+RATE, SECONDS, MIXTURES, STEPS = 8000, 0.5, 8, 200
+
+
+def mixtures() -> Tensor:
+    """Return the sources of eight mixtures, ``[mixture, source, time]``: stretches of the example's voices."""
+    voices = [audio.load(EXAMPLE / f"two-talkers_s{n}.flac", RATE) for n in (1, 2)]
+    frames = round(SECONDS * RATE)
+    starts = np.linspace(0.5, 7.0, MIXTURES) * RATE
+    stretches = [[voice[int(start) : int(start) + frames] for voice in voices] for start in starts]
+    sources = torch.from_numpy(np.stack(stretches))
+    return sources * model_gain(sources.sum(1))[:, None]
+
+
+def learn(name: str, steps: int = STEPS) -> tuple[float, float]:
+    """Train a tiny model; return its mean loss over the eight mixtures before and after."""
+    torch.manual_seed(0)
+    model = build_model(name, TINY[name])
+    loss = LOSSES[model.loss]
+    sources = mixtures()
+    mixture = sources.sum(1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+
+    def now() -> float:
+        with torch.no_grad():
+            return loss(model.eval(), mixture, sources).mean().item()
+
+    before = now()
+    for step in range(steps):
+        batch = slice(4 * (step % 2), 4 * (step % 2) + 4)
+        optimizer.zero_grad()
+        loss(model.train(), mixture[batch], sources[batch]).mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+    return before, now()
+
+
+def main() -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    print("# Every model learns\n")
+    print(f"{STEPS} steps of Adam (3e-3) on {MIXTURES} fixed mixtures of {SECONDS} s, tiny networks, one thread, seed 0.")
+    print(f"torch {torch.__version__}. Written by `python benchmarks/learning.py`.\n")
+    print("| model | loss | before | after | lower by |")
+    print("|---|---|---|---|---|")
+    for name in sorted(TINY):
+        before, after = learn(name)
+        kind = build_model(name, TINY[name]).loss
+        print(f"| {name} | {kind} | {before:.3f} | {after:.3f} | {before - after:.3f} |")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
