@@ -4,8 +4,10 @@ Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[tim
 """
 
 import os
+import re
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from septool.errors import AudioError
+from septool.errors import AudioError, UsageError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"})
+WAV_LIMIT = 2**32 - 2**16  # bytes; a longer wav is written as RF64, its extension to 64 bits
+PIECE = 2**16  # frames given to libsndfile at once; libvorbis keeps them on the stack, which millions overflow
 
 
 @dataclass(frozen=True)
@@ -27,33 +31,54 @@ class Info:
     frames: int
     channels: int
     subtype: str
+    announced: int  # frames by the header; more than there are if the file was cut off
 
 
 def info(path: Path) -> Info:
     """Read a file's header."""
     with opened(path) as file:
-        return Info(file.samplerate, file.frames, file.channels, file.subtype)
+        return Info(file.samplerate, file.frames, file.channels, file.subtype, announced(file))
+
+
+def announced(file: soundfile.SoundFile) -> int:
+    """Return the frames that the header promises; libsndfile itself counts those that are there."""
+    found = re.search(r"^(?:data|SSND) : (\d+) \(should be ([1-9]\d*)\)$", file.extra_info, re.MULTILINE)
+    if not found or int(found[1]) >= 2**31 - 2**16:  # what writers to a pipe put there
+        return file.frames
+    return file.frames * int(found[1]) // int(found[2])
 
 
 @contextmanager
-def opened(path: Path | Any) -> Iterator[soundfile.SoundFile]:
+def opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open an audio file for reading; what libsndfile says becomes one clear line."""
-    if isinstance(path, Path):
-        if not path.exists():
-            raise AudioError(f"{path} does not exist")
-        if path.is_dir():
-            raise AudioError(f"{path} is a directory, not an audio file")
-        if not path.stat().st_size:
-            raise AudioError(f"{path} is empty")
     try:
-        file = soundfile.SoundFile(path)
+        about = path.stat()
+    except FileNotFoundError:
+        raise AudioError(f"{path} does not exist") from None
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read: {error.strerror}") from None
+    if stat.S_ISDIR(about.st_mode):
+        raise AudioError(f"{path} is a directory, not an audio file")
+    if not stat.S_ISREG(about.st_mode):
+        raise AudioError(f"{path} is not a regular file; give - and pipe it in")
+    if not about.st_size:
+        raise AudioError(f"{path} is empty")
+    try:
+        file = soundfile.SoundFile(_name(path))
     except soundfile.LibsndfileError as error:
         reason = str(error.error_string).rstrip(".")
         raise AudioError(f"{path} cannot be read as audio ({reason}); is it a wav, flac, ogg, opus or mp3?") from None
-    except OSError as error:
-        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from None
+    except TypeError:  # soundfile wants to be told the rate
+        raise AudioError(f"{path} has no header that says what it is; convert it to wav") from None
     with file:
+        if file.frames > 2**62:
+            raise AudioError(f"{path} does not say how long it is (flac from a pipe?); convert it to wav")
         yield file
+
+
+def _name(path: Path) -> Any:
+    """Return a file's name as bytes, since names need not be text; soundfile takes them without saying so."""
+    return os.fsencode(path)
 
 
 def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
@@ -67,8 +92,9 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
     """
     with opened(path) as file:
         try:
-            if start:
-                file.seek(start)
+            if start > file.frames:
+                raise AudioError(f"{path} has {file.frames} samples, {start} are to be skipped")
+            file.seek(start)
             samples = file.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{path} breaks off while decoding: {error.error_string}") from None
@@ -95,28 +121,37 @@ def load(path: Path, rate: int, start: int = 0, frames: int = -1) -> np.ndarray:
     return resample(mono(samples), own, rate)
 
 
-def write(path: Path, samples: np.ndarray, rate: int, subtype: str | None = None) -> None:
+def write(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16") -> None:
     """Write ``[channel, time]`` or ``[time]``; the file appears whole or not at all.
 
     Args:
         path: the suffix decides the format.
         samples: float samples; those beyond full scale are clipped where the subtype has integers.
         rate: Hz.
-        subtype: libsndfile's name (``PCM_16``, ``FLOAT``); the format's own default if None.
+        subtype: libsndfile's name (``PCM_16``, ``FLOAT``) where the format has it.
     """
-    with replacing(path) as partial:
-        try:
-            soundfile.write(partial, samples.T, rate, subtype=subtype, format=container(path))
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise AudioError(f"{path} cannot be written: {error}") from None
+    voices = np.atleast_2d(samples)
+    channels, frames = voices.shape
+    with replacing(path) as partial, Writer([partial], channels, rate, rate, subtype, path, frames) as writer:
+        writer.write(voices)
 
 
 def container(path: Path) -> str:
     """Return libsndfile's format name for a path's suffix."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise AudioError(f"{path} has the suffix {suffix!r}; audio can be written as {', '.join(sorted(SUFFIXES))}")
+        raise UsageError(f"{path} has the suffix {suffix!r}; audio can be written as {', '.join(sorted(SUFFIXES))}")
     return {".opus": "OGG", ".aif": "AIFF"}.get(suffix, suffix[1:].upper())
+
+
+def nearest_subtype(path: Path, wanted: str) -> str:
+    """Return ``wanted`` if the format of ``path`` has it, else what loses least."""
+    if path.suffix.lower() == ".opus":
+        return "OPUS"
+    kind = container(path)
+    if soundfile.check_format(kind, wanted):
+        return wanted
+    return "PCM_24" if soundfile.check_format(kind, "PCM_24") else str(soundfile.default_subtype(kind))
 
 
 @contextmanager
@@ -129,13 +164,16 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise AudioError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
     """Make a folder for results, in words if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise AudioError(f"{folder} is a file, not a folder") from None
     except OSError as error:
         raise AudioError(f"{folder} cannot be made: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
@@ -178,16 +216,38 @@ class Writer:
         channels: how many.
         rate: Hz of the blocks.
         target: Hz of the files.
-        subtype: libsndfile's name of the sample format.
+        subtype: libsndfile's name of the sample format; the nearest one that the format has is used.
+        named: a path whose suffix decides the format.
+        expected: frames that will be written, as far as known.
     """
 
-    def __init__(self, paths: list[Path], channels: int, rate: int, target: int, subtype: str, kind: str) -> None:
+    def __init__(
+        self, paths: list[Path], channels: int, rate: int, target: int, subtype: str, named: Path, expected: int = 0
+    ) -> None:
         self.target, self.written, self.clipped = target, 0, 0
-        self._paths = paths
+        self._paths, self._files = paths, []
+        kind, subtype = container(named), nearest_subtype(named, subtype)
         self._limit = float("inf") if subtype in ("FLOAT", "DOUBLE") else 1.0
         self._resampler = soxr.ResampleStream(rate, target, channels, dtype="float32") if rate != target else None
         each = 1 if len(paths) == channels else channels
-        self._files = [soundfile.SoundFile(path, "w", target, each, subtype=subtype, format=kind) for path in paths]
+        if kind == "WAV" and 4 * each * expected > WAV_LIMIT:
+            kind = "RF64"
+        try:
+            for path in paths:
+                self._files.append(soundfile.SoundFile(_name(path), "w", target, each, subtype=subtype, format=kind))
+        except soundfile.LibsndfileError as error:
+            self.abandon()
+            reason = str(error.error_string).removeprefix("Error : ").rstrip(".")
+            raise AudioError(f"{named} cannot be written at {target} Hz: {reason}") from None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
 
     def write(self, block: np.ndarray, *, last_frame: int | None = None) -> None:
         """Append ``[channel, time]``; with ``last_frame`` end the files at exactly that many samples."""
@@ -203,12 +263,30 @@ class Writer:
         parts = [samples] if len(self._files) == 1 else [samples[:, i] for i in range(len(self._files))]
         for file, part, path in zip(self._files, parts, self._paths, strict=True):
             try:
-                file.write(part)
-            except (soundfile.LibsndfileError, AssertionError):
-                # soundfile asserts that all was written; what cannot be is a full disk.
-                raise AudioError(f"{path.parent} cannot be written to; is the disk full?") from None
+                for start in range(0, len(part), PIECE):
+                    file.write(part[start : start + PIECE])
+            except (soundfile.LibsndfileError, AssertionError):  # soundfile asserts that all was written
+                raise _full(path) from None
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files and make sure that everything is in them."""
+        for file, path in zip(self._files, self._paths, strict=True):
+            try:
+                file.close()
+                # A full disk can go unnoticed until here (libvorbis says nothing); the file knows.
+                with opened(path) as again:
+                    whole = again.frames == self.written
+            except (soundfile.LibsndfileError, AudioError):
+                whole = False
+            if not whole and self.written:
+                raise _full(path)
+
+    def abandon(self) -> None:
+        """Close all files, whatever is in them."""
         for file in self._files:
-            file.close()
+            with suppress(soundfile.LibsndfileError):
+                file.close()
+
+
+def _full(path: Path) -> AudioError:
+    return AudioError(f"{path.parent} cannot be written to; is the disk full?")

@@ -1,6 +1,7 @@
 """Checkpoints: reading, writing, finding and checking them; the only file that touches the network."""
 
 import hashlib
+import http.client
 import json
 import platform
 import shutil
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from septool import __version__, audio
 from septool.config import as_dict, build, cache_folder, read_toml
-from septool.errors import CheckpointError
+from septool.errors import CheckpointError, ConfigError, UsageError
 from septool.models.base import Separator
 from septool.models.build import build_model
 from septool.registry import suggest
@@ -34,6 +35,7 @@ class Header:
     sample_rate: int
     sources: int
     trained_on: str = ""
+    origin: str = ""  # of weights that were converted: the source and its files
     recipe: dict[str, Any] = field(default_factory=dict)
     steps: int = 0
     hours: float = 0.0  # of training, wall clock
@@ -41,6 +43,10 @@ class Header:
     measured: dict[str, Any] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     licence: str = ""
+
+    def __post_init__(self) -> None:
+        if self.sample_rate < 1:
+            raise ValueError(f"sample_rate is {self.sample_rate}")
 
 
 def software() -> dict[str, str]:
@@ -69,7 +75,10 @@ def read_header(path: Path) -> Header:
         metadata = file.metadata() or {}
     if KEY not in metadata:
         raise CheckpointError(f"{path} is not a septool checkpoint: its header has no {KEY!r} entry")
-    return build(Header, json.loads(metadata[KEY]))
+    try:
+        return build(Header, json.loads(metadata[KEY]))
+    except (ValueError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"checkpoint {path} has a damaged header: {error}") from None
 
 
 def _open(path: Path) -> Any:
@@ -85,16 +94,26 @@ def load_into(model: Separator, path: Path) -> None:
     """Load a checkpoint's weights into a model of the same shape."""
     with _open(path) as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"checkpoint {path} does not fit the model: {error}") from None
+    needed = {name: list(value.shape) for name, value in model.state_dict().items()}
+    given = {name: list(value.shape) for name, value in weights.items()}
+    wrong = sorted(name for name in needed.keys() | given.keys() if needed.get(name) != given.get(name))
+    if wrong:
+        first = f"{wrong[0]} is {given.get(wrong[0], 'missing')}, the model has {needed.get(wrong[0], 'none')}"
+        raise CheckpointError(f"checkpoint {path} does not fit the model in {len(wrong)} places: {first}")
+    model.load_state_dict(weights)
 
 
 def load(path: Path) -> tuple[Separator, Header]:
-    """Build the model of a checkpoint and load its weights, ready to use."""
+    """Build the separator of a checkpoint and load its weights, ready to use."""
     header = read_header(path)
-    model = build_model(header.model, header.config)
+    try:
+        model = build_model(header.model, header.config)
+    except UsageError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from None
+    if not isinstance(model, Separator):
+        raise CheckpointError(f"checkpoint {path} is a {header.model}, which does not separate")
+    if model.config.sources != header.sources:
+        raise CheckpointError(f"checkpoint {path} says {header.sources} sources, its model {model.config.sources}")
     load_into(model, path)
     return model.eval(), header
 
@@ -140,16 +159,22 @@ def resolve(name: str) -> tuple[str, Path]:
     """
     if name.endswith(".safetensors"):
         return Path(name).stem, Path(name)
+    key, entry = find(name)
+    path = locate(entry)
+    if not path.exists():
+        raise CheckpointError(f"the weights of {key} are not here; get them with: septool models fetch {key}")
+    check(path, entry)
+    return key, path
+
+
+def find(name: str) -> tuple[str, Entry]:
+    """Find an entry by its own name, or by its model's if it is the default one."""
     known = catalogue()
     defaults = {entry.model: key for key, entry in known.items() if entry.default}
     key = name if name in known else defaults.get(name)
     if key is None:
         raise suggest("model", name, {*known, *defaults})
-    path = locate(known[key])
-    if not path.exists():
-        raise CheckpointError(f"the weights of {key} are not here; get them with: septool models fetch {key}")
-    check(path, known[key])
-    return key, path
+    return key, known[key]
 
 
 def locate(entry: Entry) -> Path:
@@ -182,22 +207,24 @@ def sha256(path: Path) -> str:
 
 def fetch(name: str) -> Path:
     """Download a remote checkpoint into the cache and check it; a bundled one is already there."""
-    known = catalogue()
-    if name not in known:
-        raise suggest("checkpoint", name, known)
-    entry = known[name]
+    key, entry = find(name)
     path = locate(entry)
     if path.exists():
         check(path, entry)
         return path
     if entry.url is None:
-        raise CheckpointError(f"the bundled weights of {name} are missing; install septool again")
-    path.parent.mkdir(parents=True, exist_ok=True)
+        raise CheckpointError(f"the bundled weights of {key} are missing; install septool again")
+    audio.make_folder(path.parent)
     with audio.replacing(path) as partial:
         try:
             with urllib.request.urlopen(entry.url, timeout=60) as response, partial.open("wb") as file:
                 shutil.copyfileobj(response, file)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise CheckpointError(f"{entry.url} cannot be fetched: {error}") from None
-        check(partial, entry)
+        digest = sha256(partial)
+        if digest != entry.sha256:
+            raise CheckpointError(
+                f"{entry.url} gave another file than expected: its sha256 is {digest[:12]}..., "
+                f"checkpoints.toml says {entry.sha256[:12]}..."
+            )
     return path

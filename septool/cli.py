@@ -1,5 +1,6 @@
 """The verbs; a SeptoolError becomes one line on stderr and a status. Imports no torch."""
 
+import io
 import logging
 import signal
 import sys
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from septool import __version__
-from septool.commands import evaluate, mix, models, options, prepare, separate, train
+from septool.commands import evaluate, mix, models, options, prepare, profile, separate, train
 from septool.errors import InterruptedBySignal, SeptoolError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command("mix")(mix.mix)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("separate")(separate.separate)
+app.command("profile")(profile.profile)
 app.add_typer(models.app, name="models")
 
 
@@ -52,6 +54,8 @@ def main() -> None:
     # An own exception instead of KeyboardInterrupt: it passes through libraries that catch that one.
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be text; they come out as they are
     logging.basicConfig(format="septool: %(message)s", level=logging.WARNING)
     try:
         app()

@@ -19,7 +19,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; a syntax error names the file and the place."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or not even text
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
@@ -29,8 +29,8 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Build dataclass ``kind`` from a mapping, nested dataclasses from nested mappings.
 
     Raises:
-        ConfigError: a key that ``kind`` does not have, a value of another type, or one that the
-            dataclass itself refuses.
+        ConfigError: a key that ``kind`` does not have, one that it needs, a value of another type, or
+            one that the dataclass itself refuses.
     """
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
     hints = typing.get_type_hints(kind)
@@ -39,6 +39,9 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
             close = difflib.get_close_matches(key, fields, n=1)
             meant = f"; did you mean {where + close[0]!r}?" if close else ""
             raise ConfigError(f"unknown setting {where + key!r}{meant} (known: {', '.join(fields)})")
+    for name, field in fields.items():
+        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}{name} is missing")
     ready = {key: _convert(value, hints[key], where + key) for key, value in values.items()}
     try:
         return kind(**ready)

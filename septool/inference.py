@@ -1,9 +1,12 @@
 """Feeding a model: the level it expects on the way in, the recording's level on the way out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.models.base import Separator
 from septool.signal.levels import model_gain
 
@@ -39,6 +42,17 @@ def fit_scale(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) -> Tensor
     eye = torch.eye(sources, device=gram.device, dtype=gram.dtype)
     gains = torch.linalg.solve(gram + (ridge * mean + 1e-12) * eye, estimates @ mixture[..., None])
     return estimates * gains
+
+
+@contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Turn a lack of memory, of the processor or of a device, into a line about ``what`` it was for."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch has no one exception for it
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise SeptoolError(f"there is not enough memory {what}") from None
 
 
 def choose_device(name: str) -> torch.device:

@@ -6,6 +6,7 @@ every machine. A row with a single source is an utterance: a manifest of those i
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,12 @@ class Source:
     speaker: str = ""
     speed: float = 1.0  # 1.05 is five percent faster (and higher)
     gender: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.frames < -1:
+            raise ValueError(f"{self.path} starts at {self.start} and has {self.frames} frames")
+        if not 0 < self.speed < math.inf:
+            raise ValueError(f"{self.path} has the speed {self.speed}; it has to be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +61,12 @@ class Mixture:
     enrolment: Enrolment | None = None
     root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
 
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources is empty")
+        if self.sample_rate < 1:
+            raise ValueError(f"sample_rate is {self.sample_rate}")
+
     def locate(self, path: str) -> Path:
         """Return the file that a path of this row means."""
         return self.root / PurePosixPath(path)
@@ -67,9 +80,12 @@ def read(path: Path) -> list[Mixture]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} cannot be read as a manifest: {error}") from None
-    rows = [row for line, content in enumerate(text.splitlines(), 1) if (row := _row(path, line, content))]
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ManifestError(f"{path} is not a manifest: it is not text") from None
+    # Not splitlines: a name may hold U+2028 and its like, which end no line of JSON.
+    rows = [row for line, content in enumerate(text.split("\n"), 1) if (row := _row(path, line, content))]
     if not rows:
         raise ManifestError(f"{path} has no rows")
     return rows
@@ -80,13 +96,11 @@ def _row(path: Path, line: int, content: str) -> Mixture | None:
         return None
     try:
         values = json.loads(content)
-        values["sources"] = tuple(build(Source, source, "sources.") for source in values["sources"])
-        if not values["sources"]:
-            raise ValueError("sources is empty")
+        if not isinstance(values, dict):
+            raise ValueError("a row is a JSON object")
         return build(Mixture, values | {"root": path.parent})
-    except (ValueError, KeyError, TypeError, ConfigError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise ManifestError(f"{path}, line {line}: {reason}") from None
+    except (ValueError, ConfigError) as error:
+        raise ManifestError(f"{path}, line {line}: {error}") from None
 
 
 def dump(rows: Iterable[Mixture]) -> str:
@@ -107,6 +121,11 @@ def to_dict(row: Mixture) -> dict[str, Any]:
     values["noise"] = plain(row.noise) if row.noise else None
     values["enrolment"] = dict(vars(row.enrolment)) if row.enrolment else None
     return values
+
+
+def file_stem(id: str) -> str:
+    """Return what the files of a mixture are called."""
+    return id.replace("/", "_")
 
 
 def digest(path: Path) -> str:

@@ -7,13 +7,12 @@ samples; it is written whole or not at all.
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from septool import audio, manifest
+from septool import audio, manifest, workers
 from septool.config import cache_folder
 from septool.errors import ManifestError
 
@@ -62,7 +61,7 @@ def load(path: Path, rate: int, jobs: int = 1) -> Pool:
     key = hashlib.sha256(f"{path.resolve().parent}\n{manifest.digest(path)}\n{rate}".encode()).hexdigest()[:16]
     target = cache_folder() / "speech" / f"{path.stem}-{rate}-{key}.npz"
     samples_path = target.with_suffix(".i16")
-    if not target.exists():
+    if not (target.exists() and samples_path.exists()):
         _decode(rows, rate, jobs, target, samples_path)
     with np.load(target) as index:
         bounds, levels, names = index["bounds"], index["levels"], [str(name) for name in index["names"]]
@@ -70,16 +69,13 @@ def load(path: Path, rate: int, jobs: int = 1) -> Pool:
 
 
 def _decode(rows: list[manifest.Mixture], rate: int, jobs: int, target: Path, samples_path: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    audio.make_folder(target.parent)
     utterances = list(manifest.speakers(rows))
     bounds, levels, names = [0], [], []
-    with (
-        audio.replacing(samples_path) as partial_path,
-        partial_path.open("wb") as file,
-        ProcessPoolExecutor(jobs) as workers,
-    ):
-        decoded = workers.map(partial(_one, rate), utterances, chunksize=16)
-        for (_, source), (samples, level) in zip(utterances, decoded, strict=True):
+    with audio.replacing(samples_path) as partial_path, partial_path.open("wb") as file:
+        for (_, source), (samples, level) in zip(
+            utterances, workers.each(partial(_one, rate), utterances, jobs), strict=True
+        ):
             if level < SILENT_RMS:
                 continue
             file.write(samples.tobytes())

@@ -19,6 +19,7 @@ def evaluate(
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many mixtures.")] = None,
+    force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -44,6 +45,7 @@ def evaluate(
             device=device,
             jobs=jobs,
             limit=limit,
+            force=force,
             report=lambda done, total, _: bar.update(done, total),
         )
     if json:

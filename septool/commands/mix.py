@@ -45,7 +45,7 @@ def mix(
 
     if len(inputs) == 1 and inputs[0].suffix == ".jsonl":
         with printing.Bar("mix", quiet=quiet) as bar:
-            path = mix_manifest(
+            path, failed = mix_manifest(
                 inputs[0],
                 out=out,
                 sample_rate=sample_rate,
@@ -55,9 +55,13 @@ def mix(
                 report=lambda done, total: bar.update(done, total),
             )
         if json:
-            printing.json_line({"manifest": str(path)})
+            printing.json_line({"manifest": str(path), "failed": failed})
         else:
             typer.echo(path)
+        for line in failed:
+            printing.note(line)
+        if failed:
+            raise typer.Exit(1)
         return
     mixed = mix_files(inputs, out=out, snr=snr, mode=mode.value, sample_rate=sample_rate, sources=sources, force=force)
     if json:

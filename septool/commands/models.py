@@ -1,12 +1,13 @@
 """``septool models``: what there is, and getting it."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from septool.commands import options
 
-app = typer.Typer(help="List, show, fetch and verify checkpoints.", no_args_is_help=True)
+app = typer.Typer(help="List, show, fetch, verify and convert checkpoints.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -63,12 +64,24 @@ def _words(value: object) -> str:
 
 
 @app.command("fetch")
-def fetch(names: Annotated[list[str], typer.Argument(help="Checkpoints.")], debug: options.Debug = False) -> None:
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="Checkpoints, or models for their default ones.")],
+    debug: options.Debug = False,
+) -> None:
     """Download checkpoints into the cache and check their sha256."""
-    from septool import checkpoints
+    from septool.commands import printing
+    from septool.tasks.models import fetch as work
 
-    for name in names:
-        typer.echo(checkpoints.fetch(name))
+    errors: list[str] = []
+    for path, error in work(names):
+        if error:
+            errors.append(error)
+        else:
+            typer.echo(path)
+    for error in errors:
+        printing.note(error)
+    if errors:
+        raise typer.Exit(1)
 
 
 @app.command("verify")
@@ -80,12 +93,59 @@ def verify(
     from septool.commands import printing
     from septool.tasks.models import verify as work
 
-    bad = 0
+    errors: list[str] = []
     for name, error in work(names or []):
         if error:
-            bad += 1
-            printing.note(error)
+            errors.append(error)
         else:
             typer.echo(f"{name}: OK")
-    if bad:
+    for error in errors:
+        printing.note(error)
+    if errors:
         raise typer.Exit(1)
+
+
+@app.command("convert")
+def convert(
+    source: Annotated[str, typer.Argument(help="speechbrain-sepformer, asteroid or torchaudio-convtasnet.")],
+    files: Annotated[list[Path], typer.Argument(help="The files of its checkpoint.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The checkpoint to write, NAME.safetensors.")],
+    sample_rate: Annotated[int | None, typer.Option(min=1, help="Hz; what the file says, or 8000.")] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=2, help="Frames in a chunk; what the file says, or the published size.")
+    ] = None,
+    heads: Annotated[
+        int | None, typer.Option(min=1, help="Of the attention; what the file says, or the published number.")
+    ] = None,
+    trained_on: Annotated[str, typer.Option(help="Corpus, for the checkpoint's header.")] = "unknown",
+    licence: Annotated[str, typer.Option(help="Of the weights, for the checkpoint's header.")] = "unknown",
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Make a checkpoint of another toolkit's published weights.
+
+    speechbrain-sepformer takes encoder.ckpt, masknet.ckpt and decoder.ckpt; asteroid the file that its
+    networks are published as (ConvTasNet, DPRNNTasNet, DPTNet, SuDORMRFNet); torchaudio-convtasnet the
+    weights of CONVTASNET_BASE_LIBRI2MIX. The files are read as plain tensors: no code in them runs.
+    """
+    from septool.commands import printing
+    from septool.tasks.convert import convert as work
+
+    header = work(
+        source,
+        files,
+        out,
+        sample_rate=sample_rate,
+        chunk=chunk,
+        heads=heads,
+        trained_on=trained_on,
+        licence=licence,
+        force=force,
+    )
+    if not quiet:
+        printing.note(
+            f"{header.model}, {header.sources} voices at {header.sample_rate} Hz, "
+            f"trained on: {header.trained_on}, licence: {header.licence}"
+        )
+    typer.echo(out)

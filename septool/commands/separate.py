@@ -12,7 +12,7 @@ def separate(
     inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")],
     model: Annotated[
         str, typer.Option("-m", "--model", help="Checkpoint, model or .safetensors file (see: septool models list).")
-    ] = "papez",
+    ] = "galr",
     out: Annotated[str, typer.Option("-o", "--out", help="Folder for the voices; - is standard output.")] = ".",
     device: options.Device = "auto",
     suffix: Annotated[str, typer.Option("--format", help="File format: wav, flac, ogg, ...")] = "wav",
@@ -64,8 +64,10 @@ def separate(
             printing.json_line(result.row())
         elif not isinstance(result, Failed):
             for index, path in enumerate(result.outputs):
-                gain = result.si_snri[index] if isinstance(result, Separated) and result.si_snri else None
-                typer.echo(path if gain is None else f"{path}  SI-SNRi {gain:+.2f} dB")
+                if isinstance(result, Separated) and result.si_snri:
+                    gain = result.si_snri[index]
+                    path += "  SI-SNRi undefined" if gain is None else f"  SI-SNRi {gain:+.2f} dB"
+                typer.echo(path)
             if isinstance(result, Separated):
                 say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
             else:

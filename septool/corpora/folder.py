@@ -5,17 +5,19 @@ by name alone, so the same tree gives the same manifests on every machine.
 """
 
 import hashlib
+import math
 import os
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 
 import numpy as np
 
-from septool import audio
+from septool import audio, workers
 from septool.errors import AudioError, SeptoolError
 from septool.manifest import Mixture, Source
+
+SILENT_DB = -80.0  # an utterance below it has no speech, and no level to set
 
 
 def find(folder: Path) -> dict[str, list[Path]]:
@@ -63,22 +65,28 @@ def utterances(
         seed: another seed deals the speakers differently.
     """
     found = find(folder)
+    # Resolved, since a path through a link goes up from where the link leads.
+    start = PurePath(os.path.relpath(folder.resolve(), manifest_folder.resolve()))
     splits = deal(list(found), shares, seed)
     rows: list[Mixture] = []
     left_out: list[str] = []
     for speaker, paths in found.items():
         for path in paths:
+            place = path.relative_to(folder)
             try:
+                place.as_posix().encode()
                 about = audio.info(path)
+            except UnicodeEncodeError:
+                left_out.append(f"{path} has a name that is not UTF-8")
+                continue
             except AudioError as error:
                 left_out.append(str(error))
                 continue
             if about.frames < minimum_seconds * about.rate:
                 left_out.append(f"{path} is shorter than {minimum_seconds:g} s")
                 continue
-            relative = PurePath(os.path.relpath(path, manifest_folder)).as_posix()
-            source = Source(path=relative, frames=about.frames, speaker=speaker)
-            name = path.relative_to(folder).with_suffix("").as_posix()
+            source = Source(path=(start / place).as_posix(), frames=about.frames, speaker=speaker)
+            name = place.with_suffix("").as_posix()
             rows.append(Mixture(id=name, split=splits[speaker], sample_rate=about.rate, sources=(source,)))
     return rows, left_out
 
@@ -118,9 +126,10 @@ def prepare(
     for name in split:
         speech = [replace(row, root=out.resolve()) for row in rows if row.split == name]
         count = 0 if name == "train" else mixtures
-        fixed = pair(
+        fixed, silent = pair(
             speech, count, sources=sources, sample_rate=sample_rate, difference_db=difference_db, seed=seed, jobs=jobs
         )
+        left_out += silent
         result[name] = (speech, fixed)
     return result
 
@@ -134,31 +143,30 @@ def pair(
     difference_db: float,
     seed: int,
     jobs: int,
-) -> list[Mixture]:
+) -> tuple[list[Mixture], list[str]]:
     """Draw fixed mixtures of different speakers from utterances, their levels made equal first.
 
     The further voices stand up to ``difference_db`` above or below the first, which is brought to
-    -25 dB. The result depends on the rows and the seed alone.
+    -25 dB. The result depends on the rows and the seed alone. An utterance that turns out to have no
+    speech in it is never used.
+
+    Returns:
+        The mixtures, and a line for each utterance that could not be used.
     """
     if not count:
-        return []
-    random = np.random.default_rng(seed)
-    by_speaker: dict[str, list[int]] = {}
-    for index, row in enumerate(speech):
-        by_speaker.setdefault(row.sources[0].speaker, []).append(index)
-    names = sorted(by_speaker)
-    if len(names) < sources:
-        raise SeptoolError(f"{len(names)} speakers are too few for mixtures of {sources}; change --split")
-    drawn = []
-    for _ in range(count):
-        chosen = random.choice(len(names), size=sources, replace=False)
-        picks = [int(random.choice(by_speaker[names[index]])) for index in chosen]
-        drawn.append((picks, [0.0, *random.uniform(-difference_db, difference_db, sources - 1)]))
-    needed = sorted({pick for picks, _ in drawn for pick in picks})
-    with ProcessPoolExecutor(jobs) as workers:
-        levels = dict(zip(needed, workers.map(_level_db, (speech[i] for i in needed), chunksize=16), strict=True))
+        return [], []
+    levels: dict[int, float] = {}
+    usable = range(len(speech))
+    while True:
+        drawn = _draw(speech, usable, count, sources=sources, difference_db=difference_db, seed=seed)
+        needed = sorted({pick for picks, _ in drawn for pick in picks} - levels.keys())
+        levels |= zip(needed, workers.each(_level_db, (speech[index] for index in needed), jobs), strict=True)
+        if all(levels[index] > SILENT_DB for index in needed):
+            break
+        usable = [index for index in usable if levels.get(index, 0.0) > SILENT_DB]
+    silent = [speech[index].sources[0].path for index, level in levels.items() if not level > SILENT_DB]
     split = speech[0].split
-    return [
+    fixed = [
         Mixture(
             id=f"{split}{number:05d}",
             split=split,
@@ -170,9 +178,32 @@ def pair(
         )
         for number, (picks, offsets) in enumerate(drawn)
     ]
+    return fixed, [f"{path} is silent or damaged; no fixed mixture uses it" for path in silent]
+
+
+def _draw(
+    speech: list[Mixture], usable: Iterable[int], count: int, *, sources: int, difference_db: float, seed: int
+) -> list[tuple[list[int], list[float]]]:
+    """Draw (utterances, level differences) of every mixture."""
+    random = np.random.default_rng(seed)
+    by_speaker: dict[str, list[int]] = {}
+    for index in usable:
+        by_speaker.setdefault(speech[index].sources[0].speaker, []).append(index)
+    names = sorted(by_speaker)
+    if len(names) < sources:
+        raise SeptoolError(f"{len(names)} speakers are too few for mixtures of {sources}; change --split")
+    drawn = []
+    for _ in range(count):
+        chosen = random.choice(len(names), size=sources, replace=False)
+        picks = [int(random.choice(by_speaker[names[index]])) for index in chosen]
+        drawn.append((picks, [0.0, *random.uniform(-difference_db, difference_db, sources - 1)]))
+    return drawn
 
 
 def _level_db(row: Mixture) -> float:
-    samples, _ = audio.read(row.locate(row.sources[0].path))
+    try:
+        samples, _ = audio.read(row.locate(row.sources[0].path))
+    except AudioError:
+        return -math.inf
     power = float(np.mean(np.square(audio.mono(samples), dtype=np.float64)))
-    return 10 * float(np.log10(max(power, 1e-10)))
+    return 10 * float(np.log10(power)) if 0 < power < math.inf else -math.inf

@@ -34,10 +34,12 @@ def best_permutation(score: Score, *, estimate: Tensor, reference: Tensor) -> Be
     pairs = score(estimate=estimate[:, None], reference=reference[:, :, None])  # [batch, reference, estimate]
     sources = pairs.shape[1]
     orders = torch.tensor(_orders(sources), device=pairs.device)  # [order, reference]
-    totals = pairs[:, torch.arange(sources, device=pairs.device), orders].mean(-1)  # [batch, order]
-    # A nan (silent reference) must not win or hide the order of the others.
-    value, index = totals.nan_to_num(nan=-torch.inf).max(-1)
-    return Best(torch.where(totals.isnan().all(-1), torch.nan, value), orders[index])
+    scores = pairs[:, torch.arange(sources, device=pairs.device), orders]  # [batch, order, reference]
+    # What has no finite score (a silent reference, an exact estimate) must not hide the order of the others.
+    ranks = scores.detach().nan_to_num(nan=torch.nan, posinf=1e4, neginf=-1e4).nanmean(-1)
+    index = ranks.nan_to_num(nan=-torch.inf).argmax(-1)
+    value = scores.mean(-1).gather(-1, index[:, None])[:, 0]
+    return Best(value, orders[index])
 
 
 def reorder(estimate: Tensor, order: Tensor) -> Tensor:

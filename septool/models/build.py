@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from septool.config import build
+from septool.errors import ConfigError
 from septool.models import MODELS
 from septool.models.base import Separator
 from septool.registry import suggest
@@ -19,7 +20,7 @@ def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str |
 
     Raises:
         UsageError: no such model or row.
-        ConfigError: a setting that does not fit.
+        ConfigError: a setting that does not fit, or not together with the others.
     """
     module = MODELS.module(name)
     values = dict(settings or {})
@@ -27,4 +28,8 @@ def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str |
         if row not in module.CONFIGS:
             raise suggest(f"configuration of {name}", row, module.CONFIGS)
         values = vars(module.CONFIGS[row]) | values
-    return MODELS[name](build(module.Config, values, "config."))
+    config = build(module.Config, values, "config.")
+    try:
+        return MODELS[name](config)
+    except ValueError as error:  # settings that do not go together
+        raise ConfigError(f"{name}: {error}") from None

@@ -10,12 +10,14 @@ Where the paper leaves a choice:
   nothing reads. It does not exist here: 4,984,881, 2 % less.
 - A much used re-implementation has no skip path, no biases, a ReLU on encoder and masks, and
   normalises each frame of the input by itself: the row ``no-skip``.
+- torchaudio's puts half a window of zeros around the recording and a ReLU on the masks: the row ``torchaudio``.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers import Decoder, Encoder, GlobalLayerNorm, GlobalNorm1d
@@ -37,6 +39,7 @@ class Config(SeparatorConfig):
     rectify: bool = False  # H in equation 2 is a ReLU instead of the identity
     mask: Literal["sigmoid", "relu"] = "sigmoid"
     input_norm: Literal["global", "frame"] = "global"  # gLN or, over the filters alone, cLN
+    edge: int = 0  # zeros put before and after the recording, samples
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,6 +50,7 @@ class Config(SeparatorConfig):
 CONFIGS = {
     "paper": Config(),
     "no-skip": Config(skip=0, bias=False, rectify=True, mask="relu", input_norm="frame"),
+    "torchaudio": Config(mask="relu", edge=8),
 }
 
 
@@ -100,10 +104,11 @@ class ConvTasNet(Separator[Config]):
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        encoded = self.rectify(self.encoder(mixture))  # eq. 2, [B, I, N]
+        edge = self.config.edge
+        encoded = self.rectify(self.encoder(F.pad(mixture, (edge, edge))))  # eq. 2, [B, I, N]
         x = self.bottleneck(self.norm(encoded)).mT  # [B, channel, I] through all blocks
         read = x.new_zeros(1)  # the sum of the skip path, if there is one
         for block in self.blocks:
             x, read = block(x, read)
         masks = self.mask(read).unflatten(1, (self.config.sources, -1)).mT  # [B, C, I, N]
-        return self.decoder(encoded[:, None] * masks, mixture.shape[-1])  # eqs. 4 and 5
+        return self.decoder(encoded[:, None] * masks, edge + mixture.shape[-1])[..., edge:]  # eqs. 4 and 5

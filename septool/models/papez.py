@@ -17,11 +17,12 @@ and only gives them no weight, so what is saved depends on how halting is done (
     are not computed. Its keys and values are those of its last state, whatever the step.
 ``drop``
     "prune from the input sequence", literally: halted tokens leave and the rest moves together.
+``none``
+    no token halts and the state after the last step is the output: Papez without adaptive pruning.
 
 The released code also mixes up the memories of a batch of more than one; here items are independent.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -32,6 +33,9 @@ from torch.nn import functional as F
 from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers import Decoder, Encoder, SelfAttention, SinusoidalPosition
 from septool.signal import frames
+
+
+Halting = Literal["reference", "freeze", "drop", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class Config(SeparatorConfig):
     feedforward: int = 1024
     threshold: float = 0.9  # P_th
     dropout: float = 0.1
-    halting: Literal["reference", "freeze", "drop"] = "reference"
+    halting: Halting = "reference"
 
 
 # Table 3, lower half: chunk size and memory size.
@@ -210,11 +214,19 @@ class Papez(Separator[Config]):
         states = self.embed_out(self.embed_act(states))
         return states[:, : -self.config.memory], states[:, -self.config.memory :]
 
-    def think(self, tokens: Tensor, memory: Tensor) -> Tensor:
-        """Apply the layer until every token has halted; ``reference`` and ``freeze``."""
+    def think(self, tokens: Tensor, memory: Tensor, shares: list[float] | None = None) -> Tensor:
+        """Apply the layer until every token has halted; ``reference``, ``freeze`` and ``none``."""
+        if self.config.halting == "none":
+            for step in range(self.config.depth):
+                tokens, memory = self.layer(tokens, memory, step)
+            if shares is not None:
+                shares.extend([1.0] * self.config.depth)
+            return tokens
         output = torch.zeros_like(tokens)
         spent = tokens.new_zeros(tokens.shape[:2])  # P, probability used up
         for step in range(self.config.depth):
+            if shares is not None:
+                shares.append((spent < self.config.threshold).float().mean().item())
             running = spent < 1
             weight, spent, last = self._halt(tokens, spent)
             frozen = running if self.config.halting == "freeze" and step else None
@@ -224,12 +236,14 @@ class Papez(Separator[Config]):
                 break
         return output
 
-    def think_dropping(self, tokens: Tensor, memory: Tensor) -> Tensor:
+    def think_dropping(self, tokens: Tensor, memory: Tensor, shares: list[float] | None = None) -> Tensor:
         """Apply the layer to one item, taking halted tokens out of the sequence; ``drop``."""
         output = torch.zeros_like(tokens)
         spent = tokens.new_zeros(tokens.shape[:2])
         places = torch.arange(tokens.shape[1], device=tokens.device)  # of the tokens that are left
         for step in range(self.config.depth):
+            if shares is not None:
+                shares.append(len(places) / output.shape[1])
             weight, spent, last = self._halt(tokens, spent)
             tokens, memory = self.layer(tokens, memory, step)
             output = output.index_add(1, places, weight[..., None] * tokens)
@@ -255,22 +269,14 @@ class Papez(Separator[Config]):
 
     @torch.no_grad()
     def running_share(self, mixture: Tensor) -> list[float]:
-        """Return the share of tokens still running at each step, for the profiler."""
+        """Return the share of tokens still running at each step that is taken, for the profiler."""
         encoded = self.encoder_mix(F.leaky_relu(self.encoder_norm(self.encoder(mixture))))
-        return list(self._shares(*self.embed(encoded)))
-
-    def _shares(self, tokens: Tensor, memory: Tensor) -> Iterator[float]:
-        spent = tokens.new_zeros(tokens.shape[:2])
-        for step in range(self.config.depth):
-            yield (spent < self.config.threshold).float().mean().item()
-            running = spent < 1
-            _, spent, last = self._halt(tokens, spent)
-            frozen = running if self.config.halting == "freeze" and step else None
-            tokens, memory = self.layer(tokens, memory, step, frozen)
-            if last:
-                break
+        shares: list[float] = []
+        think = self.think_dropping if self.config.halting == "drop" else self.think
+        think(*self.embed(encoded), shares)
+        return shares
 
 
-def with_halting(config: Config, halting: Literal["reference", "freeze", "drop"]) -> Config:
+def with_halting(config: Config, halting: Halting) -> Config:
     """Return the same network with another way of halting; the weights are the same."""
     return replace(config, halting=halting)

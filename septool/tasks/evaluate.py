@@ -4,23 +4,31 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from septool import audio, checkpoints, manifest
+from septool import audio, checkpoints, manifest, workers
 from septool.errors import AudioError, SeptoolError, UsageError
-from septool.inference import choose_device, feed
+from septool.inference import choose_device, enough_memory, feed
 from septool.losses.pit import best_permutation
 from septool.metrics import FUNCTIONS, METRICS, UndefinedError
 from septool.metrics.si_snr import si_snr
 from septool.mixing import Rendered, render
 from septool.registry import suggest
+
+
+class Pair(NamedTuple):
+    """A mixture and its estimates, or why there are none."""
+
+    id: str
+    mixture: Rendered | None = None
+    estimate: np.ndarray | None = None  # [source, time]
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,31 +77,21 @@ def parse_metrics(names: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def score_item(
-    metrics: Sequence[str],
-    rate: int,
-    name: str,
-    estimate: np.ndarray,
-    reference: np.ndarray,
-    mixture: np.ndarray | None,
-) -> Item:
-    """Score the estimates of one mixture in their best order by SI-SNR.
-
-    Args:
-        metrics: names.
-        rate: Hz.
-        name: the item's id.
-        estimate: ``[source, time]``.
-        reference: ``[source, time]``.
-        mixture: ``[time]``; improvements need it.
-    """
-    estimate, reference = estimate.astype(np.float64), reference.astype(np.float64)
+def score_item(metrics: Sequence[str], rate: int, pair: Pair) -> Item:
+    """Score the estimates of one mixture in their best order by SI-SNR."""
+    if pair.mixture is None or pair.estimate is None:
+        return Item(pair.id, error=pair.error)
+    mixture = pair.mixture.mixture.astype(np.float64)
+    estimate, reference = pair.estimate.astype(np.float64), pair.mixture.sources.astype(np.float64)
     if estimate.shape != reference.shape:
-        return Item(name, error=f"{_shape(estimate)} were estimated, the references are {_shape(reference)}")
-    if not np.isfinite(estimate).all():
-        return Item(name, error="the estimate holds samples that are not numbers")
-    pair = torch.from_numpy(estimate)[None], torch.from_numpy(reference)[None]
-    order = tuple(best_permutation(si_snr, estimate=pair[0], reference=pair[1]).order[0].tolist())
+        return Item(pair.id, error=f"{_shape(estimate)} were estimated, the references are {_shape(reference)}")
+    if len(mixture) != reference.shape[1]:
+        return Item(pair.id, error=f"the mixture has {len(mixture)} samples, the references have {reference.shape[1]}")
+    for what, samples in (("estimate", estimate), ("reference", reference), ("mixture", mixture)):
+        if not np.isfinite(samples).all():
+            return Item(pair.id, error=f"the {what} holds samples that are not numbers")
+    tensors = torch.from_numpy(estimate)[None], torch.from_numpy(reference)[None]
+    order = tuple(best_permutation(si_snr, estimate=tensors[0], reference=tensors[1]).order[0].tolist())
     scores: dict[str, list[float | None]] = {}
     reasons: dict[str, list[str | None]] = {}
     for metric in metrics:
@@ -104,7 +102,7 @@ def score_item(
             values.append(value)
             why.append(reason)
         scores[metric], reasons[metric] = values, why
-    return Item(name, scores, reasons, order)
+    return Item(pair.id, scores, reasons, order)
 
 
 def _shape(voices: np.ndarray) -> str:
@@ -112,16 +110,14 @@ def _shape(voices: np.ndarray) -> str:
 
 
 def _score(
-    name: str, estimate: np.ndarray, reference: np.ndarray, mixture: np.ndarray | None, rate: int
+    name: str, estimate: np.ndarray, reference: np.ndarray, mixture: np.ndarray, rate: int
 ) -> tuple[float | None, str | None]:
     metric = METRICS[name]
     function = FUNCTIONS[metric.base]
     try:
         value = function(estimate=estimate, reference=reference, rate=rate)
         if metric.improvement:
-            if mixture is None:
-                return None, "there is no mixture to compare with"
-            value -= function(estimate=mixture.astype(np.float64), reference=reference, rate=rate)
+            value -= function(estimate=mixture, reference=reference, rate=rate)
     except UndefinedError as error:
         return None, str(error)
     return value, None
@@ -165,49 +161,42 @@ def _interval(filled: list[np.ndarray], random: np.random.Generator, draws: int 
     return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
 
 
-def estimates_of_model(
-    rows: list[manifest.Mixture], model: str, device: str, rate: int | None
-) -> tuple[int, Iterator[tuple[str, Rendered | str, np.ndarray]]]:
-    """Separate every mixture of a manifest; yields (id, mixture or what is wrong, estimates)."""
+def estimates_of_model(rows: list[manifest.Mixture], model: str, device: str) -> tuple[int, Iterator[Pair]]:
+    """Separate every mixture of a manifest; returns the model's rate and the pairs."""
     _, path = checkpoints.resolve(model)
     network, header = checkpoints.load(path)
     where = choose_device(device)
     network.to(where)
-    rate = rate or header.sample_rate
-    if rate != header.sample_rate:
-        raise UsageError(f"{model} works at {header.sample_rate} Hz, not at {rate}")
 
-    def run() -> Iterator[tuple[str, Rendered | str, np.ndarray]]:
+    def run() -> Iterator[Pair]:
         for row in rows:
             try:
                 if len(row.sources) != header.sources:
                     raise SeptoolError(f"{len(row.sources)} sources, {model} gives {header.sources}")
-                rendered = render(row, rate)
-                with torch.inference_mode():
-                    estimate = feed(network, torch.from_numpy(rendered.mixture).to(where)[None])
-                yield row.id, rendered, estimate[0].float().cpu().numpy()
+                rendered = render(row, header.sample_rate)
+                mixture = torch.from_numpy(rendered.mixture).to(where)[None]
+                with torch.inference_mode(), enough_memory(f"for {mixture.shape[1]} samples at once"):
+                    estimate = feed(network, mixture)
+                yield Pair(row.id, rendered, estimate[0].float().cpu().numpy())
             except SeptoolError as error:
-                yield row.id, str(error), np.zeros((0, 0), dtype=np.float32)
+                yield Pair(row.id, error=str(error))
 
-    return rate, run()
+    return header.sample_rate, run()
 
 
-def estimates_on_disk(
-    rows: list[manifest.Mixture], folder: Path, rate: int
-) -> Iterator[tuple[str, Rendered | str, np.ndarray]]:
+def estimates_on_disk(rows: list[manifest.Mixture], folder: Path, rate: int) -> Iterator[Pair]:
     """Read the estimates ``{id}_s1``, ``{id}_s2``, ... of every mixture of a manifest."""
-    files = _by_stem(folder)
+    files = _by_name(folder)
     for row in rows:
         try:
-            rendered = render(row, rate)
-            yield row.id, rendered, _voices(files, row.id, len(row.sources), folder, rate)
+            yield Pair(row.id, render(row, rate), _voices(files, row.id, len(row.sources), folder, rate))
         except SeptoolError as error:
-            yield row.id, str(error), np.zeros((0, 0), dtype=np.float32)
+            yield Pair(row.id, error=str(error))
 
 
 def estimates_in_folders(
-    references: Path, estimates: Path
-) -> tuple[int, int, Iterator[tuple[str, Rendered | str, np.ndarray]]]:
+    references: Path, estimates: Path, limit: int | None = None
+) -> tuple[int, int, Iterator[Pair]]:
     """Pair two folders with files ``{id}_s1``, ``{id}_s2``, ...; ``{id}`` itself is the mixture, if there.
 
     A mixture without a file is taken to be the sum of its references.
@@ -215,33 +204,50 @@ def estimates_in_folders(
     Returns:
         The rate, the number of items, and the items.
     """
-    true, found = _by_stem(references), _by_stem(estimates)
-    names = sorted(stem.removesuffix("_s1") for stem in true if stem.endswith("_s1"))
+    true, found = _by_name(references), _by_name(estimates)
+    names = sorted(name.removesuffix("_s1") for name in true if name.endswith("_s1"))[:limit]
     if not names:
         raise UsageError(f"{references} has no files named like call_s1.wav, call_s2.wav")
-    rate = audio.info(true[f"{names[0]}_s1"]).rate
+    rate = _first_rate(true[f"{name}_s1"] for name in names)
 
-    def run() -> Iterator[tuple[str, Rendered | str, np.ndarray]]:
+    def run() -> Iterator[Pair]:
         for name in names:
             count = 1
             while f"{name}_s{count + 1}" in true:
                 count += 1
             try:
                 sources = _voices(true, name, count, references, rate)
-                mixture = sources.sum(0)
-                if name in true:
-                    mixture = audio.mono(_at_rate(true[name], rate))
-                yield name, Rendered(mixture, sources), _voices(found, name, count, estimates, rate)
-            except (SeptoolError, ValueError) as error:
-                yield name, str(error), np.zeros((0, 0), dtype=np.float32)
+                mixture = audio.mono(_at_rate(true[name], rate)) if name in true else sources.sum(0)
+                yield Pair(name, Rendered(mixture, sources), _voices(found, name, count, estimates, rate))
+            except SeptoolError as error:
+                yield Pair(name, error=str(error))
 
     return rate, len(names), run()
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Audio files by their place in the folder without suffix, ``/`` made ``_`` as in the names that mix gives."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    return {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in audio.SUFFIXES}
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in audio.SUFFIXES and not path.name.startswith("."):
+            name = manifest.file_stem(path.relative_to(folder).with_suffix("").as_posix())
+            if name in files:
+                raise UsageError(f"{files[name]} and {path} go by the same name; remove one")
+            files[name] = path
+    return files
+
+
+def _first_rate(paths: Iterable[Path]) -> int:
+    error: AudioError | None = None
+    for path in paths:
+        try:
+            return audio.info(path).rate
+        except AudioError as reason:
+            error = error or reason
+    assert error is not None
+    raise error
 
 
 def _at_rate(path: Path, rate: int) -> np.ndarray:
@@ -252,7 +258,7 @@ def _at_rate(path: Path, rate: int) -> np.ndarray:
 
 
 def _voices(files: dict[str, Path], name: str, count: int, folder: Path, rate: int) -> np.ndarray:
-    stems = [f"{name}_s{voice + 1}" for voice in range(count)]
+    stems = [f"{manifest.file_stem(name)}_s{voice + 1}" for voice in range(count)]
     for stem in stems:
         if stem not in files:
             raise SeptoolError(f"{folder} has no {stem}")
@@ -272,6 +278,7 @@ def evaluate(
     device: str = "auto",
     jobs: int = 1,
     limit: int | None = None,
+    force: bool = False,
     report: Callable[[int, int, Item], None] = lambda *_: None,
 ) -> tuple[list[Item], list[Summary]]:
     """Score a model or estimates.
@@ -285,6 +292,7 @@ def evaluate(
         device: where the model runs.
         jobs: processes that score.
         limit: only the first so many mixtures.
+        force: replace ``out`` if it is there.
         report: called with the number done, of how many, and the item.
 
     Returns:
@@ -296,47 +304,33 @@ def evaluate(
     metrics = parse_metrics(metric)
     if out is not None and out.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"--out {out} has to end in .jsonl or .csv")
+    if out is not None and out.exists() and not force:
+        raise SeptoolError(f"{out} exists; use --force to replace it")
     if (estimates is None) == (model is None):
         raise UsageError("give a folder of estimates or --model, one of the two")
     if source.is_dir():
         if estimates is None:
             raise UsageError(f"{source} is a folder of references; give the folder of estimates, or a manifest")
-        rate, total, found = estimates_in_folders(source, estimates)
+        rate, total, found = estimates_in_folders(source, estimates, limit)
     else:
         rows = sorted(manifest.read(source), key=lambda row: row.id)[:limit]
         total = len(rows)
         if model is not None:
-            rate, found = estimates_of_model(rows, model, device, None)
+            rate, found = estimates_of_model(rows, model, device)
         else:
             assert estimates is not None
             rate = rows[0].sample_rate
             found = estimates_on_disk(rows, estimates, rate)
 
+    if out is not None:
+        audio.make_folder(out.parent)  # now, not after hours of scoring
     items: list[Item] = []
-    with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as workers:
-        pending = []
-        for name, rendered, estimate in found:
-            if isinstance(rendered, str):
-                task: Any = Item(name, error=rendered)
-            elif workers is None:
-                task = score_item(metrics, rate, name, estimate, rendered.sources, rendered.mixture)
-            else:
-                task = workers.submit(score_item, metrics, rate, name, estimate, rendered.sources, rendered.mixture)
-            pending.append(task)
-            # Results come in the order of the manifest; a bounded queue keeps the memory flat.
-            while pending and (len(pending) > 4 * jobs or isinstance(pending[0], Item)):
-                items.append(_result(pending.pop(0)))
-                report(len(items), total, items[-1])
-        for task in pending:
-            items.append(_result(task))
-            report(len(items), total, items[-1])
+    for item in workers.each(partial(score_item, metrics, rate), found, jobs):
+        items.append(item)
+        report(len(items), total, item)
     if out is not None:
         write_items(out, items, metrics)
     return items, summarise(items, metrics)
-
-
-def _result(task: Any) -> Item:
-    return task if isinstance(task, Item) else task.result()
 
 
 def write_items(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> None:

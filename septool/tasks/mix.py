@@ -1,15 +1,17 @@
 """Mixing: two recordings into one, or every row of a manifest into files."""
 
+import math
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
 
-from septool import audio, manifest
+from septool import audio, manifest, workers
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.mixing import render
 from septool.signal.levels import from_db
@@ -55,6 +57,9 @@ def mix_files(
         raise UsageError("mixing takes at least two files (or one manifest, a .jsonl)")
     if len(snr) not in (1, len(inputs) - 1):
         raise UsageError(f"{len(inputs)} files take {len(inputs) - 1} values of --snr (or one for all), not {len(snr)}")
+    if not all(map(math.isfinite, snr)):
+        raise UsageError(f"--snr {' '.join(map(str, snr))} is not a level in dB")
+    audio.container(out)
     rate = sample_rate or audio.info(inputs[0]).rate
     voices = [audio.load(path, rate) for path in inputs]
     for path, voice in zip(inputs, voices, strict=True):
@@ -110,7 +115,7 @@ def mix_manifest(
     force: bool = False,
     jobs: int = 1,
     report: Callable[[int, int], None] = lambda *_: None,
-) -> Path:
+) -> tuple[Path, list[str]]:
     """Render every row of a manifest to ``{id}.wav``, ``{id}_s1.wav``, ... and a manifest beside them.
 
     Rows that are there already are left as they are, so a run that was stopped goes on.
@@ -125,51 +130,72 @@ def mix_manifest(
         report: called with the number done, of how many.
 
     Returns:
-        The new manifest, whose rows point at the rendered files.
+        The new manifest, whose rows point at the rendered files, and a line for each row that failed.
     """
+    if subtype not in ("PCM_16", "FLOAT"):
+        raise UsageError(f"--subtype is {subtype!r}; it can be PCM_16 or FLOAT")
     rows = sorted(manifest.read(source), key=lambda row: row.id)
-    if len({row.id for row in rows}) < len(rows):
-        raise SeptoolError(f"{source} has two rows of the same id; the files of one would replace the other's")
+    stems = [manifest.file_stem(row.id) for row in rows]
+    names = [name for row, stem in zip(rows, stems, strict=True) for name in (stem, *_voice_names(stem, row))]
+    if len(set(names)) < len(names):
+        twice = next(name for name, after in pairwise(sorted(names)) if name == after)
+        raise SeptoolError(f"two rows of {source} would be written to {twice}.wav; give them other ids")
     audio.make_folder(out)
     work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype, force=force)
     rendered: list[manifest.Mixture] = []
-    with ProcessPoolExecutor(jobs) as workers:
-        for row in workers.map(work, rows):
-            rendered.append(row)
-            report(len(rendered), len(rows))
+    failed: list[str] = []
+    for row, result in zip(rows, workers.each(work, rows, jobs), strict=True):
+        if isinstance(result, SeptoolError):
+            failed.append(f"{row.id}: {result}")
+        else:
+            rendered.append(result)
+        report(len(rendered) + len(failed), len(rows))
     path = out / "mixtures.jsonl"
     with audio.replacing(path) as partial_path:
         partial_path.write_text(manifest.dump(rendered), encoding="utf-8")
-    return path
+    return path, failed
+
+
+def _voice_names(stem: str, row: manifest.Mixture) -> list[str]:
+    return [f"{stem}_s{index + 1}" for index in range(len(row.sources))] + ([f"{stem}_noise"] if row.noise else [])
 
 
 def _render_row(
     row: manifest.Mixture, *, out: Path, sample_rate: int | None, subtype: str, force: bool
-) -> manifest.Mixture:
+) -> manifest.Mixture | SeptoolError:
     rate = sample_rate or row.sample_rate
-    stem = row.id.replace("/", "_")
-    names = [f"{stem}_s{index + 1}.wav" for index in range(len(row.sources))]
+    stem = manifest.file_stem(row.id)
+    names = [f"{name}.wav" for name in _voice_names(stem, row)]
     target = out / f"{stem}.wav"
-    if force or not target.exists():
-        result = render(row, rate)
-        for name, voice in zip(names, result.sources, strict=True):
-            audio.write(out / name, voice, rate, subtype)
-        if result.noise is not None:
-            audio.write(out / f"{stem}_noise.wav", result.noise, rate, subtype)
-        audio.write(target, result.mixture, rate, subtype)
-    frames = audio.info(target).frames
+    try:
+        if force or not target.exists():
+            result = render(row, rate)
+            parts = [*result.sources] if result.noise is None else [*result.sources, result.noise]
+            # The parts first: a mixture that is there says that all of it is.
+            for name, part in zip(names, parts, strict=True):
+                audio.write(out / name, part, rate, subtype)
+            audio.write(target, result.mixture, rate, subtype)
+        about = audio.info(target)
+    except SeptoolError as error:
+        return error
+    if about.rate != rate:
+        return SeptoolError(f"{target} is there at {about.rate} Hz, not {rate}; use --force to render it again")
     voices = tuple(
-        manifest.Source(path=name, frames=frames, speaker=source.speaker, gender=source.gender)
-        for name, source in zip(names, row.sources, strict=True)
+        manifest.Source(path=name, frames=about.frames, speaker=source.speaker, gender=source.gender)
+        for name, source in zip(names, row.sources, strict=False)
     )
-    noise = manifest.Source(path=f"{stem}_noise.wav", frames=frames) if row.noise else None
+    enrolment = row.enrolment
+    if enrolment is not None:
+        away = os.path.relpath(row.locate(enrolment.path).resolve(), out.resolve())
+        enrolment = replace(enrolment, path=PurePath(away).as_posix())
     return manifest.Mixture(
         id=row.id,
         split=row.split,
         sample_rate=rate,
         mode=row.mode,
-        frames=frames,
+        frames=about.frames,
         sources=voices,
-        noise=noise,
+        noise=manifest.Source(path=names[-1], frames=about.frames) if row.noise else None,
         mixture=target.name,
+        enrolment=enrolment,
     )

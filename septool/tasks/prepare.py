@@ -1,5 +1,6 @@
 """Turning a corpus that is on disk into manifests; nothing is copied and nothing fetched."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def parse_split(text: str) -> dict[str, float]:
             share = float(value) if equals else 1.0
         except ValueError:
             share = -1.0
-        if not name or share <= 0:
+        if not name or not 0 < share < math.inf:
             raise UsageError(f"--split {text!r} is not like train=0.9,dev=0.05,test=0.05")
         shares[name] = share
     return shares
@@ -77,6 +78,9 @@ def prepare(
     """
     shares = parse_split(split)
     build = CORPORA[corpus]
+    there = [path for name in shares if (path := out / f"{name}-speech.jsonl").exists()]
+    if there and not force and not dry_run:
+        raise SeptoolError(f"{there[0]} exists; use --force to replace it")
     result = build(
         source,
         out,

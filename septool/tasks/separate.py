@@ -1,5 +1,7 @@
 """Separating recordings of any length, rate and channel count, in constant memory."""
 
+import math
+import os
 import shutil
 import sys
 import tempfile
@@ -8,21 +10,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from septool import audio, checkpoints
 from septool.errors import AudioError, SeptoolError, UsageError
-from septool.inference import choose_device, feed, fit_scale
+from septool.inference import choose_device, enough_memory, feed, fit_scale
 from septool.losses.pit import best_permutation
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Separator
 from septool.signal.stitch import Joint, Stitcher
 
 PIPE = "-"
-SUBTYPES = {"PCM_16", "PCM_24", "PCM_32", "FLOAT"}  # kept from the input; anything else becomes PCM_16
+# What the voices are written as, by the input's sample format; anything else becomes PCM_16.
+SUBTYPES = {name: name for name in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")} | {"DOUBLE": "FLOAT"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Separated:
     channels: int
     clipped: int  # samples that went over full scale
     joints: tuple[Joint, ...]  # where a long recording was put together, and how
-    si_snri: tuple[float, ...] = ()  # dB for each reference, if references were given
+    si_snri: tuple[float | None, ...] = ()  # dB of each output, if references were given; None is undefined
 
     def row(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -69,6 +72,14 @@ class Skipped:
         return asdict(self) | {"skipped": True}
 
 
+class Plan(NamedTuple):
+    """A recording and where its voices go."""
+
+    shown: str  # as the user named it
+    source: Path
+    targets: list[Path]
+
+
 def stretches(blocks: Iterable[np.ndarray], size: int, overlap: int) -> Iterator[np.ndarray]:
     """Cut a stream of blocks ``[time]`` into stretches of ``size`` that share ``overlap`` samples.
 
@@ -92,7 +103,10 @@ def separate_blocks(
         if not len(stretch):  # the resampler gave nothing, as for a file of one sample
             stretch = np.zeros(1, dtype=np.float32)
         mixture = torch.from_numpy(np.ascontiguousarray(stretch))[None].to(device)
-        estimate = fit_scale(mixture, feed(model, mixture))[0].cpu().numpy()
+        with enough_memory(f"for {len(stretch)} samples at once; use a smaller --segment"):
+            estimate = fit_scale(mixture, feed(model, mixture))[0].cpu().numpy()
+        if not np.isfinite(estimate).all():
+            raise SeptoolError("the model gave samples that are not numbers; are its weights damaged?")
         yield stitcher.push(estimate)
     yield stitcher.finish()
 
@@ -118,14 +132,12 @@ def separate_file(
         file = stack.enter_context(audio.opened(source))
         reader = audio.Reader(file, source, model_rate)
         partials = [stack.enter_context(audio.replacing(path)) for path in outputs]
-        chosen = subtype or (file.subtype if file.subtype in SUBTYPES else "PCM_16")
-        try:
-            writer = audio.Writer(
-                partials, model.config.sources, model_rate, file.samplerate, chosen, audio.container(outputs[0])
+        chosen = subtype or SUBTYPES.get(file.subtype, "PCM_16")
+        writer = stack.enter_context(
+            audio.Writer(
+                partials, model.config.sources, model_rate, file.samplerate, chosen, outputs[0], expected=file.frames
             )
-        except (RuntimeError, OSError) as error:
-            raise AudioError(f"{outputs[0]} cannot be written: {error}") from None
-        stack.callback(writer.close)
+        )
         size = round(segment * model_rate)
         held: np.ndarray | None = None  # one block back, so that the last one is known as such
         for block in separate_blocks(model, reader, stitcher, size=size, device=device):
@@ -134,8 +146,7 @@ def separate_file(
             held = block
         assert held is not None
         writer.write(held, last_frame=reader.frames)
-        writer.close()
-        about = audio.Info(file.samplerate, reader.frames, file.channels, file.subtype)
+        about = audio.Info(file.samplerate, reader.frames, file.channels, file.subtype, audio.announced(file))
     return about, writer.clipped, tuple(stitcher.joints)
 
 
@@ -147,28 +158,97 @@ def find_inputs(inputs: Sequence[str]) -> list[tuple[str, Path, Path]]:
         if name == PIPE or not path.is_dir():
             found.append((name, path, Path()))
             continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in audio.SUFFIXES and p.is_file())
+        # Hidden files are other programs' own, such as the ._call.wav that macOS leaves beside call.wav.
+        inside = sorted(
+            p
+            for p in path.rglob("*")
+            if p.suffix.lower() in audio.SUFFIXES and not p.name.startswith(".") and p.is_file()
+        )
         if not inside:
             raise UsageError(f"{path} holds no audio files ({', '.join(sorted(audio.SUFFIXES))})")
         found.extend((str(p), p, p.parent.relative_to(path)) for p in inside)
     return found
 
 
+def make_plans(
+    found: list[tuple[str, Path, Path]],
+    named: Sequence[str],
+    *,
+    out: Path,
+    name: str,
+    suffix: str,
+    voices: int,
+    model: str,
+    report: Callable[[str], None],
+) -> list[Plan]:
+    """Decide where the voices of every recording go.
+
+    What was found in a folder and is itself the voice of another recording there is left out, so that
+    a folder can be separated into itself twice; a recording that was ``named`` is not.
+
+    Raises:
+        UsageError: two voices would get the same file, or a recording would be replaced by a voice.
+    """
+    plans: list[Plan] = []
+    makers: dict[str, str] = {}
+    for shown, source, below in found:
+        stem = "stdin" if shown == PIPE else source.stem
+        try:
+            names = [name.format(stem=stem, voice=voice + 1, model=model) for voice in range(voices)]
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+            raise UsageError(f"--name {name!r} can use {{stem}}, {{voice}} and {{model}} only") from None
+        if len(set(names)) < len(names):
+            raise UsageError(f"--name {name!r} gives every voice the same file; put {{voice}} in it")
+        targets = [out / below / f"{each}.{suffix}" for each in names]
+        for target in targets:
+            key = os.path.abspath(target)  # noqa: PTH100 - resolve() would ask the disk
+            if key in makers:
+                raise UsageError(f"{makers[key]} and {shown} would both be written to {target}; use --name or --out")
+            makers[key] = shown
+        plans.append(Plan(shown, source, targets))
+    kept = []
+    for plan in plans:
+        maker = None if plan.shown == PIPE else makers.get(os.path.abspath(plan.source))  # noqa: PTH100
+        if maker is None:
+            kept.append(plan)
+        elif maker == plan.shown or plan.shown in named:
+            raise UsageError(f"{plan.shown} would be replaced by a voice of {maker}; use --name or --out")
+    if len(kept) < len(plans):
+        report(f"{len(plans) - len(kept)} files are left out: they are voices of the others")
+    return kept
+
+
 @contextmanager
 def stdin_as_file() -> Iterator[Path]:
     """Keep standard input in a temporary file: decoders seek, pipes do not, and memory stays constant."""
-    with tempfile.NamedTemporaryFile(prefix="septool-", suffix=".audio") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        if not file.tell():
+    with tempfile.TemporaryDirectory(prefix="septool-") as folder:
+        path = Path(folder) / "recording"
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            raise AudioError(f"standard input cannot be kept in {folder}: {error.strerror}") from None
+        if not path.stat().st_size:
             raise AudioError("standard input is empty")
-        yield Path(file.name)
+        yield path
+
+
+def to_stdout(path: Path) -> None:
+    """Copy a file to standard output."""
+    try:
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # whoever read has had enough
+    except OSError as error:
+        raise AudioError(f"standard output cannot be written to: {error.strerror}") from None
 
 
 def separate(
     inputs: Sequence[str],
     *,
-    model: str = "papez",
+    model: str = "galr",
     out: str = ".",
     device: str = "auto",
     suffix: str = "wav",
@@ -201,8 +281,10 @@ def separate(
         UsageError: the request contradicts itself; nothing is done then.
         CheckpointError: no such model, or a damaged one.
     """
-    if overlap * 2 > segment:
-        raise UsageError(f"overlap is {overlap:g} s; it can be at most half of the segment ({segment:g} s)")
+    if not 0 < 2 * overlap <= segment < math.inf:
+        raise UsageError(f"overlap is {overlap:g} s; it has to be above 0 and at most half of segment ({segment:g} s)")
+    suffix = suffix.lstrip(".")
+    audio.container(Path(f"voice.{suffix}"))
     found = find_inputs(inputs)
     if out == PIPE and len(found) != 1:
         raise UsageError(f"--out - takes one input, {len(found)} were given")
@@ -214,46 +296,43 @@ def separate(
     network.to(where)
     if references and len(references) != header.sources:
         raise UsageError(f"{entry} gives {header.sources} voices; give as many references, not {len(references)}")
-
-    def outputs(shown: str, source: Path, below: Path) -> list[Path]:
-        stem = "stdin" if shown == PIPE else source.stem
-        try:
-            names = [name.format(stem=stem, voice=n + 1, model=entry) for n in range(header.sources)]
-        except (KeyError, IndexError, ValueError):
-            raise UsageError(f"--name {name!r} can use {{stem}}, {{voice}} and {{model}} only") from None
-        return [Path(out) / below / f"{each}.{suffix.lstrip('.')}" for each in names]
-
-    plans = [(shown, source, outputs(shown, source, below)) for shown, source, below in found]
-    taken: dict[Path, str] = {}
-    for shown, _, targets in plans if out != PIPE else []:
-        if len(set(targets)) < len(targets):
-            raise UsageError(f"--name {name!r} gives every voice the same file; put {{voice}} in it")
-        for target in targets:
-            if target in taken:
-                raise UsageError(f"{taken[target]} and {shown} would both be written to {target}; use --name or --out")
-            taken[target] = shown
+    if out == PIPE:
+        plans = [Plan(shown, source, []) for shown, source, _ in found]
+    else:
+        plans = make_plans(
+            found,
+            inputs,
+            out=Path(out),
+            name=name,
+            suffix=suffix,
+            voices=header.sources,
+            model=entry,
+            report=report,
+        )
 
     for shown, source, targets in plans:
+        subject = "standard input" if shown == PIPE else shown
+        real = source
         try:
             if out != PIPE:
                 there = [target for target in targets if target.exists()]
-                if there and skip_existing and len(there) == len(targets):
+                if skip_existing and len(there) == len(targets):
                     yield Skipped(shown, tuple(map(str, targets)))
                     continue
                 if there and not force:
                     raise SeptoolError(f"{there[0]} exists; use --force to replace it or --skip-existing")
+                audio.make_folder(targets[0].parent)
             with ExitStack() as stack:
-                real = stack.enter_context(stdin_as_file()) if shown == PIPE else source
+                if shown == PIPE:
+                    real = stack.enter_context(stdin_as_file())
                 if out == PIPE:
-                    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-")))
-                    real_targets = [folder / "voices.wav"]
-                else:
-                    audio.make_folder(targets[0].parent)
-                    real_targets = targets
+                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
+                    targets = [Path(folder) / f"voices.{suffix}"]
+                true = read_references(references, real) if references else None
                 started = time.perf_counter()
                 about, clipped, joints = separate_file(
                     real,
-                    real_targets,
+                    targets,
                     network,
                     model_rate=header.sample_rate,
                     device=where,
@@ -261,19 +340,20 @@ def separate(
                     overlap=overlap,
                 )
                 elapsed = time.perf_counter() - started
-                gains = score(real, real_targets, references) if references else ()
+                gains = score(real, targets, true) if true is not None else ()
                 if out == PIPE:
-                    with real_targets[0].open("rb") as file:
-                        shutil.copyfileobj(file, sys.stdout.buffer)
-                    sys.stdout.buffer.flush()
+                    to_stdout(targets[0])
+            if about.announced - about.frames > 0.1 * about.rate:
+                promised, there_are = about.announced / about.rate, about.frames / about.rate
+                report(f"{subject} is cut off: its header says {promised:.1f} s, {there_are:.1f} s are there")
             if about.channels > 1:
-                report(f"{shown}: {about.channels} channels were averaged to one")
+                report(f"{subject}: {about.channels} channels were averaged to one")
             if about.rate > header.sample_rate:
                 report(
-                    f"{shown}: {entry} hears up to {header.sample_rate // 2} Hz; what lies above is not in the voices"
+                    f"{subject}: {entry} hears up to {header.sample_rate // 2} Hz; what lies above is not in the voices"
                 )
             if clipped:
-                report(f"{shown}: {clipped} samples went over full scale and were clipped")
+                report(f"{subject}: {clipped} samples went over full scale and were clipped")
             yield Separated(
                 shown,
                 (PIPE,) if out == PIPE else tuple(map(str, targets)),
@@ -286,20 +366,26 @@ def separate(
                 joints,
                 gains,
             )
-        except BrokenPipeError:
-            raise
         except SeptoolError as error:
-            yield Failed(shown, str(error).replace(str(source), shown) if shown != PIPE else str(error))
+            told = str(error).replace(str(real), subject)
+            yield Failed(shown, told if subject in told else f"{subject}: {told}")
 
 
-def score(mixture: Path, outputs: Sequence[Path], references: Sequence[Path]) -> tuple[float, ...]:
-    """SI-SNRi in dB of each reference's voice, in the best order, at the recording's rate."""
+def read_references(references: Sequence[Path], mixture: Path) -> torch.Tensor:
+    """Read the true voices at the recording's rate, ``[source, time]`` in float64."""
     heard, rate = audio.read(mixture)
-    true = torch.from_numpy(np.stack([audio.load(path, rate) for path in references])).double()
+    true = [audio.load(path, rate) for path in references]
+    for path, voice in zip(references, true, strict=True):
+        if len(voice) != heard.shape[1]:
+            raise SeptoolError(f"{path} has {len(voice)} samples at {rate} Hz, {mixture} has {heard.shape[1]}")
+    return torch.from_numpy(np.stack(true)).double()
+
+
+def score(mixture: Path, outputs: Sequence[Path], true: torch.Tensor) -> tuple[float | None, ...]:
+    """SI-SNRi in dB of each output over the recording, at the reference that fits it in the best order."""
     voices = torch.from_numpy(np.concatenate([audio.read(path)[0] for path in outputs])).double()
-    mixed = torch.from_numpy(audio.mono(heard)).double()
-    if true.shape[-1] != voices.shape[-1]:
-        raise SeptoolError(f"the references have {true.shape[-1]} samples, {mixture} has {voices.shape[-1]}")
+    mixed = torch.from_numpy(audio.mono(audio.read(mixture)[0])).double()
     order = best_permutation(si_snr, estimate=voices[None], reference=true[None]).order[0]
-    gains = si_snr(estimate=voices[order], reference=true) - si_snr(estimate=mixed, reference=true)
-    return tuple(round(gain, 2) for gain in gains.tolist())
+    gains = torch.empty(len(voices), dtype=torch.float64)
+    gains[order] = si_snr(estimate=voices[order], reference=true) - si_snr(estimate=mixed, reference=true)
+    return tuple(round(gain, 2) if math.isfinite(gain) else None for gain in gains.tolist())

@@ -8,6 +8,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from septool.tasks.convert import fit, rename
+from septool.tasks.peers import Names
+
 FIXTURES = Path(__file__).parents[3] / "shared" / "parity"
 
 
@@ -42,6 +45,20 @@ def load_renamed(
         assert value.numel() == own[ours].numel(), f"{theirs} {tuple(value.shape)} for {ours} {tuple(own[ours].shape)}"
         renamed[ours] = value.reshape(own[ours].shape)
     model.load_state_dict(renamed)
+
+
+def state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a fixture's ``sd.*`` as the state dict it was."""
+    return {
+        key.removeprefix("sd.").removeprefix("m."): value for key, value in tensors.items() if key.startswith("sd.")
+    }
+
+
+def load_converted(model: nn.Module, tensors: Mapping[str, Tensor], names: Names) -> None:
+    """Load the fixture's ``sd.*`` into ``model`` by a table of septool.tasks.peers."""
+    theirs = state(tensors)
+    places = rename(theirs, names)
+    model.load_state_dict(fit({ours: theirs[name] for ours, name in places.items()}, model.state_dict(), places))
 
 
 def assert_parity(

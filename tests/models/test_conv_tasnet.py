@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from septool.models.conv_tasnet import CONFIGS, Config, ConvTasNet
-from tests.models.parity import assert_parity, fixture, load_renamed
+from septool.tasks.peers import ASTEROID_CONV_TASNET
+from tests.models.parity import assert_parity, fixture, load_converted, load_renamed
 
 SMALL = {"filters": 32, "bottleneck": 16, "hidden": 32, "blocks": 3, "repeats": 2}
 # The public code has 65,664 more with a skip path: the last residual convolution, which nothing reads.
-PARAMETERS = {"paper": 5_050_545 - 65_664, "no-skip": 3_445_808}
+PARAMETERS = {"paper": 5_050_545 - 65_664, "no-skip": 3_445_808, "torchaudio": 5_050_545 - 65_664}
 
 
 def covered(samples: int) -> int:
@@ -26,31 +27,9 @@ def test_parameters(row: str) -> None:
 
 def test_equal_to_an_implementation_with_a_skip_path() -> None:
     tensors = fixture("convtasnet_asteroid")
-    names = {
-        "encoder.filterbank._filters": "encoder.basis.weight",
-        "decoder.filterbank._filters": "decoder.basis.weight",
-        "masker.bottleneck.0.gamma": "norm.weight",
-        "masker.bottleneck.0.beta": "norm.bias",
-        "masker.bottleneck.1": "bottleneck",
-        "masker.mask_net.0": "mask.0",
-        "masker.mask_net.1": "mask.1",
-    }
-    for i in range(6):
-        theirs, ours = f"masker.TCN.{i}.", f"blocks.{i}."
-        names |= {
-            theirs + "shared_block.0": ours + "expand",
-            theirs + "shared_block.1": ours + "prelu1",
-            theirs + "shared_block.2.gamma": ours + "norm1.weight",
-            theirs + "shared_block.2.beta": ours + "norm1.bias",
-            theirs + "shared_block.3": ours + "depthwise",
-            theirs + "shared_block.4": ours + "prelu2",
-            theirs + "shared_block.5.gamma": ours + "norm2.weight",
-            theirs + "shared_block.5.beta": ours + "norm2.bias",
-            theirs + "res_conv": ours + "residual",
-            theirs + "skip_conv": ours + "skip",
-        }
+    unread = {"masker.TCN.5.res_conv.*": None}
     model = ConvTasNet(Config(**SMALL, skip=16)).eval()
-    load_renamed(model, tensors, names, drop=("masker.TCN.5.res_conv",))
+    load_converted(model, tensors, unread | ASTEROID_CONV_TASNET)
     assert_parity(model, tensors, covered=covered)
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from septool.models.dprnn import CONFIGS, DPRNN, Config
-from tests.models.parity import assert_parity, fixture, load_renamed
+from septool.tasks.peers import ASTEROID_DPRNN
+from tests.models.parity import assert_parity, fixture, load_converted, load_renamed
 
 PARAMETERS = {
     "stride8": 2_609_793,
@@ -25,33 +26,13 @@ PUBLIC = {
     "separation.output_gate.0": "mask.sigmoid",
     "separation.end_conv1x1": "mask.relu",
 }
-ASTEROID = {
-    "encoder.filterbank._filters": "encoder.basis.weight",
-    "decoder.filterbank._filters": "decoder.basis.weight",
-    "masker.bottleneck.0.gamma": "norm.weight",
-    "masker.bottleneck.0.beta": "norm.bias",
-    "masker.bottleneck.1": "linear",
-    "masker.first_out.0": "activation",
-    "masker.first_out.1": "split.linear",
-    "masker.net_out.0": "mask.tanh",
-    "masker.net_gate.0": "mask.sigmoid",
-    "masker.mask_net": "mask.relu",
-}
 for block in range(2):
     for path in ("intra", "inter"):
-        ours, public, asteroid = (
-            stem.format(block, path) for stem in ("blocks.{}.{}.", "separation.dual_rnn.{}.{}_", "masker.net.{}.{}_")
-        )
+        ours, public = f"blocks.{block}.{path}.", f"separation.dual_rnn.{block}.{path}_"
         PUBLIC |= {
             f"{public}rnn.": f"{ours}lstm.lstm.",
             f"{public}linear": f"{ours}lstm.linear",
             f"{public}norm": f"{ours}norm",
-        }
-        ASTEROID |= {
-            f"{asteroid}RNN.rnn.": f"{ours}lstm.lstm.",
-            f"{asteroid}linear": f"{ours}lstm.linear",
-            f"{asteroid}norm.gamma": f"{ours}norm.weight",
-            f"{asteroid}norm.beta": f"{ours}norm.bias",
         }
 
 
@@ -76,5 +57,5 @@ def test_equal_to_the_public_code() -> None:
 def test_equal_to_asteroid() -> None:
     tensors = fixture("dprnn_asteroid")
     model = DPRNN(Config(**SMALL, rectify=False, bias=True, padding="unfold", mask="sigmoid")).eval()
-    load_renamed(model, tensors, ASTEROID)
+    load_converted(model, tensors, ASTEROID_DPRNN)
     assert_parity(model, tensors, covered=covered)

@@ -101,6 +101,29 @@ def test_the_ways_of_halting_agree_while_no_token_halts() -> None:
     torch.testing.assert_close(outputs[2], outputs[0])
 
 
+def test_without_halting_the_last_state_is_the_output() -> None:
+    mixture = torch.randn(1, 1501, generator=torch.Generator().manual_seed(4))
+    model = random_model("none")
+    assert model.running_share(mixture) == [1.0] * TINY.depth
+    with torch.no_grad():
+        tokens, memory = torch.randn(1, 50, TINY.width), torch.randn(1, TINY.memory, TINY.width)
+        thought = model.think(tokens, memory)
+        for step in range(TINY.depth):
+            tokens, memory = model.layer(tokens, memory, step)
+    torch.testing.assert_close(thought, tokens)
+
+
+def test_the_share_of_running_tokens_falls_and_agrees_between_modes() -> None:
+    mixture = torch.randn(1, 2003, generator=torch.Generator().manual_seed(5))
+    shares = {halting: random_model(halting).running_share(mixture) for halting in ("reference", "freeze", "drop")}
+    for share in shares.values():
+        assert share[0] == 1.0
+        assert sorted(share, reverse=True) == share
+    # The first decision depends on the embedding alone, and so is the same for all.
+    assert shares["reference"][1] == pytest.approx(shares["drop"][1])
+    assert shares["freeze"][1] == pytest.approx(shares["drop"][1])
+
+
 def test_dropping_removes_tokens_and_stays_close() -> None:
     mixture = torch.randn(1, 2003, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from septool.models.sepformer import CONFIGS, Config, SepFormer
-from tests.models.parity import assert_parity, fixture, load_renamed
+from septool.tasks.peers import SPEECHBRAIN_SEPFORMER
+from tests.models.parity import assert_parity, fixture, load_converted
 
 # A layer of Table 2's lower rows (DFF 2048) has 1,315,072 parameters, a transformer 1,024 more,
 # what is around the blocks 402,945.
@@ -20,32 +21,6 @@ PARAMETERS = {
     "3+3-noposition": 16_187_905,
 }
 SMALL = {"filters": 32, "chunk": 50, "intra": 2, "inter": 2, "heads": 4, "feedforward": 64}
-NAMES = {
-    "encoder.conv1d": "encoder.basis",
-    "decoder": "decoder.basis",
-    "masknet.norm": "norm",
-    "masknet.conv1d": "linear",
-    "masknet.prelu": "activation",
-    "masknet.conv2d": "split.linear",
-    "masknet.output.0": "mask.tanh",
-    "masknet.output_gate.0": "mask.sigmoid",
-    "masknet.end_conv1x1": "mask.relu",
-}
-for block in range(2):
-    for path in ("intra", "inter"):
-        theirs, ours = f"masknet.dual_mdl.{block}.{path}_", f"blocks.{block}.{path}."
-        NAMES[f"{theirs}norm"] = f"{ours}global_norm"
-        NAMES[f"{theirs}mdl.mdl.norm.norm"] = f"{ours}layer_norm"
-        for layer in range(2):
-            stem = f"{theirs}mdl.mdl.layers.{layer}."
-            NAMES |= {
-                f"{stem}norm1.norm": f"{ours}layers.{layer}.norm1",
-                f"{stem}norm2.norm": f"{ours}layers.{layer}.norm2",
-                f"{stem}self_att.att.in_proj_": f"{ours}layers.{layer}.attention.qkv.",
-                f"{stem}self_att.att.out_proj": f"{ours}layers.{layer}.attention.out",
-                f"{stem}pos_ffn.ffn.0": f"{ours}layers.{layer}.expand",
-                f"{stem}pos_ffn.ffn.3": f"{ours}layers.{layer}.contract",
-            }
 
 
 def covered(samples: int) -> int:
@@ -61,9 +36,9 @@ def test_parameters(row: str) -> None:
 
 @pytest.mark.parametrize(("name", "sources"), [("sepformer", 2), ("sepformer_3spk", 3)])
 def test_equal_to_speechbrain(name: str, sources: int) -> None:
-    tensors = {key: value for key, value in fixture(name).items() if not key.endswith(".pe")}  # a constant
+    tensors = fixture(name)
     model = SepFormer(Config(sources=sources, **SMALL)).eval()
-    load_renamed(model, tensors, NAMES)
+    load_converted(model, tensors, SPEECHBRAIN_SEPFORMER)
     assert_parity(model, tensors, covered=covered)
 
 

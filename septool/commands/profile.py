@@ -1,0 +1,84 @@
+"""``septool profile``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from septool.commands import options
+
+
+def profile(
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", help="papez (paper's row), galr:d64-m16 (a row), a checkpoint; commas between."),
+    ] = None,
+    lengths: Annotated[str | None, typer.Option(help="Seconds of audio: 1-5s (the default), 0.5,1,2,4,60s.")] = None,
+    paper: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure what a paper prints: sepformer-fig3, papez-table2, papez-table3, dp-rcnet-table1, "
+            "galr-table1, galr-table3, or a .toml file."
+        ),
+    ] = None,
+    device: options.Device = "auto",
+    dtype: Annotated[str, typer.Option(help="fp32, tf32, fp16 or bf16.", rich_help_panel="Machine")] = "fp32",
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.", rich_help_panel="Machine")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Recordings at once.")] = 1,
+    compile: Annotated[bool, typer.Option("--compile", help="Run through torch.compile.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Measure a training step as well.")] = False,
+    halting: Annotated[
+        str | None, typer.Option(help="How Papez checkpoints halt: reference, freeze or drop; as trained by default.")
+    ] = None,
+    speech: Annotated[Path | None, typer.Option(help="What the models hear; the example, else noise.")] = None,
+    budget: Annotated[float, typer.Option(min=0, help="Seconds after which a time is repeated no more.")] = 10.0,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File for the results: .jsonl or .csv.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="File for the figures: .png or .svg (needs septool[plot]).")] = None,
+    html: Annotated[Path | None, typer.Option(help="File for tables and figures (needs septool[plot]).")] = None,
+    torch_profiler: Annotated[Path | None, typer.Option(help="File for a trace of one model, .json.")] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure what models cost: time, memory, MACs, parameters, size on disk.
+
+    Every model runs in a process of its own, on speech. MACs count matrix products, convolutions,
+    attention and LSTM gates of one recording; a MAC is two FLOPs. Memory includes the weights. With --paper
+    the published numbers stand beside the measured ones, and ratios between models that differ by more
+    than 10 % are marked. Ends with status 1 if a model or length could not be measured.
+    """
+    from septool.commands import printing
+    from septool.tasks.profile import profile as work
+    from septool.tasks.profile_report import lines, tables
+
+    with printing.Bar("profile", quiet=quiet) as bar:
+        measured = work(
+            model=model,
+            lengths=lengths,
+            paper=paper,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            batch=batch,
+            compile=compile,
+            train=train,
+            halting=halting,
+            speech=speech,
+            budget=budget,
+            out=out,
+            plot=plot,
+            html=html,
+            torch_profiler=torch_profiler,
+            report=bar.update,
+        )
+    if json:
+        for line in lines(measured):
+            printing.json_line(line)
+    else:
+        for table in tables(measured):
+            printing.table(table.columns, table.rows, table.title)
+    for failed in measured.failures:
+        at = "" if failed.seconds is None else f" at {failed.seconds:g} s"
+        printing.note(f"{failed.model}{at}: {failed.error}")
+    if measured.failures:
+        raise typer.Exit(1)

@@ -1,0 +1,354 @@
+"""What one network costs on this machine: time, memory, multiply-accumulates, size on disk.
+
+Memory is what a process with nothing else in it needs more once the network is there and has run, its
+weights included: on a GPU the allocator's peak, on a processor (Linux) the growth of the resident set.
+"""
+
+import signal
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from septool import audio, checkpoints
+from septool.errors import SeptoolError
+from septool.losses import LOSSES
+from septool.models.base import Extractor, Separator
+from septool.models.build import build_model
+from septool.models.papez import Papez
+from septool.signal.levels import model_gain
+from septool.tasks.macs import count
+
+Dtype = Literal["fp32", "tf32", "fp16", "bf16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+Network = Separator | Extractor
+SETTLED = 0.01  # relative standard error of a median at which repeating ends
+FEWEST, FEW, MOST = 3, 5, 1000  # repeats: whatever the budget, to judge the error by, at the most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A network to measure."""
+
+    name: str
+    model: str
+    config: dict[str, Any]
+    rate: int  # Hz
+    weights: Path | None = None  # fresh ones without
+    quality: float | None = None  # SI-SNRi in dB
+    quality_from: Literal["", "published", "measured"] = ""
+
+    def build(self) -> Network:
+        """Build the network, ready to use; fresh weights are the same every time."""
+        torch.manual_seed(0)
+        model = build_model(self.model, self.config)
+        if self.weights:
+            checkpoints.load_into(model, self.weights)
+        return model.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """How subjects are measured."""
+
+    device: str = "cpu"
+    dtype: Dtype = "fp32"
+    threads: int | None = None
+    batch: int = 1
+    compile: bool = False
+    train: bool = False
+    budget: float = 10.0  # seconds of repeating, for each subject, length and kind of pass
+    speech: Path | None = None  # what subjects hear; noise without
+    trace: Path | None = None
+
+    def autocast(self) -> Any:
+        """Return a context with products at the precision asked for; weights stay float32."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, AUTOCAST[self.dtype]) if self.dtype in AUTOCAST else nullcontext()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of wall clock."""
+
+    median: float
+    low: float  # first quartile
+    high: float  # third quartile
+    repeats: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One subject at one length."""
+
+    model: str
+    seconds: float  # of audio
+    parameters: int
+    bytes: int  # on disk
+    macs: int  # of one recording
+    latency: Timing
+    real_time_factor: float  # latency of a batch over the audio in it
+    memory: int | None  # bytes
+    training: Timing | None = None  # one step
+    training_memory: int | None = None
+    running: tuple[float, ...] = ()  # Papez: share of the tokens that still run, step by step
+    quality: float | None = None  # SI-SNRi in dB
+    quality_from: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What could not be measured, and why."""
+
+    model: str
+    seconds: float | None  # None: at any length
+    error: str
+
+
+def measure_apart(subject: Subject, lengths: Sequence[float], how: Conditions) -> list[Row | Failed]:
+    """Measure in a fresh process, which leaves nothing behind that the next subject would be charged for."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure_and_send, args=(sender, subject, lengths, how), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        why = f"its process ended with status {process.exitcode}"
+        hint = "; the system kills what needs too much memory" if process.exitcode == -signal.SIGKILL else ""
+        return [Failed(subject.name, None, why + hint)]
+    finally:
+        process.kill()
+        process.join()
+
+
+def _measure_and_send(sender: Connection, subject: Subject, lengths: Sequence[float], how: Conditions) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too and ends this process
+    sender.send(measure(subject, lengths, how))
+
+
+def measure(subject: Subject, lengths: Sequence[float], how: Conditions) -> list[Row | Failed]:
+    """Measure a subject at every length, the shortest first: a peak of before never hides one of after."""
+    device = torch.device(how.device)
+    if how.threads:
+        torch.set_num_threads(how.threads)
+    if device.type == "cuda":
+        wanted = "tf32" if how.dtype == "tf32" else "ieee"
+        torch.backends.fp32_precision = wanted  # pyright: ignore[reportAttributeAccessIssue] - not in its stubs
+    _wake(device)
+    gauge = Gauge(device)
+    try:
+        model = subject.build().to(device)
+    except SeptoolError as error:
+        return [Failed(subject.name, None, str(error))]
+    results: list[Row | Failed] = []
+    for seconds in sorted(lengths):
+        results.append(_guarded(subject, seconds, lambda at: _forward(subject, model, at, how, gauge)))
+    if how.train:  # after all forward passes, which need less memory
+        for place, row in enumerate(results):
+            if isinstance(row, Row):
+                results[place] = _guarded(
+                    subject, row.seconds, lambda _, row=row: _with_training(row, subject, model, how, gauge)
+                )
+    return results
+
+
+def _guarded(subject: Subject, seconds: float, work: Callable[[float], Row]) -> Row | Failed:
+    try:
+        return work(seconds)
+    except (RuntimeError, MemoryError, SeptoolError) as error:  # out of memory; an operation that a device lacks
+        return Failed(subject.name, seconds, str(error).partition("\n")[0] or type(error).__name__)
+
+
+def _forward(subject: Subject, model: Network, seconds: float, how: Conditions, gauge: "Gauge") -> Row:
+    mixture = recording(how.speech, subject.rate, seconds, how.batch).to(gauge.device)
+    inputs = inputs_of(model, mixture)
+    run: Callable[..., Any] = model
+    if how.compile:
+        torch.compiler.reset()  # one graph for each length, however many lengths
+        run = torch.compile(model, dynamic=False)
+
+    def call() -> None:
+        with torch.inference_mode(), how.autocast():
+            run(*inputs)
+
+    gauge.reset()
+    latency = timed(call, gauge.device, how.budget)
+    # A compiler at work in this process would be counted with the network.
+    memory = None if how.compile and gauge.device.type == "cpu" else gauge.peak()
+    if how.trace:
+        trace(call, how.trace)
+    papez = model if isinstance(model, Papez) and subject.weights else None  # does as much as the data need
+    return Row(
+        model=subject.name,
+        seconds=seconds,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        bytes=subject.weights.stat().st_size if subject.weights else _size(model),
+        macs=count(papez, mixture[:1]).total if papez else macs_by_shape(subject, mixture.shape[-1]),
+        latency=latency,
+        real_time_factor=latency.median / (seconds * how.batch),
+        memory=memory,
+        running=tuple(papez.running_share(mixture[:1])) if papez else (),
+        quality=subject.quality,
+        quality_from=subject.quality_from,
+    )
+
+
+def _with_training(row: Row, subject: Subject, model: Network, how: Conditions, gauge: "Gauge") -> Row:
+    mixture = recording(how.speech, subject.rate, row.seconds, how.batch).to(gauge.device)
+    gauge.reset()
+    timing = timed(training_step(model, mixture, how), gauge.device, how.budget)
+    model.eval()
+    return replace(row, training=timing, training_memory=gauge.peak())
+
+
+def training_step(model: Network, mixture: Tensor, how: Conditions) -> Callable[[], None]:
+    """Return a step as in training: forward, the paper's loss, backward, clipping, Adam.
+
+    The learning rate is zero, which costs the same and leaves every repeat the same work.
+    """
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.0)
+    loss = LOSSES[model.loss]
+    voices = model.config.sources if isinstance(model, Separator) else 1
+    # Voices only have to differ: the recording at other times.
+    sources = torch.stack([mixture.roll(mixture.shape[-1] * voice // (voices + 1), -1) for voice in range(voices)], 1)
+    arguments = (sources[:, 0], mixture) if isinstance(model, Extractor) else (sources,)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with how.autocast():
+            losses = loss(model, mixture, *arguments)
+        losses.mean().backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+
+    return step
+
+
+def inputs_of(model: Network, mixture: Tensor) -> tuple[Tensor, ...]:
+    """Return what a network is called with; an enrolment is as long as the mixture."""
+    return (mixture, mixture) if isinstance(model, Extractor) else (mixture,)
+
+
+def recording(speech: Path | None, rate: int, seconds: float, batch: int) -> Tensor:
+    """Return ``[batch, time]`` at the level of models: speech, repeated until it is long enough, or noise."""
+    samples = round(seconds * rate)
+    if speech is None:
+        wave = torch.randn(samples, generator=torch.Generator().manual_seed(0))
+    else:
+        wave = torch.from_numpy(np.resize(audio.load(speech, rate), samples))
+    mixture = wave.expand(batch, -1).contiguous()
+    return mixture * model_gain(mixture)
+
+
+def macs_by_shape(subject: Subject, samples: int) -> int:
+    """Count the MACs of one recording without computing anything."""
+    with torch.device("meta"):
+        model = build_model(subject.model, subject.config).eval()
+        return count(model, *inputs_of(model, torch.empty(1, samples))).total
+
+
+def _size(model: Network) -> int:
+    return sum(value.nbytes for value in model.state_dict().values())
+
+
+def trace(call: Callable[[], None], path: Path) -> None:
+    """Write what torch's profiler sees of one call, for chrome://tracing or Perfetto."""
+    with torch.profiler.profile(record_shapes=True, profile_memory=True) as profiler:
+        call()
+    with audio.replacing(path) as partial:
+        profiler.export_chrome_trace(str(partial))
+
+
+def timed(call: Callable[[], None], device: torch.device, budget: float) -> Timing:
+    """Time a call until its median is known well or ``budget`` seconds are over."""
+    call()  # kernels are chosen, tables built, pages mapped
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < FEWEST or (len(times) < MOST and not _settled(times) and time.perf_counter() - started < budget):
+        times.append(_once(call, device))
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    return Timing(median, low, high, len(times))
+
+
+def _settled(times: Sequence[float]) -> bool:
+    """Judge the median's standard error, 1.253 sigma / sqrt(n), with sigma from the quartiles (1.349 apart)."""
+    if len(times) < FEW:
+        return False
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    return 1.253 / 1.349 * (high - low) / len(times) ** 0.5 < SETTLED * median
+
+
+def _once(call: Callable[[], None], device: torch.device) -> float:
+    if device.type == "cuda":
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+    before = time.perf_counter()
+    call()
+    if device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter() - before
+
+
+def _wake(device: torch.device) -> None:
+    """Run one of each kind of operation: the libraries' own pages are not what a network needs."""
+    x = torch.zeros(1, 64, 64, device=device)
+    with torch.inference_mode():
+        nn.LSTM(64, 64, bidirectional=True, device=device)(x)
+        nn.Conv1d(64, 64, 3, device=device)(F.layer_norm(x, (64,)))
+        nn.Linear(64, 64, device=device)(F.gelu(x) * torch.tanh(x))
+        F.scaled_dot_product_attention(x, x, x)
+        torch.fft.irfft(torch.fft.rfft(x))
+
+
+def exponent(lengths: Sequence[float], values: Sequence[float]) -> float:
+    """Return the p of the ``length ** p`` that fits best: the slope of the line through the logarithms."""
+    return float(np.polyfit(np.log(lengths), np.log(values), 1)[0])
+
+
+class Gauge:
+    """The most memory that was in use since the last reset, over what was in use when the gauge was made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._status = Path("/proc/self/status")
+        self._before = self._read("VmRSS", "allocated_bytes.all.current")
+
+    def reset(self) -> None:
+        """Forget the peak so far."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif self.device.type == "cpu":
+            with suppress(OSError):  # without it, the peak since the start, which grows with the length anyway
+                Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+    def peak(self) -> int | None:
+        """Return bytes, or None where the system does not say."""
+        peak = self._read("VmHWM", "allocated_bytes.all.peak")
+        return None if peak is None or self._before is None else peak - self._before
+
+    def _read(self, resident: str, allocated: str) -> int | None:
+        if self.device.type == "cuda":
+            return torch.cuda.memory_stats(self.device)[allocated]
+        if self.device.type == "cpu" and self._status.exists():
+            line = next(line for line in self._status.read_text().splitlines() if line.startswith(resident + ":"))
+            return int(line.split()[1]) * 1024  # "VmHWM:   1234 kB"
+        return None

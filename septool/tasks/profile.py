@@ -1,0 +1,258 @@
+"""What models cost, measured here and set beside what their papers print."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from septool import audio, checkpoints
+from septool.errors import UsageError
+from septool.inference import choose_device
+from septool.models import MODELS
+from septool.models.base import Extractor, Separator
+from septool.registry import suggest
+from septool.tasks import papers
+from septool.tasks.measuring import DTYPES, Conditions, Failed, Row, Subject, exponent, measure_apart
+from septool.tasks.papers import Paper
+from septool.tasks.profile_report import Growth, Machine, Profile, check, write
+
+MODEL = "papez,sepformer,galr,dp-rcnet"
+LENGTHS = "1-5s"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "two-talkers.flac"
+SEPARATION_RATE, EXTRACTION_RATE = 8000, 16000  # Hz, of the papers
+
+
+def profile(
+    *,
+    model: str | None = None,
+    lengths: str | None = None,
+    paper: str | None = None,
+    device: str = "auto",
+    dtype: str = "fp32",
+    threads: int | None = None,
+    batch: int = 1,
+    compile: bool = False,
+    train: bool = False,
+    halting: str | None = None,
+    speech: Path | None = None,
+    budget: float = 10.0,
+    out: Path | None = None,
+    plot: Path | None = None,
+    html: Path | None = None,
+    torch_profiler: Path | None = None,
+    report: Callable[[int, int, str], None] = lambda *_: None,
+) -> Profile:
+    """Measure models, each in a process of its own.
+
+    Args:
+        model: names, separated by commas: a model (``papez``; the paper's best row), a row of one
+            (``galr:d64-m16``), a checkpoint or a ``.safetensors`` file. With ``paper``, which of its systems.
+        lengths: of the recordings, such as ``1-5s`` or ``0.5,1,2,4,60s``.
+        paper: a table or figure of a paper, by name or as a ``.toml`` file; it brings models and lengths.
+        device: auto, cpu, cuda, cuda:N or mps.
+        dtype: fp32, tf32, fp16 or bf16; the last two as autocast.
+        threads: of the processor; torch's own choice by default.
+        batch: recordings at once.
+        compile: run through ``torch.compile``.
+        train: measure a training step as well.
+        halting: how Papez checkpoints halt (reference, freeze or drop); their own way by default.
+        speech: a recording to feed; the example of the repository by default, noise where that is missing.
+        budget: seconds after which a time is repeated no more.
+        out: file for all results: ``.jsonl`` or ``.csv``.
+        plot: file for the figures: ``.png`` or ``.svg``.
+        html: file for tables and figures.
+        torch_profiler: file for what torch's profiler sees of one model's longest forward pass.
+        report: called with the number of models done, of how many, and the next one.
+
+    Raises:
+        UsageError: the request makes no sense; nothing was measured.
+        CheckpointError: a checkpoint that is missing or damaged.
+    """
+    where = choose_device(device)
+    table = papers.load(paper) if paper else None
+    if table and lengths:
+        raise UsageError(f"--paper {paper} brings its lengths; leave out --lengths {lengths}")
+    seconds = table.lengths if table else parse_lengths(lengths or LENGTHS)
+    subjects = _of_paper(table, model, halting) if table else [find(name, halting) for name in _split(model or MODEL)]
+    if dtype not in DTYPES:
+        raise suggest("precision", dtype, DTYPES)
+    if dtype == "tf32" and where.type != "cuda":
+        raise UsageError(f"--dtype tf32 needs a CUDA GPU; the device is {where}")
+    if torch_profiler and len(subjects) > 1:
+        raise UsageError(f"--torch-profiler takes one model, {len(subjects)} were given")
+    check(out, plot, html)
+    if speech is None and EXAMPLE.exists():
+        speech = EXAMPLE
+    if speech is not None:
+        audio.info(speech)
+    how = Conditions(
+        device=str(where),
+        dtype=dtype,
+        threads=threads,
+        batch=batch,
+        compile=compile,
+        train=train,
+        budget=budget,
+        speech=speech,
+    )
+
+    rows: list[Row] = []
+    failures: list[Failed] = []
+    for done, subject in enumerate(subjects):
+        report(done, len(subjects), subject.name)
+        for result in measure_apart(subject, seconds, replace(how, trace=torch_profiler)):
+            (rows if isinstance(result, Row) else failures).append(result)  # pyright: ignore[reportArgumentType]
+    report(len(subjects), len(subjects), "")
+    measured = Profile(
+        machine=this_machine(where, threads),
+        conditions=how,
+        rows=rows,
+        growth=growth(rows),
+        failures=failures,
+        paper=table,
+        comparisons=papers.compare(table, rows, where.type) if table else (),
+    )
+    write(measured, out=out, plot=plot, html=html)
+    return measured
+
+
+def parse_lengths(text: str) -> tuple[float, ...]:
+    """Read lengths in seconds: ``1-5s`` is every whole second, ``0.5,1,60s`` the ones named.
+
+    >>> parse_lengths("0.5,1-3s")
+    (0.5, 1.0, 2.0, 3.0)
+    """
+    lengths: list[float] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = (piece.strip().removesuffix("s") for piece in part.partition("-"))
+            start = float(first)
+            lengths += [start + step for step in range(int(float(last) - start) + 1)] if dash else [start]
+    except ValueError:
+        raise UsageError(f"lengths are {text!r}; write them as 1-5s or 0.5,1,2,4,60s") from None
+    if not lengths or not all(0 < length < float("inf") for length in lengths):
+        raise UsageError(f"lengths are {text!r}; each has to be a number of seconds above 0")
+    return tuple(sorted(set(lengths)))
+
+
+def find(name: str, halting: str | None = None) -> Subject:
+    """Return the network that a name means.
+
+    A model or a row of one has fresh weights. Papez's would halt tokens at random, so without trained
+    weights every token is given all steps.
+    """
+    model, _, row = name.partition(":")
+    if model in MODELS:
+        if not issubclass(MODELS[model], Separator | Extractor):
+            raise UsageError(f"{model} neither separates nor extracts; profile measures models that do")
+        if halting and model == "papez":
+            raise UsageError(f"--halting {halting} needs trained weights; {name} has fresh ones, name a checkpoint")
+        return _fresh(name, model, row or None, {})
+    entry = checkpoints.catalogue().get(name)
+    if not name.endswith(".safetensors") and entry is None:
+        raise suggest("model", name, {*MODELS, *checkpoints.catalogue()})
+    key, path = checkpoints.resolve(name)
+    header = checkpoints.read_header(path)
+    score = (entry.measured if entry else header.measured).get("si_snri")
+    halts = {"halting": halting} if halting and header.model == "papez" else {}
+    return Subject(
+        name=key,
+        model=header.model,
+        config=header.config | halts,
+        rate=header.sample_rate,
+        weights=path,
+        quality=score,
+        quality_from="" if score is None else "measured",
+    )
+
+
+def _fresh(name: str, model: str, row: str | None, settings: dict[str, Any]) -> Subject:
+    config = papers.config_of(model, row, settings)
+    score = papers.published_si_snri(model, config)
+    return Subject(
+        name=name,
+        model=model,
+        config=vars(config) | ({"threshold": float("inf")} if model == "papez" else {}),
+        rate=EXTRACTION_RATE if issubclass(MODELS[model], Extractor) else SEPARATION_RATE,
+        quality=score,
+        quality_from="" if score is None else "published",
+    )
+
+
+def _of_paper(paper: Paper, model: str | None, halting: str | None) -> list[Subject]:
+    if halting:
+        raise UsageError(f"--halting {halting} needs trained weights; a paper's table is measured with fresh ones")
+    known = {system.model for system in paper.rows}
+    wanted = set(_split(model)) if model else known
+    for name in wanted - known:
+        raise suggest(f"system of {paper.title}", name, known)
+    subjects = []
+    for system in (system for system in paper.rows if system.model in wanted):
+        name, _, row = system.model.partition(":")
+        subject = _fresh(system.label, name, row or None, system.config)
+        source = "" if system.si_snri is None else "published"
+        subjects.append(replace(subject, quality=system.si_snri, quality_from=source))
+    return subjects
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def growth(rows: Sequence[Row]) -> list[Growth]:
+    """Fit the costs of every subject that was measured at two lengths or more."""
+    fits = []
+    for model in dict.fromkeys(row.model for row in rows):
+        own = [row for row in rows if row.model == model]
+        if len(own) < 2:
+            continue
+        lengths = [row.seconds for row in own]
+        work = [row.memory - row.bytes for row in own if row.memory is not None and row.memory > row.bytes]
+        fits.append(
+            Growth(
+                model=model,
+                latency=exponent(lengths, [row.latency.median for row in own]),
+                macs=exponent(lengths, [row.macs for row in own]),
+                memory=exponent(lengths, work) if len(work) == len(own) else None,
+            )
+        )
+    return fits
+
+
+def this_machine(device: torch.device, threads: int | None) -> Machine:
+    """Describe the machine, and what runs on it."""
+    gpu = device.type == "cuda"
+    driver = _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if gpu else ""
+    return Machine(
+        hardware=torch.cuda.get_device_name(device) if gpu else _processor(),
+        cores=os.cpu_count() or 1,
+        threads=threads or torch.get_num_threads(),
+        system=platform.platform(),
+        driver=driver.partition("\n")[0],
+        cuda=(torch.version.cuda or "") if gpu else "",
+        **checkpoints.software(),
+        commit=_said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _said(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,267 @@
+"""What a profile holds, and the forms it takes: tables, JSON lines, CSV, figures, a page with all of it."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from septool import audio
+from septool.errors import UsageError
+from septool.tasks.measuring import Conditions, Failed, Row, Timing
+from septool.tasks.papers import Comparison, Paper
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CONVENTION = (
+    "One MAC is a product added to a sum, two FLOPs; matrix products, convolutions, attention and the gates of LSTMs "
+    "are counted, of one recording. Memory includes the weights. Quartiles of the repeats stand beside a median."
+)
+
+
+COSTS = ["model", "audio s", "params M", "disk MB", "GMACs", "GMACs/s", "ms", "q1", "q3", "real time", "memory MB"]
+MARKS = "osD^v"  # after ten colours, the next mark
+MOST_TICKS = 8
+TRAINING = ["step ms", "q1", "q3", "step MB"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where and with what it was measured."""
+
+    hardware: str
+    cores: int
+    threads: int
+    system: str
+    driver: str  # of the GPU
+    cuda: str
+    septool: str
+    torch: str
+    python: str
+    commit: str
+    date: str
+
+    def __str__(self) -> str:
+        gpu = f", driver {self.driver}, CUDA {self.cuda}" if self.cuda else ""
+        version = f"{self.septool} ({self.commit})" if self.commit else self.septool
+        return (
+            f"{self.hardware}{gpu}, {self.threads} of {self.cores} processor threads, {self.system}; "
+            f"septool {version}, torch {self.torch}, Python {self.python}; {self.date}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """By which power of the length a subject's costs grow; memory without the weights."""
+
+    model: str
+    latency: float
+    macs: float
+    memory: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Everything that was measured."""
+
+    machine: Machine
+    conditions: Conditions
+    rows: list[Row]
+    growth: list[Growth]
+    failures: list[Failed]
+    paper: Paper | None = None
+    comparisons: Sequence[Comparison] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to print."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+def tables(profile: Profile) -> list[Table]:
+    """Return the tables worth printing, the costs first."""
+    how, paper = profile.conditions, profile.paper
+    heading = f"{profile.machine}\n{how.device}, {how.dtype}, batch {how.batch}" + (", compiled" if how.compile else "")
+    found = [Table(heading, COSTS + (TRAINING if how.train else []), [_cost(row, how) for row in profile.rows])]
+    if paper and profile.comparisons:
+        relative = [f"published / {paper.reference}", f"measured / {paper.reference}"] if paper.reference else []
+        columns = ["system", "audio s", "quantity", "published", "measured", "ratio", *relative, "", "why"]
+        body = [_compared(comparison, paper) for comparison in profile.comparisons]
+        found.append(Table(f"{paper.title}: {paper.protocol}", columns, body))
+    if profile.growth:
+        body = [[fit.model, fit.latency, fit.macs, fit.memory] for fit in profile.growth]
+        heading = "power of the length by which costs grow (memory without the weights)"
+        found.append(Table(heading, ["model", "latency", "MACs", "memory"], body))
+    body = [[row.model, row.seconds, " ".join(f"{s:.2f}" for s in row.running)] for row in profile.rows if row.running]
+    if body:
+        heading = f"share of tokens that run, step by step, on {how.speech.name if how.speech else 'noise'}"
+        found.append(Table(heading, ["model", "audio s", "running"], body))
+    return found
+
+
+def _cost(row: Row, how: Conditions) -> list[Any]:
+    giga = row.macs / 1e9
+    cells = [row.model, row.seconds, row.parameters / 1e6, row.bytes / 1e6, giga, giga / row.seconds]
+    cells += [*_milliseconds(row.latency), row.real_time_factor, _mega(row.memory)]
+    return cells + ([*_milliseconds(row.training), _mega(row.training_memory)] if how.train else [])
+
+
+def _compared(one: Comparison, paper: Paper) -> list[Any]:
+    relative = [one.claim or one.published_relative, one.measured_relative] if paper.reference else []
+    numbers = [one.published, one.measured, one.ratio, *relative]
+    return [one.label, one.seconds, one.quantity, *numbers, "differs" if one.differs else "", one.why]
+
+
+def _milliseconds(timing: Timing | None) -> list[float | None]:
+    return [1000 * t for t in (timing.median, timing.low, timing.high)] if timing else [None] * 3
+
+
+def _mega(size: int | None) -> float | None:
+    return None if size is None else size / 1e6
+
+
+def lines(profile: Profile) -> Iterator[dict[str, Any]]:
+    """Yield everything as rows of plain values; ``kind`` says what each is."""
+    conditions = asdict(profile.conditions) | {"speech": _text(profile.conditions.speech), "trace": None}
+    title = profile.paper.title if profile.paper else None
+    yield {"kind": "machine"} | asdict(profile.machine) | {"conditions": conditions, "paper": title}
+    for kind, found in (
+        ("cost", profile.rows),
+        ("comparison", profile.comparisons),
+        ("growth", profile.growth),
+        ("failure", profile.failures),
+    ):
+        yield from ({"kind": kind} | asdict(one) for one in found)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def check(out: Path | None, plot: Path | None, html: Path | None) -> None:
+    """Refuse files that could not be written after all the measuring."""
+    for option, path, suffixes in (
+        ("--out", out, (".jsonl", ".csv")),
+        ("--plot", plot, (".png", ".svg")),
+        ("--html", html, (".html",)),
+    ):
+        if path is not None and path.suffix not in suffixes:
+            raise UsageError(f"{option} {path} has to end in {' or '.join(suffixes)}")
+    if plot or html:
+        _figure()
+
+
+def write(profile: Profile, *, out: Path | None, plot: Path | None, html: Path | None) -> None:
+    """Write the files that were asked for."""
+    if out is not None:
+        with audio.replacing(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            if out.suffix == ".jsonl":
+                file.writelines(json.dumps(line) + "\n" for line in lines(profile))
+            else:
+                _write_csv(profile, csv.writer(file))
+    if plot is not None:
+        with audio.replacing(plot) as partial:
+            draw(profile).savefig(partial, format=plot.suffix[1:], dpi=150)
+    if html is not None:
+        with audio.replacing(html) as partial:
+            partial.write_text(page(profile), encoding="utf-8")
+
+
+def _write_csv(profile: Profile, writer: Any) -> None:
+    """Write one line a cost, each with the machine it was measured on."""
+    shared = _flat(asdict(profile.machine) | {"device": profile.conditions.device, "dtype": profile.conditions.dtype})
+    for number, row in enumerate(profile.rows):
+        cells = _flat(asdict(row)) | shared
+        if not number:
+            writer.writerow(cells)
+        writer.writerow(cells.values())
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}_{inner}": cell for inner, cell in value.items()}
+        else:
+            flat[key] = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    return flat
+
+
+def page(profile: Profile) -> str:
+    """Return an HTML page with the tables and the figures."""
+    image = io.StringIO()
+    draw(profile).savefig(image, format="svg")
+    title = profile.paper.title if profile.paper else "septool profile"
+    body = "".join(_html(table) for table in tables(profile))
+    drawing = image.getvalue()
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>'
+        "body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em}"
+        "table{border-collapse:collapse;margin:2em 0}caption{text-align:left;white-space:pre-line;padding-bottom:.5em}"
+        "td,th{padding:.15em .8em .15em 0;text-align:left}td{border-top:1px solid #ddd}td.n{text-align:right}"
+        f"svg{{max-width:100%;height:auto}}</style><h1>{escape(title)}</h1><p>{escape(CONVENTION)}</p>"
+        f"{body}{drawing[drawing.index('<svg') :]}</html>\n"
+    )
+
+
+def _html(table: Table) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    body = "".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in table.rows)
+    return f"<table><caption>{escape(table.title)}</caption><tr>{head}</tr>{body}</table>"
+
+
+def _html_cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f'<td class="n">{value:.2f}</td>'
+    return f"<td>{'-' if value is None else escape(str(value))}</td>"
+
+
+def _figure() -> type["Figure"]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError("figures need matplotlib; install it with: pip install 'septool[plot]'") from None
+    return Figure
+
+
+def draw(profile: Profile) -> "Figure":
+    """Draw time and memory against length, one line a model, and SI-SNRi against costs where it is known."""
+    models = list(dict.fromkeys(row.model for row in profile.rows))
+    scored = any(row.quality is not None for row in profile.rows)
+    figure = _figure()(figsize=(11, 8 if scored else 4.2), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(2 if scored else 1, 2).flat)
+    for place, model in enumerate(models):
+        rows = [row for row in profile.rows if row.model == model]
+        colour = f"C{place % 10}"
+        look: dict[str, Any] = {"color": colour, "marker": MARKS[place // 10 % len(MARKS)]}
+        panels[0].plot([r.seconds for r in rows], [1000 * r.latency.median for r in rows], label=model, **look)
+        known = [(row.seconds, row.memory / 1e6) for row in rows if row.memory]
+        panels[1].plot([seconds for seconds, _ in known], [memory for _, memory in known], **look)
+        last = max(rows, key=lambda row: row.seconds)
+        if last.quality is not None:
+            look |= {"linestyle": "", "markerfacecolor": "none" if last.quality_from == "measured" else colour}
+            panels[2].plot(last.real_time_factor, last.quality, **look)
+            panels[3].plot(last.macs / 1e9 / last.seconds, last.quality, **look)
+    lengths = sorted({row.seconds for row in profile.rows})
+    for panel, label in zip(panels[:2], ("latency, ms", "memory, MB"), strict=True):
+        panel.set(xscale="log", yscale="log", xlabel="audio, s", ylabel=label)
+        if len(lengths) <= MOST_TICKS:
+            panel.set_xticks(lengths, [f"{length:g}" for length in lengths])
+            panel.xaxis.minorticks_off()
+    for panel, label in zip(panels[2:], ("seconds for one of audio", "GMACs for one second of audio"), strict=False):
+        panel.set(xscale="log", xlabel=label, ylabel="SI-SNRi, dB (hollow: measured, full: published)")
+    for panel in panels:
+        panel.grid(visible=True, color="0.9")
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(profile.paper.title if profile.paper else profile.machine.hardware)
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure

@@ -1,0 +1,556 @@
+"""``septool separate``: what it prints, what it leaves behind, and what it says of every bad recording."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from septool import audio, checkpoints
+from tests.conftest import RATE, Command, voice
+
+
+def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    audio.write(path, samples, rate, subtype)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    """Every file below a folder, hidden ones too."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def separate(septool: Command, tiny_checkpoint: Path, tmp_path: Path) -> Command:
+    """``septool separate`` with the tiny checkpoint, into ``tmp_path / "out"`` unless told otherwise."""
+
+    def command(*arguments: object, stdin: bytes = b""):
+        where = () if "-o" in arguments else ("-o", tmp_path / "out")
+        return septool("separate", *arguments, "-m", tiny_checkpoint, "-d", "cpu", *where, stdin=stdin)
+
+    return command
+
+
+def test_voices_have_the_recordings_rate_and_length(separate: Command, call: Path, tmp_path: Path) -> None:
+    result = separate(call)
+    assert result.status == 0
+    assert result.lines == [str(tmp_path / f"out/call_s{n}.wav") for n in (1, 2)]
+    assert result.errors[0].startswith(f"septool: {call}: 3.0 s in ")
+    for path in result.lines:
+        assert audio.info(Path(path)) == audio.info(call)
+
+
+def test_json_is_a_line_for_every_recording(separate: Command, call: Path, tmp_path: Path) -> None:
+    result = separate(call, tmp_path / "missing.wav", "--json", "-q")
+    assert result.status == 1
+    done, failed = map(json.loads, result.lines)
+    assert done["outputs"] == [str(tmp_path / f"out/call_s{n}.wav") for n in (1, 2)]
+    assert (done["seconds"], done["rate"], done["channels"], done["joints"]) == (3.0, RATE, 1, [])
+    assert failed == {"input": str(tmp_path / "missing.wav"), "error": f"{tmp_path / 'missing.wav'} does not exist"}
+    assert result.errors == [f"septool: {failed['error']}"]
+
+
+def test_quiet_prints_results_only(separate: Command, call: Path) -> None:
+    assert separate(call, "-q").errors == []
+
+
+def test_a_folder_is_searched_and_its_shape_kept(separate: Command, call: Path, tmp_path: Path) -> None:
+    shutil.copy(call, tmp_path / "in/._call.wav")  # as macOS leaves beside a file, unreadable
+    write(tmp_path / "in/monday/a.flac", voice(100, seconds=0.3))
+    (tmp_path / "in/notes.txt").write_text("not audio")
+    assert separate(tmp_path / "in", "--format", "flac").status == 0
+    expected = ["call_s1.flac", "call_s2.flac", "monday/a_s1.flac", "monday/a_s2.flac"]
+    assert files(tmp_path / "out") == expected
+
+
+def test_a_folder_can_be_separated_into_itself_again(separate: Command, call: Path) -> None:
+    folder = call.parent
+    assert separate(folder, "-o", folder).status == 0
+    before = files(folder)
+    again = separate(folder, "-o", folder, "--skip-existing")
+    assert again.status == 0
+    assert "2 files are left out: they are voices of the others" in again.errors[0]
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "ogg", "opus", "mp3", "aiff", "caf", ".wav"])
+def test_every_format_holds_the_whole_recording(separate: Command, call: Path, form: str) -> None:
+    result = separate(call, "--format", form)
+    assert result.status == 0, result.errors
+    for path in result.lines:
+        assert audio.info(Path(path)).frames == audio.info(call).frames
+
+
+@pytest.mark.parametrize(
+    ("subtype", "form", "kept"),
+    [
+        ("PCM_24", "wav", "PCM_24"),
+        ("FLOAT", "wav", "FLOAT"),
+        ("DOUBLE", "wav", "FLOAT"),
+        ("PCM_U8", "wav", "PCM_16"),
+        ("FLOAT", "flac", "PCM_24"),
+    ],
+)
+def test_the_sample_format_loses_nothing_it_need_not(
+    separate: Command, call: Path, speech: np.ndarray, subtype: str, form: str, kept: str
+) -> None:
+    write(call, speech.sum(0), subtype=subtype)
+    result = separate(call, "--format", form)
+    assert {audio.info(Path(path)).subtype for path in result.lines} == {kept}
+
+
+def test_names_are_made_of_stem_voice_and_model(separate: Command, call: Path, tmp_path: Path) -> None:
+    assert separate(call, "--name", "{model}/{voice:02d}-{stem}").status == 0
+    assert files(tmp_path / "out") == ["tiny/01-call.wav", "tiny/02-call.wav"]
+
+
+def test_references_give_each_voice_its_improvement(separate: Command, call: Path, tmp_path: Path) -> None:
+    first = separate(call, "-o", tmp_path / "first")
+    # The voices given back as references in the other order: each output has its own, exactly.
+    one, two = (Path(path) for path in first.lines)
+    soft = write(tmp_path / "soft.wav", audio.read(one)[0] * 0.5 + 0.001 * voice(300))
+    result = separate(call, "--json", "--reference", two, "--reference", soft)
+    gains = json.loads(result.lines[0])["si_snri"]
+    assert gains[1] is None  # output 2 equals its reference: infinite
+    assert gains[0] is not None
+    assert "undefined" in separate(call, "--force", "--reference", two, "--reference", soft).lines[1]
+
+
+def test_references_of_another_length_are_refused_before_anything_is_written(
+    separate: Command, call: Path, tmp_path: Path
+) -> None:
+    short = write(tmp_path / "short.wav", voice(100, seconds=1))
+    result = separate(call, "--reference", short, "--reference", short)
+    assert result.status == 1
+    assert result.errors == [f"septool: {short} has 8000 samples at 8000 Hz, {call} has 24000"]
+    assert files(tmp_path / "out") == []
+
+
+# Wrong usage: nothing is tried.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--format", "doc"], "voice.doc has the suffix '.doc'"),
+        (["--overlap", "20"], "overlap is 20 s; it has to be above 0 and at most half of segment (30 s)"),
+        (["--segment", "inf"], "at most half of segment (inf s)"),
+        (["--name", "{stem}"], "gives every voice the same file; put {voice} in it"),
+        (["--name", "{speaker}"], "can use {stem}, {voice} and {model} only"),
+        (["--name", "{stem.x}{voice}"], "can use {stem}, {voice} and {model} only"),
+        (["--reference", "a.wav"], "tiny gives 2 voices; give as many references, not 1"),
+        (["-d", "gpu"], "unknown device 'gpu'; it can be auto, cpu, cuda, cuda:N or mps"),
+        (["-d", "meta"], "unknown device 'meta'"),
+        (["-d", "cpu:3"], "device cpu:3 is not there; this machine has 1 cpu device(s)"),
+    ],
+)
+def test_wrong_usage(septool: Command, call: Path, tiny_checkpoint: Path, arguments: list[str], said: str) -> None:
+    result = septool("separate", call, "-m", tiny_checkpoint, "-o", call.parent, *arguments)
+    assert result.status == 2
+    assert len(result.errors) == 1
+    assert said in result.errors[0]
+    assert files(call.parent) == ["call.wav"]
+
+
+def test_an_option_that_is_no_number_is_wrong_usage(separate: Command, call: Path) -> None:
+    assert separate(call, "--segment", "long").status == 2
+
+
+def test_a_folder_without_audio_is_wrong_usage(separate: Command, tmp_path: Path) -> None:
+    result = separate(tmp_path)
+    assert result.status == 2
+    assert result.errors[0].startswith(f"septool: {tmp_path} holds no audio files (.aif, ")
+
+
+def test_two_recordings_that_would_share_a_file_are_wrong_usage(separate: Command, call: Path, tmp_path: Path) -> None:
+    other = call.with_suffix(".flac")
+    write(other, voice(100, seconds=0.2))
+    for arguments in ((call, other), (call, call), (call.parent,)):
+        result = separate(*arguments)
+        assert result.status == 2
+        assert "would both be written to" in result.errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recording_is_never_replaced_by_a_voice(separate: Command, call: Path) -> None:
+    second = Path(shutil.copy(call, call.with_name("call_s1.wav")))
+    before = second.read_bytes()
+    result = separate(call, second, "-o", call.parent, "--force")
+    assert result.status == 2
+    assert result.errors == [f"septool: {second} would be replaced by a voice of {call}; use --name or --out"]
+    assert second.read_bytes() == before
+
+
+def test_several_recordings_do_not_fit_into_a_pipe(separate: Command, call: Path) -> None:
+    result = separate(call, call, "-o", "-")
+    assert result.status == 2
+    assert result.errors == ["septool: --out - takes one input, 2 were given"]
+
+
+# Bad recordings: one line each, and the others are done.
+
+
+def damaged(folder: Path, kind: str) -> Path:
+    path = folder / f"{kind}.wav"
+    sound = voice(120, seconds=0.5)
+    match kind:
+        case "missing":
+            pass
+        case "empty":
+            path.touch()
+        case "text":
+            path.write_text("I am no sound.\n" * 50)
+        case "frameless":
+            soundfile.write(path, sound[:0], RATE)
+        case "nan":
+            sound[100] = np.nan
+            soundfile.write(path, sound, RATE, subtype="FLOAT")
+        case "infinite":
+            sound[100] = np.inf
+            soundfile.write(path, sound, RATE, subtype="FLOAT")
+        case "huge":
+            soundfile.write(path, 1e30 * sound, RATE, subtype="FLOAT")
+        case "torn":
+            path = path.with_suffix(".flac")
+            soundfile.write(path, sound, RATE)
+            path.write_bytes(path.read_bytes()[:3000])
+        case "endless":
+            path = path.with_suffix(".flac")
+            soundfile.write(path, sound, RATE)
+            content = bytearray(path.read_bytes())
+            content[21] &= 0xF0  # the number of samples, as an encoder writes it that cannot seek back
+            content[22:26] = bytes(4)
+            path.write_bytes(content)
+        case "raw":
+            path = path.with_suffix(".raw")
+            path.write_bytes(b"12345678")
+        case "pipe":
+            os.mkfifo(path)
+        case "loop":
+            path.symlink_to(path)
+    return path
+
+
+BAD = {
+    "missing": "{} does not exist",
+    "empty": "{} is empty",
+    "text": "{} cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?",
+    "frameless": "{} has no samples",
+    "nan": "{} holds samples that are not numbers (NaN or infinite)",
+    "infinite": "{} holds samples that are not numbers (NaN or infinite)",
+    "huge": "{}: the model gave samples that are not numbers; are its weights damaged?",
+    "torn": "{} breaks off while decoding: ",
+    "endless": "{} does not say how long it is (flac from a pipe?); convert it to wav",
+    "raw": "{} has no header that says what it is; convert it to wav",
+    "pipe": "{} is not a regular file; give - and pipe it in",
+    "loop": "{} cannot be read: Too many levels of symbolic links",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_recording_is_one_line_and_the_others_are_done(
+    separate: Command, call: Path, tmp_path: Path, kind: str
+) -> None:
+    bad = damaged(tmp_path, kind)
+    result = separate(bad, call, "-q")
+    assert result.status == 1
+    assert len(result.errors) == 1
+    assert result.errors[0].startswith("septool: " + BAD[kind].format(bad))
+    assert files(tmp_path / "out") == ["call_s1.wav", "call_s2.wav"]
+
+
+def test_a_cut_off_recording_gives_what_is_there_and_says_so(separate: Command, call: Path, tmp_path: Path) -> None:
+    whole = call.read_bytes()
+    call.write_bytes(whole[: len(whole) // 2])
+    result = separate(call)
+    assert result.status == 0
+    assert f"septool: {call} is cut off: its header says 3.0 s, 1.5 s are there" in result.errors
+    assert audio.info(tmp_path / "out/call_s1.wav").frames == audio.info(call).frames == 11989
+
+
+def test_the_endless_header_of_a_pipe_is_no_cut_off_recording(separate: Command, call: Path) -> None:
+    content = bytearray(call.read_bytes())
+    for place in (4, content.index(b"data") + 4):  # as ffmpeg and sox write to a pipe
+        content[place : place + 4] = b"\xff" * 4
+    call.write_bytes(content)
+    result = separate(call)
+    assert result.status == 0
+    assert len(result.errors) == 1
+    assert audio.info(Path(result.lines[0])).frames == 24000
+
+
+@pytest.mark.parametrize("samples", [np.full(1, 0.1), np.zeros(8000), np.full(500, 1.0)], ids=["one", "silence", "dc"])
+def test_sound_without_speech_comes_back_in_its_length(
+    separate: Command, tmp_path: Path, samples: np.ndarray
+) -> None:
+    path = write(tmp_path / "x.wav", samples.astype(np.float32), subtype="FLOAT")
+    result = separate(path)
+    assert result.status == 0
+    for voice_path in result.lines:
+        estimate, _ = audio.read(Path(voice_path))
+        assert estimate.shape == (1, len(samples))
+        assert np.isfinite(estimate).all()
+        if not samples.any():
+            assert not estimate.any()
+
+
+def test_channels_are_averaged_and_high_rates_are_kept(separate: Command, tmp_path: Path) -> None:
+    sound = np.stack([voice(100 + 20 * n, seconds=0.3, rate=192000) for n in range(8)])
+    path = write(tmp_path / "x.wav", sound, 192000)
+    result = separate(path)
+    assert result.status == 0
+    assert f"septool: {path}: 8 channels were averaged to one" in result.errors
+    assert f"septool: {path}: tiny hears up to 4000 Hz; what lies above is not in the voices" in result.errors
+    about = audio.info(Path(result.lines[0]))
+    assert (about.rate, about.frames, about.channels) == (192000, 57600, 1)
+
+
+def test_loud_recordings_say_how_much_was_clipped(separate: Command, call: Path, speech: np.ndarray) -> None:
+    write(call, speech.sum(0) * 20, subtype="FLOAT")
+    assert not any("clipped" in line for line in separate(call).errors)  # float files hold any level
+    loud = separate(call, "--format", "ogg").errors
+    assert sum(line.endswith("samples went over full scale and were clipped") for line in loud) == 1
+
+
+def test_a_name_that_is_not_text_comes_out_as_it_is(separate: Command, call: Path) -> None:
+    odd = os.fsdecode(os.fsencode(call.parent) + b"/t\xe9l\xe9.wav")
+    shutil.copy(call, odd)
+    result = separate(odd, "-o", call.parent)
+    assert result.status == 0
+    assert result.out.splitlines()[0] == os.fsencode(call.parent) + b"/t\xe9l\xe9_s1.wav"
+    assert Path(os.fsdecode(result.out.splitlines()[1])).exists()
+
+
+# Where the voices go.
+
+
+def test_an_output_folder_that_cannot_be_made(separate: Command, call: Path, tmp_path: Path) -> None:
+    result = separate(call, "-o", call / "voices")  # below a file: not even root can make it
+    assert result.status == 1
+    assert result.errors == [f"septool: {call}/voices cannot be made: Not a directory"]
+    result = separate(call, "-o", call)
+    assert result.errors == [f"septool: {call} is a file, not a folder"]
+
+
+def test_existing_voices_are_kept_without_force(separate: Command, call: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    mine = tmp_path / "out/call_s2.wav"
+    mine.write_text("mine")
+    result = separate(call)
+    assert result.status == 1
+    assert result.errors == [f"septool: {call}: {mine} exists; use --force to replace it or --skip-existing"]
+    assert separate(call, "--skip-existing").status == 1  # half a result is not one that is done
+    assert files(tmp_path / "out") == ["call_s2.wav"]
+    assert mine.read_text() == "mine"
+    assert separate(call, "--force").status == 0
+    assert audio.info(mine).frames == 24000
+
+
+def test_skip_existing_leaves_what_is_done(separate: Command, call: Path, tmp_path: Path) -> None:
+    separate(call)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    result = separate(call, "--skip-existing", "--json")
+    assert result.status == 0
+    assert json.loads(result.lines[0])["skipped"] is True
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+
+
+@contextmanager
+def no_more_than(size: int) -> Iterator[None]:
+    """Files cannot grow beyond ``size`` bytes: what a full disk does to a writer, without a disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("size", [0, 700, 4000])
+def test_a_full_disk_leaves_nothing_half_written(
+    separate: Command, call: Path, tmp_path: Path, form: str, size: int
+) -> None:
+    separate(call, "--format", form)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with no_more_than(size):
+        result = separate(call, "--format", form, "--force", "-q")
+    assert result.status == 1
+    assert len(result.errors) == 1
+    assert result.errors[0].startswith(f"septool: {call}: {tmp_path / 'out'}")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+# Models.
+
+
+def test_an_unknown_model_is_wrong_usage(
+    septool: Command, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: checkpoints.Entry
+) -> None:
+    monkeypatch.setattr(checkpoints, "catalogue", lambda: {"papez-small": entry})
+    result = septool("separate", call, "-m", "papes", "-o", tmp_path / "out")
+    assert result.status == 2
+    assert result.errors == ["septool: unknown model 'papes'; did you mean 'papez'? (known: papez, papez-small)"]
+
+
+def test_a_missing_model_file(septool: Command, call: Path, tmp_path: Path) -> None:
+    result = septool("separate", call, "-m", tmp_path / "no.safetensors")
+    assert result.status == 1
+    assert result.errors == [f"septool: checkpoint {tmp_path}/no.safetensors does not exist"]
+
+
+@pytest.fixture
+def entry(tiny_checkpoint: Path) -> checkpoints.Entry:
+    return checkpoints.Entry(
+        model="papez",
+        sha256=checkpoints.sha256(tiny_checkpoint),
+        bytes=tiny_checkpoint.stat().st_size,
+        sample_rate=RATE,
+        sources=2,
+        licence="CC0",
+        trained_on="nothing",
+        intended_use="tests",
+        file="tiny.safetensors",
+        default=True,
+    )
+
+
+def test_a_damaged_catalogue_entry_names_both_sums(
+    septool: Command,
+    call: Path,
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    entry: checkpoints.Entry,
+) -> None:
+    broken = tmp_path / "tiny.safetensors"
+    content = bytearray(tiny_checkpoint.read_bytes())
+    content[-20] ^= 1
+    broken.write_bytes(content)
+    monkeypatch.setattr(checkpoints, "catalogue", lambda: {"papez-small": entry})
+    monkeypatch.setattr(checkpoints, "locate", lambda _: broken)
+    result = septool("separate", call, "-m", "papez", "-o", tmp_path / "out")
+    assert result.status == 1
+    assert len(result.errors) == 1
+    assert "checkpoint tiny.safetensors is damaged: its sha256 is " in result.errors[0]
+    assert f"checkpoints.toml says {entry.sha256[:12]}...; install septool again" in result.errors[0]
+    monkeypatch.setattr(checkpoints, "locate", lambda _: tiny_checkpoint)
+    assert septool("separate", call, "-m", "papez", "-o", tmp_path / "out").status == 0
+
+
+@pytest.mark.parametrize("place", [0, 9, 40, "config", "papez", "cut"])
+def test_a_damaged_file_is_one_line(
+    septool: Command, call: Path, tmp_path: Path, tiny_checkpoint: Path, place: int | str
+) -> None:
+    broken = tmp_path / "broken.safetensors"
+    content = bytearray(tiny_checkpoint.read_bytes())
+    if place == "cut":
+        del content[-100:]
+    else:
+        content[place if isinstance(place, int) else content.index(place.encode())] ^= 1
+    broken.write_bytes(content)
+    result = septool("separate", call, "-m", broken, "-o", tmp_path / "out")
+    assert result.status == 1
+    assert len(result.errors) == 1
+    assert result.errors[0].startswith(f"septool: checkpoint {broken}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_shape_are_one_line(septool: Command, call: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
+    model, header = checkpoints.load(tiny_checkpoint)
+    other = tmp_path / "other.safetensors"
+    checkpoints.save(other, model.state_dict(), replace(header, config=header.config | {"feedforward": 25}))
+    result = septool("separate", call, "-m", other)
+    assert result.status == 1
+    assert len(result.errors) == 1
+    assert "does not fit the model in 3 places: " in result.errors[0]
+
+
+def test_weights_that_are_no_numbers_give_no_files(
+    septool: Command, call: Path, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    model, header = checkpoints.load(tiny_checkpoint)
+    other = tmp_path / "nan.safetensors"
+    checkpoints.save(other, {name: value * np.nan for name, value in model.state_dict().items()}, header)
+    result = septool("separate", call, "-m", other, "-o", tmp_path / "out")
+    assert result.status == 1
+    assert result.errors == [
+        f"septool: {call}: the model gave samples that are not numbers; are its weights damaged?"
+    ]
+    assert files(tmp_path / "out") == []
+
+
+# Pipes and signals.
+
+
+def test_standard_input_to_standard_output(separate: Command, tmp_path: Path) -> None:
+    sound = write(tmp_path / "x.flac", np.stack([voice(100, rate=44100, seconds=0.7)] * 2), 44100)
+    result = separate("-", "-o", "-", stdin=sound.read_bytes())
+    assert result.status == 0
+    with soundfile.SoundFile(BytesIO(result.out)) as file:
+        assert (file.format, file.channels, file.samplerate, file.frames) == ("WAV", 2, 44100, 30870)
+    assert "septool: standard input: 2 channels were averaged to one" in result.errors
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "standard input is empty"), (b"no sound" * 99, "standard input cannot be read as audio (Format")],
+)
+def test_bad_standard_input_is_called_by_its_name(separate: Command, content: bytes, said: str) -> None:
+    result = separate("-", "-o", "-", stdin=content)
+    assert result.status == 1
+    assert result.out == b""
+    assert len(result.errors) == 1
+    assert result.errors[0].startswith(f"septool: {said}")
+
+
+def test_standard_input_into_a_folder(separate: Command, call: Path, tmp_path: Path) -> None:
+    assert separate("-", stdin=call.read_bytes()).status == 0
+    assert files(tmp_path / "out") == ["stdin_s1.wav", "stdin_s2.wav"]
+
+
+def test_a_reader_that_leaves_early_is_no_error_to_talk_about(
+    start: Callable[..., subprocess.Popen[bytes]], tiny_checkpoint: Path, call: Path
+) -> None:
+    process = start("separate", "-", "-o", "-", "-q", "-m", tiny_checkpoint, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stdin.write(call.read_bytes())
+    process.stdin.close()
+    assert process.stderr.read() == b""
+    process.wait(60)
+
+
+def test_ctrl_c_keeps_what_is_done_and_leaves_no_remains(
+    start: Callable[..., subprocess.Popen[bytes]], tiny_checkpoint: Path, call: Path, tmp_path: Path
+) -> None:
+    for n in range(9):
+        shutil.copy(call, call.with_name(f"a{n}.wav"))
+    # A recording so long that the signal finds it being written.
+    write(call.with_name("b.wav"), np.tile(voice(100), 200))
+    process = start("separate", call.parent, "-o", tmp_path / "out", "-m", tiny_checkpoint, "--segment", 3, "--overlap", 1)
+    partial = tmp_path / "out" / f".b_s1.wav.{process.pid}.partial"
+    end = time.monotonic() + 60
+    while not partial.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.decode().splitlines()[-1] == "septool: interrupted; what was finished is kept"
+    assert files(tmp_path / "out") == sorted(f"a{n}_s{v}.wav" for n in range(9) for v in (1, 2))
+    assert all(audio.info(path).frames == 24000 for path in (tmp_path / "out").iterdir())

@@ -1,0 +1,154 @@
+"""What the tests share: one torch thread, a cache of their own, voices, a tiny checkpoint, the command line."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from septool import audio, checkpoints, cli
+from septool.commands import options
+from septool.models.build import build_model
+from tests.models.tiny import TINY
+
+RATE = 8000
+ROOT = Path(__file__).parent.parent
+
+torch.set_num_threads(1)
+
+
+def voice(pitch: float, *, seconds: float = 3.0, rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """Syllables of harmonics that glide about ``pitch`` Hz, with pauses and some breath: ``[time]``, float32."""
+    random = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    frequency = pitch * (1 + 0.1 * np.sin(2 * np.pi * random.uniform(0.5, 2) * time + random.uniform(0, 6)))
+    phase = 2 * np.pi * np.cumsum(frequency) / rate
+    harmonics = sum(np.sin(k * phase + random.uniform(0, 6)) / k for k in range(1, 12) if 1.1 * k * pitch < rate / 2)
+    syllables = np.clip(np.sin(2 * np.pi * random.uniform(1.5, 3) * time + random.uniform(0, 6)) + 0.3, 0, 1)
+    return (0.1 * syllables * harmonics + 0.001 * random.standard_normal(len(time))).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def speech() -> np.ndarray:
+    """Three seconds of two voices, ``[source, time]`` at 8 kHz; their sum is a mixture."""
+    return np.stack([voice(110, seed=1), voice(210, seed=2)])
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained Papez for two voices at 8 kHz."""
+    torch.manual_seed(0)
+    model = build_model("papez", TINY["papez"])
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    header = checkpoints.Header(model="papez", config=TINY["papez"], sample_rate=RATE, sources=2)
+    checkpoints.save(path, model.state_dict(), header)
+    return path
+
+
+@pytest.fixture
+def call(tmp_path: Path, speech: np.ndarray) -> Path:
+    """A recording of two voices, alone in its folder."""
+    path = tmp_path / "in" / "call.wav"
+    path.parent.mkdir()
+    audio.write(path, speech.sum(0), RATE)
+    return path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command line did."""
+
+    status: int
+    out: bytes
+    stderr: bytes
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.decode().splitlines()
+
+    @property
+    def errors(self) -> list[str]:
+        return self.stderr.decode().splitlines()
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def septool(monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line in this process, from argument list to exit status."""
+
+    def command(*arguments: object, stdin: bytes = b"") -> Result:
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+        err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", write_through=True)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        with monkeypatch.context() as patch:
+            patch.setenv("COLUMNS", "200")
+            patch.setattr(sys, "argv", ["septool", *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            patch.setattr(options, "_debug", False)
+            try:
+                cli.main()
+                status: Any = 0
+            except SystemExit as end:
+                status = end.code or 0
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        return Result(status, out.buffer.getvalue(), err.buffer.getvalue())  # type: ignore[attr-defined]
+
+    return command
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """The command line in a process of its own, for what only a process has; ended with the test."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def command(*arguments: object, **settings: Any) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        line = [sys.executable, "-m", "septool", *map(str, arguments)]
+        process = subprocess.Popen(line, env=environment, **(pipes | settings))
+        running.append(process)
+        return process
+
+    yield command
+    for process in running:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def run(start: Callable[..., subprocess.Popen[bytes]]) -> Command:
+    """The command line in a process of its own, to its end."""
+
+    def command(*arguments: object, stdin: bytes = b"", **settings: Any) -> Result:
+        process = start(*arguments, stdin=subprocess.PIPE, **settings)
+        out, err = process.communicate(stdin, timeout=120)
+        return Result(process.returncode, out, err)
+
+    return command
