@@ -58,7 +58,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be text; they come out as they are
     logging.basicConfig(format="septool: %(message)s", level=logging.WARNING)
     try:
-        app()
+        app(prog_name="septool")
     except SeptoolError as error:
         if options.debugging():
             raise

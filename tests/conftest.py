@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,20 @@ def call(tmp_path: Path, speech: np.ndarray) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of four speakers with two utterances each, ``speaker/.../utterance.wav``; not to be changed."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for speaker in range(4):
+        for utterance in range(2):
+            path = folder / f"speaker{speaker}" / "chapter" / f"{utterance}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            audio.write(
+                path, voice(90 + 45 * speaker, seconds=1.2 + 0.3 * utterance, seed=10 * speaker + utterance), RATE
+            )
+    return folder
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command line did."""
@@ -125,10 +139,10 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """The command line in a process of its own, for what only a process has; ended with the test."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def command(*arguments: object, **settings: Any) -> subprocess.Popen[bytes]:
+    def command(*arguments: object, interpreter: Sequence[str] = (), **settings: Any) -> subprocess.Popen[bytes]:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        line = [sys.executable, "-m", "septool", *map(str, arguments)]
+        line = [sys.executable, *interpreter, "-m", "septool", *map(str, arguments)]
         process = subprocess.Popen(line, env=environment, **(pipes | settings))
         running.append(process)
         return process

@@ -53,6 +53,8 @@ def main() -> int:
     recipe = header.recipe | {
         "data": header.recipe["data"] | {key: Path(header.recipe["data"][key]).name for key in ("train", "validation")}
     }
+    if recipe.get("initialise"):
+        recipe |= {"initialise": Path(recipe["initialise"]).name}
     header = replace(header, measured=measured, recipe=recipe, licence=LICENCES)
     path = ROOT / "septool" / "weights" / f"{args.name}.safetensors"
     weights = load_file(args.checkpoint)

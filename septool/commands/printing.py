@@ -42,8 +42,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | No
     for row in body:
         shown.add_row(*row)
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=max(console.measure(shown).maximum, 80))
+    if not console.is_terminal:  # a table is never measured as wider than its console
+        needed = Console(width=10_000).measure(shown).maximum
+        console = Console(highlight=False, width=max(needed, 80))
     console.print(shown)
 
 

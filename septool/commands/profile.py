@@ -28,7 +28,8 @@ def profile(
     compile: Annotated[bool, typer.Option("--compile", help="Run through torch.compile.")] = False,
     train: Annotated[bool, typer.Option("--train", help="Measure a training step as well.")] = False,
     halting: Annotated[
-        str | None, typer.Option(help="How Papez checkpoints halt: reference, freeze or drop; as trained by default.")
+        str | None,
+        typer.Option(help="How Papez checkpoints halt: reference, freeze, drop, none; as trained by default."),
     ] = None,
     speech: Annotated[Path | None, typer.Option(help="What the models hear; the example, else noise.")] = None,
     budget: Annotated[float, typer.Option(min=0, help="Seconds after which a time is repeated no more.")] = 10.0,

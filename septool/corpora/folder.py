@@ -153,7 +153,7 @@ def pair(
     Returns:
         The mixtures, and a line for each utterance that could not be used.
     """
-    if not count:
+    if not count or not speech:
         return [], []
     levels: dict[int, float] = {}
     usable = range(len(speech))
@@ -201,8 +201,10 @@ def _draw(
 
 
 def _level_db(row: Mixture) -> float:
+    # Without the ".."s, since the manifest's folder need not be there yet.
+    path = Path(os.path.normpath(row.locate(row.sources[0].path)))
     try:
-        samples, _ = audio.read(row.locate(row.sources[0].path))
+        samples, _ = audio.read(path)
     except AudioError:
         return -math.inf
     power = float(np.mean(np.square(audio.mono(samples), dtype=np.float64)))

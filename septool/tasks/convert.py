@@ -64,9 +64,11 @@ def convert(
     except (ArithmeticError, LookupError, TypeError, ValueError):
         raise CheckpointError(f"the tensors do not have the axes of a {peer.model}, or the file denies them") from None
     for key, value in (("chunk", chunk), ("heads", heads)):
-        if value is not None and key not in settings:
+        if value is None:
+            continue
+        if key not in settings:
             raise UsageError(f"--{key} was given, but {peer.model} has no such setting")
-        settings |= {} if value is None else {key: value}
+        settings[key] = value
     if settings.get("chunk", 0) % 2:
         raise UsageError(f"chunk is {settings['chunk']} frames; half-overlapping chunks need an even number")
     with torch.device("meta"):
@@ -89,7 +91,7 @@ def rename(tensors: Mapping[str, Tensor], names: Names) -> dict[str, str]:
     """Find the place of every tensor; returns our names and theirs.
 
     Raises:
-        CheckpointError: a tensor without a line in the table, or a line without a tensor.
+        CheckpointError: a tensor without a line in the table, a line without a tensor, or two for one place.
     """
     lines = [(re.compile(re.escape(line).replace(r"\*", "([^.]+)")), line) for line in names]
     unmet = [line for line, ours in names.items() if ours is not None]
@@ -107,6 +109,8 @@ def rename(tensors: Mapping[str, Tensor], names: Names) -> dict[str, str]:
         if ours is not None:
             for part in match.groups():
                 ours = ours.replace("*", {"gamma": "weight", "beta": "bias"}.get(part, part), 1)
+            if ours in places:
+                raise CheckpointError(f"{theirs} and {places[ours]} are for the same place")
             places[ours] = theirs
     if unmet:
         raise CheckpointError(f"there is no tensor {unmet[0]} in these files (* is any part of a name)")
@@ -150,8 +154,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _tensors(content: Mapping[str, Any], path: Path) -> Tensors:
     for name, value in content.items():
-        if not isinstance(value, Tensor):
-            raise CheckpointError(f"{path} is not a state dict: {name} is a {type(value).__name__}, not a tensor")
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f"{path} is not a state dict: it has a {type(value).__name__} under {name!r}")
     return dict(content)
 
 

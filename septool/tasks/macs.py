@@ -3,9 +3,8 @@
 One MAC is one product added to a sum: two FLOPs. Counted are matrix products, convolutions, both products
 of attention and the gates of LSTMs. Biases, norms, activations and Fourier transforms are not.
 
-Shapes alone decide, so a network on the meta device, which holds no numbers, is counted in milliseconds.
-Where the data would decide, a yes-or-no question is answered yes: Papez, asked whether any token still
-runs, runs to its last step.
+Shapes decide, so a network on the meta device, which holds no numbers, is counted in milliseconds. Only
+where the data decide how much is done, as for the tokens that Papez halts, the pass has to be a real one.
 """
 
 from dataclasses import dataclass
@@ -67,14 +66,10 @@ KINDS = {
 
 
 class _Shapes(TorchDispatchMode):
-    """What the meta device cannot do, or only step by step."""
+    """LSTMs on the meta device, where they would be thousands of steps of a dozen operations each."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        first = args[0] if args else None
-        if isinstance(first, Tensor) and first.is_meta:
-            if func is aten.lstm.input:  # else thousands of steps, each of a dozen operations
-                (hidden, cell), directions = args[1], 2 if args[7] else 1
-                return first.new_empty(*first.shape[:2], directions * hidden.shape[-1]), hidden, cell
-            if func is aten._local_scalar_dense.default and first.dtype == torch.bool:
-                return True
-        return func(*args, **(kwargs or {}))
+        if func is not aten.lstm.input or not args[0].is_meta:
+            return func(*args, **(kwargs or {}))
+        x, (hidden, cell), directions = args[0], args[1], 2 if args[7] else 1
+        return x.new_empty(*x.shape[:2], directions * hidden.shape[-1]), hidden, cell

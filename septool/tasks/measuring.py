@@ -309,7 +309,7 @@ def _once(call: Callable[[], None], device: torch.device) -> float:
 
 
 def _wake(device: torch.device) -> None:
-    """Run one of each kind of operation: the libraries' own pages are not what a network needs."""
+    """Run one of each kind of operation, and the counter: their libraries are not what a network needs."""
     x = torch.zeros(1, 64, 64, device=device)
     with torch.inference_mode():
         nn.LSTM(64, 64, bidirectional=True, device=device)(x)
@@ -317,6 +317,7 @@ def _wake(device: torch.device) -> None:
         nn.Linear(64, 64, device=device)(F.gelu(x) * torch.tanh(x))
         F.scaled_dot_product_attention(x, x, x)
         torch.fft.irfft(torch.fft.rfft(x))
+    count(nn.Linear(1, 1, device="meta"), torch.empty(1, 1, device="meta"))
 
 
 def exponent(lengths: Sequence[float], values: Sequence[float]) -> float:

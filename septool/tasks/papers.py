@@ -202,13 +202,16 @@ def _grow(term: Term, lengths: Sequence[float]) -> Comparison:
     )
 
 
-def _term_macs(term: Term, seconds: float, rate: int = 8000) -> int:
-    model, _, row = term.model.partition(":")
+def _term_macs(term: Term, seconds: float) -> int:
+    modules = _modules(term.model, seconds)
+    return sum(kinds.get(term.kind, 0) for path, kinds in modules.items() if re.fullmatch(rf"\w+\.{term.module}", path))
+
+
+@cache
+def _modules(name: str, seconds: float, rate: int = 8000) -> dict[str, dict[str, int]]:
+    model, _, row = name.partition(":")
     with torch.device("meta"):
-        network = build_model(model, row=row or None).eval()
-        modules = count(network, torch.empty(1, round(seconds * rate))).modules
-    chosen = [kinds for path, kinds in modules.items() if re.fullmatch(rf"\w+\.{term.module}", path)]
-    return sum(kinds.get(term.kind, 0) for kinds in chosen)
+        return count(build_model(model, row=row or None).eval(), torch.empty(1, round(seconds * rate))).modules
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:

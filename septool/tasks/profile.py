@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -17,6 +17,7 @@ from septool.errors import UsageError
 from septool.inference import choose_device
 from septool.models import MODELS
 from septool.models.base import Extractor, Separator
+from septool.models.papez import Halting
 from septool.registry import suggest
 from septool.tasks import papers
 from septool.tasks.measuring import DTYPES, Conditions, Failed, Row, Subject, exponent, measure_apart
@@ -62,7 +63,7 @@ def profile(
         batch: recordings at once.
         compile: run through ``torch.compile``.
         train: measure a training step as well.
-        halting: how Papez checkpoints halt (reference, freeze or drop); their own way by default.
+        halting: how Papez checkpoints halt (reference, freeze, drop or none); as trained by default.
         speech: a recording to feed; the example of the repository by default, noise where that is missing.
         budget: seconds after which a time is repeated no more.
         out: file for all results: ``.jsonl`` or ``.csv``.
@@ -81,6 +82,8 @@ def profile(
         raise UsageError(f"--paper {paper} brings its lengths; leave out --lengths {lengths}")
     seconds = table.lengths if table else parse_lengths(lengths or LENGTHS)
     subjects = _of_paper(table, model, halting) if table else [find(name, halting) for name in _split(model or MODEL)]
+    if halting is not None and halting not in get_args(Halting):
+        raise suggest("way of halting", halting, get_args(Halting))
     if dtype not in DTYPES:
         raise suggest("precision", dtype, DTYPES)
     if dtype == "tf32" and where.type != "cuda":
@@ -145,8 +148,7 @@ def parse_lengths(text: str) -> tuple[float, ...]:
 def find(name: str, halting: str | None = None) -> Subject:
     """Return the network that a name means.
 
-    A model or a row of one has fresh weights. Papez's would halt tokens at random, so without trained
-    weights every token is given all steps.
+    A model or a row of one has fresh weights. Papez would halt tokens at random with them, so it halts none.
     """
     model, _, row = name.partition(":")
     if model in MODELS:
@@ -160,7 +162,8 @@ def find(name: str, halting: str | None = None) -> Subject:
         raise suggest("model", name, {*MODELS, *checkpoints.catalogue()})
     key, path = checkpoints.resolve(name)
     header = checkpoints.read_header(path)
-    score = (entry.measured if entry else header.measured).get("si_snri")
+    measured = (entry.measured if entry else header.measured).get("si_snri")
+    score = float(measured) if isinstance(measured, int | float) else None
     halts = {"halting": halting} if halting and header.model == "papez" else {}
     return Subject(
         name=key,
@@ -179,7 +182,7 @@ def _fresh(name: str, model: str, row: str | None, settings: dict[str, Any]) -> 
     return Subject(
         name=name,
         model=model,
-        config=vars(config) | ({"threshold": float("inf")} if model == "papez" else {}),
+        config=vars(config) | ({"halting": "none"} if model == "papez" else {}),
         rate=EXTRACTION_RATE if issubclass(MODELS[model], Extractor) else SEPARATION_RATE,
         quality=score,
         quality_from="" if score is None else "published",

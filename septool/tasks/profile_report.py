@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -16,6 +17,7 @@ from septool.tasks.papers import Comparison, Paper
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 CONVENTION = (
@@ -26,7 +28,6 @@ CONVENTION = (
 
 COSTS = ["model", "audio s", "params M", "disk MB", "GMACs", "GMACs/s", "ms", "q1", "q3", "real time", "memory MB"]
 MARKS = "osD^v"  # after ten colours, the next mark
-MOST_TICKS = 8
 TRAINING = ["step ms", "q1", "q3", "step MB"]
 
 
@@ -251,17 +252,28 @@ def draw(profile: Profile) -> "Figure":
             look |= {"linestyle": "", "markerfacecolor": "none" if last.quality_from == "measured" else colour}
             panels[2].plot(last.real_time_factor, last.quality, **look)
             panels[3].plot(last.macs / 1e9 / last.seconds, last.quality, **look)
-    lengths = sorted({row.seconds for row in profile.rows})
     for panel, label in zip(panels[:2], ("latency, ms", "memory, MB"), strict=True):
         panel.set(xscale="log", yscale="log", xlabel="audio, s", ylabel=label)
-        if len(lengths) <= MOST_TICKS:
-            panel.set_xticks(lengths, [f"{length:g}" for length in lengths])
-            panel.xaxis.minorticks_off()
+        _plain_ticks(panel.yaxis)
+        _plain_ticks(panel.xaxis)
     for panel, label in zip(panels[2:], ("seconds for one of audio", "GMACs for one second of audio"), strict=False):
-        panel.set(xscale="log", xlabel=label, ylabel="SI-SNRi, dB (hollow: measured, full: published)")
+        hollow = any(row.quality_from == "measured" for row in profile.rows)
+        panel.set(xscale="log", xlabel=label, ylabel="SI-SNRi, dB" + " (hollow: measured here)" * hollow)
+        _plain_ticks(panel.xaxis)
     for panel in panels:
         panel.grid(visible=True, color="0.9")
         panel.spines[["top", "right"]].set_visible(False)
     figure.suptitle(profile.paper.title if profile.paper else profile.machine.hardware)
     figure.legend(loc="outside right upper", frameon=False)
     return figure
+
+
+def _plain_ticks(axis: "Axis") -> None:
+    """Mark a logarithmic axis at round numbers, written as such, the closer the fewer decades it spans."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())

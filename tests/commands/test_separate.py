@@ -293,9 +293,7 @@ def test_the_endless_header_of_a_pipe_is_no_cut_off_recording(separate: Command,
 
 
 @pytest.mark.parametrize("samples", [np.full(1, 0.1), np.zeros(8000), np.full(500, 1.0)], ids=["one", "silence", "dc"])
-def test_sound_without_speech_comes_back_in_its_length(
-    separate: Command, tmp_path: Path, samples: np.ndarray
-) -> None:
+def test_sound_without_speech_comes_back_in_its_length(separate: Command, tmp_path: Path, samples: np.ndarray) -> None:
     path = write(tmp_path / "x.wav", samples.astype(np.float32), subtype="FLOAT")
     result = separate(path)
     assert result.status == 0
@@ -469,7 +467,9 @@ def test_a_damaged_file_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_of_another_shape_are_one_line(septool: Command, call: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_weights_of_another_shape_are_one_line(
+    septool: Command, call: Path, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
     model, header = checkpoints.load(tiny_checkpoint)
     other = tmp_path / "other.safetensors"
     checkpoints.save(other, model.state_dict(), replace(header, config=header.config | {"feedforward": 25}))
@@ -487,9 +487,7 @@ def test_weights_that_are_no_numbers_give_no_files(
     checkpoints.save(other, {name: value * np.nan for name, value in model.state_dict().items()}, header)
     result = septool("separate", call, "-m", other, "-o", tmp_path / "out")
     assert result.status == 1
-    assert result.errors == [
-        f"septool: {call}: the model gave samples that are not numbers; are its weights damaged?"
-    ]
+    assert result.errors == [f"septool: {call}: the model gave samples that are not numbers; are its weights damaged?"]
     assert files(tmp_path / "out") == []
 
 
@@ -543,7 +541,9 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_remains(
         shutil.copy(call, call.with_name(f"a{n}.wav"))
     # A recording so long that the signal finds it being written.
     write(call.with_name("b.wav"), np.tile(voice(100), 200))
-    process = start("separate", call.parent, "-o", tmp_path / "out", "-m", tiny_checkpoint, "--segment", 3, "--overlap", 1)
+    process = start(
+        "separate", call.parent, "-o", tmp_path / "out", "-m", tiny_checkpoint, "--segment", 3, "--overlap", 1
+    )
     partial = tmp_path / "out" / f".b_s1.wav.{process.pid}.partial"
     end = time.monotonic() + 60
     while not partial.exists() and time.monotonic() < end:

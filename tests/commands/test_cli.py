@@ -1,0 +1,169 @@
+"""The command line as a whole: help, start-up, and the agreement of every verb with its task."""
+
+import inspect
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import typer.main
+
+from septool import __version__, checkpoints, cli
+from septool.commands import evaluate, mix, prepare, separate, train
+from septool.errors import UsageError
+from septool.tasks import evaluate as evaluating
+from septool.tasks import mix as mixing
+from septool.tasks import prepare as preparing
+from septool.tasks import separate as separating
+from septool.tasks import train as training
+from tests.conftest import Command
+
+ROOT: Any = typer.main.get_command(cli.app)
+VERBS = [[name] for name in ROOT.commands] + [["models", name] for name in ROOT.commands["models"].commands]
+PRINTING = {"json", "quiet", "debug"}
+
+
+@pytest.mark.parametrize("verb", [[], *VERBS], ids=" ".join)
+def test_every_verb_has_help(septool: Command, verb: list[str]) -> None:
+    result = septool(*verb, "-h")
+    assert result.status == 0
+    assert result.lines[1].strip().startswith(f"Usage: septool {' '.join(verb)}".strip())
+    assert result.errors == []
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_option_says_what_it_does(verb: list[str]) -> None:
+    command = ROOT
+    for name in verb:
+        command = command.commands[name]
+    assert command.help
+    assert [param.name for param in command.params if not getattr(param, "help", None)] == []
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_an_unknown_option_is_wrong_usage(septool: Command, verb: list[str]) -> None:
+    result = septool(*verb, "--no-such-option")
+    assert result.status == 2
+    assert result.out == b""
+
+
+def test_the_version(septool: Command) -> None:
+    assert septool("--version").lines == [f"septool {__version__}"]
+
+
+def test_an_unknown_verb_is_wrong_usage(septool: Command) -> None:
+    result = septool("seperate")
+    assert result.status == 2
+    assert any("seperate" in line for line in result.errors)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["separate", "--help"], ["models", "--help"]], ids=" ".join)
+def test_help_does_without_torch(arguments: list[str], run: Command) -> None:
+    # -X importtime writes every module that is imported to stderr.
+    result = run(*arguments, interpreter=["-X", "importtime"])
+    assert result.status == 0
+    imported = {line.rsplit("|", 1)[-1].strip() for line in result.errors}
+    assert {"septool.cli", "typer"} <= imported
+    assert not imported & {"torch", "numpy", "soundfile", "rich.progress"}
+
+
+def test_debug_lets_an_error_through_with_its_traceback(septool: Command) -> None:
+    assert len(septool("models", "show", "nothing").errors) == 1
+    with pytest.raises(UsageError, match="unknown model 'nothing'"):
+        septool("models", "show", "nothing", "--debug")
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
+
+
+@pytest.mark.parametrize(
+    ("command", "task"),
+    [
+        (prepare.prepare, preparing.prepare),
+        (evaluate.evaluate, evaluating.evaluate),
+        (separate.separate, separating.separate),
+    ],
+)
+def test_a_command_has_the_parameters_of_its_task(command: Callable[..., Any], task: Callable[..., Any]) -> None:
+    shown = {name: value for name, value in parameters(command).items() if name not in PRINTING}
+    work = {name: value for name, value in parameters(task).items() if name != "report"}
+    assert list(shown) == list(work)
+    for name, value in shown.items():
+        assert (tuple(value) if isinstance(value, list) else value) == work[name], name
+
+
+def test_mix_has_the_parameters_of_its_two_tasks() -> None:
+    shown = {name: value for name, value in parameters(mix.mix).items() if name not in PRINTING}
+    files, rows = parameters(mixing.mix_files), parameters(mixing.mix_manifest)
+    work = {name: value for name, value in (rows | files).items() if name not in ("report", "source")}
+    assert set(shown) == set(work)
+    for name, value in shown.items():
+        assert (tuple(value) if isinstance(value, list) else value) == work[name], name
+    for name in files.keys() & rows.keys():
+        assert files[name] == rows[name], name
+
+
+def test_train_has_the_parameters_of_its_task() -> None:
+    shown, work = parameters(train.train), parameters(training.train)
+    # The command reads the recipe (with --set), finds the device and makes up the folder's name.
+    assert shown.keys() - PRINTING - {"settings"} == work.keys() - {"report"}
+    for name in work.keys() - {"report", "recipe", "out", "device"}:
+        assert shown[name] == work[name], name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["separate", "a.wav", "-m", "papezz"], "unknown model 'papezz'; did you mean 'papez'?"),
+        (["models", "show", "galrr"], "unknown model 'galrr'; did you mean 'galr'?"),
+        (["models", "fetch", "galr-smal"], "unknown model 'galr-smal'; did you mean 'galr-small'?"),
+        (["models", "verify", "galr-smal"], "unknown model 'galr-smal'; did you mean 'galr-small'?"),
+        (["eval", ".", ".", "--metric", "sisnr"], "unknown metric 'sisnr'; did you mean 'si-snr'?"),
+        (["train", "galr-smal"], "unknown recipe 'galr-smal'; did you mean 'galr-small'?"),
+        (["prepare", "foldr", "."], "unknown corpus 'foldr'; did you mean 'folder'?"),
+        (["train", "galr-small", "--set", "loop.bach=2"], "unknown setting 'loop.bach'; did you mean 'loop.batch'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_unknown_name_is_wrong_usage_with_a_suggestion(
+    septool: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    entry = checkpoints.Entry(
+        model="papez",
+        sha256="0" * 64,
+        bytes=1,
+        sample_rate=8000,
+        sources=2,
+        licence="",
+        trained_on="",
+        intended_use="",
+        default=True,
+    )
+    known = {"papez-small": entry, "galr-small": replace(entry, model="galr")}
+    monkeypatch.setattr(checkpoints, "catalogue", lambda: known)
+    result = septool(*arguments)
+    assert result.status == 2
+    assert result.out == b""
+    assert len(result.errors) == 1
+    assert result.errors[0].startswith(f"septool: {said}")
+    assert "(known: " in result.errors[0]
+
+
+def test_an_interrupt_is_status_130(septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "catalogue", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    result = septool("models", "list")
+    assert result.status == 130
+    assert result.errors == ["septool: interrupted; what was finished is kept"]
+
+
+def test_a_lack_of_memory_is_one_line(septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(checkpoints, "catalogue", greedy)
+    result = septool("models", "list")
+    assert result.status == 1
+    assert result.errors == ["septool: out of memory; a smaller --segment or --batch needs less"]

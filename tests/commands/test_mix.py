@@ -1,0 +1,123 @@
+"""``septool mix``: two recordings, and a manifest of which one row cannot be rendered."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from septool import audio, manifest
+from tests.conftest import RATE, Command, voice
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    paths = tmp_path / "a.wav", tmp_path / "b.wav"
+    for path, pitch in zip(paths, (100, 200), strict=True):
+        audio.write(path, voice(pitch, seconds=0.5), RATE)
+    return paths
+
+
+def test_two_recordings(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    result = septool("mix", *pair, "-o", tmp_path / "mix.wav", "--sources", tmp_path / "voices", "--snr", 3)
+    assert result.status == 0
+    assert result.lines == [str(tmp_path / "mix.wav"), *(f"{tmp_path}/voices/mix_s{n}.wav" for n in (1, 2))]
+    assert result.errors == []
+
+
+def test_scaling_is_told(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    audio.write(pair[0], voice(100, seconds=0.5) * 5, RATE)
+    result = septool("mix", *pair, "-o", tmp_path / "mix.wav", "--snr", -20)
+    assert result.errors[0].startswith("septool: everything was scaled by -")
+    assert result.errors[0].endswith(" dB to stay below full scale")
+    assert septool("mix", *pair, "-o", tmp_path / "mix.wav", "--snr", -20, "-q", "--force").errors == []
+
+
+def test_json(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    result = septool("mix", *pair, "-o", tmp_path / "mix.flac", "--json")
+    assert json.loads(result.lines[0]) == {
+        "id": "mix",
+        "mixture": str(tmp_path / "mix.flac"),
+        "sources": [],
+        "seconds": 0.5,
+        "scaled_db": 0.0,
+    }
+
+
+def test_nothing_is_replaced_without_force(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "voices").mkdir()
+    mine = tmp_path / "voices/mix_s2.wav"
+    mine.write_text("mine")
+    arguments = ("mix", *pair, "-o", tmp_path / "mix.wav", "--sources", tmp_path / "voices")
+    result = septool(*arguments)
+    assert result.status == 1
+    assert result.errors == [f"septool: {mine} exists; use --force to replace it"]
+    assert not (tmp_path / "mix.wav").exists()
+    assert septool(*arguments, "--force").status == 0
+    assert audio.info(mine).frames == 4000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{a}"], "mixing takes at least two files (or one manifest, a .jsonl)"),
+        (["{a}", "{b}", "--snr", "1", "--snr", "2"], "2 files take 1 values of --snr (or one for all), not 2"),
+        (["{a}", "{b}", "--snr", "nan"], "--snr nan is not a level in dB"),
+        (["{a}", "{b}", "-o", "{out}.doc"], "has the suffix '.doc'"),
+        (["{rows}", "--subtype", "PCM_99"], "--subtype is 'PCM_99'; it can be PCM_16 or FLOAT"),
+    ],
+)
+def test_wrong_usage(
+    septool: Command, pair: tuple[Path, Path], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    places = {"a": pair[0], "b": pair[1], "out": tmp_path / "out", "rows": tmp_path / "rows.jsonl"}
+    result = septool("mix", "-o", tmp_path / "out.wav", *(argument.format(**places) for argument in arguments))
+    assert result.status == 2
+    assert len(result.errors) == 1
+    assert said in result.errors[0]
+    assert sorted(tmp_path.iterdir()) == list(pair)
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.zeros(4000), "is silent, so it has no level to set"),
+        (np.full(4000, np.nan), "holds samples that are not numbers (NaN or infinite)"),
+    ],
+)
+def test_a_recording_without_a_level(
+    septool: Command, pair: tuple[Path, Path], tmp_path: Path, samples: np.ndarray, said: str
+) -> None:
+    audio.write(pair[1], samples.astype(np.float32), RATE, "FLOAT")
+    result = septool("mix", *pair, "-o", tmp_path / "mix.wav")
+    assert result.status == 1
+    assert result.errors == [f"septool: {pair[1]} {said}"]
+
+
+def test_a_row_that_cannot_be_rendered_does_not_stop_the_others(
+    septool: Command, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    sources = (manifest.Source(path="a.wav"), manifest.Source(path="b.wav"))
+    bad = (manifest.Source(path="a.wav"), manifest.Source(path="lost.wav"))
+    rows = [
+        manifest.Mixture(id=f"row{n}", sample_rate=RATE, sources=bad if n == 0 else sources, root=tmp_path)
+        for n in range(3)
+    ]
+    (tmp_path / "rows.jsonl").write_text(manifest.dump(rows))
+    result = septool("mix", tmp_path / "rows.jsonl", "-o", tmp_path / "out", "--json")
+    assert result.status == 1
+    said = f"row0: {tmp_path}/lost.wav does not exist"
+    assert json.loads(result.lines[0]) == {"manifest": str(tmp_path / "out/mixtures.jsonl"), "failed": [said]}
+    assert result.errors[-1] == f"septool: {said}"
+    assert [row.id for row in manifest.read(tmp_path / "out/mixtures.jsonl")] == ["row1", "row2"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"mixtures.jsonl"} | {f"row{n}{part}.wav" for n in (1, 2) for part in ("", "_s1", "_s2")}
+
+
+def test_a_manifest_that_is_none(septool: Command, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    assert septool("mix", path, "-o", tmp_path).errors == [f"septool: {path} cannot be read: No such file or directory"]
+    path.write_text('{"id": "x", "sources": [], "sample_rate": 8000}\n')
+    result = septool("mix", path, "-o", tmp_path)
+    assert result.status == 1
+    assert result.errors == [f"septool: {path}, line 1: Mixture: sources is empty"]

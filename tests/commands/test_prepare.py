@@ -1,0 +1,88 @@
+"""``septool prepare``: what it prints and what it does not overwrite."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from septool import manifest
+from tests.conftest import Command
+
+
+def test_a_table_of_manifests(septool: Command, tree: Path, tmp_path: Path) -> None:
+    result = septool("prepare", "folder", tree, "-o", tmp_path, "--split", "train=1,dev=1", "--mixtures", 3)
+    assert result.status == 0
+    assert result.errors == []
+    shown = [line.split() for line in result.lines]
+    assert shown[0] == ["manifest", "split", "rows", "speakers", "hours", "sha256"]
+    assert [row[0] for row in shown[1:]] == [
+        str(tmp_path / f"{name}.jsonl") for name in ("train-speech", "dev-speech", "dev-2mix")
+    ]
+    assert [row[2:4] for row in shown[1:]] == [["4", "2"], ["4", "2"], ["3", "2"]]
+    assert [row[-1] for row in shown[1:]] == [manifest.digest(Path(row[0]))[:12] for row in shown[1:]]
+
+
+def test_json_lines_and_a_dry_run(septool: Command, tree: Path, tmp_path: Path) -> None:
+    result = septool("prepare", "folder", tree, "-o", tmp_path / "data", "--split", "all", "--dry-run", "--json")
+    assert result.status == 0
+    speech, mixtures = map(json.loads, result.lines)
+    assert (speech["kind"], speech["rows"], mixtures["kind"], mixtures["rows"]) == ("speech", 8, "mixtures", 200)
+    assert not (tmp_path / "data").exists()
+
+
+def test_nothing_is_replaced_without_force(septool: Command, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "all-speech.jsonl").write_text("mine")
+    arguments = ("prepare", "folder", tree, "-o", tmp_path, "--split", "all", "--mixtures", 1)
+    result = septool(*arguments)
+    assert result.status == 1
+    assert result.errors == [f"septool: {tmp_path}/all-speech.jsonl exists; use --force to replace it"]
+    assert (tmp_path / "all-speech.jsonl").read_text() == "mine"
+    assert septool(*arguments, "--force").status == 0
+    assert len(manifest.read(tmp_path / "all-speech.jsonl")) == 8
+
+
+def test_files_that_are_left_out_are_told(septool: Command, tree: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tree"
+    shutil.copytree(tree, folder)
+    bad = folder / "speaker0/bad.wav"
+    bad.write_text("no sound")
+    arguments = ("prepare", "folder", folder, "-o", tmp_path, "--split", "all", "--mixtures", 1)
+    result = septool(*arguments)
+    assert result.status == 0
+    assert result.errors == [
+        f"septool: 1 files were left out; the first: {bad} cannot be read as audio (Format not recognised); "
+        "is it a wav, flac, ogg, opus or mp3?"
+    ]
+    assert septool(*arguments, "--force", "-q").errors == []
+
+
+@pytest.mark.parametrize("split", ["train=none", "=1", "train=0", "train=-1", "train=nan", "train=inf", ""])
+def test_a_split_that_is_none_is_wrong_usage(septool: Command, tree: Path, tmp_path: Path, split: str) -> None:
+    result = septool("prepare", "folder", tree, "-o", tmp_path, "--split", split)
+    assert result.status == 2
+    assert result.errors == [f"septool: --split {split!r} is not like train=0.9,dev=0.05,test=0.05"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--split", "train=0.99,dev=0.01"], "split dev got no speakers; give it a larger share or drop it"),
+        (["--split", "dev", "--sources", "5"], "4 speakers are too few for mixtures of 5; change --split"),
+        (["--split", "dev", "--minimum-seconds", "9"], "split dev got no speakers"),
+    ],
+)
+def test_too_little_of_something(septool: Command, tree: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    result = septool("prepare", "folder", tree, "-o", tmp_path, *arguments)
+    assert result.status == 1
+    assert result.errors[0].startswith(f"septool: {said}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_that_is_not_there(septool: Command, tmp_path: Path) -> None:
+    result = septool("prepare", "folder", tmp_path / "nothing", "-o", tmp_path)
+    assert result.status == 1
+    assert result.errors[0].startswith(f"septool: {tmp_path}/nothing is not a directory")
+    result = septool("prepare", "folder", tmp_path, "-o", tmp_path)
+    assert result.status == 1
+    assert "has no audio files in sub-folders; expected speaker/.../utterance.flac" in result.errors[0]

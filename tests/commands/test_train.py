@@ -1,0 +1,63 @@
+"""``septool train``: a run of two steps, its lines, and a folder that is taken."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from septool.tasks.prepare import prepare
+from tests.conftest import Command
+from tests.models.tiny import TINY
+
+
+@pytest.fixture
+def recipe(tree: Path, tmp_path: Path) -> Path:
+    prepare("folder", tree, out=tmp_path / "data", split="train=1,dev=1", mixtures=1)
+    settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in TINY["papez"].items())
+    path = tmp_path / "tiny.toml"
+    path.write_text(f"""
+        model = "papez"
+        [config]
+        {settings}
+        [data]
+        train = "{tmp_path}/data/train-speech.jsonl"
+        validation = "{tmp_path}/data/dev-2mix.jsonl"
+        [mixing]
+        seconds = 0.1
+        [loop]
+        steps = 2
+        epoch_steps = 2
+        batch = 1
+    """)
+    return path
+
+
+def test_a_run(septool: Command, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = septool("train", recipe, "-o", out, "-d", "cpu")
+    assert result.status == 0
+    assert result.lines[0].startswith(f"{out}/best.safetensors  SI-SNRi ")
+    assert any("step 2: SI-SNRi " in line for line in result.errors)
+    again = septool("train", recipe, "-o", out, "-d", "cpu")
+    assert again.status == 2
+    assert again.errors == [f"septool: {out} holds a run already; go on with --resume or choose another --out"]
+    assert septool("train", recipe, "-o", out, "-d", "cpu", "--resume", "-q").status == 0
+
+
+def test_json_lines(septool: Command, recipe: Path, tmp_path: Path) -> None:
+    result = septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", "--json")
+    assert [json.loads(line)["event"] for line in result.lines] == ["step", "step", "validation"]
+    assert result.errors == []
+
+
+def test_a_recipe_that_is_no_toml(septool: Command, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(b"\xff\xfe model")
+    result = septool("train", path)
+    assert result.status == 2
+    assert result.errors[0].startswith(f"septool: {path} is not valid TOML: ")
+    path.write_text("[loop]\nsteps = 1\n")
+    assert septool("train", path).errors == ["septool: model is missing"]
+    assert septool("train", tmp_path / "no.toml").errors == [
+        f"septool: {tmp_path}/no.toml cannot be read: No such file or directory"
+    ]
