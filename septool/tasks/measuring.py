@@ -191,7 +191,8 @@ def _forward(subject: Subject, model: Network, seconds: float, how: Conditions, 
     memory = None if how.compile and gauge.device.type == "cpu" else gauge.peak()
     if how.trace:
         trace(call, how.trace)
-    papez = model if isinstance(model, Papez) and subject.weights else None  # does as much as the data need
+    # The data decide how much is done.
+    papez = model if isinstance(model, Papez) and model.config.halting != "none" else None
     return Row(
         model=subject.name,
         seconds=seconds,

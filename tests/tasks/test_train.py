@@ -128,9 +128,7 @@ def test_resuming_nothing_and_resuming_damage_are_worded(speech: Path, tmp_path:
         train(recipe(speech), tmp_path, resume=True)
 
 
-def test_a_full_disk_keeps_the_previous_state(
-    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_the_previous_state(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(recipe(speech), tmp_path, torch.device("cpu"))
     run.save(best=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -209,4 +207,3 @@ def test_settings_override_a_recipe() -> None:
 def test_a_small_network_learns_two_voices(speech: Path, tmp_path: Path) -> None:
     settings = {"loop": {"steps": 150, "epoch_steps": 150, "batch": 4, "ema": 0.0}, "optimizer": {"lr": 5e-3}}
     assert train(recipe(speech, **settings), tmp_path) > 3.0
-

@@ -1,0 +1,147 @@
+"""Mixing files at set levels, and rendering a manifest: resumable, and the same with any number of processes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from septool import audio, manifest
+from septool.errors import SeptoolError
+from septool.mixing import render
+from septool.tasks.mix import mix_files, mix_manifest
+from tests.conftest import RATE, voice
+
+
+def rms_db(x: np.ndarray) -> float:
+    return 10 * float(np.log10(np.mean(np.square(x, dtype=np.float64))))
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    """Three recordings of different length and level."""
+    paths = [tmp_path / f"{name}.wav" for name in "abc"]
+    for n, path in enumerate(paths):
+        audio.write(path, voice(100 + 50 * n, seconds=0.5 + 0.1 * n, seed=n) * 0.5**n, RATE, "FLOAT")
+    return paths
+
+
+def read(path: str | Path) -> np.ndarray:
+    return audio.read(Path(path))[0][0]
+
+
+@pytest.mark.parametrize("snr", [(0.0,), (5.0,), (3.0, -2.0)])
+def test_further_voices_stand_as_far_below_the_first_as_was_asked(
+    three: list[Path], tmp_path: Path, snr: tuple[float, ...]
+) -> None:
+    mixed = mix_files(three, out=tmp_path / "mix.wav", snr=snr, mode="max", sources=tmp_path / "voices")
+    first, *others = (rms_db(read(path)) for path in mixed.sources)
+    asked = snr if len(snr) == 2 else snr * 2
+    # Padding to the longest (0.7 s) takes from the mean of the shorter ones what the definition does not see.
+    padding = [10 * np.log10(7 / 5), 10 * np.log10(7 / 6), 0]
+    levels = [first + padding[0]] + [level + pad for level, pad in zip(others, padding[1:], strict=True)]
+    assert [levels[0] - level for level in levels[1:]] == pytest.approx(asked, abs=0.02)
+
+
+def test_the_voices_add_up_to_the_mixture(three: list[Path], tmp_path: Path) -> None:
+    mixed = mix_files(three, out=tmp_path / "mix.wav", snr=(-6.0,), sources=tmp_path / "voices")
+    assert mixed.seconds == 0.5
+    total = sum(read(path) for path in mixed.sources)
+    np.testing.assert_allclose(read(mixed.mixture), total, atol=3 / 2**15)  # each file is rounded to 16 bits
+
+
+def test_too_loud_a_sum_is_scaled_with_its_voices(three: list[Path], tmp_path: Path) -> None:
+    audio.write(three[0], voice(100, seconds=0.5, seed=0) * 4, RATE, "FLOAT")
+    mixed = mix_files(three, out=tmp_path / "mix.wav", sources=tmp_path / "voices")
+    assert mixed.scaled_db < -1
+    mixture, voices = read(mixed.mixture), [read(path) for path in mixed.sources]
+    peak = max(np.abs(mixture).max(), *(np.abs(one).max() for one in voices))
+    assert peak == pytest.approx(0.9, abs=1e-4)
+    np.testing.assert_allclose(mixture, sum(voices), atol=3 / 2**15)
+
+
+def test_another_rate_and_another_format(three: list[Path], tmp_path: Path) -> None:
+    mixed = mix_files(three[:2], out=tmp_path / "new/mix.flac", sample_rate=16000, mode="max")
+    about = audio.info(Path(mixed.mixture))
+    assert (about.rate, about.frames) == (16000, 9600)
+
+
+@pytest.fixture
+def rows(three: list[Path], tmp_path: Path) -> Path:
+    """A manifest of four mixtures: plain, padded, at another speed, and with noise."""
+    a, b, c = (manifest.Source(path=path.name, speaker=path.stem) for path in three)
+    plain = manifest.Mixture(id="plain", split="dev", sample_rate=RATE, sources=(a, b), root=tmp_path)
+    noisy = replace(plain, id="x/noisy", noise=replace(c, gain_db=-10.0))
+    faster = replace(plain, id="faster", sources=(replace(a, speed=1.05, gain_db=-3.0), replace(c, start=800)))
+    padded = replace(plain, id="padded", mode="max", enrolment=manifest.Enrolment(path="c.wav", target=1))
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump([plain, noisy, faster, padded]))
+    return path
+
+
+def test_on_the_fly_and_on_disk_are_the_same_samples(rows: Path, tmp_path: Path) -> None:
+    path, failed = mix_manifest(rows, out=tmp_path / "out", subtype="FLOAT")
+    assert failed == []
+    for before, after in zip(manifest.read(rows), manifest.read(path), strict=True):
+        assert (before.id, before.split) == (after.id, after.split)
+        fly, disk = render(before), render(after)
+        np.testing.assert_array_equal(fly.mixture, disk.mixture)
+        np.testing.assert_array_equal(fly.sources, disk.sources)
+        if fly.noise is None:
+            assert disk.noise is None
+        else:
+            assert disk.noise is not None
+            np.testing.assert_array_equal(fly.noise, disk.noise)
+        assert [source.speaker for source in before.sources] == [source.speaker for source in after.sources]
+
+
+def test_an_enrolment_is_still_found_from_the_new_manifest(rows: Path, tmp_path: Path) -> None:
+    path, _ = mix_manifest(rows, out=tmp_path / "deep/er/out")
+    row = next(row for row in manifest.read(path) if row.id == "padded")
+    assert row.enrolment is not None
+    assert row.enrolment.target == 1
+    assert row.locate(row.enrolment.path).resolve() == (tmp_path / "c.wav").resolve()
+
+
+def test_any_number_of_processes_writes_the_same_files(rows: Path, tmp_path: Path) -> None:
+    for jobs in (1, 2):
+        mix_manifest(rows, out=tmp_path / str(jobs), jobs=jobs)
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / jobs).iterdir()} for jobs in "12")
+    assert len(one) == 4 * 3 + 1 + 1
+    assert one == two
+
+
+def test_what_is_there_is_left_and_force_renders_it_again(rows: Path, tmp_path: Path) -> None:
+    mix_manifest(rows, out=tmp_path / "out")
+    kept, lost = tmp_path / "out/plain.wav", tmp_path / "out/padded.wav"
+    lost.unlink()
+    audio.write(kept, np.zeros(4000, dtype=np.float32), RATE)
+    mix_manifest(rows, out=tmp_path / "out")
+    assert not read(kept).any()
+    assert read(lost).any()
+    mix_manifest(rows, out=tmp_path / "out", force=True)
+    assert read(kept).any()
+
+
+def test_what_is_there_at_another_rate_is_not_passed_off(rows: Path, tmp_path: Path) -> None:
+    mix_manifest(rows, out=tmp_path / "out")
+    _, failed = mix_manifest(rows, out=tmp_path / "out", sample_rate=16000)
+    assert len(failed) == 4
+    assert failed[0].endswith("is there at 8000 Hz, not 16000; use --force to render it again")
+
+
+@pytest.mark.parametrize("ids", [("a", "a"), ("a/b", "a_b"), ("a", "a_s1")])
+def test_rows_that_would_share_a_file_are_refused(rows: Path, tmp_path: Path, ids: tuple[str, str]) -> None:
+    row = manifest.read(rows)[0]
+    rows.write_text(manifest.dump([replace(row, id=id) for id in ids]))
+    with pytest.raises(SeptoolError, match=r"two rows of .*rows.jsonl would be written to a.*\.wav"):
+        mix_manifest(rows, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_progress_counts_every_row(rows: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.wav").unlink()
+    told: list[tuple[int, int]] = []
+    _, failed = mix_manifest(rows, out=tmp_path / "out", report=lambda *numbers: told.append(numbers))
+    assert told == [(n, 4) for n in (1, 2, 3, 4)]
+    assert [line.partition(":")[0] for line in failed] == ["faster", "x/noisy"]

@@ -1,0 +1,382 @@
+import json
+import math
+import os
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from septool import checkpoints
+from septool.errors import AudioError, CheckpointError, UsageError
+from septool.models import MODELS
+from septool.models.base import Separator
+from septool.models.build import build_model
+from septool.tasks import profile as profiling
+from septool.tasks.measuring import (
+    Conditions,
+    Failed,
+    Gauge,
+    Row,
+    Subject,
+    exponent,
+    macs_by_shape,
+    measure,
+    measure_apart,
+    recording,
+    timed,
+)
+from septool.tasks.profile import find, parse_lengths, profile
+from tests.models.test_extractors import TINY as TINY_EXTRACTORS
+from tests.models.tiny import TINY
+
+LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
+QUICK = Conditions(budget=0.0)
+TABLE = """
+title = "A table"
+protocol = "0.1 s"
+lengths = [0.1]
+reference = "B"
+[[rows]]
+label = "A"
+model = "galr:d64-m16"
+config = {blocks = 1}
+published = {parameters_m = 0.5, gmacs = 1}
+si_snri = 10.0
+[[rows]]
+label = "B"
+model = "dprnn:stride8"
+config = {blocks = 1}
+published = {parameters_m = 0.5, gmacs = 2}
+"""
+
+
+def tiny(model: str) -> Subject:
+    return Subject(name=model, model=model, config=(TINY | TINY_EXTRACTORS)[model], rate=8000)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure in this process: a fresh one takes seconds to start."""
+    monkeypatch.setattr(profiling, "measure_apart", measure)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "table.toml"
+    path.write_text(TABLE, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ("1-5s", (1, 2, 3, 4, 5)),
+        ("1-5", (1, 2, 3, 4, 5)),
+        ("0.5,1,2,4,60s", (0.5, 1, 2, 4, 60)),
+        ("2", (2,)),
+        ("0.5-2.5s", (0.5, 1.5, 2.5)),
+        ("4s, 1-2s, 1s", (1, 2, 4)),
+    ],
+)
+def test_lengths_are_read(text: str, lengths: tuple[float, ...]) -> None:
+    assert parse_lengths(text) == lengths
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "1-", "5-1", "1,,2", "inf", "nan"])
+def test_lengths_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="lengths are"):
+        parse_lengths(text)
+
+
+def test_the_exponent_is_that_of_a_power_law() -> None:
+    lengths = [0.5, 1, 2, 8]
+    assert exponent(lengths, [3 * length**1.7 for length in lengths]) == pytest.approx(1.7)
+
+
+@pytest.mark.parametrize("name", sorted(TINY | TINY_EXTRACTORS))
+def test_every_model_can_be_measured_and_trained(name: str) -> None:
+    (row,) = measure(tiny(name), [0.1], Conditions(budget=0.0, train=True))
+    assert isinstance(row, Row), row
+    model = tiny(name).build()
+    assert row.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert row.bytes >= 4 * row.parameters
+    assert row.macs > 0
+    assert row.training is not None
+    assert row.training.median > 0
+
+
+def test_rows_come_by_length_with_their_real_time_factor() -> None:
+    rows = measure(tiny("galr"), [0.2, 0.1], Conditions(budget=0.0, batch=3))
+    assert [row.seconds for row in rows] == [0.1, 0.2]
+    for row in rows:
+        assert isinstance(row, Row)
+        assert row.latency.low <= row.latency.median <= row.latency.high
+        assert row.real_time_factor == pytest.approx(row.latency.median / (3 * row.seconds))
+        assert row.training is None
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_other_precisions_run(dtype: Any) -> None:
+    (row,) = measure(tiny("conv-tasnet"), [0.1], Conditions(budget=0.0, dtype=dtype))
+    assert isinstance(row, Row), row
+
+
+def test_repeating_ends_when_the_median_is_known() -> None:
+    calls = 0
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+
+    timing = timed(call, torch.device("cpu"), budget=0.0)
+    assert (timing.repeats, calls) == (3, 4)  # and one to warm up
+    assert timed(call, torch.device("cpu"), budget=60.0).repeats <= 1000
+
+
+@LINUX
+def test_the_gauge_shows_the_peak_and_forgets_it() -> None:
+    gauge = Gauge(torch.device("cpu"))
+    np.ones(2**27, dtype=np.uint8)
+    held = gauge.peak()
+    assert held is not None
+    assert held >= 0.95 * 2**27
+    gauge.reset()
+    after = gauge.peak()
+    assert after is not None
+    assert after < held - 2**26
+
+
+class Breaking(Separator[Any]):
+    """Breaks at 0.2 s."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        if mixture.shape[-1] == 1600:
+            raise torch.OutOfMemoryError("no room\nand more lines")
+        return self.layer(mixture[..., None]).mT
+
+
+def test_a_length_that_fails_does_not_take_the_others_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Subject, "build", lambda self: Breaking())
+    first, second, third = measure(tiny("galr"), [0.1, 0.2, 0.3], QUICK)
+    assert isinstance(first, Row)
+    assert second == Failed("galr", 0.2, "no room")
+    assert isinstance(third, Row)
+
+
+def test_weights_that_do_not_fit_are_a_failure(tiny_checkpoint: Path) -> None:
+    subject = Subject(name="x", model="galr", config=TINY["galr"], rate=8000, weights=tiny_checkpoint)
+    (failed,) = measure(subject, [0.1], QUICK)
+    assert isinstance(failed, Failed)
+    assert "does not fit" in failed.error
+
+
+def test_a_trace_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    (row,) = measure(tiny("galr"), [0.05], Conditions(budget=0.0, trace=path))
+    assert isinstance(row, Row), row
+    names = {event.get("name") for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]}
+    assert "aten::lstm" in names
+
+
+@LINUX
+def test_a_fresh_process_shows_what_a_subject_needs_its_weights_included() -> None:
+    subject = Subject(name="x", model="galr", config=TINY["galr"] | {"hidden": 900}, rate=8000)
+    (row,) = measure_apart(subject, [0.1], Conditions(budget=0.0, threads=1))
+    assert isinstance(row, Row), row
+    assert row.macs == macs_by_shape(subject, 800)
+    assert row.memory is not None
+    assert 3 * row.bytes > row.memory > row.bytes > 50e6
+
+
+class Fatal:
+    """Ends the process that receives it."""
+
+    def __reduce__(self) -> tuple[Any, tuple[int]]:
+        return os._exit, (3,)
+
+
+def test_a_process_that_ends_is_a_failure() -> None:
+    fatal = Subject(name="x", model="galr", config={"x": Fatal()}, rate=8000)
+    assert measure_apart(fatal, [0.1], QUICK) == [Failed("x", None, "its process ended with status 3")]
+
+
+def test_speech_is_repeated_and_brought_to_level(call: Path) -> None:
+    mixture = recording(call, 8000, 7.0, batch=2)  # the recording has 3 s
+    assert mixture.shape == (2, 56000)
+    torch.testing.assert_close(mixture[0, :24000], mixture[1, 24000:48000])
+    assert mixture[0].square().mean().sqrt() == pytest.approx(0.1, rel=1e-3)  # -20 dB
+
+
+def test_a_trained_papez_is_counted_by_what_its_tokens_need(tiny_checkpoint: Path, call: Path) -> None:
+    def cost(halting: str) -> Row:
+        (row,) = measure(find(str(tiny_checkpoint), halting), [0.5], Conditions(budget=0.0, speech=call))
+        assert isinstance(row, Row)
+        return row
+
+    rows = {halting: cost(halting) for halting in ("none", "reference", "freeze", "drop")}
+    assert rows["none"].running == ()
+    for halting in ("reference", "freeze", "drop"):
+        shares = rows[halting].running
+        assert shares[0] == 1
+        assert all(before >= after for before, after in pairwise(shares))
+    assert rows["drop"].macs <= rows["reference"].macs <= rows["none"].macs
+    assert rows["freeze"].bytes == tiny_checkpoint.stat().st_size
+
+
+def test_names_mean_models_rows_and_checkpoints(tiny_checkpoint: Path) -> None:
+    assert find("galr").config == vars(MODELS.module("galr").Config())
+    assert find("galr:d64-m16").config == vars(MODELS.module("galr").CONFIGS["d64-m16"])
+    assert find("papez").config["halting"] == "none"
+    assert (find("voicefilter").rate, find("galr").rate) == (16000, 8000)
+    loaded = find(str(tiny_checkpoint), "drop")
+    assert (loaded.name, loaded.model, loaded.weights) == ("tiny", "papez", tiny_checkpoint)
+    assert loaded.config["halting"] == "drop"
+    assert (find("galr").quality, find("galr").quality_from) == (20.3, "published")
+
+
+def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    model = build_model("galr", TINY["galr"])
+    header = checkpoints.Header(
+        model="galr", config=TINY["galr"], sample_rate=8000, sources=2, measured={"si_snri": 7.5}
+    )
+    checkpoints.save(path, model.state_dict(), header)
+    assert (find(str(path)).quality, find(str(path)).quality_from) == (7.5, "measured")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"model": "sepfomer"}, UsageError, "unknown model 'sepfomer'; did you mean 'sepformer'?"),
+        ({"model": "galr:d64"}, UsageError, "unknown configuration of galr 'd64'"),
+        ({"model": "speaker-net"}, UsageError, "neither separates nor extracts"),
+        ({"model": "none.safetensors"}, CheckpointError, "does not exist"),
+        ({"model": "papez", "halting": "drop"}, UsageError, "needs trained weights"),
+        ({"model": "galr", "halting": "stop"}, UsageError, "unknown way of halting 'stop'"),
+        ({"model": "galr", "dtype": "int8"}, UsageError, "unknown precision 'int8'"),
+        ({"model": "galr", "dtype": "tf32"}, UsageError, "needs a CUDA GPU"),
+        ({"model": "galr", "out": Path("a.txt")}, UsageError, "has to end in .jsonl or .csv"),
+        ({"model": "galr", "plot": Path("a.gif")}, UsageError, "has to end in .png or .svg"),
+        ({"model": "galr", "html": Path("a.pdf")}, UsageError, "has to end in .html"),
+        ({"model": "galr,dprnn", "torch_profiler": Path("a.json")}, UsageError, "takes one model, 2 were given"),
+        ({"model": "galr", "speech": Path("none.wav")}, AudioError, "none.wav does not exist"),
+        ({"model": "galr", "paper": "galr-table3"}, UsageError, "unknown system of GALR, Table 3 'galr'"),
+        ({"paper": "galr-table3", "lengths": "1s"}, UsageError, "brings its lengths"),
+        ({"paper": "galr-table3", "halting": "drop"}, UsageError, "needs trained weights"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    monkeypatch.setattr(profiling, "measure_apart", lambda *_: pytest.fail("something was measured"))
+    with pytest.raises(error, match=said):
+        profile(device="cpu", **arguments)
+
+
+def test_figures_without_matplotlib_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UsageError, match=r"pip install 'septool\[plot\]'"):
+        profile(model="galr", device="cpu", plot=Path("a.png"))
+
+
+@pytest.mark.usefixtures("here")
+def test_everything_is_written(tmp_path: Path, tiny_checkpoint: Path, call: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for suffix in ("jsonl", "csv"):
+        measured = profile(
+            model=str(tiny_checkpoint),
+            lengths="0.1,0.2,0.4",
+            device="cpu",
+            budget=0.0,
+            speech=call,
+            out=tmp_path / f"a.{suffix}",
+            plot=tmp_path / "a.svg",
+            html=tmp_path / "a.html",
+        )
+    assert [row.seconds for row in measured.rows] == [0.1, 0.2, 0.4]
+    (fit,) = measured.growth
+    assert fit.macs == pytest.approx(exponent([0.1, 0.2, 0.4], [row.macs for row in measured.rows]))
+    assert math.isfinite(fit.latency)
+
+    machine, *costs, growth = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert machine["kind"] == "machine"
+    assert machine["torch"] == torch.__version__
+    assert machine["conditions"]["speech"] == str(call)
+    assert [(cost["kind"], cost["model"], cost["seconds"]) for cost in costs] == [
+        ("cost", "tiny", length) for length in (0.1, 0.2, 0.4)
+    ]
+    assert growth["kind"] == "growth"
+
+    head, *body = [line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines()]
+    assert len(body) == 3
+    assert dict(zip(head, body[2], strict=True))["macs"] == str(measured.rows[2].macs)
+    assert {"latency_median", "torch", "hardware", "commit"} <= set(head)
+
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    assert not list(tmp_path.glob(".*partial"))
+
+
+class Page(HTMLParser):
+    """Counts tags and checks that they close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: dict[str, int] = {}
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+
+
+@pytest.mark.usefixtures("here")
+def test_a_table_of_a_paper_is_measured_and_compared(table: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    measured = profile(paper=str(table), device="cpu", budget=0.0, html=tmp_path / "a.html", plot=tmp_path / "a.png")
+    assert [row.model for row in measured.rows] == ["A", "B"]
+    assert measured.rows[0].quality == 10.0
+    quantities = [(one.label, one.quantity, one.published) for one in measured.comparisons]
+    assert quantities == [
+        ("A", "parameters, M", 0.5),
+        ("A", "MACs, G", 1.0),
+        ("B", "parameters, M", 0.5),
+        ("B", "MACs, G", 2.0),
+    ]
+    assert measured.comparisons[1].measured == measured.rows[0].macs / 1e9
+    page = Page()
+    page.feed((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert (page.count["svg"], page.count["table"], page.count["h1"]) == (1, 2, 1)
+    assert page.count["tr"] == (1 + 2) + (1 + 4)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("here")
+def test_some_systems_of_a_paper_are_enough(table: Path) -> None:
+    measured = profile(paper=str(table), model="galr:d64-m16", device="cpu", budget=0.0)
+    assert [row.model for row in measured.rows] == ["A"]
+
+
+@pytest.mark.slow
+def test_compiled_models_are_measured() -> None:
+    (row,) = measure_apart(tiny("conv-tasnet"), [0.1], Conditions(budget=0.0, compile=True))
+    assert isinstance(row, Row), row
+    assert row.memory is None
+
+
+@pytest.mark.device
+def test_a_gpu_is_measured() -> None:
+    rows = measure_apart(tiny("galr"), [0.1, 0.2], Conditions(device="cuda", budget=0.1, train=True))
+    for row in rows:
+        assert isinstance(row, Row), row
+        assert row.memory is not None
+        assert row.training_memory is not None
+        assert row.training_memory > row.memory > row.bytes

@@ -1,0 +1,224 @@
+"""Separating long recordings piece by piece: the same voices, on the same tracks, in the same memory."""
+
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from septool import audio
+from septool.errors import SeptoolError
+from septool.models.base import Separator, SeparatorConfig
+from septool.signal.stitch import Joint, Stitcher
+from septool.tasks.separate import separate_blocks, separate_file, stretches
+from tests.conftest import RATE
+
+SIZE, OVERLAP = 2 * RATE, RATE // 2
+CPU = torch.device("cpu")
+TAPS = 65
+INSIDE = slice(TAPS, -TAPS)  # where the filter sees no end of the recording
+TURNS = [(1, 0), (0, 1), (1, 0), (0, 1), (1, 0)]  # what puts the outputs of calls 2 to 6 on the tracks of the first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SeparatorConfig):
+    pass
+
+
+class Bands(Separator[Config]):
+    """What lies below 1 kHz and what lies above, the two in the other order at every call."""
+
+    def __init__(self, *, restless: bool = True) -> None:
+        super().__init__()
+        self.config, self.restless, self.calls = Config(), restless, 0
+        time = torch.arange(TAPS) - TAPS // 2
+        taps = torch.sinc(time / 4) * torch.hann_window(TAPS + 2)[1:-1]
+        self.register_buffer("taps", taps / taps.sum())
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        low = F.conv1d(mixture[:, None], self.taps[None, None], padding=TAPS // 2)[:, 0]
+        self.calls += 1
+        bands = torch.stack((low, mixture - low), 1)
+        return bands.flip(1) if self.restless and self.calls % 2 == 0 else bands
+
+
+def two_bands(seconds: float, rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """A hum below 600 Hz and a hiss from 2 to 3 kHz, each with a loudness that moves: ``[source, time]``."""
+    random = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    voices = [
+        sum(np.sin(2 * np.pi * f * time + random.uniform(0, 6)) for f in tones) for tones in ((170, 410), (2100, 2900))
+    ]
+    loudness = [1 + 0.5 * np.sin(2 * np.pi * f * time) for f in (0.7, 1.1)]
+    return (0.1 * np.stack(voices) * np.stack(loudness)).astype(np.float32)
+
+
+def blocks(signal: np.ndarray, size: int = 3001) -> Iterator[np.ndarray]:
+    yield from (signal[start : start + size] for start in range(0, len(signal), size))
+
+
+def in_pieces(signal: np.ndarray, model: Separator | None = None) -> tuple[np.ndarray, list[Joint]]:
+    stitcher = Stitcher(OVERLAP)
+    pieces = separate_blocks(model or Bands(), blocks(signal), stitcher, size=SIZE, device=CPU)
+    return np.concatenate(list(pieces), axis=1), stitcher.joints
+
+
+def at_once(signal: np.ndarray) -> np.ndarray:
+    pieces = separate_blocks(Bands(), [signal], Stitcher(OVERLAP), size=len(signal), device=CPU)
+    return np.concatenate(list(pieces), axis=1)
+
+
+@pytest.mark.parametrize("seconds", [1.9, 2.0, 2.001, 3.5, 3.501, 9.3])
+def test_in_pieces_is_what_it_is_at_once(seconds: float) -> None:
+    signal = two_bands(seconds).sum(0)
+    whole, (pieces, joints) = at_once(signal), in_pieces(signal)
+    assert pieces.shape == whole.shape == (2, len(signal))
+    assert len(joints) == max(0, -(-(len(signal) - SIZE) // (SIZE - OVERLAP)))
+    np.testing.assert_allclose(pieces, whole, atol=2e-3)
+
+
+def test_a_model_that_swaps_its_outputs_is_followed() -> None:
+    pieces, joints = in_pieces(two_bands(9).sum(0))
+    assert [joint.order for joint in joints] == TURNS
+    assert [joint.at for joint in joints] == [n * (SIZE - OVERLAP) for n in range(1, 6)]
+    assert {joint.by for joint in joints} == {"overlap"}
+    np.testing.assert_allclose(pieces[:, INSIDE], two_bands(9)[:, INSIDE], atol=0.02)
+
+
+def test_a_model_that_keeps_its_order_is_left_alone() -> None:
+    pieces, joints = in_pieces(two_bands(9).sum(0), Bands(restless=False))
+    assert {joint.order for joint in joints} == {(0, 1)}
+    np.testing.assert_allclose(pieces[:, INSIDE], two_bands(9)[:, INSIDE], atol=0.02)
+
+
+def test_where_the_overlap_is_silent_the_voice_decides() -> None:
+    voices = two_bands(9)
+    for n in range(1, 6):
+        start = n * (SIZE - OVERLAP)
+        voices[:, start - TAPS : start + OVERLAP + TAPS] = 0
+    pieces, joints = in_pieces(voices.sum(0))
+    assert [(joint.by, joint.order) for joint in joints] == [("voice", turn) for turn in TURNS]
+    np.testing.assert_allclose(pieces, voices, atol=0.05)
+
+
+def test_where_one_voice_rests_the_other_decides() -> None:
+    voices = two_bands(9)
+    for n in range(1, 6):
+        start = n * (SIZE - OVERLAP)
+        voices[n % 2, start - TAPS : start + OVERLAP + TAPS] = 0
+    pieces, joints = in_pieces(voices.sum(0))
+    assert [(joint.by, joint.order) for joint in joints] == [("overlap", turn) for turn in TURNS]
+    np.testing.assert_allclose(pieces, voices, atol=0.05)
+
+
+def test_levels_are_those_of_the_recording() -> None:
+    signal = two_bands(9)
+    signal[:, 4 * RATE :] *= 0.01  # the model itself gets every stretch at one level
+    pieces = in_pieces(signal.sum(0))[0]
+    for part in (slice(TAPS, 4 * RATE - TAPS), slice(4 * RATE + TAPS, -TAPS)):
+        np.testing.assert_allclose(pieces[:, part], signal[:, part], atol=0.1 * np.abs(signal[:, part]).max())
+
+
+@pytest.mark.parametrize("total", [0, 1, 9, 10, 11, 17, 18, 23, 24, 25, 100])
+@pytest.mark.parametrize("block", [1, 7, 40])
+def test_stretches_cover_everything_and_share_the_overlap(total: int, block: int) -> None:
+    signal = np.arange(total, dtype=np.float32)
+    found = list(stretches(blocks(signal, block), 10, 3))
+    assert all(len(stretch) == 10 for stretch in found[:-1])
+    assert len(found[-1]) > 3 or len(found) == 1
+    joined = np.concatenate([found[0], *(stretch[3:] for stretch in found[1:])])
+    np.testing.assert_array_equal(joined, signal)
+    for before, after in zip(found, found[1:], strict=False):
+        np.testing.assert_array_equal(before[-3:], after[:3])
+
+
+def test_memory_does_not_grow_with_the_recording() -> None:
+    piece = two_bands(0.5).sum(0)
+
+    def peak(seconds: int) -> int:
+        stream = (piece for _ in range(2 * seconds))
+        tracemalloc.start()
+        for part in separate_blocks(Bands(), stream, Stitcher(OVERLAP), size=SIZE, device=CPU):
+            assert part.shape[1] <= SIZE
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(4)  # what is made once
+    assert peak(80) < 1.1 * peak(8)
+
+
+def test_a_stream_without_samples_is_still_something() -> None:
+    empty = [np.zeros(0, dtype=np.float32)]  # what a resampler may give for a single sample
+    parts = list(separate_blocks(Bands(), empty, Stitcher(OVERLAP), size=SIZE, device=CPU))
+    assert np.concatenate(parts, axis=1).shape == (2, 1)
+
+
+def file_of(path: Path, samples: np.ndarray, rate: int) -> Path:
+    soundfile.write(path, samples.T, rate, subtype="FLOAT")
+    return path
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 48000, 192000])
+@pytest.mark.parametrize("samples", [1, 2, 999, 44101])
+def test_any_rate_and_length_come_back(tmp_path: Path, rate: int, samples: int) -> None:
+    source = file_of(tmp_path / "x.wav", two_bands(samples / rate, rate).sum(0), rate)
+    outputs = [tmp_path / "1.wav", tmp_path / "2.wav"]
+    about, clipped, joints = separate_file(
+        source, outputs, Bands(), model_rate=RATE, device=CPU, segment=2, overlap=0.5
+    )
+    assert (about.rate, about.frames, clipped) == (rate, samples, 0)
+    assert len(joints) == max(0, -(-(samples / rate - 2) // 1.5))
+    for path in outputs:
+        assert audio.info(path) == audio.info(source)
+
+
+@pytest.mark.parametrize("rate", [11025, 44100, 48000])
+def test_resampling_shifts_nothing(tmp_path: Path, rate: int) -> None:
+    voices = two_bands(5, rate)
+    source = file_of(tmp_path / "x.wav", voices.sum(0), rate)
+    outputs = [tmp_path / "1.wav", tmp_path / "2.wav"]
+    separate_file(source, outputs, Bands(), model_rate=RATE, device=CPU, segment=2, overlap=0.5)
+    inside = slice(rate // 10, -rate // 10)
+    for path, true in zip(outputs, voices, strict=True):
+        np.testing.assert_allclose(audio.read(path)[0][0, inside], true[inside], atol=0.02)
+
+
+def test_one_file_with_a_channel_for_each_voice(tmp_path: Path) -> None:
+    source = file_of(tmp_path / "x.wav", two_bands(1).sum(0), RATE)
+    separate_file(source, [tmp_path / "both.wav"], Bands(), model_rate=RATE, device=CPU)
+    np.testing.assert_allclose(audio.read(tmp_path / "both.wav")[0][:, INSIDE], two_bands(1)[:, INSIDE], atol=0.02)
+
+
+def test_more_than_a_wav_can_hold_is_written_as_rf64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "WAV_LIMIT", 4 * RATE)
+    for seconds, form in ((1, "WAV"), (2, "RF64")):
+        source = file_of(tmp_path / "x.wav", two_bands(seconds).sum(0), RATE)
+        outputs = [tmp_path / "1.wav", tmp_path / "2.wav"]
+        separate_file(source, outputs, Bands(), model_rate=RATE, device=CPU)
+        with soundfile.SoundFile(outputs[0]) as file:
+            assert (file.format, file.frames) == (form, seconds * RATE)
+
+
+def test_a_lack_of_memory_names_the_remedy() -> None:
+    class Greedy(Bands):
+        def forward(self, mixture: Tensor) -> Tensor:
+            return super().forward(torch.empty(2**60))
+
+    with pytest.raises(SeptoolError, match="not enough memory for 16000 samples at once; use a smaller --segment"):
+        in_pieces(two_bands(3).sum(0), Greedy())
+
+
+def test_an_error_of_ours_is_not_taken_for_a_lack_of_memory() -> None:
+    class Broken(Bands):
+        def forward(self, mixture: Tensor) -> Tensor:
+            return super().forward(mixture[None])
+
+    with pytest.raises(RuntimeError, match="conv1d"):
+        in_pieces(two_bands(3).sum(0), Broken())
