@@ -42,7 +42,7 @@ def info(path: Path) -> Info:
 
 def announced(file: soundfile.SoundFile) -> int:
     """Return the frames that the header promises; libsndfile itself counts those that are there."""
-    found = re.search(r"^(?:data|SSND) : (\d+) \(should be ([1-9]\d*)\)$", file.extra_info, re.MULTILINE)
+    found = re.search(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be ([1-9]\d*)\)$", file.extra_info, re.MULTILINE)
     if not found or int(found[1]) >= 2**31 - 2**16:  # what writers to a pipe put there
         return file.frames
     return file.frames * int(found[1]) // int(found[2])
@@ -271,14 +271,17 @@ class Writer:
     def close(self) -> None:
         """Close all files and make sure that everything is in them."""
         for file, path in zip(self._files, self._paths, strict=True):
+            whole = True
             try:
                 file.close()
-                # A full disk can go unnoticed until here (libvorbis says nothing); the file knows.
-                with opened(path) as again:
-                    whole = again.frames == self.written
+                # Some codecs say nothing of a full disk; that the last sample can be read says enough.
+                if self.written:
+                    with opened(path) as again:
+                        again.seek(self.written - 1)
+                        whole = len(again.read(2)) == 1
             except (soundfile.LibsndfileError, AudioError):
                 whole = False
-            if not whole and self.written:
+            if not whole:
                 raise _full(path)
 
     def abandon(self) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import os
 import tomllib
 import types
@@ -33,7 +34,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
             one that the dataclass itself refuses.
     """
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for key in values:
         if key not in fields:
             close = difflib.get_close_matches(key, fields, n=1)
@@ -47,6 +48,11 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
         return kind(**ready)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where.rstrip('.') or kind.__name__}: {error}") from None
+
+
+@functools.cache  # a manifest asks for the same ones a hundred thousand times
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

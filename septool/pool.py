@@ -82,8 +82,8 @@ def _decode(rows: list[manifest.Mixture], rate: int, jobs: int, target: Path, sa
             bounds.append(bounds[-1] + len(samples))
             levels.append(level)
             names.append(source.speaker)
-    if not names:
-        raise ManifestError(f"{target.stem}: no utterance has speech in it")
+        if not names:
+            raise ManifestError(f"{target.stem}: no utterance has speech in it")
     with audio.replacing(target) as partial_path, partial_path.open("wb") as file:
         np.savez(file, bounds=np.array(bounds), levels=np.array(levels), names=np.array(names))
 

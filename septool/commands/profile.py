@@ -34,8 +34,8 @@ def profile(
     speech: Annotated[Path | None, typer.Option(help="What the models hear; the example, else noise.")] = None,
     budget: Annotated[float, typer.Option(min=0, help="Seconds after which a time is repeated no more.")] = 10.0,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File for the results: .jsonl or .csv.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="File for the figures: .png or .svg (needs septool[plot]).")] = None,
-    html: Annotated[Path | None, typer.Option(help="File for tables and figures (needs septool[plot]).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="File for the figures: .png or .svg (needs matplotlib).")] = None,
+    html: Annotated[Path | None, typer.Option(help="File for tables and figures, .html (needs matplotlib).")] = None,
     torch_profiler: Annotated[Path | None, typer.Option(help="File for a trace of one model, .json.")] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -44,9 +44,9 @@ def profile(
     """Measure what models cost: time, memory, MACs, parameters, size on disk.
 
     Every model runs in a process of its own, on speech. MACs count matrix products, convolutions,
-    attention and LSTM gates of one recording; a MAC is two FLOPs. Memory includes the weights. With --paper
-    the published numbers stand beside the measured ones, and ratios between models that differ by more
-    than 10 % are marked. Ends with status 1 if a model or length could not be measured.
+    attention and LSTM gates of one recording; a MAC is two FLOPs. Memory includes the weights. With
+    --paper the published numbers stand beside the measured ones, and ratios between models that
+    differ by more than 10 % are marked. Ends with status 1 if something could not be measured.
     """
     from septool.commands import printing
     from septool.tasks.profile import profile as work

@@ -146,23 +146,25 @@ def measure(subject: Subject, lengths: Sequence[float], how: Conditions) -> list
     if how.threads:
         torch.set_num_threads(how.threads)
     if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)  # events are recorded on the current one
         wanted = "tf32" if how.dtype == "tf32" else "ieee"
         torch.backends.fp32_precision = wanted  # pyright: ignore[reportAttributeAccessIssue] - not in its stubs
     _wake(device)
     gauge = Gauge(device)
     try:
         model = subject.build().to(device)
-    except SeptoolError as error:
-        return [Failed(subject.name, None, str(error))]
+    except (RuntimeError, SeptoolError) as error:  # no room even for the weights; weights that do not fit
+        return [Failed(subject.name, None, str(error).partition("\n")[0])]
     results: list[Row | Failed] = []
     for seconds in sorted(lengths):
         results.append(_guarded(subject, seconds, lambda at: _forward(subject, model, at, how, gauge)))
     if how.train:  # after all forward passes, which need less memory
-        for place, row in enumerate(results):
-            if isinstance(row, Row):
-                results[place] = _guarded(
-                    subject, row.seconds, lambda _, row=row: _with_training(row, subject, model, how, gauge)
-                )
+        for row in [result for result in results if isinstance(result, Row)]:
+            trained = _guarded(subject, row.seconds, lambda _, row=row: _with_training(row, subject, model, how, gauge))
+            if isinstance(trained, Row):
+                results[results.index(row)] = trained
+            else:
+                results.append(trained)
     return results
 
 

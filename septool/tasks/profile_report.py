@@ -24,11 +24,9 @@ CONVENTION = (
     "One MAC is a product added to a sum, two FLOPs; matrix products, convolutions, attention and the gates of LSTMs "
     "are counted, of one recording. Memory includes the weights. Quartiles of the repeats stand beside a median."
 )
-
-
 COSTS = ["model", "audio s", "params M", "disk MB", "GMACs", "GMACs/s", "ms", "q1", "q3", "real time", "memory MB"]
-MARKS = "osD^v"  # after ten colours, the next mark
 TRAINING = ["step ms", "q1", "q3", "step MB"]
+MARKS = "osD^v"  # after ten colours, the next mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +130,8 @@ def _mega(size: int | None) -> float | None:
 
 def lines(profile: Profile) -> Iterator[dict[str, Any]]:
     """Yield everything as rows of plain values; ``kind`` says what each is."""
-    conditions = asdict(profile.conditions) | {"speech": _text(profile.conditions.speech), "trace": None}
+    heard = profile.conditions.speech
+    conditions = asdict(profile.conditions) | {"speech": None if heard is None else str(heard)}
     title = profile.paper.title if profile.paper else None
     yield {"kind": "machine"} | asdict(profile.machine) | {"conditions": conditions, "paper": title}
     for kind, found in (
@@ -142,10 +141,6 @@ def lines(profile: Profile) -> Iterator[dict[str, Any]]:
         ("failure", profile.failures),
     ):
         yield from ({"kind": kind} | asdict(one) for one in found)
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def check(out: Path | None, plot: Path | None, html: Path | None) -> None:

@@ -162,12 +162,7 @@ def test_complexities_of_galr_table_1_hold_for_what_is_counted() -> None:
 
 def test_a_wrong_complexity_is_marked() -> None:
     wrong = Term(label="GALR", model="galr:d64-m16", module=r"blocks\.\d+\.1", kind="attention", power=1)
-    (one,) = compare(
-        table(System(label="A", model="galr"), terms=(wrong,)).__class__(
-            title="T", protocol="P", lengths=(4.0, 8.0), rows=(System(label="A", model="galr"),), terms=(wrong,)
-        ),
-        [],
-        "cpu",
-    )
+    paper = Paper(title="T", protocol="P", lengths=(4.0, 8.0), rows=(System(label="A", model="galr"),), terms=(wrong,))
+    (one,) = compare(paper, [], "cpu")
     assert one.differs
     assert one.measured == pytest.approx(2, abs=0.1)

@@ -17,6 +17,7 @@ from septool.errors import AudioError, CheckpointError, UsageError
 from septool.models import MODELS
 from septool.models.base import Separator
 from septool.models.build import build_model
+from septool.tasks import measuring
 from septool.tasks import profile as profiling
 from septool.tasks.measuring import (
     Conditions,
@@ -171,6 +172,17 @@ def test_a_length_that_fails_does_not_take_the_others_along(monkeypatch: pytest.
     assert isinstance(first, Row)
     assert second == Failed("galr", 0.2, "no room")
     assert isinstance(third, Row)
+
+
+def test_a_step_that_fails_leaves_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: Any) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(measuring, "training_step", no_room)
+    row, failed = measure(tiny("galr"), [0.1], Conditions(budget=0.0, train=True))
+    assert isinstance(row, Row)
+    assert row.training is None
+    assert failed == Failed("galr", 0.1, "no room")
 
 
 def test_weights_that_do_not_fit_are_a_failure(tiny_checkpoint: Path) -> None:

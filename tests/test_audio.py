@@ -1,0 +1,198 @@
+"""Reading, resampling and writing: exact lengths, exact samples, whole files or none."""
+
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from septool import audio
+from septool.errors import AudioError, SeptoolError, UsageError
+from tests.conftest import RATE, voice
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(shape[-1]).uniform(-0.9, 0.9, shape).astype(np.float32)
+
+
+LOSSLESS = [".wav", ".flac", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"]
+LOSSY = [".ogg", ".opus", ".mp3"]
+
+
+def test_every_suffix_is_tried_here() -> None:
+    assert set(LOSSLESS + LOSSY) == audio.SUFFIXES
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+def test_what_is_written_is_read_to_the_bit(tmp_path: Path, suffix: str) -> None:
+    samples = np.round(noise(2, 4001) * 2**15) / 2**15
+    path = tmp_path / f"x{suffix}"
+    audio.write(path, samples.astype(np.float32), 11025)
+    again, rate = audio.read(path)
+    assert rate == 11025
+    np.testing.assert_array_equal(again, samples)
+    assert audio.info(path) == audio.Info(11025, 4001, 2, "PCM_16", 4001)
+
+
+@pytest.mark.parametrize("suffix", LOSSY)
+def test_what_is_compressed_keeps_its_length_and_its_sound(tmp_path: Path, suffix: str) -> None:
+    samples = voice(200, seconds=1.0, rate=16000)
+    path = tmp_path / f"x{suffix}"
+    audio.write(path, samples, 16000)
+    (again,), _ = audio.read(path)
+    assert again.shape == samples.shape
+    assert np.corrcoef(again, samples)[0, 1] > 0.95
+    assert audio.info(path).subtype == {".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}[suffix]
+
+
+def test_float_files_hold_the_exact_samples_and_integers_clip(tmp_path: Path) -> None:
+    samples = noise(1, 500) * 2
+    audio.write(tmp_path / "f.wav", samples, RATE, "FLOAT")
+    audio.write(tmp_path / "i.wav", samples, RATE)
+    np.testing.assert_array_equal(audio.read(tmp_path / "f.wav")[0], samples)
+    np.testing.assert_allclose(audio.read(tmp_path / "i.wav")[0], samples.clip(-1, 1), atol=2**-15)
+
+
+def test_minutes_of_vorbis_do_not_overflow_the_stack(tmp_path: Path) -> None:
+    samples = np.zeros((1, 3_000_000), dtype=np.float32)  # given to libvorbis at once, this ends the process
+    audio.write(tmp_path / "x.ogg", samples, RATE)
+    assert audio.info(tmp_path / "x.ogg").frames == 3_000_000
+
+
+def test_a_stretch_of_a_file(tmp_path: Path) -> None:
+    samples = noise(1, 1000)
+    audio.write(tmp_path / "x.wav", samples, RATE, "FLOAT")
+    np.testing.assert_array_equal(audio.read(tmp_path / "x.wav", 300, 200)[0], samples[:, 300:500])
+    np.testing.assert_array_equal(audio.read(tmp_path / "x.wav", 300)[0], samples[:, 300:])
+    with pytest.raises(AudioError, match=r"x\.wav has 1000 samples, 1001 were asked for"):
+        audio.read(tmp_path / "x.wav", 900, 101)
+    with pytest.raises(AudioError, match=r"x\.wav has 1000 samples, 1001 are to be skipped"):
+        audio.read(tmp_path / "x.wav", 1001)
+
+
+def test_channels_are_averaged() -> None:
+    samples = noise(3, 100)
+    np.testing.assert_allclose(audio.mono(samples), samples.mean(0), rtol=1e-5)
+    assert audio.mono(samples[:1]) is not None
+    np.testing.assert_array_equal(audio.mono(samples[:1]), samples[0])
+
+
+@pytest.mark.parametrize(("rate", "target"), [(8000, 16000), (44100, 8000), (8400.0, 8000)])
+def test_resampling_keeps_a_tone_where_it_is(rate: float, target: float) -> None:
+    for samples in (round(rate), round(rate) + 7):
+        tone = np.sin(2 * np.pi * 440 * np.arange(samples) / rate).astype(np.float32)
+        again = audio.resample(tone, rate, target)
+        assert len(again) == pytest.approx(samples * target / rate, abs=1)
+        expected = np.sin(2 * np.pi * 440 * np.arange(len(again)) / target)
+        inside = slice(len(again) // 10, -len(again) // 10)
+        np.testing.assert_allclose(again[inside], expected[inside], atol=1e-3)
+
+
+def test_resampling_to_the_same_rate_changes_nothing() -> None:
+    samples = noise(1, 100)
+    assert audio.resample(samples, RATE, RATE) is samples
+
+
+def test_channels_are_resampled_alike() -> None:
+    samples = noise(2, 1000)
+    both = audio.resample(samples, 8000, 11025)
+    np.testing.assert_allclose(both[1], audio.resample(samples[1], 8000, 11025), atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 48000])
+@pytest.mark.parametrize("samples", [1, 1999, 2000, 2001, 4000, 9001])
+def test_block_by_block_is_what_it_is_at_once(tmp_path: Path, rate: int, samples: int) -> None:
+    path = tmp_path / "x.wav"
+    audio.write(path, noise(2, samples), rate, "FLOAT")
+    with audio.opened(path) as file:
+        reader = audio.Reader(file, path, 8000, block_seconds=2000 / rate)
+        blocks = list(reader)
+    assert reader.frames == samples
+    assert len(blocks) == samples // 2000 + 1
+    np.testing.assert_allclose(np.concatenate(blocks), audio.load(path, 8000), atol=1e-6)
+
+
+@pytest.mark.parametrize("target", [8000, 11025, 48000])
+@pytest.mark.parametrize("samples", [1, 999, 5000])
+def test_a_writer_ends_where_it_is_told(tmp_path: Path, target: int, samples: int) -> None:
+    wanted = round(samples * target / 8000)
+    paths = [tmp_path / "1", tmp_path / "2"]
+    signal = noise(2, samples)
+    with audio.Writer(paths, 2, 8000, target, "FLOAT", Path("x.wav")) as writer:
+        for start in range(0, samples, 700):
+            last = start + 700 >= samples
+            writer.write(signal[:, start : start + 700], last_frame=wanted if last else None)
+    expected = audio.resample(signal, 8000, target)[:, :wanted]
+    for path, row in zip(paths, expected, strict=True):
+        np.testing.assert_allclose(audio.read(path)[0][0], row, atol=1e-6)
+
+
+def test_a_writer_counts_what_it_clips(tmp_path: Path) -> None:
+    with audio.Writer([tmp_path / "1"], 1, RATE, RATE, "PCM_16", Path("x.wav")) as writer:
+        writer.write(np.array([[0.5, 1.0, 1.5, -2.0]], dtype=np.float32))
+    assert writer.clipped == 2
+
+
+def test_a_cut_off_file_says_how_much_was_announced(tmp_path: Path) -> None:
+    for suffix in (".wav", ".aiff", ".au"):
+        path = tmp_path / f"x{suffix}"
+        audio.write(path, noise(2, 10_000), RATE)
+        path.write_bytes(path.read_bytes()[:20_000])
+        about = audio.info(path)
+        assert about.frames < 5000
+        assert about.announced == pytest.approx(10_000, abs=5)
+
+
+def test_a_rate_that_a_format_does_not_have(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"x\.opus cannot be written at 44100 Hz: Opus only supports sample rates of"):
+        audio.write(tmp_path / "x.opus", noise(1, 100), 44100)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_suffix_that_is_no_format() -> None:
+    with pytest.raises(UsageError, match=r"x\.doc has the suffix '\.doc'; audio can be written as \.aif, "):
+        audio.container(Path("x.doc"))
+
+
+def test_a_file_takes_its_place_only_if_all_went_well(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("before")
+    with pytest.raises(ZeroDivisionError), audio.replacing(path) as partial:
+        partial.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "before"
+    with audio.replacing(path) as partial:
+        partial.write_text("after")
+        assert path.read_text() == "before"
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("x", "after")]
+
+
+def test_a_place_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AudioError, match="x cannot be written: Not a directory"), audio.replacing(tmp_path / "file/x") as p:
+        p.write_text("text")
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+@pytest.mark.parametrize("limit", [0, 500, 3000])
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path, suffix: str, limit: int) -> None:
+    path = tmp_path / f"x{suffix}"
+    audio.write(path, voice(100, seconds=0.1), RATE)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # what a full disk does to a writer
+    try:
+        with pytest.raises(SeptoolError):
+            audio.write(path, noise(1, 9000), RATE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [before]
+
+
+def test_a_loss_that_the_codec_does_not_report_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = soundfile.SoundFile.write
+    monkeypatch.setattr(soundfile.SoundFile, "write", lambda file, part: write(file, part[:-1]))
+    with pytest.raises(AudioError, match="cannot be written to; is the disk full"):
+        audio.write(tmp_path / "x.wav", noise(1, 100), RATE)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,170 @@
+"""Checkpoints: whole, checked, and clear about what is wrong with them."""
+
+import http.client
+import json
+import urllib.request
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from septool import checkpoints
+from septool.checkpoints import Header
+from septool.errors import CheckpointError, UsageError
+from septool.models import MODELS
+from tests.conftest import RATE
+
+
+def with_header(tiny: Path, path: Path, text: str | None) -> Path:
+    model, _ = checkpoints.load(tiny)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    save_file(weights, path, metadata=None if text is None else {checkpoints.KEY: text})
+    return path
+
+
+def test_what_is_saved_is_loaded(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model, header = checkpoints.load(tiny_checkpoint)
+    assert not model.training
+    full = replace(header, trained_on="a", recipe={"b": [1]}, steps=3, hours=0.5, measured={"si_snri": 1.0}, licence="c")
+    path = tmp_path / "x.safetensors"
+    checkpoints.save(path, model.state_dict(), full)
+    again, read = checkpoints.load(path)
+    assert read == full
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert path.stat().st_mode & 0o044  # others may read it
+    assert [each.name for each in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_equal_checkpoints_are_equal_files(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model, header = checkpoints.load(tiny_checkpoint)
+    for name in ("a", "b"):
+        checkpoints.save(tmp_path / name, model.state_dict(), header)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+HEADER = {"model": "papez", "config": {}, "sample_rate": RATE, "sources": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "{} is not a septool checkpoint: its header has no 'septool' entry"),
+        ("{", "checkpoint {} has a damaged header: "),
+        ("3", "checkpoint {} has a damaged header: "),
+        ("{}", "checkpoint {} has a damaged header: model is missing"),
+        (json.dumps(HEADER | {"sample_rate": 0}), "checkpoint {} has a damaged header: Header: sample_rate is 0"),
+        (json.dumps(HEADER | {"modle": 1}), "checkpoint {} has a damaged header: unknown setting 'modle'"),
+        (json.dumps(HEADER | {"model": "papes"}), "checkpoint {}: unknown model 'papes'; did you mean 'papez'?"),
+        (json.dumps(HEADER | {"config": {"widht": 1}}), "checkpoint {}: unknown setting 'config.widht'; did you mean"),
+        (json.dumps(HEADER | {"sources": 3}), "checkpoint {} says 3 sources, its model 2"),
+        (json.dumps(HEADER), "checkpoint {} does not fit the model in "),
+    ],
+)
+def test_a_header_that_is_none(tiny_checkpoint: Path, tmp_path: Path, text: str | None, said: str) -> None:
+    path = with_header(tiny_checkpoint, tmp_path / "x.safetensors", text)
+    with pytest.raises(CheckpointError) as error:
+        checkpoints.load(path)
+    assert str(error.value).startswith(said.format(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_does_not_separate(tmp_path: Path) -> None:
+    from septool.models.base import Extractor
+
+    name = next(name for name in MODELS if issubclass(MODELS[name], Extractor))
+    path = tmp_path / "x.safetensors"
+    checkpoints.save(path, {"a": torch.zeros(1)}, Header(model=name, config={}, sample_rate=RATE, sources=1))
+    with pytest.raises(CheckpointError, match=f"is a {name}, which does not separate"):
+        checkpoints.load(path)
+
+
+def test_every_wrong_weight_is_counted_and_one_named(tiny_checkpoint: Path) -> None:
+    from septool.models.build import build_model
+    from tests.models.tiny import TINY
+
+    model = build_model("papez", TINY["papez"] | {"feedforward": 25})
+    with pytest.raises(CheckpointError, match=r"in 3 places: .* is \[.*24.*\], the model has \[.*25.*\]$"):
+        checkpoints.load_into(model, tiny_checkpoint)
+    with pytest.raises(CheckpointError, match="is missing, the model has|, the model has none"):
+        checkpoints.load_into(build_model("galr", TINY["galr"]), tiny_checkpoint)
+
+
+@pytest.fixture
+def entry(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> checkpoints.Entry:
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+    entry = checkpoints.Entry(
+        model="papez",
+        sha256=checkpoints.sha256(tiny_checkpoint),
+        bytes=1,
+        sample_rate=RATE,
+        sources=2,
+        licence="",
+        trained_on="",
+        intended_use="",
+        url=tiny_checkpoint.as_uri(),
+        default=True,
+    )
+    other = replace(entry, default=False, url=None)
+    monkeypatch.setattr(checkpoints, "catalogue", lambda: {"papez-a": entry, "papez-b": other})
+    return entry
+
+
+def test_names_and_files_are_resolved(entry: checkpoints.Entry, tiny_checkpoint: Path) -> None:
+    assert checkpoints.resolve(str(tiny_checkpoint)) == ("tiny", tiny_checkpoint)
+    with pytest.raises(CheckpointError, match="the weights of papez-a are not here; get them with: septool models fetch"):
+        checkpoints.resolve("papez")
+    path = checkpoints.fetch("papez-a")
+    assert path.read_bytes() == tiny_checkpoint.read_bytes()
+    assert checkpoints.resolve("papez") == checkpoints.resolve("papez-a") == ("papez-a", path)
+    with pytest.raises(UsageError, match=r"unknown model 'papez-c'; did you mean 'papez-b'\?|did you mean 'papez-a'\?"):
+        checkpoints.resolve("papez-c")
+
+
+def test_bundled_weights_lie_in_the_package(entry: checkpoints.Entry) -> None:
+    path = checkpoints.locate(replace(entry, file="x.safetensors"))
+    assert path == Path(checkpoints.__file__).parent / "weights/x.safetensors"
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), http.client.IncompleteRead(b""), ValueError("no url")])
+def test_a_download_that_fails_is_one_line_and_no_file(
+    entry: checkpoints.Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    with pytest.raises(CheckpointError, match=r"^file:.* cannot be fetched: "):
+        checkpoints.fetch("papez-a")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_bundled_weights_that_are_missing_cannot_be_fetched(entry: checkpoints.Entry) -> None:
+    with pytest.raises(CheckpointError, match="the bundled weights of papez-b are missing; install septool again"):
+        checkpoints.fetch("papez-b")
+
+
+def test_the_shipped_catalogue_is_sound() -> None:
+    known = checkpoints.catalogue()
+    defaults = [entry.model for entry in known.values() if entry.default]
+    assert len(defaults) == len(set(defaults))
+    for name, entry in known.items():
+        assert entry.model in MODELS, name
+        assert (entry.file is None) != (entry.url is None), name
+        assert set(entry.sha256) <= set("0123456789abcdef"), name
+        assert len(entry.sha256) == 64, name
+        path = checkpoints.locate(entry)
+        if entry.file is not None or path.exists():
+            checkpoints.check(path, entry)
+            header = checkpoints.read_header(path)
+            assert (header.model, header.sample_rate, header.sources) == (entry.model, entry.sample_rate, entry.sources)
+            assert path.stat().st_size == entry.bytes
+
+
+def test_a_header_is_plain_data(tiny_checkpoint: Path) -> None:
+    header = checkpoints.read_header(tiny_checkpoint)
+    assert json.loads(json.dumps(asdict(header))) == asdict(header)
+    assert checkpoints.software()["torch"] == torch.__version__
+    assert "CPU" in checkpoints.hardware(torch.device("cpu"))

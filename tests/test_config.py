@@ -1,0 +1,134 @@
+"""Settings: every type there is, every mistake in words."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from septool.config import as_dict, build, cache_folder, override, read_toml
+from septool.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    size: int = 1
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise ValueError("size is below 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    name: str
+    inner: Inner = Inner()
+    many: tuple[Inner, ...] = ()
+    pair: tuple[float, float] = (0.0, 1.0)
+    kind: Literal["a", "b"] = "a"
+    limit: int | None = None
+    flag: bool = False
+    anything: dict[str, Any] = field(default_factory=dict)
+
+
+def test_every_type() -> None:
+    values = {
+        "name": "x",
+        "inner": {"size": 3, "rate": 2},
+        "many": [{"size": 1}, {}],
+        "pair": [1, 2.5],
+        "kind": "b",
+        "limit": 4,
+        "flag": True,
+        "anything": {"a": [1]},
+    }
+    made = build(Outer, values)
+    assert made == Outer(
+        name="x",
+        inner=Inner(size=3, rate=2.0),
+        many=(Inner(), Inner()),
+        pair=(1.0, 2.5),
+        kind="b",
+        limit=4,
+        flag=True,
+        anything={"a": [1]},
+    )
+    assert isinstance(made.inner.rate, float)
+    assert build(Outer, as_dict(made)) == made
+    assert build(Outer, {"name": "x", "limit": None}) == Outer(name="x")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "name is missing"),
+        ({"name": "x", "inner": {"siez": 1}}, "unknown setting 'inner.siez'; did you mean 'inner.size'? (known: size, rate)"),
+        ({"name": "x", "zzz": 1}, "unknown setting 'zzz' (known: name, inner, many, pair, kind, limit, flag, anything)"),
+        ({"name": 1}, "name is 1; it has to be of type str"),
+        ({"name": "x", "inner": {"size": 1.5}}, "inner.size is 1.5; it has to be of type int"),
+        ({"name": "x", "inner": {"size": True}}, "inner.size is True; it has to be of type int"),
+        ({"name": "x", "inner": {"rate": True}}, "inner.rate is True; it has to be of type float"),
+        ({"name": "x", "inner": 3}, "inner is 3; it has to be of type Inner"),
+        ({"name": "x", "inner": {"size": -1}}, "inner: size is below 0"),
+        ({"name": "x", "many": [{"size": -1}]}, "many: size is below 0"),
+        ({"name": "x", "pair": [1.0]}, "pair is [1.0]; it has 2 values"),
+        ({"name": "x", "kind": "c"}, "kind is 'c'; it can be a, b"),
+        ({"name": "x", "limit": "all"}, "limit is 'all'; it has to be of type int"),
+        ({"name": "x", "flag": 1}, "flag is 1; it has to be of type bool"),
+    ],
+)
+def test_every_mistake_in_words(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        build(Outer, values)
+    assert str(error.value) == said
+
+
+def test_settings_change_a_copy() -> None:
+    values = {"inner": {"size": 1}, "name": "x"}
+    changed = override(values, ["inner.size=2", "name = word", "pair=[1, 2]", "new.deep.one=true", "limit="])
+    assert values == {"inner": {"size": 1}, "name": "x"}
+    assert changed == {
+        "inner": {"size": 2},
+        "name": "word",
+        "pair": [1, 2],
+        "new": {"deep": {"one": True}},
+        "limit": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("size", "'size' is not a setting; write it as key=value"),
+        ("=3", "'=3' is not a setting; write it as key=value"),
+        ("name.size=3", "name.size cannot be set: 'name' is a value, not a section"),
+    ],
+)
+def test_settings_that_are_none(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        override({"name": "x"}, [setting])
+    assert str(error.value) == said
+
+
+def test_files_that_are_no_toml(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    with pytest.raises(ConfigError, match=r"x\.toml cannot be read: No such file or directory"):
+        read_toml(path)
+    for content in (b"a = ", b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"x\.toml is not valid TOML"):
+            read_toml(path)
+    path.write_text("a = 1\n[b]\nc = 'd'\n")
+    assert read_toml(path) == {"a": 1, "b": {"c": "d"}}
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    monkeypatch.setenv("SEPTOOL_CACHE", "/mine")
+    assert cache_folder() == Path("/mine")
+    monkeypatch.delenv("SEPTOOL_CACHE")
+    assert cache_folder() == Path("/xdg/septool")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert cache_folder() == Path("/home/ann/.cache/septool")

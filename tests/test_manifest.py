@@ -1,0 +1,122 @@
+"""Manifests: the same rows give the same bytes, and a row that does not fit is named by its line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from septool import manifest
+from septool.errors import ManifestError
+from septool.manifest import Enrolment, Mixture, Source
+
+ROW = Mixture(
+    id="b",
+    split="dev",
+    sample_rate=8000,
+    mode="max",
+    frames=800,
+    sources=(
+        Source(path="a/1.wav", start=10, frames=700, gain_db=-1.5, speaker="ann", gender="f"),
+        Source(path="ü 2.wav", speaker="bob", speed=1.05),
+    ),
+    noise=Source(path="hum.flac"),
+    mixture="b.wav",
+    enrolment=Enrolment(path="a/3.wav", speaker="ann"),
+)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    rows = [ROW, replace(ROW, id="a", noise=None, enrolment=None, mixture=None, frames=None)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump(rows), encoding="utf-8")
+    assert manifest.read(path) == [rows[1], rows[0]]  # sorted
+    assert all(row.root == tmp_path for row in manifest.read(path))
+    assert manifest.read(path)[0].locate("a/1.wav") == tmp_path / "a/1.wav"
+
+
+def test_the_text_of_a_row() -> None:
+    row = Mixture(id="a", sample_rate=8000, sources=(Source(path="ü.wav", speaker="ann"),))
+    assert manifest.dump([row]) == (
+        '{"id": "a", "sources": [{"path": "ü.wav", "start": 0, "frames": -1, "gain_db": 0.0, "speaker": "ann", '
+        '"speed": 1.0}], "sample_rate": 8000, "split": "", "mode": "min", "frames": null, "noise": null, '
+        '"mixture": null, "enrolment": null}\n'
+    )
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    rows = [replace(ROW, id=name) for name in "cab"]
+    assert manifest.dump(rows) == manifest.dump(rows[::-1])
+
+
+def test_names_with_unusual_line_ends_stay_one_row(tmp_path: Path) -> None:
+    row = replace(ROW, id="a\u2028b\x85c\x0bd")
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump([row]), encoding="utf-8", newline="")
+    assert manifest.read(path) == [row]
+
+
+def test_lines_of_another_system_and_empty_ones_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n" + manifest.dump([ROW]).replace("\n", "\r\n") + "  \n", encoding="utf-8", newline="")
+    assert manifest.read(path) == [ROW]
+
+
+GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "line 2: Expecting property name"),
+        ("[]", "line 2: a row is a JSON object"),
+        ('"text"', "line 2: a row is a JSON object"),
+        ({"id": "x", "sample_rate": 8000}, "line 2: sources is missing"),
+        (GOOD | {"sources": []}, "line 2: Mixture: sources is empty"),
+        (GOOD | {"sources": [{"start": 3}]}, "line 2: sources.path is missing"),
+        (GOOD | {"sources": "a.wav"}, "line 2: sources is 'a.wav'; it has to be of type tuple"),
+        (GOOD | {"sources": [{"path": 3}]}, "line 2: sources.path is 3; it has to be of type str"),
+        (GOOD | {"mode": "mean"}, "line 2: mode is 'mean'; it can be min, max"),
+        (GOOD | {"sample_rate": 0}, "line 2: Mixture: sample_rate is 0"),
+        (GOOD | {"sampel_rate": 1}, "line 2: unknown setting 'sampel_rate'; did you mean 'sample_rate'?"),
+        (GOOD | {"sources": [{"path": "a", "speed": 0}]}, "line 2: sources: a has the speed 0.0"),
+        (GOOD | {"sources": [{"path": "a", "start": -1}]}, "line 2: sources: a starts at -1"),
+        (GOOD | {"noise": {"path": "a", "gain": 1}}, "line 2: unknown setting 'noise.gain'; did you mean 'noise.gain_db'?"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(tmp_path: Path, content: str | dict[str, object], said: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    text = content if isinstance(content, str) else json.dumps(content)
+    path.write_text(manifest.dump([ROW]) + text + "\n", encoding="utf-8")
+    with pytest.raises(ManifestError) as error:
+        manifest.read(path)
+    assert str(error.value).startswith(f"{path}, {said}")
+
+
+def test_what_is_no_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(ManifestError, match=r"rows\.jsonl cannot be read: No such file"):
+        manifest.read(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match=r"rows\.jsonl is not a manifest: it is not text"):
+        manifest.read(path)
+    path.write_text("\n\n")
+    with pytest.raises(ManifestError, match=r"rows\.jsonl has no rows"):
+        manifest.read(path)
+
+
+def test_every_source_is_listed_once() -> None:
+    first = Mixture(id="1", sample_rate=8000, sources=(Source(path="a"), Source(path="b")))
+    again = Mixture(id="2", sample_rate=8000, sources=(Source(path="b", gain_db=3.0), Source(path="b", start=5)))
+    assert [(row.id, source.path, source.start) for row, source in manifest.speakers([first, again])] == [
+        ("1", "a", 0),
+        ("1", "b", 0),
+        ("2", "b", 5),
+    ]
+
+
+def test_sums_are_of_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"abc")
+    assert manifest.digest(path) == manifest.sha256(b"abc")
+    assert manifest.digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,95 @@
+"""The pool of decoded speech: made once, whole or not at all, and the same with any number of processes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from septool import audio, manifest, pool
+from septool.errors import AudioError, ManifestError
+from septool.manifest import Mixture, Source
+from tests.conftest import RATE, voice
+
+
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three utterances of two speakers, one of them twice, and one without a sound."""
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+    for n in range(3):
+        audio.write(tmp_path / f"{n}.wav", voice(100 + 50 * n, seconds=0.2 + 0.1 * n, seed=n), RATE)
+    audio.write(tmp_path / "silent.wav", np.zeros(500, dtype=np.float32), RATE)
+    sources = [Source(path=f"{n}.wav", speaker="bob" if n == 1 else "ann") for n in range(3)]
+    sources += [replace(sources[0], gain_db=6.0), Source(path="silent.wav", speaker="eve")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        manifest.dump(Mixture(id=str(n), sample_rate=RATE, sources=(source,)) for n, source in enumerate(sources))
+    )
+    return path
+
+
+def test_what_is_in_a_pool(rows: Path) -> None:
+    speech = pool.load(rows, RATE)
+    assert len(speech) == 3  # silence and repetition are left out
+    assert speech.names == ["ann", "bob"]
+    assert [list(each) for each in speech.speakers] == [[0, 2], [1]]
+    assert [speech.speaker_of(n) for n in range(3)] == [0, 1, 0]
+    assert speech.seconds == pytest.approx(0.2 + 0.3 + 0.4)
+    for n in range(3):
+        samples, level = speech[n]
+        expected = audio.load(rows.parent / f"{n}.wav", RATE)
+        np.testing.assert_allclose(samples, expected, atol=1 / pool.FULL_SCALE)
+        assert level == pytest.approx(float(np.sqrt(np.mean(expected**2))), rel=1e-6)
+
+
+def test_stretches_and_rates(rows: Path) -> None:
+    source = Source(path="0.wav", start=400, frames=800, speaker="ann")
+    rows.write_text(manifest.dump([Mixture(id="a", sample_rate=RATE, sources=(source,))]))
+    samples, _ = pool.load(rows, 16000)[0]
+    expected = audio.load(rows.parent / "0.wav", 16000, 400, 800)
+    np.testing.assert_allclose(samples, expected, atol=1 / pool.FULL_SCALE)
+
+
+def files(rows: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (rows.parent / "cache/speech").iterdir()}
+
+
+def test_decoding_is_done_once(rows: Path) -> None:
+    pool.load(rows, RATE)
+    before = files(rows)
+    assert len(before) == 2
+    pool.load(rows, RATE)
+    assert files(rows) == before
+    pool.load(rows, 16000)
+    rows.write_text(rows.read_text() + "\n")
+    pool.load(rows, RATE)
+    assert len(files(rows)) == 6  # another rate and another manifest are others
+
+
+def test_half_of_a_pool_is_made_again(rows: Path) -> None:
+    pool.load(rows, RATE)
+    next((rows.parent / "cache/speech").glob("*.i16")).unlink()
+    assert len(pool.load(rows, RATE)) == 3
+
+
+def test_any_number_of_processes_gives_the_same_pool(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for jobs in (1, 2):
+        monkeypatch.setenv("SEPTOOL_CACHE", str(rows.parent / str(jobs)))
+        pool.load(rows, RATE, jobs)
+        found.append({path.name: path.read_bytes() for path in (rows.parent / str(jobs) / "speech").glob("*.i16")})
+    assert found[0] == found[1]
+
+
+def test_a_file_that_cannot_be_read_leaves_no_half_pool(rows: Path) -> None:
+    (rows.parent / "2.wav").write_text("no sound")
+    with pytest.raises(AudioError, match=r"2\.wav cannot be read as audio"):
+        pool.load(rows, RATE)
+    assert files(rows) == {}
+
+
+def test_a_pool_without_speech(rows: Path) -> None:
+    rows.write_text(manifest.dump([Mixture(id="a", sample_rate=RATE, sources=(Source(path="silent.wav"),))]))
+    with pytest.raises(ManifestError, match="no utterance has speech in it"):
+        pool.load(rows, RATE)
+    assert files(rows) == {}
