@@ -141,7 +141,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     def command(*arguments: object, interpreter: Sequence[str] = (), **settings: Any) -> subprocess.Popen[bytes]:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         line = [sys.executable, *interpreter, "-m", "septool", *map(str, arguments)]
         process = subprocess.Popen(line, env=environment, **(pipes | settings))
         running.append(process)

@@ -63,8 +63,14 @@ def test_every_type() -> None:
     ("values", "said"),
     [
         ({}, "name is missing"),
-        ({"name": "x", "inner": {"siez": 1}}, "unknown setting 'inner.siez'; did you mean 'inner.size'? (known: size, rate)"),
-        ({"name": "x", "zzz": 1}, "unknown setting 'zzz' (known: name, inner, many, pair, kind, limit, flag, anything)"),
+        (
+            {"name": "x", "inner": {"siez": 1}},
+            "unknown setting 'inner.siez'; did you mean 'inner.size'? (known: size, rate)",
+        ),
+        (
+            {"name": "x", "zzz": 1},
+            "unknown setting 'zzz' (known: name, inner, many, pair, kind, limit, flag, anything)",
+        ),
         ({"name": 1}, "name is 1; it has to be of type str"),
         ({"name": "x", "inner": {"size": 1.5}}, "inner.size is 1.5; it has to be of type int"),
         ({"name": "x", "inner": {"size": True}}, "inner.size is True; it has to be of type int"),

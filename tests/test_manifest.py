@@ -81,7 +81,10 @@ GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
         (GOOD | {"sampel_rate": 1}, "line 2: unknown setting 'sampel_rate'; did you mean 'sample_rate'?"),
         (GOOD | {"sources": [{"path": "a", "speed": 0}]}, "line 2: sources: a has the speed 0.0"),
         (GOOD | {"sources": [{"path": "a", "start": -1}]}, "line 2: sources: a starts at -1"),
-        (GOOD | {"noise": {"path": "a", "gain": 1}}, "line 2: unknown setting 'noise.gain'; did you mean 'noise.gain_db'?"),
+        (
+            GOOD | {"noise": {"path": "a", "gain": 1}},
+            "line 2: unknown setting 'noise.gain'; did you mean 'noise.gain_db'?",
+        ),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(tmp_path: Path, content: str | dict[str, object], said: str) -> None:

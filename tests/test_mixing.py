@@ -159,9 +159,7 @@ def test_speakers_come_as_often_as_each_other_or_as_they_have_utterances() -> No
     how = replace(PLAIN, sources=1)
     shares = {}
     for draw_by in ("speaker", "utterance"):
-        drawn = [
-            who(draw(speakers, replace(how, draw_by=draw_by), seed=0, epoch=0, index=n))[0] for n in range(400)
-        ]
+        drawn = [who(draw(speakers, replace(how, draw_by=draw_by), seed=0, epoch=0, index=n))[0] for n in range(400)]
         shares[draw_by] = drawn.count(0) / 400
     assert shares["speaker"] == pytest.approx(0.5, abs=0.1)
     assert shares["utterance"] == pytest.approx(0.1, abs=0.05)

@@ -27,16 +27,18 @@ def sdr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> float
     try:
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
-            values = fast_bss_eval.sdr(
-                reference[None].astype(np.float64),
+            # In pairs: the plain form does not run with numpy 2, and fast_bss_eval.sdr stops at an infinite value.
+            values = fast_bss_eval.sdr_loss(
                 estimate[None].astype(np.float64),
+                reference[None].astype(np.float64),
                 filter_length=FILTER_LENGTH,
                 zero_mean=False,
                 load_diag=None,
                 clamp_db=None,
                 use_cg_iter=None,
+                pairwise=True,
             )
-            value = float(np.asarray(values)[0])
+            value = -float(np.asarray(values)[0, 0])
     except (LinAlgError, np.linalg.LinAlgError):
         raise UndefinedError("the reference's 512 delays are linearly dependent") from None
     if not np.isfinite(value):

@@ -27,9 +27,10 @@ def _stoi(estimate: np.ndarray, reference: np.ndarray, rate: int, *, extended: b
     if not np.ptp(reference) or not np.ptp(estimate):
         raise UndefinedError("the reference or the estimate is silent")
     with warnings.catch_warnings():
-        # pystoi answers 1e-5 with a warning where there is too little speech; that is not a value.
+        # pystoi answers 1e-5 with a warning where there is too little speech; that is not a value. With less
+        # than one frame it stumbles.
         warnings.simplefilter("error", RuntimeWarning)
         try:
             return float(stoi(reference, estimate, rate, extended=extended))
-        except RuntimeWarning:
+        except (RuntimeWarning, np.exceptions.AxisError):
             raise UndefinedError("too little speech for STOI (about 0.4 s are needed)") from None

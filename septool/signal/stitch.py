@@ -1,8 +1,8 @@
 """Joining the estimates of overlapping stretches of a long recording, each voice kept on its own track.
 
 A separator puts its outputs in no particular order, so the stretches have to be aligned before they
-are joined. Where both voices speak in the overlap, the waveforms there decide. Where one is silent they
-cannot, and the mean spectrum of what each track has said so far decides instead.
+are joined. Where all voices but one speak in the overlap, the waveforms there decide. Where more are silent
+they cannot, and the mean spectrum of what each track has said so far helps.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ import numpy as np
 
 BANDS = 40
 FRAME = 256  # samples of the spectra that describe a voice
+SAME = 0.5  # correlation in the overlap from which two waveforms are of one voice
 CLEAR = 0.2  # margin of mean correlation from which the overlap alone decides
 
 
@@ -22,7 +23,7 @@ class Joint:
     at: int  # sample at which the overlap begins
     order: tuple[int, ...]  # estimate that continues each track
     margin: float  # of the best order over the second best, mean correlation in the overlap
-    by: str  # "overlap" or "voice"
+    by: str  # "overlap", or "voice" where that left something open
 
 
 @dataclass
@@ -65,11 +66,14 @@ class Stitcher:
     def _align(self, estimate: np.ndarray, shared: int) -> tuple[int, ...]:
         assert self._tail is not None
         assert self._voices is not None
-        order, margin = best_order(correlations(self._tail[:, :shared], estimate[:, :shared]))
+        heard = correlations(self._tail[:, :shared], estimate[:, :shared])
+        order, margin = best_order(heard)
         by = "overlap"
         if margin < CLEAR and len(order) > 1:
             by = "voice"
-            order, _ = best_order(correlations(_centred(self._voices), _centred(describe(estimate))))
+            voices = correlations(_centred(self._voices), _centred(describe(estimate)))
+            # A waveform that goes on in the overlap outweighs all spectra together.
+            order, _ = best_order(voices + 2 * len(order) * (heard > SAME))
         self.joints.append(Joint(self._at, order, margin, by))
         return order
 

@@ -33,7 +33,8 @@ def test_a_table(septool: Command, folders: tuple[Path, Path]) -> None:
     assert result.status == 0
     assert result.errors == []
     header, snr, stoi = (line.split() for line in result.lines)
-    assert header == "metric unit mean 95% from to median 5th pct count undefined failed".split()
+    assert header[:4] == ["metric", "unit", "mean", "95%"]
+    assert header[-3:] == ["count", "undefined", "failed"]
     assert snr[:2] == ["si-snr", "dB"]
     assert float(snr[2]) == pytest.approx(20, abs=0.3)
     assert snr[-3:] == ["4", "0", "0"]

@@ -1,6 +1,11 @@
 """``septool mix``: two recordings, and a manifest of which one row cannot be rendered."""
 
 import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +126,28 @@ def test_a_manifest_that_is_none(septool: Command, tmp_path: Path) -> None:
     result = septool("mix", path, "-o", tmp_path)
     assert result.status == 1
     assert result.errors == [f"septool: {path}, line 1: Mixture: sources is empty"]
+
+
+def test_ctrl_c_ends_all_processes_and_leaves_only_whole_files(
+    start: Callable[..., subprocess.Popen[bytes]], pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    audio.write(pair[0], voice(100, seconds=20), RATE)
+    sources = (manifest.Source(path="a.wav", speed=1.03), manifest.Source(path="b.wav"))
+    rows = [
+        manifest.Mixture(id=f"row{n:03d}", sample_rate=16000, mode="max", sources=sources, root=tmp_path)
+        for n in range(200)
+    ]
+    (tmp_path / "rows.jsonl").write_text(manifest.dump(rows))
+    out = tmp_path / "out"
+    process = start("mix", tmp_path / "rows.jsonl", "-o", out, "-j", 2, "-q", start_new_session=True)
+    end = time.monotonic() + 60
+    while not (out / "row003.wav").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and its workers
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.decode().splitlines() == ["septool: interrupted; what was finished is kept"]
+    done = sorted(path.name for path in out.iterdir())
+    assert 4 <= sum("_s" not in name for name in done) < 200
+    assert not any(name.endswith(".partial") or name == "mixtures.jsonl" for name in done)
+    assert all(audio.info(out / name).frames == audio.info(out / "row000.wav").frames for name in done)

@@ -78,7 +78,8 @@ def test_mixtures_are_of_different_speakers_at_set_levels(toy: Path, tmp_path: P
 def test_speakers_are_in_one_split_only(toy: Path, tmp_path: Path) -> None:
     prepare("folder", toy, out=tmp_path, split=SPLIT, mixtures=0)
     train, dev = (
-        {row.sources[0].speaker for row in manifest.read(tmp_path / f"{name}-speech.jsonl")} for name in ("train", "dev")
+        {row.sources[0].speaker for row in manifest.read(tmp_path / f"{name}-speech.jsonl")}
+        for name in ("train", "dev")
     )
     assert len(train) == len(dev) == 3
     assert not train & dev

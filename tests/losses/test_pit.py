@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import permutations
 
 import pytest
 import torch
@@ -42,8 +43,6 @@ def test_every_item_has_its_own_order() -> None:
 def test_it_is_the_best_of_all() -> None:
     reference, estimate = sounds(1, 3, 50), sounds(1, 3, 50, seed=1)
     best = best_permutation(si_snr, estimate=estimate, reference=reference)
-    from itertools import permutations
-
     values = [si_snr(estimate=estimate[:, list(order)], reference=reference).mean() for order in permutations(range(3))]
     torch.testing.assert_close(best.value[0], max(values))
 
@@ -87,7 +86,9 @@ def test_the_loss_is_minus_the_metric_and_its_gradient_goes_to_the_best_order() 
     estimate = (reference + 0.3 * sounds(2, 2, 300, seed=1)).flip(1).requires_grad_()
     loss = negative_si_snr(estimate=estimate, reference=reference)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss.double(), -si_snr(estimate=estimate.flip(1), reference=reference).mean(-1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        loss.double(), -si_snr(estimate=estimate.flip(1), reference=reference).mean(-1), atol=1e-4, rtol=0
+    )
     loss.sum().backward()
     expected = estimate.detach().clone().requires_grad_()
     (-si_snr(estimate=expected.flip(1), reference=reference).mean(-1)).sum().backward()

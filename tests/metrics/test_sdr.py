@@ -54,18 +54,10 @@ def test_scale_changes_nothing() -> None:
     [
         (np.arange(900.0), np.zeros(900), "the reference is silent"),
         (np.zeros(900), np.arange(900.0), "the estimate is silent"),
-        (np.eye(900)[1], np.eye(900)[0] * 0, "the reference is silent"),
+        (np.eye(900)[5], np.eye(900)[5], "the estimate equals the reference"),
     ],
 )
 def test_where_there_is_no_value(estimate: np.ndarray, reference: np.ndarray, reason: str) -> None:
     with pytest.raises(UndefinedError) as error:
         sdr(estimate, reference)
     assert str(error.value) == reason
-
-
-def test_an_exact_estimate_is_no_finite_number_or_a_very_high_one() -> None:
-    reference, _ = signals(**CASES["noise, 10 dB"])
-    try:
-        assert sdr(reference[0], reference[0]) > 100  # what rounding leaves
-    except UndefinedError as error:
-        assert str(error) == "the estimate equals the reference"  # noqa: PT017

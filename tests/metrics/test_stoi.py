@@ -18,7 +18,7 @@ both = pytest.mark.parametrize("item", [stoi_item, estoi_item])
 def test_less_noise_is_better(item: Callable[..., float]) -> None:
     scores = [item(estimate=with_noise(CLEAN, db), reference=CLEAN, rate=10000) for db in (-10, 0, 10, 30)]
     assert scores == sorted(scores)
-    assert 0 < scores[0] < 0.7
+    assert 0 < scores[0] < 0.8
     assert 0.8 < scores[-1] < 1
     assert item(estimate=CLEAN, reference=CLEAN, rate=10000) == pytest.approx(1, abs=1e-6)
     assert item(estimate=5 * CLEAN, reference=CLEAN, rate=10000) == pytest.approx(1, abs=1e-6)

@@ -46,7 +46,11 @@ def test_estimates_are_scored_in_their_best_order(true: Path, tmp_path: Path) ->
     assert (a.order, b.order) == ((0, 1), (1, 0))
     assert a.scores["si-snr"] == pytest.approx([10, 20], abs=1e-4)
     assert b.scores["si-snr"] == pytest.approx([22, 12], abs=1e-4)
-    assert (summary.mean, summary.median, summary.count) == (pytest.approx(16, abs=1e-4), pytest.approx(16, abs=1e-4), 4)
+    assert (summary.mean, summary.median, summary.count) == (
+        pytest.approx(16, abs=1e-4),
+        pytest.approx(16, abs=1e-4),
+        4,
+    )
 
 
 def test_an_improvement_is_over_the_mixture(true: Path, tmp_path: Path) -> None:
@@ -110,7 +114,10 @@ def change(found: Path, what: str) -> None:
         ("uneven", "the voices of a in {found} differ in length"),
         ("rate", "{found}/a_s1.wav is 16000 Hz, the others are 8000"),
         ("nan", "the estimate holds samples that are not numbers"),
-        ("text", "{found}/a_s1.wav cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?"),
+        (
+            "text",
+            "{found}/a_s1.wav cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?",
+        ),
     ],
 )
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ class Config(SeparatorConfig):
 
 class Bands(Separator[Config]):
     """What lies below 1 kHz and what lies above, the two in the other order at every call."""
+
+    taps: Tensor
 
     def __init__(self, *, restless: bool = True) -> None:
         super().__init__()
@@ -134,7 +137,7 @@ def test_stretches_cover_everything_and_share_the_overlap(total: int, block: int
     assert len(found[-1]) > 3 or len(found) == 1
     joined = np.concatenate([found[0], *(stretch[3:] for stretch in found[1:])])
     np.testing.assert_array_equal(joined, signal)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         np.testing.assert_array_equal(before[-3:], after[:3])
 
 

@@ -1,0 +1,24 @@
+"""Levels: closed forms, and silence left alone."""
+
+import pytest
+import torch
+
+from septool.signal.levels import MODEL_LEVEL_DB, from_db, model_gain, rms
+
+
+def test_decibels() -> None:
+    assert [from_db(db) for db in (0, 20, -20, 6.0206)] == pytest.approx([1, 10, 0.1, 2], rel=1e-5)
+
+
+def test_root_mean_square() -> None:
+    time = torch.arange(8000) / 8000
+    tone = torch.sin(2 * torch.pi * 100 * time)
+    torch.testing.assert_close(rms(torch.stack((tone, 3 * tone))), torch.tensor([[0.5**0.5], [3 * 0.5**0.5]]))
+
+
+def test_every_item_is_brought_to_one_level_and_silence_is_left() -> None:
+    noise = torch.randn(1000)
+    mixture = torch.stack((noise, 1e-3 * noise, 1e-6 * noise, 0 * noise))
+    gain = model_gain(mixture)
+    torch.testing.assert_close(rms(mixture * gain)[:2], torch.full((2, 1), from_db(MODEL_LEVEL_DB)))
+    assert gain[2:].tolist() == [[1.0], [1.0]]
