@@ -59,7 +59,9 @@ def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
     print("# Every model learns\n")
-    print(f"{STEPS} steps of Adam (3e-3) on {MIXTURES} fixed mixtures of {SECONDS} s, tiny networks, one thread, seed 0.")
+    print(
+        f"{STEPS} steps of Adam (3e-3) on {MIXTURES} fixed mixtures of {SECONDS} s, tiny networks, one thread, seed 0."
+    )
     print(f"torch {torch.__version__}. Written by `python benchmarks/learning.py`.\n")
     print("| model | loss | before | after | lower by |")
     print("|---|---|---|---|---|")

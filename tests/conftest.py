@@ -143,7 +143,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         line = [sys.executable, *interpreter, "-m", "septool", *map(str, arguments)]
-        process = subprocess.Popen(line, env=environment, **(pipes | settings))
+        process: Any = subprocess.Popen(line, env=environment, **(pipes | settings))
         running.append(process)
         return process
 

@@ -6,6 +6,7 @@
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from septool import __version__, checkpoints
 from septool.cli import app
 from septool.models import MODELS
 from septool.models.base import Extractor, Separator
+from septool.tasks.macs import count
 
 ROOT = Path(__file__).parent.parent
 
@@ -131,26 +133,35 @@ def model_page() -> str:
     lines = [
         "# Models",
         "",
-        "Written by `make generate` from the code. Parameters are counted from the network; the documentation",
-        "of each file says where the paper prints another number, and why.",
+        "Written by `make generate` from the code: a configuration's parameters, and its multiply-accumulates",
+        "for 4 s at 8 kHz (16 kHz for extractors), LSTMs and attention included, counted from the network. Where a",
+        "paper prints another number, the documentation of the file says so, and why; `septool profile --paper`",
+        "sets published and measured figures side by side. Parameters of extractors include the speaker network.",
         "",
-        "| name | paper | kind | loss | configurations and parameters |",
-        "|---|---|---|---|---|",
+        "| name | paper | kind | loss | configuration | parameters | GMACs |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in MODELS:
         module, kind = MODELS.module(name), MODELS[name]
-        title = (module.__doc__ or "").splitlines()[0].rstrip(".")
         if not issubclass(kind, Separator | Extractor):
             continue
-        rows = ", ".join(f"`{row}` {_count(kind, config):,}" for row, config in module.CONFIGS.items())
+        title = (module.__doc__ or "").splitlines()[0].rstrip(".")
         what = "extracts" if issubclass(kind, Extractor) else "separates"
-        lines.append(f"| [`{name}`](../{_source(module)}) | {title} | {what} | {kind.loss} | {rows} |")
+        about = f"[`{name}`](../{_source(module)}) | {title} | {what} | {kind.loss}"
+        for row, config in module.CONFIGS.items():
+            parameters, macs = _cost(kind, config)
+            lines.append(f"| {about} | `{row}` | {parameters:,} | {macs / 1e9:.1f} |")
+            about = " | | |"
     return "\n".join(lines) + "\n"
 
 
-def _count(kind: Any, config: Any) -> int:
+def _cost(kind: Any, config: Any) -> tuple[int, int]:
+    if hasattr(config, "halting"):  # how many tokens halt is up to trained weights; this is all of them, all steps
+        config = replace(config, halting="none")
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in kind(config).parameters())
+        model = kind(config).eval()
+        inputs = [torch.empty(1, 4 * 8000)] if isinstance(model, Separator) else [torch.empty(1, 4 * 16000)] * 2
+        return sum(parameter.numel() for parameter in model.parameters()), count(model, *inputs).total
 
 
 def _source(module: Any) -> str:
