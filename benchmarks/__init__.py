@@ -1,0 +1,1 @@
+"""Speed, memory and learning, measured; the results are committed beside the scripts."""
