@@ -42,12 +42,12 @@ def test_results_come_in_the_order_of_the_items(jobs: int) -> None:
 def test_items_are_taken_only_a_little_ahead(jobs: int) -> None:
     taken: list[int] = []
 
-    def endless() -> Iterator[int]:
-        while True:
-            taken.append(len(taken))
-            yield taken[-1]
+    def items() -> Iterator[int]:
+        for n in range(1000):
+            taken.append(n)
+            yield n
 
-    results = workers.each(square, endless(), jobs)
+    results = workers.each(square, items(), jobs)
     assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
     assert len(taken) <= 5 + 4 * jobs
     results.close()  # type: ignore[attr-defined]
