@@ -34,7 +34,6 @@ from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers import Decoder, Encoder, SelfAttention, SinusoidalPosition
 from septool.signal import frames
 
-
 Halting = Literal["reference", "freeze", "drop", "none"]
 
 
