@@ -1,8 +1,12 @@
 # `make` checks everything; `make help` lists the rest.
 .DEFAULT_GOAL := check
 PYTHON ?= python
+DEVICE ?= cpu
+PAPERS = galr-table3 galr-table1 dp-rcnet-table1 papez-table3 papez-table2 sepformer-fig3
+RESULTS = benchmarks/results/$(DEVICE)
+MEASURED = $(PAPERS) $(if $(filter cpu,$(DEVICE)),halting peers)
 
-.PHONY: help check lint types imports generated test slow device generate format
+.PHONY: help check lint types imports generated test slow device bench generate format
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -30,6 +34,17 @@ slow:  ## the tests that take minutes
 
 device:  ## the tests that need a CUDA GPU
 	$(PYTHON) -m pytest -m device
+
+bench: $(MEASURED:%=$(RESULTS)/%.jsonl)  ## measure what is missing in benchmarks/results: half an hour on two cores
+	$(PYTHON) tools/generate.py
+
+$(RESULTS)/%.jsonl:
+	@mkdir -p $(@D)
+	$(PYTHON) -m septool profile --paper $* --device $(DEVICE) --budget 3 --out $@ > /dev/null
+
+$(RESULTS)/halting.jsonl $(RESULTS)/peers.jsonl: $(RESULTS)/%.jsonl:
+	@mkdir -p $(@D)
+	$(PYTHON) -m benchmarks.$* $(if $(filter peers,$*),$(PEERS)) --out $@ > /dev/null
 
 generate:  ## write man pages and tables
 	$(PYTHON) tools/generate.py

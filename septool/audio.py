@@ -67,6 +67,10 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         file = soundfile.SoundFile(_name(path))
     except soundfile.LibsndfileError as error:
         reason = str(error.error_string).rstrip(".")
+        if _shortened(path):
+            raise AudioError(
+                f"{path} is compressed with shorten, which nothing here reads; convert it with sph2pipe -f wav"
+            ) from None
         raise AudioError(f"{path} cannot be read as audio ({reason}); is it a wav, flac, ogg, opus or mp3?") from None
     except TypeError:  # soundfile wants to be told the rate
         raise AudioError(f"{path} has no header that says what it is; convert it to wav") from None
@@ -74,6 +78,16 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         if file.frames > 2**62:
             raise AudioError(f"{path} does not say how long it is (flac from a pipe?); convert it to wav")
         yield file
+
+
+def _shortened(path: Path) -> bool:
+    """Say whether it is a NIST SPHERE file as they lie on the LDC's discs; libsndfile reads the plain ones."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(1024)
+    except OSError:
+        return False
+    return header.startswith(b"NIST_1A") and b"shorten" in header
 
 
 def _name(path: Path) -> Any:

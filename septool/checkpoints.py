@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,11 +19,13 @@ from torch import Tensor
 from septool import __version__, audio
 from septool.config import as_dict, build, cache_folder, read_toml
 from septool.errors import CheckpointError, ConfigError, UsageError
-from septool.models.base import Separator
+from septool.models.base import Model, Separator
 from septool.models.build import build_model
 from septool.registry import suggest
 
 KEY = "septool"  # the header's one entry, a JSON object
+ROLES = {"separator": "separate", "extractor": "extract", "speaker": "recognise speakers"}
+ModelT = TypeVar("ModelT", bound=Model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,9 @@ class Header:
     hours: float = 0.0  # of training, wall clock
     hardware: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
+    presence_threshold: float | None = None  # of an extractor: the score from which its voice counts as there
     software: dict[str, str] = field(default_factory=dict)
+    manifests: dict[str, str] = field(default_factory=dict)  # sha256 of what it was trained and validated on
     licence: str = ""
 
     def __post_init__(self) -> None:
@@ -90,7 +94,7 @@ def _open(path: Path) -> Any:
         raise CheckpointError(f"checkpoint {path} is damaged: {error}") from None
 
 
-def load_into(model: Separator, path: Path) -> None:
+def load_into(model: Model, path: Path) -> None:
     """Load a checkpoint's weights into a model of the same shape."""
     with _open(path) as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -103,17 +107,58 @@ def load_into(model: Separator, path: Path) -> None:
     model.load_state_dict(weights)
 
 
-def load(path: Path) -> tuple[Separator, Header]:
-    """Build the separator of a checkpoint and load its weights, ready to use."""
+def load_part(model: Model, part: str, name: str) -> None:
+    """Start a part of a model from another checkpoint, or with ``NAME#PART`` from a part of that.
+
+    The checkpoint's weights have to be there in the part, of the same shape; what else it has stays as it is.
+
+    Raises:
+        UsageError: an unknown checkpoint, or the model has no such part.
+        CheckpointError: a missing or damaged file, or weights that do not fit.
+    """
+    name, _, inner = name.partition("#")
+    _, path = resolve(name)
+    prefix = f"{inner}." if inner else ""
+    with _open(path) as file:
+        weights = {
+            key.removeprefix(prefix): file.get_tensor(key)
+            for key in file.keys()  # noqa: SIM118 - not a mapping
+            if key.startswith(prefix)
+        }
+    module = dict(model.named_children()).get(part)
+    if module is None:
+        raise suggest("part of the model", part, (child for child, _ in model.named_children()))
+    there = {key: value.shape for key, value in module.state_dict().items()}
+    wrong = [key for key, value in weights.items() if there.get(key) != value.shape]
+    if wrong or not weights:
+        reason = f"{wrong[0]!r} is not in the part in this shape" if wrong else f"it has nothing under {inner!r}"
+        raise CheckpointError(f"checkpoint {path} does not fit {part!r}: {reason}")
+    module.load_state_dict(weights, strict=False)
+
+
+@overload
+def load(path: Path) -> tuple[Separator, Header]: ...
+
+
+@overload
+def load(path: Path, kind: type[ModelT]) -> tuple[ModelT, Header]: ...
+
+
+def load(path: Path, kind: Any = Separator) -> tuple[Any, Header]:
+    """Build the model of a checkpoint and load its weights, ready to use.
+
+    Raises:
+        CheckpointError: a missing or damaged file, or a model of another kind.
+    """
     header = read_header(path)
     try:
         model = build_model(header.model, header.config)
     except UsageError as error:
         raise CheckpointError(f"checkpoint {path}: {error}") from None
-    if not isinstance(model, Separator):
-        raise CheckpointError(f"checkpoint {path} is a {header.model}, which does not separate")
-    if model.config.sources != header.sources:
-        raise CheckpointError(f"checkpoint {path} says {header.sources} sources, its model {model.config.sources}")
+    if not isinstance(model, kind):
+        raise CheckpointError(f"checkpoint {path} is a {header.model}, which does not {ROLES[kind.role]}")
+    if model.sources != header.sources:
+        raise CheckpointError(f"checkpoint {path} says {header.sources} sources, its model {model.sources}")
     load_into(model, path)
     return model.eval(), header
 

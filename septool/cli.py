@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from septool import __version__
-from septool.commands import evaluate, mix, models, options, prepare, profile, separate, train
+from septool.commands import evaluate, extract, mix, models, options, prepare, profile, separate, train
 from septool.errors import InterruptedBySignal, SeptoolError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("mix")(mix.mix)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("separate")(separate.separate)
+app.command("extract")(extract.extract)
 app.command("profile")(profile.profile)
 app.add_typer(models.app, name="models")
 

@@ -113,3 +113,12 @@ def cache_folder() -> Path:
     """Where decoded corpora and fetched weights are kept: ``$SEPTOOL_CACHE`` or ``~/.cache/septool``."""
     root = os.environ.get("SEPTOOL_CACHE")
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "septool"
+
+
+def cache_limit() -> int:
+    """How many bytes of decoded recordings are kept: ``$SEPTOOL_CACHE_GB`` or 100 GB."""
+    text = os.environ.get("SEPTOOL_CACHE_GB", "100")
+    try:
+        return round(float(text) * 1e9)
+    except ValueError:
+        raise ConfigError(f"SEPTOOL_CACHE_GB is {text!r}; it is a number of gigabytes") from None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from septool.errors import SeptoolError, UsageError
-from septool.models.base import Separator
+from septool.models.base import Extractor, Found, Separator
 from septool.signal.levels import model_gain
 
 
@@ -23,6 +23,13 @@ def feed(model: Separator, mixture: Tensor) -> Tensor:
     """
     gain = model_gain(mixture)
     return model(mixture * gain) / gain[:, None]
+
+
+def find(model: Extractor, mixture: Tensor, embedding: Tensor) -> Found:
+    """Run an extractor on ``mixture [batch, time]`` at the level it was trained at; see :class:`Extractor`."""
+    gain = model_gain(mixture)
+    voice, presence = model.find(mixture * gain, embedding)
+    return Found(voice / gain, presence)
 
 
 def fit_scale(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) -> Tensor:

@@ -15,6 +15,9 @@ from typing import Any, Literal
 from septool.config import build
 from septool.errors import ConfigError, ManifestError
 
+# Fields that are written only where they say something, so that manifests without them keep their bytes.
+SPARSE = {"gender": None, "rendering": None, "voices_gain_db": 0.0}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -59,6 +62,8 @@ class Mixture:
     noise: Source | None = None
     mixture: str | None = None  # a rendered file, else mixed on the fly
     enrolment: Enrolment | None = None
+    rendering: Literal["librimix", "wsj0-mix", "wham"] | None = None  # whose generator to follow to the sample
+    voices_gain_db: float = 0.0  # on all voices after their own gains, where the generator has such a step (wham)
     root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
 
     def __post_init__(self) -> None:
@@ -111,16 +116,17 @@ def dump(rows: Iterable[Mixture]) -> str:
 
 def to_dict(row: Mixture) -> dict[str, Any]:
     """Return a row as it stands in the file."""
-
-    def plain(source: Source) -> dict[str, Any]:
-        values = dict(vars(source))
-        return {key: value for key, value in values.items() if key != "gender" or value is not None}
-
-    values = {key: value for key, value in vars(row).items() if key != "root"}
-    values["sources"] = [plain(source) for source in row.sources]
-    values["noise"] = plain(row.noise) if row.noise else None
-    values["enrolment"] = dict(vars(row.enrolment)) if row.enrolment else None
+    values = _plain(row)
+    values["sources"] = [_plain(source) for source in row.sources]
+    values["noise"] = _plain(row.noise) if row.noise else None
+    values["enrolment"] = _plain(row.enrolment) if row.enrolment else None
     return values
+
+
+def _plain(part: Source | Enrolment | Mixture) -> dict[str, Any]:
+    return {
+        key: value for key, value in vars(part).items() if key != "root" and (key not in SPARSE or value != SPARSE[key])
+    }
 
 
 def file_stem(id: str) -> str:

@@ -17,7 +17,7 @@ import torch
 from septool import audio, checkpoints, cli
 from septool.commands import options
 from septool.models.build import build_model
-from tests.models.tiny import TINY
+from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 
 RATE = 8000
 ROOT = Path(__file__).parent.parent
@@ -59,6 +59,23 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build_model("papez", TINY["papez"])
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
     header = checkpoints.Header(model="papez", config=TINY["papez"], sample_rate=RATE, sources=2)
+    checkpoints.save(path, model.state_dict(), header)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_extractor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained extractor at 8 kHz, with a threshold of presence that no score reaches."""
+    torch.manual_seed(0)
+    config = TINY_EXTRACTORS["galr-extractor"] | {"speaker": SPEAKER | {"rate": RATE}}
+    model = build_model("galr-extractor", config)
+    with torch.no_grad():  # the embedding scales and shifts nothing at first
+        for parameter in model.separator.adaptations.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    header = checkpoints.Header(
+        model="galr-extractor", config=config, sample_rate=RATE, sources=1, presence_threshold=1000.0
+    )
     checkpoints.save(path, model.state_dict(), header)
     return path
 

@@ -200,3 +200,36 @@ def test_a_loss_that_the_codec_does_not_report_is_found(tmp_path: Path, monkeypa
     with pytest.raises(AudioError, match="cannot be written to; is the disk full"):
         audio.write(tmp_path / "x.wav", noise(1, 100), RATE)
     assert list(tmp_path.iterdir()) == []
+
+
+def sphere(path: Path, samples: np.ndarray, coding: str, order: str) -> None:
+    """Write a NIST SPHERE file with the header that WSJ0's discs have."""
+    lines = [
+        "NIST_1A",
+        "   1024",
+        "database_id -s4 wsj0",
+        f"sample_count -i {len(samples)}",
+        "channel_count -i 1",
+        "sample_rate -i 16000",
+        "sample_n_bytes -i 2",
+        f"sample_byte_format -s2 {order}",
+        f"sample_coding -s{len(coding)} {coding}",
+        "end_head\n",
+    ]
+    data = samples.astype("<i2" if order == "01" else ">i2").tobytes()
+    path.write_bytes("\n".join(lines).encode().ljust(1024) + data)
+
+
+@pytest.mark.parametrize("order", ["01", "10"])
+def test_a_sphere_file_of_either_byte_order_is_read(tmp_path: Path, order: str) -> None:
+    samples = np.arange(-1000, 1000)
+    sphere(tmp_path / "a.wv1", samples, "pcm", order)
+    read, rate = audio.read(tmp_path / "a.wv1")
+    assert rate == 16000
+    np.testing.assert_array_equal(read[0] * 2**15, samples)
+
+
+def test_a_shortened_sphere_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    sphere(tmp_path / "a.wv1", np.zeros(100), "pcm,embedded-shorten-v1.09", "01")
+    with pytest.raises(AudioError, match=r"a\.wv1 is compressed with shorten.*sph2pipe"):
+        audio.info(tmp_path / "a.wv1")

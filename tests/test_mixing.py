@@ -1,17 +1,21 @@
 """Mixtures: what a row says is what is heard, and a drawn mixture depends on its number alone."""
 
+import hashlib
+import re
+import tomllib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from septool import audio, pool
+from septool import audio, config, manifest, pool, workers
 from septool.errors import AudioError, ConfigError, ManifestError
 from septool.manifest import Mixture, Source
-from septool.mixing import DynamicMixing, draw, render
+from septool.mixing import Background, DynamicMixing, Rooms, Surroundings, draw, draw_named, render, surroundings
 from septool.pool import Pool
-from tests.conftest import RATE, voice
+from tests.conftest import RATE, ROOT, voice
 
 
 def noise(frames: int, seed: int) -> np.ndarray:
@@ -210,7 +214,247 @@ def test_more_voices_than_speakers() -> None:
         draw(labelled(2), replace(PLAIN, sources=3), seed=0, epoch=0, index=0)
 
 
-@pytest.mark.parametrize("settings", [{"seconds": 0.0}, {"draw_by": "chance"}])
-def test_settings_that_make_no_sense(settings: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=str(next(iter(settings)))):
-        DynamicMixing(**settings)  # type: ignore[arg-type]
+def test_what_is_drawn_has_not_changed() -> None:
+    """Frozen from the code that drew the mixtures of the first training runs."""
+    time = np.arange(20_000)
+    samples = ((time * time // 50) % 16_001 - 8000).astype(np.int16)
+    levels = np.array([0.1, 0.125, 0.25, 0.5])
+    speakers = Pool(samples, np.array([0, 3000, 9000, 10_000, 20_000]), levels, ["a", "b", "b", "c"], RATE)
+    plain = replace(HOW, speed=(1.0, 1.0))
+    drawn = b"".join(draw(speakers, plain, seed=1, epoch=2, index=n).tobytes() for n in range(20))
+    digest = hashlib.sha256(drawn).hexdigest()
+    assert digest == "2fb7fd09e279574e735a226732ac446e6e5fd09f2f9c5f9224aa51c127afe698"
+    # The resampler's last bits may differ from machine to machine.
+    expected = [
+        [[0.096085, -0.065194, -0.046541], [0.114531, 0.027699, 0.138379]],
+        [[0.0, -0.078611, 0.0], [-0.017188, -0.013467, 0.019579]],
+        [[-0.021762, 0.028389, 0.026877], [-0.133656, 0.027999, 0.001421]],
+    ]
+    for index in range(3):
+        found = draw(speakers, HOW, seed=1, epoch=2, index=index)[:, 1000::1000]
+        np.testing.assert_allclose(found, expected[index], atol=2e-6)
+
+
+def test_whole_utterances_are_cut_to_the_shortest(speech: Pool) -> None:
+    how = replace(HOW, seconds=0.0, speed=(1.0, 1.0))
+    for index in range(20):
+        parts, utterances = draw_named(speech, how, Surroundings(), seed=0, epoch=0, index=index)
+        shortest = min(map(speech.frames, utterances))
+        assert parts.shape == (2, shortest)
+        samples, level = speech[utterances[0]]
+        np.testing.assert_allclose(parts[0], samples[:shortest] * 0.1 / level, rtol=1e-5, atol=1e-7)
+
+
+def test_papez_levels_are_normal_in_the_mean_magnitude(speech: Pool) -> None:
+    how = replace(HOW, seconds=0.0, speed=(1.0, 1.0), levels="papez")
+    first, further = [], []
+    for index in range(600):
+        parts, utterances = draw_named(speech, how, Surroundings(), seed=0, epoch=0, index=index)
+        # What every sample of the utterance was multiplied with, told from one of them.
+        gains = []
+        for part, utterance in zip(parts, utterances, strict=True):
+            place = np.argmax(np.abs(part))
+            gains.append(part[place] / speech[utterance][0][place])
+        means = [np.abs(speech[utterance][0]).mean() for utterance in utterances]
+        one, two = 20 * np.log10(np.array(gains) * means)
+        first.append(one)
+        further.append(two - one)
+    assert np.mean(first) == pytest.approx(-27.43, abs=0.4)
+    assert np.std(first) == pytest.approx(2.57, abs=0.25)
+    assert np.mean(further) == pytest.approx(-2.51, abs=0.4)
+    assert np.std(further) == pytest.approx(2.66, abs=0.25)
+
+
+# What voices are heard in.
+
+
+def pool_of(*sounds: np.ndarray, names: list[str] | None = None) -> Pool:
+    samples = np.round(np.concatenate(sounds) * pool.FULL_SCALE).astype(np.int16)
+    levels = np.array([np.sqrt(np.mean(np.square(sound, dtype=np.float64))) for sound in sounds])
+    return Pool(samples, np.cumsum([0, *map(len, sounds)]), levels, names or [""] * len(sounds), RATE)
+
+
+HISS = pool_of(noise(3000, 5), 0.01 * noise(20_000, 6))  # one is shorter than a mixture
+HUMS = pool_of(np.sin(np.arange(9000) / 5).astype(np.float32))
+# A room with two places that only delay, and one with a single place that also damps.
+DELAYS = np.zeros((3, 500), dtype=np.float32)
+DELAYS[0, 10] = DELAYS[1, 20] = 1.0
+DELAYS[2, 30] = 0.25
+ROOMS = pool_of(*DELAYS, names=["hall", "hall", "cell"])
+
+HISSING = replace(HOW, backgrounds=(Background(manifest="", snr_db=(3.0, 3.0)),))
+EVERYTHING = replace(
+    HISSING,
+    backgrounds=(Background(manifest="", probability=0.5), Background(manifest="", snr_db=(0.0, 9.0))),
+    rooms=Rooms(manifest="", probability=0.5),
+    gain_db=(-6.0, 6.0),
+)
+AROUND = Surroundings((HISS, HUMS), ROOMS)
+
+
+def level_db(samples: np.ndarray) -> float:
+    return 10 * float(np.log10(np.mean(np.square(samples, dtype=np.float64))))
+
+
+def test_noise_stands_apart_at_the_ratio_asked_for(speech: Pool) -> None:
+    for index in range(20):
+        parts = draw(speech, HISSING, Surroundings((HISS,)), seed=0, epoch=0, index=index)
+        assert parts.shape == (3, 4000)
+        assert parts.dtype == np.float32
+        voices = draw(speech, HOW, seed=0, epoch=0, index=index)
+        np.testing.assert_array_equal(parts[:2], voices)  # the same as without noise
+        assert level_db(voices.sum(0)) - level_db(parts[2]) == pytest.approx(3.0, abs=1e-3)
+
+
+def test_ratios_fill_their_range(speech: Pool) -> None:
+    how = replace(HOW, backgrounds=(Background(manifest="", snr_db=(-5.0, 15.0)),))
+    ratios = []
+    for index in range(200):
+        parts = draw(speech, how, Surroundings((HISS,)), seed=0, epoch=0, index=index)
+        ratios.append(level_db(parts[:2].sum(0)) - level_db(parts[2]))
+    assert -5.01 < min(ratios) < -4
+    assert 14 < max(ratios) < 15.01
+    assert np.mean(ratios) == pytest.approx(5.0, abs=1.5)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
+def test_noise_is_there_as_often_as_asked_for(speech: Pool, probability: float) -> None:
+    how = replace(HOW, backgrounds=(Background(manifest="", probability=probability),))
+    noises = [draw(speech, how, Surroundings((HISS,)), seed=0, epoch=0, index=n)[2] for n in range(200)]
+    share = float(np.mean([sound.any() for sound in noises]))
+    assert share == pytest.approx(probability, abs=0.08 if 0 < probability < 1 else 0)
+
+
+def test_two_backgrounds_are_one_noise(speech: Pool) -> None:
+    how = replace(HISSING, backgrounds=2 * HISSING.backgrounds)
+    parts = draw(speech, how, Surroundings((HISS, HUMS)), seed=0, epoch=0, index=0)
+    assert parts.shape == (3, 4000)
+    spectrum = np.abs(np.fft.rfft(parts[2])) ** 2
+    hum = round(4000 / (2 * np.pi * 5))
+    line = spectrum[hum - 5 : hum + 6].sum() / spectrum.sum()
+    assert line == pytest.approx(0.5, abs=0.05)  # each at 3 dB, so of the same power
+
+
+def test_a_short_noise_begins_again(speech: Pool) -> None:
+    ramp = np.linspace(-0.9, 0.9, 1500, dtype=np.float32)
+    noise = draw(speech, HISSING, Surroundings((pool_of(ramp),)), seed=0, epoch=0, index=0)[2]
+    np.testing.assert_array_equal(noise[1500:3000], noise[:1500])
+    assert len(np.unique(noise)) > 1400
+
+
+def test_silence_is_never_made_loud(speech: Pool) -> None:
+    silence = np.zeros(50_000, dtype=np.float32)
+    silence[-100:] = 0.5  # its level is set by a click at its end
+    for index in range(10):
+        noise = draw(speech, HISSING, Surroundings((pool_of(silence),)), seed=0, epoch=0, index=index)[2]
+        assert np.isfinite(noise).all()
+        assert np.count_nonzero(noise) in (0, 100) or np.flatnonzero(noise)[-1] == 3999
+    silent = Pool(np.zeros(9000, dtype=np.int16), np.array([0, 9000]), np.array([0.1]), ["a"], RATE)
+    assert not draw(silent, replace(HISSING, sources=1), Surroundings((HISS,)), seed=0, epoch=0, index=0).any()
+    assert not draw(silent, replace(HISSING, sources=1), Surroundings((silent,)), seed=0, epoch=0, index=0).any()
+    reverberant = replace(HOW, sources=1, rooms=Rooms(manifest=""))
+    assert not draw(silent, reverberant, Surroundings(rooms=ROOMS), seed=0, epoch=0, index=0).any()
+
+
+def test_a_room_is_heard_and_keeps_the_level(speech: Pool) -> None:
+    how = replace(HOW, rooms=Rooms(manifest=""))
+    seen = set()
+    for index in range(20):
+        dry = draw(speech, HOW, seed=0, epoch=0, index=index)
+        wet = draw(speech, how, Surroundings(rooms=ROOMS), seed=0, epoch=0, index=index)
+        delays = []
+        for before, after in zip(dry, wet, strict=True):
+            delay = next(d for d in (10, 20, 30) if np.corrcoef(before[:-d], after[d:])[0, 1] > 0.9999)
+            assert not np.abs(after[:delay]).max() > 1e-5
+            assert level_db(after) == pytest.approx(level_db(before), abs=1e-3)
+            delays.append(delay)
+        seen.add(tuple(delays))
+    assert seen == {(10, 20), (20, 10), (30, 30)}  # one room, and two places of it if it has two
+
+
+def test_a_response_is_convolved(speech: Pool) -> None:
+    response = noise(700, 9) * np.exp(-np.arange(700) / 100).astype(np.float32)
+    room = pool_of(response)
+    dry = draw(speech, HOW, seed=0, epoch=0, index=3)
+    wet = draw(speech, replace(HOW, rooms=Rooms(manifest="")), Surroundings(rooms=room), seed=0, epoch=0, index=3)
+    for before, after in zip(dry, wet, strict=True):
+        expected = np.convolve(before, room[0][0])[:4000]
+        expected *= np.sqrt(np.mean(before**2) / np.mean(expected**2))
+        np.testing.assert_allclose(after, expected, atol=1e-5)
+
+
+def test_the_gain_is_that_of_all_parts(speech: Pool) -> None:
+    gains = []
+    for index in range(100):
+        without = draw(speech, HISSING, Surroundings((HISS,)), seed=0, epoch=0, index=index)
+        parts = draw(speech, replace(HISSING, gain_db=(-9.0, 3.0)), Surroundings((HISS,)), seed=0, epoch=0, index=index)
+        gains.append(level_db(parts) - level_db(without))
+        np.testing.assert_allclose(parts, without * 10 ** (gains[-1] / 20), atol=1e-6)
+    assert -9.01 < min(gains) < -8
+    assert 2 < max(gains) < 3.01
+
+
+def test_everything_together_is_a_function_of_its_number(speech: Pool) -> None:
+    numbers = [(seed, epoch, index) for seed in (0, 1) for epoch in (0, 1) for index in range(5)]
+    forth = {n: draw(speech, EVERYTHING, AROUND, seed=n[0], epoch=n[1], index=n[2]) for n in numbers}
+    for n in reversed(numbers):
+        np.testing.assert_array_equal(forth[n], draw(speech, EVERYTHING, AROUND, seed=n[0], epoch=n[1], index=n[2]))
+    assert len({x.tobytes() for x in forth.values()}) == len(numbers)
+
+
+def _drawn(speech: Pool, index: int) -> bytes:
+    return draw(speech, EVERYTHING, AROUND, seed=0, epoch=0, index=index).tobytes()
+
+
+def test_the_number_of_processes_changes_nothing(speech: Pool) -> None:
+    found = [list(workers.each(partial(_drawn, speech), range(12), jobs)) for jobs in (1, 2, 3)]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("how", [HISSING, replace(HOW, rooms=Rooms(manifest=""))])
+def test_surroundings_that_were_not_loaded(speech: Pool, how: DynamicMixing) -> None:
+    with pytest.raises(ConfigError, match="other backgrounds or rooms than were loaded"):
+        draw(speech, how, seed=0, epoch=0, index=0)
+
+
+def test_surroundings_from_manifests(tmp_path: Path) -> None:
+    for name, sound in (("hum", HUM), ("room", DELAYS[2])):
+        audio.write(tmp_path / f"{name}.wav", sound, RATE, "FLOAT")
+        row = Mixture(id=name, sample_rate=RATE, sources=(Source(path=f"{name}.wav", speaker=name),))
+        (tmp_path / f"{name}.jsonl").write_text(manifest.dump([row]))
+    hums, rooms = str(tmp_path / "hum.jsonl"), str(tmp_path / "room.jsonl")
+    how = config.build(
+        DynamicMixing, {"backgrounds": [{"manifest": hums, "snr_db": [0, 10]}], "rooms": {"manifest": rooms}}
+    )
+    around = surroundings(how, RATE)
+    assert [len(each) for each in around.backgrounds] == [1]
+    np.testing.assert_allclose(around.backgrounds[0].stretch(0), HUM, atol=1 / pool.FULL_SCALE)
+    assert around.rooms is not None
+    np.testing.assert_array_equal(around.rooms.stretch(0), DELAYS[2] / 0.25)
+    assert surroundings(DynamicMixing(), RATE) == Surroundings()
+
+
+def test_the_settings_in_the_documentation_are_settings() -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/mixing.md").read_text(), re.DOTALL)
+    how = config.build(DynamicMixing, tomllib.loads(text)["mixing"])
+    assert how.manifests == [f"{name}/train-speech.jsonl" for name in ("noise", "music", "rooms")]
+    assert replace(how, backgrounds=(), rooms=None) == DynamicMixing()  # the values shown are the defaults
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seconds": -1.0}, "seconds is -1.0"),
+        ({"draw_by": "chance"}, "draw_by is 'chance'"),
+        ({"levels": "loud"}, "levels is 'loud'"),
+        ({"difference_db": [5.0, -5.0]}, "difference_db is"),
+        ({"gain_db": [1.0, 0.0]}, "gain_db is"),
+        ({"speed": [0.0, 1.0]}, "speed is"),
+        ({"rooms": {"manifest": "x", "probability": 1.5}}, r"rooms: probability is 1\.5"),
+        ({"backgrounds": [{"manifest": "x", "snr_db": [5.0, 0.0]}]}, "backgrounds: snr_db is"),
+        ({"backgrounds": [{"snr_db": [0.0, 5.0]}]}, r"backgrounds\.manifest is missing"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config.build(DynamicMixing, settings)

@@ -1,5 +1,7 @@
 """The pool of decoded speech: made once, whole or not at all, and the same with any number of processes."""
 
+import os
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from septool import audio, manifest, pool
-from septool.errors import AudioError, ManifestError
+from septool.errors import AudioError, ConfigError, ManifestError
 from septool.manifest import Mixture, Source
 from tests.conftest import RATE, voice
 
@@ -93,3 +95,49 @@ def test_a_pool_without_speech(rows: Path) -> None:
     with pytest.raises(ManifestError, match="no utterance has speech in it"):
         pool.load(rows, RATE)
     assert files(rows) == {}
+
+
+def test_a_stretch_ends_with_its_utterance(rows: Path) -> None:
+    speech = pool.load(rows, RATE)
+    whole, level = speech[1]
+    assert (speech.frames(1), speech.level(1)) == (len(whole), level) == (2400, level)
+    np.testing.assert_array_equal(speech.stretch(1, 100, 200), whole[100:300])
+    np.testing.assert_array_equal(speech.stretch(1, 2300, 200), whole[2300:])
+    assert speech.magnitude(1) == pytest.approx(float(np.abs(whole).mean()), rel=1e-5)
+
+
+def test_full_scale_is_another_pool(rows: Path) -> None:
+    plain, full = pool.load(rows, RATE), pool.load(rows, RATE, full_scale=True)
+    for n in range(3):
+        expected = plain[n][0] / np.abs(plain[n][0]).max()
+        np.testing.assert_allclose(full[n][0], expected, atol=1e-3)
+        assert np.abs(full[n][0]).max() == 1
+
+
+def test_a_process_gets_the_file_and_no_copy(rows: Path) -> None:
+    speech = pool.load(rows, RATE)
+    sent = pickle.dumps(speech)
+    assert len(sent) < 2 * sum(speech.frames(n) for n in range(3)) / 4
+    again = pickle.loads(sent)
+    for n in range(3):
+        np.testing.assert_array_equal(again[n][0], speech[n][0])
+    assert again.names == speech.names
+
+
+def test_the_pools_that_lie_unused_longest_make_room(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rate in (8000, 4000, 6000):
+        pool.load(rows, rate)
+    for rate, seconds in ((8000, 2000), (4000, 1000), (6000, 3000)):
+        (path,) = (rows.parent / "cache/speech").glob(f"rows-{rate}-*.i16")
+        os.utime(path, (seconds, 0))
+    pool.load(rows, 4000)  # used just now
+    # 0.9 s of 16 bits at 5, 4 and 6 kHz are 27 kB; those at 8 kHz were used before those at 6 kHz.
+    monkeypatch.setenv("SEPTOOL_CACHE_GB", "30e-6")
+    pool.load(rows, 5000)
+    assert sorted(name[:9] for name in files(rows)) == 2 * ["rows-4000"] + 2 * ["rows-5000"] + 2 * ["rows-6000"]
+    monkeypatch.setenv("SEPTOOL_CACHE_GB", "0")
+    assert len(pool.load(rows, 3000)) == 3  # what is needed is made, whatever the limit
+    assert sorted(name[:9] for name in files(rows)) == 2 * ["rows-3000"]
+    monkeypatch.setenv("SEPTOOL_CACHE_GB", "much")
+    with pytest.raises(ConfigError, match="SEPTOOL_CACHE_GB is 'much'"):
+        pool.load(rows, 2000)

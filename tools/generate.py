@@ -1,4 +1,4 @@
-"""Writes what follows from the code: man pages, the tables of README.md, docs/models.md.
+"""Writes what follows from the code and from measurements: man pages, the tables of README.md and docs, results.
 
 ``python tools/generate.py`` writes, ``--check`` only compares and ends with status 1 if a file is stale.
 """
@@ -10,16 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import results
 import torch
 import typer.main
 
 from septool import __version__, checkpoints
 from septool.cli import app
+from septool.losses import EQUATIONS, LOSSES
 from septool.models import MODELS
 from septool.models.base import Extractor, Separator
+from septool.tasks import papers
+from septool.tasks import recipe as recipes
 from septool.tasks.macs import count
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+ABOUT = ("table", "data")  # what is published of a recipe besides scores
 
 
 def roff(text: str) -> str:
@@ -134,12 +140,13 @@ def model_page() -> str:
         "# Models",
         "",
         "Written by `make generate` from the code: a configuration's parameters, and its multiply-accumulates",
-        "for 4 s at 8 kHz (16 kHz for extractors), LSTMs and attention included, counted from the network. Where a",
-        "paper prints another number, the documentation of the file says so, and why; `septool profile --paper`",
-        "sets published and measured figures side by side. Parameters of extractors include the speaker network.",
+        "for 4 s at 8 kHz (16 kHz for extractors), LSTMs and attention included, counted from the network. Beside",
+        "them stands what the papers' tables print for that network, for 4 s or the length named. Where it is another",
+        "number, the documentation of the file says why; `septool profile --paper` adds what is measured.",
+        "Parameters of extractors include the speaker network.",
         "",
-        "| name | paper | kind | loss | configuration | parameters | GMACs |",
-        "|---|---|---|---|---|---|---|",
+        "| name | paper | kind | loss | configuration | parameters | printed, M | GMACs | printed |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in MODELS:
         module, kind = MODELS.module(name), MODELS[name]
@@ -147,12 +154,61 @@ def model_page() -> str:
             continue
         title = (module.__doc__ or "").splitlines()[0].rstrip(".")
         what = "extracts" if issubclass(kind, Extractor) else "separates"
-        about = f"[`{name}`](../{_source(module)}) | {title} | {what} | {kind.loss}"
+        about = f"[`{name}`](../{_source(module)}) | {title} | {what} | [{kind.loss}](#losses)"
         for row, config in module.CONFIGS.items():
             parameters, macs = _cost(kind, config)
-            lines.append(f"| {about} | `{row}` | {parameters:,} | {macs / 1e9:.1f} |")
+            sizes, costs = _printed(name, config)
+            lines.append(f"| {about} | `{row}` | {parameters:,} | {sizes} | {macs / 1e9:.1f} | {costs} |")
             about = " | | |"
+    lines += [
+        "",
+        "## Losses",
+        "",
+        "x is the mixture, s a voice, e its estimate; X and S are their spectra, M a mask; V and Y the embeddings and",
+        "memberships of bins. Voices are taken in the order that makes the loss smallest.",
+        "",
+        "| name | what is made small |",
+        "|---|---|",
+    ]
+    for name, equation in EQUATIONS.items():
+        shown = equation.replace("|", "\\|").replace("<", "\\<")
+        lines.append(f"| [{name}](../{_source(LOSSES.module(name))}) | {shown} |")
     return "\n".join(lines) + "\n"
+
+
+def recipe_page() -> str:
+    """Return docs/recipes.md."""
+    lines = [
+        "# Recipes",
+        "",
+        "Written by `make generate` from `septool/recipes`: `septool train NAME`. The scores are what is published; a",
+        "recipe begins with them, says what its paper leaves open, and where we have trained by it, what came of it.",
+        "",
+        "| name | model | trained on | mixtures | steps | batch | published |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(recipes.RECIPES.glob("*.toml")):
+        chosen = recipes.load(path.stem)
+        model = f"{chosen.model} `{chosen.row}`" if chosen.row else chosen.model
+        told = chosen.published
+        scores = ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in told.items() if key not in ABOUT)
+        source = f"{scores} ({told['data']}; {told['table']})" if told else "-"
+        lines.append(
+            f"| [`{path.stem}`](../{path.relative_to(ROOT)}) | {model} | {chosen.data.name} | {chosen.data.mixing} "
+            f"| {chosen.loop.steps:,} | {chosen.loop.batch} | {source} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _printed(name: str, config: Any) -> tuple[str, str]:
+    """Return the parameters and the multiply-accumulates that the papers print for a network."""
+    sizes, costs = [], []
+    for paper, system in papers.published(name, config):
+        values, seconds = system.published, paper.lengths[0]
+        sizes += [f"{values['parameters_m']:g}"] if "parameters_m" in values else []
+        giga = values.get("gmacs") or values.get("gflops", 0.0) / 2
+        costs += [f"{giga:g}" + (f" in {seconds:g} s" if seconds != 4 else "")] if giga else []
+    return ", ".join(dict.fromkeys(sizes)) or "-", ", ".join(dict.fromkeys(costs)) or "-"
 
 
 def _cost(kind: Any, config: Any) -> tuple[int, int]:
@@ -211,8 +267,11 @@ def main() -> int:
     files = {
         **dict(man_pages()),
         ROOT / "docs" / "models.md": model_page(),
+        ROOT / "docs" / "recipes.md": recipe_page(),
         ROOT / "README.md": renewed(ROOT / "README.md", tables),
     }
+    if RESULTS.exists():
+        files[ROOT / "benchmarks" / "RESULTS.md"] = results.page(RESULTS)
     for entry in checkpoints.catalogue().values():
         if entry.card:
             files[ROOT / entry.card] = renewed(ROOT / entry.card, {"facts": facts(entry)})

@@ -9,7 +9,9 @@ from septool.commands import options
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="Manifest (.jsonl), or folder of references {id}_s1.wav, ...")],
+    source: Annotated[
+        Path, typer.Argument(help="Manifest (.jsonl), trials (.txt), or folder of references {id}_s1.wav, ...")
+    ],
     estimates: Annotated[Path | None, typer.Argument(help="Folder of estimates {id}_s1.wav, ...")] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", help="Run this model on the manifest.")] = None,
     metric: Annotated[
@@ -26,9 +28,14 @@ def evaluate(
 ) -> None:
     """Score a model on a manifest, or estimates against references.
 
-    Estimates are put in their best order by SI-SNR first. A score that is undefined (a silent
-    reference, say) is counted apart and never becomes a number. With --json every item is a line and
-    the summary of every metric is one more. Ends with status 1 if an item could not be scored.
+    Estimates are put in their best order by SI-SNR first. An extractor is scored on the voice that a
+    row's enrolment is of: also by how often it is the right voice, nearest to its own reference, and by
+    the equal error rate of its presence score, asked once for that voice and once for a stranger's. A
+    speaker network is scored by its equal error rate on a list of trials, 1 FILE FILE or 0.
+
+    A score that is undefined (a silent reference, say) is counted apart and never becomes a number. With
+    --json every item is a line and the summary of every metric is one more. Ends with status 1 if an item
+    could not be scored.
     """
     from dataclasses import asdict
 
@@ -61,6 +68,11 @@ def evaluate(
                 for s in summaries
             ],
         )
+        for summary in summaries:
+            if summary.threshold is not None and not quiet:
+                printing.note(
+                    f"{summary.metric}: as many are missed as let through at a score of {summary.threshold:.3f}"
+                )
     failed = [item for item in items if item.error]
     for item in failed:
         printing.note(f"{item.id}: {item.error}")

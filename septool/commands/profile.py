@@ -37,6 +37,9 @@ def profile(
     plot: Annotated[Path | None, typer.Option(help="File for the figures: .png or .svg (needs matplotlib).")] = None,
     html: Annotated[Path | None, typer.Option(help="File for tables and figures, .html (needs matplotlib).")] = None,
     torch_profiler: Annotated[Path | None, typer.Option(help="File for a trace of one model, .json.")] = None,
+    nvtx: Annotated[
+        bool, typer.Option("--nvtx", help="Mark modules for Nsight Systems (nsys profile -c cudaProfilerApi).")
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -70,6 +73,7 @@ def profile(
             plot=plot,
             html=html,
             torch_profiler=torch_profiler,
+            nvtx=nvtx,
             report=bar.update,
         )
     if json:

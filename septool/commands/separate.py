@@ -22,7 +22,8 @@ def separate(
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 30.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 4.0,
     references: Annotated[
-        list[Path], typer.Option("--reference", help="A true voice; once for each, to print the improvement.")
+        list[Path],
+        typer.Option("--reference", help="A true voice; once for each, to print the gain at the model's rate."),
     ] = [],  # noqa: B006 - typer's way of an empty list
     force: options.Force = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out what is done already.")] = False,
@@ -37,7 +38,8 @@ def separate(
     file with a channel per voice. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.tasks.separate import PIPE, Failed, Separated
+    from septool.tasks.recordings import PIPE, Failed
+    from septool.tasks.separate import Separated
     from septool.tasks.separate import separate as work
 
     failures: list[Failed] = []

@@ -1,5 +1,6 @@
 """``septool train``."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,9 @@ from septool.commands import options
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a bundled recipe, or a .toml file.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The run's folder; runs/RECIPE by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The run's folder; runs/RECIPE+SETTINGS by default.")
+    ] = None,
     settings: Annotated[
         list[str], typer.Option("--set", help="Change a setting, such as loop.batch=8; as often as needed.")
     ] = [],  # noqa: B006 - typer's way of an empty list
@@ -22,6 +25,10 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads of a step.", rich_help_panel="Machine")
     ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Run the model through torch.compile.", rich_help_panel="Machine")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files as well.")] = False,
     save_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time between two saved states.")] = 10.0,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -32,27 +39,50 @@ def train(
     The run's folder gets recipe.json, log.jsonl, best.safetensors and last.safetensors (checkpoints
     that separate and eval take by their path) and last.pt, from which --resume goes on to the same
     numbers as a run that was never stopped.
+
+    Recordings are decoded once; what that leaves is kept in ~/.cache/septool/speech ($SEPTOOL_CACHE), at
+    most 100 GB of it ($SEPTOOL_CACHE_GB), what has not been used for longest goes first.
+
+    Several processes train together if torchrun starts them: torchrun --nproc-per-node N -m septool
+    train RECIPE. They share every batch, so their number changes nothing but the time.
     """
+    # torch would warn in every process that weights might be left out in a step; some networks do leave some.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from septool.commands import printing
     from septool.inference import choose_device
-    from septool.tasks.recipe import load
+    from septool.tasks import ranks
+    from septool.tasks.recipe import load, run_name
+    from septool.tasks.train import kind
     from septool.tasks.train import train as work
 
     run = load(recipe, settings)
-    folder = out or Path("runs") / Path(recipe).stem
-    with printing.Bar("train", quiet=quiet or json) as bar:
+    folder = out or Path("runs") / run_name(recipe, settings)
+    metric = kind(run).metric
+    with printing.Bar("train", quiet=quiet or json or not ranks.first()) as bar:
 
         def show(event: dict[str, Any]) -> None:
             if json:
                 printing.json_line(event)
             elif event["event"] == "validation":
                 bar.say(
-                    f"step {event['step']}: SI-SNRi {event['si_snri']:.2f} dB on the validation mixtures "
+                    f"step {event['step']}: {metric.name} {event[metric.key]:.2f} {metric.unit} in validation "
                     f"(best {event['best']:.2f}), {event['hours']:.2f} h"
+                )
+            elif event["event"] == "average":
+                bar.say(
+                    f"average of steps {', '.join(map(str, event['of']))}: {metric.name} {event[metric.key]:.2f} "
+                    f"{metric.unit} (average.safetensors)"
+                )
+            elif event["event"] == "early stop":
+                bar.say(f"step {event['step']}: stopped early, {event['epochs']} epochs without improvement")
+            elif event["event"] == "start":
+                bar.say(
+                    f"{event['model']}, {event['parameters'] / 1e6:.2f} M parameters, batches of {event['batch']} "
+                    f"on {event['processes']} x {event['hardware']}, in {folder}"
                 )
             else:
                 rate = event["samples_per_s"] / run.data.sample_rate
-                bar.update(event["step"], event["steps"], f"loss {event['loss']:.2f} dB, {rate:.1f} s of audio/s")
+                bar.update(event["step"], event["steps"], f"loss {event['loss']:.2f}, {rate:.1f} s of audio/s")
 
         best = work(
             run,
@@ -61,8 +91,10 @@ def train(
             resume=resume,
             jobs=jobs,
             threads=threads,
+            compile=compile,
+            tensorboard=tensorboard,
             save_minutes=save_minutes,
             report=show,
         )
-    if not json:
-        typer.echo(f"{folder / 'best.safetensors'}  SI-SNRi {best:.2f} dB")
+    if not json and ranks.first():
+        typer.echo(f"{folder / 'best.safetensors'}  {metric.name} {best:.2f} {metric.unit}")

@@ -9,15 +9,14 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
 from septool import audio, workers
-from septool.errors import AudioError, SeptoolError
+from septool.corpora import base
+from septool.errors import AudioError, SeptoolError, UsageError
 from septool.manifest import Mixture, Source
-
-SILENT_DB = -80.0  # an utterance below it has no speech, and no level to set
 
 
 def find(folder: Path) -> dict[str, list[Path]]:
@@ -26,8 +25,7 @@ def find(folder: Path) -> dict[str, list[Path]]:
     Raises:
         SeptoolError: no folder, or no audio in sub-folders of it.
     """
-    if not folder.is_dir():
-        raise SeptoolError(f"{folder} is not a directory; give the folder that holds one folder per speaker")
+    base.need_folder(folder, "one folder per speaker")
     speakers: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
@@ -65,8 +63,7 @@ def utterances(
         seed: another seed deals the speakers differently.
     """
     found = find(folder)
-    # Resolved, since a path through a link goes up from where the link leads.
-    start = PurePath(os.path.relpath(folder.resolve(), manifest_folder.resolve()))
+    start = base.manifest_path(folder, manifest_folder)
     splits = deal(list(found), shares, seed)
     rows: list[Mixture] = []
     left_out: list[str] = []
@@ -91,20 +88,35 @@ def utterances(
     return rows, left_out
 
 
+def parse_split(text: str) -> dict[str, float]:
+    """Read ``train=0.9,dev=0.1`` (or just ``train``) into shares."""
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = part.strip().partition("=")
+        try:
+            share = float(value) if equals else 1.0
+        except ValueError:
+            share = -1.0
+        if not name or not 0 < share < math.inf:
+            raise UsageError(f"--split {text!r} is not like train=0.9,dev=0.05,test=0.05")
+        shares[name] = share
+    return shares
+
+
 def prepare(
     source: Path,
     out: Path,
     *,
-    split: Mapping[str, float],
-    mixtures: int,
-    sources: int,
-    sample_rate: int,
-    difference_db: float,
-    minimum_seconds: float,
-    seed: int,
-    jobs: int,
-) -> dict[str, tuple[list[Mixture], list[Mixture]] | list[str]]:
-    """Build the manifests of a folder of speech.
+    split: str = "train=0.9,dev=0.05,test=0.05",
+    mixtures: int = 200,
+    sources: int = 2,
+    sample_rate: int = 8000,
+    difference_db: float = 5.0,
+    minimum_seconds: float = 1.0,
+    seed: int = 0,
+    jobs: int = 1,
+) -> base.Found:
+    """Build the manifests of a folder of speech: for each split its utterances, and fixed mixtures of them.
 
     Args:
         source: the tree of speakers.
@@ -117,21 +129,23 @@ def prepare(
         minimum_seconds: shorter files are left out.
         seed: another seed deals and pairs differently.
         jobs: processes that read levels.
-
-    Returns:
-        For each split its utterances and its mixtures, and under "left out" a line per file.
     """
-    rows, left_out = utterances(source, out, split, minimum_seconds=minimum_seconds, seed=seed)
-    result: dict[str, tuple[list[Mixture], list[Mixture]] | list[str]] = {"left out": left_out}
-    for name in split:
+    shares = parse_split(split)
+    rows, left_out = utterances(source, out, shares, minimum_seconds=minimum_seconds, seed=seed)
+    parts: list[base.Part] = []
+    for name in shares:
         speech = [replace(row, root=out.resolve()) for row in rows if row.split == name]
+        if not speech:
+            raise SeptoolError(f"split {name} got no speakers; give it a larger share or drop it")
+        parts.append(base.Part(f"{name}-speech", name, speech, "speech"))
         count = 0 if name == "train" else mixtures
         fixed, silent = pair(
             speech, count, sources=sources, sample_rate=sample_rate, difference_db=difference_db, seed=seed, jobs=jobs
         )
         left_out += silent
-        result[name] = (speech, fixed)
-    return result
+        if fixed:
+            parts.append(base.Part(f"{name}-{sources}mix", name, fixed))
+    return base.Found(parts, left_out)
 
 
 def pair(
@@ -161,10 +175,10 @@ def pair(
         drawn = _draw(speech, usable, count, sources=sources, difference_db=difference_db, seed=seed)
         needed = sorted({pick for picks, _ in drawn for pick in picks} - levels.keys())
         levels |= zip(needed, workers.each(_level_db, (speech[index] for index in needed), jobs), strict=True)
-        if all(levels[index] > SILENT_DB for index in needed):
+        if all(levels[index] > base.SILENT_DB for index in needed):
             break
-        usable = [index for index in usable if levels.get(index, 0.0) > SILENT_DB]
-    silent = [speech[index].sources[0].path for index, level in levels.items() if not level > SILENT_DB]
+        usable = [index for index in usable if levels.get(index, 0.0) > base.SILENT_DB]
+    silent = [speech[index].sources[0].path for index, level in levels.items() if not level > base.SILENT_DB]
     split = speech[0].split
     fixed = [
         Mixture(
@@ -202,10 +216,14 @@ def _draw(
 
 def _level_db(row: Mixture) -> float:
     # Without the ".."s, since the manifest's folder need not be there yet.
-    path = Path(os.path.normpath(row.locate(row.sources[0].path)))
-    try:
-        samples, _ = audio.read(path)
-    except AudioError:
-        return -math.inf
-    power = float(np.mean(np.square(audio.mono(samples), dtype=np.float64)))
-    return 10 * float(np.log10(power)) if 0 < power < math.inf else -math.inf
+    source = row.sources[0]
+    return base.level_db(Path(os.path.normpath(row.locate(source.path))), source.start, source.frames)
+
+
+FOLDER = base.Corpus(
+    about="any recordings of single speakers",
+    licence="yours",
+    size="any",
+    expects="SPEAKER/.../*.{wav,flac,ogg,opus,mp3}",
+    prepare=prepare,
+)

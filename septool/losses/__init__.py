@@ -10,12 +10,14 @@ from septool.registry import Registry
 LOSSES = Registry(
     "loss",
     {
+        "additive-margin": "septool.losses.speaker:additive_margin",
         "attractor": "septool.losses.attractor:attractor",
         "chimera": "septool.losses.chimera:chimera",
         "compressed-l2": "septool.losses.extraction:compressed_l2",
         "deep-clustering": "septool.losses.deep_clustering:deep_clustering",
         "magnitude": "septool.losses.mask_approximation:magnitude_approximation",
         "phase-sensitive": "septool.losses.mask_approximation:phase_sensitive_approximation",
+        "recognition": "septool.losses.extraction:recognition",
         "si-snr": "septool.losses.si_snr:pit_si_snr",
         "speaker-cross-entropy": "septool.losses.speaker:speaker_cross_entropy",
         "spectral-l2": "septool.losses.extraction:spectral_l2",
@@ -24,3 +26,24 @@ LOSSES = Registry(
         "wavesplit": "septool.losses.wavesplit:layerwise_sdr",
     },
 )
+
+# What each computes. x: the mixture, s: a voice, e: its estimate; X, S: their complex spectra; M: a mask;
+# V: embeddings and Y: memberships of bins. Voices are in their best order.
+EQUATIONS = {
+    "additive-margin": "-log softmax(30 (cos - 0.2 y)) of the right speaker, y = 1 for that one and else 0",
+    "attractor": "mean (M |X| - W |X|)^2, W = |S|^2 / sum |S|^2",
+    "chimera": "0.975 (D - trace((V'V)^-1 V'Y (Y'Y)^-1 Y'V)) + 0.025 mean |M |X| - T| / mean |X|, "
+    "T = |S| cos(S, X) within [0, |X|]",
+    "compressed-l2": "mean ((M |X|)^0.3 - |S|^0.3)^2",
+    "deep-clustering": "|V V' - Y Y'|^2 / N^2 over the N audible bins; with an enhancement network "
+    "+ mean (M |X| - |S|)^2",
+    "magnitude": "mean (M |X| - |S|)^2",
+    "phase-sensitive": "mean (M |X| - |S| cos(S, X))^2",
+    "recognition": "-10 log10(|a s|^2 / |e - a s|^2) of voice and rest + 5 cross-entropy of which is the voice",
+    "si-snr": "-10 log10(|a s|^2 / |e - a s|^2), a = <e, s> / |s|^2, without means",
+    "speaker-cross-entropy": "-log softmax(scores) of the right speaker",
+    "spectral-l2": "mean (M |X| - |S|)^2",
+    "two-step-autoencoder": "si-snr of what is decoded from the latents under ideal masks",
+    "two-step-latent": "si-snr of the estimated latents, means and all, against the ideally masked ones",
+    "wavesplit": "-mean over layers of min(10 log10(|s|^2 / |e - s|^2), 30)",
+}

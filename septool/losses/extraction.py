@@ -1,19 +1,30 @@
-"""Squared error of the extracted voice's magnitudes: ``loss(model, mixture, target, enrolment)``."""
+"""What extractors are trained by: ``loss(model, mixture, target, enrolment)``."""
 
+from functools import partial
 from typing import Protocol
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from septool.losses.pit import best_permutation
+from septool.losses.si_snr import EPS
+from septool.metrics.si_snr import si_snr
 
 
 class MaskingExtractor(Protocol):
     """An extractor that masks the spectrum of its analysis."""
 
+    def speaker(self, enrolment: Tensor) -> Tensor:
+        """Map ``[batch, time]`` to ``[batch, embedding]``."""
+        ...
+
     def spectrum(self, waves: Tensor) -> Tensor:
         """Analyse ``[batch, time]`` into complex ``[batch, frame, bin]``."""
         ...
 
-    def mask(self, spectrum: Tensor, enrolment: Tensor) -> Tensor:
-        """Map ``[batch, frame, bin]`` and ``[batch, time]`` to ``[batch, frame, bin]``."""
+    def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""
         ...
 
 
@@ -33,4 +44,36 @@ def compressed_l2(model: MaskingExtractor, mixture: Tensor, target: Tensor, enro
 
 def _magnitudes(model: MaskingExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> tuple[Tensor, Tensor]:
     mixed = model.spectrum(mixture)
-    return model.mask(mixed, enrolment).float() * mixed.abs(), model.spectrum(target).abs()
+    return model.mask(mixed, model.speaker(enrolment)).float() * mixed.abs(), model.spectrum(target).abs()
+
+
+class MatchingExtractor(Protocol):
+    """An extractor that takes a mixture apart in two and says which of them is the wanted voice."""
+
+    def speaker(self, enrolment: Tensor) -> Tensor:
+        """Map ``[batch, time]`` to ``[batch, embedding]``."""
+        ...
+
+    def match(self, mixture: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs ``[batch, 2, time]`` and the log-odds of each to be the voice, ``[batch, 2]``."""
+        ...
+
+
+def recognition(
+    model: MatchingExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor, weight: float = 5.0
+) -> Tensor:
+    """Minus the SI-SNR of voice and rest in their best order, and ``weight`` times how badly they are told apart.
+
+    The second term is the cross-entropy of the log-odds; where the target is silent neither output is the
+    voice, and it stands alone.
+
+    Returns:
+        ``[batch]``, in dB but for the second term.
+    """
+    outputs, odds = model.match(mixture, model.speaker(enrolment))
+    there = target.abs().amax(-1) > 0
+    sources = torch.stack((target, mixture - target), dim=1)
+    best = best_permutation(partial(si_snr, eps=EPS), estimate=outputs.float(), reference=sources)
+    right = F.one_hot(best.order[:, 0], 2) * there[:, None]
+    surprise = F.binary_cross_entropy_with_logits(odds.float(), right.float(), reduction="none").sum(-1)
+    return weight * surprise - torch.where(there, best.value, 0.0)

@@ -20,6 +20,11 @@ class Metric:
     better: Literal["higher", "lower"] = "higher"
     improvement: bool = False
 
+    @property
+    def key(self) -> str:
+        """The name as a key in logs and headers."""
+        return self.name.replace("-", "_")
+
 
 # Each takes (estimate=, reference=, rate=) as float64 arrays [time] and returns one number or raises
 # UndefinedError.

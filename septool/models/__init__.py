@@ -16,6 +16,7 @@ MODELS = Registry(
         "dprnn": "septool.models.dprnn:DPRNN",
         "dptnet": "septool.models.dptnet:DPTNet",
         "galr": "septool.models.galr:GALR",
+        "galr-extractor": "septool.models.galr_extractor:GALRExtractor",
         "papez": "septool.models.papez:Papez",
         "sandglasset": "septool.models.sandglasset:Sandglasset",
         "sepformer": "septool.models.sepformer:SepFormer",

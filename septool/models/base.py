@@ -2,9 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
+
+from septool.signal.levels import rms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,29 +24,69 @@ class SeparatorConfig:
 ConfigT = TypeVar("ConfigT", bound=SeparatorConfig)
 
 
-class Separator(nn.Module, ABC, Generic[ConfigT]):
+class Model(nn.Module):
+    """What can be built by name, trained by a recipe and kept in a checkpoint."""
+
+    role: ClassVar[Literal["separator", "extractor", "speaker"]]
+    loss: ClassVar[str]  # the loss of the paper, by its name in septool.losses
+    config: Any
+
+    @property
+    def sources(self) -> int:
+        """Voices that it gives."""
+        raise NotImplementedError
+
+
+class Separator(Model, ABC, Generic[ConfigT]):
     """A network that takes a mixture apart.
 
     Any number of samples from one up comes back as the same number, and the items of a batch never
     influence each other.
     """
 
+    role = "separator"
+    loss = "si-snr"
     config: ConfigT
-    loss: ClassVar[str] = "si-snr"  # the loss of the paper, by its name in septool.losses
+
+    @property
+    def sources(self) -> int:
+        return self.config.sources
 
     @abstractmethod
     def forward(self, mixture: Tensor) -> Tensor:
         """Map ``mixture [batch, time]`` to ``[batch, source, time]``, in no particular order."""
 
 
-class Extractor(nn.Module, ABC):
+class Found(NamedTuple):
+    """What an extractor makes of a mixture."""
+
+    voice: Tensor  # [batch, time]
+    presence: Tensor  # [batch]: the higher, the surer that the voice is there; on a scale of the model's own
+
+
+class Extractor(Model, ABC):
     """A network that takes one known voice out of a mixture.
 
     The same promises as a separator's: same length out as in, batch items independent.
     """
 
-    loss: ClassVar[str]
+    role = "extractor"
+    speaker: nn.Module  # maps [batch, time] to what the model knows a voice by, [batch, embedding]
+
+    @property
+    def sources(self) -> int:
+        return 1
 
     @abstractmethod
+    def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
+        """Map ``mixture [batch, time]`` and ``embedding [batch, embedding]`` to ``[batch, time]``."""
+
+    def find(self, mixture: Tensor, embedding: Tensor) -> Found:
+        """Extract the voice and say how sure it is that it is there: here by how much of the energy it has, in dB."""
+        voice = self.extract(mixture, embedding)
+        share = (rms(voice) + 1e-8) / (rms(mixture) + 1e-8)
+        return Found(voice, 20 * torch.log10(share[..., 0]))
+
     def forward(self, mixture: Tensor, enrolment: Tensor) -> Tensor:
         """Map ``mixture [batch, time]`` and ``enrolment [batch, time]`` to ``[batch, time]``."""
+        return self.extract(mixture, self.speaker(enrolment))

@@ -6,12 +6,11 @@ from typing import Any
 from septool.config import build
 from septool.errors import ConfigError
 from septool.models import MODELS
-from septool.models.base import Separator
 from septool.registry import suggest
 
 
-def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str | None = None) -> Separator:
-    """Build a model with fresh weights.
+def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str | None = None) -> Any:
+    """Build a model with fresh weights: a ``septool.models.base.Model``, of the kind that the name stands for.
 
     Args:
         name: a registered model.

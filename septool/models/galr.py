@@ -20,16 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import (
-    BiLSTM,
-    Decoder,
-    Encoder,
-    GatedMask,
-    GlobalLayerNorm,
-    SelfAttention,
-    SinusoidalPosition,
-    SourceSplit,
-)
+from septool.models.layers import Decoder, Encoder, GatedMask, SourceSplit
+from septool.models.layers_galr import GloballyAttentive, LocallyRecurrent
 from septool.signal import frames
 
 
@@ -58,40 +50,6 @@ CONFIGS = {
 }
 
 
-class LocallyRecurrent(nn.Module):
-    """Section 2.2.1: a bidirectional LSTM along each segment, with a residual."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.recurrent = BiLSTM(config.filters, config.hidden)  # eq. 2
-        self.norm = GlobalLayerNorm(config.filters)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
-        return self.norm(self.recurrent(x)) + x  # eq. 3
-
-
-class GloballyAttentive(nn.Module):
-    """Sections 2.2.2 and 2.2.3: self-attention over the segments, at Q summaries of each."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.map = nn.Linear(config.segment, config.summary)  # C_map, Q x (K + 1)
-        self.map_norm = nn.LayerNorm(config.filters)  # LN_D
-        self.position = SinusoidalPosition(config.filters)
-        self.attention = SelfAttention(config.filters, config.heads)
-        self.dropout = nn.Dropout(config.dropout)
-        self.norm = GlobalLayerNorm(config.filters)
-        self.inverse = nn.Linear(config.summary, config.segment)  # C_inv, K x (Q + 1)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
-        # Both maps act on the K axis; as a product from the left they need no transposed copy.
-        summary = torch.matmul(self.map.weight, x) + self.map.bias[:, None]  # [B, S, Q, D]
-        summary = self.map_norm(summary).transpose(1, 2) + self.position(x.shape[1])  # eq. 12, [B, Q, S, D]
-        attended = self.norm(summary + self.dropout(self.attention(summary)))  # eqs. 5 to 10
-        attended = attended.transpose(1, 2)  # [B, S, Q, D]
-        return torch.matmul(self.inverse.weight, attended) + self.inverse.bias[:, None] + x  # eq. 13
-
-
 class GALR(Separator[Config]):
     """The whole network: encoder, N blocks over segments, gated masks, decoder."""
 
@@ -100,7 +58,13 @@ class GALR(Separator[Config]):
         self.config = config
         self.encoder = Encoder(config.filters, config.window)
         self.blocks = nn.Sequential(
-            *(nn.Sequential(LocallyRecurrent(config), GloballyAttentive(config)) for _ in range(config.blocks))
+            *(
+                nn.Sequential(
+                    LocallyRecurrent(config.filters, config.hidden),
+                    GloballyAttentive(config.filters, config.segment, config.summary, config.heads, config.dropout),
+                )
+                for _ in range(config.blocks)
+            )
         )
         self.split = SourceSplit(config.filters, config.filters, config.sources)
         self.mask = GatedMask(config.filters, config.filters)

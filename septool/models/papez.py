@@ -21,6 +21,11 @@ and only gives them no weight, so what is saved depends on how halting is done (
     no token halts and the state after the last step is the output: Papez without adaptive pruning.
 
 The released code also mixes up the memories of a batch of more than one; here items are independent.
+
+Rows (1) to (5) of Table 3 are configurations, read from released code that does not run as it is and from the
+printed sizes, all met: one layer instead of eight in each half of a dual path (1), a network that decides when
+tokens halt (2), no path across chunks (3), the memory, and chunks cut within the attention (4), norms that
+belong to the step instead of a vector added to the states (5).
 """
 
 from dataclasses import dataclass, replace
@@ -51,12 +56,32 @@ class Config(SeparatorConfig):
     threshold: float = 0.9  # P_th
     dropout: float = 0.1
     halting: Halting = "reference"
+    inter: bool = False  # without a memory: another layer reads across the chunks
+    time: Literal["norm", "sum"] = "norm"  # what tells the steps apart: gains and biases, or a vector added to states
+    estimator: Literal["piggyback", "own", "none"] = "piggyback"  # f_p: the last channel of the states, or a network
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.inter and self.memory:
+            raise ValueError("inter is true; with a memory no layer reads across the chunks")
+        if self.estimator == "none" and self.halting != "none":
+            raise ValueError(f"halting is {self.halting!r}; without an estimator it can only be 'none'")
+        if self.halting in ("freeze", "drop") and not (self.memory and self.time == "norm"):
+            raise ValueError(f"halting is {self.halting!r}; it needs a memory, and steps told apart by the norms")
 
 
-# Table 3, lower half: chunk size and memory size. The paper trains with K = 150, but its memory rows have the score
-# and the latency of its K = 250 row.
+ROUNDS = 2  # of the dual path, as in SepFormer
+_DUAL = Config(chunk=250, memory=0, depth=8, time="sum", estimator="own")
+
+# Table 3: the steps from SepFormer to row (6), which is "k250"; then chunk size and memory size. The paper trains with
+# K = 150, but its memory rows have the score and the latency of its K = 250 row.
 CONFIGS = {
     "paper": Config(),
+    "1-recurrence": replace(_DUAL, inter=True, estimator="none", halting="none"),
+    "2-pruning": replace(_DUAL, inter=True),
+    "3-no-inter": _DUAL,
+    "4-memory": Config(chunk=250, time="sum", estimator="own"),
+    "5-time": Config(chunk=250, estimator="own"),
     "k250": Config(chunk=250),
     "k100": Config(chunk=100),
     "k50": Config(chunk=50),
@@ -82,7 +107,7 @@ class InstanceNorm(nn.Module):
 
 
 class StepNorm(nn.Module):
-    """Layer normalisation whose gain and bias belong to the step: the time-step encoding."""
+    """Layer normalisation whose gain and bias belong to the step, the time-step encoding, or to all if they are one."""
 
     def __init__(self, steps: int, channels: int) -> None:
         super().__init__()
@@ -91,7 +116,8 @@ class StepNorm(nn.Module):
 
     def forward(self, x: Tensor, step: int) -> Tensor:
         """Normalise ``[..., channel]``."""
-        return F.layer_norm(x, x.shape[-1:], self.weight[step], self.bias[step])
+        row = step % len(self.weight)
+        return F.layer_norm(x, x.shape[-1:], self.weight[row], self.bias[row])
 
 
 class WorkingMemoryLayer(nn.Module):
@@ -103,57 +129,87 @@ class WorkingMemoryLayer(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.chunk, self.slots = config.chunk, config.memory
-        self.attention = SelfAttention(config.width, config.heads, config.dropout)
-        self.position = SinusoidalPosition(config.width)
-        self.expand = nn.Linear(config.width, config.feedforward)
-        self.contract = nn.Linear(config.feedforward, config.width)
-        self.norm1 = StepNorm(config.depth, config.width)
-        self.norm2 = StepNorm(config.depth, config.width)
+        width, steps = config.width, config.depth if config.time == "norm" else 1
+        self.chunk, self.slots, self.depth = config.chunk, config.memory, config.depth
+        self.attention = SelfAttention(width, config.heads, config.dropout)
+        self.position = SinusoidalPosition(width)
+        self.time = SinusoidalPosition(width) if config.time == "sum" else None
+        self.expand = nn.Linear(width, config.feedforward)
+        self.contract = nn.Linear(config.feedforward, width)
+        self.norm1 = StepNorm(steps, width)
+        self.norm2 = StepNorm(steps, width)
         self.dropout = nn.Dropout(config.dropout)
+        self.estimator = None
+        if config.estimator == "own":
+            norm = nn.LayerNorm(width, eps=1e-8)
+            self.estimator = nn.Sequential(nn.Linear(width, width), norm, nn.ReLU(), nn.Linear(width, 1))
 
     def forward(
-        self, tokens: Tensor, memory: Tensor, step: int, running: Tensor | None = None
+        self, tokens: Tensor, memory: Tensor, step: int, running: Tensor | None = None, states: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Apply one step to ``tokens [batch, token, width]`` and ``memory [batch, slot, width]``.
+        """Apply a step, whose number the norms need, to ``tokens [batch, token, width]`` and ``memory``.
 
-        Args:
-            tokens: the states that enter the step.
-            memory: the slots that enter the step.
-            step: its number, for the norms.
-            running: ``[batch, token]``; tokens outside it keep their state. All run by default.
+        Tokens outside ``running [batch, token]`` keep their state; ``states`` is what :meth:`project` returns.
         """
-        attended, recalled = self._attend(tokens, memory, running)
-        memory = self._feed(memory + recalled, step)
+        states = self.project(tokens, memory) if states is None else states
+        attended, recalled = self._attend(states, tokens.shape[1], running)
+        memory = self._feed(memory, recalled, step)
         if running is None:
-            return self._feed(tokens + self.dropout(attended), step), memory
-        active = self._feed(tokens[running] + self.dropout(attended[running]), step)
+            return self._feed(tokens, self.dropout(self.attention.out(attended)), step), memory
+        active = self._feed(tokens[running], self.dropout(self.attention.out(attended[running])), step)
         return tokens.masked_scatter(running[..., None], active), memory
 
-    def _feed(self, x: Tensor, step: int) -> Tensor:
-        x = self.norm1(x, step)
-        inner = self.dropout(torch.relu(self.expand(x)))
+    def enter(self, states: Tensor, step: int) -> Tensor:
+        """Tell states the step, unless the norms do."""
+        return states if self.time is None else states + self.time(self.depth)[step]
+
+    def probability(self, tokens: Tensor) -> Tensor:
+        """Return how sure each token is that it may halt, ``[batch, token]``."""
+        return torch.sigmoid((tokens[..., -1] if self.estimator is None else self.estimator(tokens)[..., 0]).float())
+
+    def project(
+        self, tokens: Tensor, memory: Tensor, known: Tensor | None = None, changed: Tensor | None = None
+    ) -> Tensor:
+        """Return queries, keys and values of every chunk, ``[batch, chunk, M + K, 3 width]``.
+
+        Those that are ``known`` from the step before are renewed in place for the slots and the ``changed`` tokens.
+        """
+        count, slots, weight, bias = tokens.shape[1], self.slots, self.attention.qkv.weight, self.attention.qkv.bias
+        if not slots:  # the sequence is a chunk
+            return F.linear(tokens + self.position(count), weight, bias)[:, None]
+        table = F.linear(self.position(slots + self.chunk), weight, bias)  # [M + K, 3H]
+        padding, shared = frames.dprnn_padding(count, self.chunk), F.linear(memory, weight)
+        if known is None or changed is None:
+            return frames.segment(F.linear(tokens, weight), self.chunk, padding, shared).add_(table)
+        known = known.clone() if known.requires_grad else known
+        known[:, :, :slots] = (shared + table[:slots])[:, None]
+        number = changed.flatten().cumsum(0).view_as(changed) * changed  # of the changed tokens, from one
+        number = frames.segment(number[..., None], self.chunk, padding)[..., 0]  # [B, S, K]
+        places = number > 0
+        anew = F.linear(tokens[changed], weight)[number[places] - 1]
+        known[:, :, slots:][places] = anew + table[slots:][places.nonzero()[:, -1]]
+        return known
+
+    def _feed(self, x: Tensor, attended: Tensor, step: int) -> Tensor:
+        x = self.norm1(x + attended, step)
+        inner = self.dropout(torch.relu_(self.expand(x)))
         return self.norm2(x + self.dropout(self.contract(inner)), step)
 
-    def _attend(self, tokens: Tensor, memory: Tensor, running: Tensor | None) -> tuple[Tensor, Tensor]:
-        count = tokens.shape[1]
+    def _attend(self, states: Tensor, count: int, running: Tensor | None) -> tuple[Tensor, Tensor]:
         padding = frames.dprnn_padding(count, self.chunk)
-        weight, bias = self.attention.qkv.weight, self.attention.qkv.bias
-        table = F.linear(self.position(self.slots + self.chunk), weight, bias)  # [M + K, 3H]
-        chunks = frames.segment(F.linear(tokens, weight), self.chunk, padding)  # [B, S, K, 3H]
-        shared = F.linear(memory, weight)[:, None].expand(-1, chunks.shape[1], -1, -1)  # [B, S, M, 3H]
-        query, key, value = (torch.cat((shared, chunks), dim=2) + table).chunk(3, dim=-1)
         if running is None:
-            mixed = self.attention.attend(query, key, value)  # [B, S, M + K, H]
+            mixed = self.attention.attend(*states.chunk(3, dim=-1))  # [B, S, M + K, H]
         else:
-            mixed = self._attend_running(query, key, value, frames.segment(running[..., None], self.chunk, padding))
+            mixed = self._attend_running(states, frames.segment(running[..., None], self.chunk, padding))
+        if not self.slots:
+            return mixed[:, 0], mixed[:, 0, :0]
         memory_part, chunk_part = mixed.split((self.slots, self.chunk), dim=2)
         # Averaging the two copies and the slots of all chunks commutes with the output projection.
-        sequence = 0.5 * frames.overlap_add(chunk_part, count, padding)
-        return self.attention.out(sequence), self.attention.out(memory_part.mean(1))
+        return 0.5 * frames.overlap_add(chunk_part, count, padding), self.attention.out(memory_part.mean(1))
 
-    def _attend_running(self, query: Tensor, key: Tensor, value: Tensor, running: Tensor) -> Tensor:
+    def _attend_running(self, states: Tensor, running: Tensor) -> Tensor:
         """Attend from memory and running tokens only; halted ones are still attended to."""
+        query, key, value = states.chunk(3, dim=-1)
         rows = F.pad(running[..., 0], (self.slots, 0), value=True)  # [B, S, M + K]
         most = int(rows.sum(-1).max())
         # Stable order of the rows that run, first in each chunk; the surplus of shorter chunks is ignored.
@@ -176,14 +232,16 @@ class Papez(Separator[Config]):
         self.encoder_norm = InstanceNorm(width)
         self.encoder_mix = nn.Linear(width, width)
         # Every slot starts as its own unit vector; the last channel tags memory (1) against tokens (0).
-        slots = torch.eye(width + 1, config.memory).T.contiguous()
+        tagged = width + bool(config.memory)
+        slots = torch.eye(tagged, config.memory).T.contiguous()
         slots[:, -1] = 1
         self.register_buffer("slots", slots, persistent=False)
-        self.embed_in = nn.Linear(width + 1, width)
+        self.embed_in = nn.Linear(tagged, width)
         self.embed_norm = InstanceNorm(width)
         self.embed_act = nn.PReLU()
         self.embed_out = nn.Linear(width, width)
         self.layer = WorkingMemoryLayer(config)
+        self.inter = WorkingMemoryLayer(config) if config.inter else None
         self.mask_in = nn.Linear(width, config.sources * width)
         self.mask_norm = InstanceNorm(config.sources * width)
         self.mask_act = nn.PReLU()
@@ -195,12 +253,7 @@ class Papez(Separator[Config]):
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
         encoded = self.encoder_mix(F.leaky_relu(self.encoder_norm(self.encoder(mixture))))  # [B, I, H]
-        tokens, memory = self.embed(encoded)
-        if self.config.halting == "drop":
-            pairs = zip(tokens.split(1), memory.split(1), strict=True)  # items lose different tokens
-            thought = torch.cat([self.think_dropping(*pair) for pair in pairs])
-        else:
-            thought = self.think(tokens, memory)
+        thought = self.think(*self.embed(encoded))
         masks = self.mask_out(self.mask_act(self.mask_norm(self.mask_in(thought))))
         masks = torch.tanh(masks).unflatten(-1, (self.config.sources, -1)).transpose(1, 2)  # [B, C, I, H]
         features = self.decoder_norm(self.decoder_mix(masks * encoded[:, None]))
@@ -208,43 +261,63 @@ class Papez(Separator[Config]):
 
     def embed(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         """Turn encoded frames and the fixed slots into token and memory states, normalised together."""
-        sequence = F.pad(encoded, (0, 1))
+        memory = self.config.memory
+        sequence = F.pad(encoded, (0, bool(memory)))
         slots = self.slots.to(sequence.dtype).expand(len(encoded), -1, -1)
         states = self.embed_norm(self.embed_in(torch.cat((sequence, slots), dim=1)))
-        states = self.embed_out(self.embed_act(states))
-        return states[:, : -self.config.memory], states[:, -self.config.memory :]
+        tokens, memory = self.embed_out(self.embed_act(states)).split((encoded.shape[1], memory), dim=1)
+        return tokens, memory
 
     def think(self, tokens: Tensor, memory: Tensor, shares: list[float] | None = None) -> Tensor:
-        """Apply the layer until every token has halted; ``reference``, ``freeze`` and ``none``."""
-        if self.config.halting == "none":
-            for step in range(self.config.depth):
-                tokens, memory = self.layer(tokens, memory, step)
-            if shares is not None:
-                shares.extend([1.0] * self.config.depth)
-            return tokens
-        output = torch.zeros_like(tokens)
-        spent = tokens.new_zeros(tokens.shape[:2])  # P, probability used up
-        for step in range(self.config.depth):
+        """Apply the layer until every token has halted; ``shares`` gets the share of those that run, step by step."""
+        if self.config.halting == "drop":
+            pairs = zip(tokens.split(1), memory.split(1), strict=True)  # items lose different tokens
+            return torch.cat([self._drop(*pair, shares) for pair in pairs])
+        if self.config.memory:
+            return self._iterate(self.layer, tokens, memory, shares)
+        count, padding = tokens.shape[1], frames.dprnn_padding(tokens.shape[1], self.config.chunk)
+        chunks = frames.segment(tokens, self.config.chunk, padding)  # [B, S, K, H]
+        for _ in range(ROUNDS):
+            chunks = chunks + self._along(self.layer, chunks, shares)
+            if self.inter is not None:
+                chunks = chunks + self._along(self.inter, chunks.transpose(1, 2), shares).transpose(1, 2)
+        return frames.overlap_add(chunks, count, padding)
+
+    def _along(self, layer: WorkingMemoryLayer, chunks: Tensor, shares: list[float] | None) -> Tensor:
+        sequences = chunks.flatten(0, 1)
+        return self._iterate(layer, sequences, sequences[:, :0], shares).unflatten(0, chunks.shape[:2])
+
+    def _iterate(self, layer: WorkingMemoryLayer, tokens: Tensor, memory: Tensor, shares: list[float] | None) -> Tensor:
+        """Think with one layer about sequences that keep all their tokens: ``reference``, ``freeze`` and ``none``."""
+        halting, depth = self.config.halting, self.config.depth
+        output, spent = torch.zeros_like(tokens), tokens.new_zeros(tokens.shape[:2])  # P, probability used up
+        running = states = None
+        for step in range(depth):
             if shares is not None:
                 shares.append((spent < self.config.threshold).float().mean().item())
-            running = spent < 1
-            weight, spent, last = self._halt(tokens, spent)
-            frozen = running if self.config.halting == "freeze" and step else None
-            tokens, memory = self.layer(tokens, memory, step, frozen)
+            tokens, memory = layer.enter(tokens, step), layer.enter(memory, step)
+            if halting == "none":
+                tokens, memory = layer(tokens, memory, step)
+                continue
+            if halting == "freeze":
+                states = layer.project(tokens, memory, states, running)  # of those that ran in the step before
+                running = spent < 1 if step else None
+            weight, spent, last = self._halt(layer, tokens, spent)
+            tokens, memory = layer(tokens, memory, step, running, states)
             output = output + weight[..., None] * tokens
             if last:
                 break
-        return output
+        return tokens if halting == "none" else output
 
-    def think_dropping(self, tokens: Tensor, memory: Tensor, shares: list[float] | None = None) -> Tensor:
-        """Apply the layer to one item, taking halted tokens out of the sequence; ``drop``."""
+    def _drop(self, tokens: Tensor, memory: Tensor, shares: list[float] | None) -> Tensor:
+        """Think about one item, taking halted tokens out of the sequence: ``drop``."""
         output = torch.zeros_like(tokens)
         spent = tokens.new_zeros(tokens.shape[:2])
         places = torch.arange(tokens.shape[1], device=tokens.device)  # of the tokens that are left
         for step in range(self.config.depth):
             if shares is not None:
                 shares.append(len(places) / output.shape[1])
-            weight, spent, last = self._halt(tokens, spent)
+            weight, spent, last = self._halt(self.layer, tokens, spent)
             tokens, memory = self.layer(tokens, memory, step)
             output = output.index_add(1, places, weight[..., None] * tokens)
             if last:
@@ -253,12 +326,12 @@ class Papez(Separator[Config]):
             tokens, spent, places = tokens[:, left], spent[:, left], places[left]
         return output
 
-    def _halt(self, tokens: Tensor, spent: Tensor) -> tuple[Tensor, Tensor, bool]:
+    def _halt(self, layer: WorkingMemoryLayer, tokens: Tensor, spent: Tensor) -> tuple[Tensor, Tensor, bool]:
         """One step of section 3.3: weights of this step's output, new P, and whether it is the last.
 
-        The probability is the last channel of the state that enters the step (piggybacked estimator).
+        The probability is that of the state that enters the step.
         """
-        probability = torch.sigmoid(tokens[..., -1].float())
+        probability = layer.probability(tokens)
         running = spent < 1
         pressed = spent + probability * running
         halts = (pressed > self.config.threshold) & running
@@ -272,11 +345,5 @@ class Papez(Separator[Config]):
         """Return the share of tokens still running at each step that is taken, for the profiler."""
         encoded = self.encoder_mix(F.leaky_relu(self.encoder_norm(self.encoder(mixture))))
         shares: list[float] = []
-        think = self.think_dropping if self.config.halting == "drop" else self.think
-        think(*self.embed(encoded), shares)
+        self.think(*self.embed(encoded), shares)
         return shares
-
-
-def with_halting(config: Config, halting: Halting) -> Config:
-    """Return the same network with another way of halting; the weights are the same."""
-    return replace(config, halting=halting)

@@ -7,10 +7,10 @@ last layer is removed and the output of the one before is the embedding that an 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
+from septool.models.base import Model
 from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
 
 
@@ -24,10 +24,15 @@ class Config(SpeakerConfig):
 CONFIGS = {"paper": Config()}
 
 
-class SpeakerNet(nn.Module):
+class SpeakerNet(Model):
     """The embedding, and a linear layer to one score a speaker."""
 
-    loss: ClassVar[str] = "speaker-cross-entropy"
+    role = "speaker"
+    loss = "speaker-cross-entropy"
+
+    @property
+    def sources(self) -> int:
+        return 0
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()

@@ -91,7 +91,7 @@ class ConvolutionAttention(nn.Module):
         far = self.attention_norm(self.attention(far) + far)
         near = self.convolution_norm(self.convolution(near) + near)
         x = torch.cat((far, near), dim=-1) + x
-        return self.contract(torch.relu(self.expand(self.norm2(x)))) + x
+        return self.contract(torch.relu_(self.expand(self.norm2(x)))) + x
 
 
 class Transformer(nn.Module):

@@ -91,15 +91,15 @@ class VoiceFilter(Extractor):
         self.speaker = SpeakerEmbedding(config.speaker, frozen=not config.joint)
         self.network = MaskNetwork(self.analysis.bins, config)
 
-    def forward(self, mixture: Tensor, enrolment: Tensor) -> Tensor:
-        """Extract the voice of ``enrolment [batch, time]`` from ``mixture [batch, time]``."""
+    def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
+        """Extract a voice from ``mixture [batch, time]``."""
         spectrum = self.spectrum(mixture)
-        return istft(self.mask(spectrum, enrolment) * spectrum, self.analysis, mixture.shape[-1])
+        return istft(self.mask(spectrum, embedding) * spectrum, self.analysis, mixture.shape[-1])
 
     def spectrum(self, waves: Tensor) -> Tensor:
         """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
         return stft(waves, self.analysis)
 
-    def mask(self, spectrum: Tensor, enrolment: Tensor) -> Tensor:
-        """Map ``[batch, frame, bin]`` and ``[batch, time]`` to ``[batch, frame, bin]``."""
-        return self.network(spectrum.abs(), self.speaker(enrolment))
+    def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""
+        return self.network(spectrum.abs(), embedding)

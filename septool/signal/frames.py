@@ -54,7 +54,7 @@ def unfold_padding(frames: int, size: int) -> Padding:  # noqa: ARG001 - same si
     return Padding(size, size)
 
 
-def segment(sequence: Tensor, size: int, padding: Padding) -> Tensor:
+def segment(sequence: Tensor, size: int, padding: Padding, shared: Tensor | None = None) -> Tensor:
     """Cut a sequence into half-overlapping segments.
 
     Args:
@@ -62,15 +62,19 @@ def segment(sequence: Tensor, size: int, padding: Padding) -> Tensor:
         size: frames in a segment, even.
         padding: zeros at both ends. What is left over after the last whole hop is dropped; the
             paddings above leave only zeros there.
+        shared: ``[batch, slot, channel]``, put in front of every segment.
 
     Returns:
-        ``[batch, segment, size, channel]``.
+        ``[batch, segment, size, channel]``, the size with the slots in front.
     """
     hop = size // 2
     padded = F.pad(sequence, (0, 0, *padding))
     batch, frames, channels = padded.shape
     hops = padded[:, : frames - frames % hop].reshape(batch, frames // hop, hop, channels)
-    return torch.cat((hops[:, :-1], hops[:, 1:]), dim=2)
+    halves = (hops[:, :-1], hops[:, 1:])
+    if shared is not None:
+        halves = (shared[:, None].expand(-1, frames // hop - 1, -1, -1), *halves)
+    return torch.cat(halves, dim=2)
 
 
 def overlap_add(segments: Tensor, frames: int, padding: Padding) -> Tensor:

@@ -1,187 +1,101 @@
-"""Scoring: a model on a manifest, or estimates that are on disk already against their references."""
+"""Scoring: a model on a manifest or a list of trials, or estimates that are on disk against their references."""
 
-import csv
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from septool import audio, checkpoints, manifest, workers
+from septool import audio, checkpoints, manifest, trials, workers
 from septool.errors import AudioError, SeptoolError, UsageError
-from septool.inference import choose_device, enough_memory, feed
-from septool.losses.pit import best_permutation
-from septool.metrics import FUNCTIONS, METRICS, UndefinedError
+from septool.inference import choose_device, enough_memory, feed, find
+from septool.metrics.eer import EER
 from septool.metrics.si_snr import si_snr
 from septool.mixing import Rendered, render
-from septool.registry import suggest
-
-
-class Pair(NamedTuple):
-    """A mixture and its estimates, or why there are none."""
-
-    id: str
-    mixture: Rendered | None = None
-    estimate: np.ndarray | None = None  # [source, time]
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Item:
-    """What one mixture scored: for each metric a value per reference, or why there is none."""
-
-    id: str
-    scores: dict[str, list[float | None]] = field(default_factory=dict)
-    reasons: dict[str, list[str | None]] = field(default_factory=dict)  # where a score is None
-    order: tuple[int, ...] = ()  # estimate of each reference
-    error: str = ""  # the whole item failed
-
-    def row(self) -> dict[str, Any]:
-        """Return plain values for JSON; empty parts are left out."""
-        if self.error:
-            return {"id": self.id, "error": self.error}
-        why = {metric: reasons for metric, reasons in self.reasons.items() if any(reasons)}
-        return {"id": self.id, "order": list(self.order), **self.scores} | ({"undefined": why} if why else {})
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One metric over all items; every reference of an item counts."""
-
-    metric: str
-    unit: str
-    mean: float
-    low: float  # 95 % confidence interval of the mean, by bootstrap over items
-    high: float
-    median: float
-    fifth: float  # 5th percentile
-    count: int
-    undefined: int  # references where the metric has no value
-    failed: int  # items that could not be scored at all
-
-
-def parse_metrics(names: str | Sequence[str]) -> list[str]:
-    """Split and check a list of metrics such as ``si-snri,sdri,pesq``."""
-    parts = names.split(",") if isinstance(names, str) else list(names)
-    chosen = [part.strip().lower() for part in parts if part.strip()]
-    for name in chosen:
-        if name not in METRICS:
-            raise suggest("metric", name, METRICS)
-    if not chosen:
-        raise UsageError(f"no metric was named; choose from {', '.join(METRICS)}")
-    return list(dict.fromkeys(chosen))
-
-
-def score_item(metrics: Sequence[str], rate: int, pair: Pair) -> Item:
-    """Score the estimates of one mixture in their best order by SI-SNR."""
-    if pair.mixture is None or pair.estimate is None:
-        return Item(pair.id, error=pair.error)
-    mixture = pair.mixture.mixture.astype(np.float64)
-    estimate, reference = pair.estimate.astype(np.float64), pair.mixture.sources.astype(np.float64)
-    if estimate.shape != reference.shape:
-        return Item(pair.id, error=f"{_shape(estimate)} were estimated, the references are {_shape(reference)}")
-    if len(mixture) != reference.shape[1]:
-        return Item(pair.id, error=f"the mixture has {len(mixture)} samples, the references have {reference.shape[1]}")
-    for what, samples in (("estimate", estimate), ("reference", reference), ("mixture", mixture)):
-        if not np.isfinite(samples).all():
-            return Item(pair.id, error=f"the {what} holds samples that are not numbers")
-    tensors = torch.from_numpy(estimate)[None], torch.from_numpy(reference)[None]
-    order = tuple(best_permutation(si_snr, estimate=tensors[0], reference=tensors[1]).order[0].tolist())
-    scores: dict[str, list[float | None]] = {}
-    reasons: dict[str, list[str | None]] = {}
-    for metric in metrics:
-        values: list[float | None] = []
-        why: list[str | None] = []
-        for true, voice in zip(reference, estimate[list(order)], strict=True):
-            value, reason = _score(metric, voice, true, mixture, rate)
-            values.append(value)
-            why.append(reason)
-        scores[metric], reasons[metric] = values, why
-    return Item(pair.id, scores, reasons, order)
-
-
-def _shape(voices: np.ndarray) -> str:
-    return f"{voices.shape[0]} voices of {voices.shape[1]} samples"
-
-
-def _score(
-    name: str, estimate: np.ndarray, reference: np.ndarray, mixture: np.ndarray, rate: int
-) -> tuple[float | None, str | None]:
-    metric = METRICS[name]
-    function = FUNCTIONS[metric.base]
-    try:
-        value = function(estimate=estimate, reference=reference, rate=rate)
-        if metric.improvement:
-            value -= function(estimate=mixture, reference=reference, rate=rate)
-    except UndefinedError as error:
-        return None, str(error)
-    return value, None
-
-
-def summarise(items: Iterable[Item], metrics: Sequence[str]) -> list[Summary]:
-    """Add up items; undefined values and failed items are counted apart, never as numbers."""
-    items = list(items)
-    failed = sum(bool(item.error) for item in items)
-    random = np.random.default_rng(0)
-    summaries = []
-    for metric in metrics:
-        per_item = [[v for v in item.scores.get(metric, []) if v is not None] for item in items if not item.error]
-        undefined = sum(v is None for item in items if not item.error for v in item.scores.get(metric, []))
-        filled = [np.array(values) for values in per_item if values]
-        values = np.concatenate(filled) if filled else np.zeros(0)
-        low, high = _interval(filled, random)
-        summaries.append(
-            Summary(
-                metric,
-                METRICS[metric].unit,
-                float(values.mean()) if len(values) else math.nan,
-                low,
-                high,
-                float(np.median(values)) if len(values) else math.nan,
-                float(np.percentile(values, 5)) if len(values) else math.nan,
-                len(values),
-                undefined,
-                failed,
-            )
-        )
-    return summaries
-
-
-def _interval(filled: list[np.ndarray], random: np.random.Generator, draws: int = 1000) -> tuple[float, float]:
-    if len(filled) < 2:
-        return math.nan, math.nan
-    sums, counts = np.array([v.sum() for v in filled]), np.array([len(v) for v in filled])
-    drawn = random.integers(len(filled), size=(draws, len(filled)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
+from septool.models.base import Extractor, Model, Separator
+from septool.models.speaker_net import SpeakerNet
+from septool.tasks.extract import embed, reference_of
+from septool.tasks.scores import Item, Pair, Summary, parse_metrics, score_item, summarise, summarise_found, write_items
+from septool.tasks.verify import similarities
 
 
 def estimates_of_model(rows: list[manifest.Mixture], model: str, device: str) -> tuple[int, Iterator[Pair]]:
-    """Separate every mixture of a manifest; returns the model's rate and the pairs."""
+    """Separate every mixture of a manifest, or extract its enrolled voice; returns the model's rate and the pairs."""
     _, path = checkpoints.resolve(model)
-    network, header = checkpoints.load(path)
+    network, header = checkpoints.load(path, Model)
     where = choose_device(device)
     network.to(where)
+
+    match network:
+        case Separator():
+            work = partial(separated, network, header.sample_rate, where)
+        case Extractor():
+            work = partial(extracted, network, header.sample_rate, where, rows)
+        case _:
+            raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 
     def run() -> Iterator[Pair]:
         for row in rows:
             try:
-                if len(row.sources) != header.sources:
-                    raise SeptoolError(f"{len(row.sources)} sources, {model} gives {header.sources}")
-                rendered = render(row, header.sample_rate)
-                mixture = torch.from_numpy(rendered.mixture).to(where)[None]
-                with torch.inference_mode(), enough_memory(f"for {mixture.shape[1]} samples at once"):
-                    estimate = feed(network, mixture)
-                yield Pair(row.id, rendered, estimate[0].float().cpu().numpy())
+                with torch.inference_mode(), enough_memory("for a whole mixture at once"):
+                    pair = work(row)
+                yield pair
             except SeptoolError as error:
                 yield Pair(row.id, error=str(error))
 
     return header.sample_rate, run()
+
+
+def separated(network: Separator, rate: int, device: torch.device, row: manifest.Mixture) -> Pair:
+    """Separate a row's mixture."""
+    if len(row.sources) != network.sources:
+        raise SeptoolError(f"{len(row.sources)} sources, the model gives {network.sources}")
+    rendered = render(row, rate)
+    mixture = torch.from_numpy(rendered.mixture).to(device)[None]
+    return Pair(row.id, rendered, feed(network, mixture)[0].float().cpu().numpy())
+
+
+def extracted(
+    network: Extractor, rate: int, device: torch.device, rows: Sequence[manifest.Mixture], row: manifest.Mixture
+) -> Pair:
+    """Extract a row's enrolled voice, and see what the model makes of an enrolment of somebody else.
+
+    The stranger is who is enrolled in the next row of the manifest whose voice is not in this mixture.
+    """
+    reference = reference_of(row, rate)
+    assert row.enrolment is not None
+    rendered, target = render(row, rate), row.enrolment.target
+    mixture = torch.from_numpy(rendered.mixture).to(device)[None]
+    voice, presence = find(network, mixture, embed(network, [reference], device))
+    sources = torch.from_numpy(rendered.sources).to(device)
+    nearest = si_snr(estimate=voice.float(), reference=sources).nan_to_num(nan=-torch.inf).argmax()
+    found = {"right-voice": 100.0 * (nearest.item() == target), "presence": presence.item()}
+    place = rows.index(row)
+    stranger = next((other for other in (*rows[place + 1 :], *rows[:place]) if is_absent(other, row)), None)
+    if stranger is not None:
+        found["absence"] = find(
+            network, mixture, embed(network, [reference_of(stranger, rate)], device)
+        ).presence.item()
+    alone = rendered._replace(sources=rendered.sources[target][None])
+    return Pair(row.id, alone, voice.float().cpu().numpy(), found=found)
+
+
+def is_absent(other: manifest.Mixture, row: manifest.Mixture) -> bool:
+    """Say whether the speaker enrolled in one row is not in the mixture of another."""
+    return other.enrolment is not None and other.enrolment.speaker not in {source.speaker for source in row.sources}
+
+
+def scores_of_trials(path: Path, model: str, device: str, limit: int | None) -> list[Item]:
+    """Compare the recordings of a list of trials by a speaker network."""
+    listed = trials.read(path)[:limit]
+    network, header = checkpoints.load(checkpoints.resolve(model)[1], SpeakerNet)
+    where = choose_device(device)
+    cosines = similarities(network.to(where).embedding, listed, header.sample_rate, where)
+    return [
+        Item(f"{trial.first} {trial.second}", found={"same" if trial.same else "different": cosine})
+        for trial, cosine in zip(listed, cosines.tolist(), strict=True)
+    ]
 
 
 def estimates_on_disk(rows: list[manifest.Mixture], folder: Path, rate: int) -> Iterator[Pair]:
@@ -284,9 +198,10 @@ def evaluate(
     """Score a model or estimates.
 
     Args:
-        source: a manifest, or a folder of references ``{id}_s1``, ``{id}_s2``, ...
+        source: a manifest, a list of trials (``.txt``), or a folder of references ``{id}_s1``, ``{id}_s2``, ...
         estimates: folder of estimates under the same names; None to run ``model``.
-        model: the checkpoint to run on the mixtures of a manifest.
+        model: the checkpoint to run: a separator on a manifest, an extractor on one with enrolments, or a
+            speaker network on trials.
         metric: names, separated by commas.
         out: file for the items: ``.jsonl`` or ``.csv``.
         device: where the model runs.
@@ -308,6 +223,15 @@ def evaluate(
         raise SeptoolError(f"{out} exists; use --force to replace it")
     if (estimates is None) == (model is None):
         raise UsageError("give a folder of estimates or --model, one of the two")
+    if out is not None:
+        audio.make_folder(out.parent)  # now, not after hours of scoring
+    if source.suffix == ".txt":
+        if model is None:
+            raise UsageError(f"{source} is a list of trials; give the speaker network with --model")
+        items = scores_of_trials(source, model, device, limit)
+        if out is not None:
+            write_items(out, items, [])
+        return items, summarise_found(items, EER.name, yes="same", no="different")
     if source.is_dir():
         if estimates is None:
             raise UsageError(f"{source} is a folder of references; give the folder of estimates, or a manifest")
@@ -322,32 +246,11 @@ def evaluate(
             rate = rows[0].sample_rate
             found = estimates_on_disk(rows, estimates, rate)
 
-    if out is not None:
-        audio.make_folder(out.parent)  # now, not after hours of scoring
     items: list[Item] = []
     for item in workers.each(partial(score_item, metrics, rate), found, jobs):
         items.append(item)
         report(len(items), total, item)
     if out is not None:
         write_items(out, items, metrics)
-    return items, summarise(items, metrics)
-
-
-def write_items(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> None:
-    """Write the items as JSON lines, or as CSV with one row per reference."""
-    with audio.replacing(out) as partial_path, partial_path.open("w", encoding="utf-8", newline="") as file:
-        if out.suffix == ".jsonl":
-            file.writelines(json.dumps(item.row()) + "\n" for item in items)
-            return
-        writer = csv.writer(file)
-        writer.writerow(["id", "source", *metrics, "note"])
-        for item in items:
-            if item.error:
-                writer.writerow([item.id, "", *("" for _ in metrics), item.error])
-                continue
-            for voice in range(len(item.order)):
-                values = [item.scores[metric][voice] for metric in metrics]
-                notes = {reason for metric in metrics if (reason := item.reasons[metric][voice])}
-                writer.writerow(
-                    [item.id, voice + 1, *("" if v is None else f"{v:.4f}" for v in values), "; ".join(sorted(notes))]
-                )
+    summaries = summarise(items, metrics)
+    return items, summaries + summarise_found(items, "presence-eer", yes="presence", no="absence")

@@ -33,8 +33,8 @@ Dtype = Literal["fp32", "tf32", "fp16", "bf16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 Network = Separator | Extractor
-SETTLED = 0.01  # relative standard error of a median at which repeating ends
-FEWEST, FEW, MOST = 3, 5, 1000  # repeats: whatever the budget, to judge the error by, at the most
+SETTLED = 0.04  # width of what is said of a median, relative to it, at which repeating ends
+FEWEST, FEW, MOST = 3, 6, 1000  # repeats: whatever the budget, to be 95 % sure, at the most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,7 @@ class Conditions:
     budget: float = 10.0  # seconds of repeating, for each subject, length and kind of pass
     speech: Path | None = None  # what subjects hear; noise without
     trace: Path | None = None
+    nvtx: bool = False
 
     def autocast(self) -> Any:
         """Return a context with products at the precision asked for; weights stay float32."""
@@ -83,8 +84,8 @@ class Timing:
     """Seconds of wall clock."""
 
     median: float
-    low: float  # first quartile
-    high: float  # third quartile
+    low: float  # the true median is between these with 95 %, or 75 % to 94 % if there are fewer than six repeats
+    high: float
     repeats: int
 
 
@@ -149,7 +150,7 @@ def measure(subject: Subject, lengths: Sequence[float], how: Conditions) -> list
         torch.cuda.set_device(device.index or 0)  # events are recorded on the current one
         wanted = "tf32" if how.dtype == "tf32" else "ieee"
         torch.backends.fp32_precision = wanted  # pyright: ignore[reportAttributeAccessIssue] - not in its stubs
-    _wake(device)
+    wake(device)
     gauge = Gauge(device)
     try:
         model = subject.build().to(device)
@@ -193,6 +194,8 @@ def _forward(subject: Subject, model: Network, seconds: float, how: Conditions, 
     memory = None if how.compile and gauge.device.type == "cpu" else gauge.peak()
     if how.trace:
         trace(call, how.trace)
+    if how.nvtx:
+        mark(model, call)
     # The data decide how much is done.
     papez = model if isinstance(model, Papez) and model.config.halting != "none" else None
     return Row(
@@ -277,23 +280,64 @@ def trace(call: Callable[[], None], path: Path) -> None:
         profiler.export_chrome_trace(str(partial))
 
 
+def mark(model: Network, call: Callable[[], None]) -> None:
+    """Make one call for Nsight Systems to capture, with an NVTX range for every module."""
+
+    def enter(path: str) -> Callable[..., None]:
+        def push(*_: Any) -> None:
+            torch.cuda.nvtx.range_push(path)  # a hook that returned its number would replace the input
+
+        return push
+
+    def leave(*_: Any) -> None:
+        torch.cuda.nvtx.range_pop()
+
+    hooks = []
+    for path, module in model.named_modules():
+        hooks.append(module.register_forward_pre_hook(enter(path or type(model).__name__)))
+        hooks.append(module.register_forward_hook(leave, always_call=True))
+    try:
+        with torch.cuda.profiler.profile():
+            call()
+            torch.cuda.synchronize()
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def timed(call: Callable[[], None], device: torch.device, budget: float) -> Timing:
     """Time a call until its median is known well or ``budget`` seconds are over."""
-    call()  # kernels are chosen, tables built, pages mapped
-    times: list[float] = []
+    return timed_in_turns([call], device, budget)[0]
+
+
+def timed_in_turns(calls: Sequence[Callable[[], None]], device: torch.device, budget: float) -> list[Timing]:
+    """Time several calls, one after the other and again, so that what disturbs the machine disturbs all alike."""
+    for call in calls:
+        call()  # kernels are chosen, tables built, pages mapped
+    times: list[list[float]] = [[] for _ in calls]
     started = time.perf_counter()
-    while len(times) < FEWEST or (len(times) < MOST and not _settled(times) and time.perf_counter() - started < budget):
-        times.append(_once(call, device))
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
-    return Timing(median, low, high, len(times))
+    for repeats in range(MOST):
+        over = time.perf_counter() - started >= budget
+        if repeats >= FEWEST and (over or all(_settled(summary(own)) for own in times)):
+            break
+        for call, own in zip(calls, times, strict=True):
+            own.append(_once(call, device))
+    return [summary(own) for own in times]
 
 
-def _settled(times: Sequence[float]) -> bool:
-    """Judge the median's standard error, 1.253 sigma / sqrt(n), with sigma from the quartiles (1.349 apart)."""
-    if len(times) < FEW:
-        return False
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
-    return 1.253 / 1.349 * (high - low) / len(times) ** 0.5 < SETTLED * median
+def summary(times: Sequence[float]) -> Timing:
+    """Return the median of repeats, and the two of them that the true one lies between, whatever their distribution.
+
+    Fewer than k of n repeats are below the true median with 2.5 % if k = n / 2 - 1.96 sqrt(n) / 2: they are coin
+    tosses. The k-th from either end are the ones, or the extremes where that is none.
+    """
+    ordered = sorted(times)
+    place = max(int((len(ordered) - 1.96 * len(ordered) ** 0.5) / 2), 1)
+    return Timing(statistics.median(ordered), ordered[place - 1], ordered[-place], len(ordered))
+
+
+def _settled(timing: Timing) -> bool:
+    return timing.repeats >= FEW and timing.high - timing.low < SETTLED * timing.median
 
 
 def _once(call: Callable[[], None], device: torch.device) -> float:
@@ -311,7 +355,7 @@ def _once(call: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - before
 
 
-def _wake(device: torch.device) -> None:
+def wake(device: torch.device) -> None:
     """Run one of each kind of operation, and the counter: their libraries are not what a network needs."""
     x = torch.zeros(1, 64, 64, device=device)
     with torch.inference_mode():

@@ -135,17 +135,24 @@ def config_of(model: str, row: str | None, settings: Mapping[str, Any]) -> Any:
 
 
 @cache
-def _qualities() -> list[tuple[str, Any, float]]:
+def _systems() -> list[tuple[str, Any, Paper, System]]:
     found = []
-    for system in (system for name in NAMES for system in load(name).rows if system.si_snri is not None):
-        model, _, row = system.model.partition(":")
-        found.append((model, config_of(model, row or None, system.config), system.si_snri))
+    for paper in map(load, NAMES):
+        for system in paper.rows:
+            model, _, row = system.model.partition(":")
+            found.append((model, config_of(model, row or None, system.config), paper, system))
     return found
+
+
+def published(model: str, config: Any) -> list[tuple[Paper, System]]:
+    """Return the rows that the papers have for exactly this network."""
+    return [(paper, system) for name, known, paper, system in _systems() if (name, known) == (model, config)]
 
 
 def published_si_snri(model: str, config: Any) -> float | None:
     """Return the SI-SNRi in dB that the first of the papers prints for exactly this network."""
-    return next((value for name, known, value in _qualities() if (name, known) == (model, config)), None)
+    printed = (system.si_snri for _, system in published(model, config))
+    return next((value for value in printed if value is not None), None)
 
 
 def compare(paper: Paper, rows: Sequence[Row], kind: str) -> list[Comparison]:

@@ -1,11 +1,13 @@
 """Turning a corpus that is on disk into manifests; nothing is copied and nothing fetched."""
 
-import math
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from septool import audio, manifest
+from septool import audio, manifest, trials
 from septool.corpora import CORPORA
+from septool.corpora.base import Corpus, Part, Trials
 from septool.errors import SeptoolError, UsageError
 
 
@@ -15,26 +17,14 @@ class Prepared:
 
     path: str
     split: str
-    kind: str  # "speech": one utterance a row; "mixtures": one mixture a row
+    kind: str  # "speech": one utterance a row; "mixtures": one mixture a row; "trials": one trial a row
     rows: int
+    missing: int  # rows of the published list that lack a recording, and are not in the manifest
     speakers: int
-    hours: float
+    hours: float | None  # None where the lengths are not known before mixing
+    bytes: int  # of the manifest; 0 if all its rows lack a recording, and it is not written
+    rendered_bytes: int | None  # of all its audio if `mix` writes it in 16 bits
     sha256: str
-
-
-def parse_split(text: str) -> dict[str, float]:
-    """Read ``train=0.9,dev=0.1`` (or just ``train``) into shares."""
-    shares: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, value = part.strip().partition("=")
-        try:
-            share = float(value) if equals else 1.0
-        except ValueError:
-            share = -1.0
-        if not name or not 0 < share < math.inf:
-            raise UsageError(f"--split {text!r} is not like train=0.9,dev=0.05,test=0.05")
-        shares[name] = share
-    return shares
 
 
 def prepare(
@@ -42,82 +32,171 @@ def prepare(
     source: Path,
     *,
     out: Path = Path("data"),
-    split: str = "train=0.9,dev=0.05,test=0.05",
-    mixtures: int = 200,
-    sources: int = 2,
-    sample_rate: int = 8000,
-    difference_db: float = 5.0,
-    minimum_seconds: float = 1.0,
-    seed: int = 0,
+    protocol: Literal["atss-net", "galr"] | None = None,
+    split: str | None = None,
+    sample_rate: int | None = None,
+    mode: Literal["min", "max"] | None = None,
+    mix: Literal["clean", "both", "single"] | None = None,
+    noise: Path | None = None,
+    snr: tuple[float, float] | None = None,
+    metadata: Path | None = None,
+    mixtures: int | None = None,
+    sources: int | None = None,
+    difference_db: float | None = None,
+    minimum_seconds: float | None = None,
+    seed: int | None = None,
     jobs: int = 1,
     force: bool = False,
     dry_run: bool = False,
 ) -> tuple[list[Prepared], list[str]]:
-    """Prepare a corpus.
+    """Prepare a corpus: write one manifest per split and kind of row.
 
-    For each split ``{split}-speech.jsonl`` lists the utterances (what training mixes anew every epoch)
-    and ``{split}-{n}mix.jsonl`` fixed mixtures of them, except for ``train``.
+    A manifest that is there with the same content is left as it is, so a run that was stopped goes on.
+    None stands for the corpus's own default; an option that the corpus does not have is refused.
 
     Args:
-        corpus: which one; ``folder`` is any tree ``speaker/.../utterance.flac``.
+        corpus: which one; see :data:`septool.corpora.CORPORA`.
         source: where it is.
         out: where the manifests go.
-        split: shares of the speakers, such as ``train=0.9,dev=0.1``.
+        protocol: whose way of mixing, where papers went different ways.
+        split: which splits; for ``folder`` shares of the speakers, such as ``train=0.9,dev=0.1``.
+        sample_rate: Hz of the mixtures.
+        mode: cut to the shortest voice, or pad to the longest.
+        mix: voices alone, voices and noise, or the first voice and noise.
+        noise: where the noise, or the music, is.
+        snr: range of the speech's level over it, dB.
+        metadata: a folder with lists that do not come with septool.
         mixtures: fixed mixtures per split.
         sources: voices in a mixture.
-        sample_rate: Hz of the mixtures.
         difference_db: largest level difference between voices.
         minimum_seconds: shorter utterances are left out.
-        seed: of dealing and pairing.
+        seed: of whatever is drawn.
         jobs: processes.
         force: replace manifests that are there.
         dry_run: count, but write nothing.
 
     Returns:
-        The manifests, and a line for each file that was left out.
+        The manifests, and a line for each recording that is missing or was left out.
     """
-    shares = parse_split(split)
-    build = CORPORA[corpus]
-    there = [path for name in shares if (path := out / f"{name}-speech.jsonl").exists()]
-    if there and not force and not dry_run:
-        raise SeptoolError(f"{there[0]} exists; use --force to replace it")
-    result = build(
-        source,
-        out,
-        split=shares,
-        mixtures=mixtures,
-        sources=sources,
-        sample_rate=sample_rate,
-        difference_db=difference_db,
-        minimum_seconds=minimum_seconds,
-        seed=seed,
-        jobs=jobs,
-    )
-    left_out = result.pop("left out")
-    files: list[tuple[Path, str, str, list[manifest.Mixture]]] = []
-    for name, (speech, fixed) in result.items():
-        if not speech:
-            raise SeptoolError(f"split {name} got no speakers; give it a larger share or drop it")
-        files.append((out / f"{name}-speech.jsonl", name, "speech", speech))
-        if fixed:
-            files.append((out / f"{name}-{sources}mix.jsonl", name, "mixtures", fixed))
-    there = [path for path, *_ in files if path.exists()]
-    if there and not force and not dry_run:
-        raise SeptoolError(f"{there[0]} exists; use --force to replace it")
-    prepared = []
+    entry: Corpus = CORPORA[corpus]
+    asked = {
+        "protocol": protocol,
+        "split": split,
+        "sample_rate": sample_rate,
+        "mode": mode,
+        "mix": mix,
+        "noise": noise,
+        "snr": snr,
+        "metadata": metadata,
+        "mixtures": mixtures,
+        "sources": sources,
+        "difference_db": difference_db,
+        "minimum_seconds": minimum_seconds,
+        "seed": seed,
+    }
+    options = {name: value for name, value in asked.items() if value is not None}
+    _check(corpus, entry, options)
+    found = entry.prepare(source, out, jobs=jobs, **options)
+    if not any(part.rows for part in found.parts) and not any(each.trials for each in found.trials):
+        raise SeptoolError(f"{source} lacks all recordings of {corpus}: {'; '.join(found.left_out[:1])}")
+    files = [(out / f"{part.name}.jsonl", part, manifest.dump(part.rows).encode()) for part in found.parts]
+    lists = [(out / f"{each.name}.txt", each, trials.dump(each.trials).encode()) for each in found.trials]
     if not dry_run:
-        audio.make_folder(out)
-    for path, name, kind, rows in files:
-        text = manifest.dump(rows)
-        if not dry_run:
-            with audio.replacing(path) as partial:
-                partial.write_text(text, encoding="utf-8")
-        people = {source.speaker for row in rows for source in row.sources}
-        length = hours(rows) if kind == "speech" else 0.0
-        prepared.append(Prepared(str(path), name, kind, len(rows), len(people), length, manifest.sha256(text.encode())))
-    return prepared, left_out
+        _write({path: content for path, _, content in files + lists if content}, force)
+    return [_describe(*file) for file in files] + [_describe_trials(*file) for file in lists], found.left_out
 
 
-def hours(rows: list[manifest.Mixture]) -> float:
-    """Length of all utterances together."""
-    return sum(row.sources[0].frames / row.sample_rate for row in rows) / 3600
+def _write(files: dict[Path, bytes], force: bool) -> None:
+    changed = {path: content for path, content in files.items() if not path.exists() or path.read_bytes() != content}
+    for path in changed:
+        if path.exists() and not force:
+            raise SeptoolError(f"{path} exists; use --force to replace it")
+        audio.make_folder(path.parent)
+    for path, content in changed.items():
+        with audio.replacing(path) as partial:
+            partial.write_bytes(content)
+
+
+def _describe(path: Path, part: Part, content: bytes) -> Prepared:
+    lengths = [_frames(row) for row in part.rows]
+    frames = [length for length in lengths if length is not None]
+    known = len(frames) == len(lengths)
+    return Prepared(
+        path=str(path),
+        split=part.split,
+        kind=part.kind,
+        rows=len(part.rows),
+        missing=part.missing,
+        speakers=len({source.speaker for row in part.rows for source in row.sources}),
+        hours=sum(n / row.sample_rate for n, row in zip(frames, part.rows, strict=True)) / 3600 if known else None,
+        bytes=len(content),
+        rendered_bytes=sum(2 * n * _files(row) for n, row in zip(frames, part.rows, strict=True))
+        if known and part.kind == "mixtures"
+        else None,
+        sha256=manifest.sha256(content) if content else "",
+    )
+
+
+def _describe_trials(path: Path, part: Trials, content: bytes) -> Prepared:
+    return Prepared(
+        path=str(path),
+        split=part.split,
+        kind="trials",
+        rows=len(part.trials),
+        missing=part.missing,
+        speakers=part.speakers,
+        hours=None,
+        bytes=len(content),
+        rendered_bytes=None,
+        sha256=manifest.sha256(content) if content else "",
+    )
+
+
+def _files(row: manifest.Mixture) -> int:
+    """Return how many files ``mix`` writes for a row."""
+    return 1 + len(row.sources) + (row.noise is not None)
+
+
+def describe() -> list[dict[str, str]]:
+    """Return what ``prepare --list`` shows of every corpus."""
+    return [
+        {
+            "corpus": name,
+            "about": entry.about,
+            "licence": entry.licence,
+            "size": entry.size,
+            "expects": entry.expects,
+            "options": " ".join(_default(option, default) for option, default in entry.options.items()),
+        }
+        for name, entry in CORPORA.items()
+    ]
+
+
+def _default(option: str, value: Any) -> str:
+    if isinstance(value, tuple):
+        value = " ".join(f"{each:g}" for each in value)
+    if value is inspect.Parameter.empty:
+        return _written(option)
+    return f"[{_written(option)}]" if value is None else f"[{_written(option)} {value}]"
+
+
+def _written(option: str) -> str:
+    return "--" + option.replace("_", "-")
+
+
+def _check(corpus: str, entry: Corpus, options: dict[str, Any]) -> None:
+    """Refuse options that a corpus does not have, and the lack of those that it needs."""
+    for name in options:
+        if name not in entry.options:
+            takes = ", ".join(map(_written, entry.options))
+            raise UsageError(f"{corpus} does not take {_written(name)}; it takes {takes}")
+    for name, default in entry.options.items():
+        if default is inspect.Parameter.empty and name not in options:
+            raise UsageError(f"{corpus} needs {_written(name)}; it expects {entry.expects}")
+
+
+def _frames(row: manifest.Mixture) -> int | None:
+    """Return a row's length at its rate, if it is known without opening a file."""
+    if row.frames is None and len(row.sources) == 1:
+        return row.sources[0].frames
+    return row.frames

@@ -48,6 +48,7 @@ def profile(
     plot: Path | None = None,
     html: Path | None = None,
     torch_profiler: Path | None = None,
+    nvtx: bool = False,
     report: Callable[[int, int, str], None] = lambda *_: None,
 ) -> Profile:
     """Measure models, each in a process of its own.
@@ -70,6 +71,7 @@ def profile(
         plot: file for the figures: ``.png`` or ``.svg``.
         html: file for tables and figures.
         torch_profiler: file for what torch's profiler sees of one model's longest forward pass.
+        nvtx: mark the modules of one more pass of each, for ``nsys profile -c cudaProfilerApi``; needs a CUDA GPU.
         report: called with the number of models done, of how many, and the next one.
 
     Raises:
@@ -88,6 +90,8 @@ def profile(
         raise suggest("precision", dtype, DTYPES)
     if dtype == "tf32" and where.type != "cuda":
         raise UsageError(f"--dtype tf32 needs a CUDA GPU; the device is {where}")
+    if nvtx and (compile or where.type != "cuda"):
+        raise UsageError(f"--nvtx needs a CUDA GPU, and modules that are not compiled; the device is {where}")
     if torch_profiler and len(subjects) > 1:
         raise UsageError(f"--torch-profiler takes one model, {len(subjects)} were given")
     check(out, plot, html)
@@ -104,6 +108,7 @@ def profile(
         train=train,
         budget=budget,
         speech=speech,
+        nvtx=nvtx,
     )
 
     rows: list[Row] = []

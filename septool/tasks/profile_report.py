@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from septool import audio
+from septool.config import build
 from septool.errors import UsageError
 from septool.tasks.measuring import Conditions, Failed, Row, Timing
 from septool.tasks.papers import Comparison, Paper
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 CONVENTION = (
     "One MAC is a product added to a sum, two FLOPs; matrix products, convolutions, attention and the gates of LSTMs "
-    "are counted, of one recording. Memory includes the weights. Quartiles of the repeats stand beside a median."
+    "are counted, of one recording. Memory includes the weights. Beside a median stands what it lies between with 95 %."
 )
-COSTS = ["model", "audio s", "params M", "disk MB", "GMACs", "GMACs/s", "ms", "q1", "q3", "real time", "memory MB"]
-TRAINING = ["step ms", "q1", "q3", "step MB"]
+COSTS = ["model", "audio s", "params M", "disk MB", "GMACs", "GMACs/s", "ms", "from", "to", "real time", "memory MB"]
+TRAINING = ["step ms", "from", "to", "step MB"]
 MARKS = "osD^v"  # after ten colours, the next mark
 
 
@@ -62,6 +63,9 @@ class Growth:
     latency: float
     macs: float
     memory: float | None
+
+
+KINDS: dict[str, Any] = {"cost": Row, "comparison": Comparison, "growth": Growth, "failure": Failed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,16 +135,31 @@ def _mega(size: int | None) -> float | None:
 def lines(profile: Profile) -> Iterator[dict[str, Any]]:
     """Yield everything as rows of plain values; ``kind`` says what each is."""
     heard = profile.conditions.speech
-    conditions = asdict(profile.conditions) | {"speech": None if heard is None else str(heard)}
+    conditions = asdict(profile.conditions) | {"speech": heard and heard.name, "trace": None}
     title = profile.paper.title if profile.paper else None
     yield {"kind": "machine"} | asdict(profile.machine) | {"conditions": conditions, "paper": title}
-    for kind, found in (
-        ("cost", profile.rows),
-        ("comparison", profile.comparisons),
-        ("growth", profile.growth),
-        ("failure", profile.failures),
-    ):
+    for kind, found in zip(KINDS, (profile.rows, profile.comparisons, profile.growth, profile.failures), strict=True):
         yield from ({"kind": kind} | asdict(one) for one in found)
+
+
+def read(path: Path) -> Profile:
+    """Read what :func:`write` wrote as JSON lines, all but the table of the paper itself."""
+    found: dict[str, list[Any]] = {"machine": []} | {kind: [] for kind in KINDS}
+    conditions: dict[str, Any] = {}
+    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        kind = line.pop("kind")
+        if kind == "machine":
+            conditions, _ = line.pop("conditions"), line.pop("paper")
+        found[kind].append(build(KINDS.get(kind, Machine), line))
+    heard = conditions.pop("speech")
+    return Profile(
+        machine=found["machine"][0],
+        conditions=build(Conditions, conditions | {"speech": heard and Path(heard)}),
+        rows=found["cost"],
+        growth=found["growth"],
+        failures=found["failure"],
+        comparisons=found["comparison"],
+    )
 
 
 def check(out: Path | None, plot: Path | None, html: Path | None) -> None:

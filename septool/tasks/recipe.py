@@ -1,10 +1,16 @@
 """A training run as data: the sections of a recipe and what they may say."""
 
+import hashlib
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from septool.config import build, override, read_toml
+from septool.config import as_dict, build, override, read_toml
+from septool.enrolling import Enrolling
+from septool.errors import ConfigError
 from septool.mixing import DynamicMixing
 from septool.registry import suggest
 
@@ -15,7 +21,9 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 class Data:
     """Manifests and the rate that everything is brought to."""
 
-    train: str = "data/train-speech.jsonl"  # a pool of speech, mixed anew every epoch
+    train: str = "data/train-speech.jsonl"
+    # "dynamic": the manifest's voices, mixed anew every epoch; "static": its mixtures as they are.
+    mixing: Literal["dynamic", "static"] = "dynamic"
     validation: str = "data/dev-2mix.jsonl"  # fixed mixtures
     sample_rate: int = 8000
     validation_items: int | None = None  # the first so many; all by default
@@ -47,6 +55,8 @@ class Schedule:
     every: int = 1  # exponential: epochs between two steps of the factor
     patience: int = 3  # plateau: epochs without improvement
     start: int = 0  # exponential, plateau: first epoch
+    turn: int = 0  # exponential: epoch from which on later_factor takes the factor's place; 0 for never
+    later_factor: float = 1.0
     decay: int = 0  # trapezoid: steps of linear fall to zero at the end
 
 
@@ -56,10 +66,18 @@ class Loop:
 
     steps: int = 100_000
     epoch_steps: int = 1000  # steps between two validations
-    batch: int = 4  # mixtures a step
-    precision: Literal["fp32", "bf16"] = "fp32"
+    batch: int = 4  # mixtures a step, of all processes together
+    accumulate: int = 1  # pieces that a process works through its share of a batch in; more need less memory
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema: float = 0.0  # decay of the averaged weights that are validated and kept; 0 is off
     loss_floor: float | None = None  # dB; items already better than this are left out (SepFormer: -30)
+    patience: int = 0  # epochs without improvement that end the run; 0 for never
+    average: int = 0  # validated weights that are kept, and averaged in the end
+    average_of: Literal["best", "last"] = "best"
+
+    def __post_init__(self) -> None:
+        if min(self.epoch_steps, self.batch, self.accumulate) < 1:
+            raise ValueError("epoch_steps, batch and accumulate are at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +85,77 @@ class Recipe:
     """A whole run."""
 
     model: str
+    published: dict[str, Any] = field(default_factory=dict)  # what a paper reports for it, and where
     row: str | None = None  # a named configuration of the model
     config: dict[str, Any] = field(default_factory=dict)
     loss: str | None = None  # the model's own by default
     seed: int = 0
     initialise: str | None = None  # a checkpoint to start from
+    # Parts of the model that start from other checkpoints, "PART" = "CHECKPOINT" or "CHECKPOINT#PART".
+    parts: dict[str, str] = field(default_factory=dict)
     data: Data = Data()
     mixing: DynamicMixing = field(default_factory=DynamicMixing)
+    enrolling: Enrolling = field(default_factory=Enrolling)  # of extractors
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loop: Loop = Loop()
 
 
-def load(name: str, settings: list[str] | tuple[str, ...] = ()) -> Recipe:
+def load(name: str, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path and apply ``key=value`` settings."""
+    return build(Recipe, override(_read(_locate(name)), settings))
+
+
+def _locate(name: str) -> Path:
     path = Path(name)
     if path.suffix != ".toml":
         path = RECIPES / f"{name}.toml"
         if not path.exists():
             raise suggest("recipe", name, (known.stem for known in RECIPES.glob("*.toml")))
-    return build(Recipe, override(read_toml(path), settings))
+    return path
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a recipe's file over that of its ``base``, a bundled recipe or a file beside it."""
+    if path in seen:
+        raise ConfigError(f"{path} is its own base")
+    values = read_toml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base is {base!r}; it is the name of a recipe")
+    below = path.parent / base if base.endswith(".toml") else _locate(base)
+    return _merge(_read(below, (*seen, path)), values)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = below | above
+    for key in below.keys() & above.keys():
+        # What a paper reports is of one recipe only.
+        if isinstance(below[key], dict) and isinstance(above[key], dict) and key != "published":
+            merged[key] = _merge(below[key], above[key])
+    return merged
+
+
+def run_name(name: str, settings: Sequence[str] = ()) -> str:
+    """Name a run by its recipe and by what the settings change in it, whatever their order."""
+    before, after = (_flat(as_dict(load(name, chosen))) for chosen in ((), settings))
+    changes = [f"{key}={_word(after[key])}" for key in sorted(after) if after[key] != before.get(key)]
+    full = "+".join([Path(name).stem, *changes])
+    if len(full.encode()) <= 120:
+        return full
+    return f"{Path(name).stem}+{hashlib.sha256(full.encode()).hexdigest()[:12]}"
+
+
+def _flat(values: dict[str, Any], where: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: value}
+    return flat
+
+
+def _word(value: Any) -> str:
+    """Write a value as part of a file's name."""
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return re.sub(r"[^\w.,=-]+", "_", text)

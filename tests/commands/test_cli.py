@@ -11,9 +11,10 @@ import pytest
 import typer.main
 
 from septool import __version__, checkpoints, cli
-from septool.commands import evaluate, mix, prepare, separate, train
+from septool.commands import evaluate, extract, mix, prepare, separate, train
 from septool.errors import UsageError
 from septool.tasks import evaluate as evaluating
+from septool.tasks import extract as extracting
 from septool.tasks import mix as mixing
 from septool.tasks import prepare as preparing
 from septool.tasks import separate as separating
@@ -82,9 +83,9 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("command", "task"),
     [
-        (prepare.prepare, preparing.prepare),
         (evaluate.evaluate, evaluating.evaluate),
         (separate.separate, separating.separate),
+        (extract.extract, extracting.extract),
     ],
 )
 def test_a_command_has_the_parameters_of_its_task(command: Callable[..., Any], task: Callable[..., Any]) -> None:
@@ -93,6 +94,14 @@ def test_a_command_has_the_parameters_of_its_task(command: Callable[..., Any], t
     assert list(shown) == list(work)
     for name, value in shown.items():
         assert (tuple(value) if isinstance(value, list) else value) == work[name], name
+
+
+def test_prepare_has_the_parameters_of_its_task() -> None:
+    shown, work = parameters(prepare.prepare), parameters(preparing.prepare)
+    # With --list there is no corpus to name.
+    assert shown.keys() - PRINTING - {"show"} == work.keys()
+    for name in work.keys() - {"corpus", "source"}:
+        assert shown[name] == work[name], name
 
 
 def test_mix_has_the_parameters_of_its_two_tasks() -> None:

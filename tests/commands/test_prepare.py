@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from septool import manifest
+from septool.corpora import CORPORA
 from tests.conftest import Command
 
 
@@ -14,12 +15,12 @@ def test_a_table_of_manifests(septool: Command, tree: Path, tmp_path: Path) -> N
     result = septool("prepare", "folder", tree, "-o", tmp_path, "--split", "train=1,dev=1", "--mixtures", 3)
     assert result.status == 0
     assert result.errors == []
+    assert " ".join(result.lines[0].split()) == "manifest split rows missing speakers hours MB rendered MB sha256"
     shown = [line.split() for line in result.lines]
-    assert shown[0] == ["manifest", "split", "rows", "speakers", "hours", "sha256"]
     assert [row[0] for row in shown[1:]] == [
         str(tmp_path / f"{name}.jsonl") for name in ("train-speech", "dev-speech", "dev-2mix")
     ]
-    assert [row[2:4] for row in shown[1:]] == [["4", "2"], ["4", "2"], ["3", "2"]]
+    assert [row[2:5] for row in shown[1:]] == [["4", "0", "2"], ["4", "0", "2"], ["3", "0", "2"]]
     assert [row[-1] for row in shown[1:]] == [manifest.digest(Path(row[0]))[:12] for row in shown[1:]]
 
 
@@ -86,3 +87,34 @@ def test_a_corpus_that_is_not_there(septool: Command, tmp_path: Path) -> None:
     result = septool("prepare", "folder", tmp_path, "-o", tmp_path)
     assert result.status == 1
     assert "has no audio files in sub-folders; expected speaker/.../utterance.flac" in result.errors[0]
+
+
+def test_the_list_says_what_where_and_under_which_licence(septool: Command) -> None:
+    result = septool("prepare", "--list", "--json")
+    assert result.status == 0
+    rows = {row["corpus"]: row for row in map(json.loads, result.lines)}
+    assert list(rows) == list(CORPORA)
+    for row in rows.values():
+        assert all(row.values())
+        assert row.keys() == {"corpus", "about", "licence", "size", "expects", "options"}
+    assert rows["wham"]["options"] == "--noise [--split] [--sample-rate 8000] [--mode min] [--mix both]"
+    shown = septool("prepare", "--list").lines
+    assert [line.split(":")[0] for line in shown if not line.startswith(" ")] == list(CORPORA)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "prepare takes a corpus and where it is; septool prepare --list shows all"),
+        (("folder",), "prepare takes a corpus and where it is; septool prepare --list shows all"),
+        (("folder", ".", "--mix", "both"), "folder does not take --mix; it takes --split, --mixtures, --sources"),
+        (("wsj0-2mix", ".", "--minimum-seconds", 2), "wsj0-2mix does not take --minimum-seconds; it takes --split"),
+        (("wsj0-music", "."), "wsj0-music needs --noise; it expects"),
+    ],
+)
+def test_what_a_corpus_does_not_take_or_lacks_is_wrong_usage(
+    septool: Command, arguments: tuple[object, ...], said: str
+) -> None:
+    result = septool("prepare", *arguments)
+    assert result.status == 2
+    assert result.errors[0].startswith(f"septool: {said}")

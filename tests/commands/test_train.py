@@ -36,8 +36,8 @@ def test_a_run(septool: Command, recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = septool("train", recipe, "-o", out, "-d", "cpu")
     assert result.status == 0
-    assert result.lines[0].startswith(f"{out}/best.safetensors  SI-SNRi ")
-    assert any("step 2: SI-SNRi " in line for line in result.errors)
+    assert result.lines[0].startswith(f"{out}/best.safetensors  si-snri ")
+    assert any("step 2: si-snri " in line for line in result.errors)
     again = septool("train", recipe, "-o", out, "-d", "cpu")
     assert again.status == 2
     assert again.errors == [f"septool: {out} holds a run already; go on with --resume or choose another --out"]
@@ -46,7 +46,7 @@ def test_a_run(septool: Command, recipe: Path, tmp_path: Path) -> None:
 
 def test_json_lines(septool: Command, recipe: Path, tmp_path: Path) -> None:
     result = septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", "--json")
-    assert [json.loads(line)["event"] for line in result.lines] == ["step", "step", "validation"]
+    assert [json.loads(line)["event"] for line in result.lines] == ["start", "step", "step", "validation"]
     assert result.errors == []
 
 

@@ -15,7 +15,10 @@ Loss = Callable[..., Tensor]
 class Answer(Answers):
     """Gives one mask, whatever the enrolment."""
 
-    def mask(self, spectrum: Tensor, enrolment: Tensor) -> Tensor:
+    def speaker(self, enrolment: Tensor) -> Tensor:
+        return enrolment
+
+    def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
         return self.answer
 
 

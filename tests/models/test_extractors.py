@@ -1,7 +1,6 @@
 """What every registered extractor promises: the separators' contract, with an enrolment recording."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,19 +10,14 @@ from septool.config import as_dict, build
 from septool.losses import LOSSES
 from septool.models import MODELS
 from septool.models.base import Extractor
+from tests.models.tiny import TINY_EXTRACTORS
 
-SPEAKER = {"mels": 16, "widths": [4, 6, 8, 8], "embedding": 5}
-SPECTRUM = {"fft": 64, "window": 50, "hop": 20, "speaker": SPEAKER}
-TINY: dict[str, dict[str, Any]] = {
-    "atss-net": SPECTRUM | {"channels": 4, "dilations": [1, 2], "blocks": 2},
-    "voicefilter": SPECTRUM | {"channels": 4, "dilations": [1, 2], "maps": 2, "hidden": 6, "dense": 8},
-}
-NAMES = sorted(TINY)
+NAMES = sorted(TINY_EXTRACTORS)
 
 
 def make(name: str, **settings: object) -> Extractor:
     torch.manual_seed(0)
-    model = MODELS[name](build(MODELS.module(name).Config, TINY[name] | settings)).eval()
+    model = MODELS[name](build(MODELS.module(name).Config, TINY_EXTRACTORS[name] | settings)).eval()
     with torch.no_grad():  # gains, biases and slopes away from their defaults
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -35,7 +29,7 @@ def recording(samples: int, batch: int = 1) -> Tensor:
 
 
 def test_every_extractor_has_a_tiny_configuration() -> None:
-    assert {name for name in MODELS if issubclass(MODELS[name], Extractor)} == set(TINY)
+    assert {name for name in MODELS if issubclass(MODELS[name], Extractor)} == set(TINY_EXTRACTORS)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,13 +1,17 @@
 """Papez: equal to the released code, and its three ways of halting."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from septool.models.papez import CONFIGS, Config, Papez, with_halting
+from septool.models.papez import CONFIGS, Config, Papez
 from tests.models.parity import assert_parity, fixture, load_renamed
 
-TINY = Config(width=32, feedforward=64, heads=4, chunk=20, memory=6, depth=6)
+SIZES: dict[str, Any] = {"width": 32, "feedforward": 64, "heads": 4, "chunk": 20, "depth": 6}
+TINY = Config(**SIZES, memory=6)
 NAMES = {
     "encoder.0": "encoder.basis",
     "encoder.1": "encoder_norm",
@@ -44,10 +48,68 @@ def covered(samples: int) -> int:
     return (samples - 16) // 8 * 8 + 16
 
 
+# The steps of Table 3, in millions as printed: 2.25, 2.38, 1.52, 1.52, 1.54.
+STEPS = {
+    "1-recurrence": 2_247_939,
+    "2-pruning": 2_381_061,
+    "3-no-inter": 1_524_740,
+    "4-memory": 1_524_996,
+    "5-time": 1_540_356,
+}
+
+
 @pytest.mark.parametrize("row", CONFIGS)
 def test_parameters(row: str) -> None:
     # The released code has 1,478,147; 4,352 of them belong to a table that it never reads.
-    assert sum(p.numel() for p in Papez(CONFIGS[row]).parameters()) == 1_473_795
+    with torch.device("meta"):
+        assert sum(p.numel() for p in Papez(CONFIGS[row]).parameters()) == STEPS.get(row, 1_473_795)
+
+
+@pytest.mark.parametrize("row", STEPS)
+def test_the_steps_to_papez_separate_and_learn_with_all_their_parameters(row: str) -> None:
+    torch.manual_seed(0)
+    model = Papez(replace(CONFIGS[row], **SIZES))
+    mixture = torch.randn(2, 1013, generator=torch.Generator().manual_seed(1))
+    estimate = model(mixture)
+    assert estimate.shape == (2, 2, 1013)
+    estimate[..., ::2].square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    model.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(model(mixture)[:1], model(mixture[:1]), rtol=1e-4, atol=1e-5)
+    steps = len(model.running_share(mixture[:1]))
+    paths = 4 if row in ("1-recurrence", "2-pruning") else 2 if row == "3-no-inter" else 1
+    assert steps == paths * TINY.depth if row == "1-recurrence" else paths <= steps <= paths * TINY.depth
+
+
+def test_a_path_across_the_chunks_carries_what_is_far_away() -> None:
+    def change(row: str) -> float:
+        torch.manual_seed(0)
+        model = Papez(replace(CONFIGS[row], **SIZES, halting="none")).eval()
+        tokens = torch.randn(1, 200, TINY.width, generator=torch.Generator().manual_seed(2))
+        other = tokens.clone()
+        other[:, -1] += 1
+        memory = tokens[:, : CONFIGS[row].memory]
+        with torch.inference_mode():
+            return float((model.think(tokens, memory) - model.think(other, memory))[:, :20].abs().max())
+
+    assert change("3-no-inter") == 0
+    assert change("2-pruning") > 1e-6
+    assert change("4-memory") > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"inter": True}, "with a memory no layer reads across"),
+        ({"estimator": "none"}, "without an estimator it can only be 'none'"),
+        ({"halting": "freeze", "memory": 0}, "it needs a memory"),
+        ({"halting": "drop", "time": "sum"}, "it needs a memory"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Config(**settings)
 
 
 def test_equal_to_the_released_code() -> None:
@@ -62,7 +124,12 @@ def test_equal_to_the_released_code_when_no_token_halts() -> None:
 
 def random_model(halting: str, seed: int = 0) -> Papez:
     torch.manual_seed(seed)
-    return Papez(with_halting(TINY, halting)).eval()  # type: ignore[arg-type]
+    return Papez(replace(TINY, halting=halting)).eval()  # type: ignore[arg-type]
+
+
+def gradient(model: Papez, mixture: Tensor) -> Tensor:
+    (slopes,) = torch.autograd.grad(model(mixture)[..., ::2].square().sum(), model.layer.attention.qkv.weight)
+    return slopes
 
 
 def test_freezing_equals_computing_everything_and_keeping_the_old_state(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,11 +139,12 @@ def test_freezing_equals_computing_everything_and_keeping_the_old_state(monkeypa
     assert min(shares) < 0.9, "the test needs tokens that halt before the end"
     with torch.inference_mode():
         skipped = model(mixture)
+    slopes = gradient(model, mixture)
 
     full = type(model.layer).forward
 
     def masked(
-        self: object, tokens: Tensor, memory: Tensor, step: int, running: Tensor | None = None
+        self: object, tokens: Tensor, memory: Tensor, step: int, running: Tensor | None = None, *_: object
     ) -> tuple[Tensor, Tensor]:
         new, memory = full(self, tokens, memory, step)  # type: ignore[arg-type]
         return (new if running is None else torch.where(running[..., None], new, tokens)), memory
@@ -85,6 +153,8 @@ def test_freezing_equals_computing_everything_and_keeping_the_old_state(monkeypa
     with torch.inference_mode():
         computed = model(mixture)
     torch.testing.assert_close(skipped, computed, rtol=1e-4, atol=1e-5 * float(computed.abs().max()))
+    expected = gradient(model, mixture)
+    torch.testing.assert_close(slopes, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
 def test_the_ways_of_halting_agree_while_no_token_halts() -> None:

@@ -1,5 +1,7 @@
 """Small configurations of every registered model, for tests that run over all of them."""
 
+from typing import Any
+
 TINY: dict[str, dict[str, object]] = {
     "adanet": {"fft": 32, "hop": 8, "hidden": 12, "layers": 2, "embedding": 6, "anchors": 4},
     "chimera++": {"fft": 32, "hop": 8, "hidden": 12, "layers": 2, "embedding": 6},
@@ -35,4 +37,21 @@ TINY: dict[str, dict[str, object]] = {
     "upit-blstm-st": {"fft": 32, "hop": 16, "hidden": 12, "layers": 2},
     "two-step-tdcn": {"filters": 16, "bottleneck": 12, "hidden": 16, "blocks": 2, "repeats": 2},
     "wavesplit": {"width": 8, "speaker_layers": 3, "blocks": 2, "repeats": 2},
+}
+
+SPEAKER = {"mels": 16, "widths": [4, 6, 8, 8], "embedding": 5}
+SPECTRUM = {"fft": 64, "window": 50, "hop": 20, "speaker": SPEAKER}
+TINY_EXTRACTORS: dict[str, dict[str, Any]] = {
+    "atss-net": SPECTRUM | {"channels": 4, "dilations": [1, 2], "blocks": 2},
+    "galr-extractor": {
+        "filters": 16,
+        "window": 8,
+        "segment": 20,
+        "summary": 4,
+        "blocks": 2,
+        "hidden": 12,
+        "heads": 4,
+        "speaker": SPEAKER,
+    },
+    "voicefilter": SPECTRUM | {"channels": 4, "dilations": [1, 2], "maps": 2, "hidden": 6, "dense": 8},
 }

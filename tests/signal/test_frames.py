@@ -53,6 +53,13 @@ def test_a_segment_is_a_stretch_of_the_padded_sequence() -> None:
     ]
 
 
+def test_what_is_shared_stands_in_front_of_every_segment() -> None:
+    x, shared = sequence(37), sequence(4)
+    alone, both = (segment(x, 10, dprnn_padding(37, 10), *more) for more in ((), (shared,)))
+    assert torch.equal(both[:, :, 4:], alone)
+    assert torch.equal(both[:, :, :4], shared[:, None].expand(-1, alone.shape[1], -1, -1))
+
+
 @pytest.mark.parametrize("frames", LENGTHS)
 @pytest.mark.parametrize("size", [2, 10, 20])
 def test_galr_has_as_many_segments_as_its_paper_says(size: int, frames: int) -> None:

@@ -2,6 +2,7 @@ import json
 import math
 import os
 import sys
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from septool.errors import AudioError, CheckpointError, UsageError
 from septool.models import MODELS
 from septool.models.base import Separator
 from septool.models.build import build_model
-from septool.tasks import measuring
+from septool.tasks import measuring, profile_report
 from septool.tasks import profile as profiling
 from septool.tasks.measuring import (
     Conditions,
@@ -140,6 +141,28 @@ def test_repeating_ends_when_the_median_is_known() -> None:
     assert timed(call, torch.device("cpu"), budget=60.0).repeats <= 1000
 
 
+def test_two_runs_agree_within_their_stated_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A machine whose every pass takes 1 s and up to a tenth more, rarely three times as long.
+    random = np.random.default_rng(0)
+    monkeypatch.setattr(measuring, "_once", lambda *_: 1 + random.exponential(0.03) + 2.0 * (random.random() < 0.03))
+    runs = [timed(lambda: None, torch.device("cpu"), budget=60.0) for _ in range(40)]
+    for first, second in pairwise(runs):
+        assert first.low <= second.high
+        assert second.low <= first.high
+    assert all(run.high - run.low < measuring.SETTLED * run.median for run in runs)
+    assert all(measuring.FEW <= run.repeats < measuring.MOST for run in runs)
+
+
+@pytest.mark.parametrize("repeats", [6, 20, 100])
+def test_the_stated_spread_holds_the_true_median(repeats: int) -> None:
+    random = np.random.default_rng(repeats)
+    runs = [measuring.summary(list(random.exponential(size=repeats))) for _ in range(1000)]
+    covered = sum(run.low <= math.log(2) <= run.high for run in runs)
+    assert covered >= 940  # 950 are expected at least
+    # Not by saying nothing: the error of a median shrinks with the root of the repeats.
+    assert np.median([run.high - run.low for run in runs]) < 6 / repeats**0.5
+
+
 @LINUX
 def test_the_gauge_shows_the_peak_and_forgets_it() -> None:
     gauge = Gauge(torch.device("cpu"))
@@ -198,6 +221,25 @@ def test_a_trace_is_written(tmp_path: Path) -> None:
     assert isinstance(row, Row), row
     names = {event.get("name") for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]}
     assert "aten::lstm" in names
+
+
+def test_modules_are_marked_one_inside_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(torch.cuda.nvtx, "range_push", lambda path: seen.append(path) or len(seen))
+    monkeypatch.setattr(torch.cuda.nvtx, "range_pop", lambda: seen.append("end"))
+    monkeypatch.setattr(torch.cuda.profiler, "profile", nullcontext)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: seen.append("synchronized"))
+    model = tiny("galr").build()
+    mixture = recording(None, 8000, 0.05, 1)
+    with torch.inference_mode():
+        expected = model(mixture)
+        measuring.mark(model, lambda: torch.testing.assert_close(model(mixture), expected))
+        assert seen[:3] == ["GALR", "encoder", "encoder.basis"]
+        assert seen[-2:] == ["end", "synchronized"]
+        assert seen.count("end") == len(seen) // 2
+        before = len(seen)
+        model(mixture)
+        assert len(seen) == before, "the marks are gone"
 
 
 @LINUX
@@ -277,6 +319,7 @@ def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
         ({"model": "galr", "halting": "stop"}, UsageError, "unknown way of halting 'stop'"),
         ({"model": "galr", "dtype": "int8"}, UsageError, "unknown precision 'int8'"),
         ({"model": "galr", "dtype": "tf32"}, UsageError, "needs a CUDA GPU"),
+        ({"model": "galr", "nvtx": True}, UsageError, "--nvtx needs a CUDA GPU"),
         ({"model": "galr", "out": Path("a.txt")}, UsageError, "has to end in .jsonl or .csv"),
         ({"model": "galr", "plot": Path("a.gif")}, UsageError, "has to end in .png or .svg"),
         ({"model": "galr", "html": Path("a.pdf")}, UsageError, "has to end in .html"),
@@ -324,7 +367,9 @@ def test_everything_is_written(tmp_path: Path, tiny_checkpoint: Path, call: Path
     machine, *costs, growth = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert machine["kind"] == "machine"
     assert machine["torch"] == torch.__version__
-    assert machine["conditions"]["speech"] == str(call)
+    assert machine["conditions"]["speech"] == call.name
+    again = profile_report.read(tmp_path / "a.jsonl")
+    assert json.loads(json.dumps(list(profile_report.lines(again)))) == [machine, *costs, growth]
     assert [(cost["kind"], cost["model"], cost["seconds"]) for cost in costs] == [
         ("cost", "tiny", length) for length in (0.1, 0.2, 0.4)
     ]

@@ -17,7 +17,8 @@ from septool import audio
 from septool.errors import SeptoolError
 from septool.models.base import Separator, SeparatorConfig
 from septool.signal.stitch import Joint, Stitcher
-from septool.tasks.separate import separate_blocks, separate_file, stretches
+from septool.tasks.recordings import estimate_blocks, estimate_file, stretches
+from septool.tasks.separate import score, voices_by
 from tests.conftest import RATE
 
 SIZE, OVERLAP = 2 * RATE, RATE // 2
@@ -68,12 +69,18 @@ def blocks(signal: np.ndarray, size: int = 3001) -> Iterator[np.ndarray]:
 
 def in_pieces(signal: np.ndarray, model: Separator | None = None) -> tuple[np.ndarray, list[Joint]]:
     stitcher = Stitcher(OVERLAP)
-    pieces = separate_blocks(model or Bands(), blocks(signal), stitcher, size=SIZE, device=CPU)
+    pieces = estimate_blocks(voices_by(model or Bands()), blocks(signal), stitcher, size=SIZE, device=CPU)
     return np.concatenate(list(pieces), axis=1), stitcher.joints
 
 
+def in_two(source: Path, outputs: list[Path]) -> tuple[audio.Info, int, tuple[Joint, ...]]:
+    return estimate_file(
+        source, outputs, voices_by(Bands()), voices=2, model_rate=RATE, device=CPU, segment=2, overlap=0.5
+    )
+
+
 def at_once(signal: np.ndarray) -> np.ndarray:
-    pieces = separate_blocks(Bands(), [signal], Stitcher(OVERLAP), size=len(signal), device=CPU)
+    pieces = estimate_blocks(voices_by(Bands()), [signal], Stitcher(OVERLAP), size=len(signal), device=CPU)
     return np.concatenate(list(pieces), axis=1)
 
 
@@ -147,7 +154,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
     def peak(seconds: int) -> int:
         stream = (piece for _ in range(2 * seconds))
         tracemalloc.start()
-        for part in separate_blocks(Bands(), stream, Stitcher(OVERLAP), size=SIZE, device=CPU):
+        for part in estimate_blocks(voices_by(Bands()), stream, Stitcher(OVERLAP), size=SIZE, device=CPU):
             assert part.shape[1] <= SIZE
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -159,7 +166,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
 
 def test_a_stream_without_samples_is_still_something() -> None:
     empty = [np.zeros(0, dtype=np.float32)]  # what a resampler may give for a single sample
-    parts = list(separate_blocks(Bands(), empty, Stitcher(OVERLAP), size=SIZE, device=CPU))
+    parts = list(estimate_blocks(voices_by(Bands()), empty, Stitcher(OVERLAP), size=SIZE, device=CPU))
     assert np.concatenate(parts, axis=1).shape == (2, 1)
 
 
@@ -173,9 +180,7 @@ def file_of(path: Path, samples: np.ndarray, rate: int) -> Path:
 def test_any_rate_and_length_come_back(tmp_path: Path, rate: int, samples: int) -> None:
     source = file_of(tmp_path / "x.wav", two_bands(samples / rate, rate).sum(0), rate)
     outputs = [tmp_path / "1.wav", tmp_path / "2.wav"]
-    about, clipped, joints = separate_file(
-        source, outputs, Bands(), model_rate=RATE, device=CPU, segment=2, overlap=0.5
-    )
+    about, clipped, joints = in_two(source, outputs)
     assert (about.rate, about.frames, clipped) == (rate, samples, 0)
     assert len(joints) == max(0, -(-(samples / rate - 2) // 1.5))
     for path in outputs:
@@ -187,7 +192,7 @@ def test_resampling_shifts_nothing(tmp_path: Path, rate: int) -> None:
     voices = two_bands(5, rate)
     source = file_of(tmp_path / "x.wav", voices.sum(0), rate)
     outputs = [tmp_path / "1.wav", tmp_path / "2.wav"]
-    separate_file(source, outputs, Bands(), model_rate=RATE, device=CPU, segment=2, overlap=0.5)
+    in_two(source, outputs)
     inside = slice(rate // 10, -rate // 10)
     for path, true in zip(outputs, voices, strict=True):
         np.testing.assert_allclose(audio.read(path)[0][0, inside], true[inside], atol=0.02)
@@ -195,7 +200,7 @@ def test_resampling_shifts_nothing(tmp_path: Path, rate: int) -> None:
 
 def test_one_file_with_a_channel_for_each_voice(tmp_path: Path) -> None:
     source = file_of(tmp_path / "x.wav", two_bands(1).sum(0), RATE)
-    separate_file(source, [tmp_path / "both.wav"], Bands(), model_rate=RATE, device=CPU)
+    in_two(source, [tmp_path / "both.wav"])
     np.testing.assert_allclose(audio.read(tmp_path / "both.wav")[0][:, INSIDE], two_bands(1)[:, INSIDE], atol=0.02)
 
 
@@ -204,7 +209,7 @@ def test_more_than_a_wav_can_hold_is_written_as_rf64(tmp_path: Path, monkeypatch
     for seconds, form in ((1, "WAV"), (2, "RF64")):
         source = file_of(tmp_path / "x.wav", two_bands(seconds).sum(0), RATE)
         outputs = [tmp_path / "1.wav", tmp_path / "2.wav"]
-        separate_file(source, outputs, Bands(), model_rate=RATE, device=CPU)
+        in_two(source, outputs)
         with soundfile.SoundFile(outputs[0]) as file:
             assert (file.format, file.frames) == (form, seconds * RATE)
 
@@ -225,3 +230,16 @@ def test_an_error_of_ours_is_not_taken_for_a_lack_of_memory() -> None:
 
     with pytest.raises(RuntimeError, match="conv1d"):
         in_pieces(two_bands(3).sum(0), Broken())
+
+
+def test_scores_do_not_ask_for_what_the_model_cannot_hear(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    true = random.standard_normal((2, 32000)) * 0.1  # white, at 16 kHz
+    half = [audio.resample(audio.resample(one, 16000, 8000), 8000, 16000) for one in true]
+    for number, voice in enumerate((true.sum(0), *half)):
+        soundfile.write(tmp_path / f"{number}.wav", voice, 16000, subtype="FLOAT")
+    files = [tmp_path / f"{number}.wav" for number in range(3)]
+    lost = score(files[0], files[1:], torch.from_numpy(true), 16000)
+    kept = score(files[0], files[1:], torch.from_numpy(true), 8000)
+    assert all(gain is not None and gain < 3 for gain in lost)
+    assert all(gain is not None and gain > 20 for gain in kept)

@@ -1,77 +1,28 @@
 """Training: a stopped run goes on to the same numbers, and nothing on disk is ever half a file."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from septool import audio, checkpoints
+from septool import checkpoints, manifest
 from septool.errors import CheckpointError, ConfigError, UsageError
-from septool.models import MODELS
-from septool.models.build import build_model
-from septool.tasks import recipe as recipes
-from septool.tasks.prepare import prepare
+from septool.tasks.optimising import learning_rate
 from septool.tasks.recipe import Schedule
-from septool.tasks.train import Run, learning_rate, train
-from tests.models.tiny import TINY
+from septool.tasks.train import Run, train
+from tests.tasks.training import largest_difference, lines, recipe, state
 
 RATE = 8000
 
 
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus of four voices: harmonics that glide, each with its own pitch."""
-    folder = tmp_path_factory.mktemp("corpus")
-    random = np.random.default_rng(0)
-    time = np.arange(RATE * 2) / RATE
-    for speaker in range(4):
-        for utterance in range(2):
-            pitch = (90 + 45 * speaker) * (1 + 0.1 * np.sin(2 * np.pi * random.uniform(1, 3) * time))
-            phase = 2 * np.pi * np.cumsum(pitch) / RATE
-            voice = sum(np.sin(k * phase) / k for k in range(1, 9)) * (np.sin(2 * np.pi * 3 * time) > -0.5)
-            path = folder / "tree" / f"speaker{speaker}" / f"{utterance}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            audio.write(path, (0.05 * voice).astype(np.float32), RATE)
-    prepare("folder", folder / "tree", out=folder / "data", split="train", jobs=1)
-    prepare("folder", folder / "tree", out=folder / "data", split="dev", mixtures=2, jobs=1)
-    return folder / "data"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-def recipe(speech: Path, **changes: Any) -> recipes.Recipe:
-    values: dict[str, Any] = {
-        "model": "galr",
-        "config": TINY["galr"] | {"dropout": 0.1},
-        "data": {"train": str(speech / "train-speech.jsonl"), "validation": str(speech / "dev-2mix.jsonl")},
-        "mixing": {"seconds": 0.25},
-        "loop": {"steps": 6, "epoch_steps": 4, "batch": 2, "ema": 0.9},
-        "optimizer": {"lr": 1e-3},
-    }
-    for section, change in changes.items():
-        values[section] = values.get(section, {}) | change if isinstance(change, dict) else change
-    return recipes.build(recipes.Recipe, values)
-
-
-def lines(out: Path, *, timeless: bool = True) -> list[dict[str, Any]]:
-    read = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    clocks = ("samples_per_s", "hours") if timeless else ()
-    return [{key: value for key, value in line.items() if key not in clocks} for line in read]
-
-
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
 def test_a_resumed_run_goes_on_to_the_same_numbers(
-    speech: Path, tmp_path: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
+    manifests: Path, tmp_path: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("septool.tasks.train.LOG_EVERY", 2)
-    whole = recipe(speech, optimizer={"name": optimizer})
+    whole = recipe(manifests, optimizer={"name": optimizer})
     train(whole, tmp_path / "whole")
 
     class StopError(Exception):
@@ -85,7 +36,7 @@ def test_a_resumed_run_goes_on_to_the_same_numbers(
         train(whole, tmp_path / "broken", save_minutes=0, report=stop)
     train(whole, tmp_path / "broken", resume=True)
 
-    first, second = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "broken"))
+    first, second = (state(tmp_path / name) for name in ("whole", "broken"))
     for part in ("model", "average"):
         for name, value in first[part].items():
             assert torch.equal(value, second[part][name]), f"{part} {name}"
@@ -93,20 +44,20 @@ def test_a_resumed_run_goes_on_to_the_same_numbers(
     assert lines(tmp_path / "whole") == lines(tmp_path / "broken")
 
 
-def test_another_seed_is_another_run(speech: Path, tmp_path: Path) -> None:
+def test_another_seed_is_another_run(manifests: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
-        train(recipe(speech, seed=seed), tmp_path / str(seed))
+        train(recipe(manifests, seed=seed), tmp_path / str(seed))
     assert lines(tmp_path / "0")[-1]["si_snri"] != lines(tmp_path / "1")[-1]["si_snri"]
 
 
-def test_workers_change_nothing(speech: Path, tmp_path: Path) -> None:
+def test_workers_change_nothing(manifests: Path, tmp_path: Path) -> None:
     for jobs in (0, 2):
-        train(recipe(speech), tmp_path / str(jobs), jobs=jobs)
+        train(recipe(manifests), tmp_path / str(jobs), jobs=jobs)
     assert lines(tmp_path / "0") == lines(tmp_path / "2")
 
 
-def test_the_checkpoint_says_how_it_was_made_and_can_be_used(speech: Path, tmp_path: Path) -> None:
-    best = train(recipe(speech), tmp_path)
+def test_the_checkpoint_says_how_it_was_made_and_can_be_used(manifests: Path, tmp_path: Path) -> None:
+    best = train(recipe(manifests), tmp_path)
     model, header = checkpoints.load(tmp_path / "best.safetensors")
     assert (header.model, header.sample_rate, header.sources) == ("galr", RATE, 2)
     assert header.measured["validation_si_snri"] == pytest.approx(best, abs=1e-3)
@@ -114,22 +65,43 @@ def test_the_checkpoint_says_how_it_was_made_and_can_be_used(speech: Path, tmp_p
     assert model(torch.zeros(1, 100)).shape == (1, 2, 100)
 
 
-def test_a_folder_with_a_run_is_not_overwritten(speech: Path, tmp_path: Path) -> None:
-    train(recipe(speech), tmp_path)
+def test_a_folder_with_a_run_is_not_overwritten(manifests: Path, tmp_path: Path) -> None:
+    train(recipe(manifests), tmp_path)
     with pytest.raises(UsageError, match="--resume"):
-        train(recipe(speech), tmp_path)
+        train(recipe(manifests), tmp_path)
 
 
-def test_resuming_nothing_and_resuming_damage_are_worded(speech: Path, tmp_path: Path) -> None:
+def test_resuming_nothing_and_resuming_damage_are_worded(manifests: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nothing to resume"):
-        train(recipe(speech), tmp_path, resume=True)
-    (tmp_path / "last.pt").write_bytes(b"not a state")
-    with pytest.raises(CheckpointError, match="damaged"):
-        train(recipe(speech), tmp_path, resume=True)
+        train(recipe(manifests), tmp_path, resume=True)
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"not a state")
+    with pytest.raises(CheckpointError, match=r"last\.pt is damaged"):
+        train(recipe(manifests), tmp_path, resume=True)
 
 
-def test_a_full_disk_keeps_the_previous_state(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(recipe(speech), tmp_path, torch.device("cpu"))
+def test_a_torn_state_falls_back_to_the_one_before(
+    manifests: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(recipe(manifests), tmp_path)
+    whole = lines(tmp_path)
+    after = state(tmp_path)["model"]
+    torn = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(torn[: len(torn) // 2])
+    train(recipe(manifests), tmp_path, resume=True)
+    assert "last.pt is damaged" in caplog.text
+    assert lines(tmp_path) == whole
+    assert all(torch.equal(value, after[name]) for name, value in state(tmp_path)["model"].items())
+
+
+def test_another_model_does_not_fit(manifests: Path, tmp_path: Path) -> None:
+    train(recipe(manifests), tmp_path)
+    with pytest.raises(CheckpointError, match="does not fit this recipe"):
+        train(recipe(manifests, model="dprnn"), tmp_path, resume=True)
+
+
+def test_a_full_disk_keeps_the_previous_state(manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(recipe(manifests), tmp_path, torch.device("cpu"))
     run.save(best=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -143,16 +115,16 @@ def test_a_full_disk_keeps_the_previous_state(speech: Path, tmp_path: Path, monk
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_step_that_is_not_finite_moves_nothing_and_is_counted(speech: Path, tmp_path: Path) -> None:
-    run = Run(recipe(speech), tmp_path, torch.device("cpu"))
+def test_a_step_that_is_not_finite_moves_nothing_and_is_counted(manifests: Path, tmp_path: Path) -> None:
+    run = Run(recipe(manifests), tmp_path, torch.device("cpu"))
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     run.step(torch.full((2, 2, 400), math.nan))
     assert run.progress.skipped == 1
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
 
 
-def test_items_below_the_loss_floor_are_left_out(speech: Path, tmp_path: Path) -> None:
-    run = Run(recipe(speech, loop={"loss_floor": 1000.0}), tmp_path, torch.device("cpu"))
+def test_items_below_the_loss_floor_are_left_out(manifests: Path, tmp_path: Path) -> None:
+    run = Run(recipe(manifests, loop={"loss_floor": 1000.0}), tmp_path, torch.device("cpu"))
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     run.step(torch.randn(2, 2, 400))
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
@@ -176,8 +148,8 @@ def test_schedules(schedule: Schedule, step: int, epoch: int, expected: float) -
     assert factor == pytest.approx(expected)
 
 
-def test_the_plateau_schedule_halves_after_patience(speech: Path, tmp_path: Path) -> None:
-    run = Run(recipe(speech, schedule={"name": "plateau", "patience": 1}), tmp_path, torch.device("cpu"))
+def test_the_plateau_schedule_halves_after_patience(manifests: Path, tmp_path: Path) -> None:
+    run = Run(recipe(manifests, schedule={"name": "plateau", "patience": 1}), tmp_path, torch.device("cpu"))
     run.progress.step = 4  # second epoch
     assert run.note_validation(5.0)
     assert not run.note_validation(4.0)
@@ -186,24 +158,103 @@ def test_the_plateau_schedule_halves_after_patience(speech: Path, tmp_path: Path
     assert run.progress.plateau_scale == 0.5
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in recipes.RECIPES.glob("*.toml")))
-def test_every_bundled_recipe_builds_its_model(name: str) -> None:
-    chosen = recipes.load(name)
-    with torch.device("meta"):
-        model = build_model(chosen.model, chosen.config, chosen.row)
-    assert chosen.data.sample_rate in (8000, 16000)
-    assert chosen.model in MODELS
-    assert sum(parameter.numel() for parameter in model.parameters()) > 100_000
+def test_a_batch_in_pieces_is_the_same_step(manifests: Path, tmp_path: Path) -> None:
+    for pieces in (1, 2, 4):
+        # Some items are left out, so that the pieces weigh differently.
+        loop = {"batch": 4, "accumulate": pieces, "loss_floor": 27.0}
+        train(recipe(manifests, model="dprnn", loop=loop, optimizer={"lr": 1e-4}), tmp_path / str(pieces))
+    losses = state(tmp_path / "1")["progress"]["recent"]
+    assert min(losses) < 27 < max(losses)
+    for pieces in ("2", "4"):
+        assert largest_difference(tmp_path / "1", tmp_path / pieces) < 1e-5
+        assert state(tmp_path / pieces)["progress"]["recent"] == pytest.approx(losses, rel=1e-5)
 
 
-def test_settings_override_a_recipe() -> None:
-    changed = recipes.load("galr-small", ["loop.batch=7", "optimizer.name=adam"])
-    assert (changed.loop.batch, changed.optimizer.name) == (7, "adam")
-    with pytest.raises(ConfigError, match=r"did you mean 'loop\.batch'"):
-        recipes.load("galr-small", ["loop.bach=7"])
+def test_a_batch_that_cannot_be_shared_out_is_refused(manifests: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"loop\.batch is 2; 1 process\(es\) with 3 piece\(s\)"):
+        train(recipe(manifests, loop={"accumulate": 3}), tmp_path)
+
+
+def test_half_precision_is_refused_without_a_gpu(manifests: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fp16, which needs a CUDA GPU; on cpu it can be bf16 or fp32"):
+        train(recipe(manifests, loop={"precision": "fp16"}), tmp_path)
+
+
+def test_half_precision_lowers_its_scale_until_gradients_are_finite(manifests: Path, tmp_path: Path) -> None:
+    chosen = recipe(manifests, model="conv-tasnet", loop={"precision": "fp16"})
+    run = Run(chosen, tmp_path, torch.device("cpu"))  # convolutions, unlike LSTMs, have it there
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    sources = torch.randn(2, 2, 400)
+    scale = run.scaler.get_scale()
+    run.step(sources)
+    assert run.progress.skipped == 1
+    assert run.scaler.get_scale() == scale / 2
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    while run.progress.skipped == run.progress.step < 20:
+        run.step(sources)
+    assert run.progress.step == run.progress.skipped + 1
+    assert not all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    run.save()
+    again = Run(chosen, tmp_path, torch.device("cpu"))
+    again.resume()
+    assert again.scaler.get_scale() == run.scaler.get_scale() < scale
+
+
+def test_a_run_that_gets_no_better_ends_early(manifests: Path, tmp_path: Path) -> None:
+    still = recipe(manifests, optimizer={"lr": 0.0}, loop={"steps": 100, "epoch_steps": 1, "patience": 2})
+    train(still, tmp_path)
+    assert [line["step"] for line in lines(tmp_path, "validation")] == [1, 2, 3]
+    assert lines(tmp_path, "early stop") == [{"event": "early stop", "step": 3, "epochs": 2}]
+    train(still, tmp_path, resume=True)
+    assert state(tmp_path)["progress"]["step"] == 3
+
+
+@pytest.mark.parametrize("of", ["best", "last"])
+def test_the_weights_of_several_epochs_are_averaged(manifests: Path, tmp_path: Path, of: str) -> None:
+    loop = {"steps": 4, "epoch_steps": 1, "average": 2, "average_of": of}
+    train(recipe(manifests, loop=loop, optimizer={"lr": 0.03}), tmp_path)
+    scores = {line["step"]: line["si_snri"] for line in lines(tmp_path, "validation")}
+    chosen = sorted(scores, key=lambda step: -scores[step])[:2] if of == "best" else [3, 4]
+    (event,) = lines(tmp_path, "average")
+    assert event["of"] == chosen
+    assert {path.name for path in tmp_path.glob("step-*")} == {f"step-{step}.safetensors" for step in chosen}
+    mean, header = checkpoints.load(tmp_path / "average.safetensors")
+    parts = [checkpoints.load(tmp_path / f"step-{step}.safetensors")[0].state_dict() for step in chosen]
+    for name, value in mean.state_dict().items():
+        torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2)
+    assert header.measured["validation_si_snri"] == pytest.approx(event["si_snri"], abs=1e-3)
+
+
+def test_whole_mixtures_of_a_manifest(manifests: Path, tmp_path: Path) -> None:
+    data = {"train": str(manifests / "fixed-2mix.jsonl"), "mixing": "static"}
+    train(recipe(manifests, data=data, mixing={"seconds": 0.0}, loop={"steps": 2, "epoch_steps": 2}), tmp_path)
+    assert len(lines(tmp_path, "validation")) == 1
+    with pytest.raises(ConfigError, match=r"mixes \[2\] voices, the model separates 3"):
+        train(recipe(manifests, data=data, config={"sources": 3}), tmp_path / "three")
+
+
+def test_what_a_run_depends_on_is_recorded(manifests: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    train(recipe(manifests), tmp_path, report=events.append)
+    start = events[0]
+    assert (start["event"], start["batch"], start["processes"], start["pieces"]) == ("start", 2, 1, 1)
+    assert start["software"]["torch"] == torch.__version__
+    digest = manifest.digest(manifests / "train-speech.jsonl")
+    assert start["manifests"][str(manifests / "train-speech.jsonl")] == digest
+    header = checkpoints.read_header(tmp_path / "best.safetensors")
+    assert header.manifests == start["manifests"]
+    assert header.software == start["software"]
 
 
 @pytest.mark.slow
-def test_a_small_network_learns_two_voices(speech: Path, tmp_path: Path) -> None:
+def test_a_compiled_model_takes_the_same_steps(manifests: Path, tmp_path: Path) -> None:
+    chosen = recipe(manifests, model="conv-tasnet", loop={"steps": 2, "epoch_steps": 2})
+    for compile in (False, True):
+        train(chosen, tmp_path / str(compile), compile=compile)
+    assert largest_difference(tmp_path / "False", tmp_path / "True") < 1e-4
+
+
+@pytest.mark.slow
+def test_a_small_network_learns_two_voices(manifests: Path, tmp_path: Path) -> None:
     settings = {"loop": {"steps": 150, "epoch_steps": 150, "batch": 4, "ema": 0.0}, "optimizer": {"lr": 5e-3}}
-    assert train(recipe(speech, **settings), tmp_path) > 3.0
+    assert train(recipe(manifests, **settings), tmp_path) > 3.0

@@ -1,0 +1,166 @@
+"""Ours beside the implementations that others use, with the same weights: latency, memory, and how equal outputs are.
+
+``python -m benchmarks.peers`` makes an environment of its own in ``.cache/peers``, installs SpeechBrain and
+asteroid there beside septool, and measures in it; ``--python`` names an environment that has them.
+
+Every network has the sizes that are its class's defaults and random weights, which `models convert`
+brings to ours. Latencies are taken in turns in one process; memory, weights included, in one process each.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from septool import audio, checkpoints
+from septool.tasks.convert import convert
+from septool.tasks.measuring import Gauge, recording, timed_in_turns, wake
+from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths, this_machine
+
+ROOT = Path(__file__).parent.parent
+CPU = torch.device("cpu")
+ASTEROID = {"conv-tasnet": "ConvTasNet", "dprnn": "DPRNNTasNet", "dptnet": "DPTNet", "sudormrf": "SuDORMRFNet"}
+MODELS = ("sepformer", *ASTEROID)
+EQUAL = 1e-5  # of the largest sample
+ABOUT = (
+    "The same weights on both sides, sizes as each class has them by default, real speech at 8 kHz, batch 1; a ratio "
+    "below one is in our favour. Latencies are taken in turns; memory includes the weights; the difference of the "
+    "outputs is the largest, over the largest sample."
+)
+
+
+def toolkit(model: str) -> str:
+    """Return whose implementation a model is compared with."""
+    return "asteroid" if model in ASTEROID else "speechbrain"
+
+
+def theirs(model: str) -> nn.Module:
+    """Build another toolkit's network; the weights are the same every time."""
+    from tests.tasks.converting import perturbed
+
+    torch.manual_seed(0)
+    if model in ASTEROID:
+        return perturbed(getattr(import_module("asteroid.models"), ASTEROID[model])(n_src=2))
+    return perturbed(import_module("speechbrain.lobes.models.dual_path").SepformerWrapper())
+
+
+def converted(model: str, network: nn.Module, folder: Path) -> Path:
+    """Bring a network's weights into a checkpoint of ours."""
+    from tests.tasks.converting import asteroid_file, speechbrain_files
+
+    out = folder / f"{model}.safetensors"
+    if model in ASTEROID:
+        arguments: dict[str, Any] = network.get_model_args()  # pyright: ignore[reportCallIssue]
+        files = asteroid_file(folder / "model.pth", ASTEROID[model], network.state_dict(), arguments)
+        convert("asteroid", files, out)
+    else:
+        convert("speechbrain-sepformer", speechbrain_files(folder, network.state_dict()), out)
+    return out
+
+
+def memory(model: str, ours: Path | None, lengths: Sequence[float], threads: int) -> list[int | None]:
+    """Return the peak of the memory that one side needs at every length."""
+    torch.set_num_threads(threads)
+    wake(CPU)
+    if ours is None:
+        import_module(toolkit(model))
+    gauge, peaks = Gauge(CPU), []
+    network = checkpoints.load(ours)[0] if ours else theirs(model)
+    for seconds in lengths:
+        mixture = recording(EXAMPLE, SEPARATION_RATE, seconds, 1)
+        gauge.reset()
+        with torch.inference_mode():
+            network(mixture)
+        peaks.append(gauge.peak())
+    return peaks
+
+
+def compare(model: str, lengths: Sequence[float], threads: int, budget: float) -> list[dict[str, Any]]:
+    """Measure one network at every length."""
+    network = theirs(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = converted(model, network, Path(folder))
+        ours, _ = checkpoints.load(path)
+        with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            their_peaks, our_peaks = (pool.apply(memory, (model, side, lengths, threads)) for side in (None, path))
+    rows = []
+    for seconds, their_peak, our_peak in zip(lengths, their_peaks, our_peaks, strict=True):
+        mixture = recording(EXAMPLE, SEPARATION_RATE, seconds, 1)
+        with torch.inference_mode():
+            difference = _difference(ours(mixture), network(mixture))
+            if difference > EQUAL:
+                raise SystemExit(f"{model} at {seconds:g} s: outputs differ by {difference:.1e} of the largest sample")
+            calls: list[Callable[[], Any]] = [lambda x=mixture: network(x), lambda x=mixture: ours(x)]
+            their_time, our_time = timed_in_turns(calls, CPU, budget)
+        row: dict[str, Any] = {"kind": "peer", "model": model, "against": toolkit(model), "audio s": seconds}
+        for side, timing, peak in (("theirs", their_time, their_peak), ("ours", our_time, our_peak)):
+            row[f"{side} ms"], row[f"{side} from"], row[f"{side} to"] = (
+                1000 * seconds for seconds in (timing.median, timing.low, timing.high)
+            )
+            row[f"{side} MB"] = None if peak is None else peak / 1e6
+        row["latency, ours / theirs"] = our_time.median / their_time.median
+        row["memory, ours / theirs"] = our_peak / their_peak if our_peak and their_peak else None
+        rows.append(row | {"difference": difference})
+    return rows
+
+
+def _difference(ours: Tensor, theirs: Tensor) -> float:
+    theirs = theirs if theirs.shape == ours.shape else theirs.mT  # speechbrain's voices come last
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def environment() -> Path:
+    """Make an environment with the other toolkits, unless it is there; return its Python."""
+    folder = ROOT / ".cache" / "peers"
+    python = folder / "bin" / "python"
+    if not (folder / "complete").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        for packages in ((ROOT, "speechbrain", "requests"), ("--no-deps", "asteroid", "asteroid-filterbanks")):
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, stdout=sys.stderr)
+        (folder / "complete").touch()
+    return python
+
+
+def main() -> None:
+    """Measure, print JSON lines, write them to a file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", type=Path, help="Python of an environment with speechbrain and asteroid")
+    parser.add_argument("--model", default=",".join(MODELS), help="some of %(default)s")
+    parser.add_argument("--lengths", default="1-5s", help="seconds of audio")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--budget", type=float, default=3.0, help="seconds of repeating, for each model and length")
+    parser.add_argument("--out", type=Path, help="file for the results, .jsonl")
+    options = parser.parse_args()
+    if find_spec("asteroid") is None or find_spec("speechbrain") is None:
+        command = [options.python or environment(), "-m", "benchmarks.peers", *sys.argv[1:]]
+        raise SystemExit(subprocess.call(command, cwd=ROOT))
+    torch.set_num_threads(options.threads)
+    lengths = parse_lengths(options.lengths)
+    machine = asdict(this_machine(CPU, options.threads))
+    title = "Ours and others' implementations"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("speechbrain", "asteroid"))
+    rows = [{"kind": "machine", **machine, "title": title, "about": f"{ABOUT} Against {versions}."}]
+    for model in options.model.split(","):
+        for row in compare(model, lengths, options.threads, options.budget):
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    if options.out:
+        with audio.replacing(options.out) as partial:
+            partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

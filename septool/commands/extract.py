@@ -1,0 +1,94 @@
+"""``septool extract``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from septool.commands import options
+
+
+def extract(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Recordings, folders of them, - for standard input, or one manifest (.jsonl).")
+    ],
+    references: Annotated[
+        list[Path], typer.Option("--reference", help="A recording of the wanted voice alone; several are averaged.")
+    ] = [],  # noqa: B006 - typer's way of an empty list
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="Checkpoint, model or .safetensors file (see: septool models list).")
+    ] = "galr-extractor",
+    out: Annotated[
+        str, typer.Option("-o", "--out", help="File for the voice, or a folder; - is standard output.")
+    ] = ".",
+    device: options.Device = "auto",
+    suffix: Annotated[str, typer.Option("--format", help="File format in a folder: wav, flac, ogg, ...")] = "wav",
+    name: Annotated[
+        str, typer.Option("--name", help="File name in a folder, made of {stem} and {model}.")
+    ] = "{stem}_voice",
+    segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 10.0,
+    overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 2.0,
+    presence: Annotated[
+        bool, typer.Option("--presence", help="Print the score that the voice is there; write silence where it is not.")
+    ] = False,
+    threshold: Annotated[
+        float | None, typer.Option(help="Score from which it is there; the checkpoint's measured one by default.")
+    ] = None,
+    force: options.Force = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out what is done already.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Extract one known voice from recordings.
+
+    Any length, sample rate and channel count; the voice comes at the recording's rate. A reference needs
+    1 s of speech, better 3 s or more, at any rate and level. Without --presence there is always an
+    answer, also where the voice is not there: the one that is most like it. A manifest's rows bring their
+    own references. Ends with status 1 if a recording failed; the others are done.
+    """
+    from septool.commands import printing
+    from septool.tasks.extract import Extracted
+    from septool.tasks.extract import extract as work
+    from septool.tasks.recordings import PIPE, Failed
+
+    failures: list[Failed] = []
+    say = (lambda _: None) if quiet else printing.note
+    for result in work(
+        inputs,
+        references=references,
+        model=model,
+        out=out,
+        device=device,
+        suffix=suffix,
+        name=name,
+        segment=segment,
+        overlap=overlap,
+        presence=presence,
+        threshold=threshold,
+        force=force,
+        skip_existing=skip_existing,
+        report=say,
+    ):
+        if isinstance(result, Failed):
+            failures.append(result)
+        score = ""
+        if isinstance(result, Extracted) and result.threshold is not None:
+            answer = "there" if result.present else "not there, silence"
+            score = f"presence {result.presence:.2f}, {answer} (from {result.threshold:.2f})"
+        if out == PIPE:
+            if score:
+                printing.note(score)
+            continue
+        if json:
+            printing.json_line(result.row())
+        elif isinstance(result, Extracted):
+            typer.echo(f"{result.output}  {score}".rstrip())
+            say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
+        elif not isinstance(result, Failed):
+            typer.echo(result.outputs[0])
+            say(f"{result.input}: there already")
+    for failed in failures:
+        printing.note(failed.error)
+    if failures:
+        raise typer.Exit(1)

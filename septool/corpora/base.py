@@ -1,0 +1,161 @@
+"""What a corpus is to ``prepare``: a description, and a function whose keyword parameters are its options."""
+
+import inspect
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path, PurePath
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from septool import audio, workers
+from septool.errors import AudioError, SeptoolError, UsageError
+from septool.manifest import Mixture
+from septool.trials import Trial
+
+SILENT_DB = -80.0  # a recording below it has no sound in it, and no level to set
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One manifest that a corpus gives; ``rows`` are those whose recordings are all there."""
+
+    name: str  # of the file, without .jsonl
+    split: str
+    rows: list[Mixture]
+    kind: Literal["speech", "mixtures"] = "mixtures"  # one utterance a row, or one mixture
+    missing: int = 0  # rows that the published list has besides
+
+
+@dataclass(frozen=True)
+class Trials:
+    """A list of trials that a corpus gives, paths from the manifests' folder."""
+
+    name: str  # of the file, without .txt
+    split: str
+    trials: list[Trial]
+    speakers: int
+    missing: int = 0  # trials that the published list has besides
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a corpus gave, and a line for every recording that is missing or cannot be used."""
+
+    parts: list[Part]
+    left_out: list[str] = field(default_factory=list)
+    trials: list[Trials] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One corpus. ``prepare(source, out, *, jobs, ...)`` builds its rows."""
+
+    about: str
+    licence: str
+    size: str  # of what the user must have
+    expects: str  # the folder, exactly
+    prepare: Callable[..., Found]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options it takes and their defaults; ``inspect.Parameter.empty`` is one that has to be given."""
+        parameters = inspect.signature(self.prepare).parameters
+        return {name: each.default for name, each in parameters.items() if name not in ("source", "out", "jobs")}
+
+
+def pick(splits: str | None, known: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the published splits that ``--split train,dev`` names; all without it."""
+    names = [name.strip() for name in splits.split(",")] if splits else list(known)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--split {splits!r} names {name!r}; there are {', '.join(known)}")
+    return {name: known[name] for name in names}
+
+
+def one_of(option: str, value: Value, allowed: Sequence[Value]) -> None:
+    """Refuse a value that an option of this corpus does not have."""
+    if value not in allowed:
+        raise UsageError(f"{option} is {value}; here it can be {' or '.join(map(str, allowed))}")
+
+
+def manifest_path(folder: Path, out: Path) -> PurePath:
+    """Return the way from the manifests' folder to a corpus, the same on every machine.
+
+    Both are resolved first, since a path through a link goes up from where the link leads.
+    """
+    return PurePath(os.path.relpath(folder.resolve(), out.resolve()))
+
+
+def headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, audio.Info], list[str]]:
+    """Read every file's header.
+
+    Returns:
+        What the usable files say, and a line for each that is damaged or not at ``rate``. What is missing is
+        told by the highest folder that is missing, and how many files of it are.
+    """
+    wanted = sorted(set(paths))
+    found: dict[Path, audio.Info] = {}
+    absent: list[Path] = []
+    damaged: list[str] = []
+    for path, result in zip(wanted, workers.each(partial(_header, rate), wanted, jobs), strict=True):
+        if isinstance(result, audio.Info):
+            found[path] = result
+        elif result is None:
+            absent.append(path)
+        else:
+            damaged.append(result)
+    return found, absence(absent) + damaged
+
+
+def _header(rate: int, path: Path) -> audio.Info | str | None:
+    if not path.exists():
+        return None
+    try:
+        about = audio.info(path)
+    except AudioError as error:
+        return str(error)
+    if about.rate != rate:
+        return f"{path} is {about.rate} Hz; the published recordings are {rate} Hz"
+    if about.frames < about.announced:
+        return f"{path} is cut off: it has {about.frames} of {about.announced} samples"
+    return about
+
+
+def absence(paths: Iterable[Path]) -> list[str]:
+    """Say which files are missing, a whole folder in one line."""
+
+    @cache
+    def highest(folder: Path) -> Path | None:
+        if folder.exists() or folder == folder.parent:
+            return None
+        return highest(folder.parent) or folder
+
+    counts = Counter(highest(path.parent) or path for path in paths)
+    lone = set(paths)
+    return [
+        f"{place} does not exist" if place in lone else f"{place} does not exist ({count} files of it are needed)"
+        for place, count in sorted(counts.items())
+    ]
+
+
+def need_folder(folder: Path, holds: str) -> None:
+    """Refuse a place that is not a folder."""
+    if not folder.is_dir():
+        raise SeptoolError(f"{folder} is not a directory; give the folder that holds {holds}")
+
+
+def level_db(path: Path, start: int = 0, frames: int = -1) -> float:
+    """Return the level of a stretch of a file in dB; minus infinity if it is silent or cannot be read."""
+    try:
+        samples, _ = audio.read(path, start, frames)
+    except AudioError:
+        return -math.inf
+    power = float(np.mean(np.square(audio.mono(samples), dtype=np.float64)))
+    return 10 * float(np.log10(power)) if 0 < power < math.inf else -math.inf

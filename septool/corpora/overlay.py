@@ -1,0 +1,103 @@
+"""Speech over music or noise where there is no published list: which clip, where in it and how loud is drawn.
+
+Everything drawn for an utterance depends on the seed and the utterance's name alone.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from septool import audio, workers
+from septool.corpora import base
+from septool.corpora.folder import deal
+from septool.errors import AudioError, SeptoolError, UsageError
+
+ATTEMPTS = 10  # at a stretch that is not silent
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording of music or noise."""
+
+    path: Path  # below its folder
+    rate: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Speech:
+    """An utterance to put over a clip."""
+
+    id: str
+    path: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The part of a clip that goes with an utterance, and its gain."""
+
+    clip: Clip
+    start: int
+    frames: int
+    gain_db: float
+
+
+def clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[dict[str, list[Clip]], list[str]]:
+    """Deal the clips of a folder to the splits, and say which cannot be read."""
+    base.need_folder(folder, "the recordings of music or noise")
+    found: list[Clip] = []
+    left_out: list[str] = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in audio.SUFFIXES and path.is_file():
+            try:
+                about = audio.info(path)
+            except AudioError as error:
+                left_out.append(str(error))
+            else:
+                found.append(Clip(path.relative_to(folder), about.rate, about.frames))
+    splits = deal([clip.path.as_posix() for clip in found], shares, seed)
+    dealt = {split: [clip for clip in found if splits[clip.path.as_posix()] == split] for split in shares}
+    for split, part in dealt.items():
+        if not part:
+            raise SeptoolError(f"{folder} has {len(found)} recordings, too few for a part in every split ({split})")
+    return dealt, left_out
+
+
+def lay(
+    utterances: Sequence[Speech], folder: Path, part: list[Clip], snr: tuple[float, float], seed: int, jobs: int
+) -> list[Stretch | str]:
+    """Draw a stretch for each utterance, or say why there is none.
+
+    Args:
+        utterances: the speech.
+        folder: where the clips are.
+        part: the clips to draw from.
+        snr: range of the utterance's level over the stretch, dB.
+        seed: another seed draws differently.
+        jobs: processes that read levels.
+    """
+    if not snr[0] <= snr[1]:
+        raise UsageError(f"--snr {snr[0]:g} {snr[1]:g} is no range; give the lower end first")
+    return list(workers.each(partial(_stretch, folder, part, snr, seed), utterances, jobs))
+
+
+def _stretch(folder: Path, part: list[Clip], snr: tuple[float, float], seed: int, speech: Speech) -> Stretch | str:
+    level = base.level_db(speech.path)
+    if not level > base.SILENT_DB:
+        return f"{speech.path} is silent or damaged; no mixture uses it"
+    random = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(speech.id.encode()).digest()[:8])])
+    over = random.uniform(*snr)
+    long = [clip for clip in part if clip.frames >= speech.seconds * clip.rate] or part
+    for _ in range(ATTEMPTS):
+        clip = long[int(random.integers(len(long)))]
+        frames = min(round(speech.seconds * clip.rate), clip.frames)
+        start = int(random.integers(clip.frames - frames + 1))
+        found = base.level_db(folder / clip.path, start, frames)
+        if found > base.SILENT_DB:
+            return Stretch(clip, start, frames, round(level - over - found, 4))
+    return f"{speech.path}: {ATTEMPTS} stretches drawn for it are silent or damaged; no mixture uses it"

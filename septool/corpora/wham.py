@@ -1,0 +1,153 @@
+"""WHAM! (Wichern et al., 2019): the mixtures of WSJ0-2mix in the noise of real rooms.
+
+``wham_noise`` (from wham.whisper.ai) holds the noise in tr, cv and tt and, in ``metadata``, where in it speech
+begins and every gain (``mix_param_meta_*.csv``, ``scaling_*.npz``); nothing has to be measured again.
+
+In "max" the noise is kept whole and speech lies inside it: as in the scripts of WHAMR!; the first ones of WHAM!
+cut the speech where it would have ended without the shift. The published files hold float samples: render
+with ``--subtype FLOAT``. WHAMR! itself needs simulated rooms, and is not made.
+"""
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from septool.corpora import base, wsj0mix
+from septool.errors import ManifestError, UsageError
+from septool.generators import RATE
+from septool.manifest import Mixture, Source
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the metadata say of a mixture."""
+
+    id: str
+    start: int  # sample of the noise, at 16 kHz, at which speech begins
+    voice_gains_db: tuple[float, float]
+    voices_gain_db: float
+    noise_gain_db: float
+
+
+def read_settings(folder: Path, split: str, rate: int, mode: str) -> list[Setting]:
+    """Read the metadata of a split.
+
+    The archive's names are pickled, so they are taken from the table, of whose starts it has a copy to compare.
+    """
+    table, archive = folder / f"mix_param_meta_{split}.csv", folder / f"scaling_{split}.npz"
+    kind = f"{rate // 1000}k_{mode}"
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = [row["utterance_id"].removesuffix(".wav") for row in rows]
+        begins = [int(float(row["noise_samples_beginning_16k"])) for row in rows]
+        with np.load(archive, allow_pickle=False) as arrays:
+            starts = arrays["speech_start_sample_16k"].astype(int).tolist()
+            gains = [
+                (20 * np.log10(arrays[f"scaling_{name}_{kind}"])).round(10).tolist()
+                for name in ("wsjmix", "wham_speech", "wham_noise")
+            ]
+    except (OSError, KeyError, ValueError) as error:
+        raise ManifestError(f"{table} or {archive.name} beside it cannot be used: {error}") from None
+    if starts != begins or any(len(gain) != len(names) for gain in gains):
+        raise ManifestError(f"{archive} and {table.name} are not of the same mixtures; unpack wham_noise again")
+    return [
+        Setting(name, start, (voices[0], voices[1]), speech, noise)
+        for name, start, voices, speech, noise in zip(names, starts, *gains, strict=True)
+    ]
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    *,
+    noise: Path,
+    split: str | None = None,
+    sample_rate: int = 8000,
+    mode: Literal["min", "max"] = "min",
+    mix: Literal["clean", "both", "single"] = "both",
+    jobs: int = 1,
+) -> base.Found:
+    """Build the manifests of WHAM!.
+
+    Args:
+        source: the folder of WSJ0.
+        out: where the manifests will lie.
+        noise: the wham_noise folder, which holds tr, cv, tt and metadata.
+        split: some of tr, cv, tt.
+        sample_rate: 8000 or 16000.
+        mode: cut all to the shorter voice, or keep the noise whole.
+        mix: clean (voices), both (voices and noise), single (first voice and noise).
+        jobs: processes that look at files.
+    """
+    base.one_of("--sample-rate", sample_rate, (8000, RATE))
+    if mix == "clean" and mode == "max":
+        raise UsageError("--mix clean has no noise, whose length is what --mode max keeps; give --mode min")
+    base.need_folder(noise, "WHAM!'s tr, cv, tt and metadata")
+    listed = {each: wsj0mix.read_list(2, each) for each in base.pick(split, dict.fromkeys(wsj0mix.SPLITS))}
+    settings = {each: read_settings(noise / "metadata", each, sample_rate, mode) for each in listed}
+    voices = {wsj0mix.name(mixture): mixture for part in listed.values() for mixture in part}
+    for part, each in settings.items():
+        if strange := next((setting.id for setting in each if setting.id not in voices), None):
+            raise ManifestError(f"{noise}/metadata names {strange} in {part}, which is no mixture of WSJ0-2mix")
+    places = wsj0mix.locate(source, [voices[setting.id] for each in settings.values() for setting in each])
+    hums = (
+        {} if mix == "clean" else {x.id: noise / part / f"{x.id}.wav" for part, each in settings.items() for x in each}
+    )
+    found, left_out = base.headers([*(source / path for path in places.values()), *hums.values()], RATE, jobs)
+    speech_root, noise_root = base.manifest_path(source, out), base.manifest_path(noise, out)
+
+    def row(part: str, setting: Setting) -> Mixture | None:
+        mixture = voices[setting.id]
+        about = [found.get(source / places[voice.place]) for voice in mixture]
+        lengths = [each.frames for each in about if each]
+        hum = found.get(hums[setting.id]) if hums else None
+        if len(lengths) < 2 or (hums and not hum):
+            return None
+        sources = tuple(
+            Source(
+                path=(speech_root / places[voice.place]).as_posix(),
+                frames=frames,
+                gain_db=gain_db,
+                speaker=voice.place[1],
+            )
+            for voice, frames, gain_db in zip(mixture, lengths, setting.voice_gains_db, strict=True)
+        )
+        frames = hum.frames if hum and mode == "max" else min(lengths)
+        return Mixture(
+            id=setting.id,
+            split=part,
+            sample_rate=sample_rate,
+            mode=mode,
+            frames=math.ceil(frames * sample_rate / RATE),
+            sources=sources[:1] if mix == "single" else sources,
+            noise=hum
+            and Source(
+                path=(noise_root / part / f"{setting.id}.wav").as_posix(),
+                start=setting.start,
+                frames=hum.frames - setting.start,
+                gain_db=setting.noise_gain_db,
+            ),
+            rendering="wham",
+            voices_gain_db=setting.voices_gain_db,
+        )
+
+    parts = []
+    for part, each in settings.items():
+        rows = [made for setting in each if (made := row(part, setting))]
+        title = f"{part}-wham-{sample_rate // 1000}k-{mode}-{mix}"
+        parts.append(base.Part(title, part, rows, missing=len(each) - len(rows)))
+    return base.Found(parts, left_out)
+
+
+WHAM = base.Corpus(
+    about="WSJ0-2mix in the noise of cafés and streets, by wham_noise/metadata (no WHAMR!: its rooms are simulated)",
+    licence=f"{wsj0mix.LICENCE}, CC BY-NC 4.0 (noise)",
+    size="14,096 recordings of WSJ0; 28,000 noises, 20,000 of them for tr",
+    expects=f"{wsj0mix.EXPECTS}; --noise wham_noise/{{tr,cv,tt}}/*.wav, with wham_noise/metadata",
+    prepare=prepare,
+)

@@ -1,0 +1,85 @@
+"""WSJ0-music (Lam et al., 2020): speech of WSJ0-2mix over music, both to be separated.
+
+Its lists and clips were never published. Here every utterance of a split of WSJ0-2mix is mixed once with a
+stretch of your music, 0 to 5 dB below it (the range that GALR's authors state); clips are dealt to the splits
+by name, 8 : 1 : 1, so that no split hears another's music.
+"""
+
+from pathlib import Path
+
+from septool.corpora import base, overlay, wsj0mix
+from septool.generators import RATE
+from septool.manifest import Mixture, Source
+
+SHARES = {"tr": 8.0, "cv": 1.0, "tt": 1.0}
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    *,
+    noise: Path,
+    split: str | None = None,
+    sample_rate: int = 8000,
+    snr: tuple[float, float] = (0.0, 5.0),
+    seed: int = 0,
+    jobs: int = 1,
+) -> base.Found:
+    """Build the manifests of speech and music.
+
+    Args:
+        source: the folder of WSJ0.
+        out: where the manifests will lie.
+        noise: a folder of music.
+        split: some of tr, cv, tt.
+        sample_rate: Hz of the mixtures.
+        snr: range of the speech's level over the music, dB.
+        seed: another seed deals and draws differently.
+        jobs: processes that read levels.
+    """
+    picked = base.pick(split, SHARES)
+    dealt, damaged = overlay.clips(noise, SHARES, seed)
+    listed = {each: wsj0mix.read_list(2, each) for each in picked}
+    places = wsj0mix.locate(source, [mixture for part in listed.values() for mixture in part])
+    found, left_out = base.headers((source / path for path in places.values()), RATE, jobs)
+    left_out += damaged
+    speech_root, music_root = base.manifest_path(source, out), base.manifest_path(noise, out)
+    parts = []
+    for each, mixtures in listed.items():
+        wanted = sorted({voice.place for mixture in mixtures for voice in mixture})
+        there = [place for place in wanted if source / places[place] in found]
+        paths = [source / places[place] for place in there]
+        speech = [overlay.Speech(path.stem.lower(), path, found[path].frames / RATE) for path in paths]
+        drawn = overlay.lay(speech, noise, dealt[each], snr, seed, jobs)
+        left_out += [line for line in drawn if isinstance(line, str)]
+        rows = [
+            Mixture(
+                id=place[-1],
+                split=each,
+                sample_rate=sample_rate,
+                sources=(
+                    Source(path=(speech_root / places[place]).as_posix(), speaker=place[1]),
+                    Source(
+                        path=(music_root / music.clip.path).as_posix(),
+                        start=music.start,
+                        frames=music.frames,
+                        gain_db=music.gain_db,
+                        speaker="music",
+                    ),
+                ),
+            )
+            for place, music in zip(there, drawn, strict=True)
+            if isinstance(music, overlay.Stretch)
+        ]
+        title = f"{each}-wsj0-music-{sample_rate // 1000}k"
+        parts.append(base.Part(title, each, rows, missing=len(wanted) - len(rows)))
+    return base.Found(parts, left_out)
+
+
+WSJ0_MUSIC = base.Corpus(
+    about="speech of WSJ0-2mix over your music, 0 to 5 dB below it; drawn, there is no published list",
+    licence=f"{wsj0mix.LICENCE}, yours (music)",
+    size="14,096 recordings of WSJ0, and music of at least ten files",
+    expects=f"{wsj0mix.EXPECTS}; --noise any folder of music",
+    prepare=prepare,
+)

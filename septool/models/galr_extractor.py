@@ -1,0 +1,141 @@
+"""GALR told whom to listen for: an extractor in the time domain, septool's own.
+
+Atss-Net's authors name the time domain as what comes next (Li, Lin, Bao and Li, 2020, section 6). Here GALR
+(Lam, Wang, Su and Yu, 2021) takes the mixture apart into a voice and the rest, with Atss-Net's speaker network
+beside it:
+
+- *Adaptation*: from the second block on, the embedding scales and shifts the features before every block
+  (feature-wise linear modulation, Perez et al., 2018). It starts as the identity, so that a separator's
+  trained weights can be taken over whole.
+- *Recognition*: the speaker network hears both outputs as well. The one whose embedding has the smaller angle to
+  the enrolment's is the answer, and how small that angle is says whether the voice is there at all.
+
+So neither output has to be the voice by its place, which a network that was trained to separate would have
+to unlearn first; and the weights keep what they know of separation. The speaker network is trained beforehand
+and left alone unless ``joint``.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from septool.models.base import Extractor, Found
+from septool.models.layers import Decoder, Encoder, GatedMask, SourceSplit
+from septool.models.layers_galr import GloballyAttentive, LocallyRecurrent
+from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
+from septool.signal import frames
+
+OUTPUTS = 2  # the voice and the rest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The sizes of the bundled GALR, which this starts from."""
+
+    filters: int = 128  # D
+    window: int = 32  # M, samples
+    segment: int = 70  # K, frames
+    summary: int = 24  # Q, attended positions a segment
+    blocks: int = 6  # N
+    hidden: int = 128  # H, LSTM units a direction
+    heads: int = 8  # J
+    dropout: float = 0.0
+    speaker: SpeakerConfig = field(default_factory=lambda: SpeakerConfig(rate=8000))
+    joint: bool = False  # train the speaker network as well
+
+
+CONFIGS = {
+    "8k": Config(),
+    "16k": Config(window=64, speaker=SpeakerConfig()),
+}
+
+
+class Adaptation(nn.Module):
+    """A gain and a bias for every channel, linear in the embedding; none at first."""
+
+    def __init__(self, embedding: int, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(embedding, 2 * channels)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # [B, S, K, D], [B, E]
+        gain, bias = self.linear(embedding)[:, None, None].chunk(2, dim=-1)
+        return torch.addcmul(x + bias, x, gain)
+
+
+class AdaptedGALR(nn.Module):
+    """GALR with an adaptation before every block but the first; its other weights are named as GALR's."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.segment = config.segment
+        self.encoder = Encoder(config.filters, config.window)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                LocallyRecurrent(config.filters, config.hidden),
+                GloballyAttentive(config.filters, config.segment, config.summary, config.heads, config.dropout),
+            )
+            for _ in range(config.blocks)
+        )
+        self.adaptations = nn.ModuleList(
+            Adaptation(config.speaker.embedding, config.filters) for _ in range(config.blocks - 1)
+        )
+        self.split = SourceSplit(config.filters, config.filters, OUTPUTS)
+        self.mask = GatedMask(config.filters, config.filters)
+        self.decoder = Decoder(config.filters, config.window)
+
+    def forward(self, mixture: Tensor, embedding: Tensor) -> Tensor:
+        """Take ``mixture [batch, time]`` apart into ``[batch, output, time]``, in no particular order."""
+        encoded = torch.relu(self.encoder(mixture))  # [B, I, D]
+        count = encoded.shape[1]
+        padding = frames.galr_padding(count, self.segment)
+        x = self.blocks[0](frames.segment(encoded, self.segment, padding))  # [B, S, K, D]
+        for adapt, block in zip(self.adaptations, self.blocks[1:], strict=True):
+            x = block(adapt(x, embedding))
+        masks = self.mask(self.split(x, count, padding))  # [B, C, I, D]
+        return self.decoder(encoded[:, None] * masks, mixture.shape[-1])
+
+
+class GALRExtractor(Extractor):
+    """The whole system: speaker embedding, adapted separation, recognition."""
+
+    loss = "recognition"
+
+    def __init__(self, config: Config = Config()) -> None:
+        super().__init__()
+        self.config = config
+        self.speaker = SpeakerEmbedding(config.speaker, frozen=not config.joint)
+        self.separator = AdaptedGALR(config)
+        # From a cosine to the log-odds that two recordings are of one voice; even at a cosine of 0.3 at first.
+        self.slope = nn.Parameter(torch.tensor(10.0))
+        self.offset = nn.Parameter(torch.tensor(-3.0))
+
+    def match(self, mixture: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Take a mixture apart and compare what comes out with the wanted voice.
+
+        Returns:
+            The outputs ``[batch, output, time]``, and the log-odds of each to be the wanted voice
+            ``[batch, output]``.
+        """
+        wanted = F.normalize(embedding, dim=-1)
+        # At the mean square of 1 that layers start with.
+        outputs = self.separator(mixture, wanted * wanted.shape[-1] ** 0.5)
+        # What is recognised is not to be moved by it: an output could be made to sound like anyone.
+        heard = F.normalize(self.speaker(outputs.detach().flatten(0, 1).float()), dim=-1)
+        cosines = (heard.unflatten(0, outputs.shape[:2]) * wanted[:, None]).sum(-1)
+        return outputs, self.slope * cosines + self.offset
+
+    def find(self, mixture: Tensor, embedding: Tensor) -> Found:
+        """Return the output that is most likely the wanted voice, and the log-odds that it is."""
+        outputs, odds = self.match(mixture, embedding)
+        presence, choice = odds.max(dim=-1)
+        voice = outputs.take_along_dim(choice[:, None, None], dim=1)[:, 0]
+        # SI-SNR leaves the scale open: the one that explains most of the mixture is taken.
+        scale = (voice * mixture).sum(-1, keepdim=True) / (voice.square().sum(-1, keepdim=True) + 1e-8)
+        return Found(voice * scale, presence)
+
+    def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
+        return self.find(mixture, embedding).voice

@@ -1,0 +1,155 @@
+"""What a run learns from: the items of every step, shared out among processes and pieces.
+
+Which items a step has, and what is in them, are functions of the seed and the step alone, so workers,
+processes and restarts change nothing. A mixture is ``[part, time]``: its sources, and then what else is
+in it (noise, or what a file holds beyond the sources); the parts sum to the mixture.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from septool import audio
+from septool.errors import ConfigError
+from septool.manifest import Mixture
+from septool.mixing import render
+
+JITTER = 0.02  # part of its length by which a mixture may move in the order of lengths
+Key = tuple[int, ...]
+
+
+class Items(Protocol):
+    """All that a run learns from."""
+
+    def keys(self, step: int) -> list[Key]:
+        """Return what step ``step`` takes, as many as a batch has."""
+        ...
+
+    def __getitem__(self, key: Key) -> Any:
+        """Return one item."""
+        ...
+
+
+class Drawn:
+    """Items drawn anew for every epoch by ``draw(seed=, epoch=, index=)``."""
+
+    def __init__(self, draw: Callable[..., Any], *, seed: int, batch: int, epoch_steps: int) -> None:
+        self.draw, self.seed, self.batch, self.epoch_steps = draw, seed, batch, epoch_steps
+
+    def keys(self, step: int) -> list[Key]:
+        epoch, place = divmod(step, self.epoch_steps)
+        return [(epoch, place * self.batch + item) for item in range(self.batch)]
+
+    def __getitem__(self, key: Key) -> Any:
+        epoch, index = key
+        return self.draw(seed=self.seed, epoch=epoch, index=index)
+
+
+class Static:
+    """The mixtures of a manifest as they are, each once a round, cut to ``seconds`` or whole (0).
+
+    Batches come in random order. A batch of whole mixtures holds neighbours in length, so that little is lost when
+    they are cut to the shortest; lengths count a little more or less at random, so that every round has other
+    neighbours. What does not fill a batch waits for another round.
+    """
+
+    def __init__(self, rows: Sequence[Mixture], *, rate: int, seconds: float, seed: int, batch: int) -> None:
+        if len(rows) < batch:
+            raise ConfigError(f"loop.batch is {batch}, the manifest has {len(rows)} mixtures")
+        self.rows, self.rate, self.seed, self.batch = rows, rate, seed, batch
+        self.crop = round(seconds * rate)
+        self.lengths = None if self.crop else np.array([_frames(row, rate) for row in rows])
+        self.more = any(row.noise or row.mixture for row in rows)  # all items have as many parts
+        self._batches = lru_cache(maxsize=2)(self._shuffle)
+
+    def _shuffle(self, round_: int) -> np.ndarray:
+        """Return the rows of a round's batches, ``[batch, item]``."""
+        random = np.random.default_rng([self.seed, round_])
+        order = random.permutation(len(self.rows))
+        if self.lengths is not None:
+            counted = self.lengths * random.uniform(1 - JITTER, 1 + JITTER, len(order))
+            # From a random place on, so that it is not always the longest that do not fill a batch.
+            order = np.roll(np.argsort(counted), random.integers(len(order)))
+        full = len(order) // self.batch * self.batch
+        return random.permutation(order[:full].reshape(-1, self.batch))
+
+    def keys(self, step: int) -> list[Key]:
+        round_, place = divmod(step, len(self.rows) // self.batch)
+        rows = self._batches(round_)[place]
+        frames = self.crop if self.lengths is None else int(self.lengths[rows].min())
+        return [(round_, int(row), frames) for row in rows]
+
+    def __getitem__(self, key: Key) -> Tensor:
+        round_, index, frames = key
+        mixture, parts, _ = render(self.rows[index], self.rate)
+        if self.more:
+            parts = np.concatenate([parts, (mixture - parts.sum(0))[None]])
+        random = np.random.default_rng([self.seed, round_, index])
+        start = int(random.integers(max(parts.shape[1] - frames, 0) + 1))
+        parts = parts[:, start : start + frames]
+        return torch.from_numpy(np.pad(parts, ((0, 0), (0, frames - parts.shape[1]))))
+
+
+def _frames(row: Mixture, rate: int) -> int:
+    """Return how long a mixture is rendered at a rate, from headers alone; resampling may differ by one."""
+    if row.frames is not None:
+        return round(row.frames * rate / row.sample_rate)
+    seconds = []
+    for source in row.sources:
+        about = audio.info(row.locate(source.path))
+        frames = about.frames - source.start if source.frames < 0 else source.frames
+        seconds.append(frames / about.rate / source.speed)
+    return int(rate * (min(seconds) if row.mode == "min" else max(seconds)))
+
+
+def collate(items: Sequence[Any]) -> Any:
+    """Stack items; waveforms of several lengths are cut to the shortest."""
+    if isinstance(items[0], Tensor | np.ndarray) and items[0].ndim:
+        frames = min(item.shape[-1] for item in items)
+        return torch.stack([torch.as_tensor(item)[..., :frames] for item in items])
+    if isinstance(items[0], tuple):
+        return tuple(collate(parts) for parts in zip(*items, strict=True))
+    return default_collate(list(items))
+
+
+def samples(piece: Any) -> int:
+    """Return how many samples of mixtures a piece has."""
+    waves = piece[0] if isinstance(piece, tuple | list) else piece
+    return waves.shape[0] * waves.shape[-1]
+
+
+def load(
+    items: Items, steps: range, *, rank: int = 0, ranks: int = 1, pieces: int = 1, jobs: int = 0
+) -> Iterator[list[Any]]:
+    """Yield what one process works on in each step: its share of the batch, in pieces.
+
+    Args:
+        items: where it comes from.
+        steps: the steps.
+        rank: number of the process.
+        ranks: processes that share a batch.
+        pieces: how many to cut a share into.
+        jobs: processes that make the items; 0 makes them in this one.
+    """
+    keys = [
+        batch[place :: ranks * pieces]
+        for batch in map(items.keys, steps)
+        for place in range(rank * pieces, (rank + 1) * pieces)
+    ]
+    loader: DataLoader[Any] = DataLoader(
+        items,  # type: ignore[arg-type] - a map-style dataset, whatever it derives from
+        batch_sampler=keys,
+        collate_fn=collate,
+        num_workers=jobs,
+        pin_memory=torch.cuda.is_available(),
+        # The loader draws a base seed from the global generator; its own keeps dropout out of the matter.
+        generator=torch.Generator().manual_seed(0),
+    )
+    ready = iter(loader)
+    for _ in steps:
+        yield [next(ready) for _ in range(pieces)]

@@ -1,0 +1,124 @@
+"""Several processes that train one model: torchrun starts them, and each takes its share of every batch.
+
+A batch means the same whatever the number of processes, so that number changes nothing but the time.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from septool.errors import InterruptedBySignal, SeptoolError, UsageError
+
+Item = TypeVar("Item")
+# The first process decodes the corpus while the others wait. Nobody waits for one that died: its connections end.
+PATIENCE = timedelta(hours=6)
+LOST = ("connection", "gloo", "nccl", "reset by peer", "broken pipe")  # what the libraries say of a peer that died
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the run."""
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and prints."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return this process's part of what all do together."""
+        return items[self.rank :: self.count]
+
+    def total(self, *values: float) -> list[float]:
+        """Add up values over all processes."""
+        if self.count == 1:
+            return list(values)
+        together = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(together)
+        return together.tolist()
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return a module whose backward pass averages gradients over all processes."""
+        if self.count == 1:
+            return module
+        # Some networks leave weights out: those of steps that nobody needed, or of a part that is not trained.
+        return DistributedDataParallel(module, find_unused_parameters=True)
+
+    def alone(self, module: nn.Module) -> AbstractContextManager[Any]:
+        """Keep a wrapped module's gradients in this process for now: more are to be added to them."""
+        return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
+
+    def wait(self) -> None:
+        """Wait until all processes have come this far."""
+        if self.count > 1:
+            dist.barrier()
+
+    @contextmanager
+    def one_at_first(self) -> Iterator[None]:
+        """Let one process of each machine do the block, then the others, who find what it has left on disk."""
+        waits = self.count > 1 and os.environ["LOCAL_RANK"] != "0"
+        if waits:
+            self.wait()
+        yield
+        if not waits:
+            self.wait()
+
+
+def first() -> bool:
+    """Whether this process is the one that prints, before it has joined the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """Join the processes that torchrun has started, if it has; each of a machine gets a CUDA device of its own.
+
+    When one fails, whichever notices first says why, and the others end without a word.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Ranks(device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        if device.index >= torch.cuda.device_count():
+            raise UsageError(
+                f"torchrun has started more processes than this machine has CUDA devices ({torch.cuda.device_count()})"
+            )
+        torch.cuda.set_device(device)
+    store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
+    try:
+        yield Ranks(device, rank, count)
+        dist.destroy_process_group()
+    except (Exception, InterruptedBySignal) as error:
+        if not _is_first_to_fail(store):
+            # Not sys.exit: other threads may wait for the lost process for ever.
+            sys.stderr.flush()
+            os._exit(130 if isinstance(error, InterruptedBySignal) else 1)
+        if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST):
+            raise SeptoolError(
+                f"one of the {count} processes of this run has ended, and the run with it; "
+                "go on with --resume, with as many processes as you like"
+            ) from None
+        raise
+
+
+def _is_first_to_fail(store: Any) -> bool:
+    try:
+        return store.add("failures", 1) == 1
+    except RuntimeError:  # the process that kept the store has gone as well
+        return True

@@ -1,0 +1,299 @@
+"""Recordings in, voices out: any length, rate and channel count, in constant memory.
+
+What ``separate`` and ``extract`` have in common: finding the recordings, deciding where their voices go, cutting
+long ones into stretches for a model and joining what it gives, pipes, and going on after a failure.
+"""
+
+import math
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from septool import audio
+from septool.errors import AudioError, SeptoolError, UsageError
+from septool.inference import enough_memory
+from septool.signal.stitch import Joint, Stitcher
+
+PIPE = "-"
+# What the voices are written as, by the input's sample format; anything else becomes PCM_16.
+SUBTYPES = {name: name for name in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")} | {"DOUBLE": "FLOAT"}
+Estimate = Callable[[Tensor], Tensor]  # [1, time] to [1, voice, time], levels as in the recording
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A recording that could not be worked on, and why."""
+
+    input: str
+    error: str
+
+    def row(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A recording whose voices are there already."""
+
+    input: str
+    outputs: tuple[str, ...]
+
+    def row(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self) | {"skipped": True}
+
+
+class Plan(NamedTuple):
+    """A recording and where its voices go."""
+
+    shown: str  # as the user named it
+    source: Path
+    targets: list[Path]
+
+
+def check_segments(segment: float, overlap: float) -> None:
+    """Refuse stretches that cannot be joined."""
+    if not 0 < 2 * overlap <= segment < math.inf:
+        raise UsageError(f"overlap is {overlap:g} s; it has to be above 0 and at most half of segment ({segment:g} s)")
+
+
+def stretches(blocks: Iterable[np.ndarray], size: int, overlap: int) -> Iterator[np.ndarray]:
+    """Cut a stream of blocks ``[time]`` into stretches of ``size`` that share ``overlap`` samples.
+
+    The last one is as long as what is left, and never shorter than the overlap unless it is the only one.
+    """
+    buffer = np.zeros(0, dtype=np.float32)
+    for block in blocks:
+        buffer = np.concatenate((buffer, block))
+        while len(buffer) > size:
+            yield buffer[:size]
+            buffer = buffer[size - overlap :]
+    yield buffer
+
+
+@torch.inference_mode()
+def estimate_blocks(
+    estimate: Estimate, blocks: Iterable[np.ndarray], stitcher: Stitcher, *, size: int, device: torch.device
+) -> Iterator[np.ndarray]:
+    """Take a stream apart at the model's rate; yield ``[voice, time]`` whose lengths add up to the stream's."""
+    for stretch in stretches(blocks, size, stitcher.overlap):
+        if not len(stretch):  # the resampler gave nothing, as for a file of one sample
+            stretch = np.zeros(1, dtype=np.float32)
+        mixture = torch.from_numpy(np.ascontiguousarray(stretch))[None].to(device)
+        with enough_memory(f"for {len(stretch)} samples at once; use a smaller --segment"):
+            voices = estimate(mixture)[0].cpu().numpy()
+        if not np.isfinite(voices).all():
+            raise SeptoolError("the model gave samples that are not numbers; are its weights damaged?")
+        yield stitcher.push(voices)
+    yield stitcher.finish()
+
+
+def estimate_file(
+    source: Path,
+    outputs: Sequence[Path],
+    estimate: Estimate,
+    *,
+    voices: int,
+    model_rate: int,
+    device: torch.device,
+    segment: float,
+    overlap: float,
+    subtype: str | None = None,
+) -> tuple[audio.Info, int, tuple[Joint, ...]]:
+    """Take one file apart into ``outputs``: one file per voice, or a single one with a channel per voice.
+
+    Returns:
+        What the input is, the number of clipped samples, and the joints of a long recording.
+    """
+    stitcher = Stitcher(overlap=round(overlap * model_rate))
+    with ExitStack() as stack:
+        file = stack.enter_context(audio.opened(source))
+        reader = audio.Reader(file, source, model_rate)
+        partials = [stack.enter_context(audio.replacing(path)) for path in outputs]
+        chosen = subtype or SUBTYPES.get(file.subtype, "PCM_16")
+        writer = stack.enter_context(
+            audio.Writer(partials, voices, model_rate, file.samplerate, chosen, outputs[0], expected=file.frames)
+        )
+        size = round(segment * model_rate)
+        held: np.ndarray | None = None  # one block back, so that the last one is known as such
+        for block in estimate_blocks(estimate, reader, stitcher, size=size, device=device):
+            if held is not None:
+                writer.write(held)
+            held = block
+        assert held is not None
+        writer.write(held, last_frame=reader.frames)
+        about = audio.Info(file.samplerate, reader.frames, file.channels, file.subtype, audio.announced(file))
+    return about, writer.clipped, tuple(stitcher.joints)
+
+
+def find_inputs(inputs: Sequence[str]) -> list[tuple[str, Path, Path]]:
+    """List recordings as (as named, file, folder of the outputs below ``out``); folders are searched."""
+    found: list[tuple[str, Path, Path]] = []
+    for name in inputs:
+        path = Path(name)
+        if name == PIPE or not path.is_dir():
+            found.append((name, path, Path()))
+            continue
+        # Hidden files are other programs' own, such as the ._call.wav that macOS leaves beside call.wav.
+        inside = sorted(
+            p
+            for p in path.rglob("*")
+            if p.suffix.lower() in audio.SUFFIXES and not p.name.startswith(".") and p.is_file()
+        )
+        if not inside:
+            raise UsageError(f"{path} holds no audio files ({', '.join(sorted(audio.SUFFIXES))})")
+        found.extend((str(p), p, p.parent.relative_to(path)) for p in inside)
+    return found
+
+
+def make_plans(
+    found: list[tuple[str, Path, Path]],
+    named: Sequence[str],
+    *,
+    out: Path,
+    name: str,
+    suffix: str,
+    voices: int,
+    model: str,
+    report: Callable[[str], None],
+) -> list[Plan]:
+    """Decide where the voices of every recording go.
+
+    What was found in a folder and is itself the voice of another recording there is left out, so that
+    a folder can be separated into itself twice; a recording that was ``named`` is not.
+
+    Raises:
+        UsageError: two voices would get the same file, or a recording would be replaced by a voice.
+    """
+    plans: list[Plan] = []
+    makers: dict[str, str] = {}
+    for shown, source, below in found:
+        stem = "stdin" if shown == PIPE else source.stem
+        try:
+            names = [name.format(stem=stem, voice=voice + 1, model=model) for voice in range(voices)]
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+            raise UsageError(f"--name {name!r} can use {{stem}}, {{voice}} and {{model}} only") from None
+        if len(set(names)) < len(names):
+            raise UsageError(f"--name {name!r} gives every voice the same file; put {{voice}} in it")
+        targets = [out / below / f"{each}.{suffix}" for each in names]
+        for target in targets:
+            key = os.path.abspath(target)  # noqa: PTH100 - resolve() would ask the disk
+            if key in makers:
+                raise UsageError(f"{makers[key]} and {shown} would both be written to {target}; use --name or --out")
+            makers[key] = shown
+        plans.append(Plan(shown, source, targets))
+    kept = []
+    for plan in plans:
+        maker = None if plan.shown == PIPE else makers.get(os.path.abspath(plan.source))  # noqa: PTH100
+        if maker is None:
+            kept.append(plan)
+        elif maker == plan.shown or plan.shown in named:
+            raise UsageError(f"{plan.shown} would be replaced by a voice of {maker}; use --name or --out")
+    if len(kept) < len(plans):
+        report(f"{len(plans) - len(kept)} files are left out: they are voices of the others")
+    return kept
+
+
+@contextmanager
+def stdin_as_file() -> Iterator[Path]:
+    """Keep standard input in a temporary file: decoders seek, pipes do not, and memory stays constant."""
+    with tempfile.TemporaryDirectory(prefix="septool-") as folder:
+        path = Path(folder) / "recording"
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            raise AudioError(f"standard input cannot be kept in {folder}: {error.strerror}") from None
+        if not path.stat().st_size:
+            raise AudioError("standard input is empty")
+        yield path
+
+
+def to_stdout(path: Path) -> None:
+    """Copy a file to standard output."""
+    try:
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # whoever read has had enough
+    except OSError as error:
+        raise AudioError(f"standard output cannot be written to: {error.strerror}") from None
+
+
+def work_through(
+    plans: Iterable[Plan],
+    work: Callable[[Plan, Path, Sequence[Path]], Done],
+    *,
+    out: str,
+    suffix: str,
+    force: bool,
+    skip_existing: bool,
+) -> Iterator[Done | Failed | Skipped]:
+    """Work on one recording after the other; one that fails does not keep the others from it.
+
+    Args:
+        plans: the recordings.
+        work: makes the result of a plan, its recording as a file, and the files that its voices go to.
+        out: ``-`` for standard output.
+        suffix: format of what goes there.
+        force: replace files that are there.
+        skip_existing: leave recordings alone whose voices are there.
+    """
+    for plan in plans:
+        shown, real, targets = plan
+        subject = named(plan)
+        try:
+            if out != PIPE:
+                there = [target for target in targets if target.exists()]
+                if skip_existing and len(there) == len(targets):
+                    yield Skipped(shown, tuple(map(str, targets)))
+                    continue
+                if there and not force:
+                    raise SeptoolError(f"{there[0]} exists; use --force to replace it or --skip-existing")
+                audio.make_folder(targets[0].parent)
+            with ExitStack() as stack:
+                if shown == PIPE:
+                    real = stack.enter_context(stdin_as_file())
+                if out == PIPE:
+                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
+                    targets = [Path(folder) / f"voices.{suffix}"]
+                result = work(plan, real, targets)
+                if out == PIPE:
+                    to_stdout(targets[0])
+            yield result
+        except SeptoolError as error:
+            told = str(error).replace(str(real), subject)
+            yield Failed(shown, told if subject in told else f"{subject}: {told}")
+
+
+def named(plan: Plan) -> str:
+    """Return what a recording is called in messages."""
+    return "standard input" if plan.shown == PIPE else plan.shown
+
+
+def tell(
+    report: Callable[[str], None], subject: str, about: audio.Info, clipped: int, *, model: str, model_rate: int
+) -> None:
+    """Say what a listener may want to know of how a recording was worked on."""
+    if about.announced - about.frames > 0.1 * about.rate:
+        promised, there_are = about.announced / about.rate, about.frames / about.rate
+        report(f"{subject} is cut off: its header says {promised:.1f} s, {there_are:.1f} s are there")
+    if about.channels > 1:
+        report(f"{subject}: {about.channels} channels were averaged to one")
+    if about.rate > model_rate:
+        report(f"{subject}: {model} hears up to {model_rate // 2} Hz; what lies above is not in the voices")
+    if clipped:
+        report(f"{subject}: {clipped} samples went over full scale and were clipped")

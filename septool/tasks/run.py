@@ -1,0 +1,343 @@
+"""A run of training: its model, a step, a validation, and the states on disk that it can go on from."""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from septool import audio, checkpoints, manifest, pool
+from septool.config import as_dict
+from septool.errors import CheckpointError, ConfigError
+from septool.inference import feed
+from septool.losses import LOSSES
+from septool.losses.pit import best_permutation
+from septool.metrics import METRICS, Metric
+from septool.metrics.si_snr import si_snr
+from septool.mixing import Surroundings, draw, render, surroundings
+from septool.models.build import build_model
+from septool.signal.levels import model_gain
+from septool.tasks.batches import Drawn, Items, Static
+from septool.tasks.journal import software
+from septool.tasks.optimising import MovingAverage, learning_rate, mean_weights, optimizers
+from septool.tasks.ranks import Ranks
+from septool.tasks.recipe import Recipe
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0
+    best: float = -math.inf  # validation score
+    stale: int = 0  # epochs since the best one
+    bad_epochs: int = 0  # since the last improvement or plateau step
+    plateau_scale: float = 1.0
+    skipped: int = 0  # steps whose gradient was not finite
+    recent: list[float] = field(default_factory=list)  # losses since the last line of the log
+    kept: list[list[Any]] = field(default_factory=list)  # [score, step] of the weights to be averaged in the end
+
+
+class Objective(nn.Module):
+    """A run's loss as a forward pass: what gradients are shared around."""
+
+    def __init__(self, model: nn.Module, losses: Callable[[Any], Tensor]) -> None:
+        super().__init__()
+        self.model, self.losses = model, losses
+
+    def forward(self, batch: Any) -> Tensor:
+        """Return the loss of each item, ``[batch]``."""
+        return self.losses(batch)
+
+
+class Run:
+    """One training run and its folder: of a separator here, of other models in subclasses.
+
+    What differs is an item (``draw``), its loss (``losses``) and how well the model does (``validate``).
+    """
+
+    metric: ClassVar[Metric] = METRICS["si-snri"]  # of the validation
+
+    def __init__(self, recipe: Recipe, out: Path, device: torch.device, group: Ranks | None = None) -> None:
+        self.recipe, self.out, self.device = recipe, out, device
+        self.ranks = group or Ranks(device)
+        torch.manual_seed(recipe.seed)
+        self.model = build_model(recipe.model, recipe.config, recipe.row).to(device)
+        if recipe.initialise:
+            checkpoints.load_into(self.model, Path(recipe.initialise))
+        for part, name in recipe.parts.items():
+            checkpoints.load_part(self.model, part, name)
+        self.average = MovingAverage(self.model, recipe.loop.ema)
+        self.loss = LOSSES[recipe.loss or self.model.loss]
+        self.optimizers = optimizers(self.model, recipe.optimizer)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.loop.precision == "fp16")
+        self.objective = self.ranks.wrap(Objective(self.model, self.losses))
+        self.progress = Progress(best=-self.sign * math.inf)
+        self.hours = 0.0
+        self.manifests: dict[str, str] = {}
+
+    @property
+    def sign(self) -> int:
+        """1 if more is better, else -1."""
+        return 1 if self.metric.better == "higher" else -1
+
+    @property
+    def epoch(self) -> int:
+        return self.progress.step // self.recipe.loop.epoch_steps
+
+    def drawer(self, speech: pool.Pool, around: Surroundings) -> Callable[..., Any]:
+        """Return ``draw(seed=, epoch=, index=)`` of one item: its parts, ``[part, time]``."""
+        return partial(draw, speech, self.recipe.mixing, around)
+
+    def items(self, jobs: int) -> Items:
+        """Open what the run learns from."""
+        recipe, loop = self.recipe, self.recipe.loop
+        path, rate = Path(recipe.data.train), recipe.data.sample_rate
+        if recipe.data.mixing == "static":
+            rows = manifest.read(path)
+            voices = {len(row.sources) for row in rows}
+            if voices != {self.model.sources}:
+                raise ConfigError(f"{path} mixes {sorted(voices)} voices, the model separates {self.model.sources}")
+            return Static(rows, rate=rate, seconds=recipe.mixing.seconds, seed=recipe.seed, batch=loop.batch)
+        with self.ranks.one_at_first():
+            speech = pool.load(path, rate, max(jobs, 1))
+            around = surroundings(recipe.mixing, rate, max(jobs, 1))
+        return Drawn(self.drawer(speech, around), seed=recipe.seed, batch=loop.batch, epoch_steps=loop.epoch_steps)
+
+    def autocast(self) -> Any:
+        precision = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.recipe.loop.precision]
+        return nullcontext() if precision is None else torch.autocast(self.device.type, precision)
+
+    def losses(self, batch: Any) -> Tensor:
+        """Return the loss of each item of a batch, ``[batch]``."""
+        parts = batch.to(self.device, non_blocking=True)
+        parts = parts * model_gain(parts.sum(1))[:, None]
+        # Behind the sources stands what else is in the mixture.
+        return self.loss(self.model, parts.sum(1), parts[:, : self.model.sources])
+
+    def step(self, *pieces: Any) -> dict[str, float]:
+        """Take one step on this process's share of a batch; what is not finite moves nothing and is counted."""
+        progress, loop, how = self.progress, self.recipe.loop, self.recipe.optimizer
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = how.lr * self._rate()
+        seed = np.random.SeedSequence([self.recipe.seed, progress.step, self.ranks.rank])
+        torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+        self.model.train()
+        self.model.zero_grad(set_to_none=True)
+        share = loop.batch / self.ranks.count
+        loss, kept = 0.0, 0.0
+        for place, piece in enumerate(pieces, 1):
+            with self.ranks.alone(self.objective) if place < len(pieces) else nullcontext():
+                with self.autocast():
+                    losses = self.objective(piece)  # [B]
+                counted = losses if loop.loss_floor is None else losses[losses > loop.loss_floor]
+                self.scaler.scale(counted.sum() / share).backward()
+            loss += losses.mean().item() / len(pieces)
+            kept += len(counted)
+        loss, kept = self.ranks.total(loss / self.ranks.count, kept)
+        norm = self._clip(scale=loop.batch / kept if kept else 0.0)
+        if kept and math.isfinite(norm):
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
+            if loop.ema:
+                self.average.update(progress.step)
+        elif kept:
+            progress.skipped += 1
+        self.scaler.update()
+        progress.step += 1
+        return {"loss": loss, "gradient": norm}
+
+    def _rate(self) -> float:
+        return learning_rate(
+            self.recipe.schedule,
+            step=self.progress.step,
+            epoch=self.epoch,
+            steps=self.recipe.loop.steps,
+            plateau_scale=self.progress.plateau_scale,
+        )
+
+    def _clip(self, scale: float) -> float:
+        """Scale the gradient, clip it, and return its norm before that."""
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        if scale != 1:
+            for weight in self.model.parameters():
+                if weight.grad is not None:
+                    weight.grad.mul_(scale)
+        clip = self.recipe.optimizer.clip or math.inf
+        return nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
+
+    def validation_set(self) -> list[Any]:
+        """Read what the run is validated on: fixed mixtures."""
+        data = self.recipe.data
+        rows = manifest.read(Path(data.validation))[: data.validation_items]
+        return [render(row, data.sample_rate) for row in rows]
+
+    def validate(self, items: list[Any]) -> float:
+        """Return the score of the weights that would be kept."""
+        current = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.weights)
+        self.model.eval()
+        # Every length would be compiled anew.
+        with torch.inference_mode(), self.autocast(), torch.compiler.set_stance("force_eager"):
+            value = self.score(items)
+        self.model.load_state_dict(current)
+        return value
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """What is validated and kept: the averaged weights if the recipe averages."""
+        return self.average.weights if self.recipe.loop.ema else self.model.state_dict()
+
+    def score(self, items: list[Any]) -> float:
+        """Return the model's mean SI-SNRi in dB, the same in every process."""
+        total = 0.0
+        for item in self.ranks.share(items):
+            mixture = torch.from_numpy(item.mixture).to(self.device)[None]
+            reference = torch.from_numpy(item.sources).to(self.device)[None]
+            estimate = feed(self.model, mixture).float()
+            best = best_permutation(si_snr, estimate=estimate, reference=reference).value
+            total += (best - si_snr(estimate=mixture[:, None], reference=reference).mean(-1)).item()
+        return self.ranks.total(total)[0] / len(items)
+
+    def note_validation(self, value: float) -> bool:
+        """Take a validation score into account; true if it is the best so far."""
+        progress, schedule = self.progress, self.recipe.schedule
+        if self.sign * value > self.sign * progress.best:
+            progress.best, progress.stale, progress.bad_epochs = value, 0, 0
+            return True
+        progress.stale += 1
+        if self.epoch > schedule.start:
+            progress.bad_epochs += 1
+        if schedule.name == "plateau" and progress.bad_epochs > schedule.patience:
+            progress.plateau_scale *= schedule.factor
+            progress.bad_epochs = 0
+        return False
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has come to its end, or nowhere for as long as it was given."""
+        loop, progress = self.recipe.loop, self.progress
+        return progress.step >= loop.steps or 0 < loop.patience <= progress.stale
+
+    def keep(self, value: float) -> None:
+        """Note which weights will be averaged in the end."""
+        loop, kept = self.recipe.loop, self.progress.kept
+        kept.append([value, self.progress.step])
+        if loop.average_of == "best":
+            kept.sort(key=lambda entry: -self.sign * entry[0])
+            del kept[loop.average :]
+        else:
+            del kept[: -loop.average or None]
+
+    def save(self, *, best: bool = False) -> None:
+        """Write ``last.safetensors``, if best ``best.safetensors``, and ``last.pt`` to go on from.
+
+        ``last.pt`` comes last, so that what a killed run goes on from never knows more than the other files; the
+        one before it stays as ``previous.pt``.
+        """
+        names = ["last", *(["best"] if best else [])]
+        kept = [self._kept(step) for _, step in self.progress.kept]
+        names += [path.stem for path in kept if path == self._kept(self.progress.step)]
+        for name in names:
+            checkpoints.save(self.out / f"{name}.safetensors", self.weights, self.header())
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.weights,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "scaler": self.scaler.state_dict(),
+            "progress": vars(self.progress),
+            "hours": self.hours,
+            "recipe": json.dumps(as_dict(self.recipe)),
+        }
+        last = self.out / "last.pt"
+        with audio.replacing(last) as partial:
+            torch.save(state, partial)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())  # before it takes the place of one that is known to be whole
+            if last.exists():
+                os.replace(last, self.out / "previous.pt")
+        for path in set(self.out.glob("step-*.safetensors")) - set(kept):
+            path.unlink()
+
+    def _kept(self, step: int) -> Path:
+        return self.out / f"step-{step}.safetensors"
+
+    def average_kept(self, items: list[Any]) -> dict[str, Any]:
+        """Average the kept weights into ``average.safetensors`` and return what to log of them."""
+        several = []
+        self.ranks.wait()  # for the files
+        for _, step in self.progress.kept:
+            checkpoints.load_into(self.model, self._kept(step))
+            several.append({name: value.clone() for name, value in self.model.state_dict().items()})
+        mean = mean_weights(several)
+        self.model.load_state_dict(mean)
+        self.average.weights = mean
+        value = self.validate(items)
+        if self.ranks.first:
+            header = replace(self.header(), measured={f"validation_{self.metric.key}": round(value, 3)})
+            checkpoints.save(self.out / "average.safetensors", mean, header)
+        return {self.metric.key: value, "of": [step for _, step in self.progress.kept]}
+
+    def header(self) -> checkpoints.Header:
+        """Return what the checkpoint says of itself."""
+        recipe, progress = self.recipe, self.progress
+        return checkpoints.Header(
+            model=recipe.model,
+            config=as_dict(self.model.config),
+            sample_rate=recipe.data.sample_rate,
+            sources=self.model.sources,
+            trained_on=recipe.data.name,
+            recipe=as_dict(recipe),
+            steps=progress.step,
+            hours=round(self.hours, 3),
+            hardware=checkpoints.hardware(self.device),
+            measured={f"validation_{self.metric.key}": round(progress.best, 3)} if math.isfinite(progress.best) else {},
+            software=software(),
+            manifests=self.manifests,
+        )
+
+    def resume(self) -> None:
+        """Take up ``last.pt``, or ``previous.pt`` if that was torn.
+
+        Raises:
+            CheckpointError: there is none, it is damaged, or it is of another model.
+        """
+        path, state = self._state()
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.weights = state["average"]
+            for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(kept)
+            if state.get("scaler"):
+                self.scaler.load_state_dict(state["scaler"])
+            self.progress = Progress(**state["progress"])
+            self.hours = state["hours"]
+        except Exception as error:  # torch raises many kinds for other shapes
+            raise CheckpointError(f"{path} does not fit this recipe: {error}") from None
+
+    def _state(self) -> tuple[Path, dict[str, Any]]:
+        paths = [path for path in (self.out / "last.pt", self.out / "previous.pt") if path.exists()]
+        if not paths:
+            raise CheckpointError(
+                f"{self.out / 'last.pt'} does not exist; there is nothing to resume, start without --resume"
+            )
+        damage = ""
+        for path in paths:
+            try:
+                return path, torch.load(path, map_location=self.device, weights_only=True)
+            except Exception as error:  # torch raises many kinds for a torn file
+                damage = damage or f"{path} is damaged: {error}"
+                LOG.warning("%s is damaged", path)
+        raise CheckpointError(damage)

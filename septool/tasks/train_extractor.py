@@ -1,0 +1,64 @@
+"""Training an extractor: mixtures with an enrolment, in some of which the voice is absent."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from septool import audio, manifest, pool
+from septool.enrolling import draw_enrolled
+from septool.errors import ManifestError
+from septool.inference import find
+from septool.metrics.si_snr import si_snr
+from septool.mixing import Surroundings, render
+from septool.signal.levels import model_gain
+from septool.tasks.run import Run
+
+
+class Held(NamedTuple):
+    """A fixed mixture, ``[time]`` each."""
+
+    mixture: Tensor
+    target: Tensor
+    enrolment: Tensor
+
+
+class ExtractorRun(Run):
+    """The validation manifest of its recipe has enrolments."""
+
+    def drawer(self, speech: pool.Pool, around: Surroundings) -> Callable[..., Any]:
+        """Return ``draw(seed=, epoch=, index=)`` of one item: voice and rest ``[2, time]``, and the enrolment."""
+        return partial(draw_enrolled, speech.halved(), self.recipe.mixing, self.recipe.enrolling, around)
+
+    def losses(self, batch: Any) -> Tensor:
+        parts, enrolment = (part.to(self.device, non_blocking=True) for part in batch)
+        parts = parts * model_gain(parts.sum(1))[:, None]
+        return self.loss(self.model, parts.sum(1), parts[:, 0], enrolment * model_gain(enrolment))
+
+    def validation_set(self) -> list[Held]:
+        data = self.recipe.data
+        rows = manifest.read(Path(data.validation))[: data.validation_items]
+        return [held(row, data.sample_rate) for row in rows]
+
+    def score(self, items: list[Held]) -> float:
+        """Return the mean SI-SNRi of the wanted voices in dB, the same in every process."""
+        total = 0.0
+        for item in self.ranks.share(items):
+            mixture, target, enrolment = (wave.to(self.device)[None] for wave in item)
+            embedding = self.model.speaker(enrolment * model_gain(enrolment))
+            voice = find(self.model, mixture, embedding).voice.float()
+            gain = si_snr(estimate=voice, reference=target) - si_snr(estimate=mixture, reference=target)
+            total += gain.item()
+        return self.ranks.total(total)[0] / len(items)
+
+
+def held(row: manifest.Mixture, rate: int) -> Held:
+    """Render a row of a manifest with its enrolment."""
+    if row.enrolment is None:
+        raise ManifestError(f"mixture {row.id} has no enrolment")
+    rendered, how = render(row, rate), row.enrolment
+    enrolment = audio.load(row.locate(how.path), rate, how.start, how.frames)
+    return Held(*map(torch.from_numpy, (rendered.mixture, rendered.sources[how.target], enrolment)))

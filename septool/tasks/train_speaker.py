@@ -1,0 +1,46 @@
+"""Training a speaker network to name the speakers of its pool, validated on trials of others."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from septool import pool, trials
+from septool.enrolling import draw_speaker
+from septool.errors import ConfigError
+from septool.metrics import Metric
+from septool.metrics.eer import EER, equal_error
+from septool.mixing import Surroundings
+from septool.signal.levels import model_gain
+from septool.tasks.run import Run
+from septool.tasks.verify import similarities
+
+
+class SpeakerRun(Run):
+    """The validation manifest of its recipe is a list of trials; voices mixed in are to be ignored."""
+
+    metric: ClassVar[Metric] = EER
+
+    def drawer(self, speech: pool.Pool, around: Surroundings) -> Callable[..., Any]:
+        """Return ``draw(seed=, epoch=, index=)`` of one item: a recording ``[time]`` and its speaker's number."""
+        if len(speech.names) != self.model.config.speakers:
+            raise ConfigError(
+                f"{self.recipe.data.train} has {len(speech.names)} speakers; config.speakers has to be that, "
+                f"not {self.model.config.speakers}"
+            )
+        return partial(draw_speaker, speech, self.recipe.mixing, around)
+
+    def losses(self, batch: Any) -> Tensor:
+        recording, speaker = (part.to(self.device) for part in batch)
+        return self.loss(self.model, recording * model_gain(recording), speaker)
+
+    def validation_set(self) -> list[trials.Trial]:
+        return trials.read(Path(self.recipe.data.validation))[: self.recipe.data.validation_items]
+
+    def score(self, items: list[trials.Trial]) -> float:
+        """Return the equal error rate in percent."""
+        scores = similarities(self.model.embedding, items, self.recipe.data.sample_rate, self.device)
+        return equal_error(scores, np.array([item.same for item in items])).percent

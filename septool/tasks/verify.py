@@ -1,0 +1,30 @@
+"""Speaker verification: how well a speaker network tells voices apart, on a list of trials."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from septool import audio
+from septool.errors import AudioError
+from septool.signal.levels import model_gain
+from septool.trials import Trial
+
+
+def embed(network: Callable[[Tensor], Tensor], path: Path, rate: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return the embedding of a whole recording, of length 1: ``[embedding]``."""
+    voice = torch.from_numpy(audio.load(path, rate)).to(device)[None]
+    if not voice.shape[1]:
+        raise AudioError(f"{path} has no samples")
+    return F.normalize(network(voice * model_gain(voice)).float(), dim=-1)[0]
+
+
+@torch.inference_mode()
+def similarities(network: Any, trials: Sequence[Trial], rate: int, device: torch.device | str = "cpu") -> np.ndarray:
+    """Return the cosine of the two embeddings of each trial; a recording is embedded once."""
+    known = {path: embed(network, path, rate, device) for path in sorted({p for t in trials for p in t[1:]})}
+    return np.array([float(known[trial.first] @ known[trial.second]) for trial in trials])

@@ -1,0 +1,47 @@
+"""Trials of speaker verification: pairs of recordings, and whether they are of one speaker.
+
+A list has the form of VoxCeleb's: ``1 FILE FILE`` for one speaker, ``0 FILE FILE`` for two, paths relative
+to the list's own folder.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from septool.errors import ManifestError
+
+
+class Trial(NamedTuple):
+    """Two recordings."""
+
+    same: bool  # they are of one speaker
+    first: Path
+    second: Path
+
+
+def read(path: Path) -> list[Trial]:
+    """Read a list of trials.
+
+    Raises:
+        ManifestError: naming the file, the line and what is wrong with it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ManifestError(f"{path} is not a list of trials: it is not text") from None
+    trials = []
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) != 3 or words[0] not in ("0", "1"):
+            raise ManifestError(f"{path}, line {number}: {line[:60]!r} is no trial; one reads: 1 FILE FILE, or 0")
+        trials.append(Trial(words[0] == "1", path.parent / words[1], path.parent / words[2]))
+    if len({trial.same for trial in trials}) < 2:
+        raise ManifestError(f"{path} needs trials of both kinds, 1 (one speaker) and 0 (two)")
+    return trials
+
+
+def dump(trials: Iterable[Trial]) -> str:
+    """Return the text of a list; the paths of its trials start at its folder."""
+    return "".join(f"{int(same)} {first.as_posix()} {second.as_posix()}\n" for same, first, second in trials)

@@ -1,0 +1,277 @@
+"""``septool extract`` from argument list to exit status, with every kind of bad input."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from septool import audio, checkpoints, manifest
+from septool.manifest import Enrolment, Mixture, Source
+from septool.models import MODELS
+from tests.conftest import RATE, Command, voice
+
+
+@pytest.fixture
+def alice(tmp_path: Path) -> Path:
+    """A reference of the call's first voice."""
+    path = tmp_path / "alice.wav"
+    audio.write(path, voice(110, seed=5), RATE)
+    return path
+
+
+@pytest.fixture
+def extract(septool: Command, tiny_extractor: Path, tmp_path: Path) -> Command:
+    def command(*arguments: object, stdin: bytes = b""):
+        where = () if "-o" in arguments else ("-o", tmp_path / "out")
+        return septool("extract", *arguments, "-m", tiny_extractor, "-d", "cpu", *where, stdin=stdin)
+
+    return command
+
+
+def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    audio.write(path, samples, rate, subtype)
+    return path
+
+
+def test_the_voice_has_the_recordings_rate_and_length(
+    extract: Command, call: Path, alice: Path, tmp_path: Path
+) -> None:
+    result = extract(call, "--reference", alice)
+    assert result.status == 0
+    assert result.lines == [str(tmp_path / "out/call_voice.wav")]
+    assert result.errors[0].startswith(f"septool: {call}: 3.0 s in ")
+    assert audio.info(Path(result.lines[0])) == audio.info(call)
+    assert audio.read(Path(result.lines[0]))[0].any()
+
+
+def test_a_file_can_be_named(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "alice_only.flac"
+    result = extract(call, "--reference", alice, "-o", target)
+    assert result.lines == [str(target)]
+    assert audio.info(target).frames == audio.info(call).frames
+
+
+def test_several_references_are_averaged(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
+    bob = write(tmp_path / "bob.wav", voice(300, seed=6))
+
+    def heard(*references: Path) -> np.ndarray:
+        arguments = [word for path in references for word in ("--reference", path)]
+        return audio.read(Path(extract(call, *arguments, "--force").lines[0]))[0]
+
+    both = heard(alice, bob)
+    np.testing.assert_array_equal(both, heard(bob, alice))
+    np.testing.assert_array_equal(heard(alice, alice), heard(alice))
+    assert (both != heard(alice)).any()
+    assert (both != heard(bob)).any()
+
+
+def test_presence_is_printed_and_its_lack_is_silence(extract: Command, call: Path, alice: Path) -> None:
+    absent = extract(call, "--reference", alice, "--presence")
+    assert absent.status == 0
+    path, words = absent.lines[0].split("  ")
+    assert words.startswith("presence ")
+    assert words.endswith(", not there, silence (from 1000.00)")
+    assert not audio.read(Path(path))[0].any()
+    present = extract(call, "--reference", alice, "--presence", "--threshold", "-1000", "--force")
+    assert present.lines[0].endswith(", there (from -1000.00)")
+    assert audio.read(Path(path))[0].any()
+
+
+def test_json_is_a_line_for_every_recording(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
+    result = extract(call, tmp_path / "missing.wav", "--reference", alice, "--presence", "--json", "-q")
+    assert result.status == 1
+    done, failed = map(json.loads, result.lines)
+    assert done["output"] == str(tmp_path / "out/call_voice.wav")
+    assert (done["seconds"], done["rate"], done["channels"]) == (3.0, RATE, 1)
+    assert (done["present"], done["threshold"]) == (False, 1000.0)
+    assert failed == {"input": str(tmp_path / "missing.wav"), "error": f"{tmp_path / 'missing.wav'} does not exist"}
+    assert result.errors == [f"septool: {failed['error']}"]
+
+
+def test_without_presence_nothing_is_judged(extract: Command, call: Path, alice: Path) -> None:
+    row = json.loads(extract(call, "--reference", alice, "--json").lines[0])
+    assert (row["present"], row["threshold"]) == (None, None)
+    assert np.isfinite(row["presence"])
+
+
+def test_what_is_there_is_left(extract: Command, call: Path, alice: Path) -> None:
+    extract(call, "--reference", alice)
+    again = extract(call, "--reference", alice)
+    assert again.status == 1
+    assert "exists; use --force to replace it or --skip-existing" in again.errors[0]
+    skipped = extract(call, "--reference", alice, "--skip-existing")
+    assert skipped.status == 0
+    assert skipped.errors == [f"septool: {call}: there already"]
+
+
+def test_pipes(extract: Command, call: Path, alice: Path) -> None:
+    result = extract(
+        "-", "--reference", alice, "-o", "-", "--presence", "--threshold", "-1000", stdin=call.read_bytes()
+    )
+    assert result.status == 0
+    path = call.with_name("piped.wav")
+    path.write_bytes(result.out)
+    samples, rate = audio.read(path)
+    assert (samples.shape, rate) == ((1, 3 * RATE), RATE)
+    assert any(line.startswith("septool: presence ") for line in result.errors)
+
+
+def test_long_recordings_are_judged_stretch_by_stretch(extract: Command, alice: Path, tmp_path: Path) -> None:
+    long = write(tmp_path / "long.wav", np.tile(voice(110, seed=1) + voice(210, seed=2), 4))
+    whole = ("--reference", alice, "--segment", "5", "--overlap", "1")
+    result = extract(long, *whole, "--json")
+    assert audio.info(tmp_path / "out/long_voice.wav").frames == 12 * RATE
+    most = json.loads(result.lines[0])["presence"]
+    # Between the scores of two stretches: some are silenced, the best one is not.
+    some = extract(long, *whole, "--presence", "--threshold", most - 1e-6, "--force", "--json")
+    assert json.loads(some.lines[0])["present"] is True
+    voiced = audio.read(tmp_path / "out/long_voice.wav")[0][0]
+    assert voiced.any()
+    assert not voiced.reshape(12, -1).any(axis=1).all()
+
+
+def test_a_manifest_brings_its_references(extract: Command, alice: Path, tmp_path: Path) -> None:
+    for n in (1, 2):
+        write(tmp_path / f"v{n}.wav", voice(100 * n, seconds=1.5, seed=n))
+    sources = (Source(path="v1.wav"), Source(path="v2.wav", gain_db=-3.0))
+    with_ = Mixture(id="a/b", sample_rate=RATE, sources=sources, enrolment=Enrolment(path="alice.wav"))
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump([with_, replace(with_, id="c", enrolment=None)]))
+    result = extract(path)
+    assert result.status == 1
+    assert result.lines == [str(tmp_path / "out/a_b_voice.wav")]
+    assert result.errors[-1] == "septool: mixture c has no enrolment"
+    assert audio.info(tmp_path / "out/a_b_voice.wav").frames == round(1.5 * RATE)
+    one = write(
+        tmp_path / "one.wav",
+        audio.read(tmp_path / "v1.wav")[0][0] + 10 ** (-3 / 20) * audio.read(tmp_path / "v2.wav")[0][0],
+        subtype="FLOAT",
+    )
+    alone = extract(one, "--reference", alice)
+    np.testing.assert_allclose(audio.read(Path(alone.lines[0]))[0], audio.read(Path(result.lines[0]))[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (voice(110, seconds=0.5), r"has 0\.\d s of speech; 1 s are needed, 3 s are better"),
+        (np.zeros(3 * RATE), "is silent; give a recording in which the voice speaks"),
+        (np.zeros(0), "is silent; give a recording in which the voice speaks"),
+        (np.full(3 * RATE, np.nan), r"holds samples that are not numbers \(NaN or infinite\)"),
+    ],
+    ids=["short", "silent", "empty", "not-numbers"],
+)
+def test_a_reference_that_is_no_use_is_worded(
+    extract: Command, call: Path, tmp_path: Path, samples: np.ndarray, said: str
+) -> None:
+    path = write(tmp_path / "bad.wav", samples.astype(np.float32), subtype="FLOAT")
+    result = extract(call, "--reference", path)
+    assert (result.status, result.lines) == (1, [])
+    assert len(result.errors) == 1
+    assert re.fullmatch(f"septool: reference {re.escape(str(path))} {said}", result.errors[0])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_reference_is_worded(extract: Command, call: Path, tmp_path: Path) -> None:
+    result = extract(call, "--reference", tmp_path / "nobody.wav")
+    assert (result.status, result.errors) == (1, [f"septool: {tmp_path / 'nobody.wav'} does not exist"])
+
+
+def test_a_reference_of_any_rate_level_and_channel_count_will_do(
+    extract: Command, call: Path, alice: Path, tmp_path: Path
+) -> None:
+    plain = audio.read(Path(extract(call, "--reference", alice).lines[0]))[0]
+    samples = audio.read(alice)[0][0]
+    other = write(tmp_path / "other.wav", np.stack([0.2 * samples, 0.2 * samples]), subtype="FLOAT")
+    again = audio.read(Path(extract(call, "--reference", other, "--force").lines[0]))[0]
+    np.testing.assert_allclose(again, plain, atol=1e-4)
+    fast = write(tmp_path / "fast.wav", audio.resample(samples, RATE, 22050), 22050)
+    assert extract(call, "--reference", fast, "--force").status == 0
+
+
+def test_only_the_first_minute_of_a_reference_is_listened_to(extract: Command, call: Path, tmp_path: Path) -> None:
+    minute = np.resize(voice(110, seed=5), 60 * RATE)
+    first = write(tmp_path / "minute.wav", minute)
+    long = write(tmp_path / "long.wav", np.concatenate([minute, voice(300, seconds=20, seed=9)]))
+    plain = audio.read(Path(extract(call, "--reference", first).lines[0]))[0]
+    np.testing.assert_array_equal(audio.read(Path(extract(call, "--reference", long, "--force").lines[0]))[0], plain)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["call.wav"], "give a recording of the wanted voice with --reference"),
+        (["rows.jsonl", "--reference", "alice.wav"], "rows.jsonl has its own enrolments; leave out --reference"),
+        (["rows.jsonl", "call.wav"], "rows.jsonl is a manifest; give it alone"),
+        (["call.wav", "b.wav", "--reference", "alice.wav", "-o", "-"], "--out - takes one input, 2 were given"),
+        (
+            ["call.wav", "b.wav", "--reference", "alice.wav", "-o", "x.wav"],
+            "--out x.wav is a file, 2 recordings were given; name a folder",
+        ),
+        (["call.wav", "--reference", "alice.wav", "-o", "./alice.wav"], "--reference alice.wav would be replaced"),
+        (["call.wav", "--reference", "alice.wav", "-o", "call.wav"], "call.wav would be replaced by a voice of"),
+        (["call.wav", "--reference", "alice.wav", "--overlap", "6"], "overlap is 6 s; it has to be above 0"),
+        (["call.wav", "--reference", "alice.wav", "--format", "txt"], "voice.txt has the suffix '.txt'"),
+        (["call.wav", "--reference", "alice.wav", "--name", "{voices}"], "--name '{voices}' can use"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_one_line_and_status_2(
+    extract: Command, call: Path, alice: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(call.parent)
+    audio.write(Path("alice.wav"), audio.read(alice)[0], RATE)
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    result = extract(*arguments)
+    assert (result.status, result.out) == (2, b"")
+    assert len(result.errors) == 1
+    assert result.errors[0].startswith(f"septool: {said}")
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_a_checkpoint_that_does_not_extract_is_refused(
+    septool: Command, call: Path, alice: Path, tiny_checkpoint: Path
+) -> None:
+    result = septool("extract", call, "--reference", alice, "-m", tiny_checkpoint)
+    assert result.status == 1
+    assert result.errors == [f"septool: checkpoint {tiny_checkpoint} is a papez, which does not extract"]
+
+
+def test_a_checkpoint_without_a_threshold_wants_one(
+    septool: Command, tiny_extractor: Path, call: Path, alice: Path, tmp_path: Path
+) -> None:
+    model, header = checkpoints.load(tiny_extractor, MODELS["galr-extractor"])
+    path = tmp_path / "plain.safetensors"
+    checkpoints.save(path, model.state_dict(), replace(header, presence_threshold=None))
+    result = septool("extract", call, "--reference", alice, "--presence", "-m", path, "-o", tmp_path / "out")
+    assert result.status == 2
+    assert result.errors == ["septool: plain has no measured threshold for --presence; give one with --threshold"]
+
+
+def test_memory_does_not_grow_with_the_recording(extract: Command, alice: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    model = MODELS["galr-extractor"]
+    real = model.find
+
+    def watched(self: Any, mixture: torch.Tensor, embedding: torch.Tensor) -> Any:
+        seen.append(mixture.shape[1])
+        return real(self, mixture, embedding)
+
+    long = write(tmp_path / "long.wav", np.tile(voice(110, seed=1), 10))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "find", watched)
+        assert extract(long, "--reference", alice, "--segment", "4", "--overlap", "1").status == 0
+    assert max(seen) == 4 * RATE
+    assert len(seen) == 10
+
+
+def test_an_extractor_does_not_separate(septool: Command, tiny_extractor: Path, call: Path) -> None:
+    result = septool("separate", call, "-m", tiny_extractor)
+    assert result.errors == [f"septool: checkpoint {tiny_extractor} is a galr-extractor, which does not separate"]
+    assert (result.status, result.out) == (1, b"")

@@ -1,0 +1,162 @@
+"""Speech over music or noise, for which no list was published: drawn, at the level asked for, the same everywhere."""
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from septool import audio, manifest
+from septool.corpora import wsj0mix
+from septool.errors import SeptoolError, UsageError
+from septool.mixing import render
+from septool.tasks.prepare import prepare
+from tests.corpora.toys import recording, rendered
+
+GOLDEN = {  # manifest, and the samples of all its files
+    "wsj0-music": (
+        "bc0ea249427f89aaf8c0e63188e10c08bef273961c80c0ffe83ee94fd9e9be51",
+        "b9a3b0596203cf6ed8f76fa906dae32fafcb06b748e37de4b73c2720eb920085",
+    ),
+    "aishell2-noise": (
+        "cb024e2a3d176d197dd5f0f8ce69faababfe333fbbc7602f71b1c69e68580358",
+        "0a1255d8c1239a271fa4986345ad0322f13c7b258289b2d56e391e2f200bd4ad",
+    ),
+}
+SPLIT = {"wsj0-music": "tt", "aishell2-noise": "test"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """WSJ0's first utterances of the test list, some speakers of AISHELL-2, and twelve clips, one of them short."""
+    root = tmp_path_factory.mktemp("overlay")
+    for mixture in wsj0mix.read_list(2, "tt")[:3]:
+        for voice in mixture:
+            recording(root / "wsj0-music" / Path(*voice.place).with_suffix(".wav"), 24_000)
+    for speaker in range(60):
+        for utterance in range(2):
+            name = f"IC{speaker:04d}W{utterance:04d}.wav"
+            recording(root / f"aishell2-noise/iOS/data/wav/C{speaker:04d}/{name}", 16_000 + 100 * utterance)
+    for clip in range(12):
+        recording(root / f"clips/{clip}.flac", 48_000 if clip else 10_000, channels=2)
+    return root
+
+
+@pytest.fixture
+def toy(whole: Path, tmp_path: Path) -> Path:
+    shutil.copytree(whole, tmp_path / "toy")
+    return tmp_path / "toy"
+
+
+def made(corpus: str, toy: Path, out: Path, **settings: object) -> Path:
+    # At the recordings' own rate nothing is resampled, and the samples are exact.
+    settings = {"split": SPLIT[corpus], "sample_rate": 16000} | settings
+    (one,), _ = prepare(corpus, toy / corpus, out=out, noise=toy / "clips", **settings)  # type: ignore[arg-type]
+    return Path(one.path)
+
+
+@pytest.mark.parametrize("corpus", GOLDEN)
+def test_the_manifest_and_the_samples_to_the_byte(toy: Path, tmp_path: Path, corpus: str) -> None:
+    path = made(corpus, toy, toy / "out")
+    assert (manifest.digest(path), rendered(path, tmp_path / "wav")) == GOLDEN[corpus]
+
+
+@pytest.mark.parametrize("corpus", GOLDEN)
+def test_any_number_of_processes_and_any_place_give_the_same_bytes(toy: Path, tmp_path: Path, corpus: str) -> None:
+    shutil.move(toy, tmp_path / "elsewhere")
+    path = made(corpus, tmp_path / "elsewhere", tmp_path / "elsewhere/out", jobs=2)
+    assert (manifest.digest(path), rendered(path, tmp_path / "wav", jobs=2)) == GOLDEN[corpus]
+
+
+def level_db(samples: np.ndarray) -> float:
+    return 10 * math.log10(float(np.mean(np.square(samples, dtype=np.float64))))
+
+
+@pytest.mark.parametrize(("corpus", "snr"), [("wsj0-music", (0.0, 5.0)), ("aishell2-noise", (5.0, 20.0))])
+def test_the_speech_stands_within_the_range(toy: Path, corpus: str, snr: tuple[float, float]) -> None:
+    levels = []
+    for row in manifest.read(made(corpus, toy, toy / "out")):
+        result = render(row)
+        other = result.noise if result.noise is not None else result.sources[1]
+        levels.append(level_db(result.sources[0]) - level_db(other))
+    assert min(levels) > snr[0] - 0.01
+    assert max(levels) < snr[1] + 0.01
+    assert max(levels) - min(levels) > 1
+
+
+def test_a_range_of_ones_own_is_met(toy: Path) -> None:
+    for row in manifest.read(made("aishell2-noise", toy, toy / "out", snr=(12.0, 12.0))):
+        result = render(row)
+        assert result.noise is not None
+        assert level_db(result.sources[0]) - level_db(result.noise) == pytest.approx(12.0, abs=0.01)
+    with pytest.raises(UsageError, match="--snr 5 1 is no range"):
+        made("aishell2-noise", toy, toy / "again", snr=(5.0, 1.0))
+
+
+def test_a_stretch_lasts_as_long_as_the_speech_whatever_the_rates(toy: Path) -> None:
+    for path in (toy / "clips").iterdir():
+        recording(path, 4 * 44_100, rate=44_100, channels=2)
+    for row in manifest.read(made("wsj0-music", toy, toy / "out", sample_rate=8000)):
+        assert row.sources[1].frames == 1.5 * 44_100
+        assert render(row).sources.shape == (2, 12_000)
+
+
+def test_no_split_hears_anothers_clips_or_speakers(toy: Path) -> None:
+    prepared, _ = prepare("aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips")
+    rows = {one.split: manifest.read(Path(one.path)) for one in prepared}
+    clips, people = (
+        {split: {of(row) for row in part} for split, part in rows.items()}
+        for of in (lambda row: row.noise.path, lambda row: row.sources[0].speaker)
+    )
+    assert not clips["train"] & clips["test"]
+    assert not people["train"] & people["test"]
+    assert len(people["train"]) + len(people["test"]) == 60
+
+
+def test_the_enrolment_is_another_utterance_of_the_speaker(toy: Path) -> None:
+    for row in manifest.read(made("aishell2-noise", toy, toy / "out")):
+        assert row.enrolment is not None
+        assert row.enrolment.path != row.sources[0].path
+        assert row.enrolment.speaker == row.sources[0].speaker == row.enrolment.path.split("/")[-2]
+
+
+def test_a_seed_of_ones_own_draws_otherwise(toy: Path) -> None:
+    drawn = {made("wsj0-music", toy, toy / f"out{seed}", seed=seed).read_text() for seed in range(3)}
+    assert len(drawn) == 3
+
+
+def test_what_is_drawn_for_one_does_not_depend_on_the_others(toy: Path) -> None:
+    before = manifest.read(made("wsj0-music", toy, toy / "out"))
+    before[0].locate(before[0].sources[0].path).unlink()
+    after = manifest.read(made("wsj0-music", toy, toy / "again"))
+    assert [manifest.to_dict(row) for row in after] == [manifest.to_dict(row) for row in before[1:]]
+
+
+def test_what_is_silent_or_damaged_is_left_out(toy: Path) -> None:
+    speaker = toy / "aishell2-noise/iOS/data/wav"
+    for path in sorted(speaker.rglob("*W0000.wav")):
+        audio.write(path, np.zeros(16_000, dtype=np.float32), 16000)
+    (toy / "clips/bad.wav").write_text("no sound")
+    (one,), left_out = prepare(
+        "aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips", split="test"
+    )
+    assert {Path(row.sources[0].path).stem[-4:] for row in manifest.read(Path(one.path))} == {"0001"}
+    assert left_out[0] == (
+        f"{toy}/clips/bad.wav cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?"
+    )
+    assert {line.split(" ", 1)[1] for line in left_out[1:]} == {"is silent or damaged; no mixture uses it"}
+
+
+def test_too_few_speakers_are_refused(toy: Path) -> None:
+    for folder in sorted((toy / "aishell2-noise/iOS/data/wav").iterdir())[3:]:
+        shutil.rmtree(folder)
+    with pytest.raises(SeptoolError, match="split test got none of 3 speakers"):
+        made("aishell2-noise", toy, toy / "out")
+
+
+def test_too_few_clips_are_refused(toy: Path) -> None:
+    for path in sorted((toy / "clips").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(SeptoolError, match="has 1 recordings, too few for a part in every split"):
+        made("wsj0-music", toy, toy / "out")

@@ -1,0 +1,147 @@
+"""Scoring an extractor on mixtures with enrolments, and a speaker network on trials."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from septool import audio, checkpoints, manifest
+from septool.errors import UsageError
+from septool.manifest import Enrolment, Mixture, Source
+from septool.models.base import Found
+from septool.models.build import build_model
+from septool.models.galr_extractor import GALRExtractor
+from septool.tasks.evaluate import evaluate
+from septool.tasks.scores import Item, summarise_found
+from tests.conftest import RATE, Command, voice
+from tests.models.tiny import SPEAKER
+
+PITCHES = {"ann": 110, "bob": 180, "eve": 290}
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Two mixtures of three people, a recording of each for an enrolment."""
+    for place, (name, pitch) in enumerate(PITCHES.items()):
+        for take in (0, 1):
+            audio.write(tmp_path / f"{name}{take}.wav", voice(pitch, seconds=2.5, seed=10 * place + take), RATE)
+
+    def row(id: str, one: str, two: str, target: int) -> Mixture:
+        speaker = (one, two)[target]
+        sources = (Source(path=f"{one}0.wav", speaker=one), Source(path=f"{two}0.wav", speaker=two))
+        enrolment = Enrolment(path=f"{speaker}1.wav", speaker=speaker, target=target)
+        return Mixture(id=id, sample_rate=RATE, sources=sources, enrolment=enrolment)
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump([row("a", "ann", "bob", 0), row("b", "bob", "eve", 1)]))
+    return path
+
+
+@pytest.fixture
+def knowing(monkeypatch: pytest.MonkeyPatch, rows: Path) -> dict[float, str]:
+    """An extractor that knows the three voices by heart and gives the enrolled one, a little noisy."""
+    takes = {name: torch.from_numpy(audio.load(rows.parent / f"{name}0.wav", RATE)) for name in PITCHES}
+    known = {name: torch.from_numpy(audio.load(rows.parent / f"{name}1.wav", RATE)) for name in PITCHES}
+    answers = {name: name for name in PITCHES}
+
+    def speaker(self: Any, waves: Tensor) -> Tensor:
+        nearest = [float(torch.corrcoef(torch.stack((waves[0], known[name])))[0, 1]) for name in PITCHES]
+        return torch.tensor([[float(np.argmax(nearest))]])
+
+    def find(self: Any, mixture: Tensor, embedding: Tensor) -> Found:
+        name = list(PITCHES)[int(embedding.item())]
+        given = takes[answers[name]]
+        noise = torch.randn(given.shape, generator=torch.Generator().manual_seed(0))
+        there = max(float(torch.corrcoef(torch.stack((mixture[0], takes[name])))[0, 1]), 0.0)
+        return Found((given + 0.01 * noise)[None], torch.tensor([there]))
+
+    monkeypatch.setattr(GALRExtractor, "find", find)
+    monkeypatch.setattr("septool.models.layers_speaker.SpeakerEmbedding.forward", speaker)
+    return answers  # type: ignore[return-value]
+
+
+def test_the_enrolled_voice_is_what_is_scored(rows: Path, tiny_extractor: Path, knowing: Any) -> None:
+    items, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snr,si-snri", device="cpu")
+    assert [item.order for item in items] == [(0,), (0,)]
+    assert all(item.scores["si-snr"][0] > 10 for item in items)  # type: ignore[operator]
+    by_name = {summary.metric: summary for summary in summaries}
+    assert list(by_name) == ["si-snr", "si-snri", "right-voice", "presence-eer"]
+    assert (by_name["right-voice"].mean, by_name["right-voice"].count) == (100.0, 2)
+    assert (by_name["presence-eer"].mean, by_name["presence-eer"].count) == (0.0, 4)
+    threshold = by_name["presence-eer"].threshold
+    assert threshold is not None
+    for item in items:
+        assert item.found["absence"] < threshold < item.found["presence"]
+
+
+def test_the_other_voice_is_the_wrong_one(rows: Path, tiny_extractor: Path, knowing: dict[str, str]) -> None:
+    knowing["ann"] = "bob"
+    items, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snri", device="cpu")
+    assert [item.found["right-voice"] for item in items] == [0.0, 100.0]
+    assert next(summary.mean for summary in summaries if summary.metric == "right-voice") == 50.0
+    assert items[0].scores["si-snri"][0] < -10  # type: ignore[operator]
+
+
+def test_a_row_without_enrolment_fails_alone(rows: Path, tiny_extractor: Path) -> None:
+    first, second = rows.read_text().splitlines()
+    rows.write_text(json.dumps(json.loads(first) | {"enrolment": None}) + "\n" + second + "\n")
+    items, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu")
+    assert items[0].error == "mixture a has no enrolment"
+    assert "absence" not in items[1].found  # nobody else is enrolled
+    assert [summary.metric for summary in summaries] == ["si-snr", "right-voice"]
+    assert [summary.failed for summary in summaries] == [1, 1]
+
+
+def test_the_table_of_items_has_what_was_found(rows: Path, tiny_extractor: Path, tmp_path: Path) -> None:
+    out = tmp_path / "items.csv"
+    items, _ = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu", out=out)
+    with out.open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["id"] for row in table] == ["a", "b"]
+    assert float(table[0]["presence"]) == pytest.approx(items[0].found["presence"], abs=1e-4)
+    assert table[0]["right-voice"] in ("0.0000", "100.0000")
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """An untrained speaker network."""
+    config = SPEAKER | {"rate": RATE, "speakers": 3}
+    path = tmp_path / "network.safetensors"
+    header = checkpoints.Header(model="speaker-net", config=config, sample_rate=RATE, sources=0)
+    checkpoints.save(path, build_model("speaker-net", config).state_dict(), header)
+    return path
+
+
+def test_trials_give_an_equal_error_rate(rows: Path, network: Path, septool: Command, tmp_path: Path) -> None:
+    listed = tmp_path / "trials.txt"
+    listed.write_text("1 ann0.wav ann0.wav\n0 ann0.wav eve0.wav\n1 bob1.wav bob1.wav\n0 bob0.wav eve1.wav\n")
+    items, (summary,) = evaluate(listed, model=str(network), device="cpu")
+    # A recording is nearest to itself.
+    assert [item.found.get("same") for item in items][::2] == [pytest.approx(1), pytest.approx(1)]
+    assert (summary.metric, summary.mean, summary.count) == ("eer", 0.0, 4)
+    out = tmp_path / "trials.csv"
+    result = septool("eval", listed, "-m", network, "-d", "cpu", "-o", out)
+    assert result.status == 0
+    assert result.errors[-1].startswith("septool: eer: as many are missed as let through at a score of ")
+    assert len(out.read_text().splitlines()) == 5
+
+
+def test_wrong_usage(rows: Path, network: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is a speaker network; it is scored on a list of trials \(\.txt\)"):
+        evaluate(rows, model=str(network), device="cpu")
+    (tmp_path / "trials.txt").write_text("1 a b\n0 a b\n")
+    with pytest.raises(UsageError, match="is a list of trials; give the speaker network with --model"):
+        evaluate(tmp_path / "trials.txt", rows.parent)
+
+
+def test_errors_are_undefined_without_both_answers() -> None:
+    items = [Item("a", found={"same": 0.5}), Item("b", error="broken")]
+    assert summarise_found(items, "eer", yes="same", no="different") == []
+    (summary,) = summarise_found([*items, Item("c", found={"different": 0.1})], "eer", yes="same", no="different")
+    assert (summary.mean, summary.failed, math.isnan(summary.median)) == (0.0, 1, True)

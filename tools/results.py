@@ -1,0 +1,121 @@
+"""Renders the files in benchmarks/results as one page; ``tools/generate.py`` writes it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from septool.tasks import papers, profile_report
+from septool.tasks.measuring import Timing
+from septool.tasks.papers import TOLERANCE, Comparison
+from septool.tasks.profile_report import CONVENTION, Machine, Profile, Table
+
+HEAD = f"""# Results
+
+Written by `make generate` from the files in `benchmarks/results`, one folder for each kind of device, which
+`make bench` measures. {CONVENTION} "Differs" marks a ratio to the reference system that is more than
+{TOLERANCE:.0%} off the published one.
+"""
+
+
+def page(folder: Path) -> str:
+    """Return the page."""
+    parts = [HEAD]
+    for device in sorted(path for path in folder.iterdir() if path.is_dir()):
+        paths = sorted(device.glob("*.jsonl"), key=lambda path: (path.stem not in papers.NAMES, path.stem))
+        profiles = {path.stem: _profile(path) for path in paths if path.stem in papers.NAMES}
+        parts.append(f"# {device.name}\n")
+        for path in paths:
+            parts += _paper(profiles[path.stem]) if path.stem in profiles else _comparison(path)
+        parts += _repeated(profiles)
+    return "\n".join(parts)
+
+
+def _profile(path: Path) -> Profile:
+    return replace(profile_report.read(path), paper=papers.load(path.stem))
+
+
+def _paper(profile: Profile) -> Iterator[str]:
+    assert profile.paper
+    yield f"## {profile.paper.title}\n"
+    costs, *others = profile_report.tables(profile)
+    for table in (*others, costs):
+        yield markdown(table)
+        if profile.comparisons and table is others[0]:
+            yield from (f"{sentence}\n" for sentence in order(profile.comparisons))
+    yield from (f"Not measured: {failed.model}: {failed.error}\n" for failed in profile.failures)
+
+
+def _comparison(path: Path) -> Iterator[str]:
+    """Yield a section for rows that are their own columns."""
+    first, *rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    del first["kind"]
+    yield f"## {first.pop('title')}\n\n{first.pop('about')}\n"
+    columns = [column for column in rows[0] if column != "kind"]
+    yield markdown(Table(str(Machine(**first)), columns, [[row[column] for column in columns] for row in rows]))
+
+
+def order(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """Say for every quantity how many pairs of systems come in the published order.
+
+    Pairs that were published as equal within the tolerance have no order.
+    """
+    for quantity in dict.fromkeys(one.quantity for one in comparisons if one.published_relative is not None):
+        known = [one for one in comparisons if one.quantity == quantity and one.published is not None]
+        pairs = [
+            (a, b)
+            for a, b in combinations(known, 2)
+            if a.seconds == b.seconds and _ratio(a.published, b.published) > 1 + TOLERANCE
+        ]
+        kept = sum((a.published < b.published) == (a.measured < b.measured) for a, b in pairs)  # type: ignore[operator]
+        if pairs:
+            yield f"Of {len(pairs)} pairs of systems, {kept} come in the published order by {quantity}."
+
+
+def _ratio(a: float | None, b: float | None) -> float:
+    return 0.0 if not a or not b else max(a / b, b / a)
+
+
+def _repeated(profiles: dict[str, Profile]) -> Iterator[str]:
+    """Yield a section on networks that several tables measured, each in a run of its own."""
+    found: dict[tuple[str, float], list[tuple[str, Timing]]] = {}
+    for name, profile in profiles.items():
+        assert profile.paper
+        networks = {}
+        for system in profile.paper.rows:
+            model, _, row = system.model.partition(":")
+            networks[system.label] = f"{model} {papers.config_of(model, row or None, system.config)}"
+        for row in profile.rows:
+            found.setdefault((networks[row.model], row.seconds), []).append((f"{name}: {row.model}", row.latency))
+    body = []
+    for (_, seconds), runs in found.items():
+        for (first, a), (second, b) in combinations(runs, 2):
+            apart = max(a.median, b.median) / min(a.median, b.median) - 1
+            agree = a.low <= b.high and b.low <= a.high
+            body.append([first, second, seconds, *_milliseconds(a), *_milliseconds(b), 100 * apart, agree])
+    if body:
+        yield "## Runs of the same network\n"
+        agreeing = sum(line.pop() for line in body)
+        columns = ["first", "second", "audio s", "ms", "from", "to", "ms", "from", "to", "apart, %"]
+        title = (
+            f"Tables share networks. In {agreeing} of {len(body)} pairs of runs, what the medians lie between overlaps."
+        )
+        yield markdown(Table(title, columns, body))
+
+
+def _milliseconds(timing: Timing) -> list[float]:
+    return [1000 * t for t in (timing.median, timing.low, timing.high)]
+
+
+def markdown(table: Table) -> str:
+    """Return a table with its title as a paragraph."""
+    lines = [table.columns, ["---"] * len(table.columns), *([_cell(value) for value in row] for row in table.rows)]
+    return f"{table.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.1e}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
+    return "-" if value is None else str(value).replace("|", "\\|")
