@@ -18,8 +18,7 @@ from septool.models.base import Extractor
 from septool.models.build import build_model
 from septool.signal.levels import model_gain
 from septool.tasks.profile import this_machine
-from tests.models.test_extractors import TINY as TINY_EXTRACTORS
-from tests.models.tiny import TINY
+from tests.models.tiny import TINY, TINY_EXTRACTORS
 
 NETWORKS = TINY | TINY_EXTRACTORS
 EXAMPLE = Path(__file__).parent.parent / "examples"

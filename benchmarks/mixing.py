@@ -53,12 +53,12 @@ def settings() -> dict[str, DynamicMixing]:
     noise, room = Background(manifest=""), Rooms(manifest="")
     return {
         "cut and mixed": plain,
-        "and at 95 to 105 % speed": default,
-        "and at Papez's levels": replace(default, levels="papez"),
-        "and with noise": replace(default, backgrounds=(noise,)),
-        "and with noise and music": replace(default, backgrounds=(noise, noise)),
-        "and in a room": replace(default, rooms=room),
-        "and in a room, with noise and music": replace(default, rooms=room, backgrounds=(noise, noise)),
+        "at 95 to 105 % speed": default,
+        "… and at Papez's levels": replace(default, levels="papez"),
+        "… and with noise": replace(default, backgrounds=(noise,)),
+        "… and with noise and music": replace(default, backgrounds=(noise, noise)),
+        "… and in a room": replace(default, rooms=room),
+        "… and in a room, with noise and music": replace(default, rooms=room, backgrounds=(noise, noise)),
         "three voices at 95 to 105 % speed": replace(default, sources=3),
     }
 

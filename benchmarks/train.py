@@ -121,20 +121,20 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
         steps = options.steps + WARM
         shares = batches.load(run.items(0), range(steps), jobs=options.jobs)
         plain = Plain(model, device, options.precision) if model in peers.MODELS else None
-        waits, times, their_times = [], [], []
+        waits, times, their_times, samples = [], [], [], 0
         ready = iter(shares)
         for _ in range(steps):
             started = time.perf_counter()
             (piece,) = next(ready)
             waited = time.perf_counter()
             run.step(piece)
+            samples = batches.samples(piece)
             times.append(time.perf_counter() - started)
             waits.append(waited - started)
             if plain:
                 started = time.perf_counter()
                 plain.step(piece)
                 their_times.append(time.perf_counter() - started)
-        samples = batches.samples(piece)
     row: dict[str, Any] = {"kind": "train", "model": model, "audio s": options.seconds, "batch": options.batch}
     row |= {"precision": options.precision, "ours samples/s": samples / _median(times)}
     row["waiting for data"] = statistics.mean(waits[WARM:]) / statistics.mean(times[WARM:])

@@ -5,7 +5,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from septool.tasks.macs import count
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+# What is measured of checkpoints, as it is called and in what unit.
+SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
+RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
 ABOUT = ("table", "data")  # what is published of a recipe besides scores
 
 
@@ -106,18 +109,23 @@ def man_pages() -> Iterator[tuple[Path, str]]:
     yield from walk("septool", root)
 
 
+def measured_scores(entry: checkpoints.Entry, keys: Iterable[str], *, named: bool = False) -> str:
+    """Return those scores of a checkpoint that there are."""
+    labels = SEPARATION | RECOGNITION
+    shown = [(labels[key], entry.measured[key]) for key in keys if entry.measured.get(key) is not None]
+    return ", ".join(f"{label} {value:.2f}{unit}" if named else f"{value:.2f}{unit}" for (label, unit), value in shown)
+
+
 def checkpoint_table() -> str:
     """Return README's table of checkpoints."""
     rows = [
-        "| name | model | Hz | voices | parameters | MB | SI-SNRi | SDRi | PESQ | trained on | licence |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| name | model | Hz | voices | parameters | MB | SI-SNRi | SDRi | PESQ | recognition | trained on | licence |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, entry in checkpoints.catalogue().items():
         shown = f"[`{name}`]({entry.card})" if entry.card else f"`{name}`"
-        scores = " | ".join(
-            "-" if entry.measured.get(key) is None else f"{entry.measured[key]:.2f}{unit}"
-            for key, unit in (("si_snri", " dB"), ("sdri", " dB"), ("pesq", ""))
-        )
+        scores = " | ".join(measured_scores(entry, [key]) or "-" for key in SEPARATION)
+        scores += " | " + (measured_scores(entry, RECOGNITION, named=True) or "-")
         default = f"{entry.model} (default)" if entry.default else entry.model
         rows.append(
             f"| {shown} | {default} | {entry.sample_rate} | {entry.sources} | {entry.parameters:,} "
@@ -140,9 +148,10 @@ def model_page() -> str:
         "# Models",
         "",
         "Written by `make generate` from the code: a configuration's parameters, and its multiply-accumulates",
-        "for 4 s at 8 kHz (16 kHz for extractors), LSTMs and attention included, counted from the network. Beside",
-        "them stands what the papers' tables print for that network, for 4 s or the length named. Where it is another",
-        "number, the documentation of the file says why; `septool profile --paper` adds what is measured.",
+        "for 4 s at 8 kHz (extractors: 16 kHz unless they say 8k), LSTMs and attention included, counted from the",
+        "network. Beside them stands what the papers' tables print for that network, for 4 s or the length named.",
+        "Where it is another number, the documentation of the file says why; `septool profile --paper` adds what is",
+        "measured.",
         "Parameters of extractors include the speaker network.",
         "",
         "| name | paper | kind | loss | configuration | parameters | printed, M | GMACs | printed |",
@@ -216,7 +225,9 @@ def _cost(kind: Any, config: Any) -> tuple[int, int]:
         config = replace(config, halting="none")
     with torch.device("meta"):
         model = kind(config).eval()
-        inputs = [torch.empty(1, 4 * 8000)] if isinstance(model, Separator) else [torch.empty(1, 4 * 16000)] * 2
+        inputs = [torch.empty(1, 4 * 8000)]
+        if isinstance(model, Extractor):
+            inputs = [torch.empty(1, 4 * config.speaker.rate)] * 2
         return sum(parameter.numel() for parameter in model.parameters()), count(model, *inputs).total
 
 
@@ -240,10 +251,10 @@ def facts(entry: checkpoints.Entry) -> str:
     header = checkpoints.read_header(checkpoints.locate(entry))
     recipe = header.recipe
     measured = dict(entry.measured)
-    scores = ", ".join(
-        f"{label} {measured[key]:.2f}{unit}"
-        for key, label, unit in (("si_snri", "SI-SNRi", " dB"), ("sdri", "SDRi", " dB"), ("pesq", "PESQ", ""))
-    )
+    scores = measured_scores(entry, [*SEPARATION, *RECOGNITION], named=True)
+    items = "trials" if "eer" in measured else "mixtures"
+    if header.presence_threshold is not None:
+        scores += f"; the voice counts as there from a score of {header.presence_threshold:.2f}"
     rows = {
         "Model": f"{entry.model}, {entry.parameters:,} parameters, {entry.bytes / 1e6:.1f} MB",
         "Settings": ", ".join(f"{key} {value}" for key, value in header.config.items()),
@@ -251,7 +262,7 @@ def facts(entry: checkpoints.Entry) -> str:
         "Trained on": header.trained_on,
         "Training": f"{header.steps:,} steps of {recipe['loop']['batch']} crops of {recipe['mixing']['seconds']:g} s, "
         f"{header.hours:.1f} hours, {header.hardware}, {recipe['loop']['precision']}, seed {recipe['seed']}",
-        "Scores": f"{scores} (means over the {measured['mixtures']} mixtures of {measured['on']})",
+        "Scores": f"{scores} (over the {measured[items]} {items} of {measured['on']})",
         "Licence of the weights": entry.licence,
         "sha256": f"`{entry.sha256}`",
     }

@@ -2,7 +2,9 @@
 
 ``python tools/ship.py NAME RUN/best.safetensors --manifest dev-2mix.jsonl`` evaluates the weights with
 the same code as ``septool eval``, stores the scores in the header, copies the file to septool/weights/,
-renews the entry in checkpoints.toml and leaves every item's scores in docs/models/NAME.csv.
+renews the entry in checkpoints.toml and leaves every item's scores in docs/models/NAME.csv. An extractor's
+manifest has enrolments, and its threshold of presence is where as many voices are missed as let through; a
+speaker network is scored on a list of trials.
 """
 
 import argparse
@@ -15,11 +17,17 @@ from typing import Any
 from safetensors.torch import load_file
 
 from septool import checkpoints, manifest
+from septool.models import MODELS
 from septool.tasks.evaluate import evaluate
 
 ROOT = Path(__file__).parent.parent
 METRICS = "si-snri,sdri,pesq"
 LICENCES = "CC BY 4.0"
+USES = {
+    "separator": "two people talking at once, close microphone, little noise and echo; research and play",
+    "extractor": "one of two people talking at once, close microphone, little noise and echo; research and play",
+    "speaker": "telling voices apart inside an extractor; not for deciding who somebody is",
+}
 
 
 def toml(value: Any) -> str:
@@ -43,11 +51,13 @@ def main() -> int:
         args.manifest, model=str(args.checkpoint), metric=METRICS, out=table, device="cpu", jobs=args.jobs
     )
     scores = {summary.metric.replace("-", "_"): round(summary.mean, 2) for summary in summaries}
+    thresholds = {summary.metric: summary.threshold for summary in summaries}
     header = checkpoints.read_header(args.checkpoint)
+    kind = MODELS[header.model]
     measured = {
         **scores,
         "on": args.manifest.stem,
-        "mixtures": len(manifest.read(args.manifest)),
+        "trials" if kind.role == "speaker" else "mixtures": len(args.manifest.read_text(encoding="utf-8").splitlines()),
         "manifest_sha256": manifest.digest(args.manifest),
     }
     recipe = header.recipe | {
@@ -55,11 +65,14 @@ def main() -> int:
     }
     if recipe.get("initialise"):
         recipe |= {"initialise": Path(recipe["initialise"]).name}
-    header = replace(header, measured=measured, recipe=recipe, licence=LICENCES)
+    if recipe.get("parts"):
+        recipe |= {"parts": {part: Path(name).name for part, name in recipe["parts"].items()}}
+    threshold = thresholds.get("presence-eer")
+    header = replace(header, measured=measured, presence_threshold=threshold, recipe=recipe, licence=LICENCES)
     path = ROOT / "septool" / "weights" / f"{args.name}.safetensors"
     weights = load_file(args.checkpoint)
     checkpoints.save(path, weights, header)
-    model, _ = checkpoints.load(path)
+    model, _ = checkpoints.load(path, kind)
     entry = {
         "model": header.model,
         "file": path.name,
@@ -71,7 +84,7 @@ def main() -> int:
         "default": args.default,
         "licence": LICENCES,
         "trained_on": header.trained_on,
-        "intended_use": "two people talking at once, close microphone, little noise and echo; research and play",
+        "intended_use": USES[kind.role],
         "card": f"docs/models/{args.name}.md",
         "measured": measured,
     }

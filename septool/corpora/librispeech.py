@@ -9,7 +9,8 @@ of dev-clean and dev-other; stretches of 3 s at equal level, 16 kHz, and another
 
 ``galr`` (Lam et al., 2021): 5 utterances of each of 2411 speakers, those of the training and dev subsets; another
 3 of each to validate (7233 in all; the paper says 5 of each, which would be 12055); 60 of each of the 73 speakers
-of test-clean and test-other, of some all they have. Whole utterances, up to 5 dB apart, 8 kHz.
+of test-clean and test-other, of some all they have. Whole utterances, up to 5 dB apart, 8 kHz. The paper gives the
+numbers only; that its training has the dev subsets and not the test subsets is our reading.
 """
 
 import hashlib

@@ -8,7 +8,8 @@ beside it:
   (feature-wise linear modulation, Perez et al., 2018). It starts as the identity, so that a separator's
   trained weights can be taken over whole.
 - *Recognition*: the speaker network hears both outputs as well. The one whose embedding has the smaller angle to
-  the enrolment's is the answer, and how small that angle is says whether the voice is there at all.
+  the enrolment's is the answer, and how small that angle is says whether the voice is there at all. Angles are
+  those of what is left when the mean embedding is taken away.
 
 So neither output has to be the voice by its place, which a network that was trained to separate would have
 to unlearn first; and the weights keep what they know of separation. The speaker network is trained beforehand
@@ -103,15 +104,22 @@ class GALRExtractor(Extractor):
     """The whole system: speaker embedding, adapted separation, recognition."""
 
     loss = "recognition"
+    centre: Tensor
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
         self.speaker = SpeakerEmbedding(config.speaker, frozen=not config.joint)
         self.separator = AdaptedGALR(config)
-        # From a cosine to the log-odds that two recordings are of one voice; even at a cosine of 0.3 at first.
+        # What the embeddings of all voices have in common, which can be most of them; known once training begins.
+        self.register_buffer("centre", torch.zeros(config.speaker.embedding))
+        # From a cosine to the log-odds that two recordings are of one voice; even at a cosine of 0.5 at first.
         self.slope = nn.Parameter(torch.tensor(10.0))
-        self.offset = nn.Parameter(torch.tensor(-3.0))
+        self.offset = nn.Parameter(torch.tensor(-5.0))
+
+    def direction(self, embedding: Tensor) -> Tensor:
+        """Return in what an embedding differs from the mean one, of length 1."""
+        return F.normalize(embedding.float() - self.centre, dim=-1)
 
     def match(self, mixture: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Take a mixture apart and compare what comes out with the wanted voice.
@@ -120,11 +128,11 @@ class GALRExtractor(Extractor):
             The outputs ``[batch, output, time]``, and the log-odds of each to be the wanted voice
             ``[batch, output]``.
         """
-        wanted = F.normalize(embedding, dim=-1)
+        wanted = self.direction(embedding)
         # At the mean square of 1 that layers start with.
         outputs = self.separator(mixture, wanted * wanted.shape[-1] ** 0.5)
         # What is recognised is not to be moved by it: an output could be made to sound like anyone.
-        heard = F.normalize(self.speaker(outputs.detach().flatten(0, 1).float()), dim=-1)
+        heard = self.direction(self.speaker(outputs.detach().flatten(0, 1).float()))
         cosines = (heard.unflatten(0, outputs.shape[:2]) * wanted[:, None]).sum(-1)
         return outputs, self.slope * cosines + self.offset
 

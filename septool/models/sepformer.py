@@ -71,7 +71,7 @@ class TransformerLayer(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:  # [..., position, F]
         z = self.attention(self.norm1(z)) + z  # eq. 4
-        return self.contract(torch.relu_(self.expand(self.norm2(z)))) + z  # eq. 5
+        return self.contract(torch.relu_(self.expand(self.norm2(z)))) + z  # eq. 5, its widest tensor in place
 
 
 class Transformer(nn.Module):

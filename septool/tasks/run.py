@@ -33,6 +33,7 @@ from septool.tasks.ranks import Ranks
 from septool.tasks.recipe import Recipe
 
 LOG = logging.getLogger(__name__)
+STATES = LAST, PREVIOUS = "last.pt", "previous.pt"  # what a run goes on from: the first that is whole
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Objective(nn.Module):
 class Run:
     """One training run and its folder: of a separator here, of other models in subclasses.
 
-    What differs is an item (``draw``), its loss (``losses``) and how well the model does (``validate``).
+    What differs is an item (``drawer``), its loss (``losses``) and how well the model does (``score``).
     """
 
     metric: ClassVar[Metric] = METRICS["si-snri"]  # of the validation
@@ -85,6 +86,7 @@ class Run:
         self.objective = self.ranks.wrap(Objective(self.model, self.losses))
         self.progress = Progress(best=-self.sign * math.inf)
         self.hours = 0.0
+        self.compiled = False
         self.manifests: dict[str, str] = {}
 
     @property
@@ -178,6 +180,11 @@ class Run:
         clip = self.recipe.optimizer.clip or math.inf
         return nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
 
+    def compile(self) -> None:
+        """Run the model through torch.compile, but in validation."""
+        self.model.compile()
+        self.compiled = True
+
     def validation_set(self) -> list[Any]:
         """Read what the run is validated on: fixed mixtures."""
         data = self.recipe.data
@@ -190,7 +197,8 @@ class Run:
         self.model.load_state_dict(self.weights)
         self.model.eval()
         # Every length would be compiled anew.
-        with torch.inference_mode(), self.autocast(), torch.compiler.set_stance("force_eager"):
+        eager = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
+        with torch.inference_mode(), self.autocast(), eager:
             value = self.score(items)
         self.model.load_state_dict(current)
         return value
@@ -261,13 +269,13 @@ class Run:
             "hours": self.hours,
             "recipe": json.dumps(as_dict(self.recipe)),
         }
-        last = self.out / "last.pt"
+        last = self.out / LAST
         with audio.replacing(last) as partial:
             torch.save(state, partial)
             with partial.open("rb") as file:
                 os.fsync(file.fileno())  # before it takes the place of one that is known to be whole
             if last.exists():
-                os.replace(last, self.out / "previous.pt")
+                os.replace(last, self.out / PREVIOUS)
         for path in set(self.out.glob("step-*.safetensors")) - set(kept):
             path.unlink()
 
@@ -328,10 +336,10 @@ class Run:
             raise CheckpointError(f"{path} does not fit this recipe: {error}") from None
 
     def _state(self) -> tuple[Path, dict[str, Any]]:
-        paths = [path for path in (self.out / "last.pt", self.out / "previous.pt") if path.exists()]
+        paths = [self.out / name for name in STATES if (self.out / name).exists()]
         if not paths:
             raise CheckpointError(
-                f"{self.out / 'last.pt'} does not exist; there is nothing to resume, start without --resume"
+                f"{self.out / LAST} does not exist; there is nothing to resume, start without --resume"
             )
         damage = ""
         for path in paths:

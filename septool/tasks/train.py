@@ -26,7 +26,7 @@ from septool.tasks import batches, ranks
 from septool.tasks.journal import Journal, software
 from septool.tasks.ranks import Ranks
 from septool.tasks.recipe import Recipe
-from septool.tasks.run import Run
+from septool.tasks.run import STATES, Run
 
 LOG_EVERY = 50  # steps a line of the log stands for
 RUNS = Registry(
@@ -100,7 +100,7 @@ def train(
     """
     with ranks.joined(torch.device(device)) as group:
         check(recipe, group)
-        if group.first and not resume and (out / "last.pt").exists():
+        if group.first and not resume and any((out / name).exists() for name in STATES):
             raise UsageError(f"{out} holds a run already; go on with --resume or choose another --out")
         audio.make_folder(out)
         if threads:
@@ -109,7 +109,7 @@ def train(
         if resume:
             run.resume()
         if compile:
-            run.model.compile()
+            run.compile()
         with enough_memory("to train with; a smaller loop.batch or a larger loop.accumulate needs less"):
             return _loop(run, jobs, tensorboard=tensorboard, save_minutes=save_minutes, report=report)
 

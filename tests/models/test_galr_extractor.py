@@ -46,6 +46,7 @@ def voices() -> Tensor:
 def model(voices: Tensor) -> GALRExtractor:
     model = tiny()
     model.speaker, model.separator = Pitch(), Apart(3 * voices)
+    model.centre = torch.zeros(2)
     return model
 
 

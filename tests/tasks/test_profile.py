@@ -34,8 +34,7 @@ from septool.tasks.measuring import (
     timed,
 )
 from septool.tasks.profile import find, parse_lengths, profile
-from tests.models.test_extractors import TINY as TINY_EXTRACTORS
-from tests.models.tiny import TINY
+from tests.models.tiny import TINY, TINY_EXTRACTORS
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 QUICK = Conditions(budget=0.0)

@@ -69,6 +69,9 @@ def test_a_folder_with_a_run_is_not_overwritten(manifests: Path, tmp_path: Path)
     train(recipe(manifests), tmp_path)
     with pytest.raises(UsageError, match="--resume"):
         train(recipe(manifests), tmp_path)
+    (tmp_path / "last.pt").unlink()  # what a run that was killed between two renamings leaves
+    with pytest.raises(UsageError, match="--resume"):
+        train(recipe(manifests), tmp_path)
 
 
 def test_resuming_nothing_and_resuming_damage_are_worded(manifests: Path, tmp_path: Path) -> None:
@@ -257,4 +260,4 @@ def test_a_compiled_model_takes_the_same_steps(manifests: Path, tmp_path: Path) 
 @pytest.mark.slow
 def test_a_small_network_learns_two_voices(manifests: Path, tmp_path: Path) -> None:
     settings = {"loop": {"steps": 150, "epoch_steps": 150, "batch": 4, "ema": 0.0}, "optimizer": {"lr": 5e-3}}
-    assert train(recipe(manifests, **settings), tmp_path) > 3.0
+    assert train(recipe(manifests, **settings), tmp_path) > 1.5  # twelve seeds end between 1.9 and 5.2 dB, from -20
