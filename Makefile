@@ -30,10 +30,10 @@ test:  ## the fast tests
 	$(PYTHON) -m pytest
 
 slow:  ## the tests that take minutes
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -n0 -m slow
 
 device:  ## the tests that need a CUDA GPU
-	$(PYTHON) -m pytest -m device
+	$(PYTHON) -m pytest -n0 -m device
 
 bench: $(MEASURED:%=$(RESULTS)/%.jsonl)  ## measure what is missing in benchmarks/results: half an hour on two cores
 	$(PYTHON) tools/generate.py

@@ -7,7 +7,8 @@ import torch
 
 from septool import checkpoints
 from septool.errors import SeptoolError, UsageError
-from septool.inference import choose_device, enough_memory, feed, fit_scale
+from septool.inference import choose_device, enough_memory, feed, find, fit_scale
+from septool.models.base import Extractor
 from septool.signal.levels import rms
 
 
@@ -74,3 +75,15 @@ def test_a_lack_of_memory_is_worded(error: Exception) -> None:
 def test_another_error_is_let_through() -> None:
     with pytest.raises(RuntimeError, match="shapes differ"), enough_memory("for a song"):
         raise RuntimeError("shapes differ")
+
+
+def test_an_extractor_hears_every_recording_at_one_level(tiny_extractor: Path) -> None:
+    model, _ = checkpoints.load(tiny_extractor, Extractor)
+    mixture = 0.05 * noise(2, 800)
+    with torch.inference_mode():
+        embedding = model.speaker(noise(2, 4000))
+        plain = find(model, mixture, embedding)
+        for gain in (1e-2, 20.0):
+            found = find(model, mixture * gain, embedding)
+            torch.testing.assert_close(found.voice, plain.voice * gain, rtol=1e-3, atol=1e-5 * gain)
+            torch.testing.assert_close(found.presence, plain.presence, rtol=0, atol=1e-3)

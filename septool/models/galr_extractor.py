@@ -12,11 +12,12 @@ beside it:
   those of what is left when the mean embedding is taken away.
 
 So neither output has to be the voice by its place, which a network that was trained to separate would have
-to unlearn first; and the weights keep what they know of separation. The speaker network is trained beforehand
-and left alone unless ``joint``.
+to unlearn first; and the weights keep what they know of separation. The speaker network is trained beforehand;
+with ``joint`` it goes on learning, from what separation makes of voices.
 """
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +117,14 @@ class GALRExtractor(Extractor):
         # From a cosine to the log-odds that two recordings are of one voice; even at a cosine of 0.5 at first.
         self.slope = nn.Parameter(torch.tensor(10.0))
         self.offset = nn.Parameter(torch.tensor(-5.0))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; the speaker network keeps the statistics of its own training, a batch here has few voices."""
+        super().train(mode)
+        for part in self.speaker.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
+        return self
 
     def direction(self, embedding: Tensor) -> Tensor:
         """Return in what an embedding differs from the mean one, of length 1."""

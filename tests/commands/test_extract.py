@@ -110,6 +110,17 @@ def test_what_is_there_is_left(extract: Command, call: Path, alice: Path) -> Non
     assert skipped.errors == [f"septool: {call}: there already"]
 
 
+@pytest.mark.parametrize("frames", [1, 3 * RATE])
+def test_silence_stays_silence(extract: Command, alice: Path, tmp_path: Path, frames: int) -> None:
+    quiet = write(tmp_path / "quiet.wav", np.zeros(frames, dtype=np.float32))
+    result = extract(quiet, "--reference", alice, "--json")
+    assert result.status == 0
+    assert np.isfinite(json.loads(result.lines[0])["presence"])
+    voiced = audio.read(tmp_path / "out/quiet_voice.wav")[0]
+    assert voiced.shape == (1, frames)
+    assert not voiced.any()
+
+
 def test_pipes(extract: Command, call: Path, alice: Path) -> None:
     result = extract(
         "-", "--reference", alice, "-o", "-", "--presence", "--threshold", "-1000", stdin=call.read_bytes()

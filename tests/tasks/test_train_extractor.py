@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from septool import audio, checkpoints, manifest
+from septool import audio, checkpoints, manifest, pool
 from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
 from septool.manifest import Enrolment, Mixture, Source
 from septool.models.base import Extractor
 from septool.models.build import build_model
 from septool.models.speaker_net import SpeakerNet
+from septool.signal.levels import model_gain
 from septool.tasks import recipe as recipes
 from septool.tasks.prepare import prepare
 from septool.tasks.run import Run
@@ -144,6 +145,22 @@ def test_the_speaker_network_stays_as_it_is_unless_joint(data: Path, tmp_path: P
         moved = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
         assert ("speaker" in moved) is joint
         assert "separator" in moved
+
+
+def test_the_mean_embedding_is_known_from_the_first_step(data: Path, tmp_path: Path) -> None:
+    run = ExtractorRun(extractor_recipe(data), tmp_path, torch.device("cpu"))
+    assert not run.model.centre.any()
+    run.items(0)
+    speech = pool.load(data / "train-speech.jsonl", RATE)
+    starts = [torch.from_numpy(speech.stretch(int(own[0]), 0, round(0.3 * RATE)))[None] for own in speech.speakers]
+    with torch.inference_mode():
+        mean = torch.cat([run.model.speaker(start * model_gain(start)) for start in starts]).mean(0)
+    torch.testing.assert_close(run.model.centre, mean)
+    assert torch.equal(run.weights["centre"], run.model.centre)
+    run.progress.step, before = 1, run.model.centre.clone()
+    run.model.speaker.linear.weight.data.mul_(2)
+    run.items(0)  # a run that goes on keeps it
+    assert torch.equal(run.model.centre, before)
 
 
 def test_a_mixture_without_enrolment_cannot_validate_an_extractor(data: Path, tmp_path: Path) -> None:
