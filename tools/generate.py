@@ -28,6 +28,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 # What is measured of checkpoints, as it is called and in what unit.
 SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
+SEXES = {"si_snri_same_sex": ("SI-SNRi of one sex", " dB"), "si_snri_different_sex": ("of both", " dB")}
 ABOUT = ("table", "data")  # what is published of a recipe besides scores
 
 
@@ -111,7 +112,7 @@ def man_pages() -> Iterator[tuple[Path, str]]:
 
 def measured_scores(entry: checkpoints.Entry, keys: Iterable[str], *, named: bool = False) -> str:
     """Return those scores of a checkpoint that there are."""
-    labels = SEPARATION | RECOGNITION
+    labels = SEPARATION | RECOGNITION | SEXES
     shown = [(labels[key], entry.measured[key]) for key in keys if entry.measured.get(key) is not None]
     return ", ".join(f"{label} {value:.2f}{unit}" if named else f"{value:.2f}{unit}" for (label, unit), value in shown)
 
@@ -232,7 +233,8 @@ def _cost(kind: Any, config: Any) -> tuple[int, int]:
 
 
 def _source(module: Any) -> str:
-    return Path(module.__file__).resolve().relative_to(ROOT.resolve()).as_posix()
+    # From the name, not from where it was imported: in CI that is an environment outside the tree.
+    return f"{module.__name__.replace('.', '/')}.py"
 
 
 def renewed(path: Path, parts: dict[str, str]) -> str:
@@ -251,7 +253,7 @@ def facts(entry: checkpoints.Entry) -> str:
     header = checkpoints.read_header(checkpoints.locate(entry))
     recipe = header.recipe
     measured = dict(entry.measured)
-    scores = measured_scores(entry, [*SEPARATION, *RECOGNITION], named=True)
+    scores = measured_scores(entry, [*SEPARATION, *RECOGNITION, *SEXES], named=True)
     items = "trials" if "eer" in measured else "mixtures"
     if header.presence_threshold is not None:
         scores += f"; the voice counts as there from a score of {header.presence_threshold:.2f}"

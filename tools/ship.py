@@ -12,6 +12,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from safetensors.torch import load_file
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from septool import checkpoints, manifest
 from septool.models import MODELS
 from septool.tasks.evaluate import evaluate
+from septool.tasks.scores import Item
 
 ROOT = Path(__file__).parent.parent
 METRICS = "si-snri,sdri,pesq"
@@ -37,6 +39,17 @@ def toml(value: Any) -> str:
     return json.dumps(value)
 
 
+def by_sex(items: list[Item], rows: list[manifest.Mixture]) -> dict[str, float]:
+    """Return the mean SI-SNRi of mixtures of one sex and of both: voices alike are the harder half."""
+    sexes = {row.id: {source.gender for source in row.sources} for row in rows}
+    gains: dict[str, list[float]] = {"same": [], "different": []}
+    for item in items:
+        if None not in sexes[item.id]:
+            alike = "same" if len(sexes[item.id]) == 1 else "different"
+            gains[alike].extend(gain for gain in item.scores["si-snri"] if gain is not None)
+    return {f"si_snri_{alike}_sex": round(fmean(each), 2) for alike, each in gains.items() if each}
+
+
 def main() -> int:
     """Ship one checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,7 +60,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
     table = ROOT / "docs" / "models" / f"{args.name}.csv"
-    _, summaries = evaluate(
+    items, summaries = evaluate(
         args.manifest, model=str(args.checkpoint), metric=METRICS, out=table, device="cpu", jobs=args.jobs
     )
     scores = {summary.metric.replace("-", "_"): round(summary.mean, 2) for summary in summaries}
@@ -56,6 +69,7 @@ def main() -> int:
     kind = MODELS[header.model]
     measured = {
         **scores,
+        **({} if kind.role == "speaker" else by_sex(items, manifest.read(args.manifest))),
         "on": args.manifest.stem,
         "trials" if kind.role == "speaker" else "mixtures": len(args.manifest.read_text(encoding="utf-8").splitlines()),
         "manifest_sha256": manifest.digest(args.manifest),
