@@ -39,7 +39,7 @@ EQUATIONS = {
     "+ mean (M |X| - |S|)^2",
     "magnitude": "mean (M |X| - |S|)^2",
     "phase-sensitive": "mean (M |X| - |S| cos(S, X))^2",
-    "recognition": "-10 log10(|a s|^2 / |e - a s|^2) of voice and rest + 5 cross-entropy of which is the voice",
+    "recognition": "-10 log10(|a s|^2 / |e - a s|^2) of voice and rest + cross-entropy of which is the voice",
     "si-snr": "-10 log10(|a s|^2 / |e - a s|^2), a = <e, s> / |s|^2, without means",
     "speaker-cross-entropy": "-log softmax(scores) of the right speaker",
     "spectral-l2": "mean (M |X| - |S|)^2",

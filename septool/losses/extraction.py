@@ -60,7 +60,7 @@ class MatchingExtractor(Protocol):
 
 
 def recognition(
-    model: MatchingExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor, weight: float = 5.0
+    model: MatchingExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor, weight: float = 1.0
 ) -> Tensor:
     """Minus the SI-SNR of voice and rest in their best order, and ``weight`` times how badly they are told apart.
 

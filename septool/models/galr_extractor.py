@@ -17,7 +17,6 @@ with ``joint`` it goes on learning, from what separation makes of voices.
 """
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +44,6 @@ class Config:
     heads: int = 8  # J
     dropout: float = 0.0
     speaker: SpeakerConfig = field(default_factory=lambda: SpeakerConfig(rate=8000))
-    joint: bool = False  # train the speaker network as well
 
 
 CONFIGS = {
@@ -105,30 +103,15 @@ class GALRExtractor(Extractor):
     """The whole system: speaker embedding, adapted separation, recognition."""
 
     loss = "recognition"
-    centre: Tensor
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
-        self.speaker = SpeakerEmbedding(config.speaker, frozen=not config.joint)
+        self.speaker = SpeakerEmbedding(config.speaker, frozen=True)
         self.separator = AdaptedGALR(config)
-        # What the embeddings of all voices have in common, which can be most of them; known once training begins.
-        self.register_buffer("centre", torch.zeros(config.speaker.embedding))
         # From a cosine to the log-odds that two recordings are of one voice; even at a cosine of 0.5 at first.
         self.slope = nn.Parameter(torch.tensor(10.0))
         self.offset = nn.Parameter(torch.tensor(-5.0))
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode; the speaker network keeps the statistics of its own training, a batch here has few voices."""
-        super().train(mode)
-        for part in self.speaker.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.eval()
-        return self
-
-    def direction(self, embedding: Tensor) -> Tensor:
-        """Return in what an embedding differs from the mean one, of length 1."""
-        return F.normalize(embedding.float() - self.centre, dim=-1)
 
     def match(self, mixture: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Take a mixture apart and compare what comes out with the wanted voice.
@@ -137,11 +120,11 @@ class GALRExtractor(Extractor):
             The outputs ``[batch, output, time]``, and the log-odds of each to be the wanted voice
             ``[batch, output]``.
         """
-        wanted = self.direction(embedding)
+        wanted = F.normalize(embedding.float(), dim=-1)
         # At the mean square of 1 that layers start with.
         outputs = self.separator(mixture, wanted * wanted.shape[-1] ** 0.5)
         # What is recognised is not to be moved by it: an output could be made to sound like anyone.
-        heard = self.direction(self.speaker(outputs.detach().flatten(0, 1).float()))
+        heard = F.normalize(self.speaker(outputs.detach().flatten(0, 1).float()), dim=-1)
         cosines = (heard.unflatten(0, outputs.shape[:2]) * wanted[:, None]).sum(-1)
         return outputs, self.slope * cosines + self.offset
 

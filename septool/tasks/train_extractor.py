@@ -14,7 +14,6 @@ from septool.errors import ManifestError
 from septool.inference import find
 from septool.metrics.si_snr import si_snr
 from septool.mixing import Surroundings, render
-from septool.models.galr_extractor import GALRExtractor
 from septool.signal.levels import model_gain
 from septool.tasks.run import Run
 
@@ -32,19 +31,7 @@ class ExtractorRun(Run):
 
     def drawer(self, speech: pool.Pool, around: Surroundings) -> Callable[..., Any]:
         """Return ``draw(seed=, epoch=, index=)`` of one item: voice and rest ``[2, time]``, and the enrolment."""
-        if isinstance(self.model, GALRExtractor) and not self.progress.step:
-            self.centre(speech)
         return partial(draw_enrolled, speech.halved(), self.recipe.mixing, self.recipe.enrolling, around)
-
-    @torch.no_grad()
-    def centre(self, speech: pool.Pool) -> None:
-        """Tell the model the mean embedding of the pool's speakers, by the beginning of an utterance of each."""
-        self.model.eval()
-        frames = round(self.recipe.enrolling.seconds * speech.rate)
-        voices = (torch.from_numpy(speech.stretch(int(own[0]), 0, frames))[None] for own in speech.speakers)
-        each = [self.model.speaker((voice * model_gain(voice)).to(self.device)) for voice in voices]
-        self.model.centre.copy_(torch.cat(each).mean(0))
-        self.average.weights["centre"].copy_(self.model.centre)
 
     def losses(self, batch: Any) -> Tensor:
         parts, enrolment = (part.to(self.device, non_blocking=True) for part in batch)
