@@ -17,9 +17,11 @@ from septool.generators import GENERATORS, Rendered, fit
 from septool.manifest import Mixture, Source
 from septool.pool import Pool, load
 from septool.signal.levels import from_db
+from septool.signal.mel import mel
 
 SILENCE_DB = -60.0  # a crop this far below its recording's level has nothing in it
 ATTEMPTS = 10
+COLOUR_KNOTS = 8
 REFERENCE_DB = -20.0  # level of a drawn voice, by the RMS of its whole utterance
 # Levels (mean, deviation) of the voices of WSJ0-2mix, by mean magnitude: the first, and a further one against it.
 PAPEZ_FIRST_DB, PAPEZ_FURTHER_DB, PAPEZ_LIMITS_DB = (-27.43, 2.57), (-2.51, 2.66), (-45.0, 0.0)
@@ -98,6 +100,7 @@ class DynamicMixing:
     difference_db: tuple[float, float] = (-5.0, 5.0)  # "uniform": level of each further voice against the first
     gain_db: tuple[float, float] = (0.0, 0.0)  # of the whole mixture, for models that are not fed at one level
     speed: tuple[float, float] = (0.95, 1.05)  # range of the speed perturbation; (1, 1) is off
+    colour_db: float = 0.0  # deviation of the gains that each voice's spectrum is bent by; makes few voices many
     draw_by: str = "speaker"  # or "utterance": speakers as often as they have utterances
     rooms: Rooms | None = None
     backgrounds: tuple[Background, ...] = ()
@@ -105,6 +108,8 @@ class DynamicMixing:
     def __post_init__(self) -> None:
         if self.seconds < 0:
             raise ValueError(f"seconds is {self.seconds}; a crop has a length, 0 stands for whole utterances")
+        if self.colour_db < 0:
+            raise ValueError(f"colour_db is {self.colour_db}; a deviation is not negative")
         if self.draw_by not in ("speaker", "utterance"):
             raise ValueError(f"draw_by is {self.draw_by!r}; it can be speaker or utterance")
         if self.levels not in ("uniform", "papez"):
@@ -172,6 +177,8 @@ def draw_named(pool: Pool, how: DynamicMixing, around: Surroundings, *, seed: in
     parts, utterances = _voices(pool, how, np.random.default_rng([seed, epoch, index]))
     # With random numbers of its own, so that the same voices are drawn with it and without it.
     random = np.random.default_rng([seed, epoch, index, 1])
+    if how.colour_db:
+        parts = _coloured(parts, how.colour_db, pool.rate, np.random.default_rng([seed, epoch, index, 3]))
     if how.rooms and around.rooms and random.random() < how.rooms.probability:
         parts = _in_a_room(parts, around.rooms, random)
     if how.backgrounds:
@@ -252,6 +259,21 @@ def _crop(pool: Pool, speaker: int, frames: int, speed: float, random: np.random
     return voice, utterance
 
 
+def _coloured(voices: np.ndarray, deviation_db: float, rate: int, random: np.random.Generator) -> np.ndarray:
+    """Bend each voice's spectrum, as another mouth or microphone would, at the energy that it has without.
+
+    The gains are normally distributed at places that are evenly spaced to the ear, and straight lines in dB
+    between them.
+    """
+    frames = voices.shape[1]
+    size = fft.next_fast_len(frames, real=True)
+    places = mel(fft.rfftfreq(size, 1 / rate))
+    knots = np.linspace(0, places[-1], COLOUR_KNOTS)
+    gains_db = np.stack([np.interp(places, knots, random.normal(0, deviation_db, COLOUR_KNOTS)) for _ in voices])
+    coloured = np.asarray(fft.rfft(voices, size)) * 10 ** (gains_db / 20)
+    return _at_levels(voices, np.asarray(fft.irfft(coloured, size))[:, :frames])
+
+
 def _in_a_room(voices: np.ndarray, rooms: Pool, random: np.random.Generator) -> np.ndarray:
     """Put each voice at another place of a room, as far as it has so many, at the energy that it has without."""
     places = rooms.speakers[int(random.integers(len(rooms.speakers)))]
@@ -260,8 +282,14 @@ def _in_a_room(voices: np.ndarray, rooms: Pool, random: np.random.Generator) -> 
     size = fft.next_fast_len(frames + max(map(len, responses)) - 1, real=True)
     room = np.array([np.asarray(fft.rfft(response, size)) for response in responses])
     heard = np.asarray(fft.irfft(np.asarray(fft.rfft(voices, size)) * room, size))[:, :frames]
+    return _at_levels(voices, heard)
+
+
+def _at_levels(voices: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Scale what is heard of each voice to the level of the voice."""
     levels = [(_rms(before), _rms(after)) for before, after in zip(voices, heard, strict=True)]
-    return heard * np.array([before / after if after else 1 for before, after in levels], dtype=np.float32)[:, None]
+    gains = np.array([before / after if after else 1 for before, after in levels], dtype=np.float32)
+    return heard.astype(np.float32) * gains[:, None]
 
 
 def _stretch(recordings: Pool, frames: int, random: np.random.Generator) -> np.ndarray:

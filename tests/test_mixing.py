@@ -354,6 +354,7 @@ def test_silence_is_never_made_loud(speech: Pool) -> None:
     assert not draw(silent, replace(HISSING, sources=1), Surroundings((silent,)), seed=0, epoch=0, index=0).any()
     reverberant = replace(HOW, sources=1, rooms=Rooms(manifest=""))
     assert not draw(silent, reverberant, Surroundings(rooms=ROOMS), seed=0, epoch=0, index=0).any()
+    assert not draw(silent, replace(HOW, sources=1, colour_db=4.0), seed=0, epoch=0, index=0).any()
 
 
 def test_a_room_is_heard_and_keeps_the_level(speech: Pool) -> None:
@@ -381,6 +382,20 @@ def test_a_response_is_convolved(speech: Pool) -> None:
         expected = np.convolve(before, room[0][0])[:4000]
         expected *= np.sqrt(np.mean(before**2) / np.mean(expected**2))
         np.testing.assert_allclose(after, expected, atol=1e-5)
+
+
+def test_a_colour_bends_spectra_by_its_deviation_and_keeps_levels(speech: Pool) -> None:
+    how, gains_db = replace(HOW, colour_db=4.0), []
+    for index in range(40):
+        plain, coloured = (draw(speech, each, seed=0, epoch=0, index=index) for each in (HOW, how))
+        assert coloured.dtype == np.float32
+        assert [level_db(each) for each in coloured] == pytest.approx([level_db(each) for each in plain], abs=1e-3)
+        bent = np.abs(np.fft.rfft(coloured)) / np.abs(np.fft.rfft(plain))
+        gains_db.append(20 * np.log10(bent[:, 1:-1]))
+    curves = np.concatenate(gains_db)
+    assert np.abs(np.diff(curves, axis=1)).max() < 0.5  # smooth, from bin to bin
+    assert 2.5 < (curves - curves.mean(1, keepdims=True)).std() < 3.5  # 4 at the knots, less between them
+    assert not np.allclose(curves[0], curves[1])  # each voice has its own
 
 
 def test_the_gain_is_that_of_all_parts(speech: Pool) -> None:

@@ -204,7 +204,7 @@ def recipe_page() -> str:
         scores = ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in told.items() if key not in ABOUT)
         source = f"{scores} ({told['data']}; {told['table']})" if told else "-"
         lines.append(
-            f"| [`{path.stem}`](../{path.relative_to(ROOT)}) | {model} | {chosen.data.name} | {chosen.data.mixing} "
+            f"| [`{path.stem}`](../septool/recipes/{path.name}) | {model} | {chosen.data.name} | {chosen.data.mixing} "
             f"| {chosen.loop.steps:,} | {chosen.loop.batch} | {source} |"
         )
     return "\n".join(lines) + "\n"
