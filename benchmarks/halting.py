@@ -5,20 +5,17 @@ saving is known for any weights: the tokens that halt are drawn at random, and a
 run at every step. Every way of halting is timed in turns with the network that halts nothing.
 """
 
-import argparse
-import json
-from dataclasses import asdict
-from pathlib import Path
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from septool import audio
+from benchmarks import section
 from septool.models.papez import Config, Halting, Papez, WorkingMemoryLayer
 from septool.tasks.macs import count
 from septool.tasks.measuring import recording, timed_in_turns
-from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths, this_machine
+from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths
 
 CPU = torch.device("cpu")
 ABOUT = (
@@ -86,24 +83,16 @@ def compare(schedule: str, seconds: float, budget: float) -> list[dict[str, Any]
 
 def main() -> None:
     """Measure, print JSON lines, write them to a file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = section.parser(__doc__, budget=5.0, per="schedule and length")
     parser.add_argument("--lengths", default="1,4s", help="seconds of audio")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--budget", type=float, default=5.0, help="seconds of repeating, for each schedule and length")
-    parser.add_argument("--out", type=Path, help="file for the results, .jsonl")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    machine = asdict(this_machine(CPU, options.threads))
-    rows = [{"kind": "machine", **machine, "title": "Papez: what halting saves", "about": ABOUT}]
-    for schedule in SCHEDULES:
-        for seconds in parse_lengths(options.lengths):
-            found = compare(schedule, seconds, options.budget)
-            rows += found
-            print("\n".join(map(json.dumps, found)), flush=True)
-    if options.out:
-        with audio.replacing(options.out) as partial:
-            partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rows = (
+        row
+        for schedule, seconds in product(SCHEDULES, parse_lengths(options.lengths))
+        for row in compare(schedule, seconds, options.budget)
+    )
+    section.measure("Papez: what halting saves", ABOUT, rows, device=CPU, threads=options.threads, out=options.out)
 
 
 if __name__ == "__main__":

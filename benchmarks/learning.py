@@ -1,12 +1,13 @@
-"""Does every model learn by its own loss? 200 steps on eight fixed mixtures of real speech.
+"""Does every model learn by its losses? 200 steps on eight fixed mixtures of real speech.
 
-``python -m benchmarks.learning > benchmarks/learning.md`` writes the table, of the models named behind it
+``python -m benchmarks.learning > benchmarks/learning.md`` writes the table, of the lines named behind it
 or of all. The networks are the tiny ones of the tests: what is shown is that loss, gradients and
 optimiser fit together, not how good a model becomes.
 """
 
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +15,28 @@ from torch import Tensor
 
 from septool import audio
 from septool.losses import LOSSES
-from septool.models.base import Extractor
 from septool.models.build import build_model
 from septool.signal.levels import model_gain
 from septool.tasks.profile import this_machine
-from tests.models.tiny import TINY, TINY_EXTRACTORS
+from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 
-NETWORKS = TINY | TINY_EXTRACTORS
+
+class Case(NamedTuple):
+    """A line of the table."""
+
+    model: str
+    settings: dict[str, Any]
+    loss: str | None = None  # the model's own by default
+
+
+TINY_SPEAKER = SPEAKER | {"speakers": 2}
+CASES = {name: Case(name, settings) for name, settings in (TINY | TINY_EXTRACTORS).items()} | {
+    "dpcl++": Case("dpcl", TINY["dpcl"] | {"hardness": 5.0, "enhancement": 1}),
+    "speaker-net": Case("speaker-net", TINY_SPEAKER),
+    "speaker-net-margin": Case("speaker-net", TINY_SPEAKER, "additive-margin"),
+    "two-step-tdcn-step1": Case("two-step-tdcn", TINY["two-step-tdcn"], "two-step-autoencoder"),
+    "two-step-tdcn-step2": Case("two-step-tdcn", TINY["two-step-tdcn"], "two-step-latent"),
+}
 EXAMPLE = Path(__file__).parent.parent / "examples"
 RATE, SECONDS, MIXTURES, STEPS = 8000, 0.5, 8, 200
 
@@ -35,29 +51,37 @@ def mixtures() -> Tensor:
     return sources * model_gain(sources.sum(1))[:, None]
 
 
-def learn(name: str, steps: int = STEPS) -> tuple[float, float]:
-    """Train a tiny model; return its mean loss over the eight mixtures before and after."""
+def given(role: str, sources: Tensor) -> tuple[Tensor, ...]:
+    """Return what a loss is given besides the model, eight of each."""
+    if role == "speaker":  # one voice, then the other
+        item = torch.arange(len(sources))
+        return sources[item, item % 2], item % 2
+    if role == "extractor":  # looks for the first voice, enrolled with another stretch of it
+        return sources.sum(1), sources[:, 0], sources[:, 0].roll(1, 0)
+    return sources.sum(1), sources
+
+
+def learn(name: str, steps: int = STEPS) -> tuple[str, float, float]:
+    """Train a tiny model; return the name of its loss, and its mean over the eight mixtures before and after."""
     torch.manual_seed(0)
-    model = build_model(name, NETWORKS[name])
-    loss = LOSSES[model.loss]
-    sources = mixtures()
-    mixture = sources.sum(1)
-    # An extractor looks for the first voice, enrolled with another stretch of it.
-    wanted = (sources[:, 0], sources[:, 0].roll(1, 0)) if isinstance(model, Extractor) else (sources,)
+    case = CASES[name]
+    model = build_model(case.model, case.settings)
+    kind = case.loss or model.loss
+    loss, items = LOSSES[kind], given(model.role, mixtures())
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 
     def now() -> float:
         with torch.no_grad():
-            return loss(model.eval(), mixture, *wanted).mean().item()
+            return loss(model.eval(), *items).mean().item()
 
     before = now()
     for step in range(steps):
         batch = slice(4 * (step % 2), 4 * (step % 2) + 4)
         optimizer.zero_grad()
-        loss(model.train(), mixture[batch], *(given[batch] for given in wanted)).mean().backward()
+        loss(model.train(), *(part[batch] for part in items)).mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-    return before, now()
+    return kind, before, now()
 
 
 def main() -> None:
@@ -70,9 +94,8 @@ def main() -> None:
     print(f"Written by `python -m benchmarks.learning`. {this_machine(torch.device('cpu'), None)}.\n")
     print("| model | loss | before | after | lower by |")
     print("|---|---|---|---|---|")
-    for name in sys.argv[1:] or sorted(NETWORKS):
-        before, after = learn(name)
-        kind = build_model(name, NETWORKS[name]).loss
+    for name in sys.argv[1:] or sorted(CASES):
+        kind, before, after = learn(name)
         print(f"| {name} | {kind} | {before:.3f} | {after:.3f} | {before - after:.3f} |", flush=True)
 
 

@@ -5,16 +5,16 @@ asteroid there beside septool, and measures in it; ``--python`` names an environ
 
 Every network has the sizes that are its class's defaults and random weights, which `models convert`
 brings to ours. Latencies are taken in turns in one process; memory, weights included, in one process each.
+Papez is not among them: its authors' code is no package, and has no checkpoints. That ours computes the same is
+tested (tests/models/test_papez.py).
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,13 +25,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from septool import audio, checkpoints
+from benchmarks import section
+from septool import checkpoints
 from septool.tasks.convert import convert
 from septool.tasks.measuring import Gauge, recording, timed_in_turns, wake
-from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths, this_machine
+from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths
+from septool.tasks.profile_report import milliseconds
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
+TOOLKITS = ("speechbrain", "asteroid")
 ASTEROID = {"conv-tasnet": "ConvTasNet", "dprnn": "DPRNNTasNet", "dptnet": "DPTNet", "sudormrf": "SuDORMRFNet"}
 MODELS = ("sepformer", *ASTEROID)
 EQUAL = 1e-5  # of the largest sample
@@ -107,9 +110,7 @@ def compare(model: str, lengths: Sequence[float], threads: int, budget: float) -
             their_time, our_time = timed_in_turns(calls, CPU, budget)
         row: dict[str, Any] = {"kind": "peer", "model": model, "against": toolkit(model), "audio s": seconds}
         for side, timing, peak in (("theirs", their_time, their_peak), ("ours", our_time, our_peak)):
-            row[f"{side} ms"], row[f"{side} from"], row[f"{side} to"] = (
-                1000 * seconds for seconds in (timing.median, timing.low, timing.high)
-            )
+            row[f"{side} ms"], row[f"{side} from"], row[f"{side} to"] = milliseconds(timing)
             row[f"{side} MB"] = None if peak is None else peak / 1e6
         row["latency, ours / theirs"] = our_time.median / their_time.median
         row["memory, ours / theirs"] = our_peak / their_peak if our_peak and their_peak else None
@@ -128,38 +129,44 @@ def environment() -> Path:
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         venv.create(folder, with_pip=True, clear=True)
-        for packages in ((ROOT, "speechbrain", "requests"), ("--no-deps", "asteroid", "asteroid-filterbanks")):
+        theirs = ("speechbrain", "requests", "pytest", "pytest-xdist")  # the last two for `make peers`
+        for packages in ((ROOT, *theirs), ("--no-deps", "asteroid", "asteroid-filterbanks")):
             subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, stdout=sys.stderr)
         (folder / "complete").touch()
     return python
 
 
+def parse(parser: argparse.ArgumentParser, models: Iterable[str], module: str) -> argparse.Namespace:
+    """Parse the command line of a comparison, and run it in the environment of the toolkits, unless this is it."""
+    parser.add_argument("--python", type=Path, help="Python of an environment with speechbrain and asteroid")
+    parser.add_argument("--model", default=",".join(models), help="some of %(default)s")
+    options = parser.parse_args()
+    if not all(map(find_spec, TOOLKITS)):
+        command = [options.python or environment(), "-m", module, *sys.argv[1:]]
+        raise SystemExit(subprocess.call(command, cwd=ROOT))
+    return options
+
+
+def against(about: str) -> str:
+    """Add the versions of the toolkits."""
+    return f"{about} Against {', '.join(f'{name} {version(name)}' for name in TOOLKITS)}."
+
+
 def main() -> None:
     """Measure, print JSON lines, write them to a file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", type=Path, help="Python of an environment with speechbrain and asteroid")
-    parser.add_argument("--model", default=",".join(MODELS), help="some of %(default)s")
+    parser = section.parser(__doc__, budget=3.0, per="model and length")
     parser.add_argument("--lengths", default="1-5s", help="seconds of audio")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--budget", type=float, default=3.0, help="seconds of repeating, for each model and length")
-    parser.add_argument("--out", type=Path, help="file for the results, .jsonl")
-    options = parser.parse_args()
-    if find_spec("asteroid") is None or find_spec("speechbrain") is None:
-        command = [options.python or environment(), "-m", "benchmarks.peers", *sys.argv[1:]]
+    parser.add_argument("--tests", action="store_true", help="run the tests that need the toolkits instead")
+    options = parse(parser, MODELS, "benchmarks.peers")
+    if options.tests:
+        command = [sys.executable, "-m", "pytest", "-n0", "-rs", "tests/tasks/test_convert.py"]
         raise SystemExit(subprocess.call(command, cwd=ROOT))
-    torch.set_num_threads(options.threads)
     lengths = parse_lengths(options.lengths)
-    machine = asdict(this_machine(CPU, options.threads))
+    rows = (
+        row for model in options.model.split(",") for row in compare(model, lengths, options.threads, options.budget)
+    )
     title = "Ours and others' implementations"
-    versions = ", ".join(f"{name} {version(name)}" for name in ("speechbrain", "asteroid"))
-    rows = [{"kind": "machine", **machine, "title": title, "about": f"{ABOUT} Against {versions}."}]
-    for model in options.model.split(","):
-        for row in compare(model, lengths, options.threads, options.budget):
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    if options.out:
-        with audio.replacing(options.out) as partial:
-            partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    section.measure(title, against(ABOUT), rows, device=CPU, threads=options.threads, out=options.out)
 
 
 if __name__ == "__main__":

@@ -8,40 +8,32 @@ are there already. What no other toolkit has is measured alone.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from importlib.metadata import version
-from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks import peers
+from benchmarks import peers, section
 from septool import audio, checkpoints
 from septool.config import build
 from septool.inference import choose_device
 from septool.tasks import batches
+from septool.tasks.measuring import MOST, timed_in_turns
 from septool.tasks.prepare import prepare
-from septool.tasks.profile import this_machine
 from septool.tasks.recipe import Recipe
 from septool.tasks.run import Run
 from septool.tasks.train import kind
 
 RATE, CLIP, LEARNING_RATE = 8000, 5.0, 1e-4
-WARM = 2  # steps before the first that counts
 ALONE = ("papez", "galr", "dp-rcnet", "atss-net")
 ABOUT = (
-    "Samples of mixtures a second, median of the steps taken in turns; ours draws its mixtures, theirs get them for "
-    "nothing; a ratio above one is in our favour. Waiting for data is a part of our step."
+    "Samples of mixtures a second by the median step, of steps taken in turns; ours draws its mixtures, theirs gets "
+    "them for nothing; a ratio above one is in our favour. Waiting for data is a share of our step."
 )
 EXAMPLES = peers.ROOT / "examples"
 
@@ -118,63 +110,44 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
     device = choose_device(options.device)
     with tempfile.TemporaryDirectory() as folder:
         run = ours(model, Path(folder), options, device)
-        steps = options.steps + WARM
-        shares = batches.load(run.items(0), range(steps), jobs=options.jobs)
-        plain = Plain(model, device, options.precision) if model in peers.MODELS else None
-        waits, times, their_times, samples = [], [], [], 0
-        ready = iter(shares)
-        for _ in range(steps):
+        shares = batches.load(run.items(0), range(MOST + 1), jobs=options.jobs)
+        piece, waits = torch.empty(0), []
+
+        def step() -> None:
+            nonlocal piece
             started = time.perf_counter()
-            (piece,) = next(ready)
-            waited = time.perf_counter()
+            (piece,) = next(shares)
+            waits.append(time.perf_counter() - started)
             run.step(piece)
-            samples = batches.samples(piece)
-            times.append(time.perf_counter() - started)
-            waits.append(waited - started)
-            if plain:
-                started = time.perf_counter()
-                plain.step(piece)
-                their_times.append(time.perf_counter() - started)
+
+        calls = [step]
+        if model in peers.MODELS:
+            plain = Plain(model, device, options.precision)
+            calls.append(lambda: plain.step(piece))
+        own, *others = timed_in_turns(calls, device, options.budget)
+    samples = batches.samples(piece)
     row: dict[str, Any] = {"kind": "train", "model": model, "audio s": options.seconds, "batch": options.batch}
-    row |= {"precision": options.precision, "ours samples/s": samples / _median(times)}
-    row["waiting for data"] = statistics.mean(waits[WARM:]) / statistics.mean(times[WARM:])
-    if plain:
-        row |= {"against": peers.toolkit(model), "theirs samples/s": samples / _median(their_times)}
-        row["ours / theirs"] = row["ours samples/s"] / row["theirs samples/s"]
+    row |= {"precision": options.precision, "waiting for data": statistics.median(waits[1:]) / own.median}
+    row |= {"ours": samples / own.median, "from": samples / own.high, "to": samples / own.low}
+    for other in others:
+        row |= {"against": peers.toolkit(model), "theirs": samples / other.median}
+        row |= {"theirs from": samples / other.high, "theirs to": samples / other.low}
+        row["ours / theirs"] = other.median / own.median
     return row
-
-
-def _median(times: list[float]) -> float:
-    return statistics.median(islice(times, WARM, None))
 
 
 def main() -> None:
     """Measure, print JSON lines, write them to a file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", type=Path, help="Python of an environment with speechbrain and asteroid")
-    parser.add_argument("--model", default=",".join((*peers.MODELS, *ALONE)), help="some of %(default)s")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a mixture")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=10)
+    parser = section.parser(__doc__, budget=15.0, per="model")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a mixture")
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--jobs", type=int, default=0, help="processes that draw mixtures")
-    parser.add_argument("--out", type=Path, help="file for the results, .jsonl")
-    options = parser.parse_args()
-    if find_spec("asteroid") is None or find_spec("speechbrain") is None:
-        command = [options.python or peers.environment(), "-m", "benchmarks.train", *sys.argv[1:]]
-        raise SystemExit(subprocess.call(command, cwd=peers.ROOT))
-    torch.set_num_threads(options.threads)
-    machine = asdict(this_machine(choose_device(options.device), options.threads))
-    versions = ", ".join(f"{name} {version(name)}" for name in ("speechbrain", "asteroid"))
-    rows = [{"kind": "machine", **machine, "title": "Training", "about": f"{ABOUT} Against {versions}."}]
-    for model in options.model.split(","):
-        rows.append(measure(model, options))
-        print(json.dumps(rows[-1]), flush=True)
-    if options.out:
-        with audio.replacing(options.out) as partial:
-            partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    options = peers.parse(parser, (*peers.MODELS, *ALONE), "benchmarks.train")
+    device, threads = choose_device(options.device), options.threads
+    rows = (measure(model, options) for model in options.model.split(","))
+    section.measure("Training", peers.against(ABOUT), rows, device=device, threads=threads, out=options.out)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[time]`` for one voice.
 """
 
+import hashlib
 import os
 import re
 import stat
@@ -19,7 +20,9 @@ import soxr
 from septool.errors import AudioError, UsageError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"})
+FOREIGN = frozenset({".aac", ".m4a", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma"})  # not for libsndfile
 WAV_LIMIT = 2**32 - 2**16  # bytes; a longer wav is written as RF64, its extension to 64 bits
+NAME_LIMIT = 255  # bytes of a file's name, on all common systems
 PIECE = 2**16  # frames given to libsndfile at once; libvorbis keeps them on the stack, which millions overflow
 
 
@@ -172,6 +175,9 @@ def nearest_subtype(path: Path, wanted: str) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place only if the block ends well."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if len(os.fsencode(partial.name)) > NAME_LIMIT:
+        short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        partial = path.with_name(f".{short}.{os.getpid()}.partial")
     try:
         yield partial
         os.replace(partial, path)

@@ -17,7 +17,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from septool import __version__, audio
-from septool.config import as_dict, build, cache_folder, read_toml
+from septool.config import as_dict, build, cache_folder, read_toml, shipped
 from septool.errors import CheckpointError, ConfigError, UsageError
 from septool.models.base import Model, Separator
 from septool.models.build import build_model
@@ -185,11 +185,9 @@ class Entry:
 
 
 def catalogue() -> dict[str, Entry]:
-    """Read ``checkpoints.toml``: beside the package in a wheel, one folder up in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "checkpoints.toml"
-    path = inside if inside.exists() else package.parent / "checkpoints.toml"
-    return {name: build(Entry, values, f"{name}.") for name, values in read_toml(path).items()}
+    """Read ``checkpoints.toml``."""
+    entries = read_toml(shipped("checkpoints.toml"))
+    return {name: build(Entry, values, f"{name}.") for name, values in entries.items()}
 
 
 def resolve(name: str) -> tuple[str, Path]:

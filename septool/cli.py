@@ -11,7 +11,7 @@ import typer
 
 from septool import __version__
 from septool.commands import evaluate, extract, mix, models, options, prepare, profile, separate, train
-from septool.errors import InterruptedBySignal, SeptoolError
+from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 
 app = typer.Typer(
     name="septool",
@@ -59,6 +59,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be text; they come out as they are
     logging.basicConfig(format="septool: %(message)s", level=logging.WARNING)
     try:
+        if "" in sys.argv[1:]:  # as a path it would be the current folder
+            raise UsageError("an argument is empty; is a variable of the shell not set?")
         app(prog_name="septool")
     except SeptoolError as error:
         if options.debugging():

@@ -63,6 +63,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return _convert(value, next(o for o in options if o is not type(None)), where)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return build(typing.cast(type, hint), value, where + ".")
+    if hint is Any:
+        return value
     origin = typing.get_origin(hint) or hint
     if origin is typing.Literal:
         if value not in typing.get_args(hint):
@@ -73,6 +75,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if kinds[-1:] != (Ellipsis,) and len(kinds) != len(value):
             raise ConfigError(f"{where} is {list(value)!r}; it has {len(kinds)} values")
         return tuple(_convert(item, kinds[0], where) for item in value)
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _convert(item, typing.get_args(hint)[1], f"{where}.{key}") for key, item in value.items()}
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(origin, type) and (not isinstance(value, origin) or (origin is int and isinstance(value, bool))):
@@ -107,6 +111,13 @@ def _copy(value: Any) -> Any:
 def as_dict(config: Any) -> dict[str, Any]:
     """Turn a dataclass into plain values that JSON and TOML can hold."""
     return dataclasses.asdict(config)
+
+
+def shipped(name: str) -> Path:
+    """Return a file of the repository that a wheel has too: inside the package there, one folder up in a checkout."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.exists() else package.parent / name
 
 
 def cache_folder() -> Path:

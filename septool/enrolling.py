@@ -3,6 +3,7 @@
 Drawn as :mod:`septool.mixing` draws mixtures, functions of (seed, epoch, index) alone.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Enrolling:
     absent: float = 0.1  # part of the mixtures whose enrolment is of somebody else, so that silence is the answer
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0:
+        if not 0 < self.seconds < math.inf:
             raise ValueError(f"seconds is {self.seconds}; an enrolment has to have a length")
         if not 0 <= self.absent <= 1:
             raise ValueError(f"absent is {self.absent}; it lies between 0 and 1")

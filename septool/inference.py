@@ -10,6 +10,9 @@ from septool.errors import SeptoolError, UsageError
 from septool.models.base import Extractor, Found, Separator
 from septool.signal.levels import model_gain
 
+# What a mere RuntimeError says where memory is short: torch on processors, on MPS, CUDA's libraries.
+NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED", "bad_alloc")
+
 
 def feed(model: Separator, mixture: Tensor) -> Tensor:
     """Run a separator at the level it was trained at.
@@ -56,10 +59,12 @@ def enough_memory(what: str) -> Iterator[None]:
     """Turn a lack of memory, of the processor or of a device, into a line about ``what`` it was for."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch has no one exception for it
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+            words in str(error) for words in NO_MEMORY
+        ):
             raise
-        raise SeptoolError(f"there is not enough memory {what}") from None
+        raise SeptoolError(f"there is not enough memory {what}") from error
 
 
 def choose_device(name: str) -> torch.device:

@@ -32,8 +32,8 @@ class Source:
     gender: str | None = None
 
     def __post_init__(self) -> None:
-        if self.start < 0 or self.frames < -1:
-            raise ValueError(f"{self.path} starts at {self.start} and has {self.frames} frames")
+        _check_stretch(self.path, self.start, self.frames)
+        _check_level(f"{self.path} has the gain", self.gain_db)
         if not 0 < self.speed < math.inf:
             raise ValueError(f"{self.path} has the speed {self.speed}; it has to be above 0")
 
@@ -47,6 +47,19 @@ class Enrolment:
     frames: int = -1
     speaker: str = ""
     target: int = 0
+
+    def __post_init__(self) -> None:
+        _check_stretch(self.path, self.start, self.frames)
+
+
+def _check_stretch(path: str, start: int, frames: int) -> None:
+    if start < 0 or frames < -1:
+        raise ValueError(f"{path} starts at {start} and has {frames} frames")
+
+
+def _check_level(what: str, gain_db: float) -> None:
+    if not math.isfinite(gain_db):
+        raise ValueError(f"{what} {gain_db} dB; it has to be a finite number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +84,14 @@ class Mixture:
             raise ValueError("sources is empty")
         if self.sample_rate < 1:
             raise ValueError(f"sample_rate is {self.sample_rate}")
+        if self.frames is not None and self.frames < 1:
+            raise ValueError(f"frames is {self.frames}; a mixture has at least one")
+        if self.enrolment and not 0 <= self.enrolment.target < len(self.sources):
+            raise ValueError(
+                f"enrolment.target is {self.enrolment.target}; the sources are numbered from 0 "
+                f"to {len(self.sources) - 1}"
+            )
+        _check_level("voices_gain_db is", self.voices_gain_db)
 
     def locate(self, path: str) -> Path:
         """Return the file that a path of this row means."""
@@ -90,10 +111,16 @@ def read(path: Path) -> list[Mixture]:
     except UnicodeDecodeError:
         raise ManifestError(f"{path} is not a manifest: it is not text") from None
     # Not splitlines: a name may hold U+2028 and its like, which end no line of JSON.
-    rows = [row for line, content in enumerate(text.split("\n"), 1) if (row := _row(path, line, content))]
+    rows: dict[str, Mixture] = {}
+    for line, content in enumerate(text.split("\n"), 1):
+        row = _row(path, line, content)
+        if row and row.id in rows:
+            raise ManifestError(f"{path}, line {line}: the id {row.id!r} is there already; every row needs its own")
+        if row:
+            rows[row.id] = row
     if not rows:
         raise ManifestError(f"{path} has no rows")
-    return rows
+    return list(rows.values())
 
 
 def _row(path: Path, line: int, content: str) -> Mixture | None:

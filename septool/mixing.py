@@ -4,9 +4,10 @@ Both are pure functions. Rendering depends on the row alone, so on the fly and w
 same samples; drawing depends on (seed, epoch, index) alone, so workers, ranks and restarts change nothing.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import fft
@@ -96,24 +97,23 @@ class DynamicMixing:
 
     sources: int = 2
     seconds: float = 4.0  # length of a crop; 0 takes whole utterances, cut to the shortest of a mixture
-    levels: str = "uniform"  # or "papez": normally distributed as in WSJ0-2mix, which Papez's code draws from
+    # "papez": normally distributed as in WSJ0-2mix, which Papez's code draws from.
+    levels: Literal["uniform", "papez"] = "uniform"
     difference_db: tuple[float, float] = (-5.0, 5.0)  # "uniform": level of each further voice against the first
     gain_db: tuple[float, float] = (0.0, 0.0)  # of the whole mixture, for models that are not fed at one level
     speed: tuple[float, float] = (0.95, 1.05)  # range of the speed perturbation; (1, 1) is off
     colour_db: float = 0.0  # deviation of the gains that each voice's spectrum is bent by; makes few voices many
-    draw_by: str = "speaker"  # or "utterance": speakers as often as they have utterances
+    draw_by: Literal["speaker", "utterance"] = "speaker"  # "utterance": speakers as often as they have utterances
     rooms: Rooms | None = None
     backgrounds: tuple[Background, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.seconds < 0:
+        if self.sources < 1:
+            raise ValueError(f"sources is {self.sources}; a mixture has at least one voice")
+        if not 0 <= self.seconds < math.inf:
             raise ValueError(f"seconds is {self.seconds}; a crop has a length, 0 stands for whole utterances")
-        if self.colour_db < 0:
+        if not 0 <= self.colour_db < math.inf:
             raise ValueError(f"colour_db is {self.colour_db}; a deviation is not negative")
-        if self.draw_by not in ("speaker", "utterance"):
-            raise ValueError(f"draw_by is {self.draw_by!r}; it can be speaker or utterance")
-        if self.levels not in ("uniform", "papez"):
-            raise ValueError(f"levels is {self.levels!r}; it can be uniform or papez")
         for name in ("difference_db", "gain_db", "speed"):
             _check_range(name, getattr(self, name))
         if self.speed[0] <= 0:
@@ -126,8 +126,8 @@ class DynamicMixing:
 
 
 def _check_range(name: str, bounds: tuple[float, float]) -> None:
-    if not bounds[0] <= bounds[1]:
-        raise ValueError(f"{name} is {list(bounds)}; the smaller number comes first")
+    if not -math.inf < bounds[0] <= bounds[1] < math.inf:
+        raise ValueError(f"{name} is {list(bounds)}; it is two numbers, the smaller one first")
 
 
 def _check_probability(probability: float) -> None:

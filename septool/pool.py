@@ -1,9 +1,9 @@
 """A pool of decoded speech: every utterance of a manifest at one rate, in one memory-mapped file.
 
 Decoding compressed audio costs more than a training step leaves time for, so it is done once. The file
-lies in the cache folder under a name made of the manifest's content and the rate, and holds 16-bit
-samples; it is written whole or not at all. All files together stay below a limit (``cache_limit``): those
-that have not been used for longest go.
+lies in the cache folder under a name made of the manifest's content, the sizes and times of its recordings
+and the rate, and holds 16-bit samples; it is written whole or not at all. All files together stay below a
+limit (``cache_limit``): those that have not been used for longest go.
 """
 
 import hashlib
@@ -111,7 +111,7 @@ def load(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False) -> P
     """
     rows = manifest.read(path)
     about = f"{path.resolve().parent}\n{manifest.digest(path)}\n{rate}" + ("\nfull scale" if full_scale else "")
-    key = hashlib.sha256(about.encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{about}\n{_stamps(rows)}".encode()).hexdigest()[:16]
     target = cache_folder() / "speech" / f"{path.stem}-{rate}-{key}.npz"
     samples_path = target.with_suffix(".i16")
     if not (target.exists() and samples_path.exists()):
@@ -125,19 +125,33 @@ def load(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False) -> P
     return Pool(_map(samples_path), bounds, levels, names, rate)
 
 
+def _stamps(rows: list[manifest.Mixture]) -> str:
+    """Return what changes when a recording is replaced: the size and the time of every file, as far as it is there."""
+    stamps = {}
+    for path in {row.locate(source.path) for row in rows for source in row.sources}:
+        with suppress(OSError):  # decoding says it better
+            about = path.stat()
+            stamps[str(path)] = (about.st_size, about.st_mtime_ns)
+    return str(sorted(stamps.items()))
+
+
 def _map(path: Path | str) -> np.ndarray:
     return np.memmap(path, dtype=np.int16, mode="r")
 
 
 def _tidy(keep: Path, limit: int) -> None:
     """Remove the pools that have not been used for longest until ``limit`` bytes are left; ``keep`` stays."""
-    pools = sorted(keep.parent.glob("*.i16"), key=lambda path: path.stat().st_atime_ns)
-    excess = sum(path.stat().st_size for path in pools) - limit
-    for path in pools:
+    pools = []
+    for path in keep.parent.glob("*.i16"):
+        with suppress(FileNotFoundError):  # another run tidies as well
+            about = path.stat()
+            pools.append((about.st_atime_ns, about.st_size, path))
+    excess = sum(size for _, size, _ in pools) - limit
+    for _, size, path in sorted(pools):
         if excess <= 0:
             break
         if path != keep:
-            excess -= path.stat().st_size
+            excess -= size
             with suppress(OSError):  # Windows keeps a file that is in use
                 path.unlink()
                 path.with_suffix(".npz").unlink(missing_ok=True)

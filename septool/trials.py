@@ -1,7 +1,7 @@
 """Trials of speaker verification: pairs of recordings, and whether they are of one speaker.
 
 A list has the form of VoxCeleb's: ``1 FILE FILE`` for one speaker, ``0 FILE FILE`` for two, paths relative
-to the list's own folder.
+to the list's own folder; tabs between them where a path has a space.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ def read(path: Path) -> list[Trial]:
         raise ManifestError(f"{path} is not a list of trials: it is not text") from None
     trials = []
     for number, line in enumerate(lines, 1):
-        words = line.split()
+        words = line.split("\t" if "\t" in line else None)
         if len(words) != 3 or words[0] not in ("0", "1"):
             raise ManifestError(f"{path}, line {number}: {line[:60]!r} is no trial; one reads: 1 FILE FILE, or 0")
         trials.append(Trial(words[0] == "1", path.parent / words[1], path.parent / words[2]))
@@ -44,4 +44,6 @@ def read(path: Path) -> list[Trial]:
 
 def dump(trials: Iterable[Trial]) -> str:
     """Return the text of a list; the paths of its trials start at its folder."""
-    return "".join(f"{int(same)} {first.as_posix()} {second.as_posix()}\n" for same, first, second in trials)
+    rows = [(str(int(same)), first.as_posix(), second.as_posix()) for same, first, second in trials]
+    between = "\t" if any(" " in path for row in rows for path in row) else " "
+    return "".join(between.join(row) + "\n" for row in rows)

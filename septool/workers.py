@@ -28,7 +28,7 @@ def each(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -
     if jobs == 1:
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(jobs, initializer=_start)
+    pool = ProcessPoolExecutor(jobs, initializer=start)
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -43,7 +43,8 @@ def each(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -
         pool.shutdown(cancel_futures=True)
 
 
-def _start() -> None:
+def start(*_: object) -> None:
+    """Make a new process one of these; any arguments will do."""
     # Ctrl-C reaches every process of the terminal; the parent alone answers it. The parent's handler of
     # a termination is of no use here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -169,6 +169,15 @@ def test_a_file_takes_its_place_only_if_all_went_well(tmp_path: Path) -> None:
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("x", "after")]
 
 
+def test_names_as_long_as_they_can_be_are_written(tmp_path: Path) -> None:
+    one, other = (tmp_path / f"{'ü' * 124}_s{n}.wav" for n in (1, 2))
+    with audio.replacing(one) as first, audio.replacing(other) as second:
+        assert first != second
+        first.write_text("1")
+        second.write_text("2")
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["1", "2"]
+
+
 def test_a_place_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (

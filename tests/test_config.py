@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from septool.config import as_dict, build, cache_folder, override, read_toml
+from septool import config
+from septool.config import as_dict, build, cache_folder, override, read_toml, shipped
 from septool.errors import ConfigError
 
 
@@ -30,6 +31,7 @@ class Outer:
     limit: int | None = None
     flag: bool = False
     anything: dict[str, Any] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
 
 
 def test_every_type() -> None:
@@ -42,6 +44,7 @@ def test_every_type() -> None:
         "limit": 4,
         "flag": True,
         "anything": {"a": [1]},
+        "words": {"a": "b"},
     }
     made = build(Outer, values)
     assert made == Outer(
@@ -53,6 +56,7 @@ def test_every_type() -> None:
         limit=4,
         flag=True,
         anything={"a": [1]},
+        words={"a": "b"},
     )
     assert isinstance(made.inner.rate, float)
     assert build(Outer, as_dict(made)) == made
@@ -69,7 +73,7 @@ def test_every_type() -> None:
         ),
         (
             {"name": "x", "zzz": 1},
-            "unknown setting 'zzz' (known: name, inner, many, pair, kind, limit, flag, anything)",
+            "unknown setting 'zzz' (known: name, inner, many, pair, kind, limit, flag, anything, words)",
         ),
         ({"name": 1}, "name is 1; it has to be of type str"),
         ({"name": "x", "inner": {"size": 1.5}}, "inner.size is 1.5; it has to be of type int"),
@@ -82,6 +86,8 @@ def test_every_type() -> None:
         ({"name": "x", "kind": "c"}, "kind is 'c'; it can be a, b"),
         ({"name": "x", "limit": "all"}, "limit is 'all'; it has to be of type int"),
         ({"name": "x", "flag": 1}, "flag is 1; it has to be of type bool"),
+        ({"name": "x", "words": {"a": 3}}, "words.a is 3; it has to be of type str"),
+        ({"name": "x", "words": 3}, "words is 3; it has to be of type dict"),
     ],
 )
 def test_every_mistake_in_words(values: dict[str, Any], said: str) -> None:
@@ -138,3 +144,20 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/ann")
     assert cache_folder() == Path("/home/ann/.cache/septool")
+
+
+def test_files_of_the_repository_are_inside_the_package_of_a_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "__file__", str(tmp_path / "septool" / "config.py"))
+    assert shipped("a.toml") == tmp_path / "a.toml"
+    (tmp_path / "septool").mkdir()
+    (tmp_path / "septool" / "a.toml").touch()
+    assert shipped("a.toml") == tmp_path / "septool" / "a.toml"
+
+
+def test_a_wheel_holds_what_the_package_looks_for() -> None:
+    included = read_toml(Path(__file__).parents[1] / "pyproject.toml")["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for name in ("checkpoints.toml", "examples/two-talkers.flac"):
+        assert included["force-include"][name] == f"septool/{name}"
+        assert shipped(name).exists()

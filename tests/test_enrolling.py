@@ -1,5 +1,6 @@
 """Training items that know who speaks."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_nobody_left_to_be_absent_is_worded() -> None:
         draw_enrolled(pool(speakers=2), HOW, Enrolling(absent=1), AROUND, seed=0, epoch=0, index=0)
 
 
-@pytest.mark.parametrize("bad", [{"seconds": 0}, {"absent": 1.5}])
+@pytest.mark.parametrize("bad", [{"seconds": 0}, {"seconds": math.nan}, {"absent": 1.5}])
 def test_bad_settings_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"(seconds|absent) is "):
         Enrolling(**bad)

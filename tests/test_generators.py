@@ -50,8 +50,8 @@ def row(folder: Path, rendering: str, voices: int, **settings: object) -> Mixtur
 def on_disk(mixture: Mixture, folder: Path, subtype: str = "PCM_16") -> dict[str, np.ndarray]:
     """Return what ``septool mix`` writes for a row."""
     (folder / "rows.jsonl").write_text(manifest.dump([mixture]), encoding="utf-8")
-    _, failed = mix_manifest(folder / "rows.jsonl", out=folder / "out", subtype=subtype, force=True)
-    assert failed == []
+    rendered = mix_manifest(folder / "rows.jsonl", out=folder / "out", subtype=subtype, force=True)
+    assert rendered.failed == ()
     files = (folder / "out").glob("*.wav")
     # The row is called x: x.wav, x_s1.wav, ...
     return {path.stem[2:] or "mixture": soundfile.read(path, dtype="float64")[0] * 2**15 for path in files}

@@ -66,15 +66,36 @@ def test_devices() -> None:
         choose_device(f"cuda:{count}")
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 bytes"),
+        RuntimeError("MPS backend out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
 def test_a_lack_of_memory_is_worded(error: Exception) -> None:
     with pytest.raises(SeptoolError, match=r"^there is not enough memory for a song$"), enough_memory("for a song"):
         raise error
 
 
-def test_another_error_is_let_through() -> None:
-    with pytest.raises(RuntimeError, match="shapes differ"), enough_memory("for a song"):
-        raise RuntimeError("shapes differ")
+def test_a_processor_without_memory_is_worded() -> None:
+    with pytest.raises(SeptoolError, match=r"^there is not enough memory for a song$"), enough_memory("for a song"):
+        torch.empty(1 << 60)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "shapes differ",
+        "CUDA error: an illegal memory access was encountered",
+        "more than one element of the written-to tensor refers to a single memory location",
+    ],
+)
+def test_another_error_is_let_through(said: str) -> None:
+    with pytest.raises(RuntimeError, match=said), enough_memory("for a song"):
+        raise RuntimeError(said)
 
 
 def test_an_extractor_hears_every_recording_at_one_level(tiny_extractor: Path) -> None:

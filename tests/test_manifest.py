@@ -1,6 +1,7 @@
 """Manifests: the same rows give the same bytes, and a row that does not fit is named by its line."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,17 @@ GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
         (GOOD | {"sampel_rate": 1}, "line 2: unknown setting 'sampel_rate'; did you mean 'sample_rate'?"),
         (GOOD | {"sources": [{"path": "a", "speed": 0}]}, "line 2: sources: a has the speed 0.0"),
         (GOOD | {"sources": [{"path": "a", "start": -1}]}, "line 2: sources: a starts at -1"),
+        (GOOD | {"noise": {"path": "a", "gain_db": math.nan}}, "line 2: noise: a has the gain nan dB; it has to be"),
+        (GOOD | {"sources": [{"path": "a", "gain_db": math.inf}]}, "line 2: sources: a has the gain inf dB"),
+        (GOOD | {"voices_gain_db": -math.inf}, "line 2: Mixture: voices_gain_db is -inf dB"),
+        (GOOD | {"frames": -5}, "line 2: Mixture: frames is -5; a mixture has at least one"),
+        (GOOD | {"enrolment": {"path": "e", "start": -5}}, "line 2: enrolment: e starts at -5"),
+        (GOOD | {"enrolment": {"path": "e", "frames": -2}}, "line 2: enrolment: e starts at 0 and has -2 frames"),
+        (
+            GOOD | {"enrolment": {"path": "e", "target": 1}},
+            "line 2: Mixture: enrolment.target is 1; the sources are numbered from 0 to 0",
+        ),
+        (GOOD | {"id": "b"}, "line 2: the id 'b' is there already; every row needs its own"),
         (
             GOOD | {"noise": {"path": "a", "gain": 1}},
             "line 2: unknown setting 'noise.gain'; did you mean 'noise.gain_db'?",

@@ -1,6 +1,7 @@
 """Mixtures: what a row says is what is heard, and a drawn mixture depends on its number alone."""
 
 import hashlib
+import math
 import re
 import tomllib
 from dataclasses import replace
@@ -459,11 +460,15 @@ def test_the_settings_in_the_documentation_are_settings() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"sources": 0}, "sources is 0"),
         ({"seconds": -1.0}, "seconds is -1.0"),
+        ({"seconds": math.nan}, "seconds is nan"),
+        ({"colour_db": math.nan}, "colour_db is nan"),
         ({"draw_by": "chance"}, "draw_by is 'chance'"),
         ({"levels": "loud"}, "levels is 'loud'"),
         ({"difference_db": [5.0, -5.0]}, "difference_db is"),
         ({"gain_db": [1.0, 0.0]}, "gain_db is"),
+        ({"gain_db": [0.0, math.inf]}, "gain_db is"),
         ({"speed": [0.0, 1.0]}, "speed is"),
         ({"rooms": {"manifest": "x", "probability": 1.5}}, r"rooms: probability is 1\.5"),
         ({"backgrounds": [{"manifest": "x", "snr_db": [5.0, 0.0]}]}, "backgrounds: snr_db is"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from septool import audio, manifest, pool
+from septool.config import cache_folder
 from septool.errors import AudioError, ConfigError, ManifestError
 from septool.manifest import Mixture, Source
 from tests.conftest import RATE, voice
@@ -66,6 +67,31 @@ def test_decoding_is_done_once(rows: Path) -> None:
     rows.write_text(rows.read_text() + "\n")
     pool.load(rows, RATE)
     assert len(files(rows)) == 6  # another rate and another manifest are others
+
+
+def test_a_recording_that_is_replaced_is_decoded_anew(rows: Path) -> None:
+    before = pool.load(rows, RATE)[0][0]
+    audio.write(rows.parent / "0.wav", 0.5 * before, RATE)
+    np.testing.assert_allclose(pool.load(rows, RATE)[0][0], 0.5 * before, atol=1e-4)
+
+
+def test_two_runs_may_tidy_at_once(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    glob = Path.glob
+
+    def with_one_that_has_gone(folder: Path, pattern: str) -> list[Path]:
+        return [*glob(folder, pattern), folder / "gone.i16"]
+
+    monkeypatch.setattr(Path, "glob", with_one_that_has_gone)
+    assert len(pool.load(rows, RATE)) == 3
+
+
+@pytest.fixture(scope="session")
+def early_cache() -> Path:
+    return cache_folder()
+
+
+def test_no_fixture_sees_the_cache_of_the_user(early_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert early_cache.is_relative_to(tmp_path_factory.getbasetemp())
 
 
 def test_half_of_a_pool_is_made_again(rows: Path) -> None:

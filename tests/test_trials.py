@@ -18,6 +18,16 @@ def test_files_are_found_from_the_list(tmp_path: Path) -> None:
     assert (b.same, b.second) == (False, tmp_path / "b/1.wav")
 
 
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    plain = [trials.Trial(True, Path("a/1.wav"), Path("a/2.wav")), trials.Trial(False, Path("a/1.wav"), Path("b.wav"))]
+    spaced = [trials.Trial(same, Path("my set") / first, second) for same, first, second in plain]
+    for written in (plain, spaced):
+        path = tmp_path / "list.txt"
+        path.write_text(trials.dump(written))
+        assert trials.read(path) == [(same, tmp_path / one, tmp_path / other) for same, one, other in written]
+    assert trials.dump(plain) == "1 a/1.wav a/2.wav\n0 a/1.wav b.wav\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

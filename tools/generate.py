@@ -18,7 +18,6 @@ from septool import __version__, checkpoints
 from septool.cli import app
 from septool.losses import EQUATIONS, LOSSES
 from septool.models import MODELS
-from septool.models.base import Extractor, Separator
 from septool.tasks import papers
 from septool.tasks import recipe as recipes
 from septool.tasks.macs import count
@@ -29,6 +28,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
 SEXES = {"si_snri_same_sex": ("SI-SNRi of one sex", " dB"), "si_snri_different_sex": ("of both", " dB")}
+DOES = {"separator": "separates", "extractor": "extracts", "speaker": "recognises"}
 ABOUT = ("table", "data")  # what is published of a recipe besides scores
 
 
@@ -117,12 +117,19 @@ def measured_scores(entry: checkpoints.Entry, keys: Iterable[str], *, named: boo
     return ", ".join(f"{label} {value:.2f}{unit}" if named else f"{value:.2f}{unit}" for (label, unit), value in shown)
 
 
+def training(entry: checkpoints.Entry) -> str:
+    """Return what the training of a bundled checkpoint took."""
+    if not entry.file:
+        return "-"
+    header = checkpoints.read_header(checkpoints.locate(entry))
+    return f"{header.steps:,} steps, {header.hours:.1f} hours, {header.hardware}"
+
+
 def checkpoint_table() -> str:
     """Return README's table of checkpoints."""
-    rows = [
-        "| name | model | Hz | voices | parameters | MB | SI-SNRi | SDRi | PESQ | recognition | trained on | licence |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ["name", "model", "Hz", "voices", "parameters", "MB", "SI-SNRi", "SDRi", "PESQ", "recognition"]
+    columns += ["trained on", "training", "licence"]
+    rows = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
     for name, entry in checkpoints.catalogue().items():
         shown = f"[`{name}`]({entry.card})" if entry.card else f"`{name}`"
         scores = " | ".join(measured_scores(entry, [key]) or "-" for key in SEPARATION)
@@ -130,7 +137,7 @@ def checkpoint_table() -> str:
         default = f"{entry.model} (default)" if entry.default else entry.model
         rows.append(
             f"| {shown} | {default} | {entry.sample_rate} | {entry.sources} | {entry.parameters:,} "
-            f"| {entry.bytes / 1e6:.1f} | {scores} | {entry.trained_on} | {entry.licence} |"
+            f"| {entry.bytes / 1e6:.1f} | {scores} | {entry.trained_on} | {training(entry)} | {entry.licence} |"
         )
     return "\n".join(rows)
 
@@ -149,22 +156,19 @@ def model_page() -> str:
         "# Models",
         "",
         "Written by `make generate` from the code: a configuration's parameters, and its multiply-accumulates",
-        "for 4 s at 8 kHz (extractors: 16 kHz unless they say 8k), LSTMs and attention included, counted from the",
-        "network. Beside them stands what the papers' tables print for that network, for 4 s or the length named.",
-        "Where it is another number, the documentation of the file says why; `septool profile --paper` adds what is",
-        "measured.",
-        "Parameters of extractors include the speaker network.",
+        "for 4 s at 8 kHz (extractors and the speaker network: 16 kHz unless they say 8k), LSTMs and attention",
+        "included, counted from the network. Beside them stands what the papers' tables print for that network, for",
+        "4 s or the length named. Where it is another number, the documentation of the file says why; `septool",
+        "profile --paper` adds what is measured. Parameters of extractors include the speaker network, and its own",
+        "the classifier that it is trained by.",
         "",
         "| name | paper | kind | loss | configuration | parameters | printed, M | GMACs | printed |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in MODELS:
         module, kind = MODELS.module(name), MODELS[name]
-        if not issubclass(kind, Separator | Extractor):
-            continue
         title = (module.__doc__ or "").splitlines()[0].rstrip(".")
-        what = "extracts" if issubclass(kind, Extractor) else "separates"
-        about = f"[`{name}`](../{_source(module)}) | {title} | {what} | [{kind.loss}](#losses)"
+        about = f"[`{name}`](../{_source(module)}) | {title} | {DOES[kind.role]} | [{kind.loss}](#losses)"
         for row, config in module.CONFIGS.items():
             parameters, macs = _cost(kind, config)
             sizes, costs = _printed(name, config)
@@ -226,9 +230,8 @@ def _cost(kind: Any, config: Any) -> tuple[int, int]:
         config = replace(config, halting="none")
     with torch.device("meta"):
         model = kind(config).eval()
-        inputs = [torch.empty(1, 4 * 8000)]
-        if isinstance(model, Extractor):
-            inputs = [torch.empty(1, 4 * config.speaker.rate)] * 2
+        rate = getattr(getattr(config, "speaker", config), "rate", 8000)  # separators work at any
+        inputs = [torch.empty(1, 4 * rate)] * (2 if model.role == "extractor" else 1)
         return sum(parameter.numel() for parameter in model.parameters()), count(model, *inputs).total
 
 
@@ -262,8 +265,8 @@ def facts(entry: checkpoints.Entry) -> str:
         "Settings": ", ".join(f"{key} {value}" for key, value in header.config.items()),
         "Voices, rate": f"{entry.sources}, {entry.sample_rate} Hz",
         "Trained on": header.trained_on,
-        "Training": f"{header.steps:,} steps of {recipe['loop']['batch']} crops of {recipe['mixing']['seconds']:g} s, "
-        f"{header.hours:.1f} hours, {header.hardware}, {recipe['loop']['precision']}, seed {recipe['seed']}",
+        "Training": f"{training(entry)}, batches of {recipe['loop']['batch']} crops of "
+        f"{recipe['mixing']['seconds']:g} s, {recipe['loop']['precision']}, seed {recipe['seed']}",
         "Scores": f"{scores} (over the {measured[items]} {items} of {measured['on']})",
         "Licence of the weights": entry.licence,
         "sha256": f"`{entry.sha256}`",

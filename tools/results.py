@@ -7,10 +7,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from septool.models.build import config_of
 from septool.tasks import papers, profile_report
 from septool.tasks.measuring import Timing
 from septool.tasks.papers import TOLERANCE, Comparison
-from septool.tasks.profile_report import CONVENTION, Machine, Profile, Table
+from septool.tasks.profile_report import CONVENTION, Machine, Profile, Table, milliseconds
 
 HEAD = f"""# Results
 
@@ -53,8 +54,8 @@ def _comparison(path: Path) -> Iterator[str]:
     first, *rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     del first["kind"]
     yield f"## {first.pop('title')}\n\n{first.pop('about')}\n"
-    columns = [column for column in rows[0] if column != "kind"]
-    yield markdown(Table(str(Machine(**first)), columns, [[row[column] for column in columns] for row in rows]))
+    columns = list(dict.fromkeys(column for row in rows for column in row if column != "kind"))
+    yield markdown(Table(str(Machine(**first)), columns, [[row.get(column) for column in columns] for row in rows]))
 
 
 def order(comparisons: Sequence[Comparison]) -> Iterator[str]:
@@ -86,7 +87,7 @@ def _repeated(profiles: dict[str, Profile]) -> Iterator[str]:
         networks = {}
         for system in profile.paper.rows:
             model, _, row = system.model.partition(":")
-            networks[system.label] = f"{model} {papers.config_of(model, row or None, system.config)}"
+            networks[system.label] = f"{model} {config_of(model, system.config, row or None)}"
         for row in profile.rows:
             found.setdefault((networks[row.model], row.seconds), []).append((f"{name}: {row.model}", row.latency))
     body = []
@@ -94,7 +95,7 @@ def _repeated(profiles: dict[str, Profile]) -> Iterator[str]:
         for (first, a), (second, b) in combinations(runs, 2):
             apart = max(a.median, b.median) / min(a.median, b.median) - 1
             agree = a.low <= b.high and b.low <= a.high
-            body.append([first, second, seconds, *_milliseconds(a), *_milliseconds(b), 100 * apart, agree])
+            body.append([first, second, seconds, *milliseconds(a), *milliseconds(b), 100 * apart, agree])
     if body:
         yield "## Runs of the same network\n"
         agreeing = sum(line.pop() for line in body)
@@ -103,10 +104,6 @@ def _repeated(profiles: dict[str, Profile]) -> Iterator[str]:
             f"Tables share networks. In {agreeing} of {len(body)} pairs of runs, what the medians lie between overlaps."
         )
         yield markdown(Table(title, columns, body))
-
-
-def _milliseconds(timing: Timing) -> list[float]:
-    return [1000 * t for t in (timing.median, timing.low, timing.high)]
 
 
 def markdown(table: Table) -> str:

@@ -61,8 +61,11 @@ def main() -> int:
     args = parser.parse_args()
     table = ROOT / "docs" / "models" / f"{args.name}.csv"
     items, summaries = evaluate(
-        args.manifest, model=str(args.checkpoint), metric=METRICS, out=table, device="cpu", jobs=args.jobs
+        args.manifest, model=str(args.checkpoint), metric=METRICS, out=table, device="cpu", jobs=args.jobs, force=True
     )
+    for item in items:
+        if item.error:
+            sys.exit(f"nothing was shipped: {item.id}: {item.error}")
     scores = {summary.metric.replace("-", "_"): round(summary.mean, 2) for summary in summaries}
     thresholds = {summary.metric: summary.threshold for summary in summaries}
     header = checkpoints.read_header(args.checkpoint)
@@ -102,7 +105,12 @@ def main() -> int:
         "card": f"docs/models/{args.name}.md",
         "measured": measured,
     }
-    known = {name: vars(old) for name, old in checkpoints.catalogue().items()} | {args.name: entry}
+    known = {name: dict(vars(old)) for name, old in checkpoints.catalogue().items()}
+    entry["published"] = known.get(args.name, {}).get("published")
+    if args.default:
+        for old in known.values():
+            old["default"] &= old["model"] != header.model
+    known[args.name] = entry
     lines = ["# Every known checkpoint. Bundled ones are written by tools/ship.py.\n"]
     for name, values in sorted(known.items()):
         body = [f"{key} = {toml(value)}" for key, value in values.items() if value not in (None, {}, "")]

@@ -22,6 +22,7 @@ def evaluate(
     jobs: options.Jobs = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many mixtures.")] = None,
     force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -35,7 +36,8 @@ def evaluate(
 
     A score that is undefined (a silent reference, say) is counted apart and never becomes a number. With
     --json every item is a line and the summary of every metric is one more. Ends with status 1 if an item
-    could not be scored.
+    could not be scored. A file of JSON lines grows with every item: a run of a model that was stopped goes on
+    with --skip-existing.
     """
     from dataclasses import asdict
 
@@ -53,6 +55,7 @@ def evaluate(
             jobs=jobs,
             limit=limit,
             force=force,
+            skip_existing=skip_existing,
             report=lambda done, total, _: bar.update(done, total),
         )
     if json:

@@ -35,7 +35,7 @@ def extract(
         float | None, typer.Option(help="Score from which it is there; the checkpoint's measured one by default.")
     ] = None,
     force: options.Force = False,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out what is done already.")] = False,
+    skip_existing: options.SkipExisting = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -53,41 +53,42 @@ def extract(
     from septool.tasks.recordings import PIPE, Failed
 
     failures: list[Failed] = []
-    say = (lambda _: None) if quiet else printing.note
-    for result in work(
-        inputs,
-        references=references,
-        model=model,
-        out=out,
-        device=device,
-        suffix=suffix,
-        name=name,
-        segment=segment,
-        overlap=overlap,
-        presence=presence,
-        threshold=threshold,
-        force=force,
-        skip_existing=skip_existing,
-        report=say,
-    ):
-        if isinstance(result, Failed):
-            failures.append(result)
-        score = ""
-        if isinstance(result, Extracted) and result.threshold is not None:
-            answer = "there" if result.present else "not there, silence"
-            score = f"presence {result.presence:.2f}, {answer} (from {result.threshold:.2f})"
-        if out == PIPE:
-            if score:
-                printing.note(score)
-            continue
-        if json:
-            printing.json_line(result.row())
-        elif isinstance(result, Extracted):
-            typer.echo(f"{result.output}  {score}".rstrip())
-            say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
-        elif not isinstance(result, Failed):
-            typer.echo(result.outputs[0])
-            say(f"{result.input}: there already")
+    with printing.Bar("extract", quiet=quiet, lines=False) as bar:
+        for result in work(
+            inputs,
+            references=references,
+            model=model,
+            out=out,
+            device=device,
+            suffix=suffix,
+            name=name,
+            segment=segment,
+            overlap=overlap,
+            presence=presence,
+            threshold=threshold,
+            force=force,
+            skip_existing=skip_existing,
+            report=bar.say,
+            progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
+        ):
+            if isinstance(result, Failed):
+                failures.append(result)
+            score = ""
+            if isinstance(result, Extracted) and result.threshold is not None:
+                answer = "there" if result.present else "not there, silence"
+                score = f"presence {result.presence:.2f}, {answer} (from {result.threshold:.2f})"
+            if out == PIPE:
+                if score:
+                    printing.note(score)
+                continue
+            if json:
+                printing.json_line(result.row())
+            elif isinstance(result, Extracted):
+                typer.echo(f"{result.output}  {score}".rstrip())
+                bar.say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
+            elif not isinstance(result, Failed):
+                typer.echo(result.outputs[0])
+                bar.say(f"{result.input}: there already")
     for failed in failures:
         printing.note(failed.error)
     if failures:

@@ -45,7 +45,7 @@ def mix(
 
     if len(inputs) == 1 and inputs[0].suffix == ".jsonl":
         with printing.Bar("mix", quiet=quiet) as bar:
-            path, failed = mix_manifest(
+            rendered = mix_manifest(
                 inputs[0],
                 out=out,
                 sample_rate=sample_rate,
@@ -55,12 +55,12 @@ def mix(
                 report=lambda done, total: bar.update(done, total),
             )
         if json:
-            printing.json_line({"manifest": str(path), "failed": failed})
+            printing.json_line(asdict(rendered))
         else:
-            typer.echo(path)
-        for line in failed:
+            typer.echo(rendered.manifest)
+        for line in rendered.failed:
             printing.note(line)
-        if failed:
+        if rendered.failed:
             raise typer.Exit(1)
         return
     mixed = mix_files(inputs, out=out, snr=snr, mode=mode.value, sample_rate=sample_rate, sources=sources, force=force)

@@ -1,7 +1,8 @@
 """``septool models``: what there is, and getting it."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,7 @@ app = typer.Typer(help="List, show, fetch, verify and convert checkpoints.", no_
 
 @app.command("list")
 def list_checkpoints(json: options.Json = False, debug: options.Debug = False) -> None:
-    """List every known checkpoint, and the models that can be trained."""
+    """List every known checkpoint."""
     from septool.commands import printing
     from septool.tasks.models import known
 
@@ -66,39 +67,40 @@ def _words(value: object) -> str:
 @app.command("fetch")
 def fetch(
     names: Annotated[list[str], typer.Argument(help="Checkpoints, or models for their default ones.")],
+    json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """Download checkpoints into the cache and check their sha256."""
-    from septool.commands import printing
     from septool.tasks.models import fetch as work
 
-    errors: list[str] = []
-    for path, error in work(names):
-        if error:
-            errors.append(error)
-        else:
-            typer.echo(path)
-    for error in errors:
-        printing.note(error)
-    if errors:
-        raise typer.Exit(1)
+    _print(work(names), "{file}", json=json)
 
 
 @app.command("verify")
 def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Checkpoints; all that are here by default.")] = None,
+    json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """Compare weights on disk with the sha256 in checkpoints.toml."""
-    from septool.commands import printing
     from septool.tasks.models import verify as work
 
+    _print(work(names or []), "{name}: OK", json=json)
+
+
+def _print(checked: Iterator[Any], form: str, *, json: bool) -> None:
+    from dataclasses import asdict
+
+    from septool.commands import printing
+
     errors: list[str] = []
-    for name, error in work(names or []):
-        if error:
-            errors.append(error)
-        else:
-            typer.echo(f"{name}: OK")
+    for each in checked:
+        if each.error:
+            errors.append(each.error)
+        if json:
+            printing.json_line(asdict(each))
+        elif not each.error:
+            typer.echo(form.format(**asdict(each)))
     for error in errors:
         printing.note(error)
     if errors:
@@ -120,6 +122,7 @@ def convert(
     trained_on: Annotated[str, typer.Option(help="Corpus, for the checkpoint's header.")] = "unknown",
     licence: Annotated[str, typer.Option(help="Of the weights, for the checkpoint's header.")] = "unknown",
     force: options.Force = False,
+    json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
@@ -129,6 +132,8 @@ def convert(
     networks are published as (ConvTasNet, DPRNNTasNet, DPTNet, SuDORMRFNet); torchaudio-convtasnet the
     weights of CONVTASNET_BASE_LIBRI2MIX. The files are read as plain tensors: no code in them runs.
     """
+    from dataclasses import asdict
+
     from septool.commands import printing
     from septool.tasks.convert import convert as work
 
@@ -148,4 +153,7 @@ def convert(
             f"{header.model}, {header.sources} voices at {header.sample_rate} Hz, "
             f"trained on: {header.trained_on}, licence: {header.licence}"
         )
-    typer.echo(out)
+    if json:
+        printing.json_line({"file": str(out)} | asdict(header))
+    else:
+        typer.echo(out)

@@ -23,7 +23,7 @@ Device = Annotated[
 ]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Processes to use.", rich_help_panel="Machine")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave out what is done already.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text.", rich_help_panel="Printing")]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="Print results and errors only.", rich_help_panel="Printing")

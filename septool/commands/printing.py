@@ -3,12 +3,21 @@
 import json
 import math
 import sys
+import time
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+SILENT_SECONDS = 600  # a log without a line for longer looks like a run that hangs
+
+
+def _console(**settings: Any) -> Console:
+    # Nothing that is printed is written in rich's own language: a name may hold [brackets] or :colons:.
+    return Console(highlight=False, markup=False, emoji=False, **settings)
 
 
 def note(text: str) -> None:
@@ -41,10 +50,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | No
         shown.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in body:
         shown.add_row(*row)
-    console = Console(highlight=False)
+    console = _console()
     if not console.is_terminal:  # a table is never measured as wider than its console
-        needed = Console(width=10_000).measure(shown).maximum
-        console = Console(highlight=False, width=max(needed, 80))
+        needed = _console(width=10_000).measure(shown).maximum
+        console = _console(width=max(needed, 80))
     console.print(shown)
 
 
@@ -59,11 +68,15 @@ def _is_number(text: str) -> bool:
 
 
 class Bar:
-    """A progress bar on a terminal, a plain line every tenth of the way elsewhere."""
+    """A progress bar on a terminal; a plain line every tenth of the way, or after ten minutes, elsewhere.
 
-    def __init__(self, label: str, *, quiet: bool) -> None:
-        self.label, self.quiet = label, quiet
-        self._tenths = 0
+    With ``lines`` off nothing is said elsewhere, where results are lines themselves.
+    """
+
+    def __init__(self, label: str, *, quiet: bool, lines: bool = True) -> None:
+        self.label, self.quiet, self.lines = label, quiet, lines
+        self._tenths, self._told = 0, 0.0  # of the last line: how far it was, and when
+        self._began: tuple[float, int] | None = None  # when, and how far it was by then
         self._rich: Progress | None = None
         if not quiet and sys.stderr.isatty():
             self._rich = Progress(
@@ -71,8 +84,9 @@ class Bar:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True),
+                TextColumn("{task.fields[note]}", markup=False),
+                console=_console(stderr=True),
+                redirect_stdout=sys.stdout.isatty(),  # results go above the bar, but never from a pipe to stderr
             )
             self._task = self._rich.add_task(label, total=None, note="")
 
@@ -89,15 +103,27 @@ class Bar:
         """Show how far it is, with a few words."""
         if self._rich:
             self._rich.update(self._task, completed=done, total=total, note=text)
-        elif not self.quiet and total and done * 10 // total > self._tenths:
-            self._tenths = done * 10 // total
-            note(f"{self.label} {done}/{total} {text}".rstrip())
+        elif self.lines and not self.quiet and total:
+            self._tell(done, total, text)
+
+    def _tell(self, done: int, total: int, text: str) -> None:
+        now, tenths = time.monotonic(), done * 10 // total
+        if self._began is None:
+            self._began, self._told = (now, done), now
+        if tenths <= self._tenths and now - self._told < SILENT_SECONDS:
+            return
+        self._tenths, self._told = tenths, now
+        since, start = self._began
+        left = ""
+        if start < done < total:
+            left = f"{timedelta(seconds=round((now - since) / (done - start) * (total - done)))} left"
+        note(f"{self.label} {done}/{total} {', '.join(filter(None, (text, left)))}".rstrip())
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         if self.quiet:
             return
         if self._rich:
-            self._rich.console.print(text, highlight=False)
+            self._rich.console.print(text)
         else:
             note(text)

@@ -31,12 +31,13 @@ def profile(
         str | None,
         typer.Option(help="How Papez checkpoints halt: reference, freeze, drop, none; as trained by default."),
     ] = None,
-    speech: Annotated[Path | None, typer.Option(help="What the models hear; the example, else noise.")] = None,
+    speech: Annotated[Path | None, typer.Option(help="What the models hear; the bundled example by default.")] = None,
     budget: Annotated[float, typer.Option(min=0, help="Seconds after which a time is repeated no more.")] = 10.0,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File for the results: .jsonl or .csv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="File for the figures: .png or .svg (needs matplotlib).")] = None,
     html: Annotated[Path | None, typer.Option(help="File for tables and figures, .html (needs matplotlib).")] = None,
     torch_profiler: Annotated[Path | None, typer.Option(help="File for a trace of one model, .json.")] = None,
+    force: options.Force = False,
     nvtx: Annotated[
         bool, typer.Option("--nvtx", help="Mark modules for Nsight Systems (nsys profile -c cudaProfilerApi).")
     ] = False,
@@ -73,6 +74,7 @@ def profile(
             plot=plot,
             html=html,
             torch_profiler=torch_profiler,
+            force=force,
             nvtx=nvtx,
             report=bar.update,
         )

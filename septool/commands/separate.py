@@ -26,7 +26,7 @@ def separate(
         typer.Option("--reference", help="A true voice; once for each, to print the gain at the model's rate."),
     ] = [],  # noqa: B006 - typer's way of an empty list
     force: options.Force = False,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave out what is done already.")] = False,
+    skip_existing: options.SkipExisting = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -43,37 +43,38 @@ def separate(
     from septool.tasks.separate import separate as work
 
     failures: list[Failed] = []
-    say = (lambda _: None) if quiet else printing.note
-    for result in work(
-        inputs,
-        model=model,
-        out=out,
-        device=device,
-        suffix=suffix,
-        name=name,
-        segment=segment,
-        overlap=overlap,
-        references=references,
-        force=force,
-        skip_existing=skip_existing,
-        report=say,
-    ):
-        if isinstance(result, Failed):
-            failures.append(result)
-        if out == PIPE:
-            continue
-        if json:
-            printing.json_line(result.row())
-        elif not isinstance(result, Failed):
-            for index, path in enumerate(result.outputs):
-                if isinstance(result, Separated) and result.si_snri:
-                    gain = result.si_snri[index]
-                    path += "  SI-SNRi undefined" if gain is None else f"  SI-SNRi {gain:+.2f} dB"
-                typer.echo(path)
-            if isinstance(result, Separated):
-                say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
-            else:
-                say(f"{result.input}: there already")
+    with printing.Bar("separate", quiet=quiet, lines=False) as bar:
+        for result in work(
+            inputs,
+            model=model,
+            out=out,
+            device=device,
+            suffix=suffix,
+            name=name,
+            segment=segment,
+            overlap=overlap,
+            references=references,
+            force=force,
+            skip_existing=skip_existing,
+            report=bar.say,
+            progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
+        ):
+            if isinstance(result, Failed):
+                failures.append(result)
+            if out == PIPE:
+                continue
+            if json:
+                printing.json_line(result.row())
+            elif not isinstance(result, Failed):
+                for index, path in enumerate(result.outputs):
+                    if isinstance(result, Separated) and result.si_snri:
+                        gain = result.si_snri[index]
+                        path += "  SI-SNRi undefined" if gain is None else f"  SI-SNRi {gain:+.2f} dB"
+                    typer.echo(path)
+                if isinstance(result, Separated):
+                    bar.say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
+                else:
+                    bar.say(f"{result.input}: there already")
     for failed in failures:
         printing.note(failed.error)
     if failures:

@@ -17,6 +17,9 @@ def train(
     settings: Annotated[
         list[str], typer.Option("--set", help="Change a setting, such as loop.batch=8; as often as needed.")
     ] = [],  # noqa: B006 - typer's way of an empty list
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of weights, mixtures and dropout; the recipe's by default.")
+    ] = None,
     device: options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     jobs: Annotated[
@@ -44,7 +47,8 @@ def train(
     most 100 GB of it ($SEPTOOL_CACHE_GB), what has not been used for longest goes first.
 
     Several processes train together if torchrun starts them: torchrun --nproc-per-node N -m septool
-    train RECIPE. They share every batch, so their number changes nothing but the time.
+    train RECIPE. They share every batch, so their number changes the time and, without dropout and
+    batch normalisation, nothing else but the rounding of sums.
     """
     # torch would warn in every process that weights might be left out in a step; some networks do leave some.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -55,18 +59,20 @@ def train(
     from septool.tasks.train import kind
     from septool.tasks.train import train as work
 
+    settings = settings if seed is None else [*settings, f"seed={seed}"]
     run = load(recipe, settings)
     folder = out or Path("runs") / run_name(recipe, settings)
-    metric = kind(run).metric
+    metric, score = kind(run).metric, ""
     with printing.Bar("train", quiet=quiet or json or not ranks.first()) as bar:
 
         def show(event: dict[str, Any]) -> None:
+            nonlocal score
             if json:
                 printing.json_line(event)
             elif event["event"] == "validation":
+                score = f"{metric.name} {event[metric.key]:.2f} {metric.unit}"
                 bar.say(
-                    f"step {event['step']}: {metric.name} {event[metric.key]:.2f} {metric.unit} in validation "
-                    f"(best {event['best']:.2f}), {event['hours']:.2f} h"
+                    f"step {event['step']}: {score} in validation (best {event['best']:.2f}), {event['hours']:.2f} h"
                 )
             elif event["event"] == "average":
                 bar.say(
@@ -82,7 +88,8 @@ def train(
                 )
             else:
                 rate = event["samples_per_s"] / run.data.sample_rate
-                bar.update(event["step"], event["steps"], f"loss {event['loss']:.2f}, {rate:.1f} s of audio/s")
+                parts = [f"loss {event['loss']:.2f}", *([score] if score else []), f"{rate:.1f} s of audio/s"]
+                bar.update(event["step"], event["steps"], ", ".join(parts))
 
         best = work(
             run,

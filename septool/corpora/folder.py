@@ -65,7 +65,7 @@ def utterances(
     found = find(folder)
     start = base.manifest_path(folder, manifest_folder)
     splits = deal(list(found), shares, seed)
-    rows: list[Mixture] = []
+    rows: dict[str, Mixture] = {}
     left_out: list[str] = []
     for speaker, paths in found.items():
         for path in paths:
@@ -82,10 +82,13 @@ def utterances(
             if about.frames < minimum_seconds * about.rate:
                 left_out.append(f"{path} is shorter than {minimum_seconds:g} s")
                 continue
-            source = Source(path=(start / place).as_posix(), frames=about.frames, speaker=speaker)
             name = place.with_suffix("").as_posix()
-            rows.append(Mixture(id=name, split=splits[speaker], sample_rate=about.rate, sources=(source,)))
-    return rows, left_out
+            if name in rows:
+                left_out.append(f"{path} goes by the same name as {Path(rows[name].sources[0].path).name} beside it")
+                continue
+            source = Source(path=(start / place).as_posix(), frames=about.frames, speaker=speaker)
+            rows[name] = Mixture(id=name, split=splits[speaker], sample_rate=about.rate, sources=(source,))
+    return list(rows.values()), left_out
 
 
 def parse_split(text: str) -> dict[str, float]:

@@ -40,8 +40,3 @@ def best_permutation(score: Score, *, estimate: Tensor, reference: Tensor) -> Be
     index = ranks.nan_to_num(nan=-torch.inf).argmax(-1)
     value = scores.mean(-1).gather(-1, index[:, None])[:, 0]
     return Best(value, orders[index])
-
-
-def reorder(estimate: Tensor, order: Tensor) -> Tensor:
-    """Put estimates ``[batch, source, time]`` in the order of their references."""
-    return estimate.gather(1, order[..., None].expand_as(estimate))

@@ -39,6 +39,8 @@ def si_snr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> fl
     Raises:
         UndefinedError: the reference or the estimate is constant, or the estimate is exact.
     """
+    if not np.ptp(reference) or not np.ptp(estimate):  # whose mean may not be taken off to exactly nothing
+        raise UndefinedError(why_infinite(estimate, reference))
     value = si_snr(estimate=torch.from_numpy(estimate), reference=torch.from_numpy(reference)).item()
     if not math.isfinite(value):
         raise UndefinedError(why_infinite(estimate, reference))

@@ -8,6 +8,7 @@ MODELS = Registry(
         "adanet": "septool.models.adanet:ADANet",
         "afrcnn": "septool.models.afrcnn:AFRCNN",
         "atss-net": "septool.models.atss_net:AtssNet",
+        "atss-net-pit": "septool.models.atss_net_pit:AtssNetPIT",
         "blstm-tasnet": "septool.models.blstm_tasnet:BLSTMTasNet",
         "chimera++": "septool.models.chimera:Chimera",
         "conv-tasnet": "septool.models.conv_tasnet:ConvTasNet",

@@ -22,110 +22,27 @@ Where the paper leaves a choice:
 
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from septool.models.base import Extractor
+from septool.models.layers_atss import MaskConfig, MaskNetwork
 from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
 from septool.signal.stft import Analysis, istft, stft
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(MaskConfig):
     """Section 4.2 and Table 3 (9.30 dB SDRi on LibriSpeech mixtures)."""
 
-    fft: int = 512
-    window: int = 400  # samples, 25 ms at 16 kHz
-    hop: int = 160  # samples
-    channels: int = 64  # d_k
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)  # in time, of Table 1's 5x5 convolutions
-    blocks: int = 3  # N
-    heads: int = 2  # h
     speaker: SpeakerConfig = field(default_factory=SpeakerConfig)
     joint: bool = False  # train the speaker network as well
 
 
-CONFIGS = {"paper": Config()}
-
-
-class Convolution(nn.Module):
-    """A 2-d convolution over ``[batch, frame, bin, channel]`` that keeps the size."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int = 1) -> None:
-        """Dilate in time."""
-        super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, kernel, dilation=(dilation, 1), padding="same")
-
-    def forward(self, x: Tensor) -> Tensor:
-        # The permuted view is torch's channels-last layout: no copy is made.
-        return self.convolution(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-class TemporalAttention(nn.Module):
-    """Sections 3.2 to 3.4: attention over time for every frequency, heads joined by a 3x3 convolution."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.qkv = nn.Linear(config.channels, 3 * config.heads * config.channels)  # W^Q, W^K, W^V, 1x1
-        self.out = Convolution(config.heads * config.channels, config.channels, 3)  # W^O
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, F, d_k]
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, T, F, 3, h, d_k]
-        query, key, value = qkv.permute(3, 0, 2, 4, 1, 5).flatten(1, 2)  # [B F, h, T, d_k] each
-        heads = F.scaled_dot_product_attention(query, key, value)  # eq. 7
-        joined = heads.unflatten(0, (len(x), -1)).permute(0, 3, 1, 2, 4).flatten(3)  # [B, T, F, h d_k]
-        return self.out(joined)  # eq. 8
-
-
-class FeedForward(nn.Module):
-    """Section 3.5: two linear layers along the frequency axis, with four times its width between them."""
-
-    def __init__(self, bins: int) -> None:
-        super().__init__()
-        self.expand = nn.Linear(bins, 4 * bins)
-        self.contract = nn.Linear(4 * bins, bins)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, F, d_k]
-        return self.contract(torch.relu(self.expand(x.mT))).mT  # eq. 12
-
-
-class AttentionBlock(nn.Module):
-    """Temporal attention and feed-forward layer, each normalised first and added to its input (eq. 13)."""
-
-    def __init__(self, bins: int, config: Config) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm([bins, config.channels])
-        self.attention = TemporalAttention(config)
-        self.feed_norm = nn.LayerNorm([bins, config.channels])
-        self.feed = FeedForward(bins)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, F, d_k]
-        x = x + self.attention(self.attention_norm(x))  # eq. 11
-        return x + self.feed(self.feed_norm(x))
-
-
-class MaskNetwork(nn.Module):
-    """Figure 2: dilated convolutions, N attention blocks, the Transform block."""
-
-    def __init__(self, bins: int, config: Config) -> None:
-        super().__init__()
-        channels, whole = config.channels, bins + config.speaker.embedding
-        layers: list[nn.Module] = []  # Table 1
-        for number, dilation in enumerate(config.dilations):
-            layers += [Convolution(channels if number else 1, channels, 5, dilation), nn.ReLU()]
-        self.convolutions = nn.Sequential(*layers, Convolution(channels, channels, 1))
-        self.blocks = nn.Sequential(*(AttentionBlock(whole, config) for _ in range(config.blocks)))
-        self.dense = nn.Linear(whole, bins)
-        self.out = Convolution(channels, 1, 3)
-
-    def forward(self, magnitude: Tensor, embedding: Tensor) -> Tensor:
-        """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``, between 0 and 1."""
-        voice = embedding[:, None].expand(-1, magnitude.shape[1], -1)
-        joined = torch.cat((magnitude, voice), dim=-1)[..., None]  # eq. 9, [B, T, F, 1]
-        x = self.blocks(self.convolutions(joined))  # [B, T, F, d_k]
-        return torch.sigmoid(self.out(self.dense(x.mT).mT)[..., 0])  # eq. 3
+CONFIGS = {
+    "paper": Config(),
+    "no-attention": Config(blocks=0),  # Table 3
+    "8k": Config(fft=256, window=200, hop=80, speaker=SpeakerConfig(rate=8000)),
+}
 
 
 class AtssNet(Extractor):
@@ -138,7 +55,7 @@ class AtssNet(Extractor):
         self.config = config
         self.analysis = Analysis(config.fft, config.hop, config.window, "hann")
         self.speaker = SpeakerEmbedding(config.speaker, frozen=not config.joint)
-        self.network = MaskNetwork(self.analysis.bins, config)
+        self.network = MaskNetwork(self.analysis.bins, config.speaker.embedding, config)
 
     def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
         """Extract a voice from ``mixture [batch, time]``."""
@@ -151,4 +68,4 @@ class AtssNet(Extractor):
 
     def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""
-        return self.network(spectrum.abs(), embedding)
+        return self.network(spectrum.abs(), embedding)[:, 0]

@@ -19,6 +19,15 @@ class SeparatorConfig:
     def __post_init__(self) -> None:
         if self.sources < 1:
             raise ValueError(f"sources is {self.sources}; a separator has at least one output")
+        check_segments(self)
+
+
+def check_segments(config: object) -> None:
+    """Refuse half-overlapping segments of a length that has no half, whatever a paper calls them."""
+    for name in ("segment", "chunk"):
+        size = getattr(config, name, 2)
+        if size < 2 or size % 2:
+            raise ValueError(f"{name} is {size} frames; half-overlapping ones need an even number")
 
 
 ConfigT = TypeVar("ConfigT", bound=SeparatorConfig)

@@ -9,8 +9,8 @@ from septool.models import MODELS
 from septool.registry import suggest
 
 
-def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str | None = None) -> Any:
-    """Build a model with fresh weights: a ``septool.models.base.Model``, of the kind that the name stands for.
+def config_of(name: str, settings: Mapping[str, Any] | None = None, row: str | None = None) -> Any:
+    """Return the configuration of a model.
 
     Args:
         name: a registered model.
@@ -19,7 +19,7 @@ def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str |
 
     Raises:
         UsageError: no such model or row.
-        ConfigError: a setting that does not fit, or not together with the others.
+        ConfigError: a setting that does not fit.
     """
     module = MODELS.module(name)
     values = dict(settings or {})
@@ -27,7 +27,16 @@ def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str |
         if row not in module.CONFIGS:
             raise suggest(f"configuration of {name}", row, module.CONFIGS)
         values = vars(module.CONFIGS[row]) | values
-    config = build(module.Config, values, "config.")
+    return build(module.Config, values, "config.")
+
+
+def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str | None = None) -> Any:
+    """Build a model with fresh weights: a ``septool.models.base.Model``, of the kind that the name stands for.
+
+    Raises:
+        UsageError, ConfigError: as from :func:`config_of`, or settings that do not go together.
+    """
+    config = config_of(name, settings, row)
     try:
         return MODELS[name](config)
     except ValueError as error:  # settings that do not go together

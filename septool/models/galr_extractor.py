@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from septool.models.base import Extractor, Found
+from septool.models.base import Extractor, Found, check_segments
 from septool.models.layers import Decoder, Encoder, GatedMask, SourceSplit
 from septool.models.layers_galr import GloballyAttentive, LocallyRecurrent
 from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
@@ -44,6 +44,9 @@ class Config:
     heads: int = 8  # J
     dropout: float = 0.0
     speaker: SpeakerConfig = field(default_factory=lambda: SpeakerConfig(rate=8000))
+
+    def __post_init__(self) -> None:
+        check_segments(self)
 
 
 CONFIGS = {

@@ -43,6 +43,7 @@ class Config:
 CONFIGS = {
     "paper": Config(),
     "repo": Config(fft=1200, speaker=SpeakerConfig(embedding=256)),
+    "8k": Config(fft=256, window=200, hop=80, speaker=SpeakerConfig(rate=8000)),
 }
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from septool import audio
-from septool.errors import ConfigError
+from septool import audio, workers
+from septool.errors import ConfigError, SeptoolError
 from septool.manifest import Mixture
 from septool.mixing import render
 
@@ -123,6 +123,22 @@ def samples(piece: Any) -> int:
     return waves.shape[0] * waves.shape[-1]
 
 
+class Pieces:
+    """The items of a piece, stacked; an error of ours comes back as a value.
+
+    A DataLoader raises what happens in its processes with their tracebacks as the message.
+    """
+
+    def __init__(self, items: Items) -> None:
+        self.items = items
+
+    def __getitem__(self, keys: Sequence[Key]) -> Any:
+        try:
+            return collate([self.items[key] for key in keys])
+        except SeptoolError as error:
+            return error
+
+
 def load(
     items: Items, steps: range, *, rank: int = 0, ranks: int = 1, pieces: int = 1, jobs: int = 0
 ) -> Iterator[list[Any]]:
@@ -142,14 +158,22 @@ def load(
         for place in range(rank * pieces, (rank + 1) * pieces)
     ]
     loader: DataLoader[Any] = DataLoader(
-        items,  # type: ignore[arg-type] - a map-style dataset, whatever it derives from
-        batch_sampler=keys,
-        collate_fn=collate,
+        Pieces(items),  # type: ignore[arg-type] - a map-style dataset, whatever it derives from
+        batch_size=None,
+        sampler=keys,
         num_workers=jobs,
+        worker_init_fn=workers.start,
         pin_memory=torch.cuda.is_available(),
         # The loader draws a base seed from the global generator; its own keeps dropout out of the matter.
         generator=torch.Generator().manual_seed(0),
     )
     ready = iter(loader)
-    for _ in steps:
-        yield [next(ready) for _ in range(pieces)]
+    try:
+        for _ in steps:
+            share = [next(ready) for _ in range(pieces)]
+            for piece in share:
+                if isinstance(piece, SeptoolError):
+                    raise piece
+            yield share
+    finally:
+        del ready  # its processes end with it; kept by a traceback, they would be waited for in vain

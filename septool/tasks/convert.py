@@ -69,8 +69,6 @@ def convert(
         if key not in settings:
             raise UsageError(f"--{key} was given, but {peer.model} has no such setting")
         settings[key] = value
-    if settings.get("chunk", 0) % 2:
-        raise UsageError(f"chunk is {settings['chunk']} frames; half-overlapping chunks need an even number")
     with torch.device("meta"):
         model = build_model(peer.model, settings)
     header = checkpoints.Header(

@@ -1,8 +1,10 @@
 """Scoring: a model on a manifest or a list of trials, or estimates that are on disk against their references."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +18,30 @@ from septool.mixing import Rendered, render
 from septool.models.base import Extractor, Model, Separator
 from septool.models.speaker_net import SpeakerNet
 from septool.tasks.extract import embed, reference_of
-from septool.tasks.scores import Item, Pair, Summary, parse_metrics, score_item, summarise, summarise_found, write_items
-from septool.tasks.verify import similarities
+from septool.tasks.scores import (
+    Item,
+    Pair,
+    Summary,
+    parse_metrics,
+    read_items,
+    score_item,
+    summarise,
+    summarise_found,
+    writing,
+)
+from septool.tasks.verify import embed as embed_whole
 
 
-def estimates_of_model(rows: list[manifest.Mixture], model: str, device: str) -> tuple[int, Iterator[Pair]]:
-    """Separate every mixture of a manifest, or extract its enrolled voice; returns the model's rate and the pairs."""
+class Work(NamedTuple):
+    """What there is to score."""
+
+    ids: list[str]  # of the items, in order
+    rate: int
+    pairs: Callable[[Container[str]], Iterator[Pair]]  # all but those with the ids given
+
+
+def estimates_of_model(rows: list[manifest.Mixture], model: str, device: str) -> Work:
+    """Separate every mixture of a manifest, or extract its enrolled voice, at the model's rate."""
     _, path = checkpoints.resolve(model)
     network, header = checkpoints.load(path, Model)
     where = choose_device(device)
@@ -35,8 +55,10 @@ def estimates_of_model(rows: list[manifest.Mixture], model: str, device: str) ->
         case _:
             raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 
-    def run() -> Iterator[Pair]:
+    def pairs(done: Container[str]) -> Iterator[Pair]:
         for row in rows:
+            if row.id in done:
+                continue
             try:
                 with torch.inference_mode(), enough_memory("for a whole mixture at once"):
                     pair = work(row)
@@ -44,7 +66,7 @@ def estimates_of_model(rows: list[manifest.Mixture], model: str, device: str) ->
             except SeptoolError as error:
                 yield Pair(row.id, error=str(error))
 
-    return header.sample_rate, run()
+    return Work([row.id for row in rows], header.sample_rate, pairs)
 
 
 def separated(network: Separator, rate: int, device: torch.device, row: manifest.Mixture) -> Pair:
@@ -86,37 +108,50 @@ def is_absent(other: manifest.Mixture, row: manifest.Mixture) -> bool:
     return other.enrolment is not None and other.enrolment.speaker not in {source.speaker for source in row.sources}
 
 
-def scores_of_trials(path: Path, model: str, device: str, limit: int | None) -> list[Item]:
-    """Compare the recordings of a list of trials by a speaker network."""
-    listed = trials.read(path)[:limit]
+def scores_of_trials(path: Path, model: str, device: str, limit: int | None) -> Work:
+    """Compare the recordings of a list of trials by a speaker network: the cosine of their embeddings."""
+    listed = [(f"{trial.first} {trial.second}", trial) for trial in trials.read(path)[:limit]]
     network, header = checkpoints.load(checkpoints.resolve(model)[1], SpeakerNet)
     where = choose_device(device)
-    cosines = similarities(network.to(where).embedding, listed, header.sample_rate, where)
-    return [
-        Item(f"{trial.first} {trial.second}", found={"same" if trial.same else "different": cosine})
-        for trial, cosine in zip(listed, cosines.tolist(), strict=True)
-    ]
+    network.to(where)
+
+    @cache
+    @torch.inference_mode()
+    def embedding(recording: Path) -> torch.Tensor:
+        with enough_memory("for a whole recording at once"):
+            return embed_whole(network.embedding, recording, header.sample_rate, where)
+
+    def pairs(done: Container[str]) -> Iterator[Pair]:
+        for id, trial in dict(listed).items():
+            if id in done:
+                continue
+            try:
+                cosine = float(embedding(trial.first) @ embedding(trial.second))
+                yield Pair(id, found={"same" if trial.same else "different": cosine})
+            except SeptoolError as error:
+                yield Pair(id, error=str(error))
+
+    return Work([id for id, _ in listed], header.sample_rate, pairs)
 
 
-def estimates_on_disk(rows: list[manifest.Mixture], folder: Path, rate: int) -> Iterator[Pair]:
+def estimates_on_disk(rows: list[manifest.Mixture], folder: Path) -> Work:
     """Read the estimates ``{id}_s1``, ``{id}_s2``, ... of every mixture of a manifest."""
-    files = _by_name(folder)
-    for row in rows:
-        try:
-            yield Pair(row.id, render(row, rate), _voices(files, row.id, len(row.sources), folder, rate))
-        except SeptoolError as error:
-            yield Pair(row.id, error=str(error))
+    files, rate = _by_name(folder), rows[0].sample_rate
+
+    def pairs(_: Container[str]) -> Iterator[Pair]:
+        for row in rows:
+            try:
+                yield Pair(row.id, render(row, rate), _voices(files, row.id, len(row.sources), folder, rate))
+            except SeptoolError as error:
+                yield Pair(row.id, error=str(error))
+
+    return Work([row.id for row in rows], rate, pairs)
 
 
-def estimates_in_folders(
-    references: Path, estimates: Path, limit: int | None = None
-) -> tuple[int, int, Iterator[Pair]]:
+def estimates_in_folders(references: Path, estimates: Path, limit: int | None = None) -> Work:
     """Pair two folders with files ``{id}_s1``, ``{id}_s2``, ...; ``{id}`` itself is the mixture, if there.
 
     A mixture without a file is taken to be the sum of its references.
-
-    Returns:
-        The rate, the number of items, and the items.
     """
     true, found = _by_name(references), _by_name(estimates)
     names = sorted(name.removesuffix("_s1") for name in true if name.endswith("_s1"))[:limit]
@@ -124,7 +159,7 @@ def estimates_in_folders(
         raise UsageError(f"{references} has no files named like call_s1.wav, call_s2.wav")
     rate = _first_rate(true[f"{name}_s1"] for name in names)
 
-    def run() -> Iterator[Pair]:
+    def pairs(_: Container[str]) -> Iterator[Pair]:
         for name in names:
             count = 1
             while f"{name}_s{count + 1}" in true:
@@ -136,7 +171,7 @@ def estimates_in_folders(
             except SeptoolError as error:
                 yield Pair(name, error=str(error))
 
-    return rate, len(names), run()
+    return Work(names, rate, pairs)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -193,6 +228,7 @@ def evaluate(
     jobs: int = 1,
     limit: int | None = None,
     force: bool = False,
+    skip_existing: bool = False,
     report: Callable[[int, int, Item], None] = lambda *_: None,
 ) -> tuple[list[Item], list[Summary]]:
     """Score a model or estimates.
@@ -203,11 +239,12 @@ def evaluate(
         model: the checkpoint to run: a separator on a manifest, an extractor on one with enrolments, or a
             speaker network on trials.
         metric: names, separated by commas.
-        out: file for the items: ``.jsonl`` or ``.csv``.
+        out: file for the items: ``.jsonl``, which grows with every item, or ``.csv``.
         device: where the model runs.
         jobs: processes that score.
         limit: only the first so many mixtures.
         force: replace ``out`` if it is there.
+        skip_existing: take over the items that are in ``out`` already, of the same manifest and model.
         report: called with the number done, of how many, and the item.
 
     Returns:
@@ -219,38 +256,45 @@ def evaluate(
     metrics = parse_metrics(metric)
     if out is not None and out.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"--out {out} has to end in .jsonl or .csv")
-    if out is not None and out.exists() and not force:
-        raise SeptoolError(f"{out} exists; use --force to replace it")
     if (estimates is None) == (model is None):
         raise UsageError("give a folder of estimates or --model, one of the two")
+    if skip_existing and (out is None or out.suffix != ".jsonl" or model is None):
+        raise UsageError("--skip-existing goes on with the items of a --model in --out FILE.jsonl")
+    if out is not None and out.exists() and not (force or skip_existing):
+        again = " or --skip-existing to go on" if out.suffix == ".jsonl" and model is not None else ""
+        raise SeptoolError(f"{out} exists; use --force to replace it{again}")
     if out is not None:
         audio.make_folder(out.parent)  # now, not after hours of scoring
-    if source.suffix == ".txt":
+    on_trials = source.suffix == ".txt"
+    if on_trials:
         if model is None:
             raise UsageError(f"{source} is a list of trials; give the speaker network with --model")
-        items = scores_of_trials(source, model, device, limit)
-        if out is not None:
-            write_items(out, items, [])
-        return items, summarise_found(items, EER.name, yes="same", no="different")
-    if source.is_dir():
+        metrics = []
+        work = scores_of_trials(source, model, device, limit)
+    elif source.is_dir():
         if estimates is None:
             raise UsageError(f"{source} is a folder of references; give the folder of estimates, or a manifest")
-        rate, total, found = estimates_in_folders(source, estimates, limit)
+        work = estimates_in_folders(source, estimates, limit)
     else:
         rows = sorted(manifest.read(source), key=lambda row: row.id)[:limit]
-        total = len(rows)
         if model is not None:
-            rate, found = estimates_of_model(rows, model, device)
+            work = estimates_of_model(rows, model, device)
         else:
             assert estimates is not None
-            rate = rows[0].sample_rate
-            found = estimates_on_disk(rows, estimates, rate)
+            work = estimates_on_disk(rows, estimates)
 
-    items: list[Item] = []
-    for item in workers.each(partial(score_item, metrics, rate), found, jobs):
-        items.append(item)
-        report(len(items), total, item)
-    if out is not None:
-        write_items(out, items, metrics)
-    summaries = summarise(items, metrics)
-    return items, summaries + summarise_found(items, "presence-eer", yes="presence", no="absence")
+    of = {} if source.is_dir() else {"manifest_sha256": manifest.digest(source)}
+    if model is not None:
+        of["model_sha256"] = checkpoints.sha256(checkpoints.resolve(model)[1])
+    there = read_items(out, metrics, of) if out and out.exists() and skip_existing and not force else {}
+    items = {id: there[id] for id in work.ids if id in there}
+    with writing(out, there.values(), metrics) as write:
+        for item in workers.each(partial(score_item, metrics, work.rate), work.pairs(items.keys()), jobs):
+            items[item.id] = replace(item, of=of)
+            write(items[item.id])
+            report(len(items), len(set(work.ids)), items[item.id])
+    ordered = [items[id] for id in work.ids]
+    found = ("same", "different") if on_trials else ("presence", "absence")
+    name = EER.name if on_trials else "presence-eer"
+    summaries = summarise(ordered, metrics) + summarise_found(ordered, name, yes=found[0], no=found[1])
+    return ordered, [replace(summary, **of) for summary in summaries]

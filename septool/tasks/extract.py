@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from septool.tasks.recordings import (
     PIPE,
     Failed,
     Plan,
+    Progress,
     Skipped,
     check_segments,
     estimate_file,
@@ -51,6 +53,7 @@ class Extracted:
     clipped: int  # samples that went over full scale
     presence: float  # the highest score of a stretch; what the scale is, the model says
     threshold: float | None = None  # stretches with a lower score were silenced; None if that was not asked for
+    manifest_sha256: str | None = None  # of the manifest whose row it is
 
     @property
     def present(self) -> bool | None:
@@ -131,6 +134,7 @@ def extract(
     force: bool = False,
     skip_existing: bool = False,
     report: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Iterator[Extracted | Failed | Skipped]:
     """Extract a voice from recordings; one result for each, failed ones among them.
 
@@ -150,6 +154,7 @@ def extract(
         force: replace files that are there.
         skip_existing: leave recordings alone whose voice is there.
         report: told what is worth a word while it happens.
+        progress: told how far a recording is.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
@@ -160,6 +165,7 @@ def extract(
     suffix = suffix.lstrip(".")
     audio.container(Path(f"voice.{suffix}"))
     rows = manifest_rows(inputs, references)
+    digest = manifest.digest(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
     below = [(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav", Path()) for id in rows]
     found = below or find_inputs(inputs)
@@ -199,6 +205,7 @@ def extract(
                 device=where,
                 segment=segment,
                 overlap=overlap,
+                progress=partial(progress, named(plan)),
             )
             elapsed = time.perf_counter() - started
         tell(report, named(plan), about, clipped, model=entry, model_rate=header.sample_rate)
@@ -213,6 +220,7 @@ def extract(
             clipped,
             max(voice.scores),
             threshold,
+            digest,
         )
 
     yield from work_through(plans, work, out=out, suffix=suffix, force=force, skip_existing=skip_existing)
@@ -266,7 +274,8 @@ def make_outputs(
     if out == PIPE:
         return [Plan(shown, source, []) for shown, source, _ in found]
     folder = Path(out)
-    if folder.suffix.lower() in audio.SUFFIXES and not folder.is_dir():
+    if folder.suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not folder.is_dir():
+        audio.container(folder)
         if len(found) != 1:
             raise UsageError(f"--out {out} is a file, {len(found)} recordings were given; name a folder")
         folder, name, suffix = folder.parent, folder.stem.replace("{", "{{").replace("}", "}}"), folder.suffix[1:]

@@ -65,15 +65,20 @@ def _tensorboard(folder: Path, step: int) -> Any:
 
 @cache
 def commit() -> str:
-    """Return the commit of this code, with a + if files were changed since; empty outside of a git checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    """Return the commit of this code, with a + if files were changed since; empty if git does not track it."""
+    package = Path(__file__).parents[1]
+
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ["git", "-C", package, *command], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = [*git, "status", "--porcelain", "--untracked-files=no", "."]
-        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout.strip()
+        git("ls-files", "--error-unmatch", __file__)  # an installed package may lie in a repository of something else
+        changed = git("status", "--porcelain", "--untracked-files=no", ".")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head + ("+" if changed else "")
 
 
 def software() -> dict[str, str]:

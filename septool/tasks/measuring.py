@@ -98,6 +98,7 @@ class Row:
     parameters: int
     bytes: int  # on disk
     macs: int  # of one recording
+    flops: int  # two for each MAC
     latency: Timing
     real_time_factor: float  # latency of a batch over the audio in it
     memory: int | None  # bytes
@@ -198,12 +199,14 @@ def _forward(subject: Subject, model: Network, seconds: float, how: Conditions, 
         mark(model, call)
     # The data decide how much is done.
     papez = model if isinstance(model, Papez) and model.config.halting != "none" else None
+    macs = count(papez, mixture[:1]).total if papez else macs_by_shape(subject, mixture.shape[-1])
     return Row(
         model=subject.name,
         seconds=seconds,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         bytes=subject.weights.stat().st_size if subject.weights else _size(model),
-        macs=count(papez, mixture[:1]).total if papez else macs_by_shape(subject, mixture.shape[-1]),
+        macs=macs,
+        flops=2 * macs,
         latency=latency,
         real_time_factor=latency.median / (seconds * how.batch),
         memory=memory,

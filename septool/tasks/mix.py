@@ -1,5 +1,6 @@
 """Mixing: two recordings into one, or every row of a manifest into files."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from septool import audio, manifest, workers
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.mixing import render
 from septool.signal.levels import from_db
+
+RECORD = "rendered.json"  # what the files of a folder were rendered from
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,16 @@ class Mixed:
     sources: tuple[str, ...]
     seconds: float
     scaled_db: float  # gain on everything that kept the peak below full scale
+
+
+@dataclass(frozen=True)
+class RenderedManifest:
+    """A manifest that was rendered to files."""
+
+    manifest: str  # whose rows point at the files
+    sha256: str
+    source_sha256: str  # of the manifest that was rendered
+    failed: tuple[str, ...]  # a line for each row that could not be
 
 
 def mix_files(
@@ -115,10 +128,11 @@ def mix_manifest(
     force: bool = False,
     jobs: int = 1,
     report: Callable[[int, int], None] = lambda *_: None,
-) -> tuple[Path, list[str]]:
+) -> RenderedManifest:
     """Render every row of a manifest to ``{id}.wav``, ``{id}_s1.wav``, ... and a manifest beside them.
 
-    Rows that are there already are left as they are, so a run that was stopped goes on.
+    Rows that are there already are left as they are, so a run that was stopped goes on; what is there of
+    another row, rate or subtype is refused.
 
     Args:
         source: the manifest.
@@ -128,9 +142,6 @@ def mix_manifest(
         force: render again what is there.
         jobs: processes; any number writes the same files.
         report: called with the number done, of how many.
-
-    Returns:
-        The new manifest, whose rows point at the rendered files, and a line for each row that failed.
     """
     if subtype not in ("PCM_16", "FLOAT"):
         raise UsageError(f"--subtype is {subtype!r}; it can be PCM_16 or FLOAT")
@@ -141,7 +152,9 @@ def mix_manifest(
         twice = next(name for name, after in pairwise(sorted(names)) if name == after)
         raise SeptoolError(f"two rows of {source} would be written to {twice}.wav; give them other ids")
     audio.make_folder(out)
-    work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype, force=force)
+    digest = manifest.digest(source)
+    _record(rows, out, {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}, force)
+    work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype)
     rendered: list[manifest.Mixture] = []
     failed: list[str] = []
     for row, result in zip(rows, workers.each(work, rows, jobs), strict=True):
@@ -153,7 +166,46 @@ def mix_manifest(
     path = out / "mixtures.jsonl"
     with audio.replacing(path) as partial_path:
         partial_path.write_text(manifest.dump(rendered), encoding="utf-8")
-    return path, failed
+    return RenderedManifest(str(path), manifest.digest(path), digest, tuple(failed))
+
+
+def _record(rows: Sequence[manifest.Mixture], out: Path, how: dict[str, Any], force: bool) -> None:
+    """Keep beside the files what they are rendered from; refuse mixtures that are there of something else.
+
+    Written before the first file, so that whatever is there after a stop is of what it says.
+    """
+    path = out / RECORD
+    before = {} if force else _recorded(path)
+    keys = {row.id: _key(row, how) for row in rows}
+    for row in () if force else rows:
+        if before.get(row.id) != keys[row.id] and (target := _target(out, row)).exists():
+            raise SeptoolError(
+                f"{target} is there of another row, rate or subtype; use --force to render all again, or another --out"
+            )
+    with audio.replacing(path) as partial_path:
+        for row in rows if force else ():
+            _target(out, row).unlink(missing_ok=True)
+        partial_path.write_text(json.dumps(how | {"rows": before | keys}, indent=1) + "\n", encoding="utf-8")
+
+
+def _recorded(path: Path) -> dict[str, str]:
+    """Return the keys of the rows whose files are there."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["rows"])
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SeptoolError(f"{path} cannot be read ({error}); use --force to render all again") from None
+
+
+def _key(row: manifest.Mixture, how: dict[str, Any]) -> str:
+    """Return the sha256 of all that a row's samples depend on besides its recordings."""
+    rate = how["sample_rate"] or row.sample_rate
+    return manifest.sha256(json.dumps([manifest.to_dict(row), rate, how["subtype"]]).encode())
+
+
+def _target(out: Path, row: manifest.Mixture) -> Path:
+    return out / f"{manifest.file_stem(row.id)}.wav"
 
 
 def _voice_names(stem: str, row: manifest.Mixture) -> list[str]:
@@ -161,14 +213,13 @@ def _voice_names(stem: str, row: manifest.Mixture) -> list[str]:
 
 
 def _render_row(
-    row: manifest.Mixture, *, out: Path, sample_rate: int | None, subtype: str, force: bool
+    row: manifest.Mixture, *, out: Path, sample_rate: int | None, subtype: str
 ) -> manifest.Mixture | SeptoolError:
     rate = sample_rate or row.sample_rate
-    stem = manifest.file_stem(row.id)
-    names = [f"{name}.wav" for name in _voice_names(stem, row)]
-    target = out / f"{stem}.wav"
+    target = _target(out, row)
+    names = [f"{name}.wav" for name in _voice_names(target.stem, row)]
     try:
-        if force or not target.exists():
+        if not all(path.exists() for path in (target, *(out / name for name in names))):
             result = render(row, rate)
             parts = [*result.sources] if result.noise is None else [*result.sources, result.noise]
             # The parts first: a mixture that is there says that all of it is.
@@ -178,8 +229,6 @@ def _render_row(
         about = audio.info(target)
     except SeptoolError as error:
         return error
-    if about.rate != rate:
-        return SeptoolError(f"{target} is there at {about.rate} Hz, not {rate}; use --force to render it again")
     voices = tuple(
         manifest.Source(path=name, frames=about.frames, speaker=source.speaker, gender=source.gender)
         for name, source in zip(names, row.sources, strict=False)

@@ -1,11 +1,21 @@
 """What checkpoints there are, what they say of themselves, and whether they are whole."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from septool import checkpoints
 from septool.config import as_dict
 from septool.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A checkpoint that was fetched or compared with its sum."""
+
+    name: str
+    file: str = ""  # none if it could not be fetched
+    error: str = ""  # what is wrong with it
 
 
 def known() -> list[dict[str, Any]]:
@@ -26,17 +36,17 @@ def describe(name: str) -> dict[str, Any]:
     return about | {field: value for field, value in as_dict(checkpoints.read_header(path)).items() if value}
 
 
-def fetch(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Download checkpoints; yields (file or nothing, what went wrong or nothing)."""
+def fetch(names: Sequence[str]) -> Iterator[Checked]:
+    """Download checkpoints."""
     for name in [checkpoints.find(name)[0] for name in names]:
         try:
-            yield str(checkpoints.fetch(name)), ""
+            yield Checked(name, str(checkpoints.fetch(name)))
         except CheckpointError as error:
-            yield "", str(error)
+            yield Checked(name, error=str(error))
 
 
-def verify(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Check files against the catalogue; yields (name, what is wrong or nothing)."""
+def verify(names: Sequence[str]) -> Iterator[Checked]:
+    """Check files against the catalogue; all that are here if none is named."""
     here = [name for name, entry in checkpoints.catalogue().items() if checkpoints.locate(entry).exists()]
     for name, entry in [checkpoints.find(name) for name in names or here]:
         path = checkpoints.locate(entry)
@@ -45,6 +55,6 @@ def verify(names: Sequence[str]) -> Iterator[tuple[str, str]]:
                 raise CheckpointError(f"the weights of {name} are not here; get them with: septool models fetch {name}")
             checkpoints.check(path, entry)
         except CheckpointError as error:
-            yield name, str(error)
+            yield Checked(name, str(path), str(error))
         else:
-            yield name, ""
+            yield Checked(name, str(path))

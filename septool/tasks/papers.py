@@ -1,7 +1,7 @@
 """The cost tables of the papers, as data in ``septool/papers``, and what was measured beside them."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from septool.config import build, read_toml
-from septool.models import MODELS
-from septool.models.build import build_model
+from septool.models.build import build_model, config_of
 from septool.registry import suggest
 from septool.tasks.macs import count
 from septool.tasks.measuring import Row, exponent
@@ -39,7 +38,7 @@ def _memory(unit: int) -> Callable[[Row], float | None]:
 QUANTITIES = {
     "parameters_m": Quantity(name="parameters, M", of=lambda row: row.parameters / 1e6, constant=True),
     "gmacs": Quantity(name="MACs, G", of=lambda row: row.macs / 1e9),
-    "gflops": Quantity(name="FLOPs, G", of=lambda row: 2 * row.macs / 1e9),
+    "gflops": Quantity(name="FLOPs, G", of=lambda row: row.flops / 1e9),
     "latency_ms": Quantity(name="latency, ms", of=lambda row: 1000 * row.latency.median),
     "cpu_s": Quantity(name="latency, s", of=lambda row: row.latency.median, device="cpu"),
     "gpu_ms": Quantity(name="latency, ms", of=lambda row: 1000 * row.latency.median, device="cuda"),
@@ -126,21 +125,13 @@ def load(name: str) -> Paper:
     return build(Paper, read_toml(path))
 
 
-def config_of(model: str, row: str | None, settings: Mapping[str, Any]) -> Any:
-    """Return the configuration that a model has in a named row, with some fields changed."""
-    module = MODELS.module(model)
-    if row is not None and row not in module.CONFIGS:
-        raise suggest(f"configuration of {model}", row, module.CONFIGS)
-    return build(module.Config, (vars(module.CONFIGS[row]) if row is not None else {}) | dict(settings), "config.")
-
-
 @cache
 def _systems() -> list[tuple[str, Any, Paper, System]]:
     found = []
     for paper in map(load, NAMES):
         for system in paper.rows:
             model, _, row = system.model.partition(":")
-            found.append((model, config_of(model, row or None, system.config), paper, system))
+            found.append((model, config_of(model, system.config, row or None), paper, system))
     return found
 
 

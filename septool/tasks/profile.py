@@ -13,21 +13,24 @@ from typing import Any, get_args
 import torch
 
 from septool import audio, checkpoints
+from septool.config import shipped
 from septool.errors import UsageError
 from septool.inference import choose_device
 from septool.models import MODELS
 from septool.models.base import Extractor, Separator
+from septool.models.build import config_of
 from septool.models.papez import Halting
 from septool.registry import suggest
 from septool.tasks import papers
+from septool.tasks.journal import commit
 from septool.tasks.measuring import DTYPES, Conditions, Failed, Row, Subject, exponent, measure_apart
 from septool.tasks.papers import Paper
 from septool.tasks.profile_report import Growth, Machine, Profile, check, write
 
 MODEL = "papez,sepformer,galr,dp-rcnet"
 LENGTHS = "1-5s"
-EXAMPLE = Path(__file__).parents[2] / "examples" / "two-talkers.flac"
-SEPARATION_RATE, EXTRACTION_RATE = 8000, 16000  # Hz, of the papers
+EXAMPLE = shipped("examples/two-talkers.flac")
+SEPARATION_RATE = 8000  # Hz, of the papers; an extractor's is in its configuration
 
 
 def profile(
@@ -48,6 +51,7 @@ def profile(
     plot: Path | None = None,
     html: Path | None = None,
     torch_profiler: Path | None = None,
+    force: bool = False,
     nvtx: bool = False,
     report: Callable[[int, int, str], None] = lambda *_: None,
 ) -> Profile:
@@ -65,17 +69,19 @@ def profile(
         compile: run through ``torch.compile``.
         train: measure a training step as well.
         halting: how Papez checkpoints halt (reference, freeze, drop or none); as trained by default.
-        speech: a recording to feed; the example of the repository by default, noise where that is missing.
+        speech: a recording to feed; the bundled example by default.
         budget: seconds after which a time is repeated no more.
         out: file for all results: ``.jsonl`` or ``.csv``.
         plot: file for the figures: ``.png`` or ``.svg``.
         html: file for tables and figures.
         torch_profiler: file for what torch's profiler sees of one model's longest forward pass.
+        force: replace files that are there.
         nvtx: mark the modules of one more pass of each, for ``nsys profile -c cudaProfilerApi``; needs a CUDA GPU.
         report: called with the number of models done, of how many, and the next one.
 
     Raises:
         UsageError: the request makes no sense; nothing was measured.
+        SeptoolError: a file is there and ``force`` is false; nothing was measured.
         CheckpointError: a checkpoint that is missing or damaged.
     """
     where = choose_device(device)
@@ -94,11 +100,9 @@ def profile(
         raise UsageError(f"--nvtx needs a CUDA GPU, and modules that are not compiled; the device is {where}")
     if torch_profiler and len(subjects) > 1:
         raise UsageError(f"--torch-profiler takes one model, {len(subjects)} were given")
-    check(out, plot, html)
-    if speech is None and EXAMPLE.exists():
-        speech = EXAMPLE
-    if speech is not None:
-        audio.info(speech)
+    speech = speech or EXAMPLE
+    audio.info(speech)
+    check(out, plot, html, torch_profiler, force=force)
     how = Conditions(
         device=str(where),
         dtype=dtype,
@@ -153,7 +157,8 @@ def parse_lengths(text: str) -> tuple[float, ...]:
 def find(name: str, halting: str | None = None) -> Subject:
     """Return the network that a name means.
 
-    A model or a row of one has fresh weights. Papez would halt tokens at random with them, so it halts none.
+    A model or a row of one has fresh weights. Papez would halt tokens at random with them, so it halts none, and
+    neither may one that was trained without halting.
     """
     model, _, row = name.partition(":")
     if model in MODELS:
@@ -169,7 +174,10 @@ def find(name: str, halting: str | None = None) -> Subject:
     header = checkpoints.read_header(path)
     measured = (entry.measured if entry else header.measured).get("si_snri")
     score = float(measured) if isinstance(measured, int | float) else None
-    halts = {"halting": halting} if halting and header.model == "papez" else {}
+    papez = header.model == "papez"
+    if halting not in (None, "none") and papez and header.config.get("halting") == "none":
+        raise UsageError(f"--halting {halting} needs weights that learned to halt; {key} was trained without halting")
+    halts = {"halting": halting} if halting and papez else {}
     return Subject(
         name=key,
         model=header.model,
@@ -182,13 +190,13 @@ def find(name: str, halting: str | None = None) -> Subject:
 
 
 def _fresh(name: str, model: str, row: str | None, settings: dict[str, Any]) -> Subject:
-    config = papers.config_of(model, row, settings)
+    config = config_of(model, settings, row)
     score = papers.published_si_snri(model, config)
     return Subject(
         name=name,
         model=model,
         config=vars(config) | ({"halting": "none"} if model == "papez" else {}),
-        rate=EXTRACTION_RATE if issubclass(MODELS[model], Extractor) else SEPARATION_RATE,
+        rate=config.speaker.rate if issubclass(MODELS[model], Extractor) else SEPARATION_RATE,
         quality=score,
         quality_from="" if score is None else "published",
     )
@@ -246,7 +254,7 @@ def this_machine(device: torch.device, threads: int | None) -> Machine:
         driver=driver.partition("\n")[0],
         cuda=(torch.version.cuda or "") if gpu else "",
         **checkpoints.software(),
-        commit=_said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"),
+        commit=commit(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from septool import audio
 from septool.config import build
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.tasks.measuring import Conditions, Failed, Row, Timing
 from septool.tasks.papers import Comparison, Paper
 
@@ -25,7 +25,8 @@ CONVENTION = (
     "One MAC is a product added to a sum, two FLOPs; matrix products, convolutions, attention and the gates of LSTMs "
     "are counted, of one recording. Memory includes the weights. Beside a median stands what it lies between with 95 %."
 )
-COSTS = ["model", "audio s", "params M", "disk MB", "GMACs", "GMACs/s", "ms", "from", "to", "real time", "memory MB"]
+SIZES = ["model", "audio s", "params M", "disk MB", "GMACs", "GFLOPs", "GMACs a s"]
+COSTS = [*SIZES, "ms", "from", "to", "real time", "memory MB"]
 TRAINING = ["step ms", "from", "to", "step MB"]
 MARKS = "osD^v"  # after ten colours, the next mark
 
@@ -93,7 +94,9 @@ class Table:
 def tables(profile: Profile) -> list[Table]:
     """Return the tables worth printing, the costs first."""
     how, paper = profile.conditions, profile.paper
-    heading = f"{profile.machine}\n{how.device}, {how.dtype}, batch {how.batch}" + (", compiled" if how.compile else "")
+    heard = how.speech.name if how.speech else "noise"
+    conditions = f"{how.device}, {how.dtype}, batch {how.batch}, {heard}" + (", compiled" if how.compile else "")
+    heading = f"{profile.machine}\n{conditions}"
     found = [Table(heading, COSTS + (TRAINING if how.train else []), [_cost(row, how) for row in profile.rows])]
     if paper and profile.comparisons:
         relative = [f"published / {paper.reference}", f"measured / {paper.reference}"] if paper.reference else []
@@ -106,16 +109,16 @@ def tables(profile: Profile) -> list[Table]:
         found.append(Table(heading, ["model", "latency", "MACs", "memory"], body))
     body = [[row.model, row.seconds, " ".join(f"{s:.2f}" for s in row.running)] for row in profile.rows if row.running]
     if body:
-        heading = f"share of tokens that run, step by step, on {how.speech.name if how.speech else 'noise'}"
+        heading = f"share of tokens that run, step by step, on {heard}"
         found.append(Table(heading, ["model", "audio s", "running"], body))
     return found
 
 
 def _cost(row: Row, how: Conditions) -> list[Any]:
     giga = row.macs / 1e9
-    cells = [row.model, row.seconds, row.parameters / 1e6, row.bytes / 1e6, giga, giga / row.seconds]
-    cells += [*_milliseconds(row.latency), row.real_time_factor, _mega(row.memory)]
-    return cells + ([*_milliseconds(row.training), _mega(row.training_memory)] if how.train else [])
+    cells = [row.model, row.seconds, row.parameters / 1e6, row.bytes / 1e6, giga, row.flops / 1e9, giga / row.seconds]
+    cells += [*milliseconds(row.latency), row.real_time_factor, _mega(row.memory)]
+    return cells + ([*milliseconds(row.training), _mega(row.training_memory)] if how.train else [])
 
 
 def _compared(one: Comparison, paper: Paper) -> list[Any]:
@@ -124,7 +127,8 @@ def _compared(one: Comparison, paper: Paper) -> list[Any]:
     return [one.label, one.seconds, one.quantity, *numbers, "differs" if one.differs else "", one.why]
 
 
-def _milliseconds(timing: Timing | None) -> list[float | None]:
+def milliseconds(timing: Timing | None) -> list[float | None]:
+    """Return the median and what it lies between."""
     return [1000 * t for t in (timing.median, timing.low, timing.high)] if timing else [None] * 3
 
 
@@ -162,17 +166,23 @@ def read(path: Path) -> Profile:
     )
 
 
-def check(out: Path | None, plot: Path | None, html: Path | None) -> None:
-    """Refuse files that could not be written after all the measuring."""
+def check(out: Path | None, plot: Path | None, html: Path | None, trace: Path | None, *, force: bool) -> None:
+    """Refuse files that could not be written after all the measuring, or, without ``force``, that are there."""
+    if plot or html:
+        _figure()
     for option, path, suffixes in (
         ("--out", out, (".jsonl", ".csv")),
         ("--plot", plot, (".png", ".svg")),
         ("--html", html, (".html",)),
+        ("--torch-profiler", trace, (".json",)),
     ):
-        if path is not None and path.suffix not in suffixes:
+        if path is None:
+            continue
+        if path.suffix not in suffixes:
             raise UsageError(f"{option} {path} has to end in {' or '.join(suffixes)}")
-    if plot or html:
-        _figure()
+        if path.exists() and not force:
+            raise SeptoolError(f"{path} exists; use --force to replace it")
+        audio.make_folder(path.parent)
 
 
 def write(profile: Profile, *, out: Path | None, plot: Path | None, html: Path | None) -> None:
@@ -182,7 +192,7 @@ def write(profile: Profile, *, out: Path | None, plot: Path | None, html: Path |
             if out.suffix == ".jsonl":
                 file.writelines(json.dumps(line) + "\n" for line in lines(profile))
             else:
-                _write_csv(profile, csv.writer(file))
+                _write_csv(profile, file)
     if plot is not None:
         with audio.replacing(plot) as partial:
             draw(profile).savefig(partial, format=plot.suffix[1:], dpi=150)
@@ -191,24 +201,23 @@ def write(profile: Profile, *, out: Path | None, plot: Path | None, html: Path |
             partial.write_text(page(profile), encoding="utf-8")
 
 
-def _write_csv(profile: Profile, writer: Any) -> None:
-    """Write one line a cost, each with the machine it was measured on."""
-    shared = _flat(asdict(profile.machine) | {"device": profile.conditions.device, "dtype": profile.conditions.dtype})
-    for number, row in enumerate(profile.rows):
-        cells = _flat(asdict(row)) | shared
-        if not number:
-            writer.writerow(cells)
-        writer.writerow(cells.values())
+def _write_csv(profile: Profile, file: TextIO) -> None:
+    """Write what :func:`lines` yields, with the columns of all kinds, and the machine on every line."""
+    machine, *found = [_cells(line) for line in lines(profile)]
+    rows = [cells | machine | {"kind": cells["kind"]} for cells in found]
+    writer = csv.DictWriter(file, dict.fromkeys(column for cells in rows for column in cells))
+    writer.writeheader()
+    writer.writerows(rows)
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
+def _cells(line: dict[str, Any]) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for key, value in line.items():
         if isinstance(value, dict):
-            flat |= {f"{key}_{inner}": cell for inner, cell in value.items()}
+            cells |= {f"{key}_{inner}": cell for inner, cell in value.items()}
         else:
-            flat[key] = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    return flat
+            cells[key] = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    return cells
 
 
 def page(profile: Profile) -> str:

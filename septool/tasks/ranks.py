@@ -1,11 +1,12 @@
 """Several processes that train one model: torchrun starts them, and each takes its share of every batch.
 
-A batch means the same whatever the number of processes, so that number changes nothing but the time.
+A batch means the same whatever their number, which changes nothing but the time and the rounding of sums, unless the
+network has dropout, which each process draws for its own share, or batch normalisation, which is over a share.
 """
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -55,7 +56,17 @@ class Ranks:
         if self.count == 1:
             return module
         # Some networks leave weights out: those of steps that nobody needed, or of a part that is not trained.
-        return DistributedDataParallel(module, find_unused_parameters=True)
+        wrapped = DistributedDataParallel(module, find_unused_parameters=True)
+        # Tables that grow with what a process has seen differ in size; ``agree`` is for the buffers that count. The
+        # argument's name depends on the version of torch.
+        wrapped.broadcast_buffers = False
+        return wrapped
+
+    def agree(self, values: Iterable[Tensor]) -> None:
+        """Give all processes the first one's values, in place."""
+        if self.count > 1:
+            for value in values:
+                dist.broadcast(value, src=0)
 
     def alone(self, module: nn.Module) -> AbstractContextManager[Any]:
         """Keep a wrapped module's gradients in this process for now: more are to be added to them."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,13 @@ from septool.registry import suggest
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
+def _at_least_1(section: object, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; it is at least 1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """Manifests and the rate that everything is brought to."""
@@ -28,6 +36,9 @@ class Data:
     sample_rate: int = 8000
     validation_items: int | None = None  # the first so many; all by default
     name: str = ""  # what the checkpoint says it was trained on
+
+    def __post_init__(self) -> None:
+        _at_least_1(self, "sample_rate", "validation_items")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +53,15 @@ class Optimizer:
     lr: float = 1e-3
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
-    clip: float = 5.0  # L2 norm of the whole gradient
+    clip: float = 5.0  # L2 norm of the whole gradient; 0 is off
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; it is 0 or above")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas is {list(self.betas)}; each lies between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +77,9 @@ class Schedule:
     turn: int = 0  # exponential: epoch from which on later_factor takes the factor's place; 0 for never
     later_factor: float = 1.0
     decay: int = 0  # trapezoid: steps of linear fall to zero at the end
+
+    def __post_init__(self) -> None:
+        _at_least_1(self, "every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +98,7 @@ class Loop:
     average_of: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        if min(self.epoch_steps, self.batch, self.accumulate) < 1:
-            raise ValueError("epoch_steps, batch and accumulate are at least 1")
+        _at_least_1(self, "steps", "epoch_steps", "batch", "accumulate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +120,12 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loop: Loop = Loop()
+
+    def __post_init__(self) -> None:
+        if self.data.mixing == "static":
+            for name in ("colour_db", "rooms", "backgrounds"):
+                if getattr(self.mixing, name):
+                    raise ValueError(f"mixing.{name} changes nothing in mixtures that data.mixing says are static")
 
 
 def load(name: str, settings: Sequence[str] = ()) -> Recipe:

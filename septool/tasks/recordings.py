@@ -28,6 +28,7 @@ PIPE = "-"
 # What the voices are written as, by the input's sample format; anything else becomes PCM_16.
 SUBTYPES = {name: name for name in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")} | {"DOUBLE": "FLOAT"}
 Estimate = Callable[[Tensor], Tensor]  # [1, time] to [1, voice, time], levels as in the recording
+Progress = Callable[[str, float, float], None]  # a recording, the seconds of it that are done, and in all
 Done = TypeVar("Done")
 
 
@@ -74,6 +75,8 @@ def stretches(blocks: Iterable[np.ndarray], size: int, overlap: int) -> Iterator
 
     The last one is as long as what is left, and never shorter than the overlap unless it is the only one.
     """
+    if not 0 <= overlap < size:
+        raise UsageError(f"stretches of {size} samples cannot share {overlap}; use a longer --segment")
     buffer = np.zeros(0, dtype=np.float32)
     for block in blocks:
         buffer = np.concatenate((buffer, block))
@@ -111,6 +114,7 @@ def estimate_file(
     segment: float,
     overlap: float,
     subtype: str | None = None,
+    progress: Callable[[float, float], None] = lambda *_: None,
 ) -> tuple[audio.Info, int, tuple[Joint, ...]]:
     """Take one file apart into ``outputs``: one file per voice, or a single one with a channel per voice.
 
@@ -132,6 +136,7 @@ def estimate_file(
             if held is not None:
                 writer.write(held)
             held = block
+            progress(reader.frames / file.samplerate, file.frames / file.samplerate)
         assert held is not None
         writer.write(held, last_frame=reader.frames)
         about = audio.Info(file.samplerate, reader.frames, file.channels, file.subtype, audio.announced(file))
@@ -275,7 +280,7 @@ def work_through(
                     to_stdout(targets[0])
             yield result
         except SeptoolError as error:
-            told = str(error).replace(str(real), subject)
+            told = str(error) if real == plan.source else str(error).replace(str(real), subject)
             yield Failed(shown, told if subject in told else f"{subject}: {told}")
 
 

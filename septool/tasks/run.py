@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -102,16 +102,23 @@ class Run:
         """Return ``draw(seed=, epoch=, index=)`` of one item: its parts, ``[part, time]``."""
         return partial(draw, speech, self.recipe.mixing, around)
 
+    def mixtures(self, path: Path) -> list[manifest.Mixture]:
+        """Read a manifest of mixtures of as many voices as the model separates."""
+        rows = manifest.read(path)
+        voices = {len(row.sources) for row in rows}
+        if voices != {self.model.sources}:
+            raise ConfigError(f"{path} mixes {sorted(voices)} voices, the model separates {self.model.sources}")
+        return rows
+
     def items(self, jobs: int) -> Items:
         """Open what the run learns from."""
         recipe, loop = self.recipe, self.recipe.loop
         path, rate = Path(recipe.data.train), recipe.data.sample_rate
         if recipe.data.mixing == "static":
-            rows = manifest.read(path)
-            voices = {len(row.sources) for row in rows}
-            if voices != {self.model.sources}:
-                raise ConfigError(f"{path} mixes {sorted(voices)} voices, the model separates {self.model.sources}")
+            rows = self.mixtures(path)
             return Static(rows, rate=rate, seconds=recipe.mixing.seconds, seed=recipe.seed, batch=loop.batch)
+        if self.model.role == "separator" and recipe.mixing.sources != self.model.sources:
+            raise ConfigError(f"mixing.sources is {recipe.mixing.sources}, the model separates {self.model.sources}")
         with self.ranks.one_at_first():
             speech = pool.load(path, rate, max(jobs, 1))
             around = surroundings(recipe.mixing, rate, max(jobs, 1))
@@ -143,7 +150,8 @@ class Run:
             with self.ranks.alone(self.objective) if place < len(pieces) else nullcontext():
                 with self.autocast():
                     losses = self.objective(piece)  # [B]
-                counted = losses if loop.loss_floor is None else losses[losses > loop.loss_floor]
+                # What is not a number is not below the floor: it counts, and the step is skipped for it.
+                counted = losses if loop.loss_floor is None else losses[~(losses <= loop.loss_floor)]
                 self.scaler.scale(counted.sum() / share).backward()
             loss += losses.mean().item() / len(pieces)
             kept += len(counted)
@@ -188,20 +196,22 @@ class Run:
     def validation_set(self) -> list[Any]:
         """Read what the run is validated on: fixed mixtures."""
         data = self.recipe.data
-        rows = manifest.read(Path(data.validation))[: data.validation_items]
+        rows = self.mixtures(Path(data.validation))[: data.validation_items]
         return [render(row, data.sample_rate) for row in rows]
 
     def validate(self, items: list[Any]) -> float:
         """Return the score of the weights that would be kept."""
         current = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.weights)
+        self.ranks.agree(self.model.state_dict().values())  # the statistics of batch normalisation are each its own
         self.model.eval()
         # Every length would be compiled anew.
         eager = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
         with torch.inference_mode(), self.autocast(), eager:
             value = self.score(items)
         self.model.load_state_dict(current)
-        return value
+        # Learning rates and the end of the run hang on it: not even a last bit may differ between processes.
+        return self.ranks.total(value if self.ranks.first else 0.0)[0]
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -249,8 +259,10 @@ class Run:
         else:
             del kept[: -loop.average or None]
 
-    def save(self, *, best: bool = False) -> None:
+    def save(self, value: float = math.nan, *, best: bool = False) -> None:
         """Write ``last.safetensors``, if best ``best.safetensors``, and ``last.pt`` to go on from.
+
+        ``value`` is the validation score of these very weights, not a number if they have none.
 
         ``last.pt`` comes last, so that what a killed run goes on from never knows more than the other files; the
         one before it stays as ``previous.pt``.
@@ -259,7 +271,7 @@ class Run:
         kept = [self._kept(step) for _, step in self.progress.kept]
         names += [path.stem for path in kept if path == self._kept(self.progress.step)]
         for name in names:
-            checkpoints.save(self.out / f"{name}.safetensors", self.weights, self.header())
+            checkpoints.save(self.out / f"{name}.safetensors", self.weights, self.header(value))
         state = {
             "model": self.model.state_dict(),
             "average": self.average.weights,
@@ -294,13 +306,12 @@ class Run:
         self.average.weights = mean
         value = self.validate(items)
         if self.ranks.first:
-            header = replace(self.header(), measured={f"validation_{self.metric.key}": round(value, 3)})
-            checkpoints.save(self.out / "average.safetensors", mean, header)
+            checkpoints.save(self.out / "average.safetensors", mean, self.header(value))
         return {self.metric.key: value, "of": [step for _, step in self.progress.kept]}
 
-    def header(self) -> checkpoints.Header:
-        """Return what the checkpoint says of itself."""
-        recipe, progress = self.recipe, self.progress
+    def header(self, value: float) -> checkpoints.Header:
+        """Return what a checkpoint says of itself; ``value`` is its validation score."""
+        recipe = self.recipe
         return checkpoints.Header(
             model=recipe.model,
             config=as_dict(self.model.config),
@@ -308,10 +319,10 @@ class Run:
             sources=self.model.sources,
             trained_on=recipe.data.name,
             recipe=as_dict(recipe),
-            steps=progress.step,
+            steps=self.progress.step,
             hours=round(self.hours, 3),
             hardware=checkpoints.hardware(self.device),
-            measured={f"validation_{self.metric.key}": round(progress.best, 3)} if math.isfinite(progress.best) else {},
+            measured={f"validation_{self.metric.key}": round(value, 3)} if math.isfinite(value) else {},
             software=software(),
             manifests=self.manifests,
         )

@@ -3,7 +3,8 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +13,15 @@ import numpy as np
 import torch
 
 from septool import audio
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.losses.pit import best_permutation
 from septool.metrics import FUNCTIONS, METRICS, UndefinedError
 from septool.metrics.eer import EqualError, equal_error
 from septool.metrics.si_snr import si_snr
 from septool.mixing import Rendered
 from septool.registry import suggest
+
+HASHES = ("manifest_sha256", "model_sha256")
 
 
 class Pair(NamedTuple):
@@ -28,7 +31,7 @@ class Pair(NamedTuple):
     mixture: Rendered | None = None
     estimate: np.ndarray | None = None  # [source, time]
     error: str = ""
-    found: Mapping[str, float] = {}  # what an extractor's finding is scored by besides
+    found: Mapping[str, float] = {}  # what finding a voice, or telling two apart, is scored by
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,31 @@ class Item:
     order: tuple[int, ...] = ()  # estimate of each reference
     found: Mapping[str, float] = field(default_factory=dict)
     error: str = ""  # the whole item failed
+    of: Mapping[str, str] = field(default_factory=dict)  # sha256 of the manifest and of the model
 
     def row(self) -> dict[str, Any]:
         """Return plain values for JSON; empty parts are left out."""
         if self.error:
-            return {"id": self.id, "error": self.error}
+            return {"id": self.id, "error": self.error, **self.of}
         why = {metric: reasons for metric, reasons in self.reasons.items() if any(reasons)}
-        return {"id": self.id, "order": list(self.order), **self.scores, **self.found} | (
-            {"undefined": why} if why else {}
+        undefined = {"undefined": why} if why else {}
+        return {"id": self.id, "order": list(self.order), **self.scores, **self.found, **undefined, **self.of}
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> "Item":
+        """Make an item of what :meth:`row` gave."""
+        scores = {metric: row[metric] for metric in METRICS if metric in row}
+        why = row.get("undefined", {})
+        reasons = {metric: why.get(metric, [None] * len(values)) for metric, values in scores.items()}
+        known = {"id", "order", "error", "undefined", *METRICS, *HASHES}
+        return cls(
+            row["id"],
+            scores,
+            reasons,
+            tuple(row.get("order", ())),
+            {key: value for key, value in row.items() if key not in known},
+            row.get("error", ""),
+            {key: row[key] for key in HASHES if key in row},
         )
 
 
@@ -67,6 +87,8 @@ class Summary:
     undefined: int  # references where the metric has no value
     failed: int  # items that could not be scored at all
     threshold: float | None = None  # of an error rate: the score at which it is that
+    manifest_sha256: str | None = None  # of what it was scored on, unless that is a folder
+    model_sha256: str | None = None  # of what was scored, unless that is files
 
 
 def parse_metrics(names: str | Sequence[str]) -> list[str]:
@@ -84,7 +106,7 @@ def parse_metrics(names: str | Sequence[str]) -> list[str]:
 def score_item(metrics: Sequence[str], rate: int, pair: Pair) -> Item:
     """Score the estimates of one mixture in their best order by SI-SNR."""
     if pair.mixture is None or pair.estimate is None:
-        return Item(pair.id, error=pair.error)
+        return Item(pair.id, error=pair.error, found=pair.found)
     mixture = pair.mixture.mixture.astype(np.float64)
     estimate, reference = pair.estimate.astype(np.float64), pair.mixture.sources.astype(np.float64)
     if estimate.shape != reference.shape:
@@ -168,6 +190,8 @@ def _interval(filled: list[np.ndarray], random: np.random.Generator, draws: int 
 def summarise_found(items: Sequence[Item], name: str, *, yes: str, no: str) -> list[Summary]:
     """Add up how often the right voice was found, and the equal error rate of what was found under two names.
 
+    Scores under one of the names alone leave the error rate undefined.
+
     Args:
         items: the items.
         name: what to call the error rate.
@@ -183,12 +207,15 @@ def summarise_found(items: Sequence[Item], name: str, *, yes: str, no: str) -> l
         mean = float(np.mean(right))
         summaries.append(Summary("right-voice", "%", mean, low, high, math.nan, math.nan, len(right), 0, failed))
     high_ones, low_ones = (np.array([item.found[key] for item in items if key in item.found]) for key in (yes, no))
-    if len(high_ones) and len(low_ones):
+    nan = math.nan
+    if bool(len(high_ones)) != bool(len(low_ones)):
+        undefined = len(high_ones) + len(low_ones)
+        summaries.append(Summary(name, "%", nan, nan, nan, nan, nan, 0, undefined, failed))
+    elif len(high_ones):
         error = error_rate(high_ones, low_ones)
         drawn = [error_rate(*(random.choice(s, len(s)) for s in (high_ones, low_ones))).percent for _ in range(200)]
         low, high = np.percentile(drawn, [2.5, 97.5]).tolist()
         count = len(high_ones) + len(low_ones)
-        nan = math.nan
         summaries.append(Summary(name, "%", error.percent, low, high, nan, nan, count, 0, failed, error.threshold))
     return summaries
 
@@ -198,24 +225,73 @@ def error_rate(yes: np.ndarray, no: np.ndarray) -> EqualError:
     return equal_error(np.concatenate((yes, no)), np.arange(len(yes) + len(no)) < len(yes))
 
 
-def write_items(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> None:
-    """Write the items as JSON lines, or as CSV with one row per reference, or per item where there is none."""
+def read_items(path: Path, metrics: Sequence[str], of: Mapping[str, str]) -> dict[str, Item]:
+    """Read the items of a file of JSON lines that are done: without failure, and scored by all these metrics.
+
+    Raises:
+        SeptoolError: the file holds items of another manifest or model.
+    """
+    items: dict[str, Item] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            item = Item.parse(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # the last line of a run that was killed
+        if item.of != of:
+            raise SeptoolError(f"{path} holds scores of another manifest or model; use --force to replace it")
+        if not item.error and item.scores.keys() >= set(metrics):
+            items[item.id] = item
+    return items
+
+
+@contextmanager
+def writing(out: Path | None, there: Iterable[Item], metrics: Sequence[str]) -> Iterator[Callable[[Item], None]]:
+    """Yield what takes items to a file, which begins with those that are ``there``.
+
+    JSON lines are written one by one, so that a run that is stopped leaves its items. CSV is written at the end,
+    since its columns depend on all items.
+    """
+    items = list(there)
+    if out is None or out.suffix != ".jsonl":
+        yield items.append
+        if out is not None:
+            write_table(out, items, metrics)
+        return
+    with audio.replacing(out) as partial_path:
+        partial_path.write_text("".join(map(_line, items)), encoding="utf-8")
+    with out.open("a", encoding="utf-8") as file:
+
+        def append(item: Item) -> None:
+            try:
+                file.write(_line(item))
+                file.flush()
+            except OSError as error:
+                raise SeptoolError(f"{out} cannot be written: {error.strerror}") from None
+
+        yield append
+
+
+def _line(item: Item) -> str:
+    return json.dumps(item.row()) + "\n"
+
+
+def write_table(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> None:
+    """Write the items as CSV with one row per reference, or per item where there is none."""
+    besides = list(dict.fromkeys(name for item in items for name in item.found))
+    hashes = [key for key in HASHES if any(key in item.of for item in items)]
     with audio.replacing(out) as partial_path, partial_path.open("w", encoding="utf-8", newline="") as file:
-        if out.suffix == ".jsonl":
-            file.writelines(json.dumps(item.row()) + "\n" for item in items)
-            return
         writer = csv.writer(file)
-        besides = list(dict.fromkeys(name for item in items for name in item.found))
-        writer.writerow(["id", "source", *metrics, *besides, "note"])
+        writer.writerow(["id", "source", *metrics, *besides, "note", *hashes])
         for item in items:
+            of = [item.of.get(key, "") for key in hashes]
             if item.error:
-                writer.writerow([item.id, "", *("" for _ in (*metrics, *besides)), item.error])
+                writer.writerow([item.id, "", *("" for _ in (*metrics, *besides)), item.error, *of])
                 continue
             more = [f"{item.found[name]:.4f}" if name in item.found else "" for name in besides]
             if not item.order:
-                writer.writerow([item.id, "", *("" for _ in metrics), *more, ""])
+                writer.writerow([item.id, "", *("" for _ in metrics), *more, "", *of])
             for voice in range(len(item.order)):
                 values = [item.scores[metric][voice] for metric in metrics]
                 notes = {reason for metric in metrics if (reason := item.reasons[metric][voice])}
                 numbers = ["" if value is None else f"{value:.4f}" for value in values]
-                writer.writerow([item.id, voice + 1, *numbers, *more, "; ".join(sorted(notes))])
+                writer.writerow([item.id, voice + 1, *numbers, *more, "; ".join(sorted(notes)), *of])

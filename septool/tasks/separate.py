@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from septool.tasks.recordings import (
     Estimate,
     Failed,
     Plan,
+    Progress,
     Skipped,
     check_segments,
     estimate_file,
@@ -67,6 +69,7 @@ def separate(
     force: bool = False,
     skip_existing: bool = False,
     report: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Iterator[Separated | Failed | Skipped]:
     """Separate recordings; one result for each, failed ones among them.
 
@@ -84,6 +87,7 @@ def separate(
         force: replace files that are there.
         skip_existing: leave recordings alone whose voices are there.
         report: told what is worth a word while it happens.
+        progress: told how far a recording is.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
@@ -129,6 +133,7 @@ def separate(
             device=where,
             segment=segment,
             overlap=overlap,
+            progress=partial(progress, named(plan)),
         )
         elapsed = time.perf_counter() - started
         gains = score(real, targets, true, header.sample_rate) if true is not None else ()

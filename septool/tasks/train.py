@@ -2,9 +2,9 @@
 
 What a step does is a function of the state before it, the recipe and the step's number: mixtures and
 dropout are seeded by them. So the run's ``last.pt`` (weights, optimisers, averaged weights, counters) is
-all that a stopped run needs to go on to the same numbers as one that was not, and how many processes
-share the work changes nothing. See ``batches.py`` for what a step learns from, ``optimising.py`` for how
-weights move, ``ranks.py`` for several processes.
+all that a stopped run needs to go on to the same numbers as one that was not. See ``batches.py`` for what
+a step learns from, ``optimising.py`` for how weights move, ``ranks.py`` for several processes and what
+their number changes.
 """
 
 import json
@@ -49,9 +49,12 @@ def check(recipe: Recipe, group: Ranks) -> None:
     """Refuse what cannot be trained here.
 
     Raises:
-        UsageError: a precision that the device lacks, or a batch that cannot be shared out.
+        UsageError: a precision that the device lacks, a batch that cannot be shared out, or fixed mixtures for a
+            model that learns who speaks.
     """
     loop, device = recipe.loop, group.device
+    if recipe.data.mixing == "static" and MODELS[recipe.model].role != "separator":
+        raise UsageError(f"data.mixing is static; {recipe.model} learns from mixtures that are drawn (dynamic)")
     if loop.precision == "fp16" and device.type != "cuda":
         raise UsageError(f"loop.precision is fp16, which needs a CUDA GPU; on {device.type} it can be bf16 or fp32")
     parts = group.count * loop.accumulate
@@ -168,7 +171,7 @@ def _loop(run: Run, jobs: int, *, tensorboard: bool, save_minutes: float, report
             event |= {"hours": round(run.hours, 4), "lr": run.optimizers[0].param_groups[0]["lr"]}
             tell("validation", event)
             if group.first:
-                run.save(best=best)
+                run.save(value, best=best)
             saved = time.monotonic()
         if loop.patience and progress.stale >= loop.patience:
             tell("early stop", {"epochs": progress.stale})

@@ -70,6 +70,15 @@ def test_help_does_without_torch(arguments: list[str], run: Command) -> None:
     assert not imported & {"torch", "numpy", "soundfile", "rich.progress"}
 
 
+@pytest.mark.parametrize(
+    "arguments", [["separate", ""], ["extract", "a.wav", "--reference", ""], ["eval", "", ""], ["mix", "a.wav", ""]]
+)
+def test_an_empty_argument_is_not_the_current_folder(septool: Command, arguments: list[str]) -> None:
+    result = septool(*arguments)
+    assert (result.status, result.out) == (2, b"")
+    assert result.errors == ["septool: an argument is empty; is a variable of the shell not set?"]
+
+
 def test_debug_lets_an_error_through_with_its_traceback(septool: Command) -> None:
     assert len(septool("models", "show", "nothing").errors) == 1
     with pytest.raises(UsageError, match="unknown model 'nothing'"):
@@ -90,7 +99,7 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
 )
 def test_a_command_has_the_parameters_of_its_task(command: Callable[..., Any], task: Callable[..., Any]) -> None:
     shown = {name: value for name, value in parameters(command).items() if name not in PRINTING}
-    work = {name: value for name, value in parameters(task).items() if name != "report"}
+    work = {name: value for name, value in parameters(task).items() if name not in ("report", "progress")}
     assert list(shown) == list(work)
     for name, value in shown.items():
         assert (tuple(value) if isinstance(value, list) else value) == work[name], name
@@ -117,8 +126,8 @@ def test_mix_has_the_parameters_of_its_two_tasks() -> None:
 
 def test_train_has_the_parameters_of_its_task() -> None:
     shown, work = parameters(train.train), parameters(training.train)
-    # The command reads the recipe (with --set), finds the device and makes up the folder's name.
-    assert shown.keys() - PRINTING - {"settings"} == work.keys() - {"report"}
+    # The command reads the recipe (with --set and --seed), finds the device and makes up the folder's name.
+    assert shown.keys() - PRINTING - {"settings", "seed"} == work.keys() - {"report"}
     for name in work.keys() - {"report", "recipe", "out", "device"}:
         assert shown[name] == work[name], name
 

@@ -1,13 +1,18 @@
 """``septool eval``: tables, lines and files; what cannot be scored is counted and listed."""
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from septool import audio
+from septool import audio, checkpoints, manifest
+from septool.errors import InterruptedBySignal
+from septool.tasks import evaluate as evaluating
 from septool.tasks.prepare import prepare
+from septool.tasks.scores import Pair
 from tests.conftest import RATE, Command, voice
 
 
@@ -72,9 +77,95 @@ def test_a_model_on_a_manifest(septool: Command, tree: Path, tiny_checkpoint: Pa
     assert result.errors == ["septool: eval 1/1"]
 
 
+@pytest.fixture
+def mixtures(tree: Path, tmp_path: Path) -> Path:
+    prepare("folder", tree, out=tmp_path, split="dev", mixtures=4)
+    return tmp_path / "dev-2mix.jsonl"
+
+
+def test_results_carry_the_hashes_of_manifest_and_model(
+    septool: Command, mixtures: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    hashes = {"manifest_sha256": manifest.digest(mixtures), "model_sha256": checkpoints.sha256(tiny_checkpoint)}
+    run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--limit", 1, "--metric", "si-snr", "--json", "-q")
+    printed = [json.loads(line) for line in septool(*run, "-o", tmp_path / "items.jsonl").lines]
+    assert len(printed) == 2
+    for row in (*printed, json.loads((tmp_path / "items.jsonl").read_text())):
+        assert row | hashes == row
+    septool(*run, "-o", tmp_path / "items.csv")
+    with (tmp_path / "items.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            assert row | hashes == row
+
+
+def test_a_run_that_was_killed_goes_on(
+    septool: Command, mixtures: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "items.jsonl"
+    run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--metric", "si-snr,si-snri", "-q")
+    assert septool(*run, "-o", whole).status == 0
+    lines = whole.read_text().splitlines(keepends=True)
+    separated = evaluating.separated
+    seen: list[str] = []
+
+    def counted(*arguments: Any) -> Pair:
+        seen.append(arguments[-1].id)
+        if len(seen) == 3:
+            raise InterruptedBySignal("SIGKILL")
+        return separated(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluating, "separated", counted)
+        assert septool(*run, "-o", out).status == 130
+        assert out.read_text() == "".join(lines[:2])
+        hashes = {key: value for key, value in json.loads(lines[0]).items() if key.endswith("_sha256")}
+        failed = json.dumps({"id": "dev00001", "error": "lost"} | hashes)
+        out.write_text(f"{lines[0]}{failed}\n{lines[2][:40]}")
+        assert septool(*run, "-o", out).errors == [
+            f"septool: {out} exists; use --force to replace it or --skip-existing to go on"
+        ]
+        seen[:] = ["", "", ""]
+        result = septool(*run, "-o", out, "--skip-existing")
+    assert seen[3:] == ["dev00001", "dev00002", "dev00003"]
+    assert out.read_text() == whole.read_text()
+    assert result.lines == septool(*run).lines
+
+
+def test_more_metrics_score_again_and_fewer_lose_nothing(
+    septool: Command, mixtures: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "items.jsonl"
+    run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "-q", "-o", out, "--skip-existing")
+    for metric, keys in (("si-snr", {"si-snr"}), ("si-snr,stoi", {"si-snr", "stoi"}), ("stoi", {"si-snr", "stoi"})):
+        assert septool(*run, "--metric", metric).status == 0
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        assert [row["id"] for row in rows] == [f"dev{n:05d}" for n in range(4)]
+        assert all(row.keys() & {"si-snr", "stoi"} == keys for row in rows)
+    assert septool(*run, "--metric", "stoi", "--limit", 1).status == 0
+    assert len(out.read_text().splitlines()) == 4
+
+
+def test_scores_of_another_manifest_or_model_are_not_taken_over(
+    septool: Command, mixtures: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "items.jsonl"
+    run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--metric", "si-snr", "-q", "-o", out)
+    assert septool(*run).status == 0
+    before = out.read_text()
+    mixtures.write_text("".join(mixtures.read_text().splitlines(keepends=True)[:3]))
+    said = [f"septool: {out} holds scores of another manifest or model; use --force to replace it"]
+    result = septool(*run, "--skip-existing")
+    assert (result.status, result.errors, out.read_text()) == (1, said, before)
+    assert septool(*run, "--force").status == 0
+    assert len(out.read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["{true}", "{found}", "-o", "x.jsonl", "--skip-existing"], "--skip-existing goes on with the items of a"),
+        (["{true}", "-m", "galr", "-o", "x.csv", "--skip-existing"], "--skip-existing goes on with the items of a"),
+        (["{true}", "-m", "galr", "--skip-existing"], "--skip-existing goes on with the items of a"),
         (["{true}"], "give a folder of estimates or --model, one of the two"),
         (["{true}", "{found}", "-m", "papez"], "give a folder of estimates or --model, one of the two"),
         (["{true}", "-m", "papez"], "{true} is a folder of references; give the folder of estimates, or a manifest"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from septool import audio, checkpoints, manifest
 from septool.manifest import Enrolment, Mixture, Source
 from septool.models import MODELS
+from septool.models.base import Found
 from tests.conftest import RATE, Command, voice
 
 
@@ -158,6 +160,8 @@ def test_a_manifest_brings_its_references(extract: Command, alice: Path, tmp_pat
     assert result.status == 1
     assert result.lines == [str(tmp_path / "out/a_b_voice.wav")]
     assert result.errors[-1] == "septool: mixture c has no enrolment"
+    row = json.loads(extract(path, "--json", "--force").lines[0])
+    assert (row["input"], row["manifest_sha256"]) == ("a/b", manifest.digest(path))
     assert audio.info(tmp_path / "out/a_b_voice.wav").frames == round(1.5 * RATE)
     one = write(
         tmp_path / "one.wav",
@@ -225,6 +229,7 @@ def test_only_the_first_minute_of_a_reference_is_listened_to(extract: Command, c
             ["call.wav", "b.wav", "--reference", "alice.wav", "-o", "x.wav"],
             "--out x.wav is a file, 2 recordings were given; name a folder",
         ),
+        (["call.wav", "--reference", "alice.wav", "-o", "v.m4a"], "v.m4a has the suffix '.m4a'; audio can be written"),
         (["call.wav", "--reference", "alice.wav", "-o", "./alice.wav"], "--reference alice.wav would be replaced"),
         (["call.wav", "--reference", "alice.wav", "-o", "call.wav"], "call.wav would be replaced by a voice of"),
         (["call.wav", "--reference", "alice.wav", "--overlap", "6"], "overlap is 6 s; it has to be above 0"),
@@ -265,21 +270,36 @@ def test_a_checkpoint_without_a_threshold_wants_one(
     assert result.errors == ["septool: plain has no measured threshold for --presence; give one with --threshold"]
 
 
-def test_memory_does_not_grow_with_the_recording(extract: Command, alice: Path, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_recording(
+    extract: Command, alice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
-    model = MODELS["galr-extractor"]
-    real = model.find
 
-    def watched(self: Any, mixture: torch.Tensor, embedding: torch.Tensor) -> Any:
+    def same(_: Any, mixture: torch.Tensor, __: torch.Tensor) -> Found:
         seen.append(mixture.shape[1])
-        return real(self, mixture, embedding)
+        return Found(mixture, torch.zeros(1))
 
-    long = write(tmp_path / "long.wav", np.tile(voice(110, seed=1), 10))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "find", watched)
-        assert extract(long, "--reference", alice, "--segment", "4", "--overlap", "1").status == 0
-    assert max(seen) == 4 * RATE
-    assert len(seen) == 10
+    monkeypatch.setattr(MODELS["galr-extractor"], "find", same)
+
+    for seconds in (30, 300):
+        write(tmp_path / f"{seconds}.wav", np.resize(voice(110, seed=1), seconds * RATE))
+
+    def work_on(seconds: int) -> None:
+        seen.clear()
+        arguments = ("--reference", alice, "--segment", "4", "--overlap", "1", "--force")
+        assert extract(tmp_path / f"{seconds}.wav", *arguments).status == 0
+
+    def peak(seconds: int) -> int:
+        tracemalloc.start()
+        work_on(seconds)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    work_on(30)  # what is imported and kept the first time
+    short = peak(30)
+    assert peak(300) < 1.1 * short
+    assert (max(seen), len(seen)) == (4 * RATE, 100)
 
 
 def test_an_extractor_does_not_separate(septool: Command, tiny_extractor: Path, call: Path) -> None:

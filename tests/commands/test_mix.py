@@ -112,11 +112,20 @@ def test_a_row_that_cannot_be_rendered_does_not_stop_the_others(
     result = septool("mix", tmp_path / "rows.jsonl", "-o", tmp_path / "out", "--json")
     assert result.status == 1
     said = f"row0: {tmp_path}/lost.wav does not exist"
-    assert json.loads(result.lines[0]) == {"manifest": str(tmp_path / "out/mixtures.jsonl"), "failed": [said]}
+    assert json.loads(result.lines[0]) == {
+        "manifest": str(tmp_path / "out/mixtures.jsonl"),
+        "sha256": manifest.digest(tmp_path / "out/mixtures.jsonl"),
+        "source_sha256": manifest.digest(tmp_path / "rows.jsonl"),
+        "failed": [said],
+    }
+    record = json.loads((tmp_path / "out/rendered.json").read_text())
+    assert record["manifest_sha256"] == manifest.digest(tmp_path / "rows.jsonl")
     assert result.errors[-1] == f"septool: {said}"
     assert [row.id for row in manifest.read(tmp_path / "out/mixtures.jsonl")] == ["row1", "row2"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"mixtures.jsonl"} | {f"row{n}{part}.wav" for n in (1, 2) for part in ("", "_s1", "_s2")}
+    assert names == {"mixtures.jsonl", "rendered.json"} | {
+        f"row{n}{part}.wav" for n in (1, 2) for part in ("", "_s1", "_s2")
+    }
 
 
 def test_a_manifest_that_is_none(septool: Command, tmp_path: Path) -> None:
@@ -147,7 +156,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_only_whole_files(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.decode().splitlines() == ["septool: interrupted; what was finished is kept"]
-    done = sorted(path.name for path in out.iterdir())
+    done = sorted(path.name for path in out.iterdir() if path.name != "rendered.json")
     assert 4 <= sum("_s" not in name for name in done) < 200
     assert not any(name.endswith(".partial") or name == "mixtures.jsonl" for name in done)
     assert all(audio.info(out / name).frames == audio.info(out / "row000.wav").frames for name in done)

@@ -1,13 +1,15 @@
 """``septool models``: the catalogue, one checkpoint, and weights that are not what they should be."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from septool import checkpoints
 from tests.conftest import RATE, Command
+from tests.tasks.converting import torchaudio_network
 
 
 @pytest.fixture
@@ -82,6 +84,17 @@ def test_what_cannot_be_fetched_does_not_stop_the_rest(
     ]
 
 
+def test_json_has_the_failures_in_their_place(septool: Command, catalogue: dict[str, checkpoints.Entry]) -> None:
+    path = checkpoints.locate(catalogue["papez-tiny"])
+    for verb in ("fetch", "verify"):
+        result = septool("models", verb, "papez-other", "papez-tiny", "--json")
+        assert result.status == 1
+        other, tiny = map(json.loads, result.lines)
+        assert tiny == {"name": "papez-tiny", "file": str(path), "error": ""}
+        assert (other["name"], other["file"] == "") == ("papez-other", verb == "fetch")
+        assert result.errors == [f"septool: {other['error']}"]
+
+
 def test_damage_is_found_and_a_remedy_named(septool: Command, catalogue: dict[str, checkpoints.Entry]) -> None:
     septool("models", "fetch", "papez-tiny")
     path = checkpoints.locate(catalogue["papez-tiny"])
@@ -104,3 +117,13 @@ def test_a_file_is_not_taken_for_the_entry_of_its_name(
     assert about["file"] == str(mine)
     assert "sha256" not in about
     assert about["sample_rate"] == RATE
+
+
+def test_a_converted_checkpoint_tells_its_header_as_json(septool: Command, tmp_path: Path) -> None:
+    torch.save(torchaudio_network().state_dict(), tmp_path / "weights.pt")
+    out = tmp_path / "out.safetensors"
+    arguments = ("models", "convert", "torchaudio-convtasnet", tmp_path / "weights.pt", "-o", out)
+    result = septool(*arguments, "--json", "-q")
+    assert (result.status, result.errors) == (0, [])
+    assert json.loads(result.lines[0]) == {"file": str(out)} | asdict(checkpoints.read_header(out))
+    assert septool(*arguments, "--force", "-q").lines == [str(out)]

@@ -58,7 +58,7 @@ def test_files_that_are_left_out_are_told(septool: Command, tree: Path, tmp_path
     assert septool(*arguments, "--force", "-q").errors == []
 
 
-@pytest.mark.parametrize("split", ["train=none", "=1", "train=0", "train=-1", "train=nan", "train=inf", ""])
+@pytest.mark.parametrize("split", ["train=none", "=1", "train=0", "train=-1", "train=nan", "train=inf", ","])
 def test_a_split_that_is_none_is_wrong_usage(septool: Command, tree: Path, tmp_path: Path, split: str) -> None:
     result = septool("prepare", "folder", tree, "-o", tmp_path, "--split", split)
     assert result.status == 2

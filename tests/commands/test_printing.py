@@ -1,6 +1,8 @@
 """Tables that a pipe does not cut, numbers that JSON has, progress off a terminal."""
 
+import itertools
 import json
+import time
 
 import pytest
 
@@ -17,6 +19,25 @@ def test_a_table_in_a_pipe_is_as_wide_as_it_needs(capsys: pytest.CaptureFixture[
     assert first.index("1.23") + 4 == second.index(" -") + 2  # numbers end in one column
 
 
+def test_names_in_brackets_and_between_colons_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = ["data/[old]/train.jsonl", "[/old]", ":smile:"]
+    printing.table(odd, [odd], title="[bold]")
+    title, header, row = capsys.readouterr().out.splitlines()
+    assert (title.strip(), header.split(), row.split()) == ("[bold]", odd, odd)
+
+
+def test_a_bar_says_names_in_brackets_as_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with printing.Bar("work", quiet=False) as bar:
+        bar.say("[/old] is damaged")
+        bar.update(1, 2, "[/new]")
+    told = capsys.readouterr().err
+    assert "[/old] is damaged" in told
+    assert "[/new]" in told
+
+
 def test_a_table_without_rows_is_its_header(capsys: pytest.CaptureFixture[str]) -> None:
     printing.table(["a", "b"], [])
     assert capsys.readouterr().out.split() == ["a", "b"]
@@ -27,14 +48,40 @@ def test_numbers_that_json_does_not_have_become_null(capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, None], "c": {"d": [None, "x"]}}
 
 
-def test_off_a_terminal_progress_is_a_line_for_every_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, done: range, seconds: float) -> list[str]:
+    """Return the lines of something that has 100 steps and takes so long for each."""
+    now = itertools.count(0.0, seconds)
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
     with printing.Bar("work", quiet=False) as bar:
-        for done in range(1, 101):
-            bar.update(done, 100, "going")
+        for step in done:
+            bar.update(step, 100, "going")
         bar.say("said")
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines() == [*(f"septool: work {n}/100 going" for n in range(10, 101, 10)), "septool: said"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    *lines, last = captured.err.splitlines()
+    assert last == "septool: said"
+    return lines
+
+
+def test_off_a_terminal_progress_is_a_line_for_every_tenth(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = told(capsys, monkeypatch, range(1, 101), seconds=2.0)
+    expected = [
+        f"septool: work {n}/100 going, 0:{2 * (100 - n) // 60:02}:{2 * (100 - n) % 60:02} left"
+        for n in range(10, 100, 10)
+    ]
+    assert lines == [*expected, "septool: work 100/100 going"]
+
+
+def test_a_long_way_is_told_every_ten_minutes_and_from_where_it_went_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(capsys, monkeypatch, range(51, 56), seconds=300.0) == [
+        "septool: work 51/100 going",
+        "septool: work 53/100 going, 3:55:00 left",
+        "septool: work 55/100 going, 3:45:00 left",
+    ]
 
 
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:

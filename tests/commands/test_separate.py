@@ -517,6 +517,10 @@ def test_bad_standard_input_is_called_by_its_name(separate: Command, content: by
 def test_standard_input_into_a_folder(separate: Command, call: Path, tmp_path: Path) -> None:
     assert separate("-", stdin=call.read_bytes()).status == 0
     assert files(tmp_path / "out") == ["stdin_s1.wav", "stdin_s2.wav"]
+    there = tmp_path / "out/stdin_s1.wav"
+    assert separate("-", stdin=call.read_bytes()).errors == [
+        f"septool: standard input: {there} exists; use --force to replace it or --skip-existing"
+    ]
 
 
 def test_a_reader_that_leaves_early_is_no_error_to_talk_about(
@@ -530,7 +534,7 @@ def test_a_reader_that_leaves_early_is_no_error_to_talk_about(
     process.stdin.write(call.read_bytes())
     process.stdin.close()
     assert process.stderr.read() == b""
-    process.wait(60)
+    assert process.wait(60) == 1  # the voices went nowhere
 
 
 def test_ctrl_c_keeps_what_is_done_and_leaves_no_remains(

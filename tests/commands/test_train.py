@@ -1,6 +1,7 @@
 """``septool train``: a run of two steps, its lines, and a folder that is taken."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_a_run(septool: Command, recipe: Path, tmp_path: Path) -> None:
     assert again.status == 2
     assert again.errors == [f"septool: {out} holds a run already; go on with --resume or choose another --out"]
     assert septool("train", recipe, "-o", out, "-d", "cpu", "--resume", "-q").status == 0
+
+
+def test_a_seed_is_a_setting_and_progress_tells_the_last_score(septool: Command, recipe: Path, tmp_path: Path) -> None:
+    result = septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", "--seed", "7", "--set", "loop.epoch_steps=1")
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["seed"] == 7
+    progress = [line for line in result.errors if "/2 loss" in line]
+    assert re.fullmatch(r"septool: train 1/2 loss \S+, \S+ s of audio/s", progress[0])
+    assert re.fullmatch(r"septool: train 2/2 loss \S+, si-snri \S+ dB, \S+ s of audio/s", progress[1])
 
 
 def test_json_lines(septool: Command, recipe: Path, tmp_path: Path) -> None:

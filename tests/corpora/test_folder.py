@@ -115,6 +115,14 @@ def test_what_cannot_be_used_is_listed_with_its_reason(toy: Path, tmp_path: Path
     ]
 
 
+def test_copies_in_another_format_are_one_utterance(toy: Path, tmp_path: Path) -> None:
+    shutil.copy(toy / "spk0/book/0.wav", toy / "spk0/book/1.wav")  # beside 1.flac
+    prepared, left_out = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=0)
+    assert prepared[0].rows == 12
+    assert left_out == [f"{toy}/spk0/book/1.wav goes by the same name as 1.flac beside it"]
+    assert len(manifest.read(Path(prepared[0].path))) == 12
+
+
 def test_silent_and_damaged_utterances_are_in_no_fixed_mixture(toy: Path, tmp_path: Path) -> None:
     audio.write(toy / "spk0/book/0.wav", np.zeros(RATE, dtype=np.float32), RATE)
     torn = toy / "spk1/book/1.flac"

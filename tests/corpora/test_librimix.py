@@ -10,12 +10,13 @@ import pytest
 import soundfile
 
 from septool import audio, manifest
-from septool.corpora import librimix, lists
+from septool.corpora import librimix
 from septool.errors import InterruptedBySignal, ManifestError, SeptoolError, UsageError
 from septool.tasks.mix import mix_manifest
 from septool.tasks.prepare import prepare
 from tests import librimix as reference
 from tests.conftest import Command
+from tests.corpora import toys
 from tests.corpora.toys import recording, rendered
 
 COUNT = 4  # mixtures of the toy, which are the first of the published test list
@@ -42,17 +43,7 @@ GOLDEN = {  # manifest, and the samples of all its files
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All that the first mixtures of both test lists need, and those rows as lists of one's own; not to be changed."""
-    root = tmp_path_factory.mktemp("librimix")
-    for voices in (2, 3):
-        name = f"libri{voices}mix_test-clean.csv"
-        text = "".join(lists.read(name).splitlines(keepends=True)[: COUNT + 1])
-        (root / f"metadata/Libri{voices}Mix").mkdir(parents=True)
-        (root / f"metadata/Libri{voices}Mix" / name).write_text(text)
-        for line in librimix.parse(text, voices):
-            for index, voice in enumerate(line.voices):
-                recording(root / "LibriSpeech" / voice.path, 18_000 + 1500 * index + 100 * len(voice.path.stem))
-            recording(root / "wham_noise" / line.noise.path, 15_000, channels=2)
-    return root
+    return toys.librimix(tmp_path_factory.mktemp("librimix"), COUNT)
 
 
 @pytest.fixture
@@ -225,7 +216,7 @@ def test_mixing_that_was_killed_goes_on_to_the_same_samples(
         patch.setattr(audio, "write", killed)
         with pytest.raises(InterruptedBySignal):
             mix_manifest(path, out=tmp_path / "wav")
-    assert len(list((tmp_path / "wav").iterdir())) == 6  # one mixture with its parts, and two parts of the next
+    assert len(list((tmp_path / "wav").glob("*.wav"))) == 6  # one mixture with its parts, and two parts of the next
     assert rendered(path, tmp_path / "wav") == GOLDEN[2, "both"][1]
 
 

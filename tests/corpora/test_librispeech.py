@@ -13,6 +13,7 @@ from septool.manifest import Mixture
 from septool.mixing import render
 from septool.tasks.prepare import prepare
 from tests.conftest import Command
+from tests.corpora import toys
 from tests.corpora.toys import recording, rendered
 
 SPEAKERS, UTTERANCES = 2, 9  # of each subset
@@ -31,13 +32,7 @@ GOLDEN = {  # manifest, and the samples of all its files
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every subset in small; not to be changed."""
-    root = tmp_path_factory.mktemp("librispeech") / "LibriSpeech"
-    for subset, number in zip(librispeech.RECORDINGS, range(100, 10_000, 100), strict=False):
-        for speaker in range(number, number + SPEAKERS):
-            for utterance in range(UTTERANCES):
-                path = root / subset / f"{speaker}/7/{speaker}-7-{utterance:04d}.flac"
-                recording(path, 47_000 + 500 * utterance)  # the shortest are below 3 s
-    return root
+    return toys.librispeech(tmp_path_factory.mktemp("librispeech") / "LibriSpeech", SPEAKERS, UTTERANCES)
 
 
 @pytest.fixture(autouse=True)

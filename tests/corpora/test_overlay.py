@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from septool import audio, manifest
-from septool.corpora import wsj0mix
 from septool.errors import SeptoolError, UsageError
 from septool.mixing import render
 from septool.tasks.prepare import prepare
+from tests.corpora import toys
 from tests.corpora.toys import recording, rendered
 
 GOLDEN = {  # manifest, and the samples of all its files
@@ -30,17 +30,7 @@ SPLIT = {"wsj0-music": "tt", "aishell2-noise": "test"}
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """WSJ0's first utterances of the test list, some speakers of AISHELL-2, and twelve clips, one of them short."""
-    root = tmp_path_factory.mktemp("overlay")
-    for mixture in wsj0mix.read_list(2, "tt")[:3]:
-        for voice in mixture:
-            recording(root / "wsj0-music" / Path(*voice.place).with_suffix(".wav"), 24_000)
-    for speaker in range(60):
-        for utterance in range(2):
-            name = f"IC{speaker:04d}W{utterance:04d}.wav"
-            recording(root / f"aishell2-noise/iOS/data/wav/C{speaker:04d}/{name}", 16_000 + 100 * utterance)
-    for clip in range(12):
-        recording(root / f"clips/{clip}.flac", 48_000 if clip else 10_000, channels=2)
-    return root
+    return toys.overlay(tmp_path_factory.mktemp("overlay"))
 
 
 @pytest.fixture

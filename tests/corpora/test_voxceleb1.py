@@ -10,15 +10,9 @@ from septool.corpora import voxceleb1
 from septool.errors import ManifestError, SeptoolError
 from septool.tasks.prepare import prepare
 from tests.conftest import Command
+from tests.corpora import toys
 from tests.corpora.toys import recording
 
-DEV, TEST = ("id10001", "id11251"), ("id10270", "id10309")
-LISTED = """\
-1 id10270/aa/00001.wav id10270/bb/00001.wav
-0 id10270/aa/00001.wav id10309/aa/00001.wav
-1 id10309/aa/00001.wav id10309/bb/00001.wav
-0 id10309/bb/00001.wav id10270/bb/00001.wav
-"""
 GOLDEN = {
     "dev-voxceleb1-speech.jsonl": "2500b8b7fc327c2c1d191c566be41819fd9afb774faf3721544849a6401ee428",
     "test-voxceleb1-speech.jsonl": "ca58bcad17da1e5d36f1a405c456fc0e5dc448cb02ca833f64b4de2b0800ec5e",
@@ -34,13 +28,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
-    root = tmp_path / "VoxCeleb1"
-    for split, speakers in (("dev", DEV), ("test", TEST)):
-        for speaker in speakers:
-            for video in ("aa", "bb"):
-                recording(root / split / "wav" / speaker / video / "00001.wav", 8000)
-    (root / "veri_test.txt").write_text(LISTED)
-    return root
+    return toys.voxceleb1(tmp_path / "VoxCeleb1")
 
 
 def digests(out: Path) -> dict[str, str]:
@@ -79,7 +67,7 @@ def test_both_splits_in_one_folder(toy: Path, tmp_path: Path, place: str) -> Non
         {row.sources[0].speaker for row in manifest.read(tmp_path / "out" / f"{split}-voxceleb1-speech.jsonl")}
         for split in ("dev", "test")
     ]
-    assert speakers == [set(DEV), set(TEST)]
+    assert speakers == [set(toys.DEV), set(toys.TEST)]
 
 
 def test_one_split(toy: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """WSJ0-2mix, WSJ0-3mix and WHAM!: the published lists over a toy WSJ0, however its files lie and are called."""
 
-import csv
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from septool.errors import ManifestError, SeptoolError, UsageError
 from septool.mixing import render
 from septool.tasks.prepare import prepare
 from tests.conftest import Command
-from tests.corpora.toys import recording, rendered
+from tests.corpora import toys
+from tests.corpora.toys import rendered
 
 COUNT = 3  # mixtures of the toy: the first of the published test list
 GOLDEN = {  # manifest, and the samples of all its files
@@ -36,31 +36,7 @@ GOLDEN = {  # manifest, and the samples of all its files
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recordings of the first mixtures of both test lists, and WHAM!'s noise for those of two."""
-    root = tmp_path_factory.mktemp("wsj0")
-    for voices in (2, 3):
-        for mixture in wsj0mix.read_list(voices, "tt")[:COUNT]:
-            for index, voice in enumerate(mixture):
-                path = root / "wsj0" / Path(*voice.place).with_suffix(".wav")
-                recording(path, 20_000 + 1000 * index + 17 * len(voice.level))
-    ids = [wsj0mix.name(mixture) for mixture in wsj0mix.read_list(2, "tt")[:COUNT]]
-    for name in ids:
-        recording(root / "wham_noise/tt" / f"{name}.wav", 40_000, channels=2)
-    meta = root / "wham_noise/metadata"
-    meta.mkdir()
-    begins = [1000 * (number + 1) + 1 for number in range(COUNT)]
-    with (meta / "mix_param_meta_tt.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(
-            ["utterance_id", "noise_samples_beginning_16k", "noise_samples_end_16k", "speaker1_target_snr_db"]
-        )
-        table.writerows([f"{name}.wav", begin, 0, 1.0] for name, begin in zip(ids, begins, strict=True))
-    arrays = {"speech_start_sample_16k": np.array(begins), "utterance_id": np.array(ids, dtype=object)}
-    for kind in ("8k_min", "8k_max", "16k_min", "16k_max"):
-        arrays[f"scaling_wsjmix_{kind}"] = np.array([[0.9, 0.7], [1.1, 1.3], [0.6, 0.8]])
-        arrays[f"scaling_wham_speech_{kind}"] = np.array([0.61, 0.93, 1.2])
-        arrays[f"scaling_wham_noise_{kind}"] = np.array([1.0, 1.0, 0.8])
-    np.savez(meta / "scaling_tt.npz", **arrays)
-    return root
+    return toys.wsj0(tmp_path_factory.mktemp("wsj0"), COUNT)
 
 
 @pytest.fixture

@@ -62,6 +62,8 @@ def test_epsilon_is_the_loss_and_not_the_metric() -> None:
     [
         (np.arange(9.0), np.zeros(9), "the reference is silent"),
         (np.arange(9.0), np.full(9, 0.5), "the reference is silent"),
+        (np.arange(9.0) ** 0.5, np.full(9, 0.1), "the reference is silent"),  # whose mean is not quite 0.1
+        (np.full(9, 0.1), np.arange(9.0) ** 0.5, "the estimate is silent"),
         (np.zeros(9), np.arange(9.0), "the estimate is silent"),
         (np.zeros(9), np.zeros(9), "the reference is silent"),
         (np.arange(9.0), np.arange(9.0), "the estimate equals the reference"),

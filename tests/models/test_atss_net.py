@@ -3,21 +3,29 @@
 import torch
 from torch.nn import functional as F
 
-from septool.models.atss_net import CONFIGS, Config, FeedForward, MaskNetwork, TemporalAttention
+from septool.models import atss_net_pit
+from septool.models.atss_net import CONFIGS
+from septool.models.layers_atss import FeedForward, MaskConfig, MaskNetwork, TemporalAttention
 
 
 def test_parameters_without_the_speaker_network() -> None:
     # The paper prints 4.68 M.
     with torch.device("meta"):
-        network = MaskNetwork(257, CONFIGS["paper"])
+        network = MaskNetwork(257, 128, CONFIGS["paper"])
     assert sum(p.numel() for p in network.parameters()) == 4_670_570
     without = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("blocks."))
     assert without == 515_459
 
 
+def test_the_separator_of_table_3_has_as_many_but_for_the_second_mask() -> None:
+    with torch.device("meta"):
+        network = atss_net_pit.AtssNetPIT(atss_net_pit.CONFIGS["paper"])
+    assert sum(p.numel() for p in network.parameters()) == 4_670_570 + 64 * 3 * 3 + 1
+
+
 def test_attention_joins_the_frames_of_one_frequency() -> None:
     torch.manual_seed(0)
-    layer = TemporalAttention(Config(channels=4, heads=2))
+    layer = TemporalAttention(MaskConfig(channels=4, heads=2))
     x = torch.randn(2, 7, 5, 4)
     values = []
     for item in range(2):

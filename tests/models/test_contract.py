@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from septool import checkpoints
+from septool.errors import ConfigError
 from septool.losses import LOSSES
 from septool.models import MODELS
 from septool.models.base import Separator
-from septool.models.build import build_model
+from septool.models.build import build_model, config_of
 from tests.models.tiny import TINY
 
 SEPARATORS = sorted(TINY)
@@ -31,6 +32,14 @@ def mixture(samples: int, batch: int = 1) -> Tensor:
 
 def test_every_model_has_a_tiny_configuration() -> None:
     assert {name for name in MODELS if issubclass(MODELS[name], Separator)} == set(TINY)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODELS if {"segment", "chunk"} & vars(config_of(name)).keys()))
+def test_segments_that_have_no_half_are_refused(name: str) -> None:
+    (setting,) = {"segment", "chunk"} & vars(config_of(name)).keys()
+    for size in (0, 21):
+        with pytest.raises(ConfigError, match=f"{setting} is {size} frames; half-overlapping ones need an even number"):
+            config_of(name, {setting: size})
 
 
 @pytest.mark.parametrize("name", SEPARATORS)

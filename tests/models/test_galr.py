@@ -1,8 +1,11 @@
-"""GALR: the sizes of its Table 3."""
+"""GALR: the sizes of its Table 3, and what the systems of its Table 2 join."""
+
+from dataclasses import replace
 
 import pytest
+import torch
 
-from septool.models.galr import CONFIGS, GALR
+from septool.models.galr import CONFIGS, GALR, layers
 
 # Counted from an independent sketch of the paper; the paper prints 1.5M and 2.3M.
 PARAMETERS = {
@@ -15,6 +18,29 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("row", CONFIGS)
+@pytest.mark.parametrize("row", PARAMETERS)
 def test_parameters_are_those_of_table_3(row: str) -> None:
     assert sum(p.numel() for p in GALR(CONFIGS[row]).parameters()) == PARAMETERS[row]
+
+
+@pytest.mark.parametrize("row", ["d128-m16", "lstm-lstm", "attention-lstm", "attention-attention"])
+def test_one_layer_works_within_segments_and_one_across_them(row: str) -> None:
+    config = replace(CONFIGS[row], filters=8, segment=6, summary=3, hidden=4, heads=2)
+    torch.manual_seed(0)
+    within, across = (layer.eval() for layer in layers(config))
+    x = torch.randn(1, 4, 6, 8)  # [B, S, K, D]
+    changed = x.clone()
+    changed[0, 2, 1, 0] += 1
+    # The global norm moves everything a little; what a layer joins moves apart from that.
+    within.norm, across.norm = torch.nn.Identity(), torch.nn.Identity()
+    assert _moved(within, x, changed) == {(2, frame) for frame in range(6)}
+    expected = {(segment, 1) for segment in range(4)}
+    assert expected <= _moved(across, x, changed)
+    if config.across == "lstm":
+        assert _moved(across, x, changed) == expected
+
+
+def _moved(layer: torch.nn.Module, x: torch.Tensor, changed: torch.Tensor) -> set[tuple[int, int]]:
+    with torch.inference_mode():
+        moved = (layer(x) - layer(changed)).abs().amax(-1)[0] > 1e-6
+    return {(segment, frame) for segment, frame in moved.nonzero().tolist()}

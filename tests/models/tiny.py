@@ -6,6 +6,15 @@ TINY: dict[str, dict[str, object]] = {
     "adanet": {"fft": 32, "hop": 8, "hidden": 12, "layers": 2, "embedding": 6, "anchors": 4},
     "chimera++": {"fft": 32, "hop": 8, "hidden": 12, "layers": 2, "embedding": 6},
     "afrcnn": {"filters": 16, "width": 12, "hidden": 12, "stages": 3, "iterations": 2},
+    "atss-net-pit": {
+        "fft": 64,
+        "window": 50,
+        "hop": 20,
+        "channels": 4,
+        "dilations": [1, 2],
+        "blocks": 2,
+        "embedding": 5,
+    },
     "blstm-tasnet": {"filters": 16, "window": 8, "hidden": 12},
     "conv-tasnet": {"filters": 16, "bottleneck": 12, "hidden": 16, "skip": 8, "blocks": 2, "repeats": 2},
     "dp-rcnet": {

@@ -1,5 +1,7 @@
 """Batches: functions of seed and step alone, however they are shared out."""
 
+import os
+import signal
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from septool import audio, manifest
-from septool.errors import ConfigError
+from septool.errors import AudioError, ConfigError
 from septool.manifest import Mixture, Source
 from septool.mixing import render
 from septool.tasks.batches import Drawn, Static, collate, load
@@ -120,6 +122,22 @@ def test_processes_and_pieces_share_a_batch_out() -> None:
         pieces = [piece for share in shares for piece in share[step]]
         assert all(len(piece) == 2 for piece in pieces)
         assert sorted(torch.cat(pieces).tolist()) == batch.tolist()
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_an_error_of_an_item_is_one_line(rows: list[Mixture], jobs: int) -> None:
+    gone = replace(rows[0], sources=(Source(path="gone.wav"),), frames=800)
+    with pytest.raises(AudioError, match=r"^[^\n]*gone\.wav does not exist$"):
+        list(load(static([gone], batch=1), range(1), jobs=jobs))
+
+
+def test_an_interrupt_is_left_to_the_parent() -> None:
+    def interrupted(*, seed: int, epoch: int, index: int) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGINT)
+        return torch.tensor([index])
+
+    items = Drawn(interrupted, seed=0, batch=1, epoch_steps=3)
+    assert [share[0].item() for share in load(items, range(3), jobs=1)] == [0, 1, 2]
 
 
 def test_waveforms_of_several_lengths_are_cut_to_the_shortest() -> None:

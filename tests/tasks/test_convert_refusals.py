@@ -152,7 +152,7 @@ def test_a_setting_that_the_network_lacks_is_refused(weights: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"chunk": 25}, UsageError, "chunk is 25 frames; .* even number"),
+        ({"chunk": 25}, ConfigError, "chunk is 25 frames; .* even number"),
         ({"heads": 3}, ConfigError, "sepformer: 16 channels do not divide into 3 heads"),
     ],
 )

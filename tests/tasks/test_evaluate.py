@@ -191,7 +191,7 @@ def test_estimates_of_a_manifest(true: Path, tmp_path: Path) -> None:
     sources = tuple(manifest.Source(path=f"true/a_s{n}.wav") for n in (1, 2))
     row = manifest.Mixture(id="x/a", sample_rate=RATE, sources=sources, root=tmp_path)
     (tmp_path / "rows.jsonl").write_text(manifest.dump([row]))
-    mixtures, _ = mix_manifest(tmp_path / "rows.jsonl", out=tmp_path / "mixed", subtype="FLOAT")
+    mixtures = Path(mix_manifest(tmp_path / "rows.jsonl", out=tmp_path / "mixed", subtype="FLOAT").manifest)
     found = put(tmp_path / "found", x_a_s1=at(TWO, 8), x_a_s2=at(ONE, 6))  # as separating mixed/x_a.wav names them
     for rows in (tmp_path / "rows.jsonl", mixtures):
         (item,), _ = evaluate(rows, found, metric="si-snr")

@@ -94,8 +94,9 @@ def test_a_row_without_enrolment_fails_alone(rows: Path, tiny_extractor: Path) -
     items, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu")
     assert items[0].error == "mixture a has no enrolment"
     assert "absence" not in items[1].found  # nobody else is enrolled
-    assert [summary.metric for summary in summaries] == ["si-snr", "right-voice"]
-    assert [summary.failed for summary in summaries] == [1, 1]
+    assert [summary.metric for summary in summaries] == ["si-snr", "right-voice", "presence-eer"]
+    assert [summary.failed for summary in summaries] == [1, 1, 1]
+    assert (summaries[-1].count, summaries[-1].undefined) == (0, 1)
 
 
 def test_the_table_of_items_has_what_was_found(rows: Path, tiny_extractor: Path, tmp_path: Path) -> None:
@@ -132,6 +133,29 @@ def test_trials_give_an_equal_error_rate(rows: Path, network: Path, septool: Com
     assert len(out.read_text().splitlines()) == 5
 
 
+def test_a_recording_that_cannot_be_read_fails_its_trials_alone(rows: Path, network: Path, septool: Command) -> None:
+    listed = rows.parent / "trials.txt"
+    listed.write_text("1 ann0.wav ann0.wav\n0 ann0.wav lost.wav\n0 ann0.wav eve0.wav\n1 ann0.wav ann0.wav\n")
+    told: list[tuple[int, int]] = []
+    items, (summary,) = evaluate(listed, model=str(network), device="cpu", report=lambda n, of, _: told.append((n, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]  # what is listed twice is compared once, and counts twice
+    assert [item.error for item in items] == ["", f"{rows.parent}/lost.wav does not exist", "", ""]
+    assert (summary.count, summary.failed, summary.manifest_sha256) == (3, 1, manifest.digest(listed))
+    result = septool("eval", listed, "-m", network, "-d", "cpu", "-q", "--json", "-o", rows.parent / "items.jsonl")
+    assert result.status == 1
+    assert result.errors == [f"septool: {items[1].id}: {items[1].error}"]
+    lines = (rows.parent / "items.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [item.id for item in items[:3]]
+
+
+def test_trials_of_one_kind_alone_are_counted_as_undefined(rows: Path, network: Path, septool: Command) -> None:
+    listed = rows.parent / "trials.txt"
+    listed.write_text("1 ann0.wav ann0.wav\n0 ann0.wav eve0.wav\n")
+    result = septool("eval", listed, "-m", network, "-d", "cpu", "-q", "--limit", 1)
+    assert (result.status, result.errors) == (0, [])
+    assert result.lines[1].split() == ["eer", "%", "-", "-", "-", "-", "-", "0", "1", "0"]
+
+
 def test_wrong_usage(rows: Path, network: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is a speaker network; it is scored on a list of trials \(\.txt\)"):
         evaluate(rows, model=str(network), device="cpu")
@@ -142,6 +166,8 @@ def test_wrong_usage(rows: Path, network: Path, tmp_path: Path) -> None:
 
 def test_errors_are_undefined_without_both_answers() -> None:
     items = [Item("a", found={"same": 0.5}), Item("b", error="broken")]
-    assert summarise_found(items, "eer", yes="same", no="different") == []
+    (summary,) = summarise_found(items, "eer", yes="same", no="different")
+    assert (summary.count, summary.undefined, summary.failed, math.isnan(summary.mean)) == (0, 1, 1, True)
+    assert summarise_found(items[1:], "eer", yes="same", no="different") == []
     (summary,) = summarise_found([*items, Item("c", found={"different": 0.1})], "eer", yes="same", no="different")
     assert (summary.mean, summary.failed, math.isnan(summary.median)) == (0.0, 1, True)

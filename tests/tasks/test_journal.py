@@ -1,11 +1,14 @@
 """The log of a run: whole lines, none from beyond the state that a run goes on from."""
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from septool.errors import UsageError
+from septool.tasks import journal
 from septool.tasks.journal import Journal, commit
 from septool.tasks.train import train
 from tests.tasks.training import recipe
@@ -37,5 +40,29 @@ def test_tensorboard_gets_the_curves(manifests: Path, tmp_path: Path) -> None:
     assert [point.step for point in events.Scalars("validation/si_snri")] == [4, 6]
 
 
-def test_a_commit_is_a_hash_or_nothing() -> None:
-    assert commit() == "" or len(commit().rstrip("+")) == 40
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_the_commit_is_that_of_the_code_and_of_nothing_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*command: str) -> str:
+        name = ("-c", "user.name=ann", "-c", "user.email=ann@example.org", "-c", "commit.gpgsign=false")
+        return subprocess.run(
+            ["git", "-C", tmp_path, *name, *command], capture_output=True, check=True, text=True
+        ).stdout
+
+    model, code = tmp_path / "package" / "models" / "model.py", tmp_path / "package" / "tasks" / "journal.py"
+    for path in (model, code):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    monkeypatch.setattr(journal, "__file__", str(code))
+    assert commit.__wrapped__() == ""  # no repository
+    git("init")
+    git("add", str(model))
+    git("commit", "-m", "one")
+    assert commit.__wrapped__() == ""  # one of something else
+    git("add", str(code))
+    git("commit", "-m", "two")
+    head = git("rev-parse", "HEAD")[:12]
+    assert commit.__wrapped__() == head
+    model.write_text("changed")
+    assert commit.__wrapped__() == head + "+"

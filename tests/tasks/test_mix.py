@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from septool import audio, manifest
-from septool.errors import SeptoolError
+from septool.errors import InterruptedBySignal, SeptoolError
 from septool.mixing import render
-from septool.tasks.mix import mix_files, mix_manifest
+from septool.tasks.mix import RECORD, mix_files, mix_manifest
 from tests.conftest import RATE, voice
 
 
@@ -80,9 +81,9 @@ def rows(three: list[Path], tmp_path: Path) -> Path:
 
 
 def test_on_the_fly_and_on_disk_are_the_same_samples(rows: Path, tmp_path: Path) -> None:
-    path, failed = mix_manifest(rows, out=tmp_path / "out", subtype="FLOAT")
-    assert failed == []
-    for before, after in zip(manifest.read(rows), manifest.read(path), strict=True):
+    rendered = mix_manifest(rows, out=tmp_path / "out", subtype="FLOAT")
+    assert rendered.failed == ()
+    for before, after in zip(manifest.read(rows), manifest.read(Path(rendered.manifest)), strict=True):
         assert (before.id, before.split) == (after.id, after.split)
         fly, disk = render(before), render(after)
         np.testing.assert_array_equal(fly.mixture, disk.mixture)
@@ -96,8 +97,8 @@ def test_on_the_fly_and_on_disk_are_the_same_samples(rows: Path, tmp_path: Path)
 
 
 def test_an_enrolment_is_still_found_from_the_new_manifest(rows: Path, tmp_path: Path) -> None:
-    path, _ = mix_manifest(rows, out=tmp_path / "deep/er/out")
-    row = next(row for row in manifest.read(path) if row.id == "padded")
+    rendered = mix_manifest(rows, out=tmp_path / "deep/er/out")
+    row = next(row for row in manifest.read(Path(rendered.manifest)) if row.id == "padded")
     assert row.enrolment is not None
     assert row.enrolment.target == 1
     assert row.locate(row.enrolment.path).resolve() == (tmp_path / "c.wav").resolve()
@@ -107,7 +108,7 @@ def test_any_number_of_processes_writes_the_same_files(rows: Path, tmp_path: Pat
     for jobs in (1, 2):
         mix_manifest(rows, out=tmp_path / str(jobs), jobs=jobs)
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / jobs).iterdir()} for jobs in "12")
-    assert len(one) == 4 * 3 + 1 + 1
+    assert len(one) == 4 * 3 + 1 + 2  # the noise of one, the manifest, and what they were rendered from
     assert one == two
 
 
@@ -123,14 +124,65 @@ def test_what_is_there_is_left_and_force_renders_it_again(rows: Path, tmp_path: 
     assert read(kept).any()
 
 
-def test_what_is_there_at_another_rate_is_not_passed_off(rows: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["gain", "rate", "subtype", "no record"])
+def test_what_is_there_of_something_else_is_not_passed_off(rows: Path, tmp_path: Path, change: str) -> None:
+    out = tmp_path / "out"
+    first = mix_manifest(rows, out=out)
+    settings: dict[str, Any] = {"rate": {"sample_rate": 16000}, "subtype": {"subtype": "FLOAT"}}.get(change, {})
+    if change == "gain":
+        rows.write_text(rows.read_text().replace('"gain_db": -3.0', '"gain_db": -20.0'))
+    if change == "no record":
+        (out / RECORD).unlink()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(SeptoolError, match=r"faster\.wav is there of another row, rate or subtype; use --force"):
+        mix_manifest(rows, out=out, **settings)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    again = mix_manifest(rows, out=out, force=True, **settings)
+    assert again.failed == ()
+    assert (again.sha256 == first.sha256) == (change in ("gain", "subtype", "no record"))
+    assert (again.source_sha256 == first.source_sha256) == (change != "gain")
+    changed = (out / "faster_s1.wav").read_bytes() != before["faster_s1.wav"]
+    assert changed == (change != "no record")
+
+
+def test_a_lost_voice_is_rendered_again(rows: Path, tmp_path: Path) -> None:
     mix_manifest(rows, out=tmp_path / "out")
-    _, failed = mix_manifest(rows, out=tmp_path / "out", sample_rate=16000)
-    assert len(failed) == 4
-    assert failed[0].endswith("is there at 8000 Hz, not 16000; use --force to render it again")
+    lost = tmp_path / "out/x_noisy_noise.wav"
+    before = lost.read_bytes()
+    lost.unlink()
+    assert mix_manifest(rows, out=tmp_path / "out").failed == ()
+    assert lost.read_bytes() == before
 
 
-@pytest.mark.parametrize("ids", [("a", "a"), ("a/b", "a_b"), ("a", "a_s1")])
+def test_rendering_again_that_was_stopped_keeps_nothing_old(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    mix_manifest(rows, out=out)
+    rows.write_text(rows.read_text().replace('"gain_db": -3.0', '"gain_db": -20.0'))
+
+    def killed(*_: Any) -> None:
+        raise InterruptedBySignal("SIGKILL")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audio, "write", killed)
+        with pytest.raises(InterruptedBySignal):
+            mix_manifest(rows, out=out, force=True)
+    mix_manifest(rows, out=out)
+    for row in manifest.read(rows):
+        name = manifest.file_stem(row.id)
+        np.testing.assert_allclose(read(out / f"{name}.wav"), render(row).mixture, atol=1 / 2**15)
+
+
+def test_a_damaged_record_is_worded(rows: Path, tmp_path: Path) -> None:
+    mix_manifest(rows, out=tmp_path / "out")
+    (tmp_path / "out" / RECORD).write_text("[]")
+    with pytest.raises(SeptoolError, match=r"rendered\.json cannot be read .*; use --force"):
+        mix_manifest(rows, out=tmp_path / "out")
+    assert mix_manifest(rows, out=tmp_path / "out", force=True).failed == ()
+
+
+@pytest.mark.parametrize("ids", [("a/b", "a_b"), ("a", "a_s1")])
 def test_rows_that_would_share_a_file_are_refused(rows: Path, tmp_path: Path, ids: tuple[str, str]) -> None:
     row = manifest.read(rows)[0]
     rows.write_text(manifest.dump([replace(row, id=id) for id in ids]))
@@ -142,6 +194,6 @@ def test_rows_that_would_share_a_file_are_refused(rows: Path, tmp_path: Path, id
 def test_progress_counts_every_row(rows: Path, tmp_path: Path) -> None:
     (tmp_path / "c.wav").unlink()
     told: list[tuple[int, int]] = []
-    _, failed = mix_manifest(rows, out=tmp_path / "out", report=lambda *numbers: told.append(numbers))
+    failed = mix_manifest(rows, out=tmp_path / "out", report=lambda *numbers: told.append(numbers)).failed
     assert told == [(n, 4) for n in (1, 2, 3, 4)]
     assert [line.partition(":")[0] for line in failed] == ["faster", "x/noisy"]

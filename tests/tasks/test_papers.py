@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from septool.errors import ConfigError, UsageError
+from septool.models.build import config_of
 from septool.tasks import papers
 from septool.tasks.measuring import Row, Timing
 from septool.tasks.papers import Paper, System, Term, compare
@@ -15,7 +16,7 @@ def test_every_bundled_table_names_networks_that_exist(name: str) -> None:
     assert paper.rows
     for asked in (*((row.model, row.config) for row in paper.rows), *((term.model, {}) for term in paper.terms)):
         model, _, row = asked[0].partition(":")
-        assert papers.config_of(model, row or None, asked[1])
+        assert config_of(model, asked[1], row or None)
 
 
 def test_every_table_in_the_folder_is_listed() -> None:
@@ -58,7 +59,7 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path, text: str, s
 def test_published_scores_belong_to_exactly_one_network(
     model: str, row: str | None, settings: dict[str, Any], si_snri: float | None
 ) -> None:
-    assert papers.published_si_snri(model, papers.config_of(model, row, settings)) == si_snri
+    assert papers.published_si_snri(model, config_of(model, settings, row)) == si_snri
 
 
 def row(model: str, seconds: float = 1.0, **changed: Any) -> Row:
@@ -66,6 +67,7 @@ def row(model: str, seconds: float = 1.0, **changed: Any) -> Row:
         "parameters": 2_000_000,
         "bytes": 8_000_000,
         "macs": 3_000_000_000,
+        "flops": 6_000_000_000,
         "latency": Timing(0.1, 0.09, 0.11, 5),
         "real_time_factor": 0.1,
         "memory": 50_000_000,

@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 import os
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from septool import checkpoints
-from septool.errors import AudioError, CheckpointError, UsageError
+from septool.errors import AudioError, CheckpointError, SeptoolError, UsageError
 from septool.models import MODELS
 from septool.models.base import Separator
 from septool.models.build import build_model
@@ -33,7 +34,7 @@ from septool.tasks.measuring import (
     recording,
     timed,
 )
-from septool.tasks.profile import find, parse_lengths, profile
+from septool.tasks.profile import EXAMPLE, find, parse_lengths, profile
 from tests.models.tiny import TINY, TINY_EXTRACTORS
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
@@ -297,6 +298,16 @@ def test_names_mean_models_rows_and_checkpoints(tiny_checkpoint: Path) -> None:
     assert (find("galr").quality, find("galr").quality_from) == (20.3, "published")
 
 
+def test_weights_that_never_learned_to_halt_are_not_made_to(tmp_path: Path) -> None:
+    config = TINY["papez"] | {"halting": "none"}
+    path = tmp_path / "still.safetensors"
+    header = checkpoints.Header(model="papez", config=config, sample_rate=8000, sources=2)
+    checkpoints.save(path, build_model("papez", config).state_dict(), header)
+    assert find(str(path), "none").config["halting"] == "none"
+    with pytest.raises(UsageError, match="--halting drop needs weights that learned to halt; still was trained"):
+        find(str(path), "drop")
+
+
 def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     model = build_model("galr", TINY["galr"])
@@ -322,6 +333,7 @@ def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
         ({"model": "galr", "out": Path("a.txt")}, UsageError, "has to end in .jsonl or .csv"),
         ({"model": "galr", "plot": Path("a.gif")}, UsageError, "has to end in .png or .svg"),
         ({"model": "galr", "html": Path("a.pdf")}, UsageError, "has to end in .html"),
+        ({"model": "galr", "torch_profiler": Path("a.txt")}, UsageError, "has to end in .json"),
         ({"model": "galr,dprnn", "torch_profiler": Path("a.json")}, UsageError, "takes one model, 2 were given"),
         ({"model": "galr", "speech": Path("none.wav")}, AudioError, "none.wav does not exist"),
         ({"model": "galr", "paper": "galr-table3"}, UsageError, "unknown system of GALR, Table 3 'galr'"),
@@ -344,6 +356,50 @@ def test_figures_without_matplotlib_are_refused(monkeypatch: pytest.MonkeyPatch)
         profile(model="galr", device="cpu", plot=Path("a.png"))
 
 
+@pytest.mark.parametrize("option", ["out", "plot", "html", "torch_profiler"])
+def test_a_file_that_is_there_stays_unless_forced(
+    option: str, tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    suffix = {"out": "csv", "plot": "png", "html": "html", "torch_profiler": "json"}[option]
+    path = tmp_path / f"mine.{suffix}"
+    path.write_text("mine")
+    asked: dict[str, Any] = {"model": str(tiny_checkpoint), "lengths": "0.1", "device": "cpu", "budget": 0.0}
+    asked[option] = path
+    monkeypatch.setattr(profiling, "measure_apart", lambda *_: pytest.fail("something was measured"))
+    with pytest.raises(SeptoolError, match=rf"mine\.{suffix} exists; use --force to replace it"):
+        profile(**asked)
+    assert path.read_text() == "mine"
+    monkeypatch.setattr(profiling, "measure_apart", measure)
+    profile(**asked, force=True)
+    assert path.read_bytes()[:4] != b"mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_for_results_is_made_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiling, "measure_apart", lambda *_: [])
+    profile(model="galr", device="cpu", out=tmp_path / "new" / "a.jsonl")
+    assert (tmp_path / "new" / "a.jsonl").exists()
+    monkeypatch.setattr(profiling, "measure_apart", lambda *_: pytest.fail("something was measured"))
+    with pytest.raises(AudioError, match="is a file, not a folder"):
+        profile(model="galr", device="cpu", out=tmp_path / "new" / "a.jsonl" / "b.jsonl")
+
+
+@pytest.mark.usefixtures("here")
+def test_the_bundled_example_is_heard_by_default(tiny_checkpoint: Path) -> None:
+    measured = profile(model=str(tiny_checkpoint), lengths="0.1", device="cpu", budget=0.0)
+    assert measured.conditions.speech == EXAMPLE
+    heading = profile_report.tables(measured)[0].title
+    assert heading.endswith("cpu, fp32, batch 1, two-talkers.flac")
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.usefixtures("here")
 def test_everything_is_written(tmp_path: Path, tiny_checkpoint: Path, call: Path) -> None:
     pytest.importorskip("matplotlib")
@@ -357,6 +413,7 @@ def test_everything_is_written(tmp_path: Path, tiny_checkpoint: Path, call: Path
             out=tmp_path / f"a.{suffix}",
             plot=tmp_path / "a.svg",
             html=tmp_path / "a.html",
+            force=True,
         )
     assert [row.seconds for row in measured.rows] == [0.1, 0.2, 0.4]
     (fit,) = measured.growth
@@ -374,10 +431,13 @@ def test_everything_is_written(tmp_path: Path, tiny_checkpoint: Path, call: Path
     ]
     assert growth["kind"] == "growth"
 
-    head, *body = [line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines()]
-    assert len(body) == 3
-    assert dict(zip(head, body[2], strict=True))["macs"] == str(measured.rows[2].macs)
-    assert {"latency_median", "torch", "hardware", "commit"} <= set(head)
+    body = read_csv(tmp_path / "a.csv")
+    assert [line["kind"] for line in body] == ["cost", "cost", "cost", "growth"]
+    assert (body[2]["macs"], body[2]["flops"]) == (str(measured.rows[2].macs), str(2 * measured.rows[2].macs))
+    assert float(body[3]["memory"] or "nan") == pytest.approx(fit.memory or math.nan, nan_ok=True)
+    for line in body:
+        assert (line["torch"], line["conditions_device"]) == (torch.__version__, "cpu")
+    assert {"latency_median", "hardware", "commit"} < body[0].keys()
 
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
     assert not list(tmp_path.glob(".*partial"))
@@ -397,7 +457,8 @@ class Page(HTMLParser):
 @pytest.mark.usefixtures("here")
 def test_a_table_of_a_paper_is_measured_and_compared(table: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    measured = profile(paper=str(table), device="cpu", budget=0.0, html=tmp_path / "a.html", plot=tmp_path / "a.png")
+    outputs: dict[str, Any] = {"out": tmp_path / "a.csv", "html": tmp_path / "a.html", "plot": tmp_path / "a.png"}
+    measured = profile(paper=str(table), device="cpu", budget=0.0, **outputs)
     assert [row.model for row in measured.rows] == ["A", "B"]
     assert measured.rows[0].quality == 10.0
     quantities = [(one.label, one.quantity, one.published) for one in measured.comparisons]
@@ -408,6 +469,9 @@ def test_a_table_of_a_paper_is_measured_and_compared(table: Path, tmp_path: Path
         ("B", "MACs, G", 2.0),
     ]
     assert measured.comparisons[1].measured == measured.rows[0].macs / 1e9
+    compared = [line for line in read_csv(tmp_path / "a.csv") if line["kind"] == "comparison"]
+    assert [(line["label"], line["quantity"], float(line["published"])) for line in compared] == quantities
+    assert [float(line["ratio"]) for line in compared] == [one.ratio for one in measured.comparisons]
     page = Page()
     page.feed((tmp_path / "a.html").read_text(encoding="utf-8"))
     assert (page.count["svg"], page.count["table"], page.count["h1"]) == (1, 2, 1)

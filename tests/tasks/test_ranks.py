@@ -1,8 +1,10 @@
 """Several processes train as one does; when one dies, the run ends with one line and can go on."""
 
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,12 +16,15 @@ from typing import Any
 import pytest
 import torch
 
+from septool import manifest
 from septool.config import as_dict
 from septool.errors import UsageError
 from septool.tasks.ranks import Ranks, first, joined
 from septool.tasks.recipe import Recipe
 from septool.tasks.train import check, train
+from septool.tasks.train_extractor import ExtractorRun
 from tests.conftest import ROOT
+from tests.models.tiny import TINY_EXTRACTORS
 from tests.tasks.training import largest_difference, lines, recipe, state
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -91,6 +96,64 @@ def test_two_processes_are_one_with_the_same_batch(manifests: Path, tmp_path: Pa
     for name in ("one", "two"):
         train(longer, tmp_path / name, resume=True)
     assert largest_difference(tmp_path / "one", tmp_path / "two") < 1e-5
+
+
+def in_two(work: Callable[[], object]) -> list[int | None]:
+    """Do something in two processes as torchrun would start them; return their exit codes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+
+    def child(rank: int) -> None:
+        names = {"WORLD_SIZE": 2, "RANK": rank, "LOCAL_RANK": rank, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in names.items()})
+        work()
+
+    started = [multiprocessing.get_context("fork").Process(target=child, args=(rank,)) for rank in range(2)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+        process.kill()
+    return [process.exitcode for process in started]
+
+
+def test_processes_may_validate_on_mixtures_of_other_lengths(manifests: Path, tmp_path: Path) -> None:
+    short, long = manifest.read(manifests / "dev-2mix.jsonl")
+    path = manifests / "dev-short-and-long.jsonl"
+    path.write_text(manifest.dump([replace(short, frames=400), long]))
+    # The tables of positions grow with what a process has seen; the second epoch finds them of other sizes.
+    chosen = recipe(
+        manifests, data={"validation": str(path)}, config={"dropout": 0.0}, loop={"steps": 4, "epoch_steps": 2}
+    )
+    train(chosen, tmp_path / "one")
+    assert in_two(lambda: train(chosen, tmp_path / "two")) == [0, 0]
+    scores = [[line["si_snri"] for line in lines(tmp_path / name, "validation")] for name in ("one", "two")]
+    assert len(scores[0]) == 2
+    assert scores[1] == pytest.approx(scores[0], rel=1e-4)
+
+
+def test_every_process_scores_the_weights_of_the_first(manifests: Path, tmp_path: Path) -> None:
+    chosen = Recipe(model="voicefilter", config=TINY_EXTRACTORS["voicefilter"])
+
+    def work() -> None:
+        with joined(torch.device("cpu")) as group:
+            run = ExtractorRun(chosen, tmp_path, torch.device("cpu"), group)
+            torch.manual_seed(group.rank)  # so that the statistics of batch normalisation go apart
+            run.model.train()(torch.randn(2, 400), torch.randn(2, 400))
+            statistics = [value for name, value in run.model.state_dict().items() if "running" in name]
+            own = float(sum(value.sum() for value in statistics))
+
+            def score(items: list[Any]) -> float:
+                return float(sum(value.sum() for value in statistics)) + group.rank
+
+            run.score = score  # type: ignore[method-assign]
+            (tmp_path / str(group.rank)).write_text(json.dumps([own, run.validate([])]))
+
+    assert in_two(work) == [0, 0]
+    (first, heard), (second, also) = (json.loads((tmp_path / str(rank)).read_text()) for rank in range(2))
+    assert first != second
+    assert heard == also == pytest.approx(first)
 
 
 def processes(parent: int) -> dict[str, int]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from septool import audio
-from septool.errors import SeptoolError
+from septool.errors import SeptoolError, UsageError
 from septool.models.base import Separator, SeparatorConfig
 from septool.signal.stitch import Joint, Stitcher
 from septool.tasks.recordings import estimate_blocks, estimate_file, stretches
@@ -146,6 +146,12 @@ def test_stretches_cover_everything_and_share_the_overlap(total: int, block: int
     np.testing.assert_array_equal(joined, signal)
     for before, after in pairwise(found):
         np.testing.assert_array_equal(before[-3:], after[:3])
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(1, 1), (4, 5), (4, -1), (0, 0)])
+def test_stretches_that_would_never_end_are_refused(size: int, overlap: int) -> None:
+    with pytest.raises(UsageError, match=f"stretches of {size} samples cannot share {overlap}"):
+        next(stretches(iter([np.zeros(9, np.float32)]), size, overlap))
 
 
 def test_memory_does_not_grow_with_the_recording() -> None:

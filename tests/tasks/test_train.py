@@ -65,6 +65,32 @@ def test_the_checkpoint_says_how_it_was_made_and_can_be_used(manifests: Path, tm
     assert model(torch.zeros(1, 100)).shape == (1, 2, 100)
 
 
+def test_every_checkpoint_states_the_score_of_its_own_weights(manifests: Path, tmp_path: Path) -> None:
+    loop = {"steps": 3, "epoch_steps": 1, "average": 3}
+    train(recipe(manifests, loop=loop, optimizer={"lr": 0.03}), tmp_path)
+    scores = [round(line["si_snri"], 3) for line in lines(tmp_path, "validation")]
+    assert len(set(scores)) == 3
+    expected = {f"step-{step}": score for step, score in enumerate(scores, 1)}
+    expected |= {"last": scores[-1], "best": max(scores)}
+    for name, score in expected.items():
+        header = checkpoints.read_header(tmp_path / f"{name}.safetensors")
+        assert header.measured == {"validation_si_snri": score}, name
+
+    run = Run(recipe(manifests), tmp_path / "between", torch.device("cpu"))
+    run.out.mkdir()
+    run.progress.best = 9.0
+    run.save()  # between two validations
+    assert checkpoints.read_header(run.out / "last.safetensors").measured == {}
+
+
+def test_the_number_of_voices_has_to_be_the_models(manifests: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mixing\.sources is 2, the model separates 3"):
+        train(recipe(manifests, config={"sources": 3}), tmp_path)
+    three = recipe(manifests, config={"sources": 3}, mixing={"sources": 3})
+    with pytest.raises(ConfigError, match=r"dev-2mix\.jsonl mixes \[2\] voices, the model separates 3"):
+        train(three, tmp_path)
+
+
 def test_a_folder_with_a_run_is_not_overwritten(manifests: Path, tmp_path: Path) -> None:
     train(recipe(manifests), tmp_path)
     with pytest.raises(UsageError, match="--resume"):
@@ -124,6 +150,12 @@ def test_a_step_that_is_not_finite_moves_nothing_and_is_counted(manifests: Path,
     run.step(torch.full((2, 2, 400), math.nan))
     assert run.progress.skipped == 1
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+
+
+def test_a_loss_that_is_no_number_is_not_below_the_floor(manifests: Path, tmp_path: Path) -> None:
+    run = Run(recipe(manifests, loop={"loss_floor": -30.0}), tmp_path, torch.device("cpu"))
+    run.step(torch.full((2, 2, 400), math.nan))
+    assert run.progress.skipped == 1
 
 
 def test_items_below_the_loss_floor_are_left_out(manifests: Path, tmp_path: Path) -> None:

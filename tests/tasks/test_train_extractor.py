@@ -122,6 +122,13 @@ def test_the_number_of_speakers_has_to_be_the_pools(data: Path, tmp_path: Path) 
         train(speaker_recipe(data, config=NET | {"speakers": 5}), tmp_path)
 
 
+@pytest.mark.parametrize("make", [speaker_recipe, extractor_recipe])
+def test_mixtures_that_are_fixed_are_for_separators(data: Path, tmp_path: Path, make: Any) -> None:
+    whole = make(data)
+    with pytest.raises(UsageError, match=f"static; {whole.model} learns from mixtures that are drawn"):
+        train(replace(whole, data=replace(whole.data, mixing="static")), tmp_path)
+
+
 def test_an_extractor_is_scored_on_the_voice_that_is_enrolled(data: Path, tmp_path: Path) -> None:
     best = train(extractor_recipe(data), tmp_path)
     model, header = checkpoints.load(tmp_path / "best.safetensors", Extractor)

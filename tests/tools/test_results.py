@@ -35,6 +35,7 @@ def row(model: str, latency: Timing, seconds: float = 5.0) -> Row:
         parameters=2_000_000,
         bytes=8_000_000,
         macs=3 * 10**9,
+        flops=6 * 10**9,
         latency=latency,
         real_time_factor=latency.median / seconds,
         memory=50_000_000,
@@ -63,7 +64,7 @@ def test_tables_machine_and_failures_are_shown(tmp_path: Path) -> None:
     assert "## Papez, Table 2" in page
     assert "A processor, 2 of 4 processor threads, Linux; septool 0.1.0 (abc1234)" in page
     assert "| Papez | 5.00 | latency, s | 1.18 | 1.50 | 1.27 |" in page
-    assert "| Papez | 5.00 | 2.00 | 8.00 | 3.00 | 0.60 | 1500.00 | 1400.00 | 1600.00 |" in page
+    assert "| Papez | 5.00 | 2.00 | 8.00 | 3.00 | 6.00 | 0.60 | 1500.00 | 1400.00 | 1600.00 |" in page
     assert "Not measured: DPT: no room" in page
 
 
@@ -101,12 +102,18 @@ def test_the_order_counts_pairs_that_were_published_as_different() -> None:
 def test_other_files_bring_their_columns(tmp_path: Path) -> None:
     (tmp_path / "cpu").mkdir()
     first: dict[str, Any] = {"kind": "machine", **asdict(MACHINE), "title": "Ours and theirs", "about": "How."}
-    rows = [first, {"kind": "peer", "model": "dprnn", "ratio": 0.8, "difference": 4e-7, "memory": None}]
+    rows = [
+        first,
+        {"kind": "train", "model": "galr", "ms": 7.0},  # measured alone
+        {"kind": "train", "model": "dprnn", "ms": 5.0, "ratio": 0.8, "difference": 4e-7, "memory": None},
+    ]
     text = "".join(json.dumps(line) + "\n" for line in rows)
     (tmp_path / "cpu" / "peers.jsonl").write_text(text, encoding="utf-8")
     page = results.page(tmp_path)
     assert "## Ours and theirs\n\nHow." in page
-    assert "| dprnn | 0.80 | 4.0e-07 | - |" in page
+    assert "| model | ms | ratio | difference | memory |" in page
+    assert "| galr | 7.00 | - | - | - |" in page
+    assert "| dprnn | 5.00 | 0.80 | 4.0e-07 | - |" in page
 
 
 def test_a_bar_in_a_cell_does_not_end_it() -> None:

@@ -1,0 +1,77 @@
+"""A checkpoint is shipped with its scores, again and again, and not with scores of a part of the manifest."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septool import checkpoints, manifest
+from septool.config import build, read_toml
+from septool.tasks.prepare import prepare
+from tools import ship
+
+
+@pytest.fixture
+def best(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """The checkpoint of a run."""
+    model, header = checkpoints.load(tiny_checkpoint)
+    recipe = {"data": {"train": "/there/train-speech.jsonl", "validation": "/there/dev-2mix.jsonl"}}
+    checkpoints.save(tmp_path / "best.safetensors", model.state_dict(), replace(header, recipe=recipe, trained_on="x"))
+    return tmp_path / "best.safetensors"
+
+
+@pytest.fixture
+def mixtures(tree: Path, tmp_path: Path) -> Path:
+    prepare("folder", tree, out=tmp_path, split="dev", mixtures=1)
+    return tmp_path / "dev-2mix.jsonl"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where things are shipped to: a catalogue with a default of the same model."""
+    (tmp_path / "root/septool/weights").mkdir(parents=True)
+    monkeypatch.setattr(ship, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(ship, "METRICS", "si-snri,stoi")
+    old: dict[str, Any] = {"model": "papez", "default": True, "published": {"si_snri": 17.2}, "file": "old.safetensors"}
+    texts = dict.fromkeys(("sha256", "licence", "trained_on", "intended_use"), "-")
+    entry = build(checkpoints.Entry, old | texts | {"bytes": 1, "sample_rate": 8000, "sources": 2})
+    known = {"old": entry, "other": replace(entry, model="galr")}
+
+    def catalogue() -> dict[str, checkpoints.Entry]:
+        path = tmp_path / "root/checkpoints.toml"
+        if not path.exists():
+            return known
+        return {name: build(checkpoints.Entry, values) for name, values in read_toml(path).items()}
+
+    monkeypatch.setattr(checkpoints, "catalogue", catalogue)
+    return tmp_path / "root"
+
+
+def test_a_checkpoint_is_renewed(root: Path, best: Path, mixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["ship", "new", str(best), "--manifest", str(mixtures), "--default"])
+    for _ in range(2):
+        assert ship.main() == 0
+    known = checkpoints.catalogue()
+    assert {name: entry.default for name, entry in known.items()} == {"new": True, "old": False, "other": True}
+    assert known["old"].published == {"si_snri": 17.2}
+    path = root / "septool/weights/new.safetensors"
+    assert checkpoints.sha256(path) == known["new"].sha256
+    header = checkpoints.read_header(path)
+    assert header.measured == known["new"].measured
+    assert header.measured["manifest_sha256"] == manifest.digest(mixtures)
+    assert header.recipe["data"] == {"train": "train-speech.jsonl", "validation": "dev-2mix.jsonl"}
+    assert len((root / "docs/models/new.csv").read_text().splitlines()) == 3
+
+
+def test_a_mixture_that_cannot_be_scored_stops_it(
+    root: Path, best: Path, mixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = manifest.read(mixtures)[0]
+    lost = replace(row, id="lost", sources=(row.sources[0], replace(row.sources[1], path="lost.wav")))
+    mixtures.write_text(manifest.dump([row, lost]))
+    monkeypatch.setattr("sys.argv", ["ship", "new", str(best), "--manifest", str(mixtures)])
+    with pytest.raises(SystemExit, match=r"nothing was shipped: lost: .*lost\.wav does not exist"):
+        ship.main()
+    assert "new" not in checkpoints.catalogue()
+    assert not list((root / "septool/weights").iterdir())
