@@ -67,9 +67,9 @@ def main() -> None:
             raise
         sys.stderr.write(f"septool: {error}\n")
         sys.exit(error.status)
-    except InterruptedBySignal:
+    except InterruptedBySignal as error:
         sys.stderr.write("septool: interrupted; what was finished is kept\n")
-        sys.exit(130)
+        sys.exit(error.status)
     except MemoryError:
         sys.stderr.write("septool: out of memory; a smaller --segment or --batch needs less\n")
         sys.exit(1)

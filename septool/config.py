@@ -94,7 +94,9 @@ def override(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
         *parents, key = path.strip().split(".")
         place = result
         for parent in parents:
-            place = place.setdefault(parent, {})
+            if place.get(parent) is None:
+                place[parent] = {}
+            place = place[parent]
             if not isinstance(place, dict):
                 raise ConfigError(f"{path} cannot be set: {parent!r} is a value, not a section")
         try:

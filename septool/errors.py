@@ -1,5 +1,7 @@
 """The one exception family that a user sees as one line, and the status each ends with."""
 
+import signal
+
 
 class SeptoolError(Exception):
     """Something a person can put right: what is wrong with its value, what would be right, what to do."""
@@ -30,4 +32,9 @@ class ConfigError(UsageError):
 
 
 class InterruptedBySignal(BaseException):
-    """The user or the system asked to stop; temporary files go, finished ones stay."""
+    """The user or the system asked to stop, by the signal named; temporary files go, finished ones stay."""
+
+    @property
+    def status(self) -> int:
+        """What shells make of a signal."""
+        return 128 + signal.Signals[self.args[0]]

@@ -2,13 +2,17 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 from septool import workers
-from septool.errors import AudioError, SeptoolError
+from septool.errors import AudioError, InterruptedBySignal, SeptoolError
 
 
 def square(n: int) -> int:
@@ -62,6 +66,34 @@ def test_an_error_of_an_item_is_the_callers(jobs: int) -> None:
 def test_a_process_that_is_killed_is_told_in_words() -> None:
     with pytest.raises(SeptoolError, match="a worker process was killed, perhaps for lack of memory; use fewer --jobs"):
         list(workers.each(die, range(3), 2))
+
+
+def linger(folder: Path, _: int) -> None:
+    (folder / "begun").touch()
+    for _ in range(2000):
+        if workers.stopping():
+            (folder / "stopped").touch()
+            break
+        time.sleep(0.01)
+
+
+def test_what_takes_long_can_ask_whether_to_stop(tmp_path: Path) -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        raise InterruptedBySignal("SIGINT")
+
+    with pytest.raises(InterruptedBySignal):
+        list(workers.each(partial(linger, tmp_path), items(), 2))
+    assert (tmp_path / "stopped").exists()
+    assert not workers.stopping()
+
+
+@pytest.mark.skipif(not workers.FORKS, reason="processes are not forked on this system")
+def test_a_forked_process_has_what_cannot_be_sent() -> None:
+    lock = threading.Lock()
+    assert list(workers.each(lambda n: (lock.locked(), n), range(3), 2)) == [(False, 0), (False, 1), (False, 2)]
 
 
 def test_an_interrupt_is_left_to_the_parent() -> None:

@@ -84,7 +84,7 @@ def man_page(name: str, command: Any, children: dict[str, Any]) -> str:
     lines += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Show this help and exit."]
     lines += [
         ".SH EXIT STATUS",
-        "0: all was done. 1: something failed; the rest was done. 2: wrong usage. 130: interrupted.",
+        "0: all was done. 1: something failed; the rest was done. 2: wrong usage. 130, 143: interrupted.",
     ]
     if name != "septool":
         lines += [".SH SEE ALSO", "\\fBseptool\\fR(1)"]

@@ -22,6 +22,7 @@ def extract(
         str, typer.Option("-o", "--out", help="File for the voice, or a folder; - is standard output.")
     ] = ".",
     device: options.Device = "auto",
+    jobs: options.Jobs = 1,
     suffix: Annotated[str, typer.Option("--format", help="File format in a folder: wav, flac, ogg, ...")] = "wav",
     name: Annotated[
         str, typer.Option("--name", help="File name in a folder, made of {stem} and {model}.")
@@ -60,6 +61,7 @@ def extract(
             model=model,
             out=out,
             device=device,
+            jobs=jobs,
             suffix=suffix,
             name=name,
             segment=segment,
@@ -84,10 +86,10 @@ def extract(
             if json:
                 printing.json_line(result.row())
             elif isinstance(result, Extracted):
-                typer.echo(f"{result.output}  {score}".rstrip())
+                printing.line(f"{result.output}  {score}".rstrip())
                 bar.say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
             elif not isinstance(result, Failed):
-                typer.echo(result.outputs[0])
+                printing.line(result.outputs[0])
                 bar.say(f"{result.input}: there already")
     for failed in failures:
         printing.note(failed.error)

@@ -25,10 +25,15 @@ def note(text: str) -> None:
     sys.stderr.write(f"septool: {text}\n")
 
 
+def line(text: str) -> None:
+    """Print a line of the result, above a bar if there is one; typer.echo would write into it."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def json_line(row: dict[str, Any]) -> None:
     """Print one JSON line; a number that is none becomes null."""
-    sys.stdout.write(json.dumps(_finite(row)) + "\n")
-    sys.stdout.flush()
+    line(json.dumps(_finite(row)))
 
 
 def _finite(value: Any) -> Any:

@@ -15,6 +15,7 @@ def separate(
     ] = "galr",
     out: Annotated[str, typer.Option("-o", "--out", help="Folder for the voices; - is standard output.")] = ".",
     device: options.Device = "auto",
+    jobs: options.Jobs = 1,
     suffix: Annotated[str, typer.Option("--format", help="File format: wav, flac, ogg, ...")] = "wav",
     name: Annotated[
         str, typer.Option("--name", help="File name, made of {stem}, {voice} and {model}.")
@@ -49,6 +50,7 @@ def separate(
             model=model,
             out=out,
             device=device,
+            jobs=jobs,
             suffix=suffix,
             name=name,
             segment=segment,
@@ -70,7 +72,7 @@ def separate(
                     if isinstance(result, Separated) and result.si_snri:
                         gain = result.si_snri[index]
                         path += "  SI-SNRi undefined" if gain is None else f"  SI-SNRi {gain:+.2f} dB"
-                    typer.echo(path)
+                    printing.line(path)
                 if isinstance(result, Separated):
                     bar.say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
                 else:

@@ -10,7 +10,9 @@ from septool.commands import options
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a bundled recipe, or a .toml file.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="Name of a bundled recipe, or a .toml file; a run that goes on has its own.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The run's folder; runs/RECIPE+SETTINGS by default.")
     ] = None,
@@ -21,7 +23,7 @@ def train(
         int | None, typer.Option("--seed", help="Of weights, mixtures and dropout; the recipe's by default.")
     ] = None,
     device: options.Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, by its own recipe.")] = False,
     jobs: Annotated[
         int, typer.Option("-j", "--jobs", min=0, help="Processes that draw mixtures.", rich_help_panel="Machine")
     ] = 0,
@@ -55,13 +57,11 @@ def train(
     from septool.commands import printing
     from septool.inference import choose_device
     from septool.tasks import ranks
-    from septool.tasks.recipe import load, run_name
-    from septool.tasks.train import kind
+    from septool.tasks.train import kind, plan
     from septool.tasks.train import train as work
 
     settings = settings if seed is None else [*settings, f"seed={seed}"]
-    run = load(recipe, settings)
-    folder = out or Path("runs") / run_name(recipe, settings)
+    run, folder = plan(recipe, settings, out, resume=resume)
     metric, score = kind(run).metric, ""
     with printing.Bar("train", quiet=quiet or json or not ranks.first()) as bar:
 
@@ -81,6 +81,10 @@ def train(
                 )
             elif event["event"] == "early stop":
                 bar.say(f"step {event['step']}: stopped early, {event['epochs']} epochs without improvement")
+            elif event["event"] == "interrupted":
+                bar.say(f"step {event['step']}: interrupted; the state is saved, and --resume goes on from it")
+            elif event["event"] == "changed":
+                bar.say(f"{event['setting']} was {event['was']}, is {event['is']} from step {event['step']} on")
             elif event["event"] == "start":
                 bar.say(
                     f"{event['model']}, {event['parameters'] / 1e6:.2f} M parameters, batches of {event['batch']} "

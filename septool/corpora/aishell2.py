@@ -69,9 +69,7 @@ def prepare(
             if isinstance(hum, str):
                 continue
             place = one.path.relative_to(root)
-            # The speaker's next utterance, the first after the last.
-            of = usable[place.parts[0]]
-            other = of[(of.index(one) + 1) % len(of)].path.relative_to(root)
+            other = base.following(usable[place.parts[0]], one).path.relative_to(root)
             rows.append(
                 Mixture(
                     id=one.id,

@@ -85,6 +85,11 @@ def one_of(option: str, value: Value, allowed: Sequence[Value]) -> None:
         raise UsageError(f"{option} is {value}; here it can be {' or '.join(map(str, allowed))}")
 
 
+def following(those: Sequence[Value], one: Value) -> Value:
+    """Return the next one, the first after the last: of a speaker's utterances, the enrolment that goes with one."""
+    return those[(those.index(one) + 1) % len(those)]
+
+
 def manifest_path(folder: Path, out: Path) -> PurePath:
     """Return the way from the manifests' folder to a corpus, the same on every machine.
 

@@ -181,11 +181,10 @@ def _stretch(row: Mixture, frames: int, seed: int) -> Mixture:
 
 
 def _enrolment(row: Mixture, by_speaker: Mapping[str, list[Source]]) -> Enrolment:
-    """Return the target's next utterance, the first after the last."""
+    """Return the target's next utterance."""
     target = row.sources[0]
     own = by_speaker[target.speaker]
-    place = [each.path for each in own].index(target.path)
-    other = own[(place + 1) % len(own)]
+    other = base.following(own, next(each for each in own if each.path == target.path))
     return Enrolment(path=other.path, frames=other.frames, speaker=target.speaker)
 
 

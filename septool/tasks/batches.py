@@ -5,7 +5,8 @@ processes and restarts change nothing. A mixture is ``[part, time]``: its source
 in it (noise, or what a file holds beyond the sources); the parts sum to the mixture.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Generator, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from septool.errors import ConfigError, SeptoolError
 from septool.manifest import Mixture
 from septool.mixing import render
 
+GRACE_SECONDS = 30  # for the step during which a run is asked to end
 JITTER = 0.02  # part of its length by which a mixture may move in the order of lengths
 Key = tuple[int, ...]
 
@@ -139,9 +141,15 @@ class Pieces:
             return error
 
 
+def _start(worker: int) -> None:
+    workers.start(worker)
+    # A scheduler asks every process of a run to end; the step that is running may still need what this one makes.
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
+
+
 def load(
     items: Items, steps: range, *, rank: int = 0, ranks: int = 1, pieces: int = 1, jobs: int = 0
-) -> Iterator[list[Any]]:
+) -> Generator[list[Any]]:
     """Yield what one process works on in each step: its share of the batch, in pieces.
 
     Args:
@@ -162,7 +170,7 @@ def load(
         batch_size=None,
         sampler=keys,
         num_workers=jobs,
-        worker_init_fn=workers.start,
+        worker_init_fn=_start,
         pin_memory=torch.cuda.is_available(),
         # The loader draws a base seed from the global generator; its own keeps dropout out of the matter.
         generator=torch.Generator().manual_seed(0),

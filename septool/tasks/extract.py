@@ -125,6 +125,7 @@ def extract(
     model: str = "galr-extractor",
     out: str = ".",
     device: str = "auto",
+    jobs: int = 1,
     suffix: str = "wav",
     name: str = "{stem}_voice",
     segment: float = 10.0,
@@ -145,6 +146,7 @@ def extract(
         model: name of a checkpoint, of a model (its default checkpoint), or a ``.safetensors`` file.
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
+        jobs: processes that work on a recording each, where the device is the processor.
         suffix: format of files in a folder and of standard output.
         name: file name in a folder, made of ``{stem}`` and ``{model}``.
         segment: seconds given to the model at once; longer recordings are cut and put together.
@@ -154,7 +156,7 @@ def extract(
         force: replace files that are there.
         skip_existing: leave recordings alone whose voice is there.
         report: told what is worth a word while it happens.
-        progress: told how far a recording is.
+        progress: told how far a recording is, where there is one process.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
@@ -185,7 +187,7 @@ def extract(
         embed(network, [read_reference(each, header.sample_rate) for each in references], where) if not rows else None
     )
 
-    def work(plan: Plan, real: Path, targets: Sequence[Path]) -> Extracted:
+    def work(plan: Plan, real: Path, targets: Sequence[Path], say: Callable[[str], None]) -> Extracted:
         with tempfile.TemporaryDirectory(prefix="septool-") as folder:
             embedding = known
             if plan.shown in rows:
@@ -205,10 +207,10 @@ def extract(
                 device=where,
                 segment=segment,
                 overlap=overlap,
-                progress=partial(progress, named(plan)),
+                progress=partial(progress, named(plan)) if jobs == 1 else lambda *_: None,
             )
             elapsed = time.perf_counter() - started
-        tell(report, named(plan), about, clipped, model=entry, model_rate=header.sample_rate)
+        tell(say, named(plan), about, clipped, model=entry, model_rate=header.sample_rate)
         return Extracted(
             plan.shown,
             PIPE if out == PIPE else str(targets[0]),
@@ -223,7 +225,17 @@ def extract(
             digest,
         )
 
-    yield from work_through(plans, work, out=out, suffix=suffix, force=force, skip_existing=skip_existing)
+    yield from work_through(
+        plans,
+        work,
+        out=out,
+        suffix=suffix,
+        force=force,
+        skip_existing=skip_existing,
+        jobs=jobs,
+        device=where,
+        report=report,
+    )
 
 
 def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str, manifest.Mixture]:

@@ -51,6 +51,10 @@ class Ranks:
         dist.all_reduce(together)
         return together.tolist()
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process."""
+        return self.total(here)[0] > 0
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return a module whose backward pass averages gradients over all processes."""
         if self.count == 1:
@@ -119,7 +123,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         if not _is_first_to_fail(store):
             # Not sys.exit: other threads may wait for the lost process for ever.
             sys.stderr.flush()
-            os._exit(130 if isinstance(error, InterruptedBySignal) else 1)
+            os._exit(error.status if isinstance(error, InterruptedBySignal) else 1)
         if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST):
             raise SeptoolError(
                 f"one of the {count} processes of this run has ended, and the run with it; "

@@ -167,18 +167,26 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def run_name(name: str, settings: Sequence[str] = ()) -> str:
     """Name a run by its recipe and by what the settings change in it, whatever their order."""
-    before, after = (_flat(as_dict(load(name, chosen))) for chosen in ((), settings))
-    changes = [f"{key}={_word(after[key])}" for key in sorted(after) if after[key] != before.get(key)]
-    full = "+".join([Path(name).stem, *changes])
+    changed = changes(load(name), load(name, settings))
+    full = "+".join([Path(name).stem, *(f"{key}={_word(now)}" for key, (_, now) in changed.items())])
     if len(full.encode()) <= 120:
         return full
     return f"{Path(name).stem}+{hashlib.sha256(full.encode()).hexdigest()[:12]}"
 
 
+def changes(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which two runs differ, as they are in the one and in the other."""
+    was, now = (_flat(as_dict(recipe) | {"published": {}}) for recipe in (before, after))
+    return {key: (was.get(key), now.get(key)) for key in sorted(was | now) if was.get(key) != now.get(key)}
+
+
 def _flat(values: dict[str, Any], where: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: value}
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{where}{key}.")
+        elif value is not None:
+            flat[where + key] = value
     return flat
 
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from septool import audio
-from septool.errors import AudioError, SeptoolError, UsageError
+from septool import audio, workers
+from septool.errors import AudioError, InterruptedBySignal, SeptoolError, UsageError
 from septool.inference import enough_memory
 from septool.signal.stitch import Joint, Stitcher
 
@@ -136,6 +137,8 @@ def estimate_file(
             if held is not None:
                 writer.write(held)
             held = block
+            if workers.stopping():
+                raise InterruptedBySignal("the parent's")
             progress(reader.frames / file.samplerate, file.frames / file.samplerate)
         assert held is not None
         writer.write(held, last_frame=reader.frames)
@@ -239,49 +242,76 @@ def to_stdout(path: Path) -> None:
 
 
 def work_through(
-    plans: Iterable[Plan],
-    work: Callable[[Plan, Path, Sequence[Path]], Done],
+    plans: Sequence[Plan],
+    work: Callable[[Plan, Path, Sequence[Path], Callable[[str], None]], Done],
     *,
     out: str,
     suffix: str,
     force: bool,
     skip_existing: bool,
+    jobs: int,
+    device: torch.device,
+    report: Callable[[str], None],
 ) -> Iterator[Done | Failed | Skipped]:
-    """Work on one recording after the other; one that fails does not keep the others from it.
+    """Work on recordings; one that fails does not keep the others from it.
 
     Args:
         plans: the recordings.
-        work: makes the result of a plan, its recording as a file, and the files that its voices go to.
+        work: makes the result of a plan, its recording as a file, the files that its voices go to, and what is
+            told of it.
         out: ``-`` for standard output.
         suffix: format of what goes there.
         force: replace files that are there.
         skip_existing: leave recordings alone whose voices are there.
+        jobs: processes; any number gives the same, in the same order.
+        device: where the work is done.
+        report: told what is worth a word.
     """
-    for plan in plans:
-        shown, real, targets = plan
-        subject = named(plan)
-        try:
-            if out != PIPE:
-                there = [target for target in targets if target.exists()]
-                if skip_existing and len(there) == len(targets):
-                    yield Skipped(shown, tuple(map(str, targets)))
-                    continue
-                if there and not force:
-                    raise SeptoolError(f"{there[0]} exists; use --force to replace it or --skip-existing")
-                audio.make_folder(targets[0].parent)
-            with ExitStack() as stack:
-                if shown == PIPE:
-                    real = stack.enter_context(stdin_as_file())
-                if out == PIPE:
-                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
-                    targets = [Path(folder) / f"voices.{suffix}"]
-                result = work(plan, real, targets)
-                if out == PIPE:
-                    to_stdout(targets[0])
-            yield result
-        except SeptoolError as error:
-            told = str(error) if real == plan.source else str(error).replace(str(real), subject)
-            yield Failed(shown, told if subject in told else f"{subject}: {told}")
+    if jobs > 1 and (device.type != "cpu" or not workers.FORKS):
+        raise UsageError(f"--jobs {jobs} takes --device cpu and Linux; leave it out")
+    if any(plan.shown == PIPE for plan in plans):
+        jobs = 1  # other processes have another standard input
+    one = partial(_work_on, work, out=out, suffix=suffix, force=force, skip_existing=skip_existing)
+    for result, told in workers.each(one, plans, jobs):
+        for line in told:
+            report(line)
+        yield result
+
+
+def _work_on(
+    work: Callable[[Plan, Path, Sequence[Path], Callable[[str], None]], Done],
+    plan: Plan,
+    *,
+    out: str,
+    suffix: str,
+    force: bool,
+    skip_existing: bool,
+) -> tuple[Done | Failed | Skipped, list[str]]:
+    """Return the result of a recording, and what is worth a word."""
+    shown, real, targets = plan
+    subject = named(plan)
+    told: list[str] = []
+    try:
+        if out != PIPE:
+            there = [target for target in targets if target.exists()]
+            if skip_existing and len(there) == len(targets):
+                return Skipped(shown, tuple(map(str, targets))), told
+            if there and not force:
+                raise SeptoolError(f"{there[0]} exists; use --force to replace it or --skip-existing")
+            audio.make_folder(targets[0].parent)
+        with ExitStack() as stack:
+            if shown == PIPE:
+                real = stack.enter_context(stdin_as_file())
+            if out == PIPE:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
+                targets = [Path(folder) / f"voices.{suffix}"]
+            result = work(plan, real, targets, told.append)
+            if out == PIPE:
+                to_stdout(targets[0])
+        return result, told
+    except SeptoolError as error:
+        said = str(error) if real == plan.source else str(error).replace(str(real), subject)
+        return Failed(shown, said if subject in said else f"{subject}: {said}"), told
 
 
 def named(plan: Plan) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from septool import audio, checkpoints, manifest, pool
-from septool.config import as_dict
+from septool.config import as_dict, build
 from septool.errors import CheckpointError, ConfigError
 from septool.inference import feed
 from septool.losses import LOSSES
@@ -28,9 +28,9 @@ from septool.models.build import build_model
 from septool.signal.levels import model_gain
 from septool.tasks.batches import Drawn, Items, Static
 from septool.tasks.journal import software
-from septool.tasks.optimising import MovingAverage, learning_rate, mean_weights, optimizers
+from septool.tasks.optimising import MovingAverage, learning_rate, mean_weights, optimizers, restore
 from septool.tasks.ranks import Ranks
-from septool.tasks.recipe import Recipe
+from septool.tasks.recipe import Recipe, changes
 
 LOG = logging.getLogger(__name__)
 STATES = LAST, PREVIOUS = "last.pt", "previous.pt"  # what a run goes on from: the first that is whole
@@ -327,36 +327,56 @@ class Run:
             manifests=self.manifests,
         )
 
-    def resume(self) -> None:
-        """Take up ``last.pt``, or ``previous.pt`` if that was torn.
+    def resume(self) -> dict[str, tuple[Any, Any]]:
+        """Take up the state in the run's folder, and return the settings that have changed since.
 
         Raises:
-            CheckpointError: there is none, it is damaged, or it is of another model.
+            CheckpointError: there is none, it is damaged, or it is of another network or optimizer.
         """
-        path, state = self._state()
+        state = read_state(self.out, self.device)
+        before = recipe_of(state)
+        if before.model != self.recipe.model:
+            raise CheckpointError(f"{self.out} is a run of {before.model}, not {self.recipe.model}")
+        changed = changes(before, self.recipe)
         try:
             self.model.load_state_dict(state["model"])
-            self.average.weights = state["average"]
             for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(kept)
+                restore(optimizer, kept)
+            self.average = MovingAverage(self.model, self.recipe.loop.ema)
+            if before.loop.ema:
+                self.average.weights = state["average"]
             if state.get("scaler"):
                 self.scaler.load_state_dict(state["scaler"])
             self.progress = Progress(**state["progress"])
             self.hours = state["hours"]
         except Exception as error:  # torch raises many kinds for other shapes
-            raise CheckpointError(f"{path} does not fit this recipe: {error}") from None
-
-    def _state(self) -> tuple[Path, dict[str, Any]]:
-        paths = [self.out / name for name in STATES if (self.out / name).exists()]
-        if not paths:
+            shapes = [key for key in changed if key.startswith(("row", "config.", "optimizer.name"))]
+            why = ", ".join(f"{key} was {changed[key][0]}, is {changed[key][1]}" for key in shapes)
             raise CheckpointError(
-                f"{self.out / LAST} does not exist; there is nothing to resume, start without --resume"
-            )
-        damage = ""
-        for path in paths:
-            try:
-                return path, torch.load(path, map_location=self.device, weights_only=True)
-            except Exception as error:  # torch raises many kinds for a torn file
-                damage = damage or f"{path} is damaged: {error}"
-                LOG.warning("%s is damaged", path)
-        raise CheckpointError(damage)
+                f"the state in {self.out} does not fit this recipe: {why or ' '.join(str(error).split())}"
+            ) from None
+        return changed
+
+
+def read_state(folder: Path, device: torch.device) -> dict[str, Any]:
+    """Read ``last.pt``, or ``previous.pt`` if that was torn.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    paths = [folder / name for name in STATES if (folder / name).exists()]
+    if not paths:
+        raise CheckpointError(f"{folder / LAST} does not exist; there is nothing to resume, start without --resume")
+    damage = ""
+    for path in paths:
+        try:
+            return torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:  # torch raises many kinds for a torn file
+            damage = damage or f"{path} is damaged: {' '.join(str(error).split())}"
+            LOG.warning("%s is damaged", path)
+    raise CheckpointError(damage)
+
+
+def recipe_of(state: dict[str, Any]) -> Recipe:
+    """Return the recipe that a state was made by."""
+    return build(Recipe, json.loads(state["recipe"]))

@@ -61,6 +61,7 @@ def separate(
     model: str = "galr",
     out: str = ".",
     device: str = "auto",
+    jobs: int = 1,
     suffix: str = "wav",
     name: str = "{stem}_s{voice}",
     segment: float = 30.0,
@@ -79,6 +80,7 @@ def separate(
         out: folder for the voices, made if missing; ``-`` writes one file with a channel per voice to
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
+        jobs: processes that work on a recording each, where the device is the processor.
         suffix: format of the files written.
         name: file name, made of ``{stem}``, ``{voice}`` (from 1) and ``{model}``.
         segment: seconds given to the model at once; longer recordings are cut and put together.
@@ -87,7 +89,7 @@ def separate(
         force: replace files that are there.
         skip_existing: leave recordings alone whose voices are there.
         report: told what is worth a word while it happens.
-        progress: told how far a recording is.
+        progress: told how far a recording is, where there is one process.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
@@ -121,7 +123,7 @@ def separate(
             report=report,
         )
 
-    def work(plan: Plan, real: Path, targets: Sequence[Path]) -> Separated:
+    def work(plan: Plan, real: Path, targets: Sequence[Path], say: Callable[[str], None]) -> Separated:
         true = read_references(references, real) if references else None
         started = time.perf_counter()
         about, clipped, joints = estimate_file(
@@ -133,11 +135,11 @@ def separate(
             device=where,
             segment=segment,
             overlap=overlap,
-            progress=partial(progress, named(plan)),
+            progress=partial(progress, named(plan)) if jobs == 1 else lambda *_: None,
         )
         elapsed = time.perf_counter() - started
         gains = score(real, targets, true, header.sample_rate) if true is not None else ()
-        tell(report, named(plan), about, clipped, model=entry, model_rate=header.sample_rate)
+        tell(say, named(plan), about, clipped, model=entry, model_rate=header.sample_rate)
         return Separated(
             plan.shown,
             (PIPE,) if out == PIPE else tuple(map(str, targets)),
@@ -151,7 +153,17 @@ def separate(
             gains,
         )
 
-    yield from work_through(plans, work, out=out, suffix=suffix, force=force, skip_existing=skip_existing)
+    yield from work_through(
+        plans,
+        work,
+        out=out,
+        suffix=suffix,
+        force=force,
+        skip_existing=skip_existing,
+        jobs=jobs,
+        device=where,
+        report=report,
+    )
 
 
 def voices_by(model: Separator) -> Estimate:

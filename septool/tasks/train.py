@@ -9,15 +9,15 @@ their number changes.
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from septool import audio, checkpoints, manifest
-from septool.config import as_dict
+from septool.config import as_dict, build, override
 from septool.errors import UsageError
 from septool.inference import enough_memory
 from septool.models import MODELS
@@ -25,8 +25,9 @@ from septool.registry import Registry
 from septool.tasks import batches, ranks
 from septool.tasks.journal import Journal, software
 from septool.tasks.ranks import Ranks
-from septool.tasks.recipe import Recipe
-from septool.tasks.run import STATES, Run
+from septool.tasks.recipe import Recipe, changes, load, run_name
+from septool.tasks.run import STATES, Run, read_state, recipe_of
+from septool.tasks.stopping import Stop
 
 LOG_EVERY = 50  # steps a line of the log stands for
 RUNS = Registry(
@@ -43,6 +44,40 @@ Report = Callable[[dict[str, Any]], None]
 def kind(recipe: Recipe) -> type[Run]:
     """Return the kind of run that a recipe's model is trained by."""
     return RUNS[MODELS[recipe.model].role]
+
+
+def plan(
+    name: str | None, settings: Sequence[str] = (), out: Path | None = None, *, resume: bool = False
+) -> tuple[Recipe, Path]:
+    """Return the recipe and the folder of a run.
+
+    Args:
+        name: a recipe, by name or path; a run that goes on in ``out`` needs none.
+        settings: ``key=value``, what to change in it.
+        out: the folder; named by recipe and settings by default.
+        resume: the run goes on: by the recipe that it has, in which nothing but the settings is changed.
+
+    Raises:
+        UsageError: no recipe, or one that is not the run's.
+    """
+    if name is None and not (resume and out):
+        raise UsageError("train takes a recipe, or --resume and --out; septool train --list shows the recipes")
+    folder = out or Path("runs") / run_name(str(name), settings)
+    if not resume:
+        return load(str(name), settings), folder
+    before = recipe_of(read_state(folder, torch.device("cpu")))
+    own = build(Recipe, override(as_dict(before), settings))
+    asked = own if name is None else load(name, settings)
+    if asked.model != before.model:
+        raise UsageError(f"{folder} is a run of {before.model}, not {asked.model}")
+    differing = changes(own, asked)
+    if differing:
+        key, (was, now) = next(iter(differing.items()))
+        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        raise UsageError(
+            f"{folder} has {key} {was}, {name} has {now}{more}; without {name} it goes on as it is, with --set changed"
+        )
+    return own, folder
 
 
 def check(recipe: Recipe, group: Ranks) -> None:
@@ -100,6 +135,8 @@ def train(
         UsageError: ``out`` holds a run and ``resume`` is false.
         CheckpointError: ``resume`` without a usable state.
         SeptoolError: another process of the run has ended.
+
+    SIGINT and SIGTERM end it after the step, or the validation, that is running; the state is saved before that.
     """
     with ranks.joined(torch.device(device)) as group:
         check(recipe, group)
@@ -109,15 +146,22 @@ def train(
         if threads:
             torch.set_num_threads(threads)
         run = kind(recipe)(recipe, out, group.device, group)
-        if resume:
-            run.resume()
+        changed = run.resume() if resume else {}
         if compile:
             run.compile()
         with enough_memory("to train with; a smaller loop.batch or a larger loop.accumulate needs less"):
-            return _loop(run, jobs, tensorboard=tensorboard, save_minutes=save_minutes, report=report)
+            return _loop(run, changed, jobs, tensorboard=tensorboard, save_minutes=save_minutes, report=report)
 
 
-def _loop(run: Run, jobs: int, *, tensorboard: bool, save_minutes: float, report: Report) -> float:
+def _loop(
+    run: Run,
+    changed: dict[str, tuple[Any, Any]],
+    jobs: int,
+    *,
+    tensorboard: bool,
+    save_minutes: float,
+    report: Report,
+) -> float:
     recipe, loop, progress, group = run.recipe, run.recipe.loop, run.progress, run.ranks
     items, held_out = run.items(jobs), run.validation_set()
     used = (recipe.data.train, recipe.data.validation, *recipe.mixing.manifests)
@@ -125,7 +169,8 @@ def _loop(run: Run, jobs: int, *, tensorboard: bool, save_minutes: float, report
     if group.first:
         with audio.replacing(run.out / "recipe.json") as partial:
             partial.write_text(json.dumps(as_dict(recipe), indent=1) + "\n", encoding="utf-8")
-    with Journal(run.out, step=progress.step, tensorboard=tensorboard) if group.first else nullcontext() as journal:
+    journal = Journal(run.out, step=progress.step, tensorboard=tensorboard) if group.first else None
+    with journal or nullcontext(), Stop() as stop:
 
         def tell(name: str, event: dict[str, Any], *, write: bool = True) -> None:
             if journal:
@@ -135,34 +180,43 @@ def _loop(run: Run, jobs: int, *, tensorboard: bool, save_minutes: float, report
                     journal.write(event)
 
         tell("start", about(run))
+        for key, (was, now) in changed.items():
+            tell("changed", {"setting": key, "was": was, "is": now})
         started = saved = time.monotonic()
         hours = run.hours
-        while not run.over:
+        while not run.over and not group.any(stop.asked > 0):
             epoch = run.epoch
             end = min((epoch + 1) * loop.epoch_steps, loop.steps)
             shares = batches.load(
                 items, range(progress.step, end), rank=group.rank, ranks=group.count, pieces=loop.accumulate, jobs=jobs
             )
             before = time.monotonic()
-            for pieces in shares:
-                ready = time.monotonic()
-                event = run.step(*pieces)
-                now = time.monotonic()
-                run.hours = hours + (now - started) / 3600
-                progress.recent.append(event["loss"])
-                samples = group.count * sum(map(batches.samples, pieces))
-                event |= {"steps": loop.steps, "epoch": epoch, "samples_per_s": samples / (now - before)}
-                event |= {"waiting": (ready - before) / (now - before)}  # part of the time that the data took
-                before = now
-                line = progress.step % LOG_EVERY == 0
-                if line:
-                    event["loss"] = sum(progress.recent) / len(progress.recent)
-                    progress.recent.clear()
-                tell("step", event, write=line)
-                # The end of an epoch is saved with its validation, never between the two.
-                if group.first and now - saved > 60 * save_minutes and progress.step < end:
+            with closing(shares):
+                for pieces in shares:
+                    ready = time.monotonic()
+                    event = run.step(*pieces)
+                    now = time.monotonic()
+                    run.hours = hours + (now - started) / 3600
+                    progress.recent.append(event["loss"])
+                    samples = group.count * sum(map(batches.samples, pieces))
+                    event |= {"steps": loop.steps, "epoch": epoch, "samples_per_s": samples / (now - before)}
+                    event |= {"waiting": (ready - before) / (now - before)}  # part of the time that the data took
+                    before = now
+                    line = progress.step % LOG_EVERY == 0
+                    if line:
+                        event["loss"] = sum(progress.recent) / len(progress.recent)
+                        progress.recent.clear()
+                    tell("step", event, write=line)
+                    if group.any(stop.asked > 0):
+                        break
+                    # The end of an epoch is saved with its validation, never between the two.
+                    if group.first and now - saved > 60 * save_minutes and progress.step < end:
+                        run.save()
+                        saved = now
+            if progress.step < end:
+                if group.first:
                     run.save()
-                    saved = now
+                break
             value = run.validate(held_out)
             best = run.note_validation(value)
             if loop.average:
@@ -173,6 +227,10 @@ def _loop(run: Run, jobs: int, *, tensorboard: bool, save_minutes: float, report
             if group.first:
                 run.save(value, best=best)
             saved = time.monotonic()
+        if group.any(stop.asked > 0):
+            tell("interrupted", {}, write=False)
+            group.wait()  # for the state
+            stop.answer()
         if loop.patience and progress.stale >= loop.patience:
             tell("early stop", {"epochs": progress.stale})
         if progress.kept:

@@ -170,10 +170,13 @@ def test_an_unknown_name_is_wrong_usage_with_a_suggestion(
     assert "(known: " in result.errors[0]
 
 
-def test_an_interrupt_is_status_130(septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "catalogue", lambda: os.kill(os.getpid(), signal.SIGTERM))
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_has_the_status_of_its_signal(
+    septool: Command, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    monkeypatch.setattr(checkpoints, "catalogue", lambda: os.kill(os.getpid(), number))
     result = septool("models", "list")
-    assert result.status == 130
+    assert result.status == status
     assert result.errors == ["septool: interrupted; what was finished is kept"]
 
 

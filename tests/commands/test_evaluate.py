@@ -111,7 +111,7 @@ def test_a_run_that_was_killed_goes_on(
     def counted(*arguments: Any) -> Pair:
         seen.append(arguments[-1].id)
         if len(seen) == 3:
-            raise InterruptedBySignal("SIGKILL")
+            raise InterruptedBySignal("SIGINT")
         return separated(*arguments)
 
     with monkeypatch.context() as patch:

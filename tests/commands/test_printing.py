@@ -84,6 +84,26 @@ def test_a_long_way_is_told_every_ten_minutes_and_from_where_it_went_on(
     ]
 
 
+def test_results_stand_above_the_bar_or_in_the_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for terminal in (True, False):
+        monkeypatch.setattr("sys.stdout.isatty", lambda there=terminal: there)
+        with printing.Bar("work", quiet=False, lines=False) as bar:
+            bar.update(1, 2)
+            printing.line("result")
+        told = capsys.readouterr()
+        assert ("result\n" in told.err, told.out) == ((True, "") if terminal else (False, "result\n"))
+
+
+def test_a_bar_without_lines_says_nothing_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with printing.Bar("work", quiet=False, lines=False) as bar:
+        bar.update(1, 1)
+        bar.say("said")
+    assert capsys.readouterr() == ("", "septool: said\n")
+
+
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     with printing.Bar("work", quiet=True) as bar:
         bar.update(1, 1)

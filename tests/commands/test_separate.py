@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -16,8 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from septool import audio, checkpoints
+from septool import audio, checkpoints, workers
+from septool.errors import UsageError
+from septool.tasks import separate as separating
 from tests.conftest import RATE, Command, voice
 
 
@@ -365,6 +369,32 @@ def test_skip_existing_leaves_what_is_done(separate: Command, call: Path, tmp_pa
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
 
 
+@pytest.mark.skipif(not workers.FORKS, reason="processes are not forked on this system")
+def test_any_number_of_processes_gives_the_same_in_the_same_order(
+    separate: Command, call: Path, tmp_path: Path
+) -> None:
+    names = [call, *(Path(shutil.copy(call, call.with_name(f"a{n}.wav"))) for n in range(4))]
+    write(names[2], np.stack([voice(100)] * 2))
+    names.insert(1, damaged(tmp_path, "text"))
+    one, three = (separate(*names, "-o", tmp_path / str(jobs), "-j", jobs, "--format", "flac") for jobs in (1, 3))
+    assert one.status == three.status == 1
+    assert [line.replace("/1/", "/3/") for line in one.lines] == three.lines
+    times = re.compile(r"in [0-9.]+ s")
+    assert [times.sub("", line) for line in one.errors] == [times.sub("", line) for line in three.errors]
+    assert files(tmp_path / "1") == files(tmp_path / "3")
+    assert len(files(tmp_path / "1")) == 10
+    for name in files(tmp_path / "1"):
+        # Another number of threads adds up in another order.
+        first, other = (audio.read(tmp_path / jobs / name)[0] for jobs in "13")
+        np.testing.assert_allclose(first, other, atol=2 / 2**15)
+
+
+def test_processes_are_for_the_processor(tiny_checkpoint: Path, call: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(separating, "choose_device", lambda _: torch.device("meta"))
+    with pytest.raises(UsageError, match="--jobs 2 takes --device cpu and Linux"):
+        next(separating.separate([str(call)], model=str(tiny_checkpoint), jobs=2))
+
+
 @contextmanager
 def no_more_than(size: int) -> Iterator[None]:
     """Files cannot grow beyond ``size`` bytes: what a full disk does to a writer, without a disk."""
@@ -537,21 +567,21 @@ def test_a_reader_that_leaves_early_is_no_error_to_talk_about(
     assert process.wait(60) == 1  # the voices went nowhere
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_keeps_what_is_done_and_leaves_no_remains(
-    start: Callable[..., subprocess.Popen[bytes]], tiny_checkpoint: Path, call: Path, tmp_path: Path
+    start: Callable[..., subprocess.Popen[bytes]], tiny_checkpoint: Path, call: Path, tmp_path: Path, jobs: int
 ) -> None:
     for n in range(9):
         shutil.copy(call, call.with_name(f"a{n}.wav"))
     # A recording so long that the signal finds it being written.
     write(call.with_name("b.wav"), np.tile(voice(100), 200))
-    process = start(
-        "separate", call.parent, "-o", tmp_path / "out", "-m", tiny_checkpoint, "--segment", 3, "--overlap", 1
-    )
-    partial = tmp_path / "out" / f".b_s1.wav.{process.pid}.partial"
+    arguments = ("-m", tiny_checkpoint, "-d", "cpu", "--segment", 3, "--overlap", 1, "-j", jobs)
+    process = start("separate", call.parent, "-o", tmp_path / "out", *arguments, start_new_session=True)
     end = time.monotonic() + 60
-    while not partial.exists() and time.monotonic() < end:
+    out, begun = tmp_path / "out", ".b_s1.wav.*.partial"
+    while not (any(out.glob(begun)) and len(list(out.glob("a*.wav"))) == 18) and time.monotonic() < end:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and its workers
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.decode().splitlines()[-1] == "septool: interrupted; what was finished is kept"

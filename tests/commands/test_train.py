@@ -2,11 +2,14 @@
 
 import json
 import re
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from septool.tasks.prepare import prepare
+from septool.tasks.run import Run
 from tests.conftest import Command
 from tests.models.tiny import TINY
 
@@ -57,6 +60,24 @@ def test_json_lines(septool: Command, recipe: Path, tmp_path: Path) -> None:
     result = septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", "--json")
     assert [json.loads(line)["event"] for line in result.lines] == ["start", "step", "step", "validation"]
     assert result.errors == []
+
+
+def test_an_interrupted_run_says_at_which_step(
+    septool: Command, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Run.step
+
+    def interrupted(run: Run, *pieces: Any) -> dict[str, float]:
+        signal.raise_signal(signal.SIGTERM)
+        return step(run, *pieces)
+
+    monkeypatch.setattr(Run, "step", interrupted)
+    result = septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu")
+    assert result.status == 143
+    assert result.errors[-2:] == [
+        "septool: step 1: interrupted; the state is saved, and --resume goes on from it",
+        "septool: interrupted; what was finished is kept",
+    ]
 
 
 def test_a_recipe_that_is_no_toml(septool: Command, tmp_path: Path) -> None:

@@ -181,6 +181,24 @@ def file_of(path: Path, samples: np.ndarray, rate: int) -> Path:
     return path
 
 
+def test_progress_is_told_in_seconds_of_the_recording(tmp_path: Path) -> None:
+    told: list[tuple[float, float]] = []
+    source = file_of(tmp_path / "long.wav", np.zeros((1, 25 * 11025), np.float32), 11025)
+    outputs = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    estimate_file(
+        source,
+        outputs,
+        voices_by(Bands()),
+        voices=2,
+        model_rate=RATE,
+        device=CPU,
+        segment=2.0,
+        overlap=0.5,
+        progress=lambda *seconds: told.append(seconds),
+    )
+    assert sorted(set(told)) == [(10.0, 25.0), (20.0, 25.0), (25.0, 25.0)]
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 48000, 192000])
 @pytest.mark.parametrize("samples", [1, 2, 999, 44101])
 def test_any_rate_and_length_come_back(tmp_path: Path, rate: int, samples: int) -> None:
