@@ -120,8 +120,10 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
         return samples.T, file.samplerate
 
 
-def mono(samples: np.ndarray) -> np.ndarray:
-    """Average the channels of ``[channel, time]``."""
+def mono(samples: np.ndarray, channel: int | None = None) -> np.ndarray:
+    """Average the channels of ``[channel, time]``, or take one of them, counted from 1."""
+    if channel is not None:
+        return np.ascontiguousarray(samples[channel - 1])
     return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
 
 
@@ -203,8 +205,17 @@ def make_folder(folder: Path) -> None:
 class Reader:
     """A file as one channel at ``rate`` Hz, block by block, in constant memory."""
 
-    def __init__(self, file: soundfile.SoundFile, path: Path, rate: int, block_seconds: float = 10.0) -> None:
-        self.file, self.path, self.rate = file, path, rate
+    def __init__(
+        self,
+        file: soundfile.SoundFile,
+        path: Path,
+        rate: int,
+        channel: int | None = None,  # from 1; all are averaged by default
+        block_seconds: float = 10.0,
+    ) -> None:
+        if channel is not None and channel > file.channels:
+            raise AudioError(f"{path} has {file.channels} channel(s); there is no channel {channel}")
+        self.file, self.path, self.rate, self.channel = file, path, rate, channel
         self.block = max(round(block_seconds * file.samplerate), 1)
         self.frames = 0  # samples read so far, at the file's rate
 
@@ -220,7 +231,7 @@ class Reader:
             if not np.isfinite(samples).all():
                 raise AudioError(f"{self.path} holds samples that are not numbers (NaN or infinite)")
             last = len(samples) < self.block
-            voice = mono(samples.T)
+            voice = mono(samples.T, self.channel)
             yield resampler.resample_chunk(voice, last=last) if resampler else voice
             if last:
                 break

@@ -19,6 +19,7 @@ from torch import Tensor
 from septool import __version__, audio
 from septool.config import as_dict, build, cache_folder, read_toml, shipped
 from septool.errors import CheckpointError, ConfigError, UsageError
+from septool.models import MODELS
 from septool.models.base import Model, Separator
 from septool.models.build import build_model
 from septool.registry import suggest
@@ -201,7 +202,9 @@ def resolve(name: str) -> tuple[str, Path]:
         CheckpointError: weights that are missing or damaged.
     """
     if name.endswith(".safetensors"):
-        return Path(name).stem, Path(name)
+        path = Path(name).absolute()
+        # A run's best weights go by the name of the run, which is its folder.
+        return path.parent.name if path.stem == "best" else path.stem, Path(name)
     key, entry = find(name)
     path = locate(entry)
     if not path.exists():
@@ -216,8 +219,21 @@ def find(name: str) -> tuple[str, Entry]:
     defaults = {entry.model: key for key, entry in known.items() if entry.default}
     key = name if name in known else defaults.get(name)
     if key is None:
-        raise suggest("model", name, {*known, *defaults})
+        raise _unknown(name, {*known, *defaults})
     return key, known[key]
+
+
+def _unknown(name: str, known: set[str]) -> UsageError:
+    """Build the error for what is no checkpoint: it may be a model, or a training run's folder or state."""
+    path = Path(name)
+    if name in MODELS:
+        return UsageError(
+            f"{name} has no checkpoint here; train one (septool train RECIPE) or convert one (septool models convert)"
+        )
+    if path.exists() or path.suffix == ".pt":
+        folder = path if path.is_dir() else path.parent
+        return UsageError(f"{name} is no checkpoint; a training run's is {folder / 'best.safetensors'}")
+    return suggest("model", name, known)
 
 
 def locate(entry: Entry) -> Path:

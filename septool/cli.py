@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +46,21 @@ def root(
     """Take apart recordings in which people talk over each other."""
 
 
+WrongUsage: Any = typer.BadParameter.__base__  # what typer says of arguments; it has no public name
+
+
+def _in_words(error: Any) -> str:
+    """Return what is wrong with the arguments, and where to read what would be right; nothing if help was shown."""
+    said = " ".join(error.format_message().removesuffix(".").replace("Value error, ", "").split())
+    if not said:
+        return ""
+    faults = getattr(error.__cause__, "errors", list)()  # pydantic's, which newer typers check values with
+    if faults and repr(faults[0]["input"]) not in said:
+        said += f", not {faults[0]['input']!r}"
+    command = error.ctx.command_path if error.ctx else "septool"
+    return f"septool: {said[0].lower()}{said[1:]}; see {command} --help\n"
+
+
 def _interrupt(number: int, _: FrameType | None) -> None:
     raise InterruptedBySignal(signal.Signals(number).name)
 
@@ -61,12 +76,15 @@ def main() -> None:
     try:
         if "" in sys.argv[1:]:  # as a path it would be the current folder
             raise UsageError("an argument is empty; is a variable of the shell not set?")
-        app(prog_name="septool")
+        sys.exit(app(prog_name="septool", standalone_mode=False))
     except SeptoolError as error:
         if options.debugging():
             raise
         sys.stderr.write(f"septool: {error}\n")
         sys.exit(error.status)
+    except WrongUsage as error:
+        sys.stderr.write(_in_words(error))
+        sys.exit(2)
     except InterruptedBySignal as error:
         sys.stderr.write("septool: interrupted; what was finished is kept\n")
         sys.exit(error.status)

@@ -39,7 +39,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if key not in fields:
             close = difflib.get_close_matches(key, fields, n=1)
             meant = f"; did you mean {where + close[0]!r}?" if close else ""
-            raise ConfigError(f"unknown setting {where + key!r}{meant} (known: {', '.join(fields)})")
+            raise ConfigError(f"unknown key {where + key!r}{meant} (known: {', '.join(fields)})")
     for name, field in fields.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}{name} is missing")

@@ -106,6 +106,8 @@ def read(path: Path) -> list[Mixture]:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ManifestError(f"{path} does not exist; septool prepare writes manifests") from None
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -131,6 +133,11 @@ def _row(path: Path, line: int, content: str) -> Mixture | None:
         if not isinstance(values, dict):
             raise ValueError("a row is a JSON object")
         return build(Mixture, values | {"root": path.parent})
+    except json.JSONDecodeError as error:
+        raise ManifestError(
+            f"{path}, line {line} is not JSON ({error.msg} at character {error.pos + 1}); a manifest has an object a "
+            "line, as septool prepare writes it"
+        ) from None
     except (ValueError, ConfigError) as error:
         raise ManifestError(f"{path}, line {line}: {error}") from None
 

@@ -27,6 +27,8 @@ def read(path: Path) -> list[Trial]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise ManifestError(f"{path} does not exist; a list of trials has lines that read: 1 FILE FILE, or 0") from None
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

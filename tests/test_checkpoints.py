@@ -61,9 +61,9 @@ HEADER = {"model": "papez", "config": {}, "sample_rate": RATE, "sources": 2}
         ("3", "checkpoint {} has a damaged header: "),
         ("{}", "checkpoint {} has a damaged header: model is missing"),
         (json.dumps(HEADER | {"sample_rate": 0}), "checkpoint {} has a damaged header: Header: sample_rate is 0"),
-        (json.dumps(HEADER | {"modle": 1}), "checkpoint {} has a damaged header: unknown setting 'modle'"),
+        (json.dumps(HEADER | {"modle": 1}), "checkpoint {} has a damaged header: unknown key 'modle'"),
         (json.dumps(HEADER | {"model": "papes"}), "checkpoint {}: unknown model 'papes'; did you mean 'papez'?"),
-        (json.dumps(HEADER | {"config": {"widht": 1}}), "checkpoint {}: unknown setting 'config.widht'; did you mean"),
+        (json.dumps(HEADER | {"config": {"widht": 1}}), "checkpoint {}: unknown key 'config.widht'; did you mean"),
         (json.dumps(HEADER | {"sources": 3}), "checkpoint {} says 3 sources, its model 2"),
         (json.dumps(HEADER), "checkpoint {} does not fit the model in "),
     ],
@@ -110,6 +110,24 @@ def entry(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     other = replace(entry, default=False, url=None)
     monkeypatch.setattr(checkpoints, "catalogue", lambda: {"papez-a": entry, "papez-b": other})
     return entry
+
+
+def test_the_best_weights_of_a_run_go_by_its_name(tmp_path: Path) -> None:
+    assert checkpoints.resolve("runs/papez-small/best.safetensors")[0] == "papez-small"
+    assert checkpoints.resolve("runs/papez-small/average.safetensors")[0] == "average"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("conv-tasnet", r"conv-tasnet has no checkpoint here; train one \(septool train RECIPE\) or convert one"),
+        ("{run}", "{run} is no checkpoint; a training run's is {run}/best.safetensors"),
+        ("{run}/last.pt", "{run}/last.pt is no checkpoint; a training run's is {run}/best.safetensors"),
+    ],
+)
+def test_what_has_no_checkpoint_says_where_one_comes_from(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said.format(run=tmp_path)):
+        checkpoints.find(name.format(run=tmp_path))
 
 
 def test_names_and_files_are_resolved(entry: checkpoints.Entry, tiny_checkpoint: Path) -> None:

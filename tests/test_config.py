@@ -69,11 +69,11 @@ def test_every_type() -> None:
         ({}, "name is missing"),
         (
             {"name": "x", "inner": {"siez": 1}},
-            "unknown setting 'inner.siez'; did you mean 'inner.size'? (known: size, rate)",
+            "unknown key 'inner.siez'; did you mean 'inner.size'? (known: size, rate)",
         ),
         (
             {"name": "x", "zzz": 1},
-            "unknown setting 'zzz' (known: name, inner, many, pair, kind, limit, flag, anything, words)",
+            "unknown key 'zzz' (known: name, inner, many, pair, kind, limit, flag, anything, words)",
         ),
         ({"name": 1}, "name is 1; it has to be of type str"),
         ({"name": "x", "inner": {"size": 1.5}}, "inner.size is 1.5; it has to be of type int"),
@@ -107,6 +107,10 @@ def test_settings_change_a_copy() -> None:
         "new": {"deep": {"one": True}},
         "limit": "",
     }
+
+
+def test_a_section_that_is_not_there_yet_is_made() -> None:
+    assert override({"rooms": None}, ["rooms.size=2"]) == {"rooms": {"size": 2}}
 
 
 @pytest.mark.parametrize(

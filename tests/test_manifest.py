@@ -69,7 +69,8 @@ GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "line 2: Expecting property name"),
+        ("{", "line 2 is not JSON (Expecting property name enclosed in double quotes at character 2); a manifest has"),
+        ("a.wav", "line 2 is not JSON (Expecting value at character 1); a manifest has an object a line, as septool"),
         ("[]", "line 2: a row is a JSON object"),
         ('"text"', "line 2: a row is a JSON object"),
         ({"id": "x", "sample_rate": 8000}, "line 2: sources is missing"),
@@ -79,7 +80,7 @@ GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
         (GOOD | {"sources": [{"path": 3}]}, "line 2: sources.path is 3; it has to be of type str"),
         (GOOD | {"mode": "mean"}, "line 2: mode is 'mean'; it can be min, max"),
         (GOOD | {"sample_rate": 0}, "line 2: Mixture: sample_rate is 0"),
-        (GOOD | {"sampel_rate": 1}, "line 2: unknown setting 'sampel_rate'; did you mean 'sample_rate'?"),
+        (GOOD | {"sampel_rate": 1}, "line 2: unknown key 'sampel_rate'; did you mean 'sample_rate'?"),
         (GOOD | {"sources": [{"path": "a", "speed": 0}]}, "line 2: sources: a has the speed 0.0"),
         (GOOD | {"sources": [{"path": "a", "start": -1}]}, "line 2: sources: a starts at -1"),
         (GOOD | {"noise": {"path": "a", "gain_db": math.nan}}, "line 2: noise: a has the gain nan dB; it has to be"),
@@ -95,7 +96,7 @@ GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
         (GOOD | {"id": "b"}, "line 2: the id 'b' is there already; every row needs its own"),
         (
             GOOD | {"noise": {"path": "a", "gain": 1}},
-            "line 2: unknown setting 'noise.gain'; did you mean 'noise.gain_db'?",
+            "line 2: unknown key 'noise.gain'; did you mean 'noise.gain_db'?",
         ),
     ],
 )
@@ -110,7 +111,7 @@ def test_a_row_that_does_not_fit_is_named(tmp_path: Path, content: str | dict[st
 
 def test_what_is_no_manifest(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    with pytest.raises(ManifestError, match=r"rows\.jsonl cannot be read: No such file"):
+    with pytest.raises(ManifestError, match=r"rows\.jsonl does not exist; septool prepare writes manifests"):
         manifest.read(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match=r"rows\.jsonl is not a manifest: it is not text"):

@@ -45,7 +45,7 @@ def test_a_bad_list_is_worded(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_a_missing_list_and_one_that_is_no_text_are_worded(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="cannot be read: No such file"):
+    with pytest.raises(ManifestError, match="does not exist; a list of trials has lines that read: 1 FILE FILE, or 0"):
         trials.read(tmp_path / "list.txt")
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ManifestError, match="it is not text"):

@@ -29,7 +29,6 @@ SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
 SEXES = {"si_snri_same_sex": ("SI-SNRi of one sex", " dB"), "si_snri_different_sex": ("of both", " dB")}
 DOES = {"separator": "separates", "extractor": "extracts", "speaker": "recognises"}
-ABOUT = ("table", "data")  # what is published of a recipe besides scores
 
 
 def roff(text: str) -> str:
@@ -201,15 +200,13 @@ def recipe_page() -> str:
         "| name | model | trained on | mixtures | steps | batch | published |",
         "|---|---|---|---|---|---|---|",
     ]
-    for path in sorted(recipes.RECIPES.glob("*.toml")):
-        chosen = recipes.load(path.stem)
-        model = f"{chosen.model} `{chosen.row}`" if chosen.row else chosen.model
-        told = chosen.published
-        scores = ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in told.items() if key not in ABOUT)
-        source = f"{scores} ({told['data']}; {told['table']})" if told else "-"
+    for about in recipes.describe():
+        name, told = about["name"], about["published"]
+        model = f"{about['model']} `{about['row']}`" if about["row"] else about["model"]
+        source = f"{recipes.scores(told)} ({told['data']}; {told['table']})" if told else "-"
         lines.append(
-            f"| [`{path.stem}`](../septool/recipes/{path.name}) | {model} | {chosen.data.name} | {chosen.data.mixing} "
-            f"| {chosen.loop.steps:,} | {chosen.loop.batch} | {source} |"
+            f"| [`{name}`](../septool/recipes/{name}.toml) | {model} | {about['data']} | {about['mixing']} "
+            f"| {about['steps']:,} | {about['batch']} | {source} |"
         )
     return "\n".join(lines) + "\n"
 

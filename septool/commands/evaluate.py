@@ -17,6 +17,9 @@ def evaluate(
     metric: Annotated[
         str, typer.Option("--metric", help="si-snr, si-snri, sdr, sdri, pesq, stoi, estoi; commas between.")
     ] = "si-snri,sdri",
+    sample_rate: Annotated[
+        int | None, typer.Option(min=1000, help="Hz that files are brought to before scoring; their own by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File for every item: .jsonl or .csv.")] = None,
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
@@ -29,10 +32,13 @@ def evaluate(
 ) -> None:
     """Score a model on a manifest, or estimates against references.
 
-    Estimates are put in their best order by SI-SNR first. An extractor is scored on the voice that a
-    row's enrolment is of: also by how often it is the right voice, nearest to its own reference, and by
-    the equal error rate of its presence score, asked once for that voice and once for a stranger's. A
-    speaker network is scored by its equal error rate on a list of trials, 1 FILE FILE or 0.
+    Estimates are put in their best order by SI-SNR first. The mixture that an improvement (si-snri, sdri) starts
+    from is the manifest's or, for a folder of references, {id}.wav in it or else their sum. Files are scored at
+    their own rate or --sample-rate, a model at its own; scores at different rates do not compare.
+
+    An extractor is scored on the voice that a row's enrolment is of: also by how often it is the right voice,
+    nearest to its own reference, and by the equal error rate of its presence score, asked once for that voice and
+    once for a stranger's. A speaker network is scored by its equal error rate on a list of trials, 1 FILE FILE or 0.
 
     A score that is undefined (a silent reference, say) is counted apart and never becomes a number. With
     --json every item is a line and the summary of every metric is one more. Ends with status 1 if an item
@@ -50,6 +56,7 @@ def evaluate(
             estimates,
             model=model,
             metric=metric,
+            sample_rate=sample_rate,
             out=out,
             device=device,
             jobs=jobs,
@@ -65,9 +72,21 @@ def evaluate(
             printing.json_line(asdict(summary))
     else:
         printing.table(
-            ["metric", "unit", "mean", "95% from", "to", "median", "5th pct", "count", "undefined", "failed"],
+            ["metric", "unit", "Hz", "mean", "95% from", "to", "median", "5th pct", "count", "undefined", "failed"],
             [
-                [s.metric, s.unit, s.mean, s.low, s.high, s.median, s.fifth, s.count, s.undefined, s.failed]
+                [
+                    s.metric,
+                    s.unit,
+                    s.sample_rate,
+                    s.mean,
+                    s.low,
+                    s.high,
+                    s.median,
+                    s.fifth,
+                    s.count,
+                    s.undefined,
+                    s.failed,
+                ]
                 for s in summaries
             ],
         )

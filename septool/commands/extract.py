@@ -1,5 +1,6 @@
 """``septool extract``."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,10 @@ def extract(
     ] = ".",
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
+    channel: options.Channel = None,
     suffix: Annotated[str, typer.Option("--format", help="File format in a folder: wav, flac, ogg, ...")] = "wav",
     name: Annotated[
-        str, typer.Option("--name", help="File name in a folder, made of {stem} and {model}.")
+        str, typer.Option("--name", help="File name in a folder, made of {stem}, {suffix} and {model}.")
     ] = "{stem}_voice",
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 10.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 2.0,
@@ -35,6 +37,7 @@ def extract(
     threshold: Annotated[
         float | None, typer.Option(help="Score from which it is there; the checkpoint's measured one by default.")
     ] = None,
+    html: options.Listening = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
     json: options.Json = False,
@@ -53,7 +56,9 @@ def extract(
     from septool.tasks.extract import extract as work
     from septool.tasks.recordings import PIPE, Failed
 
+    options.check_json(out, json)
     failures: list[Failed] = []
+    outcomes: Counter[str] = Counter()
     with printing.Bar("extract", quiet=quiet, lines=False) as bar:
         for result in work(
             inputs,
@@ -62,35 +67,36 @@ def extract(
             out=out,
             device=device,
             jobs=jobs,
+            channel=channel,
             suffix=suffix,
             name=name,
             segment=segment,
             overlap=overlap,
             presence=presence,
             threshold=threshold,
+            html=html,
             force=force,
             skip_existing=skip_existing,
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
+            outcomes[result.outcome] += 1
             if isinstance(result, Failed):
                 failures.append(result)
-            score = ""
-            if isinstance(result, Extracted) and result.threshold is not None:
-                answer = "there" if result.present else "not there, silence"
-                score = f"presence {result.presence:.2f}, {answer} (from {result.threshold:.2f})"
             if out == PIPE:
-                if score:
-                    printing.note(score)
+                if isinstance(result, Extracted) and result.judged:
+                    printing.note(result.judged)
                 continue
             if json:
                 printing.json_line(result.row())
             elif isinstance(result, Extracted):
-                printing.line(f"{result.output}  {score}".rstrip())
+                printing.line(f"{result.output}  {result.judged}".rstrip())
                 bar.say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
             elif not isinstance(result, Failed):
                 printing.line(result.outputs[0])
                 bar.say(f"{result.input}: there already")
+    if outcomes.total() > 1 and not quiet:
+        printing.note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
     for failed in failures:
         printing.note(failed.error)
     if failures:

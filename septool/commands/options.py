@@ -1,8 +1,11 @@
 """Options that several verbs share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from septool.errors import UsageError
 
 _debug = False
 
@@ -18,12 +21,25 @@ def debugging() -> bool:
     return _debug
 
 
+def check_json(out: object, json: bool) -> None:
+    """Refuse lines that would go where the audio goes."""
+    if json and str(out) == "-":
+        raise UsageError("--json and --out - would both write to standard output; name a file with --out")
+
+
 Device = Annotated[
     str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Machine")
 ]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Processes to use.", rich_help_panel="Machine")]
+Channel = Annotated[
+    int | None, typer.Option("--channel", min=1, help="Channel to listen to, from 1; all are averaged by default.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave out what is done already.")]
+Listening = Annotated[
+    Path | None,
+    typer.Option("--html", help="Page to listen and look, .html: recordings, references, voices (needs matplotlib)."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text.", rich_help_panel="Printing")]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="Print results and errors only.", rich_help_panel="Printing")

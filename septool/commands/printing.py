@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-SILENT_SECONDS = 600  # a log without a line for longer looks like a run that hangs
+SILENT_SECONDS = 60  # a log without a line for longer looks like a run that hangs
 
 
 def _console(**settings: Any) -> Console:
@@ -73,7 +73,7 @@ def _is_number(text: str) -> bool:
 
 
 class Bar:
-    """A progress bar on a terminal; a plain line every tenth of the way, or after ten minutes, elsewhere.
+    """A progress bar on a terminal; a plain line every tenth of the way, or after a minute, elsewhere.
 
     With ``lines`` off nothing is said elsewhere, where results are lines themselves.
     """

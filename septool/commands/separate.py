@@ -1,5 +1,7 @@
 """``septool separate``."""
 
+from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +18,10 @@ def separate(
     out: Annotated[str, typer.Option("-o", "--out", help="Folder for the voices; - is standard output.")] = ".",
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
+    channel: options.Channel = None,
     suffix: Annotated[str, typer.Option("--format", help="File format: wav, flac, ogg, ...")] = "wav",
     name: Annotated[
-        str, typer.Option("--name", help="File name, made of {stem}, {voice} and {model}.")
+        str, typer.Option("--name", help="File name, made of {stem}, {suffix}, {voice} and {model}.")
     ] = "{stem}_s{voice}",
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 30.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 4.0,
@@ -26,6 +29,7 @@ def separate(
         list[Path],
         typer.Option("--reference", help="A true voice; once for each, to print the gain at the model's rate."),
     ] = [],  # noqa: B006 - typer's way of an empty list
+    html: options.Listening = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
     json: options.Json = False,
@@ -43,7 +47,9 @@ def separate(
     from septool.tasks.separate import Separated
     from septool.tasks.separate import separate as work
 
+    options.check_json(out, json)
     failures: list[Failed] = []
+    outcomes: Counter[str] = Counter()
     with printing.Bar("separate", quiet=quiet, lines=False) as bar:
         for result in work(
             inputs,
@@ -51,16 +57,19 @@ def separate(
             out=out,
             device=device,
             jobs=jobs,
+            channel=channel,
             suffix=suffix,
             name=name,
             segment=segment,
             overlap=overlap,
             references=references,
+            html=html,
             force=force,
             skip_existing=skip_existing,
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
+            outcomes[result.outcome] += 1
             if isinstance(result, Failed):
                 failures.append(result)
             if out == PIPE:
@@ -68,15 +77,15 @@ def separate(
             if json:
                 printing.json_line(result.row())
             elif not isinstance(result, Failed):
-                for index, path in enumerate(result.outputs):
-                    if isinstance(result, Separated) and result.si_snri:
-                        gain = result.si_snri[index]
-                        path += "  SI-SNRi undefined" if gain is None else f"  SI-SNRi {gain:+.2f} dB"
-                    printing.line(path)
+                gains = result.gains if isinstance(result, Separated) else ()
+                for path, gain in zip_longest(result.outputs, gains, fillvalue=""):
+                    printing.line(f"{path}  {gain}".rstrip())
                 if isinstance(result, Separated):
                     bar.say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
                 else:
                     bar.say(f"{result.input}: there already")
+    if outcomes.total() > 1 and not quiet:
+        printing.note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
     for failed in failures:
         printing.note(failed.error)
     if failures:

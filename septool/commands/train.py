@@ -35,6 +35,9 @@ def train(
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files as well.")] = False,
     save_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time between two saved states.")] = 10.0,
+    show: Annotated[
+        bool, typer.Option("--list", help="Show the recipes: model, data, and what is published for each.")
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -43,7 +46,9 @@ def train(
 
     The run's folder gets recipe.json, log.jsonl, best.safetensors and last.safetensors (checkpoints
     that separate and eval take by their path) and last.pt, from which --resume goes on to the same
-    numbers as a run that was never stopped.
+    numbers as a run that was never stopped, by its own recipe; --set changes that, and every change is
+    said and logged. Ctrl-C and SIGTERM end a run after the step, or the validation, that is running, and
+    its state is saved; Ctrl-C again ends it at once.
 
     Recordings are decoded once; what that leaves is kept in ~/.cache/septool/speech ($SEPTOOL_CACHE), at
     most 100 GB of it ($SEPTOOL_CACHE_GB), what has not been used for longest goes first.
@@ -55,6 +60,19 @@ def train(
     # torch would warn in every process that weights might be left out in a step; some networks do leave some.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from septool.commands import printing
+    from septool.tasks.recipe import describe, scores
+
+    if show:
+        rows = describe()
+        if json:
+            for row in rows:
+                printing.json_line(row)
+        else:
+            printing.table(
+                ["recipe", "model", "row", "trained on", "published"],
+                [[row["name"], row["model"], row["row"], row["data"], scores(row["published"])] for row in rows],
+            )
+        return
     from septool.inference import choose_device
     from septool.tasks import ranks
     from septool.tasks.train import kind, plan
@@ -65,7 +83,7 @@ def train(
     metric, score = kind(run).metric, ""
     with printing.Bar("train", quiet=quiet or json or not ranks.first()) as bar:
 
-        def show(event: dict[str, Any]) -> None:
+        def tell(event: dict[str, Any]) -> None:
             nonlocal score
             if json:
                 printing.json_line(event)
@@ -105,7 +123,7 @@ def train(
             compile=compile,
             tensorboard=tensorboard,
             save_minutes=save_minutes,
-            report=show,
+            report=tell,
         )
     if not json and ranks.first():
         typer.echo(f"{folder / 'best.safetensors'}  {metric.name} {best:.2f} {metric.unit}")

@@ -27,7 +27,14 @@ def config_of(name: str, settings: Mapping[str, Any] | None = None, row: str | N
         if row not in module.CONFIGS:
             raise suggest(f"configuration of {name}", row, module.CONFIGS)
         values = vars(module.CONFIGS[row]) | values
-    return build(module.Config, values, "config.")
+    config = build(module.Config, values, "config.")
+    for key, value in vars(config).items():
+        if type(value) is int:
+            # What a named configuration does without, another may do without.
+            least = min([1, *(getattr(named, key) for named in module.CONFIGS.values())])
+            if value < least:
+                raise ConfigError(f"config.{key} is {value}; it is at least {least}")
+    return config
 
 
 def build_model(name: str, settings: Mapping[str, Any] | None = None, row: str | None = None) -> Any:

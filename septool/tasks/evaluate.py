@@ -134,21 +134,27 @@ def scores_of_trials(path: Path, model: str, device: str, limit: int | None) -> 
     return Work([id for id, _ in listed], header.sample_rate, pairs)
 
 
-def estimates_on_disk(rows: list[manifest.Mixture], folder: Path) -> Work:
+def estimates_on_disk(rows: list[manifest.Mixture], folder: Path, sample_rate: int | None = None) -> Work:
     """Read the estimates ``{id}_s1``, ``{id}_s2``, ... of every mixture of a manifest."""
-    files, rate = _by_name(folder), rows[0].sample_rate
+    files, rate = _by_name(folder), sample_rate or rows[0].sample_rate
 
     def pairs(_: Container[str]) -> Iterator[Pair]:
         for row in rows:
             try:
-                yield Pair(row.id, render(row, rate), _voices(files, row.id, len(row.sources), folder, rate))
+                # Resampled, not rendered at another rate: so the files were, and the lengths agree.
+                own = row.sample_rate if sample_rate else rate
+                mixture, sources = (audio.resample(part, own, rate) for part in render(row, own)[:2])
+                voices = _voices(files, row.id, len(row.sources), folder, rate, resample=sample_rate is not None)
+                yield Pair(row.id, Rendered(mixture, sources), voices)
             except SeptoolError as error:
                 yield Pair(row.id, error=str(error))
 
     return Work([row.id for row in rows], rate, pairs)
 
 
-def estimates_in_folders(references: Path, estimates: Path, limit: int | None = None) -> Work:
+def estimates_in_folders(
+    references: Path, estimates: Path, limit: int | None = None, sample_rate: int | None = None
+) -> Work:
     """Pair two folders with files ``{id}_s1``, ``{id}_s2``, ...; ``{id}`` itself is the mixture, if there.
 
     A mixture without a file is taken to be the sum of its references.
@@ -157,7 +163,8 @@ def estimates_in_folders(references: Path, estimates: Path, limit: int | None = 
     names = sorted(name.removesuffix("_s1") for name in true if name.endswith("_s1"))[:limit]
     if not names:
         raise UsageError(f"{references} has no files named like call_s1.wav, call_s2.wav")
-    rate = _first_rate(true[f"{name}_s1"] for name in names)
+    rate = sample_rate or _first_rate(true[f"{name}_s1"] for name in names)
+    resample = sample_rate is not None
 
     def pairs(_: Container[str]) -> Iterator[Pair]:
         for name in names:
@@ -165,9 +172,10 @@ def estimates_in_folders(references: Path, estimates: Path, limit: int | None = 
             while f"{name}_s{count + 1}" in true:
                 count += 1
             try:
-                sources = _voices(true, name, count, references, rate)
-                mixture = audio.mono(_at_rate(true[name], rate)) if name in true else sources.sum(0)
-                yield Pair(name, Rendered(mixture, sources), _voices(found, name, count, estimates, rate))
+                sources = _voices(true, name, count, references, rate, resample=resample)
+                mixture = _read(true[name], rate, resample=resample) if name in true else sources.sum(0)
+                voices = _voices(found, name, count, estimates, rate, resample=resample)
+                yield Pair(name, Rendered(mixture, sources), voices)
             except SeptoolError as error:
                 yield Pair(name, error=str(error))
 
@@ -199,19 +207,19 @@ def _first_rate(paths: Iterable[Path]) -> int:
     raise error
 
 
-def _at_rate(path: Path, rate: int) -> np.ndarray:
+def _read(path: Path, rate: int, *, resample: bool) -> np.ndarray:
     samples, own = audio.read(path)
-    if own != rate:
-        raise AudioError(f"{path} is {own} Hz, the others are {rate}")
-    return samples
+    if own != rate and not resample:
+        raise AudioError(f"{path} is {own} Hz, the others are {rate}; --sample-rate brings all to one")
+    return audio.resample(audio.mono(samples), own, rate)
 
 
-def _voices(files: dict[str, Path], name: str, count: int, folder: Path, rate: int) -> np.ndarray:
+def _voices(files: dict[str, Path], name: str, count: int, folder: Path, rate: int, *, resample: bool) -> np.ndarray:
     stems = [f"{manifest.file_stem(name)}_s{voice + 1}" for voice in range(count)]
     for stem in stems:
         if stem not in files:
             raise SeptoolError(f"{folder} has no {stem}")
-    voices = [audio.mono(_at_rate(files[stem], rate)) for stem in stems]
+    voices = [_read(files[stem], rate, resample=resample) for stem in stems]
     if len({len(voice) for voice in voices}) > 1:
         raise SeptoolError(f"the voices of {name} in {folder} differ in length")
     return np.stack(voices)
@@ -223,6 +231,7 @@ def evaluate(
     *,
     model: str | None = None,
     metric: str = "si-snri,sdri",
+    sample_rate: int | None = None,
     out: Path | None = None,
     device: str = "auto",
     jobs: int = 1,
@@ -239,6 +248,8 @@ def evaluate(
         model: the checkpoint to run: a separator on a manifest, an extractor on one with enrolments, or a
             speaker network on trials.
         metric: names, separated by commas.
+        sample_rate: Hz that references and ``estimates`` are brought to before they are scored; their own by
+            default. A model is scored at its own rate.
         out: file for the items: ``.jsonl``, which grows with every item, or ``.csv``.
         device: where the model runs.
         jobs: processes that score.
@@ -258,6 +269,8 @@ def evaluate(
         raise UsageError(f"--out {out} has to end in .jsonl or .csv")
     if (estimates is None) == (model is None):
         raise UsageError("give a folder of estimates or --model, one of the two")
+    if sample_rate is not None and estimates is None:
+        raise UsageError("--sample-rate is for a folder of estimates; a model is scored at its own rate")
     if skip_existing and (out is None or out.suffix != ".jsonl" or model is None):
         raise UsageError("--skip-existing goes on with the items of a --model in --out FILE.jsonl")
     if out is not None and out.exists() and not (force or skip_existing):
@@ -274,14 +287,14 @@ def evaluate(
     elif source.is_dir():
         if estimates is None:
             raise UsageError(f"{source} is a folder of references; give the folder of estimates, or a manifest")
-        work = estimates_in_folders(source, estimates, limit)
+        work = estimates_in_folders(source, estimates, limit, sample_rate)
     else:
         rows = sorted(manifest.read(source), key=lambda row: row.id)[:limit]
         if model is not None:
             work = estimates_of_model(rows, model, device)
         else:
             assert estimates is not None
-            work = estimates_on_disk(rows, estimates)
+            work = estimates_on_disk(rows, estimates, sample_rate)
 
     of = {} if source.is_dir() else {"manifest_sha256": manifest.digest(source)}
     if model is not None:
@@ -297,4 +310,4 @@ def evaluate(
     found = ("same", "different") if on_trials else ("presence", "absence")
     name = EER.name if on_trials else "presence-eer"
     summaries = summarise(ordered, metrics) + summarise_found(ordered, name, yes=found[0], no=found[1])
-    return ordered, [replace(summary, **of) for summary in summaries]
+    return ordered, [replace(summary, sample_rate=work.rate, **of) for summary in summaries]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,17 +18,21 @@ from septool.inference import choose_device, find
 from septool.mixing import render
 from septool.models.base import Extractor
 from septool.signal.levels import from_db, model_gain
+from septool.tasks.listening import Entry, Track
 from septool.tasks.recordings import (
     PIPE,
     Failed,
     Plan,
     Progress,
     Skipped,
+    check_page,
+    check_pipe,
     check_segments,
     estimate_file,
     find_inputs,
     make_plans,
     named,
+    on_page,
     tell,
     work_through,
 )
@@ -43,6 +47,7 @@ LONGEST = 60.0  # seconds of a reference that are listened to
 class Extracted:
     """What became of one recording."""
 
+    outcome: ClassVar[str] = "done"
     input: str
     output: str
     model: str
@@ -59,6 +64,14 @@ class Extracted:
     def present(self) -> bool | None:
         """Whether the voice was found anywhere, if that was asked for."""
         return None if self.threshold is None else self.presence >= self.threshold
+
+    @property
+    def judged(self) -> str:
+        """The answer in words, if it was asked for."""
+        if self.threshold is None:
+            return ""
+        answer = "there" if self.present else "not there, silence"
+        return f"presence {self.presence:.2f}, {answer} (from {self.threshold:.2f})"
 
     def row(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -126,12 +139,14 @@ def extract(
     out: str = ".",
     device: str = "auto",
     jobs: int = 1,
+    channel: int | None = None,
     suffix: str = "wav",
     name: str = "{stem}_voice",
     segment: float = 10.0,
     overlap: float = 2.0,
     presence: bool = False,
     threshold: float | None = None,
+    html: Path | None = None,
     force: bool = False,
     skip_existing: bool = False,
     report: Callable[[str], None] = lambda _: None,
@@ -147,12 +162,15 @@ def extract(
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: processes that work on a recording each, where the device is the processor.
+        channel: the one that is listened to, from 1; all are averaged by default.
         suffix: format of files in a folder and of standard output.
-        name: file name in a folder, made of ``{stem}`` and ``{model}``.
+        name: file name in a folder, made of ``{stem}`` and ``{suffix}`` of the recording and ``{model}``.
         segment: seconds given to the model at once; longer recordings are cut and put together.
         overlap: seconds that two such pieces share.
         presence: write silence where the voice is not there.
         threshold: score from which it counts as there; by default the checkpoint's, as measured.
+        html: page with players and spectrograms of the recordings, the references and the voice; of a manifest,
+            whose mixtures are no files, of the voice alone.
         force: replace files that are there.
         skip_existing: leave recordings alone whose voice is there.
         report: told what is worth a word while it happens.
@@ -167,12 +185,14 @@ def extract(
     suffix = suffix.lstrip(".")
     audio.container(Path(f"voice.{suffix}"))
     rows = manifest_rows(inputs, references)
+    if rows and channel is not None:
+        raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
     digest = manifest.digest(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
     below = [(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav", Path()) for id in rows]
     found = below or find_inputs(inputs)
-    if out == PIPE and len(found) != 1:
-        raise UsageError(f"--out - takes one input, {len(found)} were given")
+    check_page(html, found, out, force=force)
+    check_pipe(out, found)
     entry, path = checkpoints.resolve(model)
     network, header = checkpoints.load(path, Extractor)
     threshold = limit(threshold, header.presence_threshold, entry) if presence else None
@@ -207,10 +227,11 @@ def extract(
                 device=where,
                 segment=segment,
                 overlap=overlap,
+                channel=channel,
                 progress=partial(progress, named(plan)) if jobs == 1 else lambda *_: None,
             )
             elapsed = time.perf_counter() - started
-        tell(say, named(plan), about, clipped, model=entry, model_rate=header.sample_rate)
+        tell(say, named(plan), about, clipped, channel=channel, model=entry, model_rate=header.sample_rate)
         return Extracted(
             plan.shown,
             PIPE if out == PIPE else str(targets[0]),
@@ -225,7 +246,16 @@ def extract(
             digest,
         )
 
-    yield from work_through(
+    def heard(result: Extracted | Skipped) -> Entry:
+        tracks = [] if rows else [Track("recording", Path(result.input))]
+        tracks += [Track("reference", each) for each in references]
+        if isinstance(result, Skipped):
+            tracks.append(Track("voice", Path(result.outputs[0])))
+        else:
+            tracks.append(Track("voice" + (f" ({result.judged})" if result.judged else ""), Path(result.output)))
+        return Entry(result.input, "", tracks)
+
+    results = work_through(
         plans,
         work,
         out=out,
@@ -236,6 +266,7 @@ def extract(
         device=where,
         report=report,
     )
+    yield from on_page(results, html, f"Extracted by {entry}", heard)
 
 
 def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str, manifest.Mixture]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from septool import audio
-from septool.errors import UsageError
+from septool.errors import AudioError, UsageError
 
 COLUMNS, ROWS = 900, 128  # of a spectrogram's picture
 WINDOW = 0.032  # seconds
@@ -75,8 +75,12 @@ def write(html: Path, title: str, entries: Iterable[Entry]) -> None:
 
 def _section(entry: Entry, folder: Path) -> str:
     kind = "" if entry.tracks else ' class="failed"'
-    tracks = "".join(_figure(track, folder) for track in entry.tracks)
-    return f"<section><h2>{escape(entry.title)}</h2><p{kind}>{escape(entry.about)}</p>{tracks}</section>"
+    try:
+        tracks = "".join(_figure(track, folder) for track in entry.tracks)
+    except AudioError as error:  # gone since, or damaged
+        return _section(Entry(entry.title, str(error)), folder)
+    about = f"<p{kind}>{escape(entry.about)}</p>" if entry.about else ""
+    return f"<section><h2>{escape(entry.title)}</h2>{about}{tracks}</section>"
 
 
 def _figure(track: Track, folder: Path) -> str:

@@ -4,25 +4,27 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from septool.config import as_dict, build, override, read_toml
 from septool.enrolling import Enrolling
-from septool.errors import ConfigError
+from septool.errors import ConfigError, UsageError
 from septool.mixing import DynamicMixing
-from septool.registry import suggest
 
 RECIPES = Path(__file__).parent.parent / "recipes"
+ABOUT = ("table", "data")  # what is published of a recipe besides scores
+NEAR = 3  # names to suggest
 
 
-def _at_least_1(section: object, *names: str) -> None:
+def _at_least(least: int, section: object, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; it is at least 1")
+        if value is not None and not least <= value < math.inf:
+            raise ValueError(f"{name} is {value}; it is at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Data:
     name: str = ""  # what the checkpoint says it was trained on
 
     def __post_init__(self) -> None:
-        _at_least_1(self, "sample_rate", "validation_items")
+        _at_least(1, self, "sample_rate", "validation_items")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +58,7 @@ class Optimizer:
     clip: float = 5.0  # L2 norm of the whole gradient; 0 is off
 
     def __post_init__(self) -> None:
-        for name in ("lr", "weight_decay", "clip"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} is {value}; it is 0 or above")
+        _at_least(0, self, "lr", "weight_decay", "clip")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas is {list(self.betas)}; each lies between 0 and 1")
 
@@ -79,7 +78,8 @@ class Schedule:
     decay: int = 0  # trapezoid: steps of linear fall to zero at the end
 
     def __post_init__(self) -> None:
-        _at_least_1(self, "every")
+        _at_least(0, self, "warmup", "factor", "patience", "start", "turn", "later_factor", "decay")
+        _at_least(1, self, "every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,10 @@ class Loop:
     average_of: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        _at_least_1(self, "steps", "epoch_steps", "batch", "accumulate")
+        _at_least(0, self, "patience", "average")
+        _at_least(1, self, "steps", "epoch_steps", "batch", "accumulate")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; it lies between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +125,7 @@ class Recipe:
     loop: Loop = Loop()
 
     def __post_init__(self) -> None:
+        _at_least(0, self, "seed")
         if self.data.mixing == "static":
             for name in ("colour_db", "rooms", "backgrounds"):
                 if getattr(self.mixing, name):
@@ -138,8 +142,35 @@ def _locate(name: str) -> Path:
     if path.suffix != ".toml":
         path = RECIPES / f"{name}.toml"
         if not path.exists():
-            raise suggest("recipe", name, (known.stem for known in RECIPES.glob("*.toml")))
+            raise UsageError(f"unknown recipe {name!r}{_meant(name)}; septool train --list shows all")
     return path
+
+
+def _meant(name: str) -> str:
+    begun = sorted((known for known in bundled() if known.startswith(name)), key=len)
+    near = (begun or get_close_matches(name, bundled()))[:NEAR]
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def bundled() -> list[str]:
+    """Return the names of the recipes that come with septool."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def describe() -> list[dict[str, Any]]:
+    """Return what each of them trains, on what, and what is published for it."""
+    chosen = {name: load(name) for name in bundled()}
+    return [
+        {"name": name, "model": recipe.model, "row": recipe.row, "data": recipe.data.name}
+        | {"mixing": recipe.data.mixing, "steps": recipe.loop.steps, "batch": recipe.loop.batch}
+        | {"published": recipe.published}
+        for name, recipe in chosen.items()
+    ]
+
+
+def scores(published: Mapping[str, Any]) -> str:
+    """Write what a recipe's ``published`` says of scores."""
+    return ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in published.items() if key not in ABOUT)
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from string import Formatter
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from septool import audio, workers
 from septool.errors import AudioError, InterruptedBySignal, SeptoolError, UsageError
 from septool.inference import enough_memory
 from septool.signal.stitch import Joint, Stitcher
+from septool.tasks import listening
 
 PIPE = "-"
 # What the voices are written as, by the input's sample format; anything else becomes PCM_16.
@@ -37,6 +39,7 @@ Done = TypeVar("Done")
 class Failed:
     """A recording that could not be worked on, and why."""
 
+    outcome: ClassVar[str] = "failed"
     input: str
     error: str
 
@@ -49,6 +52,7 @@ class Failed:
 class Skipped:
     """A recording whose voices are there already."""
 
+    outcome: ClassVar[str] = "there already"
     input: str
     outputs: tuple[str, ...]
 
@@ -114,6 +118,7 @@ def estimate_file(
     device: torch.device,
     segment: float,
     overlap: float,
+    channel: int | None = None,
     subtype: str | None = None,
     progress: Callable[[float, float], None] = lambda *_: None,
 ) -> tuple[audio.Info, int, tuple[Joint, ...]]:
@@ -125,7 +130,7 @@ def estimate_file(
     stitcher = Stitcher(overlap=round(overlap * model_rate))
     with ExitStack() as stack:
         file = stack.enter_context(audio.opened(source))
-        reader = audio.Reader(file, source, model_rate)
+        reader = audio.Reader(file, source, model_rate, channel)
         partials = [stack.enter_context(audio.replacing(path)) for path in outputs]
         chosen = subtype or SUBTYPES.get(file.subtype, "PCM_16")
         writer = stack.enter_context(
@@ -147,7 +152,7 @@ def estimate_file(
 
 
 def find_inputs(inputs: Sequence[str]) -> list[tuple[str, Path, Path]]:
-    """List recordings as (as named, file, folder of the outputs below ``out``); folders are searched."""
+    """List recordings as (as named, file, folder of the outputs below ``out``), each once; folders are searched."""
     found: list[tuple[str, Path, Path]] = []
     for name in inputs:
         path = Path(name)
@@ -163,7 +168,24 @@ def find_inputs(inputs: Sequence[str]) -> list[tuple[str, Path, Path]]:
         if not inside:
             raise UsageError(f"{path} holds no audio files ({', '.join(sorted(audio.SUFFIXES))})")
         found.extend((str(p), p, p.parent.relative_to(path)) for p in inside)
-    return found
+    once: dict[str, tuple[str, Path, Path]] = {}
+    for each in found:
+        once.setdefault(_place(each[1]), each)
+    return list(once.values())
+
+
+def _place(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - resolve() would ask the disk
+
+
+def check_pipe(out: str, found: Sequence[tuple[str, Path, Path]]) -> None:
+    """Refuse what cannot go to standard output."""
+    if out != PIPE:
+        return
+    if len(found) != 1:
+        raise UsageError(f"--out - takes one input, {len(found)} were given")
+    if sys.stdout.isatty():
+        raise UsageError("--out - writes audio, and standard output is a terminal; send it to a file or a program")
 
 
 def make_plans(
@@ -186,25 +208,28 @@ def make_plans(
         UsageError: two voices would get the same file, or a recording would be replaced by a voice.
     """
     plans: list[Plan] = []
-    makers: dict[str, str] = {}
+    makers: dict[str, tuple[str, Path]] = {}  # of a voice: its recording
     for shown, source, below in found:
         stem = "stdin" if shown == PIPE else source.stem
+        parts = {"stem": stem, "suffix": source.suffix[1:], "model": model}
         try:
-            names = [name.format(stem=stem, voice=voice + 1, model=model) for voice in range(voices)]
-        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
-            raise UsageError(f"--name {name!r} can use {{stem}}, {{voice}} and {{model}} only") from None
+            if not {field for _, field, _, _ in Formatter().parse(name) if field is not None} <= {*parts, "voice"}:
+                raise ValueError
+            names = [name.format(voice=voice + 1, **parts) for voice in range(voices)]
+        except (KeyError, IndexError, ValueError):
+            raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {{voice}} and {{model}} only") from None
         if len(set(names)) < len(names):
             raise UsageError(f"--name {name!r} gives every voice the same file; put {{voice}} in it")
         targets = [out / below / f"{each}.{suffix}" for each in names]
         for target in targets:
-            key = os.path.abspath(target)  # noqa: PTH100 - resolve() would ask the disk
-            if key in makers:
-                raise UsageError(f"{makers[key]} and {shown} would both be written to {target}; use --name or --out")
-            makers[key] = shown
+            other, its_source = makers.setdefault(_place(target), (shown, source))
+            if other != shown:
+                remedy = "put {suffix} in --name" if its_source.suffix != source.suffix else "give each its own --out"
+                raise UsageError(f"{other} and {shown} would both be written to {target}; {remedy}")
         plans.append(Plan(shown, source, targets))
     kept = []
     for plan in plans:
-        maker = None if plan.shown == PIPE else makers.get(os.path.abspath(plan.source))  # noqa: PTH100
+        maker, _ = makers.get(_place(plan.source), (None, None)) if plan.shown != PIPE else (None, None)
         if maker is None:
             kept.append(plan)
         elif maker == plan.shown or plan.shown in named:
@@ -272,9 +297,13 @@ def work_through(
     if any(plan.shown == PIPE for plan in plans):
         jobs = 1  # other processes have another standard input
     one = partial(_work_on, work, out=out, suffix=suffix, force=force, skip_existing=skip_existing)
-    for result, told in workers.each(one, plans, jobs):
+    said: set[str] = set()  # of all recordings, so that once is enough
+    for plan, (result, told) in zip(plans, workers.each(one, plans, jobs), strict=True):
         for line in told:
-            report(line)
+            if named(plan) in line or line not in said:
+                report(line)
+            if named(plan) not in line:
+                said.add(line)
         yield result
 
 
@@ -314,21 +343,52 @@ def _work_on(
         return Failed(shown, said if subject in said else f"{subject}: {said}"), told
 
 
+def check_page(html: Path | None, found: Iterable[tuple[str, Path, Path]], out: str, *, force: bool) -> None:
+    """Refuse, before anything is done, a page that cannot be made: it points to files."""
+    if html is None:
+        return
+    if out == PIPE or any(shown == PIPE for shown, _, _ in found):
+        raise UsageError(f"--html {html} points to files; name them instead of standard input and output")
+    listening.check(html, force=force)
+
+
+def on_page(
+    results: Iterable[Done | Failed | Skipped],
+    html: Path | None,
+    title: str,
+    entry: Callable[[Done | Skipped], listening.Entry],
+) -> Iterator[Done | Failed | Skipped]:
+    """Pass results on, and when all are there write the page, if one is wanted."""
+    entries: list[listening.Entry] = []
+    for result in results:
+        entries.append(listening.Entry(result.input, result.error) if isinstance(result, Failed) else entry(result))
+        yield result
+    if html is not None:
+        listening.write(html, title, entries)
+
+
 def named(plan: Plan) -> str:
     """Return what a recording is called in messages."""
     return "standard input" if plan.shown == PIPE else plan.shown
 
 
 def tell(
-    report: Callable[[str], None], subject: str, about: audio.Info, clipped: int, *, model: str, model_rate: int
+    report: Callable[[str], None],
+    subject: str,
+    about: audio.Info,
+    clipped: int,
+    *,
+    channel: int | None,
+    model: str,
+    model_rate: int,
 ) -> None:
     """Say what a listener may want to know of how a recording was worked on."""
     if about.announced - about.frames > 0.1 * about.rate:
         promised, there_are = about.announced / about.rate, about.frames / about.rate
         report(f"{subject} is cut off: its header says {promised:.1f} s, {there_are:.1f} s are there")
-    if about.channels > 1:
-        report(f"{subject}: {about.channels} channels were averaged to one")
+    if about.channels > 1 and channel is None:
+        report(f"{subject}: {about.channels} channels were averaged to one; --channel takes one of them")
     if about.rate > model_rate:
-        report(f"{subject}: {model} hears up to {model_rate // 2} Hz; what lies above is not in the voices")
+        report(f"{model} hears up to {model_rate // 2} Hz; what lies above is left out")
     if clipped:
         report(f"{subject}: {clipped} samples went over full scale and were clipped")

@@ -333,7 +333,9 @@ class Run:
         Raises:
             CheckpointError: there is none, it is damaged, or it is of another network or optimizer.
         """
-        state = read_state(self.out, self.device)
+        path, state = read_state(self.out, self.device)
+        if path.name != LAST:
+            LOG.warning("%s is torn or missing; the run goes on from %s", self.out / LAST, path)
         before = recipe_of(state)
         if before.model != self.recipe.model:
             raise CheckpointError(f"{self.out} is a run of {before.model}, not {self.recipe.model}")
@@ -358,8 +360,8 @@ class Run:
         return changed
 
 
-def read_state(folder: Path, device: torch.device) -> dict[str, Any]:
-    """Read ``last.pt``, or ``previous.pt`` if that was torn.
+def read_state(folder: Path, device: torch.device) -> tuple[Path, dict[str, Any]]:
+    """Read ``last.pt``, or ``previous.pt`` if that was torn; return which, and what is in it.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
@@ -370,10 +372,9 @@ def read_state(folder: Path, device: torch.device) -> dict[str, Any]:
     damage = ""
     for path in paths:
         try:
-            return torch.load(path, map_location=device, weights_only=True)
+            return path, torch.load(path, map_location=device, weights_only=True)
         except Exception as error:  # torch raises many kinds for a torn file
             damage = damage or f"{path} is damaged: {' '.join(str(error).split())}"
-            LOG.warning("%s is damaged", path)
     raise CheckpointError(damage)
 
 

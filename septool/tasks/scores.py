@@ -87,6 +87,7 @@ class Summary:
     undefined: int  # references where the metric has no value
     failed: int  # items that could not be scored at all
     threshold: float | None = None  # of an error rate: the score at which it is that
+    sample_rate: int | None = None  # Hz at which it was scored
     manifest_sha256: str | None = None  # of what it was scored on, unless that is a folder
     model_sha256: str | None = None  # of what was scored, unless that is files
 

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from septool.losses.pit import best_permutation
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Separator
 from septool.signal.stitch import Joint
+from septool.tasks.listening import Entry, Track
 from septool.tasks.recordings import (
     PIPE,
     Estimate,
@@ -25,11 +27,14 @@ from septool.tasks.recordings import (
     Plan,
     Progress,
     Skipped,
+    check_page,
+    check_pipe,
     check_segments,
     estimate_file,
     find_inputs,
     make_plans,
     named,
+    on_page,
     tell,
     work_through,
 )
@@ -39,6 +44,7 @@ from septool.tasks.recordings import (
 class Separated:
     """What became of one recording."""
 
+    outcome: ClassVar[str] = "done"
     input: str
     outputs: tuple[str, ...]
     model: str
@@ -49,6 +55,11 @@ class Separated:
     clipped: int  # samples that went over full scale
     joints: tuple[Joint, ...]  # where a long recording was put together, and how
     si_snri: tuple[float | None, ...] = ()  # dB of each output, if references were given; None is undefined
+
+    @property
+    def gains(self) -> tuple[str, ...]:
+        """The improvement of each output in words."""
+        return tuple("SI-SNRi undefined" if gain is None else f"SI-SNRi {gain:+.2f} dB" for gain in self.si_snri)
 
     def row(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -62,11 +73,13 @@ def separate(
     out: str = ".",
     device: str = "auto",
     jobs: int = 1,
+    channel: int | None = None,
     suffix: str = "wav",
     name: str = "{stem}_s{voice}",
     segment: float = 30.0,
     overlap: float = 4.0,
     references: Sequence[Path] = (),
+    html: Path | None = None,
     force: bool = False,
     skip_existing: bool = False,
     report: Callable[[str], None] = lambda _: None,
@@ -81,11 +94,13 @@ def separate(
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: processes that work on a recording each, where the device is the processor.
+        channel: the one that is listened to, from 1; all are averaged by default.
         suffix: format of the files written.
-        name: file name, made of ``{stem}``, ``{voice}`` (from 1) and ``{model}``.
+        name: file name, made of ``{stem}`` and ``{suffix}`` of the recording, ``{voice}`` (from 1) and ``{model}``.
         segment: seconds given to the model at once; longer recordings are cut and put together.
         overlap: seconds that two such pieces share.
         references: the true voices, to print the improvement of each, at the model's rate.
+        html: page with players and spectrograms of the recordings, the references and the voices.
         force: replace files that are there.
         skip_existing: leave recordings alone whose voices are there.
         report: told what is worth a word while it happens.
@@ -99,8 +114,10 @@ def separate(
     suffix = suffix.lstrip(".")
     audio.container(Path(f"voice.{suffix}"))
     found = find_inputs(inputs)
-    if out == PIPE and len(found) != 1:
-        raise UsageError(f"--out - takes one input, {len(found)} were given")
+    check_page(html, found, out, force=force)
+    check_pipe(out, found)
+    if Path(out).suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not Path(out).is_dir():
+        raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
     if references and len(found) != 1:
         raise UsageError(f"--reference takes one input, {len(found)} were given")
     entry, path = checkpoints.resolve(model)
@@ -135,11 +152,12 @@ def separate(
             device=where,
             segment=segment,
             overlap=overlap,
+            channel=channel,
             progress=partial(progress, named(plan)) if jobs == 1 else lambda *_: None,
         )
         elapsed = time.perf_counter() - started
-        gains = score(real, targets, true, header.sample_rate) if true is not None else ()
-        tell(say, named(plan), about, clipped, model=entry, model_rate=header.sample_rate)
+        gains = score(real, targets, true, header.sample_rate, channel) if true is not None else ()
+        tell(say, named(plan), about, clipped, channel=channel, model=entry, model_rate=header.sample_rate)
         return Separated(
             plan.shown,
             (PIPE,) if out == PIPE else tuple(map(str, targets)),
@@ -153,7 +171,15 @@ def separate(
             gains,
         )
 
-    yield from work_through(
+    def heard(result: Separated | Skipped) -> Entry:
+        tracks = [Track("recording", Path(result.input))]
+        tracks += [Track(f"reference {number}", each) for number, each in enumerate(references, 1)]
+        gains = result.gains if isinstance(result, Separated) else ()
+        for number, (output, gain) in enumerate(zip_longest(result.outputs, gains), 1):
+            tracks.append(Track(f"voice {number}" + (f" ({gain})" if gain else ""), Path(output)))
+        return Entry(result.input, "", tracks)
+
+    results = work_through(
         plans,
         work,
         out=out,
@@ -164,6 +190,7 @@ def separate(
         device=where,
         report=report,
     )
+    yield from on_page(results, html, f"Separated by {entry}", heard)
 
 
 def voices_by(model: Separator) -> Estimate:
@@ -181,7 +208,9 @@ def read_references(references: Sequence[Path], mixture: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack(true)).double()
 
 
-def score(mixture: Path, outputs: Sequence[Path], true: torch.Tensor, rate: int) -> tuple[float | None, ...]:
+def score(
+    mixture: Path, outputs: Sequence[Path], true: torch.Tensor, rate: int, channel: int | None = None
+) -> tuple[float | None, ...]:
     """SI-SNRi in dB of each output over the recording, at the reference that fits it in the best order.
 
     All are brought to ``rate``, the model's: what the model cannot hear says nothing of how well it separates,
@@ -192,7 +221,7 @@ def score(mixture: Path, outputs: Sequence[Path], true: torch.Tensor, rate: int)
         return torch.from_numpy(audio.resample(samples, own, rate)).double()
 
     mixed, own = audio.read(mixture)
-    mixed = heard(audio.mono(mixed), own)
+    mixed = heard(audio.mono(mixed, channel), own)
     voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read(path)[0]])
     true = torch.stack([heard(voice, own) for voice in true.numpy()])
     order = best_permutation(si_snr, estimate=voices[None], reference=true[None]).order[0]

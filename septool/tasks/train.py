@@ -65,7 +65,7 @@ def plan(
     folder = out or Path("runs") / run_name(str(name), settings)
     if not resume:
         return load(str(name), settings), folder
-    before = recipe_of(read_state(folder, torch.device("cpu")))
+    before = recipe_of(read_state(folder, torch.device("cpu"))[1])
     own = build(Recipe, override(as_dict(before), settings))
     asked = own if name is None else load(name, settings)
     if asked.model != before.model:
@@ -73,9 +73,10 @@ def plan(
     differing = changes(own, asked)
     if differing:
         key, (was, now) = next(iter(differing.items()))
-        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        more = f" (and {len(differing) - 1} settings more)" if len(differing) > 1 else ""
         raise UsageError(
-            f"{folder} has {key} {was}, {name} has {now}{more}; without {name} it goes on as it is, with --set changed"
+            f"{folder} has {key} {was}, {name} {now}{more}; "
+            f"--resume -o {folder} goes on as it is, and --set changes that"
         )
     return own, folder
 
@@ -142,7 +143,6 @@ def train(
         check(recipe, group)
         if group.first and not resume and any((out / name).exists() for name in STATES):
             raise UsageError(f"{out} holds a run already; go on with --resume or choose another --out")
-        audio.make_folder(out)
         if threads:
             torch.set_num_threads(threads)
         run = kind(recipe)(recipe, out, group.device, group)
@@ -166,6 +166,7 @@ def _loop(
     items, held_out = run.items(jobs), run.validation_set()
     used = (recipe.data.train, recipe.data.validation, *recipe.mixing.manifests)
     run.manifests = {path: manifest.digest(Path(path)) for path in used}
+    audio.make_folder(run.out)  # now that the run can start
     if group.first:
         with audio.replacing(run.out / "recipe.json") as partial:
             partial.write_text(json.dumps(as_dict(recipe), indent=1) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from septool import pool, trials
 from septool.enrolling import draw_speaker
-from septool.errors import ConfigError
+from septool.errors import ConfigError, ManifestError
 from septool.metrics import Metric
 from septool.metrics.eer import EER, equal_error
 from septool.mixing import Surroundings
@@ -38,7 +38,12 @@ class SpeakerRun(Run):
         return self.loss(self.model, recording * model_gain(recording), speaker)
 
     def validation_set(self) -> list[trials.Trial]:
-        return trials.read(Path(self.recipe.data.validation))[: self.recipe.data.validation_items]
+        path = Path(self.recipe.data.validation)
+        chosen = trials.read(path)[: self.recipe.data.validation_items]
+        for recording in dict.fromkeys(recording for trial in chosen for recording in trial[1:]):
+            if not recording.exists():  # said before hours of training, not after
+                raise ManifestError(f"{recording} does not exist; it is in the trials of {path}")
+        return chosen
 
     def score(self, items: list[trials.Trial]) -> float:
         """Return the equal error rate in percent."""

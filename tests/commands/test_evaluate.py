@@ -10,6 +10,7 @@ import pytest
 
 from septool import audio, checkpoints, manifest
 from septool.errors import InterruptedBySignal
+from septool.mixing import render
 from septool.tasks import evaluate as evaluating
 from septool.tasks.prepare import prepare
 from septool.tasks.scores import Pair
@@ -38,12 +39,42 @@ def test_a_table(septool: Command, folders: tuple[Path, Path]) -> None:
     assert result.status == 0
     assert result.errors == []
     header, snr, stoi = (line.split() for line in result.lines)
-    assert header[:4] == ["metric", "unit", "mean", "95%"]
+    assert header[:5] == ["metric", "unit", "Hz", "mean", "95%"]
     assert header[-3:] == ["count", "undefined", "failed"]
-    assert snr[:2] == ["si-snr", "dB"]
-    assert float(snr[2]) == pytest.approx(20, abs=0.3)
+    assert snr[:3] == ["si-snr", "dB", str(RATE)]
+    assert float(snr[3]) == pytest.approx(20, abs=0.3)
     assert snr[-3:] == ["4", "0", "0"]
     assert stoi[0] == "stoi"
+
+
+def test_files_of_any_rate_are_scored_at_the_one_named(
+    septool: Command, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for path in folders[1].iterdir():
+        audio.write(path, audio.resample(audio.read(path)[0], RATE, 2 * RATE), 2 * RATE, "FLOAT")
+    run = ("eval", *folders, "--metric", "si-snr", "--json", "-q")
+    refused = septool(*run)
+    assert refused.status == 1
+    assert "is 16000 Hz, the others are 8000; --sample-rate brings all to one" in refused.errors[0]
+    summary = json.loads(septool(*run, "--sample-rate", RATE).lines[-1])
+    assert (summary["sample_rate"], summary["count"]) == (RATE, 4)
+    # Two resamplings take what lies next to half the rate from the noise, and little from the voice.
+    assert summary["mean"] == pytest.approx(20, abs=1)
+
+
+def test_estimates_of_a_manifest_are_scored_at_the_rate_named(septool: Command, mixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "found").mkdir()
+    for row in manifest.read(mixtures):
+        sources = render(row).sources
+        whistle = 0.05 * np.sin(2 * np.pi * 3000 / RATE * np.arange(sources.shape[1])).astype(np.float32)
+        for n, source in enumerate(sources, 1):
+            audio.write(tmp_path / f"found/{row.id}_s{n}.wav", source + whistle, RATE, "FLOAT")
+    run = ("eval", mixtures, tmp_path / "found", "--metric", "si-snr", "--json", "-q")
+    heard = json.loads(septool(*run).lines[-1])
+    not_heard = json.loads(septool(*run, "--sample-rate", 4000).lines[-1])
+    assert (heard["sample_rate"], not_heard["sample_rate"]) == (RATE, 4000)
+    assert heard["mean"] < 20
+    assert not_heard["mean"] > 40
 
 
 def test_json_lines_and_a_failed_item(septool: Command, folders: tuple[Path, Path]) -> None:
@@ -169,6 +200,7 @@ def test_scores_of_another_manifest_or_model_are_not_taken_over(
         (["{true}"], "give a folder of estimates or --model, one of the two"),
         (["{true}", "{found}", "-m", "papez"], "give a folder of estimates or --model, one of the two"),
         (["{true}", "-m", "papez"], "{true} is a folder of references; give the folder of estimates, or a manifest"),
+        (["{true}", "-m", "papez", "--sample-rate", "8000"], "--sample-rate is for a folder of estimates; a model is"),
         (["{true}", "{found}", "-o", "x.txt"], "--out x.txt has to end in .jsonl or .csv"),
         (["{true}", "{found}", "--metric", ","], "no metric was named; choose from si-snr, "),
         (["{true}", "{true}/nothing"], "{true}/nothing is not a folder"),

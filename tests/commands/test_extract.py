@@ -59,6 +59,13 @@ def test_a_file_can_be_named(extract: Command, call: Path, alice: Path, tmp_path
     assert audio.info(target).frames == audio.info(call).frames
 
 
+def test_a_channel_can_be_chosen(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
+    (alone,) = extract(call, "--reference", alice).lines
+    both = write(tmp_path / "both.wav", np.stack([voice(300), audio.read(call)[0][0]]))
+    (chosen,) = extract(both, "--reference", alice, "--channel", 2).lines
+    assert Path(chosen).read_bytes() == Path(alone).read_bytes()
+
+
 def test_several_references_are_averaged(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
     bob = write(tmp_path / "bob.wav", voice(300, seed=6))
 
@@ -174,6 +181,19 @@ def test_a_manifest_brings_its_references(extract: Command, alice: Path, tmp_pat
     np.testing.assert_allclose(audio.read(Path(alone.lines[0]))[0], audio.read(Path(result.lines[0]))[0], atol=1e-3)
 
 
+def test_a_page_has_recording_reference_and_voice_and_of_a_row_the_voice(
+    extract: Command, call: Path, alice: Path, tmp_path: Path
+) -> None:
+    html = tmp_path / "page.html"
+    assert extract(call, "--reference", alice, "--presence", "--html", html).status == 0
+    assert re.findall(r'src="([^"d][^"]*)"', html.read_text()) == ["in/call.wav", "alice.wav", "out/call_voice.wav"]
+    assert re.search(r"<figcaption>voice \(presence .*, not there, silence \(from 1000.00\)\)", html.read_text())
+    row = Mixture(id="a", sample_rate=RATE, sources=(Source(path="alice.wav"),), enrolment=Enrolment(path="alice.wav"))
+    (tmp_path / "rows.jsonl").write_text(manifest.dump([row]))
+    assert extract(tmp_path / "rows.jsonl", "--html", html, "--force").status == 0
+    assert re.findall(r'src="([^"d][^"]*)"', html.read_text()) == ["out/a_voice.wav"]
+
+
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
@@ -225,6 +245,7 @@ def test_only_the_first_minute_of_a_reference_is_listened_to(extract: Command, c
     [
         (["call.wav"], "give a recording of the wanted voice with --reference"),
         (["rows.jsonl", "--reference", "alice.wav"], "rows.jsonl has its own enrolments; leave out --reference"),
+        (["rows.jsonl", "--channel", "1"], "the mixtures of rows.jsonl have one channel; leave out --channel"),
         (["rows.jsonl", "call.wav"], "rows.jsonl is a manifest; give it alone"),
         (["call.wav", "b.wav", "--reference", "alice.wav", "-o", "-"], "--out - takes one input, 2 were given"),
         (
@@ -245,6 +266,8 @@ def test_wrong_usage_is_one_line_and_status_2(
 ) -> None:
     monkeypatch.chdir(call.parent)
     audio.write(Path("alice.wav"), audio.read(alice)[0], RATE)
+    row = Mixture(id="a", sample_rate=RATE, sources=(Source(path="alice.wav"),), enrolment=Enrolment(path="alice.wav"))
+    Path("rows.jsonl").write_text(manifest.dump([row]))
     before = {path: path.read_bytes() for path in Path().iterdir()}
     result = extract(*arguments)
     assert (result.status, result.out) == (2, b"")

@@ -130,7 +130,9 @@ def test_a_row_that_cannot_be_rendered_does_not_stop_the_others(
 
 def test_a_manifest_that_is_none(septool: Command, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    assert septool("mix", path, "-o", tmp_path).errors == [f"septool: {path} cannot be read: No such file or directory"]
+    assert septool("mix", path, "-o", tmp_path).errors == [
+        f"septool: {path} does not exist; septool prepare writes manifests"
+    ]
     path.write_text('{"id": "x", "sources": [], "sample_rate": 8000}\n')
     result = septool("mix", path, "-o", tmp_path)
     assert result.status == 1

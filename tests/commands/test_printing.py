@@ -74,13 +74,13 @@ def test_off_a_terminal_progress_is_a_line_for_every_tenth(
     assert lines == [*expected, "septool: work 100/100 going"]
 
 
-def test_a_long_way_is_told_every_ten_minutes_and_from_where_it_went_on(
+def test_a_long_way_is_told_every_minute_and_from_where_it_went_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert told(capsys, monkeypatch, range(51, 56), seconds=300.0) == [
+    assert told(capsys, monkeypatch, range(51, 56), seconds=30.0) == [
         "septool: work 51/100 going",
-        "septool: work 53/100 going, 3:55:00 left",
-        "septool: work 55/100 going, 3:45:00 left",
+        "septool: work 53/100 going, 0:23:30 left",
+        "septool: work 55/100 going, 0:22:30 left",
     ]
 
 

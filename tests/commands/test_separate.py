@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -132,6 +133,26 @@ def test_references_give_each_voice_its_improvement(separate: Command, call: Pat
     assert "undefined" in separate(call, "--force", "--reference", two, "--reference", soft).lines[1]
 
 
+def linked(html: Path) -> list[Path]:
+    """Return the files that a page points to, from where it lies."""
+    sources = re.findall(r'<audio[^>]* src="([^"]+)"', html.read_text(encoding="utf-8"))
+    return [(html.parent / unquote(source)).resolve() for source in sources]
+
+
+def test_a_page_has_recordings_references_voices_and_what_failed(separate: Command, call: Path, tmp_path: Path) -> None:
+    html = tmp_path / "pages/page.html"
+    one, two = (Path(path) for path in separate(call, "-o", tmp_path / "first").lines)
+    arguments = (call, "--html", html, "--reference", one, "--reference", two)
+    assert separate(*arguments).status == 0
+    voices = [tmp_path / f"out/call_s{n}.wav" for n in (1, 2)]
+    assert linked(html) == [call, one, two, *voices]
+    assert "<figcaption>voice 1 (SI-SNRi undefined): 3.0 s, 8000 Hz" in html.read_text()
+    again = separate(call, tmp_path / "missing.wav", "--html", html, "--skip-existing", "--force")
+    assert again.status == 1
+    assert linked(html) == [call, *voices]
+    assert f'<p class="failed">{tmp_path}/missing.wav does not exist</p>' in html.read_text()
+
+
 def test_references_of_another_length_are_refused_before_anything_is_written(
     separate: Command, call: Path, tmp_path: Path
 ) -> None:
@@ -152,9 +173,14 @@ def test_references_of_another_length_are_refused_before_anything_is_written(
         (["--overlap", "20"], "overlap is 20 s; it has to be above 0 and at most half of segment (30 s)"),
         (["--segment", "inf"], "at most half of segment (inf s)"),
         (["--name", "{stem}"], "gives every voice the same file; put {voice} in it"),
-        (["--name", "{speaker}"], "can use {stem}, {voice} and {model} only"),
-        (["--name", "{stem.x}{voice}"], "can use {stem}, {voice} and {model} only"),
+        (["--name", "{speaker}"], "can use {stem}, {suffix}, {voice} and {model} only"),
+        (["--name", "{stem.__class__}{voice}"], "can use {stem}, {suffix}, {voice} and {model} only"),
+        (["-o", "v4.wav"], "--out v4.wav is named like a file; name a folder, and the files with --name and --format"),
+        (["-o", "-", "--json"], "--json and --out - would both write to standard output; name a file with --out"),
         (["--reference", "a.wav"], "tiny gives 2 voices; give as many references, not 1"),
+        (["--html", "page.txt"], "--html page.txt has to end in .html"),
+        (["--html", "page.html", "-o", "-"], "--html page.html points to files; name them instead of standard"),
+        (["-", "--html", "page.html"], "--html page.html points to files; name them instead of standard"),
         (["-d", "gpu"], "unknown device 'gpu'; it can be auto, cpu, cuda, cuda:N or mps"),
         (["-d", "meta"], "unknown device 'meta'"),
         (["-d", "cpu:3"], "device cpu:3 is not there; this machine has 1 cpu device(s)"),
@@ -181,11 +207,20 @@ def test_a_folder_without_audio_is_wrong_usage(separate: Command, tmp_path: Path
 def test_two_recordings_that_would_share_a_file_are_wrong_usage(separate: Command, call: Path, tmp_path: Path) -> None:
     other = call.with_suffix(".flac")
     write(other, voice(100, seconds=0.2))
-    for arguments in ((call, other), (call, call), (call.parent,)):
+    for arguments in ((call, other), (call.parent,)):
         result = separate(*arguments)
         assert result.status == 2
-        assert "would both be written to" in result.errors[0]
+        assert result.errors[0].endswith("/out/call_s1.wav; put {suffix} in --name")
+    away = Path(shutil.copy(call, tmp_path / "call.wav"))
+    assert separate(call, away).errors[0].endswith("/out/call_s1.wav; give each its own --out")
     assert not (tmp_path / "out").exists()
+    assert separate(call.parent, "--name", "{stem}_{suffix}_s{voice}").status == 0
+    assert files(tmp_path / "out") == [f"call_{suffix}_s{n}.wav" for suffix in ("flac", "wav") for n in (1, 2)]
+
+
+def test_a_recording_named_twice_is_separated_once(separate: Command, call: Path) -> None:
+    result = separate(call, call.parent, call.parent / "../in/call.wav")
+    assert (result.status, len(result.lines), len(result.errors)) == (0, 2, 1)
 
 
 def test_a_recording_is_never_replaced_by_a_voice(separate: Command, call: Path) -> None:
@@ -198,7 +233,7 @@ def test_a_recording_is_never_replaced_by_a_voice(separate: Command, call: Path)
 
 
 def test_several_recordings_do_not_fit_into_a_pipe(separate: Command, call: Path) -> None:
-    result = separate(call, call, "-o", "-")
+    result = separate(call, "other.wav", "-o", "-")
     assert result.status == 2
     assert result.errors == ["septool: --out - takes one input, 2 were given"]
 
@@ -313,10 +348,44 @@ def test_channels_are_averaged_and_high_rates_are_kept(separate: Command, tmp_pa
     path = write(tmp_path / "x.wav", sound, 192000)
     result = separate(path)
     assert result.status == 0
-    assert f"septool: {path}: 8 channels were averaged to one" in result.errors
-    assert f"septool: {path}: tiny hears up to 4000 Hz; what lies above is not in the voices" in result.errors
+    assert f"septool: {path}: 8 channels were averaged to one; --channel takes one of them" in result.errors
+    assert "septool: tiny hears up to 4000 Hz; what lies above is left out" in result.errors
     about = audio.info(Path(result.lines[0]))
     assert (about.rate, about.frames, about.channels) == (192000, 57600, 1)
+
+
+def test_a_channel_can_be_chosen(separate: Command, call: Path, speech: np.ndarray, tmp_path: Path) -> None:
+    alone = separate(call, "-o", tmp_path / "alone").lines
+    both = write(tmp_path / "both.wav", np.stack([voice(300), speech.sum(0)]))
+    result = separate(both, "--channel", 2, "--reference", alone[0], "--reference", alone[1])
+    assert result.status == 0
+    assert not any("averaged" in line for line in result.errors)
+    assert [line.split("  ")[1] for line in result.lines] == ["SI-SNRi undefined"] * 2  # exactly what it is alone
+    for chosen, whole in zip(result.lines, alone, strict=True):
+        assert Path(chosen.split("  ")[0]).read_bytes() == Path(whole).read_bytes()
+    assert separate(both, "--channel", 3, "--force").errors == [
+        f"septool: {both} has 2 channel(s); there is no channel 3"
+    ]
+
+
+def test_a_run_says_once_what_is_true_of_all_and_counts(separate: Command, call: Path, tmp_path: Path) -> None:
+    fast = [write(tmp_path / f"fast{n}.wav", voice(100, seconds=0.2, rate=16000), 16000) for n in range(2)]
+    separate(call)
+    result = separate(*fast, tmp_path / "missing.wav", call, "--skip-existing")
+    assert sum("hears up to" in line for line in result.errors) == 1
+    assert result.errors[-2:] == [
+        "septool: 2 done, 1 failed, 1 there already",
+        f"septool: {tmp_path}/missing.wav does not exist",
+    ]
+
+
+def test_audio_is_not_written_to_a_terminal(separate: Command, call: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("io.TextIOWrapper.isatty", lambda _: True, raising=False)
+    result = separate(call, "-o", "-", "-q")
+    assert (result.status, result.out) == (2, b"")
+    assert result.errors == [
+        "septool: --out - writes audio, and standard output is a terminal; send it to a file or a program"
+    ]
 
 
 def test_loud_recordings_say_how_much_was_clipped(separate: Command, call: Path, speech: np.ndarray) -> None:
@@ -342,8 +411,9 @@ def test_an_output_folder_that_cannot_be_made(separate: Command, call: Path, tmp
     result = separate(call, "-o", call / "voices")  # below a file: not even root can make it
     assert result.status == 1
     assert result.errors == [f"septool: {call}/voices cannot be made: Not a directory"]
-    result = separate(call, "-o", call)
-    assert result.errors == [f"septool: {call} is a file, not a folder"]
+    folder = call.rename(call.with_suffix(""))
+    result = separate(folder, "-o", folder)
+    assert result.errors == [f"septool: {folder} is a file, not a folder"]
 
 
 def test_existing_voices_are_kept_without_force(separate: Command, call: Path, tmp_path: Path) -> None:
@@ -529,7 +599,7 @@ def test_standard_input_to_standard_output(separate: Command, tmp_path: Path) ->
     assert result.status == 0
     with soundfile.SoundFile(BytesIO(result.out)) as file:
         assert (file.format, file.channels, file.samplerate, file.frames) == ("WAV", 2, 44100, 30870)
-    assert "septool: standard input: 2 channels were averaged to one" in result.errors
+    assert "septool: standard input: 2 channels were averaged to one; --channel takes one of them" in result.errors
 
 
 @pytest.mark.parametrize(

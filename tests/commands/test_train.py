@@ -62,6 +62,45 @@ def test_json_lines(septool: Command, recipe: Path, tmp_path: Path) -> None:
     assert result.errors == []
 
 
+def test_a_run_goes_on_by_its_own_recipe(septool: Command, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert septool("train", recipe, "-o", out, "-d", "cpu", "--set", "mixing.seconds=0.2").status == 0
+    again = septool("train", recipe, "-o", out, "-d", "cpu", "--resume")
+    assert again.status == 2
+    assert again.errors == [
+        f"septool: {out} has mixing.seconds 0.2, {recipe} 0.1; "
+        f"--resume -o {out} goes on as it is, and --set changes that"
+    ]
+    other = septool("train", "galr-small", "-o", out, "-d", "cpu", "--resume")
+    assert (other.status, other.errors) == (2, [f"septool: {out} is a run of papez, not galr"])
+    longer = septool("train", "--resume", "-o", out, "-d", "cpu", "--set", "loop.steps=3", "--set", "seed=7")
+    assert longer.status == 0
+    assert "septool: loop.steps was 2, is 3 from step 2 on" in longer.errors
+    assert "septool: seed was 0, is 7 from step 2 on" in longer.errors
+    kept = json.loads((out / "recipe.json").read_text())
+    assert (kept["mixing"]["seconds"], kept["loop"]["steps"], kept["seed"]) == (0.2, 3, 7)
+
+
+def test_the_recipes_are_listed(septool: Command) -> None:
+    result = septool("train", "--list")
+    assert result.status == 0
+    assert result.lines[0].split() == ["recipe", "model", "row", "trained", "on", "published"]
+    (row,) = [line.split() for line in result.lines if line.startswith("galr-wsj0-2mix ")]
+    assert row == ["galr-wsj0-2mix", "galr", "d128-m4", "WSJ0-2mix", "si-snri", "20.3,", "sdri", "20.5"]
+    rows = {row["name"]: row for row in map(json.loads, septool("train", "--list", "--json").lines)}
+    assert len(rows) == len(result.lines) - 1
+    assert rows["galr-wsj0-2mix"]["published"]["si_snri"] == 20.3
+
+
+def test_without_a_recipe_there_is_nothing_to_train(septool: Command, tmp_path: Path) -> None:
+    for arguments in ([], ["--resume"], ["-o", tmp_path]):
+        result = septool("train", *arguments)
+        assert result.status == 2
+        assert result.errors == [
+            "septool: train takes a recipe, or --resume and --out; septool train --list shows the recipes"
+        ]
+
+
 def test_an_interrupted_run_says_at_which_step(
     septool: Command, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

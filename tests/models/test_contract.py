@@ -42,6 +42,15 @@ def test_segments_that_have_no_half_are_refused(name: str) -> None:
             config_of(name, {setting: size})
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "least"),
+    [("galr", "blocks", -1, 1), ("galr", "window", 0, 1), ("papez", "memory", -1, 0), ("voicefilter", "hidden", 0, 1)],
+)
+def test_counts_that_make_no_sense_are_refused(name: str, setting: str, value: int, least: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^config\.{setting} is {value}; it is at least {least}$"):
+        config_of(name, {setting: value})
+
+
 @pytest.mark.parametrize("name", SEPARATORS)
 @pytest.mark.parametrize("samples", [1, 7, 800, 1013])
 def test_any_length_in_is_the_same_length_out(name: str, samples: int) -> None:

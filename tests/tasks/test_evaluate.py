@@ -113,7 +113,7 @@ def change(found: Path, what: str) -> None:
         ("missing", "{found} has no a_s2"),
         ("short", "2 voices of 4795 samples were estimated, the references are 2 voices of 4800 samples"),
         ("uneven", "the voices of a in {found} differ in length"),
-        ("rate", "{found}/a_s1.wav is 16000 Hz, the others are 8000"),
+        ("rate", "{found}/a_s1.wav is 16000 Hz, the others are 8000; --sample-rate brings all to one"),
         ("nan", "the estimate holds samples that are not numbers"),
         (
             "text",

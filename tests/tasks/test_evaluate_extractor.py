@@ -153,7 +153,7 @@ def test_trials_of_one_kind_alone_are_counted_as_undefined(rows: Path, network: 
     listed.write_text("1 ann0.wav ann0.wav\n0 ann0.wav eve0.wav\n")
     result = septool("eval", listed, "-m", network, "-d", "cpu", "-q", "--limit", 1)
     assert (result.status, result.errors) == (0, [])
-    assert result.lines[1].split() == ["eer", "%", "-", "-", "-", "-", "-", "0", "1", "0"]
+    assert result.lines[1].split() == ["eer", "%", "8000", "-", "-", "-", "-", "-", "0", "1", "0"]
 
 
 def test_wrong_usage(rows: Path, network: Path, tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def test_the_page_points_to_the_files_from_where_it_lies(tone: Path, tmp_path: P
     assert [path.name for path in html.parent.iterdir()] == ["page.html"]
 
 
+def test_a_recording_that_is_gone_is_a_word_on_the_page(tone: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.wav"
+    listening.write(tmp_path / "page.html", "A", [Entry("one", "", [Track("gone", gone), Track("recording", tone)])])
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f'<h2>one</h2><p class="failed">{gone} does not exist</p></section>' in text
+
+
 def test_a_page_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = tmp_path / "page.html"
     with pytest.raises(UsageError, match="has to end in"):

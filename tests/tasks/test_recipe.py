@@ -37,6 +37,21 @@ def test_a_recipe_stands_on_another(tmp_path: Path) -> None:
     assert on_bundled == recipes.load("galr-small")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("galr-smal", "; did you mean 'galr-small'?"),
+        ("sandglaset", "; did you mean 'sandglasset-wsj0-2mix'?"),
+        ("galr", "; did you mean 'galr-small' or 'galr-wsj0-2mix' or 'galr-wsj0-music'?"),
+        ("quite-another", ""),
+    ],
+)
+def test_an_unknown_recipe_is_told_with_a_few_near_ones(name: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        recipes.load(name)
+    assert str(error.value) == f"unknown recipe '{name}'{said}; septool train --list shows all"
+
+
 def test_a_base_that_is_none_is_worded(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown recipe 'galr-smal'; did you mean 'galr-small'"):
         recipes.load(write(tmp_path / "a.toml", 'base = "galr-smal"'))
@@ -72,7 +87,12 @@ def test_a_run_is_named_by_what_its_settings_change(tmp_path: Path) -> None:
         ("data.validation_items=0", "data: validation_items is 0; it is at least 1"),
         ("data.sample_rate=0", "data: sample_rate is 0; it is at least 1"),
         ("schedule.every=0", "schedule: every is 0; it is at least 1"),
-        ("optimizer.lr=nan", "optimizer: lr is nan; it is 0 or above"),
+        ("optimizer.lr=nan", "optimizer: lr is nan; it is at least 0"),
+        ("optimizer.clip=-1", "optimizer: clip is -1.0; it is at least 0"),
+        ("schedule.warmup=-5", "schedule: warmup is -5; it is at least 0"),
+        ("loop.patience=-1", "loop: patience is -1; it is at least 0"),
+        ("loop.ema=2", "loop: ema is 2.0; it lies between 0 and 1"),
+        ("seed=-1", "Recipe: seed is -1; it is at least 0"),
         ("optimizer.betas=[0.9, 1.0]", "optimizer: betas is [0.9, 1.0]; each lies between 0 and 1"),
         ("parts={speaker=3}", "parts.speaker is 3; it has to be of type str"),
     ],

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from septool import checkpoints, manifest
-from septool.errors import CheckpointError, ConfigError, UsageError
+from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
 from septool.tasks.optimising import learning_rate
 from septool.tasks.recipe import Schedule
 from septool.tasks.train import Run, train
@@ -91,6 +91,13 @@ def test_the_number_of_voices_has_to_be_the_models(manifests: Path, tmp_path: Pa
         train(three, tmp_path)
 
 
+@pytest.mark.parametrize("manifest", ["train", "validation"])
+def test_a_run_that_cannot_start_leaves_no_folder(manifests: Path, tmp_path: Path, manifest: str) -> None:
+    with pytest.raises(ManifestError, match=r"gone\.jsonl does not exist; septool prepare writes manifests"):
+        train(recipe(manifests, data={manifest: str(tmp_path / "gone.jsonl")}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_with_a_run_is_not_overwritten(manifests: Path, tmp_path: Path) -> None:
     train(recipe(manifests), tmp_path)
     with pytest.raises(UsageError, match="--resume"):
@@ -118,15 +125,54 @@ def test_a_torn_state_falls_back_to_the_one_before(
     torn = (tmp_path / "last.pt").read_bytes()
     (tmp_path / "last.pt").write_bytes(torn[: len(torn) // 2])
     train(recipe(manifests), tmp_path, resume=True)
-    assert "last.pt is damaged" in caplog.text
+    assert f"last.pt is torn or missing; the run goes on from {tmp_path / 'previous.pt'}" in caplog.text
     assert lines(tmp_path) == whole
     assert all(torch.equal(value, after[name]) for name, value in state(tmp_path)["model"].items())
 
 
-def test_another_model_does_not_fit(manifests: Path, tmp_path: Path) -> None:
-    train(recipe(manifests), tmp_path)
-    with pytest.raises(CheckpointError, match="does not fit this recipe"):
-        train(recipe(manifests, model="dprnn"), tmp_path, resume=True)
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "dprnn"}, "{} is a run of galr, not dprnn"),
+        (
+            {"config": {"hidden": 8}, "loop": {"batch": 3}},
+            "the state in {} does not fit this recipe: config.hidden was 12, is 8",
+        ),
+        (
+            {"optimizer": {"name": "muon"}},
+            "the state in {} does not fit this recipe: optimizer.name was adam, is muon",
+        ),
+    ],
+)
+def test_another_network_or_optimizer_does_not_fit(
+    manifests: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    Run(recipe(manifests), tmp_path, torch.device("cpu")).save()
+    with pytest.raises(CheckpointError) as error:
+        train(recipe(manifests, **changes), tmp_path, resume=True)
+    assert str(error.value) == said.format(tmp_path)
+
+
+def test_a_changed_setting_counts_from_the_state_on_and_is_logged(manifests: Path, tmp_path: Path) -> None:
+    train(recipe(manifests, optimizer={"name": "adamw"}), tmp_path)
+    betas = {"name": "adamw", "betas": [0.5, 0.9], "weight_decay": 0.25}
+    train(recipe(manifests, optimizer=betas, loop={"steps": 7}), tmp_path, resume=True)
+    assert [(line["setting"], line["was"], line["is"], line["step"]) for line in lines(tmp_path, "changed")] == [
+        ("loop.steps", 6, 7, 6),
+        ("optimizer.betas", [0.9, 0.999], [0.5, 0.9], 6),
+        ("optimizer.weight_decay", 0.0, 0.25, 6),
+    ]
+    (kept,) = state(tmp_path)["optimizers"]
+    assert (kept["param_groups"][0]["betas"], kept["param_groups"][0]["weight_decay"]) == ((0.5, 0.9), 0.25)
+
+
+def test_an_average_that_begins_late_begins_with_the_weights(manifests: Path, tmp_path: Path) -> None:
+    run = Run(recipe(manifests, loop={"ema": 0.0}), tmp_path, torch.device("cpu"))
+    run.step(torch.randn(2, 2, 400))
+    run.save()
+    again = Run(recipe(manifests), tmp_path, torch.device("cpu"))
+    again.resume()
+    assert all(torch.equal(value, again.weights[name]) for name, value in run.model.state_dict().items())
 
 
 def test_a_full_disk_keeps_the_previous_state(manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

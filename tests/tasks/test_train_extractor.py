@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from septool import audio, checkpoints, manifest
+from septool import audio, checkpoints, manifest, trials
 from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
 from septool.manifest import Enrolment, Mixture, Source
 from septool.models.base import Extractor
@@ -120,6 +120,15 @@ def test_less_is_better_for_an_error_rate(data: Path, tmp_path: Path) -> None:
 def test_the_number_of_speakers_has_to_be_the_pools(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has 4 speakers; config\.speakers has to be that, not 5"):
         train(speaker_recipe(data, config=NET | {"speakers": 5}), tmp_path)
+
+
+def test_a_trial_without_its_recording_is_told_before_training(data: Path, tmp_path: Path) -> None:
+    whole, path = speaker_recipe(data), tmp_path / "trials.txt"
+    rows = trials.read(Path(whole.data.validation))
+    path.write_text(trials.dump([*rows, trials.Trial(True, rows[0].first, tmp_path / "gone.wav")]))
+    with pytest.raises(ManifestError, match=r"gone\.wav does not exist; it is in the trials of .*trials\.txt"):
+        train(replace(whole, data=replace(whole.data, validation=str(path))), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("make", [speaker_recipe, extractor_recipe])
