@@ -158,6 +158,8 @@ def write(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16") -
 def container(path: Path) -> str:
     """Return libsndfile's format name for a path's suffix."""
     suffix = path.suffix.lower()
+    if not suffix:
+        raise UsageError(f"{path} names no format; give a file name that ends in .wav, say")
     if suffix not in SUFFIXES:
         raise UsageError(f"{path} has the suffix {suffix!r}; audio can be written as {', '.join(sorted(SUFFIXES))}")
     return {".opus": "OGG", ".aif": "AIFF"}.get(suffix, suffix[1:].upper())

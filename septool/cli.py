@@ -29,6 +29,8 @@ app.command("separate")(separate.separate)
 app.command("extract")(extract.extract)
 app.command("profile")(profile.profile)
 app.add_typer(models.app, name="models")
+for verb in (*app.registered_commands, *models.app.registered_commands):
+    verb.help = options.prose(verb.callback)
 
 
 def _show_version(value: bool) -> None:

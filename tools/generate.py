@@ -7,8 +7,9 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import results
 import torch
@@ -37,9 +38,17 @@ def roff(text: str) -> str:
     return "\n".join("\\&" + line if line[:1] in ".'" else line for line in escaped.splitlines())
 
 
-def invocation(param: Any) -> str:
+def choices(command: Any, param: Any) -> str:
+    """Return what an option can be, if that is a list."""
+    hint = get_type_hints(command.callback).get(param.name)  # typer's own options have none
+    kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, Enum)]
+    return "|".join(choice.value for kind in kinds for choice in kind)
+
+
+def invocation(command: Any, param: Any) -> str:
     """Return how an option is written."""
-    value = "" if getattr(param, "is_flag", False) else " \\fI" + roff(param.name.upper()) + "\\fR"
+    named = choices(command, param) or param.name.upper()
+    value = "" if getattr(param, "is_flag", False) else " \\fI" + roff(named) + "\\fR"
     return ", ".join(f"\\fB{roff(name)}\\fR{value}" for name in (*param.opts, *param.secondary_opts))
 
 
@@ -79,7 +88,7 @@ def man_page(name: str, command: Any, children: dict[str, Any]) -> str:
     for param in options:
         shown = param.default not in (None, False, (), []) and not callable(param.default)
         default = f" (default: {_plain(param.default)})" if shown else ""
-        lines += [".TP", invocation(param), roff((param.help or "") + default)]
+        lines += [".TP", invocation(command, param), roff((param.help or "") + default)]
     lines += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Show this help and exit."]
     lines += [
         ".SH EXIT STATUS",

@@ -54,7 +54,7 @@ def extract(
     from septool.commands import printing
     from septool.tasks.extract import Extracted
     from septool.tasks.extract import extract as work
-    from septool.tasks.recordings import PIPE, Failed
+    from septool.tasks.recordings import PIPE, Failed, named
 
     options.check_json(out, json)
     failures: list[Failed] = []
@@ -91,10 +91,10 @@ def extract(
                 printing.json_line(result.row())
             elif isinstance(result, Extracted):
                 printing.line(f"{result.output}  {result.judged}".rstrip())
-                bar.say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
+                bar.say(f"{named(result.input)}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
             elif not isinstance(result, Failed):
                 printing.line(result.outputs[0])
-                bar.say(f"{result.input}: there already")
+                bar.say(f"{named(result.input)}: there already")
     if outcomes.total() > 1 and not quiet:
         printing.note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
     for failed in failures:

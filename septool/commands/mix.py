@@ -18,14 +18,16 @@ class Mode(StrEnum):
 
 def mix(
     inputs: Annotated[list[Path], typer.Argument(help="Recordings to mix, or one manifest (.jsonl).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The mixture's file; for a manifest a folder.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The mixture's file, - for standard output; for a manifest a folder.")
+    ],
     snr: Annotated[
         list[float], typer.Option("--snr", help="Level of the first voice over a further one, dB; once for each.")
     ] = [0.0],  # noqa: B006 - typer's way of a default list
     mode: Annotated[Mode, typer.Option(help="Cut to the shortest or pad to the longest.")] = Mode.min,
     sample_rate: Annotated[int | None, typer.Option(min=1000, help="Hz; the first file's by default.")] = None,
     sources: Annotated[Path | None, typer.Option(help="Folder for the voices as they are in the mixture.")] = None,
-    subtype: Annotated[str, typer.Option(help="For a manifest: PCM_16 or FLOAT.")] = "PCM_16",
+    subtype: Annotated[str, typer.Option(help="PCM_16 or FLOAT.")] = "PCM_16",
     jobs: options.Jobs = 1,
     force: options.Force = False,
     json: options.Json = False,
@@ -41,9 +43,16 @@ def mix(
     from dataclasses import asdict
 
     from septool.commands import printing
+    from septool.errors import UsageError
     from septool.tasks.mix import mix_files, mix_manifest
+    from septool.tasks.recordings import PIPE
 
+    options.check_json(out, json)
     if len(inputs) == 1 and inputs[0].suffix == ".jsonl":
+        asked = {"--snr": snr != [0.0], "--mode": mode != Mode.min, "--sources": sources is not None}
+        if any(asked.values()):
+            surplus = ", ".join(option for option, given in asked.items() if given)
+            raise UsageError(f"{inputs[0]} says itself how its rows are mixed; leave out {surplus}")
         with printing.Bar("mix", quiet=quiet) as bar:
             rendered = mix_manifest(
                 inputs[0],
@@ -63,11 +72,22 @@ def mix(
         if rendered.failed:
             raise typer.Exit(1)
         return
-    mixed = mix_files(inputs, out=out, snr=snr, mode=mode.value, sample_rate=sample_rate, sources=sources, force=force)
+    mixed = mix_files(
+        inputs,
+        out=out,
+        snr=snr,
+        mode=mode.value,
+        sample_rate=sample_rate,
+        sources=sources,
+        subtype=subtype,
+        force=force,
+        report=(lambda _: None) if quiet else printing.note,
+    )
     if json:
         printing.json_line(asdict(mixed))
         return
-    for path in (mixed.mixture, *mixed.sources):
-        typer.echo(path)
+    if mixed.mixture != PIPE:
+        for path in (mixed.mixture, *mixed.sources):
+            typer.echo(path)
     if mixed.scaled_db and not quiet:
         printing.note(f"everything was scaled by {mixed.scaled_db} dB to stay below full scale")

@@ -1,5 +1,6 @@
 """Options that several verbs share."""
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,11 @@ def _set_debug(value: bool) -> bool:
 def debugging() -> bool:
     """Say whether --debug was given."""
     return _debug
+
+
+def prose(command: object) -> str:
+    """Return a command's documentation, its lines as wide as wherever it is shown."""
+    return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(command) or "").split("\n\n"))
 
 
 def check_json(out: object, json: bool) -> None:

@@ -39,7 +39,9 @@ def prepare(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Which splits (all); folder: shares of the speakers (train=0.9,dev=0.05,test=0.05)."),
+        typer.Option(
+            help="Which splits (all); folder: in what ratio speakers are dealt (train=0.9,dev=0.05,test=0.05)."
+        ),
     ] = None,
     sample_rate: Annotated[int | None, typer.Option(min=1000, help="Hz of the mixtures (8000).")] = None,
     mode: Annotated[

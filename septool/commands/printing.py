@@ -52,14 +52,20 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | No
     body = [[_cell(value) for value in row] for row in rows]
     for place, column in enumerate(columns):
         numbers = all(_is_number(row[place]) for row in body) and bool(body)
-        shown.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        # What a row is of stays whole, to be copied.
+        shown.add_column(column, justify="right" if numbers else "left", overflow="fold", no_wrap=place == 0)
     for row in body:
         shown.add_row(*row)
     console = _console()
-    if not console.is_terminal:  # a table is never measured as wider than its console
-        needed = _console(width=10_000).measure(shown).maximum
-        console = _console(width=max(needed, 80))
-    console.print(shown)
+    if console.is_terminal:
+        console.print(shown)
+        return
+    needed = _console(width=10_000).measure(shown).maximum  # never measured as wider than the console
+    console = _console(width=max(needed, 80))
+    with console.capture() as drawn:
+        console.print(shown)
+    for row in drawn.get().splitlines():
+        line(row.rstrip())
 
 
 def _cell(value: Any) -> str:

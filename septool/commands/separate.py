@@ -43,7 +43,7 @@ def separate(
     file with a channel per voice. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.tasks.recordings import PIPE, Failed
+    from septool.tasks.recordings import PIPE, Failed, named
     from septool.tasks.separate import Separated
     from septool.tasks.separate import separate as work
 
@@ -81,9 +81,11 @@ def separate(
                 for path, gain in zip_longest(result.outputs, gains, fillvalue=""):
                     printing.line(f"{path}  {gain}".rstrip())
                 if isinstance(result, Separated):
-                    bar.say(f"{result.input}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
+                    bar.say(
+                        f"{named(result.input)}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}"
+                    )
                 else:
-                    bar.say(f"{result.input}: there already")
+                    bar.say(f"{named(result.input)}: there already")
     if outcomes.total() > 1 and not quiet:
         printing.note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
     for failed in failures:

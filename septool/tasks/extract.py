@@ -228,10 +228,10 @@ def extract(
                 segment=segment,
                 overlap=overlap,
                 channel=channel,
-                progress=partial(progress, named(plan)) if jobs == 1 else lambda *_: None,
+                progress=partial(progress, named(plan.shown)) if jobs == 1 else lambda *_: None,
             )
             elapsed = time.perf_counter() - started
-        tell(say, named(plan), about, clipped, channel=channel, model=entry, model_rate=header.sample_rate)
+        tell(say, named(plan.shown), about, clipped, channel=channel, model=entry, model_rate=header.sample_rate)
         return Extracted(
             plan.shown,
             PIPE if out == PIPE else str(targets[0]),

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from septool import audio, manifest, workers
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.mixing import render
 from septool.signal.levels import from_db
+from septool.tasks.recordings import PIPE, check_terminal, to_stdout
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
 
@@ -49,7 +51,9 @@ def mix_files(
     mode: Literal["min", "max"] = "min",
     sample_rate: int | None = None,
     sources: Path | None = None,
+    subtype: str = "PCM_16",
     force: bool = False,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Mixed:
     """Mix recordings at given level differences.
 
@@ -59,12 +63,14 @@ def mix_files(
 
     Args:
         inputs: two or more files; several channels are averaged.
-        out: the mixture's file.
+        out: the mixture's file; ``-`` is standard output, as a wav file.
         snr: level of the first voice over each further one, in dB; one value serves all.
         mode: cut to the shortest, or pad to the longest.
         sample_rate: Hz of the mixture; the first file's by default.
         sources: folder for the voices as they are in the mixture, ``{stem}_s1.wav`` and so on.
+        subtype: PCM_16 or FLOAT, or what comes nearest in the format of ``out``.
         force: replace files that are there.
+        report: told what is worth a word.
     """
     if len(inputs) < 2:
         raise UsageError("mixing takes at least two files (or one manifest, a .jsonl)")
@@ -72,10 +78,17 @@ def mix_files(
         raise UsageError(f"{len(inputs)} files take {len(inputs) - 1} values of --snr (or one for all), not {len(snr)}")
     if not all(map(math.isfinite, snr)):
         raise UsageError(f"--snr {' '.join(map(str, snr))} is not a level in dB")
-    audio.container(out)
+    check_subtype(subtype)
+    piped = str(out) == PIPE
+    check_terminal(str(out))
+    if not piped:
+        audio.container(out)
     rate = sample_rate or audio.info(inputs[0]).rate
     voices = [audio.load(path, rate) for path in inputs]
     for path, voice in zip(inputs, voices, strict=True):
+        channels = audio.info(path).channels
+        if channels > 1:
+            report(f"{path}: {channels} channels were averaged to one")
         if not np.isfinite(voice).all():
             raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite)")
         if not np.any(voice):
@@ -89,7 +102,20 @@ def mix_files(
     frames = min(lengths) if mode == "min" else max(lengths)
     parts = np.stack([np.pad(voice[:frames], (0, max(frames - len(voice), 0))) for voice in voices])
     gain = headroom(parts)
-    return write_mixture(out.stem, parts * np.float32(gain), rate, out, sources, force=force, gain=gain)
+    parts *= np.float32(gain)
+    if not piped:
+        return write_mixture(parts, rate, out, sources, subtype=subtype, force=force, gain=gain)
+    with tempfile.TemporaryDirectory(prefix="septool-") as folder:
+        path = Path(folder) / "mixture.wav"
+        mixed = write_mixture(parts, rate, path, sources, subtype=subtype, force=force, gain=gain)
+        to_stdout(path)
+    return replace(mixed, mixture=PIPE)
+
+
+def check_subtype(subtype: str) -> None:
+    """Refuse sample formats that mixtures are not written in."""
+    if subtype not in ("PCM_16", "FLOAT"):
+        raise UsageError(f"--subtype is {subtype!r}; it can be PCM_16 or FLOAT")
 
 
 def _rms(voice: np.ndarray) -> float:
@@ -103,20 +129,20 @@ def headroom(parts: np.ndarray) -> float:
 
 
 def write_mixture(
-    name: str, parts: np.ndarray, rate: int, out: Path, sources: Path | None, *, force: bool, gain: float
+    parts: np.ndarray, rate: int, out: Path, sources: Path | None, *, subtype: str, force: bool, gain: float
 ) -> Mixed:
     """Write the sum of ``parts [source, time]`` to ``out``, and the parts to a folder if one is given."""
-    files = [sources / f"{name}_s{index + 1}{out.suffix}" for index in range(len(parts))] if sources else []
+    files = [sources / f"{out.stem}_s{index + 1}{out.suffix}" for index in range(len(parts))] if sources else []
     for path in [out, *files]:
         if path.exists() and not force:
             raise SeptoolError(f"{path} exists; use --force to replace it")
         audio.make_folder(path.parent)
     # The voices first: a mixture that is there says that all of it is.
     for path, part in zip(files, parts, strict=bool(files)):
-        audio.write(path, part, rate)
-    audio.write(out, parts.sum(0, dtype=np.float32), rate)
+        audio.write(path, part, rate, subtype)
+    audio.write(out, parts.sum(0, dtype=np.float32), rate, subtype)
     scaled_db = round(20 * float(np.log10(gain)), 2)
-    return Mixed(name, str(out), tuple(map(str, files)), parts.shape[1] / rate, scaled_db)
+    return Mixed(out.stem, str(out), tuple(map(str, files)), parts.shape[1] / rate, scaled_db)
 
 
 def mix_manifest(
@@ -143,8 +169,9 @@ def mix_manifest(
         jobs: processes; any number writes the same files.
         report: called with the number done, of how many.
     """
-    if subtype not in ("PCM_16", "FLOAT"):
-        raise UsageError(f"--subtype is {subtype!r}; it can be PCM_16 or FLOAT")
+    check_subtype(subtype)
+    if str(out) == PIPE:
+        raise UsageError(f"{source} is rendered to many files; name a folder with --out")
     rows = sorted(manifest.read(source), key=lambda row: row.id)
     stems = [manifest.file_stem(row.id) for row in rows]
     names = [name for row, stem in zip(rows, stems, strict=True) for name in (stem, *_voice_names(stem, row))]
@@ -163,6 +190,11 @@ def mix_manifest(
         else:
             rendered.append(result)
         report(len(rendered) + len(failed), len(rows))
+    if not rendered:
+        raise SeptoolError(
+            f"none of the {len(rows)} rows of {source} could be rendered, whose paths start from "
+            f"{source.parent.resolve()}; the first: {failed[0]}"
+        )
     path = out / "mixtures.jsonl"
     with audio.replacing(path) as partial_path:
         partial_path.write_text(manifest.dump(rendered), encoding="utf-8")

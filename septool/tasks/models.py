@@ -33,7 +33,8 @@ def describe(name: str) -> dict[str, Any]:
     entry = checkpoints.catalogue().get(key)
     if entry is not None and checkpoints.locate(entry) == path:  # not a file of the user's that is called the same
         about |= {field: value for field, value in as_dict(entry).items() if field not in ("file", "default")}
-    return about | {field: value for field, value in as_dict(checkpoints.read_header(path)).items() if value}
+    about |= {field: value for field, value in as_dict(checkpoints.read_header(path)).items() if value}
+    return {field: value for field, value in about.items() if value not in (None, "", {})}
 
 
 def fetch(names: Sequence[str]) -> Iterator[Checked]:

@@ -92,6 +92,8 @@ def profile(
     subjects = _of_paper(table, model, halting) if table else [find(name, halting) for name in _split(model or MODEL)]
     if halting is not None and halting not in get_args(Halting):
         raise suggest("way of halting", halting, get_args(Halting))
+    if halting is not None and not any(subject.model == "papez" for subject in subjects):
+        raise UsageError(f"--halting {halting} is for checkpoints of Papez; {model or MODEL} has none")
     if dtype not in DTYPES:
         raise suggest("precision", dtype, DTYPES)
     if dtype == "tf32" and where.type != "cuda":
@@ -147,6 +149,8 @@ def parse_lengths(text: str) -> tuple[float, ...]:
             first, dash, last = (piece.strip().removesuffix("s") for piece in part.partition("-"))
             start = float(first)
             lengths += [start + step for step in range(int(float(last) - start) + 1)] if dash else [start]
+            if dash and float(last) < start:
+                raise UsageError(f"lengths are {text!r}; the range {part.strip()} runs backwards")
     except ValueError:
         raise UsageError(f"lengths are {text!r}; write them as 1-5s or 0.5,1,2,4,60s") from None
     if not lengths or not all(0 < length < float("inf") for length in lengths):

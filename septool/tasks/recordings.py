@@ -180,11 +180,14 @@ def _place(path: Path) -> str:
 
 def check_pipe(out: str, found: Sequence[tuple[str, Path, Path]]) -> None:
     """Refuse what cannot go to standard output."""
-    if out != PIPE:
-        return
-    if len(found) != 1:
+    if out == PIPE and len(found) != 1:
         raise UsageError(f"--out - takes one input, {len(found)} were given")
-    if sys.stdout.isatty():
+    check_terminal(out)
+
+
+def check_terminal(out: str) -> None:
+    """Refuse audio on a terminal."""
+    if out == PIPE and sys.stdout.isatty():
         raise UsageError("--out - writes audio, and standard output is a terminal; send it to a file or a program")
 
 
@@ -300,9 +303,9 @@ def work_through(
     said: set[str] = set()  # of all recordings, so that once is enough
     for plan, (result, told) in zip(plans, workers.each(one, plans, jobs), strict=True):
         for line in told:
-            if named(plan) in line or line not in said:
+            if named(plan.shown) in line or line not in said:
                 report(line)
-            if named(plan) not in line:
+            if named(plan.shown) not in line:
                 said.add(line)
         yield result
 
@@ -318,7 +321,7 @@ def _work_on(
 ) -> tuple[Done | Failed | Skipped, list[str]]:
     """Return the result of a recording, and what is worth a word."""
     shown, real, targets = plan
-    subject = named(plan)
+    subject = named(plan.shown)
     told: list[str] = []
     try:
         if out != PIPE:
@@ -367,9 +370,9 @@ def on_page(
         listening.write(html, title, entries)
 
 
-def named(plan: Plan) -> str:
+def named(shown: str) -> str:
     """Return what a recording is called in messages."""
-    return "standard input" if plan.shown == PIPE else plan.shown
+    return "standard input" if shown == PIPE else shown
 
 
 def tell(

@@ -153,11 +153,11 @@ def separate(
             segment=segment,
             overlap=overlap,
             channel=channel,
-            progress=partial(progress, named(plan)) if jobs == 1 else lambda *_: None,
+            progress=partial(progress, named(plan.shown)) if jobs == 1 else lambda *_: None,
         )
         elapsed = time.perf_counter() - started
         gains = score(real, targets, true, header.sample_rate, channel) if true is not None else ()
-        tell(say, named(plan), about, clipped, channel=channel, model=entry, model_rate=header.sample_rate)
+        tell(say, named(plan.shown), about, clipped, channel=channel, model=entry, model_rate=header.sample_rate)
         return Separated(
             plan.shown,
             (PIPE,) if out == PIPE else tuple(map(str, targets)),

@@ -44,6 +44,14 @@ def test_every_option_says_what_it_does(verb: list[str]) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_help_has_no_line_breaks_of_the_source(verb: list[str]) -> None:
+    command = ROOT
+    for name in verb:
+        command = command.commands[name]
+    assert all("\n" not in part for part in command.help.split("\n\n"))
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_an_unknown_option_is_wrong_usage(septool: Command, verb: list[str]) -> None:
     result = septool(*verb, "--no-such-option")
     assert result.status == 2
@@ -150,7 +158,7 @@ def test_mix_has_the_parameters_of_its_two_tasks() -> None:
     assert set(shown) == set(work)
     for name, value in shown.items():
         assert (tuple(value) if isinstance(value, list) else value) == work[name], name
-    for name in files.keys() & rows.keys():
+    for name in (files.keys() & rows.keys()) - {"report"}:
         assert files[name] == rows[name], name
 
 

@@ -30,6 +30,34 @@ def test_two_recordings(septool: Command, pair: tuple[Path, Path], tmp_path: Pat
     assert result.errors == []
 
 
+def test_a_mixture_into_a_pipe_is_the_one_in_a_file(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    septool("mix", *pair, "-o", tmp_path / "mix.wav", "--subtype", "FLOAT")
+    assert audio.info(tmp_path / "mix.wav").subtype == "FLOAT"
+    result = septool("mix", *pair, "-o", "-", "--subtype", "FLOAT", "--sources", tmp_path / "voices")
+    assert (result.status, result.errors) == (0, [])
+    (tmp_path / "piped.wav").write_bytes(result.out)
+    np.testing.assert_array_equal(audio.read(tmp_path / "piped.wav")[0], audio.read(tmp_path / "mix.wav")[0])
+    assert {path.name for path in (tmp_path / "voices").iterdir()} == {"mixture_s1.wav", "mixture_s2.wav"}
+
+
+def test_averaged_channels_are_told(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    audio.write(pair[0], np.stack([voice(100, seconds=0.5)] * 2), RATE)
+    told = septool("mix", *pair, "-o", tmp_path / "mix.wav").errors
+    assert told == [f"septool: {pair[0]}: 2 channels were averaged to one"]
+
+
+def test_where_no_row_can_be_rendered_there_is_no_manifest(septool: Command, tmp_path: Path) -> None:
+    row = manifest.Mixture(id="a", sample_rate=RATE, sources=(manifest.Source(path="lost.wav"),))
+    (tmp_path / "rows.jsonl").write_text(manifest.dump([row]))
+    result = septool("mix", tmp_path / "rows.jsonl", "-o", tmp_path / "out", "-q")
+    assert (result.status, result.out) == (1, b"")
+    assert result.errors == [
+        f"septool: none of the 1 rows of {tmp_path}/rows.jsonl could be rendered, whose paths start from {tmp_path}; "
+        f"the first: a: {tmp_path}/lost.wav does not exist"
+    ]
+    assert not (tmp_path / "out/mixtures.jsonl").exists()
+
+
 def test_scaling_is_told(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
     audio.write(pair[0], voice(100, seconds=0.5) * 5, RATE)
     result = septool("mix", *pair, "-o", tmp_path / "mix.wav", "--snr", -20)
@@ -69,6 +97,12 @@ def test_nothing_is_replaced_without_force(septool: Command, pair: tuple[Path, P
         (["{a}", "{b}", "--snr", "1", "--snr", "2"], "2 files take 1 values of --snr (or one for all), not 2"),
         (["{a}", "{b}", "--snr", "nan"], "--snr nan is not a level in dB"),
         (["{a}", "{b}", "-o", "{out}.doc"], "has the suffix '.doc'"),
+        (["{a}", "{b}", "-o", "{out}"], "out names no format; give a file name that ends in .wav, say"),
+        (["{a}", "{b}", "--subtype", "PCM_99"], "--subtype is 'PCM_99'; it can be PCM_16 or FLOAT"),
+        (["{a}", "{b}", "-o", "-", "--json"], "--json and --out - would both write to standard output"),
+        (["{rows}", "-o", "-"], "rows.jsonl is rendered to many files; name a folder with --out"),
+        (["{rows}", "--snr", "20"], "rows.jsonl says itself how its rows are mixed; leave out --snr"),
+        (["{rows}", "--mode", "max", "--sources", "x"], "leave out --mode, --sources"),
         (["{rows}", "--subtype", "PCM_99"], "--subtype is 'PCM_99'; it can be PCM_16 or FLOAT"),
     ],
 )

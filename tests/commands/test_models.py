@@ -61,6 +61,7 @@ def test_fetched_verified_and_shown(septool: Command, catalogue: dict[str, check
     about = json.loads(septool("models", "show", "papez", "--json").lines[0])
     assert (about["name"], about["file"], about["licence"]) == ("papez-tiny", str(path), "CC0")
     assert about["config"]["chunk"] == 20
+    assert not {"card", "published"} & about.keys()  # the entry has none
     shown = septool("models", "show", "papez").lines
     assert any(line.split() == ["sample_rate", "8000"] for line in shown)
 

@@ -19,6 +19,20 @@ def test_a_table_in_a_pipe_is_as_wide_as_it_needs(capsys: pytest.CaptureFixture[
     assert first.index("1.23") + 4 == second.index(" -") + 2  # numbers end in one column
 
 
+def test_a_table_in_a_pipe_has_no_blanks_at_its_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    printing.table(["a", "b"], [["x", "y" * 200], ["x", "y"]])
+    assert capsys.readouterr().out.splitlines() == ["a  b", "x  " + "y" * 200, "x  y"]
+
+
+def test_a_name_stays_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("COLUMNS", "40"), ("FORCE_COLOR", "1"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    printing.table(["checkpoint", "of"], [["a-long-name-that-is-copied-8k", "many words that can be broken"]])
+    assert "a-long-name-that-is-copied-8k" in capsys.readouterr().out
+
+
 def test_names_in_brackets_and_between_colons_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     odd = ["data/[old]/train.jsonl", "[/old]", ":smile:"]
     printing.table(odd, [odd], title="[bold]")

@@ -90,7 +90,12 @@ def test_lengths_are_read(text: str, lengths: tuple[float, ...]) -> None:
     assert parse_lengths(text) == lengths
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "-1", "1-", "5-1", "1,,2", "inf", "nan"])
+def test_a_range_that_runs_backwards_is_refused() -> None:
+    with pytest.raises(UsageError, match="lengths are '1,5-2s'; the range 5-2s runs backwards"):
+        parse_lengths("1,5-2s")
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "1-", "1,,2", "inf", "nan"])
 def test_lengths_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="lengths are"):
         parse_lengths(text)
@@ -330,6 +335,7 @@ def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
         ({"model": "galr", "dtype": "int8"}, UsageError, "unknown precision 'int8'"),
         ({"model": "galr", "dtype": "tf32"}, UsageError, "needs a CUDA GPU"),
         ({"model": "galr", "nvtx": True}, UsageError, "--nvtx needs a CUDA GPU"),
+        ({"model": "galr,dprnn", "halting": "drop"}, UsageError, "is for checkpoints of Papez; galr,dprnn has none"),
         ({"model": "galr", "out": Path("a.txt")}, UsageError, "has to end in .jsonl or .csv"),
         ({"model": "galr", "plot": Path("a.gif")}, UsageError, "has to end in .png or .svg"),
         ({"model": "galr", "html": Path("a.pdf")}, UsageError, "has to end in .html"),
