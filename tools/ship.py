@@ -85,7 +85,10 @@ def main() -> int:
     if recipe.get("parts"):
         recipe |= {"parts": {part: Path(name).name for part, name in recipe["parts"].items()}}
     threshold = thresholds.get("presence-eer")
-    header = replace(header, measured=measured, presence_threshold=threshold, recipe=recipe, licence=LICENCES)
+    manifests = {Path(name).name: digest for name, digest in header.manifests.items()}
+    header = replace(
+        header, manifests=manifests, measured=measured, presence_threshold=threshold, recipe=recipe, licence=LICENCES
+    )
     path = ROOT / "septool" / "weights" / f"{args.name}.safetensors"
     weights = load_file(args.checkpoint)
     checkpoints.save(path, weights, header)

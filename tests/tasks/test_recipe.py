@@ -165,9 +165,11 @@ OUR_OWN = {
     "atss-net-small-8k",
     "galr-extractor-8k",
     "galr-small",
+    "galr-small-stage2",
     "papez-small",
     "sepformer-small",
     "speaker-net-8k",
+    "speaker-net-8k-stage2",
 }
 # Tables of which no row has costs, so that septool.tasks.papers does not know them.
 SCORES: dict[str, dict[str, float]] = {
