@@ -168,5 +168,7 @@ def test_command_and_task_have_the_same_parameters() -> None:
     command, task = (
         {p.name: p.default for p in inspect.signature(f).parameters.values()} for f in (models.convert, convert)
     )
-    assert {name: command.pop(name) for name in ("quiet", "debug")} == {"quiet": False, "debug": False}
+    assert {name: command.pop(name) for name in ("json", "quiet", "debug")} == dict.fromkeys(
+        ("json", "quiet", "debug"), False
+    )
     assert command == task

@@ -40,7 +40,7 @@ def test_a_recipe_stands_on_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("galr-smal", "; did you mean 'galr-small'?"),
+        ("galr-smal", "; did you mean 'galr-small' or 'galr-small-stage2'?"),
         ("sandglaset", "; did you mean 'sandglasset-wsj0-2mix'?"),
         ("galr", "; did you mean 'galr-small' or 'galr-wsj0-2mix' or 'galr-wsj0-music'?"),
         ("quite-another", ""),
