@@ -136,7 +136,7 @@ def training(entry: checkpoints.Entry) -> str:
 def checkpoint_table() -> str:
     """Return README's table of checkpoints."""
     columns = ["name", "model", "Hz", "voices", "parameters", "MB", "SI-SNRi", "SDRi", "PESQ", "recognition"]
-    columns += ["trained on", "training", "licence"]
+    columns += ["trained on", "last stage of training", "licence"]
     rows = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
     for name, entry in checkpoints.catalogue().items():
         shown = f"[`{name}`]({entry.card})" if entry.card else f"`{name}`"

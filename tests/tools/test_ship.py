@@ -31,6 +31,7 @@ def mixtures(tree: Path, tmp_path: Path) -> Path:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where things are shipped to: a catalogue with a default of the same model."""
     (tmp_path / "root/septool/weights").mkdir(parents=True)
+    (tmp_path / "root/docs/models").mkdir(parents=True)
     monkeypatch.setattr(ship, "ROOT", tmp_path / "root")
     monkeypatch.setattr(ship, "METRICS", "si-snri,stoi")
     old: dict[str, Any] = {"model": "papez", "default": True, "published": {"si_snri": 17.2}, "file": "old.safetensors"}
