@@ -269,16 +269,19 @@ def draw(profile: Profile) -> "Figure":
         look: dict[str, Any] = {"color": colour, "marker": MARKS[place // 10 % len(MARKS)]}
         panels[0].plot([r.seconds for r in rows], [1000 * r.latency.median for r in rows], label=model, **look)
         known = [(row.seconds, row.memory / 1e6) for row in rows if row.memory]
-        panels[1].plot([seconds for seconds, _ in known], [memory for _, memory in known], **look)
+        if known:  # what a small model needs beyond its process can be nothing
+            panels[1].plot([seconds for seconds, _ in known], [memory for _, memory in known], **look)
         last = max(rows, key=lambda row: row.seconds)
         if last.quality is not None:
             look |= {"linestyle": "", "markerfacecolor": "none" if last.quality_from == "measured" else colour}
             panels[2].plot(last.real_time_factor, last.quality, **look)
             panels[3].plot(last.macs / 1e9 / last.seconds, last.quality, **look)
     for panel, label in zip(panels[:2], ("latency, ms", "memory, MB"), strict=True):
-        panel.set(xscale="log", yscale="log", xlabel="audio, s", ylabel=label)
-        _plain_ticks(panel.yaxis)
-        _plain_ticks(panel.xaxis)
+        panel.set(xlabel="audio, s", ylabel=label)
+        if panel.has_data():
+            panel.set(xscale="log", yscale="log")
+            _plain_ticks(panel.yaxis)
+            _plain_ticks(panel.xaxis)
     for panel, label in zip(panels[2:], ("seconds for one of audio", "GMACs for one second of audio"), strict=False):
         hollow = any(row.quality_from == "measured" for row in profile.rows)
         panel.set(xscale="log", xlabel=label, ylabel="SI-SNRi, dB" + " (hollow: measured here)" * hollow)

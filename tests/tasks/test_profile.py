@@ -4,6 +4,7 @@ import math
 import os
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -506,3 +507,13 @@ def test_a_gpu_is_measured() -> None:
         assert row.memory is not None
         assert row.training_memory is not None
         assert row.training_memory > row.memory > row.bytes
+
+
+def test_a_model_that_needs_no_memory_can_be_drawn(tmp_path: Path, tiny_checkpoint: Path, call: Path) -> None:
+    pytest.importorskip("matplotlib")
+    measured = profile(model=str(tiny_checkpoint), lengths="0.1,0.2", device="cpu", budget=0.0, speech=call)
+    for memory in (None, 0):
+        rows = tuple(replace(row, memory=memory) for row in measured.rows)
+        figure = profile_report.draw(replace(measured, rows=rows))
+        figure.savefig(tmp_path / "a.png")
+        assert [len(axes.lines) for axes in figure.axes[:2]] == [1, 0]
