@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from septool.errors import ConfigError
-from septool.mixing import REFERENCE_DB, DynamicMixing, Surroundings, draw_named
+from septool.mixing import ENROLMENT, REFERENCE_DB, DynamicMixing, Surroundings, draw_named
 from septool.pool import Pool
 from septool.signal.levels import from_db
 
@@ -71,7 +71,7 @@ def draw_enrolled(
         index: of the mixture within it.
     """
     parts, utterances = draw_named(pool, how, around, seed=seed, epoch=epoch, index=index)
-    random = np.random.default_rng([seed, epoch, index, 2])  # the mixtures are those of a separator's training
+    random = np.random.default_rng([seed, epoch, index, ENROLMENT])
     rest = parts[1:].sum(0)
     if random.random() < enrolling.absent:
         heard = {pool.speaker_of(utterance) for utterance in utterances}

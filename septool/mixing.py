@@ -23,6 +23,8 @@ from septool.signal.mel import mel
 SILENCE_DB = -60.0  # a crop this far below its recording's level has nothing in it
 ATTEMPTS = 10
 COLOUR_KNOTS = 8
+# What has random numbers of its own, so that the same voices are drawn with it and without it.
+AROUND, ENROLMENT, COLOUR = 1, 2, 3
 REFERENCE_DB = -20.0  # level of a drawn voice, by the RMS of its whole utterance
 # Levels (mean, deviation) of the voices of WSJ0-2mix, by mean magnitude: the first, and a further one against it.
 PAPEZ_FIRST_DB, PAPEZ_FURTHER_DB, PAPEZ_LIMITS_DB = (-27.43, 2.57), (-2.51, 2.66), (-45.0, 0.0)
@@ -175,10 +177,9 @@ def draw_named(pool: Pool, how: DynamicMixing, around: Surroundings, *, seed: in
     if len(around.backgrounds) != len(how.backgrounds) or (around.rooms is None) != (how.rooms is None):
         raise ConfigError("the mixing has other backgrounds or rooms than were loaded; see mixing.surroundings")
     parts, utterances = _voices(pool, how, np.random.default_rng([seed, epoch, index]))
-    # With random numbers of its own, so that the same voices are drawn with it and without it.
-    random = np.random.default_rng([seed, epoch, index, 1])
+    random = np.random.default_rng([seed, epoch, index, AROUND])
     if how.colour_db:
-        parts = _coloured(parts, how.colour_db, pool.rate, np.random.default_rng([seed, epoch, index, 3]))
+        parts = _coloured(parts, how.colour_db, pool.rate, np.random.default_rng([seed, epoch, index, COLOUR]))
     if how.rooms and around.rooms and random.random() < how.rooms.probability:
         parts = _in_a_room(parts, around.rooms, random)
     if how.backgrounds:
@@ -270,7 +271,7 @@ def _coloured(voices: np.ndarray, deviation_db: float, rate: int, random: np.ran
     places = mel(fft.rfftfreq(size, 1 / rate))
     knots = np.linspace(0, places[-1], COLOUR_KNOTS)
     gains_db = np.stack([np.interp(places, knots, random.normal(0, deviation_db, COLOUR_KNOTS)) for _ in voices])
-    coloured = np.asarray(fft.rfft(voices, size)) * 10 ** (gains_db / 20)
+    coloured = np.asarray(fft.rfft(voices, size)) * from_db(gains_db)
     return _at_levels(voices, np.asarray(fft.irfft(coloured, size))[:, :frames])
 
 

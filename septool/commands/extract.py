@@ -1,6 +1,5 @@
 """``septool extract``."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -57,8 +56,7 @@ def extract(
     from septool.tasks.recordings import PIPE, Failed, named
 
     options.check_json(out, json)
-    failures: list[Failed] = []
-    outcomes: Counter[str] = Counter()
+    tally = printing.Tally()
     with printing.Bar("extract", quiet=quiet, lines=False) as bar:
         for result in work(
             inputs,
@@ -80,9 +78,7 @@ def extract(
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
-            outcomes[result.outcome] += 1
-            if isinstance(result, Failed):
-                failures.append(result)
+            tally.add(result.outcome, result.error if isinstance(result, Failed) else None)
             if out == PIPE:
                 if isinstance(result, Extracted) and result.judged:
                     printing.note(result.judged)
@@ -95,9 +91,4 @@ def extract(
             elif not isinstance(result, Failed):
                 printing.line(result.outputs[0])
                 bar.say(f"{named(result.input)}: there already")
-    if outcomes.total() > 1 and not quiet:
-        printing.note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
-    for failed in failures:
-        printing.note(failed.error)
-    if failures:
-        raise typer.Exit(1)
+    tally.end(quiet=quiet)

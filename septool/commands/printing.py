@@ -4,10 +4,12 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -29,6 +31,29 @@ def line(text: str) -> None:
     """Print a line of the result, above a bar if there is one; typer.echo would write into it."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+class Tally:
+    """What became of recordings: counted as they come, said at the end."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.errors: list[str] = []
+
+    def add(self, outcome: str, error: str | None) -> None:
+        """Count one."""
+        self.outcomes[outcome] += 1
+        if error is not None:
+            self.errors.append(error)
+
+    def end(self, *, quiet: bool) -> None:
+        """Say the counts of several, then what failed; that ends the command with status 1."""
+        if self.outcomes.total() > 1 and not quiet:
+            note(", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items()))
+        for error in self.errors:
+            note(error)
+        if self.errors:
+            raise typer.Exit(1)
 
 
 def json_line(row: dict[str, Any]) -> None:

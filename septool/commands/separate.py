@@ -1,6 +1,5 @@
 """``septool separate``."""
 
-from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
@@ -48,8 +47,7 @@ def separate(
     from septool.tasks.separate import separate as work
 
     options.check_json(out, json)
-    failures: list[Failed] = []
-    outcomes: Counter[str] = Counter()
+    tally = printing.Tally()
     with printing.Bar("separate", quiet=quiet, lines=False) as bar:
         for result in work(
             inputs,
@@ -69,9 +67,7 @@ def separate(
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
-            outcomes[result.outcome] += 1
-            if isinstance(result, Failed):
-                failures.append(result)
+            tally.add(result.outcome, result.error if isinstance(result, Failed) else None)
             if out == PIPE:
                 continue
             if json:
@@ -86,9 +82,4 @@ def separate(
                     )
                 else:
                     bar.say(f"{named(result.input)}: there already")
-    if outcomes.total() > 1 and not quiet:
-        printing.note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
-    for failed in failures:
-        printing.note(failed.error)
-    if failures:
-        raise typer.Exit(1)
+    tally.end(quiet=quiet)

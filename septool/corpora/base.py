@@ -32,6 +32,13 @@ class Part:
     kind: Literal["speech", "mixtures"] = "mixtures"  # one utterance a row, or one mixture
     missing: int = 0  # rows that the published list has besides
 
+    @classmethod
+    def of_list(cls, name: str, split: str, made: Iterable[Mixture | None]) -> "Part":
+        """Return what could be made of a published list of mixtures, None standing for those that could not."""
+        each = list(made)
+        rows = [row for row in each if row]
+        return cls(name, split, rows, missing=len(each) - len(rows))
+
 
 @dataclass(frozen=True)
 class Trials:

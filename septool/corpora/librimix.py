@@ -128,11 +128,10 @@ def prepare(
             rendering="librimix",
         )
 
-    parts = []
-    for name, part in lines.items():
-        rows = [made for line in part if (made := row(name, line))]
-        title = f"{name}-libri{voices}mix-{sample_rate // 1000}k-{mode}-{mix}"
-        parts.append(base.Part(title, name, rows, missing=len(part) - len(rows)))
+    title = f"libri{voices}mix-{sample_rate // 1000}k-{mode}-{mix}"
+    parts = [
+        base.Part.of_list(f"{name}-{title}", name, (row(name, line) for line in part)) for name, part in lines.items()
+    ]
     return base.Found(parts, left_out)
 
 

@@ -136,11 +136,11 @@ def prepare(
             voices_gain_db=setting.voices_gain_db,
         )
 
-    parts = []
-    for part, each in settings.items():
-        rows = [made for setting in each if (made := row(part, setting))]
-        title = f"{part}-wham-{sample_rate // 1000}k-{mode}-{mix}"
-        parts.append(base.Part(title, part, rows, missing=len(each) - len(rows)))
+    title = f"wham-{sample_rate // 1000}k-{mode}-{mix}"
+    parts = [
+        base.Part.of_list(f"{part}-{title}", part, (row(part, setting) for setting in each))
+        for part, each in settings.items()
+    ]
     return base.Found(parts, left_out)
 
 

@@ -129,11 +129,11 @@ def prepare(
             rendering="wsj0-mix",
         )
 
-    parts = []
-    for part, listed in mixtures.items():
-        rows = [made for mixture in listed if (made := row(part, mixture))]
-        title = f"{part}-wsj0-{voices}mix-{sample_rate // 1000}k-{mode}"
-        parts.append(base.Part(title, part, rows, missing=len(listed) - len(rows)))
+    title = f"wsj0-{voices}mix-{sample_rate // 1000}k-{mode}"
+    parts = [
+        base.Part.of_list(f"{part}-{title}", part, (row(part, mixture) for mixture in listed))
+        for part, listed in mixtures.items()
+    ]
     return base.Found(parts, left_out)
 
 

@@ -1,7 +1,12 @@
 """Levels: root mean square, decibels, and the level at which models are fed."""
 
+from typing import TypeVar
+
+import numpy as np
 import torch
 from torch import Tensor
+
+Decibels = TypeVar("Decibels", float, np.ndarray)
 
 MODEL_LEVEL_DB = -20.0  # RMS relative to full scale of what a model is given, in training and in use
 
@@ -11,7 +16,7 @@ def rms(x: Tensor) -> Tensor:
     return x.square().mean(-1, keepdim=True).sqrt()
 
 
-def from_db(db: float) -> float:
+def from_db(db: Decibels) -> Decibels:
     """Amplitude ratio of a level difference in dB."""
     return 10 ** (db / 20)
 

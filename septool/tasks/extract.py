@@ -30,6 +30,7 @@ from septool.tasks.recordings import (
     check_segments,
     estimate_file,
     find_inputs,
+    is_like_a_file,
     make_plans,
     named,
     on_page,
@@ -314,13 +315,11 @@ def make_outputs(
     report: Callable[[str], None],
 ) -> list[Plan]:
     """Decide where the voices go; ``out`` is a file if it is named like one."""
-    if out == PIPE:
-        return [Plan(shown, source, []) for shown, source, _ in found]
-    folder = Path(out)
-    if folder.suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not folder.is_dir():
-        audio.container(folder)
+    if is_like_a_file(out):
+        file = Path(out)
+        audio.container(file)
         if len(found) != 1:
             raise UsageError(f"--out {out} is a file, {len(found)} recordings were given; name a folder")
-        folder, name, suffix = folder.parent, folder.stem.replace("{", "{{").replace("}", "}}"), folder.suffix[1:]
+        out, name, suffix = str(file.parent), file.stem.replace("{", "{{").replace("}", "}}"), file.suffix[1:]
         found = [(shown, source, Path()) for shown, source, _ in found]
-    return make_plans(found, inputs, out=folder, name=name, suffix=suffix, voices=1, model=model, report=report)
+    return make_plans(found, inputs, out=out, name=name, suffix=suffix, voices=1, model=model, report=report)

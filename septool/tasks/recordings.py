@@ -178,6 +178,11 @@ def _place(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - resolve() would ask the disk
 
 
+def is_like_a_file(out: str) -> bool:
+    """Say whether ``out`` is named as a recording is, and is no folder."""
+    return Path(out).suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not Path(out).is_dir()
+
+
 def check_pipe(out: str, found: Sequence[tuple[str, Path, Path]]) -> None:
     """Refuse what cannot go to standard output."""
     if out == PIPE and len(found) != 1:
@@ -195,14 +200,14 @@ def make_plans(
     found: list[tuple[str, Path, Path]],
     named: Sequence[str],
     *,
-    out: Path,
+    out: str,
     name: str,
     suffix: str,
     voices: int,
     model: str,
     report: Callable[[str], None],
 ) -> list[Plan]:
-    """Decide where the voices of every recording go.
+    """Decide where the voices of every recording go: to files, or nowhere yet if to standard output.
 
     What was found in a folder and is itself the voice of another recording there is left out, so that
     a folder can be separated into itself twice; a recording that was ``named`` is not.
@@ -210,6 +215,8 @@ def make_plans(
     Raises:
         UsageError: two voices would get the same file, or a recording would be replaced by a voice.
     """
+    if out == PIPE:
+        return [Plan(shown, source, []) for shown, source, _ in found]
     plans: list[Plan] = []
     makers: dict[str, tuple[str, Path]] = {}  # of a voice: its recording
     for shown, source, below in found:
@@ -223,7 +230,7 @@ def make_plans(
             raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {{voice}} and {{model}} only") from None
         if len(set(names)) < len(names):
             raise UsageError(f"--name {name!r} gives every voice the same file; put {{voice}} in it")
-        targets = [out / below / f"{each}.{suffix}" for each in names]
+        targets = [Path(out) / below / f"{each}.{suffix}" for each in names]
         for target in targets:
             other, its_source = makers.setdefault(_place(target), (shown, source))
             if other != shown:

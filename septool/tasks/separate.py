@@ -32,6 +32,7 @@ from septool.tasks.recordings import (
     check_segments,
     estimate_file,
     find_inputs,
+    is_like_a_file,
     make_plans,
     named,
     on_page,
@@ -116,7 +117,7 @@ def separate(
     found = find_inputs(inputs)
     check_page(html, found, out, force=force)
     check_pipe(out, found)
-    if Path(out).suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not Path(out).is_dir():
+    if is_like_a_file(out):
         raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
     if references and len(found) != 1:
         raise UsageError(f"--reference takes one input, {len(found)} were given")
@@ -126,19 +127,9 @@ def separate(
     network.to(where)
     if references and len(references) != header.sources:
         raise UsageError(f"{entry} gives {header.sources} voices; give as many references, not {len(references)}")
-    if out == PIPE:
-        plans = [Plan(shown, source, []) for shown, source, _ in found]
-    else:
-        plans = make_plans(
-            found,
-            inputs,
-            out=Path(out),
-            name=name,
-            suffix=suffix,
-            voices=header.sources,
-            model=entry,
-            report=report,
-        )
+    plans = make_plans(
+        found, inputs, out=out, name=name, suffix=suffix, voices=header.sources, model=entry, report=report
+    )
 
     def work(plan: Plan, real: Path, targets: Sequence[Path], say: Callable[[str], None]) -> Separated:
         true = read_references(references, real) if references else None
