@@ -32,7 +32,12 @@ def profile(
         typer.Option(help="How Papez checkpoints halt: reference, freeze, drop, none; as trained by default."),
     ] = None,
     speech: Annotated[Path | None, typer.Option(help="What the models hear; the bundled example by default.")] = None,
-    budget: Annotated[float, typer.Option(min=0, help="Seconds after which a time is repeated no more.")] = 10.0,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Processes for each model, in turns; a time is the median of theirs. 1 is quick.")
+    ] = 5,
+    budget: Annotated[
+        float, typer.Option(min=0, help="Seconds of all rounds together after which a time is repeated no more.")
+    ] = 10.0,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File for the results: .jsonl or .csv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="File for the figures: .png or .svg (needs matplotlib).")] = None,
     html: Annotated[Path | None, typer.Option(help="File for tables and figures, .html (needs matplotlib).")] = None,
@@ -47,10 +52,11 @@ def profile(
 ) -> None:
     """Measure what models cost: time, memory, MACs, parameters, size on disk.
 
-    Every model runs in a process of its own, on speech. MACs count matrix products, convolutions,
-    attention and LSTM gates of one recording; a MAC is two FLOPs. Memory includes the weights. With
-    --paper the published numbers stand beside the measured ones, and ratios between models that
-    differ by more than 10 % are marked. Ends with status 1 if something could not be measured.
+    Every model runs on speech, in fresh processes that take turns with those of the others, because
+    two processes differ more than two repeats. MACs count matrix products, convolutions, attention
+    and LSTM gates of one recording; a MAC is two FLOPs. Memory includes the weights. With --paper the
+    published numbers stand beside the measured ones, and ratios between models that differ by more
+    than 10 % are marked. Ends with status 1 if something could not be measured.
     """
     from septool.commands import printing
     from septool.tasks.profile import profile as work
@@ -69,6 +75,7 @@ def profile(
             train=train,
             halting=halting,
             speech=speech,
+            rounds=rounds,
             budget=budget,
             out=out,
             plot=plot,

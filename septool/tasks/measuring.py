@@ -4,14 +4,12 @@ Memory is what a process with nothing else in it needs more once the network is 
 weights included: on a GPU the allocator's peak, on a processor (Linux) the growth of the resident set.
 """
 
-import signal
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -34,7 +32,7 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 Network = Separator | Extractor
 SETTLED = 0.04  # width of what is said of a median, relative to it, at which repeating ends
-FEWEST, FEW, MOST = 3, 6, 1000  # repeats: whatever the budget, to be 95 % sure, at the most
+FEWEST, FEW, MOST = 3, 6, 1000  # repeats: whatever the budget and in all rounds, to be 95 % sure, at the most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +66,16 @@ class Conditions:
     batch: int = 1
     compile: bool = False
     train: bool = False
-    budget: float = 10.0  # seconds of repeating, for each subject, length and kind of pass
+    rounds: int = 1  # fresh processes for each subject
+    budget: float = 10.0  # seconds of repeating, for each subject, length and kind of pass, in all rounds together
     speech: Path | None = None  # what subjects hear; noise without
     trace: Path | None = None
     nvtx: bool = False
+
+    @property
+    def fewest(self) -> int:
+        """Repeats in a process, whatever the budget."""
+        return math.ceil(FEWEST / self.rounds)
 
     def autocast(self) -> Any:
         """Return a context with products at the precision asked for; weights stay float32."""
@@ -87,6 +91,7 @@ class Timing:
     low: float  # the true median is between these with 95 %, or 75 % to 94 % if there are fewer than six repeats
     high: float
     repeats: int
+    processes: int = 1  # with several, the median is that of their medians, and so is what it lies between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,30 +121,6 @@ class Failed:
     model: str
     seconds: float | None  # None: at any length
     error: str
-
-
-def measure_apart(subject: Subject, lengths: Sequence[float], how: Conditions) -> list[Row | Failed]:
-    """Measure in a fresh process, which leaves nothing behind that the next subject would be charged for."""
-    context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_and_send, args=(sender, subject, lengths, how), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        process.join()
-        why = f"its process ended with status {process.exitcode}"
-        hint = "; the system kills what needs too much memory" if process.exitcode == -signal.SIGKILL else ""
-        return [Failed(subject.name, None, why + hint)]
-    finally:
-        process.kill()
-        process.join()
-
-
-def _measure_and_send(sender: Connection, subject: Subject, lengths: Sequence[float], how: Conditions) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too and ends this process
-    sender.send(measure(subject, lengths, how))
 
 
 def measure(subject: Subject, lengths: Sequence[float], how: Conditions) -> list[Row | Failed]:
@@ -190,7 +171,7 @@ def _forward(subject: Subject, model: Network, seconds: float, how: Conditions, 
             run(*inputs)
 
     gauge.reset()
-    latency = timed(call, gauge.device, how.budget)
+    latency = timed(call, gauge.device, how.budget / how.rounds, how.fewest)
     # A compiler at work in this process would be counted with the network.
     memory = None if how.compile and gauge.device.type == "cpu" else gauge.peak()
     if how.trace:
@@ -219,7 +200,7 @@ def _forward(subject: Subject, model: Network, seconds: float, how: Conditions, 
 def _with_training(row: Row, subject: Subject, model: Network, how: Conditions, gauge: "Gauge") -> Row:
     mixture = recording(how.speech, subject.rate, row.seconds, how.batch).to(gauge.device)
     gauge.reset()
-    timing = timed(training_step(model, mixture, how), gauge.device, how.budget)
+    timing = timed(training_step(model, mixture, how), gauge.device, how.budget / how.rounds, how.fewest)
     model.eval()
     return replace(row, training=timing, training_memory=gauge.peak())
 
@@ -308,12 +289,14 @@ def mark(model: Network, call: Callable[[], None]) -> None:
             hook.remove()
 
 
-def timed(call: Callable[[], None], device: torch.device, budget: float) -> Timing:
+def timed(call: Callable[[], None], device: torch.device, budget: float, fewest: int = FEWEST) -> Timing:
     """Time a call until its median is known well or ``budget`` seconds are over."""
-    return timed_in_turns([call], device, budget)[0]
+    return timed_in_turns([call], device, budget, fewest)[0]
 
 
-def timed_in_turns(calls: Sequence[Callable[[], None]], device: torch.device, budget: float) -> list[Timing]:
+def timed_in_turns(
+    calls: Sequence[Callable[[], None]], device: torch.device, budget: float, fewest: int = FEWEST
+) -> list[Timing]:
     """Time several calls, one after the other and again, so that what disturbs the machine disturbs all alike."""
     for call in calls:
         call()  # kernels are chosen, tables built, pages mapped
@@ -321,7 +304,7 @@ def timed_in_turns(calls: Sequence[Callable[[], None]], device: torch.device, bu
     started = time.perf_counter()
     for repeats in range(MOST):
         over = time.perf_counter() - started >= budget
-        if repeats >= FEWEST and (over or all(_settled(summary(own)) for own in times)):
+        if repeats >= fewest and (over or all(_settled(summary(own)) for own in times)):
             break
         for call, own in zip(calls, times, strict=True):
             own.append(_once(call, device))

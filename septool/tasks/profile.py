@@ -23,9 +23,10 @@ from septool.models.papez import Halting
 from septool.registry import suggest
 from septool.tasks import papers
 from septool.tasks.journal import commit
-from septool.tasks.measuring import DTYPES, Conditions, Failed, Row, Subject, exponent, measure_apart
+from septool.tasks.measuring import DTYPES, Conditions, Row, Subject, exponent
 from septool.tasks.papers import Paper
 from septool.tasks.profile_report import Growth, Machine, Profile, check, write
+from septool.tasks.rounds import measure_in_rounds
 
 MODEL = "papez,sepformer,galr,dp-rcnet"
 LENGTHS = "1-5s"
@@ -46,6 +47,7 @@ def profile(
     train: bool = False,
     halting: str | None = None,
     speech: Path | None = None,
+    rounds: int = 5,
     budget: float = 10.0,
     out: Path | None = None,
     plot: Path | None = None,
@@ -55,7 +57,7 @@ def profile(
     nvtx: bool = False,
     report: Callable[[int, int, str], None] = lambda *_: None,
 ) -> Profile:
-    """Measure models, each in a process of its own.
+    """Measure models, each in processes of its own.
 
     Args:
         model: names, separated by commas: a model (``papez``; the paper's best row), a row of one
@@ -70,14 +72,15 @@ def profile(
         train: measure a training step as well.
         halting: how Papez checkpoints halt (reference, freeze, drop or none); as trained by default.
         speech: a recording to feed; the bundled example by default.
-        budget: seconds after which a time is repeated no more.
+        rounds: processes for each model; a time is the median of theirs.
+        budget: seconds after which a time is repeated no more, of all rounds together.
         out: file for all results: ``.jsonl`` or ``.csv``.
         plot: file for the figures: ``.png`` or ``.svg``.
         html: file for tables and figures.
         torch_profiler: file for what torch's profiler sees of one model's longest forward pass.
         force: replace files that are there.
         nvtx: mark the modules of one more pass of each, for ``nsys profile -c cudaProfilerApi``; needs a CUDA GPU.
-        report: called with the number of models done, of how many, and the next one.
+        report: called with the number of processes that have ended, of how many, and the next one's model.
 
     Raises:
         UsageError: the request makes no sense; nothing was measured.
@@ -112,18 +115,14 @@ def profile(
         batch=batch,
         compile=compile,
         train=train,
+        rounds=rounds,
         budget=budget,
         speech=speech,
+        trace=torch_profiler,
         nvtx=nvtx,
     )
 
-    rows: list[Row] = []
-    failures: list[Failed] = []
-    for done, subject in enumerate(subjects):
-        report(done, len(subjects), subject.name)
-        for result in measure_apart(subject, seconds, replace(how, trace=torch_profiler)):
-            (rows if isinstance(result, Row) else failures).append(result)  # pyright: ignore[reportArgumentType]
-    report(len(subjects), len(subjects), "")
+    rows, failures = measure_in_rounds(subjects, seconds, how, report)
     measured = Profile(
         machine=this_machine(where, threads),
         conditions=how,

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 CONVENTION = (
     "One MAC is a product added to a sum, two FLOPs; matrix products, convolutions, attention and the gates of LSTMs "
-    "are counted, of one recording. Memory includes the weights. Beside a median stands what it lies between with 95 %."
+    "are counted, of one recording. Memory includes the weights. Beside a median of processes, or of "
+    "the repeats in one, stands what it lies between, with 94 % from five on."
 )
 SIZES = ["model", "audio s", "params M", "disk MB", "GMACs", "GFLOPs", "GMACs a s"]
 COSTS = [*SIZES, "ms", "from", "to", "real time", "memory MB"]
@@ -96,6 +97,7 @@ def tables(profile: Profile) -> list[Table]:
     how, paper = profile.conditions, profile.paper
     heard = how.speech.name if how.speech else "noise"
     conditions = f"{how.device}, {how.dtype}, batch {how.batch}, {heard}" + (", compiled" if how.compile else "")
+    conditions += f", {how.rounds} processes for each model" if how.rounds > 1 else ", a process for each model"
     heading = f"{profile.machine}\n{conditions}"
     found = [Table(heading, COSTS + (TRAINING if how.train else []), [_cost(row, how) for row in profile.rows])]
     if paper and profile.comparisons:

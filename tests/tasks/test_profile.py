@@ -1,7 +1,6 @@
 import csv
 import json
 import math
-import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -20,8 +19,7 @@ from septool.errors import AudioError, CheckpointError, SeptoolError, UsageError
 from septool.models import MODELS
 from septool.models.base import Separator
 from septool.models.build import build_model
-from septool.tasks import measuring, profile_report
-from septool.tasks import profile as profiling
+from septool.tasks import measuring, profile_report, rounds
 from septool.tasks.measuring import (
     Conditions,
     Failed,
@@ -29,13 +27,12 @@ from septool.tasks.measuring import (
     Row,
     Subject,
     exponent,
-    macs_by_shape,
     measure,
-    measure_apart,
     recording,
     timed,
 )
 from septool.tasks.profile import EXAMPLE, find, parse_lengths, profile
+from septool.tasks.rounds import measure_apart
 from tests.models.tiny import TINY, TINY_EXTRACTORS
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
@@ -66,7 +63,7 @@ def tiny(model: str) -> Subject:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in this process: a fresh one takes seconds to start."""
-    monkeypatch.setattr(profiling, "measure_apart", measure)
+    monkeypatch.setattr(rounds, "measure_apart", measure)
 
 
 @pytest.fixture
@@ -248,28 +245,6 @@ def test_modules_are_marked_one_inside_the_other(monkeypatch: pytest.MonkeyPatch
         assert len(seen) == before, "the marks are gone"
 
 
-@LINUX
-def test_a_fresh_process_shows_what_a_subject_needs_its_weights_included() -> None:
-    subject = Subject(name="x", model="galr", config=TINY["galr"] | {"hidden": 900}, rate=8000)
-    (row,) = measure_apart(subject, [0.1], Conditions(budget=0.0, threads=1))
-    assert isinstance(row, Row), row
-    assert row.macs == macs_by_shape(subject, 800)
-    assert row.memory is not None
-    assert 3 * row.bytes > row.memory > row.bytes > 50e6
-
-
-class Fatal:
-    """Ends the process that receives it."""
-
-    def __reduce__(self) -> tuple[Any, tuple[int]]:
-        return os._exit, (3,)
-
-
-def test_a_process_that_ends_is_a_failure() -> None:
-    fatal = Subject(name="x", model="galr", config={"x": Fatal()}, rate=8000)
-    assert measure_apart(fatal, [0.1], QUICK) == [Failed("x", None, "its process ended with status 3")]
-
-
 def test_speech_is_repeated_and_brought_to_level(call: Path) -> None:
     mixture = recording(call, 8000, 7.0, batch=2)  # the recording has 3 s
     assert mixture.shape == (2, 56000)
@@ -352,7 +327,7 @@ def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], error: type[Exception], said: str
 ) -> None:
-    monkeypatch.setattr(profiling, "measure_apart", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setattr(rounds, "measure_apart", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(error, match=said):
         profile(device="cpu", **arguments)
 
@@ -373,11 +348,11 @@ def test_a_file_that_is_there_stays_unless_forced(
     path.write_text("mine")
     asked: dict[str, Any] = {"model": str(tiny_checkpoint), "lengths": "0.1", "device": "cpu", "budget": 0.0}
     asked[option] = path
-    monkeypatch.setattr(profiling, "measure_apart", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setattr(rounds, "measure_apart", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(SeptoolError, match=rf"mine\.{suffix} exists; use --force to replace it"):
         profile(**asked)
     assert path.read_text() == "mine"
-    monkeypatch.setattr(profiling, "measure_apart", measure)
+    monkeypatch.setattr(rounds, "measure_apart", measure)
     profile(**asked, force=True)
     assert path.read_bytes()[:4] != b"mine"
     assert list(tmp_path.iterdir()) == [path]
@@ -386,10 +361,10 @@ def test_a_file_that_is_there_stays_unless_forced(
 def test_a_folder_for_results_is_made_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiling, "measure_apart", lambda *_: [])
+    monkeypatch.setattr(rounds, "measure_apart", lambda *_: [])
     profile(model="galr", device="cpu", out=tmp_path / "new" / "a.jsonl")
     assert (tmp_path / "new" / "a.jsonl").exists()
-    monkeypatch.setattr(profiling, "measure_apart", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setattr(rounds, "measure_apart", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(AudioError, match="is a file, not a folder"):
         profile(model="galr", device="cpu", out=tmp_path / "new" / "a.jsonl" / "b.jsonl")
 
@@ -399,7 +374,7 @@ def test_the_bundled_example_is_heard_by_default(tiny_checkpoint: Path) -> None:
     measured = profile(model=str(tiny_checkpoint), lengths="0.1", device="cpu", budget=0.0)
     assert measured.conditions.speech == EXAMPLE
     heading = profile_report.tables(measured)[0].title
-    assert heading.endswith("cpu, fp32, batch 1, two-talkers.flac")
+    assert heading.endswith("cpu, fp32, batch 1, two-talkers.flac, 5 processes for each model")
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -509,6 +484,7 @@ def test_a_gpu_is_measured() -> None:
         assert row.training_memory > row.memory > row.bytes
 
 
+@pytest.mark.usefixtures("here")
 def test_a_model_that_needs_no_memory_can_be_drawn(tmp_path: Path, tiny_checkpoint: Path, call: Path) -> None:
     pytest.importorskip("matplotlib")
     measured = profile(model=str(tiny_checkpoint), lengths="0.1,0.2", device="cpu", budget=0.0, speech=call)

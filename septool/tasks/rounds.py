@@ -1,0 +1,103 @@
+"""Measuring in fresh processes that take turns.
+
+Two processes that do the same differ by more than the repeats within either: their pages lie elsewhere, and a shared
+machine is faster now than in a minute. So every subject is measured in several, one round of all subjects after the
+other, and a time stands between what processes say, not between repeats in one of them.
+"""
+
+import signal
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+from septool.tasks.measuring import Conditions, Failed, Row, Subject, Timing, measure, summary
+
+
+def measure_in_rounds(
+    subjects: Sequence[Subject],
+    lengths: Sequence[float],
+    how: Conditions,
+    report: Callable[[int, int, str], None] = lambda *_: None,
+) -> tuple[list[Row], list[Failed]]:
+    """Measure every subject at every length, in ``how.rounds`` processes each.
+
+    What fails in a process is tried in no later one; a row has the processes that it went well in.
+
+    Args:
+        subjects: what to measure.
+        lengths: of the recordings, in seconds.
+        how: the conditions; what they ask for besides times is done in the first round.
+        report: called with the number of processes that have ended, of how many, and the next one's subject.
+    """
+    rows: dict[tuple[int, float], list[Row]] = {}
+    failures: dict[Failed, None] = {}
+    left = [tuple(lengths)] * len(subjects)
+    for turn in range(how.rounds):
+        for number, subject in enumerate(subjects):
+            if not left[number]:
+                continue
+            report(turn * len(subjects) + number, how.rounds * len(subjects), subject.name)
+            well: set[float] = set()
+            for result in measure_apart(subject, left[number], how):
+                if isinstance(result, Failed):
+                    failures[result] = None
+                else:
+                    rows.setdefault((number, result.seconds), []).append(result)
+                    well.add(result.seconds)
+            left[number] = tuple(seconds for seconds in left[number] if seconds in well)
+        how = replace(how, trace=None, nvtx=False)
+    report(how.rounds * len(subjects), how.rounds * len(subjects), "")
+    return [_together(rows[place], how) for place in sorted(rows)], list(failures)
+
+
+def _together(rows: Sequence[Row], how: Conditions) -> Row:
+    """Join what processes say of one subject at one length."""
+    latency = among([row.latency for row in rows])
+    trained = [row.training for row in rows if row.training]
+    return replace(
+        rows[0],
+        latency=latency,
+        real_time_factor=latency.median / (rows[0].seconds * how.batch),
+        memory=_median([row.memory for row in rows]),
+        training=among(trained) if trained else None,
+        training_memory=_median([row.training_memory for row in rows]),
+    )
+
+
+def among(timings: Sequence[Timing]) -> Timing:
+    """Join the times of processes: of several, the median of medians and what that lies between."""
+    if len(timings) == 1:
+        return timings[0]
+    joined = summary([timing.median for timing in timings])
+    return replace(joined, repeats=sum(timing.repeats for timing in timings), processes=len(timings))
+
+
+def _median(sizes: Sequence[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return statistics.median_high(known) if known else None
+
+
+def measure_apart(subject: Subject, lengths: Sequence[float], how: Conditions) -> list[Row | Failed]:
+    """Measure in a fresh process, which leaves nothing behind that the next subject would be charged for."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure_and_send, args=(sender, subject, lengths, how), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        why = f"its process ended with status {process.exitcode}"
+        hint = "; the system kills what needs too much memory" if process.exitcode == -signal.SIGKILL else ""
+        return [Failed(subject.name, None, why + hint)]
+    finally:
+        process.kill()
+        process.join()
+
+
+def _measure_and_send(sender: Connection, subject: Subject, lengths: Sequence[float], how: Conditions) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too and ends this process
+    sender.send(measure(subject, lengths, how))
