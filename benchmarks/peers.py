@@ -4,9 +4,8 @@
 asteroid there beside septool, and measures in it; ``--python`` names an environment that has them.
 
 Every network has the sizes that are its class's defaults and random weights, which `models convert`
-brings to ours. Latencies are taken in turns in one process; memory, weights included, in one process each.
-Papez is not among them: its authors' code is no package, and has no checkpoints. That ours computes the same is
-tested (tests/models/test_papez.py).
+brings to ours. Papez is its authors' code, which is fetched, at the paper's sizes. Latencies are taken in turns in
+one process; memory, weights included, in one process each.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import section
+from benchmarks import released, section
 from septool import checkpoints
 from septool.tasks.convert import convert
 from septool.tasks.measuring import Gauge, recording, timed_in_turns, wake
@@ -36,17 +35,20 @@ ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 TOOLKITS = ("speechbrain", "asteroid")
 ASTEROID = {"conv-tasnet": "ConvTasNet", "dprnn": "DPRNNTasNet", "dptnet": "DPTNet", "sudormrf": "SuDORMRFNet"}
-MODELS = ("sepformer", *ASTEROID)
+IN_TOOLKITS = ("sepformer", *ASTEROID)
+MODELS = (*IN_TOOLKITS, "papez")
 EQUAL = 1e-5  # of the largest sample
 ABOUT = (
     "The same weights on both sides, sizes as each class has them by default, real speech at 8 kHz, batch 1; a ratio "
-    "below one is in our favour. Latencies are taken in turns; memory includes the weights; the difference of the "
-    "outputs is the largest, over the largest sample."
+    "below one is in our favour. Papez has the paper's sizes, and no token halts. Latencies are taken in turns; memory "
+    "includes the weights; the difference of the outputs is the largest, over the largest sample."
 )
 
 
 def toolkit(model: str) -> str:
     """Return whose implementation a model is compared with."""
+    if model == "papez":
+        return "its authors"
     return "asteroid" if model in ASTEROID else "speechbrain"
 
 
@@ -54,6 +56,8 @@ def theirs(model: str) -> nn.Module:
     """Build another toolkit's network; the weights are the same every time."""
     from tests.tasks.converting import perturbed
 
+    if model == "papez":
+        return released.papez()
     torch.manual_seed(0)
     if model in ASTEROID:
         return perturbed(getattr(import_module("asteroid.models"), ASTEROID[model])(n_src=2))
@@ -65,6 +69,8 @@ def converted(model: str, network: nn.Module, folder: Path) -> Path:
     from tests.tasks.converting import asteroid_file, speechbrain_files
 
     out = folder / f"{model}.safetensors"
+    if isinstance(network, released.Released):
+        return released.converted(network, out)
     if model in ASTEROID:
         arguments: dict[str, Any] = network.get_model_args()  # pyright: ignore[reportCallIssue]
         files = asteroid_file(folder / "model.pth", ASTEROID[model], network.state_dict(), arguments)
@@ -79,7 +85,7 @@ def memory(model: str, ours: Path | None, lengths: Sequence[float], threads: int
     torch.set_num_threads(threads)
     wake(CPU)
     if ours is None:
-        import_module(toolkit(model))
+        released.code() if model == "papez" else import_module(toolkit(model))
     gauge, peaks = Gauge(CPU), []
     network = checkpoints.load(ours)[0] if ours else theirs(model)
     for seconds in lengths:

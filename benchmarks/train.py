@@ -91,7 +91,7 @@ class Plain:
 def ours(model: str, folder: Path, options: argparse.Namespace, device: torch.device) -> Run:
     """Build our side, with the other's weights if there is another."""
     values: dict[str, Any] = {"model": model}
-    if model in peers.MODELS:
+    if model in peers.IN_TOOLKITS:
         path = peers.converted(model, peers.theirs(model), folder)
         values |= {"config": checkpoints.read_header(path).config, "initialise": str(path)}
     values |= {
@@ -121,7 +121,7 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
             run.step(piece)
 
         calls = [step]
-        if model in peers.MODELS:
+        if model in peers.IN_TOOLKITS:
             plain = Plain(model, device, options.precision)
             calls.append(lambda: plain.step(piece))
         own, *others = timed_in_turns(calls, device, options.budget)
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=0, help="processes that draw mixtures")
-    options = peers.parse(parser, (*peers.MODELS, *ALONE), "benchmarks.train")
+    options = peers.parse(parser, (*peers.IN_TOOLKITS, *ALONE), "benchmarks.train")
     device, threads = choose_device(options.device), options.threads
     rows = (measure(model, options) for model in options.model.split(","))
     section.measure("Training", peers.against(ABOUT), rows, device=device, threads=threads, out=options.out)
