@@ -8,7 +8,7 @@ import typer
 
 from septool.commands import options
 
-app = typer.Typer(help="List, show, fetch, verify and convert checkpoints.", no_args_is_help=True)
+app = typer.Typer(help="List, show, fetch, verify, convert and export checkpoints.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -155,5 +155,37 @@ def convert(
         )
     if json:
         printing.json_line({"file": str(out)} | asdict(header))
+    else:
+        typer.echo(out)
+
+
+@app.command("export")
+def export(
+    model: Annotated[str, typer.Argument(help="Checkpoint, model, or .safetensors file of a separator.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write, NAME.onnx.")],
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write a separator as an ONNX file, for programs without Python or torch.
+
+    Its input is mixture [1, time], of any length and level at the checkpoint's rate; its output voices
+    [1, source, time]. What the file gives is compared with what the checkpoint gives before it is kept.
+    Needs the extra onnx.
+    """
+    from dataclasses import asdict
+
+    from septool.commands import printing
+    from septool.tasks.export import export as work
+
+    exported = work(model, out, force=force)
+    if not quiet:
+        printing.note(
+            f"{exported.model}, {exported.sources} voices at {exported.sample_rate} Hz, {exported.bytes / 1e6:.1f} MB, "
+            f"outputs at most {exported.difference:.1e} of the largest sample from the checkpoint's"
+        )
+    if json:
+        printing.json_line(asdict(exported))
     else:
         typer.echo(out)
