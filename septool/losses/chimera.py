@@ -6,41 +6,20 @@ are scaled to each other is not stated; here the error is divided by the mixture
 neither depends on the level or the length of the recording.
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from septool.losses.deep_clustering import dominance, whitened
 from septool.losses.mask_approximation import phase_sensitive, pit_error
+from septool.models.chimera import Chimera
 
 
-class TwoHeaded(Protocol):
-    """A model whose embeddings and masks share what they look at."""
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
-        ...
-
-    def read(self, spectrum: Tensor) -> Tensor:
-        """Map ``[batch, frame, bin]`` to what both heads look at."""
-        ...
-
-    def embed(self, state: Tensor) -> Tensor:
-        """Map that to unit vectors ``[batch, frame, bin, embedding]``."""
-        ...
-
-    def masks(self, state: Tensor) -> Tensor:
-        """Map that to ``[batch, source, frame, bin]``."""
-        ...
-
-
-def chimera(model: TwoHeaded, mixture: Tensor, sources: Tensor, alpha: float = 0.975) -> Tensor:
+def chimera(model: Chimera, mixture: Tensor, sources: Tensor, alpha: float = 0.975) -> Tensor:
     """``alpha`` times the clustering loss and ``1 - alpha`` times the mask loss of each item, ``[batch]``."""
     mixed, apart = model.spectrum(mixture), model.spectrum(sources)
     state = model.read(mixed)
     magnitude = mixed.abs()
     clustering = whitened(model.embed(state).flatten(1, 2), dominance(apart), magnitude.flatten(1))
     target = torch.minimum(phase_sensitive(mixed, apart).clamp_min(0), magnitude[:, None])
-    error = pit_error(model.masks(state) * magnitude[:, None], target, power=1)
+    error = pit_error(model.infer(state) * magnitude[:, None], target, power=1)
     return alpha * clustering + (1 - alpha) * error / magnitude.mean((1, 2)).clamp_min(1e-12)

@@ -4,37 +4,18 @@ Hershey, Chen, Le Roux and Watanabe (2016) compare the affinities of all pairs o
 ``|V V' - Y Y'|^2``, for embeddings V and memberships Y. Multiplied out, nothing of size N x N is left.
 """
 
-from typing import Protocol
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from septool.losses.mask_approximation import pit_error
+from septool.models.dpcl import DPCL
 from septool.signal.levels import from_db
 
 AUDIBLE_DB = 40.0  # bins this far below the mixture's loudest do not count
 
 
-class Clustering(Protocol):
-    """A model that embeds the bins of its analysis, and may refine the masks of their clusters."""
-
-    enhancement: nn.Module | None
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
-        ...
-
-    def embed(self, spectrum: Tensor) -> Tensor:
-        """Map ``[batch, frame, bin]`` to unit vectors ``[batch, frame, bin, embedding]``."""
-        ...
-
-    def masks(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
-        """Map both to ``[batch, source, frame, bin]``."""
-        ...
-
-
-def deep_clustering(model: Clustering, mixture: Tensor, sources: Tensor) -> Tensor:
+def deep_clustering(model: DPCL, mixture: Tensor, sources: Tensor) -> Tensor:
     """Affinity loss of each item over its audible bins, ``[batch]``.
 
     An enhancement network adds the squared error of its masked magnitudes (Isik et al., 2016).
@@ -44,7 +25,7 @@ def deep_clustering(model: Clustering, mixture: Tensor, sources: Tensor) -> Tens
     loss = affinity(embedding.flatten(1, 2), dominance(apart), audible(mixed))
     if model.enhancement is None:
         return loss
-    return loss + pit_error(model.masks(mixed, embedding) * mixed[:, None].abs(), apart.abs())
+    return loss + pit_error(model.cluster(mixed, embedding) * mixed[:, None].abs(), apart.abs())
 
 
 def affinity(embedding: Tensor, member: Tensor, weight: Tensor) -> Tensor:

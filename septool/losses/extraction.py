@@ -1,7 +1,6 @@
 """What extractors are trained by: ``loss(model, mixture, target, enrolment)``."""
 
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,22 +9,8 @@ from torch.nn import functional as F
 from septool.losses.pit import best_permutation
 from septool.losses.si_snr import EPS
 from septool.metrics.si_snr import si_snr
-
-
-class MaskingExtractor(Protocol):
-    """An extractor that masks the spectrum of its analysis."""
-
-    def speaker(self, enrolment: Tensor) -> Tensor:
-        """Map ``[batch, time]`` to ``[batch, embedding]``."""
-        ...
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[batch, time]`` into complex ``[batch, frame, bin]``."""
-        ...
-
-    def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
-        """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""
-        ...
+from septool.models.base import MaskingExtractor
+from septool.models.galr_extractor import GALRExtractor
 
 
 def spectral_l2(model: MaskingExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> Tensor:
@@ -47,20 +32,8 @@ def _magnitudes(model: MaskingExtractor, mixture: Tensor, target: Tensor, enrolm
     return model.mask(mixed, model.speaker(enrolment)).float() * mixed.abs(), model.spectrum(target).abs()
 
 
-class MatchingExtractor(Protocol):
-    """An extractor that takes a mixture apart in two and says which of them is the wanted voice."""
-
-    def speaker(self, enrolment: Tensor) -> Tensor:
-        """Map ``[batch, time]`` to ``[batch, embedding]``."""
-        ...
-
-    def match(self, mixture: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Return outputs ``[batch, 2, time]`` and the log-odds of each to be the voice, ``[batch, 2]``."""
-        ...
-
-
 def recognition(
-    model: MatchingExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor, weight: float = 1.0
+    model: GALRExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor, weight: float = 1.0
 ) -> Tensor:
     """Minus the SI-SNR of voice and rest in their best order, and ``weight`` times how badly they are told apart.
 

@@ -19,10 +19,10 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from septool.models.base import Separator, SeparatorConfig
+from septool.models.base import MaskingSeparator, SeparatorConfig
 from septool.models.layers import DeepBiLSTM
 from septool.signal.levels import from_db
-from septool.signal.stft import Analysis, istft, log_magnitude, stft
+from septool.signal.stft import Analysis, log_magnitude
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Attractors(nn.Module):
         return attractors[torch.arange(len(worst), device=worst.device), worst.argmin(-1)]
 
 
-class ADANet(Separator[Config]):
+class ADANet(MaskingSeparator[Config]):
     """The whole network: log spectrum, bidirectional LSTM, embeddings, attractors, masks."""
 
     loss = "attractor"
@@ -83,15 +83,6 @@ class ADANet(Separator[Config]):
         self.lstm = DeepBiLSTM(bins, config.hidden, config.layers, config.dropout)
         self.linear = nn.Linear(2 * config.hidden, bins * config.embedding)
         self.attractors = Attractors(config)
-
-    def forward(self, mixture: Tensor) -> Tensor:
-        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        spectrum = self.spectrum(mixture)
-        return istft(self.masks(spectrum) * spectrum[:, None], self.analysis, mixture.shape[-1])
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
-        return stft(waves, self.analysis)
 
     def masks(self, spectrum: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``, adding up to one."""

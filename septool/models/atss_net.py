@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from septool.models.base import Extractor
+from septool.models.base import MaskingExtractor
 from septool.models.layers_atss import MaskConfig, MaskNetwork
 from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
-from septool.signal.stft import Analysis, istft, stft
+from septool.signal.stft import Analysis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ CONFIGS = {
 }
 
 
-class AtssNet(Extractor):
-    """The whole system: speaker embedding, mask, the mixture's phase."""
+class AtssNet(MaskingExtractor):
+    """The whole system: speaker embedding, mask (eq. 4), the mixture's phase (eq. 6)."""
 
     loss = "spectral-l2"
 
@@ -56,15 +56,6 @@ class AtssNet(Extractor):
         self.analysis = Analysis(config.fft, config.hop, config.window, "hann")
         self.speaker = SpeakerEmbedding(config.speaker, frozen=not config.joint)
         self.network = MaskNetwork(self.analysis.bins, config.speaker.embedding, config)
-
-    def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
-        """Extract a voice from ``mixture [batch, time]``."""
-        spectrum = self.spectrum(mixture)
-        return istft(self.mask(spectrum, embedding) * spectrum, self.analysis, mixture.shape[-1])  # eqs. 4, 6
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
-        return stft(waves, self.analysis)
 
     def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""

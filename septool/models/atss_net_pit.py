@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from septool.models.base import Separator, SeparatorConfig
+from septool.models.base import MaskingSeparator, SeparatorConfig
 from septool.models.layers_atss import MaskConfig, MaskNetwork
-from septool.signal.stft import Analysis, istft, stft
+from septool.signal.stft import Analysis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Config(MaskConfig, SeparatorConfig):
 CONFIGS = {"paper": Config()}
 
 
-class AtssNetPIT(Separator[Config]):
+class AtssNetPIT(MaskingSeparator[Config]):
     """The whole network: a mask for each voice, the mixture's phase."""
 
     loss = "magnitude"
@@ -34,15 +34,6 @@ class AtssNetPIT(Separator[Config]):
         self.config = config
         self.analysis = Analysis(config.fft, config.hop, config.window, "hann")
         self.network = MaskNetwork(self.analysis.bins, config.embedding, config, config.sources)
-
-    def forward(self, mixture: Tensor) -> Tensor:
-        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        spectrum = self.spectrum(mixture)
-        return istft(self.masks(spectrum) * spectrum[:, None], self.analysis, mixture.shape[-1])
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
-        return stft(waves, self.analysis)
 
     def masks(self, spectrum: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from septool.signal.levels import rms
+from septool.signal.stft import Analysis, istft, stft
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,29 @@ class Separator(Model, ABC, Generic[ConfigT]):
         """Map ``mixture [batch, time]`` to ``[batch, source, time]``, in no particular order."""
 
 
+class Spectral(nn.Module):
+    """What works on the spectrum of its analysis."""
+
+    analysis: Analysis
+
+    def spectrum(self, waves: Tensor) -> Tensor:
+        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
+        return stft(waves, self.analysis)
+
+
+class MaskingSeparator(Spectral, Separator[ConfigT]):
+    """A separator that gives each voice a share of every bin of the mixture, with the mixture's phase."""
+
+    @abstractmethod
+    def masks(self, spectrum: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``."""
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
+        spectrum = self.spectrum(mixture)
+        return istft(self.masks(spectrum) * spectrum[:, None], self.analysis, mixture.shape[-1])
+
+
 class Found(NamedTuple):
     """What an extractor makes of a mixture."""
 
@@ -99,3 +123,16 @@ class Extractor(Model, ABC):
     def forward(self, mixture: Tensor, enrolment: Tensor) -> Tensor:
         """Map ``mixture [batch, time]`` and ``enrolment [batch, time]`` to ``[batch, time]``."""
         return self.extract(mixture, self.speaker(enrolment))
+
+
+class MaskingExtractor(Spectral, Extractor):
+    """An extractor that gives its voice a share of every bin of the mixture, with the mixture's phase."""
+
+    @abstractmethod
+    def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""
+
+    def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
+        """Extract a voice from ``mixture [batch, time]``."""
+        spectrum = self.spectrum(mixture)
+        return istft(self.mask(spectrum, embedding) * spectrum, self.analysis, mixture.shape[-1])

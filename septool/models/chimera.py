@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from septool.models.base import Separator, SeparatorConfig
+from septool.models.base import MaskingSeparator, SeparatorConfig
 from septool.models.layers import DeepBiLSTM
-from septool.signal.stft import Analysis, istft, log_magnitude, stft
+from septool.signal.stft import Analysis, log_magnitude
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Config(SeparatorConfig):
 CONFIGS = {"paper": Config()}
 
 
-class Chimera(Separator[Config]):
+class Chimera(MaskingSeparator[Config]):
     """The whole network: log spectrum, bidirectional LSTM, embeddings and masks side by side."""
 
     loss = "chimera"
@@ -52,15 +52,9 @@ class Chimera(Separator[Config]):
         self.embedding = nn.Linear(2 * config.hidden, bins * config.embedding)
         self.mask = nn.Linear(2 * config.hidden, config.sources * bins)
 
-    def forward(self, mixture: Tensor) -> Tensor:
-        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        spectrum = self.spectrum(mixture)
-        masks = self.masks(self.read(spectrum))
-        return istft(masks * spectrum[:, None], self.analysis, mixture.shape[-1])
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
-        return stft(waves, self.analysis)
+    def masks(self, spectrum: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``, between 0 and 1."""
+        return self.infer(self.read(spectrum))
 
     def read(self, spectrum: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` to what both heads look at, ``[batch, frame, 2 hidden]``."""
@@ -71,7 +65,7 @@ class Chimera(Separator[Config]):
         vectors = torch.tanh(self.embedding(state)).unflatten(-1, (-1, self.config.embedding))
         return F.normalize(vectors, dim=-1)
 
-    def masks(self, state: Tensor) -> Tensor:
+    def infer(self, state: Tensor) -> Tensor:
         """Mask head: ``[batch, source, frame, bin]``, between 0 and 1."""
         masks = torch.sigmoid(self.mask(state))
         return masks.unflatten(-1, (self.config.sources, -1)).transpose(1, 2)

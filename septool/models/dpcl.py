@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from septool.models.base import Separator, SeparatorConfig
+from septool.models.base import MaskingSeparator, SeparatorConfig
 from septool.models.layers import DeepBiLSTM
-from septool.signal.stft import Analysis, istft, log_magnitude, stft
+from septool.signal.stft import Analysis, log_magnitude
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class Enhancement(nn.Module):
         return torch.softmax(scores.unflatten(0, masks.shape[:2]), dim=1)
 
 
-class DPCL(Separator[Config]):
+class DPCL(MaskingSeparator[Config]):
     """The whole network: log spectrum, bidirectional LSTM, embeddings, k-means, binary or refined masks."""
 
     loss = "deep-clustering"
@@ -122,15 +122,9 @@ class DPCL(Separator[Config]):
         self.linear = nn.Linear(2 * config.hidden, bins * config.embedding)
         self.enhancement = Enhancement(bins, config) if config.enhancement else None
 
-    def forward(self, mixture: Tensor) -> Tensor:
-        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        spectrum = self.spectrum(mixture)
-        masks = self.masks(spectrum, self.embed(spectrum))
-        return istft(masks * spectrum[:, None], self.analysis, mixture.shape[-1])
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
-        return stft(waves, self.analysis)
+    def masks(self, spectrum: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``."""
+        return self.cluster(spectrum, self.embed(spectrum))
 
     def embed(self, spectrum: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` to unit vectors ``[batch, frame, bin, embedding]``."""
@@ -140,7 +134,7 @@ class DPCL(Separator[Config]):
             vectors = torch.tanh(vectors)
         return F.normalize(vectors, dim=-1)
 
-    def masks(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
+    def cluster(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
         """Cluster the bins of ``[batch, frame, bin]``, and refine if so built: ``[batch, source, frame, bin]``."""
         shares = k_means(
             embedding.flatten(1, 2),

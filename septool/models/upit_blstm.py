@@ -18,9 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from septool.models.base import Separator, SeparatorConfig
+from septool.models.base import MaskingSeparator, SeparatorConfig
 from septool.models.layers import DeepBiLSTM
-from septool.signal.stft import Analysis, istft, stft
+from septool.signal.stft import Analysis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Stage(nn.Module):
         return masks.unflatten(-1, (self.sources, -1)).transpose(1, 2)
 
 
-class UPIT(Separator[Config]):
+class UPIT(MaskingSeparator[Config]):
     """The whole network: magnitudes, two stages, the mean of their masks."""
 
     loss = "phase-sensitive"
@@ -65,15 +65,6 @@ class UPIT(Separator[Config]):
         bins = self.analysis.bins
         self.first = Stage(1, bins, config)
         self.second = Stage(config.sources if config.second == "each" else 1, bins, config)
-
-    def forward(self, mixture: Tensor) -> Tensor:
-        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        spectrum = self.spectrum(mixture)
-        return istft(self.masks(spectrum) * spectrum[:, None], self.analysis, mixture.shape[-1])
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
-        return stft(waves, self.analysis)
 
     def masks(self, spectrum: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``, not negative."""

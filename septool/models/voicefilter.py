@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from septool.models.base import Extractor
+from septool.models.base import MaskingExtractor
 from septool.models.layers import DeepBiLSTM
 from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
-from septool.signal.stft import Analysis, istft, stft
+from septool.signal.stft import Analysis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class MaskNetwork(nn.Module):
         return torch.sigmoid(self.out(torch.relu(self.dense(torch.relu(read)))))
 
 
-class VoiceFilter(Extractor):
+class VoiceFilter(MaskingExtractor):
     """The whole system: speaker embedding, mask, the mixture's phase."""
 
     loss = "compressed-l2"
@@ -91,15 +91,6 @@ class VoiceFilter(Extractor):
         self.analysis = Analysis(config.fft, config.hop, config.window, "hann")
         self.speaker = SpeakerEmbedding(config.speaker, frozen=not config.joint)
         self.network = MaskNetwork(self.analysis.bins, config)
-
-    def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
-        """Extract a voice from ``mixture [batch, time]``."""
-        spectrum = self.spectrum(mixture)
-        return istft(self.mask(spectrum, embedding) * spectrum, self.analysis, mixture.shape[-1])
-
-    def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
-        return stft(waves, self.analysis)
 
     def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""
