@@ -39,6 +39,7 @@ def extract(
     html: options.Listening = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    shard: options.Shard = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -53,7 +54,8 @@ def extract(
     from septool.commands import printing
     from septool.tasks.extract import Extracted
     from septool.tasks.extract import extract as work
-    from septool.tasks.recordings import PIPE, Failed, named
+    from septool.tasks.plans import PIPE, named
+    from septool.tasks.recordings import Failed
 
     options.check_json(out, json)
     tally = printing.Tally()
@@ -75,6 +77,7 @@ def extract(
             html=html,
             force=force,
             skip_existing=skip_existing,
+            shard=shard,
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):

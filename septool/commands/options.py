@@ -42,6 +42,10 @@ Channel = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Leave out what is done already.")]
+Shard = Annotated[
+    str | None,
+    typer.Option("--shard", help="Work on part I of N alone, I/N, for N machines.", rich_help_panel="Machine"),
+]
 Listening = Annotated[
     Path | None,
     typer.Option("--html", help="Page to listen and look, .html: recordings, references, voices (needs matplotlib)."),

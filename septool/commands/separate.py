@@ -31,6 +31,7 @@ def separate(
     html: options.Listening = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    shard: options.Shard = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -42,7 +43,8 @@ def separate(
     file with a channel per voice. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.tasks.recordings import PIPE, Failed, named
+    from septool.tasks.plans import PIPE, named
+    from septool.tasks.recordings import Failed
     from septool.tasks.separate import Separated
     from septool.tasks.separate import separate as work
 
@@ -64,6 +66,7 @@ def separate(
             html=html,
             force=force,
             skip_existing=skip_existing,
+            shard=shard,
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):

@@ -19,20 +19,14 @@ from septool.mixing import render
 from septool.models.base import Extractor
 from septool.signal.levels import from_db, model_gain
 from septool.tasks.listening import Entry, Track
+from septool.tasks.plans import PIPE, Plan, check_pipe, find_inputs, is_like_a_file, make_plans, named, share
 from septool.tasks.recordings import (
-    PIPE,
     Failed,
-    Plan,
     Progress,
     Skipped,
     check_page,
-    check_pipe,
     check_segments,
     estimate_file,
-    find_inputs,
-    is_like_a_file,
-    make_plans,
-    named,
     on_page,
     tell,
     work_through,
@@ -150,6 +144,7 @@ def extract(
     html: Path | None = None,
     force: bool = False,
     skip_existing: bool = False,
+    shard: str | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[Extracted | Failed | Skipped]:
@@ -174,6 +169,7 @@ def extract(
             whose mixtures are no files, of the voice alone.
         force: replace files that are there.
         skip_existing: leave recordings alone whose voice is there.
+        shard: ``I/N`` works on the I-th of N parts of the recordings alone, for N machines.
         report: told what is worth a word while it happens.
         progress: told how far a recording is, where there is one process.
 
@@ -257,7 +253,7 @@ def extract(
         return Entry(result.input, "", tracks)
 
     results = work_through(
-        plans,
+        share(plans, shard),
         work,
         out=out,
         suffix=suffix,

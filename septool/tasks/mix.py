@@ -17,7 +17,8 @@ from septool import audio, manifest, workers
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.mixing import render
 from septool.signal.levels import from_db
-from septool.tasks.recordings import PIPE, check_terminal, to_stdout
+from septool.tasks.plans import PIPE, check_terminal
+from septool.tasks.recordings import to_stdout
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
 

@@ -1,11 +1,10 @@
 """Recordings in, voices out: any length, rate and channel count, in constant memory.
 
-What ``separate`` and ``extract`` have in common: finding the recordings, deciding where their voices go, cutting
-long ones into stretches for a model and joining what it gives, pipes, and going on after a failure.
+What ``separate`` and ``extract`` have in common: cutting long recordings into stretches for a model and joining what it
+gives, pipes, and going on after a failure.
 """
 
 import math
-import os
 import shutil
 import sys
 import tempfile
@@ -14,8 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from string import Formatter
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -26,8 +24,8 @@ from septool.errors import AudioError, InterruptedBySignal, SeptoolError, UsageE
 from septool.inference import enough_memory
 from septool.signal.stitch import Joint, Stitcher
 from septool.tasks import listening
+from septool.tasks.plans import PIPE, Plan, named
 
-PIPE = "-"
 # What the voices are written as, by the input's sample format; anything else becomes PCM_16.
 SUBTYPES = {name: name for name in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")} | {"DOUBLE": "FLOAT"}
 Estimate = Callable[[Tensor], Tensor]  # [1, time] to [1, voice, time], levels as in the recording
@@ -59,14 +57,6 @@ class Skipped:
     def row(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self) | {"skipped": True}
-
-
-class Plan(NamedTuple):
-    """A recording and where its voices go."""
-
-    shown: str  # as the user named it
-    source: Path
-    targets: list[Path]
 
 
 def check_segments(segment: float, overlap: float) -> None:
@@ -149,104 +139,6 @@ def estimate_file(
         writer.write(held, last_frame=reader.frames)
         about = audio.Info(file.samplerate, reader.frames, file.channels, file.subtype, audio.announced(file))
     return about, writer.clipped, tuple(stitcher.joints)
-
-
-def find_inputs(inputs: Sequence[str]) -> list[tuple[str, Path, Path]]:
-    """List recordings as (as named, file, folder of the outputs below ``out``), each once; folders are searched."""
-    found: list[tuple[str, Path, Path]] = []
-    for name in inputs:
-        path = Path(name)
-        if name == PIPE or not path.is_dir():
-            found.append((name, path, Path()))
-            continue
-        # Hidden files are other programs' own, such as the ._call.wav that macOS leaves beside call.wav.
-        inside = sorted(
-            p
-            for p in path.rglob("*")
-            if p.suffix.lower() in audio.SUFFIXES and not p.name.startswith(".") and p.is_file()
-        )
-        if not inside:
-            raise UsageError(f"{path} holds no audio files ({', '.join(sorted(audio.SUFFIXES))})")
-        found.extend((str(p), p, p.parent.relative_to(path)) for p in inside)
-    once: dict[str, tuple[str, Path, Path]] = {}
-    for each in found:
-        once.setdefault(_place(each[1]), each)
-    return list(once.values())
-
-
-def _place(path: Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 - resolve() would ask the disk
-
-
-def is_like_a_file(out: str) -> bool:
-    """Say whether ``out`` is named as a recording is, and is no folder."""
-    return Path(out).suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not Path(out).is_dir()
-
-
-def check_pipe(out: str, found: Sequence[tuple[str, Path, Path]]) -> None:
-    """Refuse what cannot go to standard output."""
-    if out == PIPE and len(found) != 1:
-        raise UsageError(f"--out - takes one input, {len(found)} were given")
-    check_terminal(out)
-
-
-def check_terminal(out: str) -> None:
-    """Refuse audio on a terminal."""
-    if out == PIPE and sys.stdout.isatty():
-        raise UsageError("--out - writes audio, and standard output is a terminal; send it to a file or a program")
-
-
-def make_plans(
-    found: list[tuple[str, Path, Path]],
-    named: Sequence[str],
-    *,
-    out: str,
-    name: str,
-    suffix: str,
-    voices: int,
-    model: str,
-    report: Callable[[str], None],
-) -> list[Plan]:
-    """Decide where the voices of every recording go: to files, or nowhere yet if to standard output.
-
-    What was found in a folder and is itself the voice of another recording there is left out, so that
-    a folder can be separated into itself twice; a recording that was ``named`` is not.
-
-    Raises:
-        UsageError: two voices would get the same file, or a recording would be replaced by a voice.
-    """
-    if out == PIPE:
-        return [Plan(shown, source, []) for shown, source, _ in found]
-    plans: list[Plan] = []
-    makers: dict[str, tuple[str, Path]] = {}  # of a voice: its recording
-    for shown, source, below in found:
-        stem = "stdin" if shown == PIPE else source.stem
-        parts = {"stem": stem, "suffix": source.suffix[1:], "model": model}
-        try:
-            if not {field for _, field, _, _ in Formatter().parse(name) if field is not None} <= {*parts, "voice"}:
-                raise ValueError
-            names = [name.format(voice=voice + 1, **parts) for voice in range(voices)]
-        except (KeyError, IndexError, ValueError):
-            raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {{voice}} and {{model}} only") from None
-        if len(set(names)) < len(names):
-            raise UsageError(f"--name {name!r} gives every voice the same file; put {{voice}} in it")
-        targets = [Path(out) / below / f"{each}.{suffix}" for each in names]
-        for target in targets:
-            other, its_source = makers.setdefault(_place(target), (shown, source))
-            if other != shown:
-                remedy = "put {suffix} in --name" if its_source.suffix != source.suffix else "give each its own --out"
-                raise UsageError(f"{other} and {shown} would both be written to {target}; {remedy}")
-        plans.append(Plan(shown, source, targets))
-    kept = []
-    for plan in plans:
-        maker, _ = makers.get(_place(plan.source), (None, None)) if plan.shown != PIPE else (None, None)
-        if maker is None:
-            kept.append(plan)
-        elif maker == plan.shown or plan.shown in named:
-            raise UsageError(f"{plan.shown} would be replaced by a voice of {maker}; use --name or --out")
-    if len(kept) < len(plans):
-        report(f"{len(plans) - len(kept)} files are left out: they are voices of the others")
-    return kept
 
 
 @contextmanager
@@ -375,11 +267,6 @@ def on_page(
         yield result
     if html is not None:
         listening.write(html, title, entries)
-
-
-def named(shown: str) -> str:
-    """Return what a recording is called in messages."""
-    return "standard input" if shown == PIPE else shown
 
 
 def tell(

@@ -20,21 +20,15 @@ from septool.metrics.si_snr import si_snr
 from septool.models.base import Separator
 from septool.signal.stitch import Joint
 from septool.tasks.listening import Entry, Track
+from septool.tasks.plans import PIPE, Plan, check_pipe, find_inputs, is_like_a_file, make_plans, named, share
 from septool.tasks.recordings import (
-    PIPE,
     Estimate,
     Failed,
-    Plan,
     Progress,
     Skipped,
     check_page,
-    check_pipe,
     check_segments,
     estimate_file,
-    find_inputs,
-    is_like_a_file,
-    make_plans,
-    named,
     on_page,
     tell,
     work_through,
@@ -83,6 +77,7 @@ def separate(
     html: Path | None = None,
     force: bool = False,
     skip_existing: bool = False,
+    shard: str | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[Separated | Failed | Skipped]:
@@ -104,6 +99,7 @@ def separate(
         html: page with players and spectrograms of the recordings, the references and the voices.
         force: replace files that are there.
         skip_existing: leave recordings alone whose voices are there.
+        shard: ``I/N`` works on the I-th of N parts of the recordings alone, for N machines.
         report: told what is worth a word while it happens.
         progress: told how far a recording is, where there is one process.
 
@@ -171,7 +167,7 @@ def separate(
         return Entry(result.input, "", tracks)
 
     results = work_through(
-        plans,
+        share(plans, shard),
         work,
         out=out,
         suffix=suffix,

@@ -119,6 +119,12 @@ def test_what_is_there_is_left(extract: Command, call: Path, alice: Path) -> Non
     assert skipped.errors == [f"septool: {call}: there already"]
 
 
+def test_each_recording_is_of_one_share(extract: Command, call: Path, alice: Path) -> None:
+    shares = [extract(call, "--reference", alice, "--force", "--shard", f"{part}/3") for part in (1, 2, 3)]
+    assert sorted(len(result.lines) for result in shares) == [0, 0, 1]
+    assert [result.status for result in shares] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("frames", [1, 3 * RATE])
 def test_silence_stays_silence(extract: Command, alice: Path, tmp_path: Path, frames: int) -> None:
     quiet = write(tmp_path / "quiet.wav", np.zeros(frames, dtype=np.float32))

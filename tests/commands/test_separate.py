@@ -436,6 +436,22 @@ def test_skip_existing_leaves_what_is_done(separate: Command, call: Path, tmp_pa
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_machines_that_share_a_folder_write_every_voice_once(separate: Command, call: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        write(call.with_name(f"{number}.wav"), voice(100, seconds=0.1))
+    lines = []
+    for part in (2, 1):  # the second finds the voices of the first in the folder
+        result = separate(call.parent, "-o", call.parent, "--shard", f"{part}/2")
+        assert result.status == 0, result.errors
+        assert 0 < len(result.lines) < 12
+        lines += result.lines
+    assert sorted(lines) == sorted({str(path) for path in call.parent.rglob("*_s?.wav")})
+    assert len(lines) == 12
+    assert separate(call, "--shard", "0/2").errors == [
+        "septool: --shard is '0/2'; write it as I/N, with I from 1 to N, such as 3/16"
+    ]
+
+
 @pytest.mark.skipif(not workers.FORKS, reason="processes are not forked on this system")
 def test_any_number_of_processes_gives_the_same_in_the_same_order(
     separate: Command, call: Path, tmp_path: Path
