@@ -23,6 +23,7 @@ from septool.errors import ManifestError
 
 FULL_SCALE = 32767.0
 SILENT_RMS = 1e-4  # an utterance below -80 dB has no speech
+FORMAT = 2  # of the files, counted up when others are kept of the same recordings
 Utterance = tuple[manifest.Mixture, manifest.Source]
 
 
@@ -111,6 +112,7 @@ def load(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False) -> P
     """
     rows = manifest.read(path)
     about = f"{path.resolve().parent}\n{manifest.digest(path)}\n{rate}" + ("\nfull scale" if full_scale else "")
+    about += f"\n{FORMAT}"
     key = hashlib.sha256(f"{about}\n{_stamps(rows)}".encode()).hexdigest()[:16]
     target = cache_folder() / "speech" / f"{path.stem}-{rate}-{key}.npz"
     samples_path = target.with_suffix(".i16")
@@ -185,7 +187,7 @@ def _one(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray,
     row, source = utterance
     samples = audio.load(row.locate(source.path), rate, source.start, source.frames)
     peak = np.abs(samples).max(initial=0)
-    if full_scale and peak:
+    if peak and (full_scale or peak > 1):  # of what is above full scale, as floats can be, only the shape counts
         samples = samples / peak
     level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
     return np.round(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16), level

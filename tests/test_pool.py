@@ -45,6 +45,14 @@ def test_what_is_in_a_pool(rows: Path) -> None:
         assert level == pytest.approx(float(np.sqrt(np.mean(expected**2))), rel=1e-6)
 
 
+def test_what_is_above_full_scale_keeps_its_shape(rows: Path) -> None:
+    loud = 3 * voice(100, seconds=0.2) / np.abs(voice(100, seconds=0.2)).max()
+    audio.write(rows.parent / "0.wav", loud, RATE, "FLOAT")
+    samples, level = pool.load(rows, RATE)[0]
+    np.testing.assert_allclose(3 * samples, loud, atol=3 / pool.FULL_SCALE)
+    assert level == pytest.approx(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))), rel=1e-3)
+
+
 def test_stretches_and_rates(rows: Path) -> None:
     source = Source(path="0.wav", start=400, frames=800, speaker="ann")
     rows.write_text(manifest.dump([Mixture(id="a", sample_rate=RATE, sources=(source,))]))

@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import BiLSTM, Decoder, Encoder, GlobalLayerNorm, SourceSplit
+from septool.models.layers import (
+    BiLSTM,
+    Decoder,
+    DualPathBlock,
+    Encoder,
+    GlobalLayerNorm,
+    SourceSplit,
+)
 from septool.signal import frames
 
 
@@ -68,18 +75,6 @@ class RecurrentPath(nn.Module):
         return x + branch
 
 
-class DPRCNetBlock(nn.Module):
-    """Section 2.2.2: an LSTM within the chunks, then one across them."""
-
-    def __init__(self, config: Config, width: int, share: float) -> None:
-        super().__init__()
-        self.intra = RecurrentPath(config, width, share)
-        self.inter = RecurrentPath(config, width, share)
-
-    def forward(self, x: Tensor) -> Tensor:  # U_b [B, J, I, D]
-        return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)
-
-
 class DPRCNet(Separator[Config]):
     """The whole network: encoder, four stages of blocks over chunks, sigmoid masks, decoder."""
 
@@ -94,7 +89,8 @@ class DPRCNet(Separator[Config]):
         before, block = config.features, 0
         for width, blocks in zip(config.widths, config.blocks, strict=True):
             stages += (nn.LayerNorm(before, eps=1e-6), nn.Linear(before, width))
-            stages += (DPRCNetBlock(config, width, steepness * (block + i)) for i in range(blocks))
+            for share in (steepness * (block + i) for i in range(blocks)):  # section 2.2.2
+                stages.append(DualPathBlock(RecurrentPath(config, width, share), RecurrentPath(config, width, share)))
             before, block = width, block + blocks
         self.stages = nn.Sequential(*stages)
         self.split = SourceSplit(before, config.filters, config.sources)

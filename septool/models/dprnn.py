@@ -16,7 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import BiLSTM, Decoder, Encoder, GatedMask, GlobalLayerNorm, SourceSplit
+from septool.models.layers import (
+    BiLSTM,
+    Decoder,
+    DualPathBlock,
+    Encoder,
+    GatedMask,
+    GlobalLayerNorm,
+    SourceSplit,
+)
 from septool.signal import frames
 
 PADDINGS = {"even": frames.dprnn_padding, "unfold": frames.unfold_padding}
@@ -61,18 +69,6 @@ class RecurrentPath(nn.Module):
         return self.norm(self.lstm(x)) + x  # eqs. 1 to 6
 
 
-class DPRNNBlock(nn.Module):
-    """Section 2.1.2: an LSTM within the chunks, then one across them."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.intra = RecurrentPath(config)
-        self.inter = RecurrentPath(config)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, N]
-        return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)  # eq. 7: the same along S
-
-
 class DPRNN(Separator[Config]):
     """The whole network: encoder, B blocks over chunks, gated masks, decoder."""
 
@@ -82,7 +78,9 @@ class DPRNN(Separator[Config]):
         self.encoder = Encoder(config.filters, config.window)
         self.norm = GlobalLayerNorm(config.filters)
         self.linear = nn.Linear(config.filters, config.features, bias=config.bias)
-        self.blocks = nn.Sequential(*(DPRNNBlock(config) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(
+            *(DualPathBlock(RecurrentPath(config), RecurrentPath(config)) for _ in range(config.blocks))  # eq. 7
+        )
         self.activation = nn.PReLU()
         self.split = SourceSplit(config.features, config.features, config.sources)
         self.mask = GatedMask(config.features, config.filters, ACTIVATIONS[config.mask])

@@ -19,7 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import Decoder, Encoder, GatedMask, GlobalLayerNorm, SelfAttention, SourceSplit
+from septool.models.layers import (
+    Decoder,
+    DualPathBlock,
+    Encoder,
+    GatedMask,
+    GlobalLayerNorm,
+    SelfAttention,
+    SourceSplit,
+)
 from septool.signal import frames
 
 NORMS = {"position": nn.LayerNorm, "sequence": GlobalLayerNorm}
@@ -70,18 +78,6 @@ class ImprovedTransformer(nn.Module):
         return z.unflatten(0, x.shape[:2])
 
 
-class DPTNetBlock(nn.Module):
-    """The transformer within the chunks, then the one across them."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.intra = ImprovedTransformer(config)
-        self.inter = ImprovedTransformer(config)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, N]
-        return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)
-
-
 class DPTNet(Separator[Config]):
     """The whole network: encoder, B blocks over chunks, gated masks, decoder."""
 
@@ -91,7 +87,9 @@ class DPTNet(Separator[Config]):
         self.encoder = Encoder(config.filters, config.window)
         self.norm = GlobalLayerNorm(config.filters)
         self.linear = nn.Linear(config.filters, config.features, bias=False)
-        self.blocks = nn.Sequential(*(DPTNetBlock(config) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(
+            *(DualPathBlock(ImprovedTransformer(config), ImprovedTransformer(config)) for _ in range(config.blocks))
+        )
         self.activation = nn.PReLU()
         self.split = SourceSplit(config.features, config.features, config.sources)
         self.mask = GatedMask(config.features, config.filters, ACTIVATIONS[config.mask])

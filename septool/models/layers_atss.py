@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from septool.models.layers import attend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class TemporalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [B, T, F, d_k]
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, T, F, 3, h, d_k]
         query, key, value = qkv.permute(3, 0, 2, 4, 1, 5).flatten(1, 2)  # [B F, h, T, d_k] each
-        heads = F.scaled_dot_product_attention(query, key, value)  # eq. 7
+        heads = attend(query, key, value)  # eq. 7
         joined = heads.unflatten(0, (len(x), -1)).permute(0, 3, 1, 2, 4).flatten(3)  # [B, T, F, h d_k]
         return self.out(joined)  # eq. 8
 

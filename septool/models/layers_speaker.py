@@ -44,6 +44,12 @@ class SpeechFeatures(nn.Module):
 
     def forward(self, recording: Tensor) -> Tensor:
         """Map ``[batch, time]`` to ``[batch, frame, mel]``."""
+        if recording.is_meta:  # which has no precision to choose
+            return self._features(recording)
+        with torch.autocast(recording.device.type, enabled=False):  # what is quiet is zero in half precision
+            return self._features(recording.float())
+
+    def _features(self, recording: Tensor) -> Tensor:
         power = stft(recording, self.analysis).abs().square()
         energy = 10 * torch.log10(power.sum(-1) + 1e-10)  # dB, [B, L]
         speech = energy >= energy.amax(-1, keepdim=True) - self.speech_db

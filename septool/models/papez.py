@@ -101,7 +101,8 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[..., token, channel]``."""
+        """Normalise ``[..., token, channel]``, in single precision: half of it overflows where a channel is quiet."""
+        x = x.float()
         variance, mean = torch.var_mean(x, dim=-2, correction=0, keepdim=True)
         return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
 
@@ -311,7 +312,7 @@ class Papez(Separator[Config]):
 
     def _drop(self, tokens: Tensor, memory: Tensor, shares: list[float] | None) -> Tensor:
         """Think about one item, taking halted tokens out of the sequence: ``drop``."""
-        output = torch.zeros_like(tokens)
+        output = torch.zeros_like(tokens, dtype=torch.float32)
         spent = tokens.new_zeros(tokens.shape[:2])
         places = torch.arange(tokens.shape[1], device=tokens.device)  # of the tokens that are left
         for step in range(self.config.depth):
@@ -319,7 +320,7 @@ class Papez(Separator[Config]):
                 shares.append(len(places) / output.shape[1])
             weight, spent, last = self._halt(self.layer, tokens, spent)
             tokens, memory = self.layer(tokens, memory, step)
-            output = output.index_add(1, places, weight[..., None] * tokens)
+            output = output.index_add(1, places, (weight[..., None] * tokens).float())
             if last:
                 break
             left = (spent < self.config.threshold)[0]

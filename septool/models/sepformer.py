@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers import (
     Decoder,
+    DualPathBlock,
     Encoder,
     GatedMask,
     GlobalLayerNorm,
@@ -89,18 +90,6 @@ class Transformer(nn.Module):
         return self.global_norm(self.layer_norm(self.layers(start))) + z  # eq. 6
 
 
-class SepFormerBlock(nn.Module):
-    """Section 2.3: the transformer within the chunks, then the one across them."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.intra = Transformer(config, config.intra)
-        self.inter = Transformer(config, config.inter)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, Nc, C, F]
-        return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)  # eq. 2, P swaps Nc and C
-
-
 class SepFormer(Separator[Config]):
     """The whole network: encoder, N blocks over chunks, gated masks, decoder."""
 
@@ -110,7 +99,12 @@ class SepFormer(Separator[Config]):
         self.encoder = Encoder(config.filters, config.window)
         self.norm = GlobalLayerNorm(config.filters)
         self.linear = nn.Linear(config.filters, config.filters, bias=False)
-        self.blocks = nn.Sequential(*(SepFormerBlock(config) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(
+            *(
+                DualPathBlock(Transformer(config, config.intra), Transformer(config, config.inter))  # eq. 2
+                for _ in range(config.blocks)
+            )
+        )
         self.activation = nn.PReLU()
         self.split = SourceSplit(config.filters, config.filters, config.sources)
         self.mask = GatedMask(config.filters, config.filters)

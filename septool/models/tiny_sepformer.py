@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers import (
     Decoder,
+    DualPathBlock,
     Encoder,
     GatedMask,
     GlobalLayerNorm,
@@ -113,18 +114,6 @@ class Transformer(nn.Module):
         return self.global_norm(self.layer_norm(y)) + x
 
 
-class TinySepFormerBlock(nn.Module):
-    """The transformer within the chunks, then the one across them."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.intra = Transformer(config)
-        self.inter = Transformer(config)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, filter]
-        return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)
-
-
 class TinySepFormer(Separator[Config]):
     """The whole network: encoder, blocks over chunks, gated masks, decoder."""
 
@@ -134,7 +123,9 @@ class TinySepFormer(Separator[Config]):
         self.encoder = Encoder(config.filters, config.window)
         self.norm = GlobalLayerNorm(config.filters)
         self.linear = nn.Linear(config.filters, config.filters, bias=False)
-        self.blocks = nn.Sequential(*(TinySepFormerBlock(config) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(
+            *(DualPathBlock(Transformer(config), Transformer(config)) for _ in range(config.blocks))
+        )
         self.activation = nn.PReLU()
         self.split = SourceSplit(config.filters, config.filters, config.sources)
         self.mask = GatedMask(config.filters, config.filters)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from septool.models.papez import CONFIGS, Config, Papez
+from septool.models.papez import CONFIGS, Config, InstanceNorm, Papez
 from tests.models.parity import assert_parity, fixture, load_renamed
 
 SIZES: dict[str, Any] = {"width": 32, "feedforward": 64, "heads": 4, "chunk": 20, "depth": 6}
@@ -192,6 +192,25 @@ def test_the_share_of_running_tokens_falls_and_agrees_between_modes() -> None:
     # The first decision depends on the embedding alone, and so is the same for all.
     assert shares["reference"][1] == pytest.approx(shares["drop"][1])
     assert shares["freeze"][1] == pytest.approx(shares["drop"][1])
+
+
+@pytest.mark.parametrize("halting", ["none", "reference", "freeze", "drop"])
+def test_mixed_precision_stays_close(halting: str) -> None:
+    model, mixture = random_model(halting), torch.randn(2, 1200, generator=torch.Generator().manual_seed(0))
+    expected = model(mixture)
+    with torch.autocast("cpu", torch.bfloat16):
+        estimate = model(mixture)
+    estimate.float().square().sum().backward()
+    assert (estimate - expected).norm() < 0.2 * expected.norm()
+
+
+def test_gradients_of_quiet_channels_fit_into_half_precision() -> None:
+    random = torch.Generator().manual_seed(0)
+    quiet = (1e-3 * torch.randn(1, 400, 2, generator=random)).half().requires_grad_()
+    normalised = InstanceNorm(2)(quiet).float()
+    (8 * normalised * torch.randn(normalised.shape, generator=random)).sum().backward()
+    assert quiet.grad is not None
+    assert quiet.grad.isfinite().all()
 
 
 def test_dropping_removes_tokens_and_stays_close() -> None:

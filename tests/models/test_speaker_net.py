@@ -43,6 +43,17 @@ def test_features_do_not_depend_on_the_level() -> None:
     torch.testing.assert_close(features(10 * speech), features(speech), rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_features_are_numbers_in_mixed_precision(dtype: torch.dtype) -> None:
+    features = SpeechFeatures(CONFIGS["paper"])
+    wave = recording(8000)
+    for quiet in (torch.zeros_like(wave), 1e-4 * wave):
+        with torch.autocast("cpu", dtype):
+            heard = features(quiet)
+        assert heard.isfinite().all()
+        torch.testing.assert_close(heard, features(quiet))
+
+
 @pytest.mark.parametrize("samples", [1, 399, 5000])
 def test_any_length_gives_an_embedding_with_gradients(samples: int) -> None:
     for speech in (recording(samples, 2), torch.zeros(2, samples)):
