@@ -110,7 +110,7 @@ def compare(model: str, lengths: Sequence[float], threads: int, budget: float) -
         mixture = recording(EXAMPLE, SEPARATION_RATE, seconds, 1)
         with torch.inference_mode():
             difference = _difference(ours(mixture), network(mixture))
-            if difference > EQUAL:
+            if not difference <= EQUAL:  # nor NaN
                 raise SystemExit(f"{model} at {seconds:g} s: outputs differ by {difference:.1e} of the largest sample")
             calls: list[Callable[[], Any]] = [lambda x=mixture: network(x), lambda x=mixture: ours(x)]
             their_time, our_time = timed_in_turns(calls, CPU, budget)
@@ -135,7 +135,8 @@ def environment() -> Path:
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         venv.create(folder, with_pip=True, clear=True)
-        theirs = ("speechbrain", "requests", "pytest", "pytest-xdist")  # the last two for `make peers`
+        # The last two for the tests, and for their helpers that are used here.
+        theirs = ("speechbrain", "requests", "pytest", "pytest-xdist")
         for packages in ((ROOT, *theirs), ("--no-deps", "asteroid", "asteroid-filterbanks")):
             subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, stdout=sys.stderr)
         (folder / "complete").touch()

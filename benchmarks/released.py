@@ -13,9 +13,6 @@ from torch import Tensor, nn
 from septool import checkpoints
 from septool.config import as_dict
 from septool.models.papez import Config, Papez
-from tests.models.parity import load_renamed
-from tests.models.test_papez import CONSTANTS, NAMES
-from tests.tasks.converting import perturbed
 
 REPOSITORY = "https://github.com/snuhcs/Papez"
 COMMIT = "bd494c2e600adb79c37ab1ec5df0e1a907e776f8"
@@ -53,6 +50,8 @@ def code() -> ModuleType:
 
 def papez() -> Released:
     """Build the network at the paper's sizes; no token halts, so that it takes all its steps, whatever it hears."""
+    from tests.tasks.converting import perturbed
+
     theirs = code()
     torch.manual_seed(0)
     with redirect_stdout(sys.stderr):  # it prints while it is built
@@ -86,6 +85,9 @@ def papez() -> Released:
 
 def converted(network: Released, path: Path) -> Path:
     """Bring the network's weights into a checkpoint of ours."""
+    from tests.models.parity import load_renamed
+    from tests.models.test_papez import CONSTANTS, NAMES
+
     ours = Papez(CONFIG)
     load_renamed(ours, {f"sd.{name}": value for name, value in network.network.state_dict().items()}, NAMES, CONSTANTS)
     header = checkpoints.Header(

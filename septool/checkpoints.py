@@ -203,8 +203,9 @@ def resolve(name: str) -> tuple[str, Path]:
     """
     if name.endswith(".safetensors"):
         path = Path(name).absolute()
-        # A run's best weights go by the name of the run, which is its folder.
-        return path.parent.name if path.stem == "best" else path.stem, Path(name)
+        # A run's weights go by the name of the run, which is its folder.
+        names = {"best": path.parent.name, "last": f"{path.parent.name}-last", "average": f"{path.parent.name}-average"}
+        return names.get(path.stem, path.stem), Path(name)
     key, entry = find(name)
     path = locate(entry)
     if not path.exists():

@@ -125,7 +125,7 @@ def shipped(name: str) -> Path:
 def cache_folder() -> Path:
     """Where decoded corpora and fetched weights are kept: ``$SEPTOOL_CACHE`` or ``~/.cache/septool``."""
     root = os.environ.get("SEPTOOL_CACHE")
-    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "septool"
+    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "septool"
 
 
 def cache_limit() -> int:
@@ -133,5 +133,5 @@ def cache_limit() -> int:
     text = os.environ.get("SEPTOOL_CACHE_GB", "100")
     try:
         return round(float(text) * 1e9)
-    except ValueError:
+    except (ValueError, OverflowError):  # inf has no whole number
         raise ConfigError(f"SEPTOOL_CACHE_GB is {text!r}; it is a number of gigabytes") from None

@@ -112,9 +112,10 @@ def entry(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     return entry
 
 
-def test_the_best_weights_of_a_run_go_by_its_name(tmp_path: Path) -> None:
+def test_the_weights_of_a_run_go_by_its_name(tmp_path: Path) -> None:
     assert checkpoints.resolve("runs/papez-small/best.safetensors")[0] == "papez-small"
-    assert checkpoints.resolve("runs/papez-small/average.safetensors")[0] == "average"
+    assert checkpoints.resolve("runs/papez-small/average.safetensors")[0] == "papez-small-average"
+    assert checkpoints.resolve("other/last.safetensors")[0] == "other-last"
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_the_pools_that_lie_unused_longest_make_room(rows: Path, monkeypatch: py
     monkeypatch.setenv("SEPTOOL_CACHE_GB", "0")
     assert len(pool.load(rows, 3000)) == 3  # what is needed is made, whatever the limit
     assert sorted(name[:9] for name in files(rows)) == 2 * ["rows-3000"]
-    monkeypatch.setenv("SEPTOOL_CACHE_GB", "much")
-    with pytest.raises(ConfigError, match="SEPTOOL_CACHE_GB is 'much'"):
-        pool.load(rows, 2000)
+    for wrong in ("much", "inf"):
+        monkeypatch.setenv("SEPTOOL_CACHE_GB", wrong)
+        with pytest.raises(ConfigError, match=f"SEPTOOL_CACHE_GB is '{wrong}'"):
+            pool.load(rows, 2000)

@@ -170,9 +170,9 @@ def export(
 ) -> None:
     """Write a separator as an ONNX file, for programs without Python or torch.
 
-    Its input is mixture [1, time], of any length and level at the checkpoint's rate; its output voices
-    [1, source, time]. What the file gives is compared with what the checkpoint gives before it is kept.
-    Needs the extra onnx.
+    Its input is mixture [1, time], of any level, and any length over some milliseconds, at the checkpoint's
+    rate; its output voices [1, source, time]. What the file gives is compared with what the checkpoint gives
+    before it is kept. Needs the extra onnx.
     """
     from dataclasses import asdict
 

@@ -300,12 +300,12 @@ def evaluate(
     if model is not None:
         of["model_sha256"] = checkpoints.sha256(checkpoints.resolve(model)[1])
     there = read_items(out, metrics, of) if out and out.exists() and skip_existing and not force else {}
-    items = {id: there[id] for id in work.ids if id in there}
+    items, total = {id: there[id] for id in work.ids if id in there}, len(set(work.ids))
     with writing(out, there.values(), metrics) as write:
         for item in workers.each(partial(score_item, metrics, work.rate), work.pairs(items.keys()), jobs):
             items[item.id] = replace(item, of=of)
             write(items[item.id])
-            report(len(items), len(set(work.ids)), items[item.id])
+            report(len(items), total, items[item.id])
     ordered = [items[id] for id in work.ids]
     found = ("same", "different") if on_trials else ("presence", "absence")
     name = EER.name if on_trials else "presence-eer"

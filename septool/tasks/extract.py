@@ -181,6 +181,8 @@ def extract(
     check_segments(segment, overlap)
     suffix = suffix.lstrip(".")
     audio.container(Path(f"voice.{suffix}"))
+    if threshold is not None and not presence:
+        raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
     rows = manifest_rows(inputs, references)
     if rows and channel is not None:
         raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")

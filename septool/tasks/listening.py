@@ -6,6 +6,7 @@ any length is looked at in as many places as a picture has columns.
 
 import base64
 import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -70,6 +71,7 @@ def write(html: Path, title: str, entries: Iterable[Entry]) -> None:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
             f"<style>{STYLE}</style><h1>{escape(title)}</h1>{sections}</html>\n",
             encoding="utf-8",
+            errors="replace",  # in names that are not UTF-8
         )
 
 
@@ -84,7 +86,7 @@ def _section(entry: Entry, folder: Path) -> str:
 
 
 def _figure(track: Track, folder: Path) -> str:
-    where = quote(Path(relpath(track.path, folder)).as_posix())
+    where = quote(os.fsencode(Path(relpath(track.path, folder)).as_posix()))
     about = audio.info(track.path)
     caption = f"{track.title}: {about.frames / about.rate:.1f} s, {about.rate} Hz"
     drawn = base64.b64encode(picture(track.path)).decode()

@@ -7,7 +7,7 @@ weights included: on a GPU the allocator's peak, on a processor (Linux) the grow
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,8 +123,11 @@ class Failed:
     error: str
 
 
-def measure(subject: Subject, lengths: Sequence[float], how: Conditions) -> list[Row | Failed]:
-    """Measure a subject at every length, the shortest first: a peak of before never hides one of after."""
+def measure(subject: Subject, lengths: Sequence[float], how: Conditions) -> Iterator[Row | Failed]:
+    """Measure a subject at every length, the shortest first: a peak of before never hides one of after.
+
+    Results come as they are there; a row comes once more when its training step has been measured.
+    """
     device = torch.device(how.device)
     if how.threads:
         torch.set_num_threads(how.threads)
@@ -137,18 +140,16 @@ def measure(subject: Subject, lengths: Sequence[float], how: Conditions) -> list
     try:
         model = subject.build().to(device)
     except (RuntimeError, SeptoolError) as error:  # no room even for the weights; weights that do not fit
-        return [Failed(subject.name, None, str(error).partition("\n")[0])]
-    results: list[Row | Failed] = []
+        yield Failed(subject.name, None, str(error).partition("\n")[0])
+        return
+    rows: list[Row] = []
     for seconds in sorted(lengths):
-        results.append(_guarded(subject, seconds, lambda at: _forward(subject, model, at, how, gauge)))
-    if how.train:  # after all forward passes, which need less memory
-        for row in [result for result in results if isinstance(result, Row)]:
-            trained = _guarded(subject, row.seconds, lambda _, row=row: _with_training(row, subject, model, how, gauge))
-            if isinstance(trained, Row):
-                results[results.index(row)] = trained
-            else:
-                results.append(trained)
-    return results
+        result = _guarded(subject, seconds, lambda at: _forward(subject, model, at, how, gauge))
+        if isinstance(result, Row):
+            rows.append(result)
+        yield result
+    for row in rows if how.train else ():  # after all forward passes, which need less memory
+        yield _guarded(subject, row.seconds, lambda _, row=row: _with_training(row, subject, model, how, gauge))
 
 
 def _guarded(subject: Subject, seconds: float, work: Callable[[float], Row]) -> Row | Failed:

@@ -179,6 +179,8 @@ def mix_manifest(
     if len(set(names)) < len(names):
         twice = next(name for name, after in pairwise(sorted(names)) if name == after)
         raise SeptoolError(f"two rows of {source} would be written to {twice}.wav; give them other ids")
+    path = out / "mixtures.jsonl"
+    _check_out(rows, names, out, path, source, force)
     audio.make_folder(out)
     digest = manifest.digest(source)
     _record(rows, out, {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}, force)
@@ -196,10 +198,27 @@ def mix_manifest(
             f"none of the {len(rows)} rows of {source} could be rendered, whose paths start from "
             f"{source.parent.resolve()}; the first: {failed[0]}"
         )
-    path = out / "mixtures.jsonl"
     with audio.replacing(path) as partial_path:
         partial_path.write_text(manifest.dump(rendered), encoding="utf-8")
     return RenderedManifest(str(path), manifest.digest(path), digest, tuple(failed))
+
+
+def _check_out(
+    rows: Sequence[manifest.Mixture], names: Sequence[str], out: Path, path: Path, source: Path, force: bool
+) -> None:
+    """Refuse to write over the recordings that are read, or over the list of other mixtures."""
+    targets = {os.path.abspath(out / f"{name}.wav") for name in names}  # noqa: PTH100 - resolve() would ask the disk
+    for row in rows:
+        parts = (*row.sources, *filter(None, (row.noise, row.enrolment)))
+        for each in (*(part.path for part in parts), *filter(None, (row.mixture,))):
+            if os.path.abspath(row.locate(each)) in targets:  # noqa: PTH100
+                raise UsageError(f"{row.locate(each)} would be written over while it is read; name another --out")
+    others = {row.id for row in manifest.read(path)} - {row.id for row in rows} if path.exists() and not force else ()
+    if others:
+        raise SeptoolError(
+            f"{path} lists {len(others)} mixtures that {source} does not have; use another --out, or --force to "
+            "replace the list"
+        )
 
 
 def _record(rows: Sequence[manifest.Mixture], out: Path, how: dict[str, Any], force: bool) -> None:

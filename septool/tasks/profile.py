@@ -93,6 +93,9 @@ def profile(
         raise UsageError(f"--paper {paper} brings its lengths; leave out --lengths {lengths}")
     seconds = table.lengths if table else parse_lengths(lengths or LENGTHS)
     subjects = _of_paper(table, model, halting) if table else [find(name, halting) for name in _split(model or MODEL)]
+    names = [subject.name for subject in subjects]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--model names {max(names, key=names.count)} twice")
     if halting is not None and halting not in get_args(Halting):
         raise suggest("way of halting", halting, get_args(Halting))
     if halting is not None and not any(subject.model == "papez" for subject in subjects):
@@ -165,8 +168,7 @@ def find(name: str, halting: str | None = None) -> Subject:
     """
     model, _, row = name.partition(":")
     if model in MODELS:
-        if not issubclass(MODELS[model], Separator | Extractor):
-            raise UsageError(f"{model} neither separates nor extracts; profile measures models that do")
+        _check_role(model)
         if halting and model == "papez":
             raise UsageError(f"--halting {halting} needs trained weights; {name} has fresh ones, name a checkpoint")
         return _fresh(name, model, row or None, {})
@@ -175,6 +177,7 @@ def find(name: str, halting: str | None = None) -> Subject:
         raise suggest("model", name, {*MODELS, *checkpoints.catalogue()})
     key, path = checkpoints.resolve(name)
     header = checkpoints.read_header(path)
+    _check_role(header.model)
     measured = (entry.measured if entry else header.measured).get("si_snri")
     score = float(measured) if isinstance(measured, int | float) else None
     papez = header.model == "papez"
@@ -190,6 +193,11 @@ def find(name: str, halting: str | None = None) -> Subject:
         quality=score,
         quality_from="" if score is None else "measured",
     )
+
+
+def _check_role(model: str) -> None:
+    if model in MODELS and not issubclass(MODELS[model], Separator | Extractor):
+        raise UsageError(f"{model} neither separates nor extracts; profile measures models that do")
 
 
 def _fresh(name: str, model: str, row: str | None, settings: dict[str, Any]) -> Subject:

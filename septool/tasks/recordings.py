@@ -229,7 +229,8 @@ def _work_on(
                 return Skipped(shown, tuple(map(str, targets))), told
             if there and not force:
                 raise SeptoolError(f"{there[0]} exists; use --force to replace it or --skip-existing")
-            audio.make_folder(targets[0].parent)
+            for folder in {target.parent for target in targets}:
+                audio.make_folder(folder)
         with ExitStack() as stack:
             if shown == PIPE:
                 real = stack.enter_context(stdin_as_file())

@@ -7,7 +7,7 @@ other, and a time stands between what processes say, not between repeats in one 
 
 import signal
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -23,7 +23,7 @@ def measure_in_rounds(
 ) -> tuple[list[Row], list[Failed]]:
     """Measure every subject at every length, in ``how.rounds`` processes each.
 
-    What fails in a process is tried in no later one; a row has the processes that it went well in.
+    A length, or training, that fails in a process is tried in no later one; a row is of those it went well in.
 
     Args:
         subjects: what to measure.
@@ -32,24 +32,28 @@ def measure_in_rounds(
         report: called with the number of processes that have ended, of how many, and the next one's subject.
     """
     rows: dict[tuple[int, float], list[Row]] = {}
-    failures: dict[Failed, None] = {}
+    failures: dict[tuple[int, float | None], Failed] = {}
     left = [tuple(lengths)] * len(subjects)
+    trained = [how.train] * len(subjects)
     for turn in range(how.rounds):
         for number, subject in enumerate(subjects):
             if not left[number]:
                 continue
             report(turn * len(subjects) + number, how.rounds * len(subjects), subject.name)
-            well: set[float] = set()
-            for result in measure_apart(subject, left[number], how):
-                if isinstance(result, Failed):
-                    failures[result] = None
-                else:
-                    rows.setdefault((number, result.seconds), []).append(result)
-                    well.add(result.seconds)
+            well: dict[float, Row] = {}
+            for result in measure_apart(subject, left[number], replace(how, train=trained[number])):
+                if isinstance(result, Row):
+                    well[result.seconds] = result
+                    continue
+                failures.setdefault((number, result.seconds), result)
+                if result.seconds in well or len(well) == len(left[number]):  # the forward pass was well
+                    trained[number] = False
+            for seconds, row in well.items():
+                rows.setdefault((number, seconds), []).append(row)
             left[number] = tuple(seconds for seconds in left[number] if seconds in well)
         how = replace(how, trace=None, nvtx=False)
     report(how.rounds * len(subjects), how.rounds * len(subjects), "")
-    return [_together(rows[place], how) for place in sorted(rows)], list(failures)
+    return [_together(rows[place], how) for place in sorted(rows)], list(failures.values())
 
 
 def _together(rows: Sequence[Row], how: Conditions) -> Row:
@@ -79,20 +83,24 @@ def _median(sizes: Sequence[int | None]) -> int | None:
     return statistics.median_high(known) if known else None
 
 
-def measure_apart(subject: Subject, lengths: Sequence[float], how: Conditions) -> list[Row | Failed]:
-    """Measure in a fresh process, which leaves nothing behind that the next subject would be charged for."""
+def measure_apart(subject: Subject, lengths: Sequence[float], how: Conditions) -> Iterator[Row | Failed]:
+    """Measure in a fresh process, which leaves nothing behind that the next subject would be charged for.
+
+    What it had measured when it was killed is not lost.
+    """
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure_and_send, args=(sender, subject, lengths, how), daemon=True)
     process.start()
     sender.close()
     try:
-        return receiver.recv()
+        while (result := receiver.recv()) is not None:
+            yield result
     except EOFError:
         process.join()
         why = f"its process ended with status {process.exitcode}"
         hint = "; the system kills what needs too much memory" if process.exitcode == -signal.SIGKILL else ""
-        return [Failed(subject.name, None, why + hint)]
+        yield Failed(subject.name, None, why + hint)
     finally:
         process.kill()
         process.join()
@@ -100,4 +108,6 @@ def measure_apart(subject: Subject, lengths: Sequence[float], how: Conditions) -
 
 def _measure_and_send(sender: Connection, subject: Subject, lengths: Sequence[float], how: Conditions) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too and ends this process
-    sender.send(measure(subject, lengths, how))
+    for result in measure(subject, lengths, how):
+        sender.send(result)
+    sender.send(None)

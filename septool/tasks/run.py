@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from septool import audio, checkpoints, manifest, pool
 from septool.config import as_dict, build
-from septool.errors import CheckpointError, ConfigError
+from septool.errors import CheckpointError, ConfigError, SeptoolError
 from septool.inference import feed
 from septool.losses import LOSSES
 from septool.losses.pit import best_permutation
@@ -34,6 +34,7 @@ from septool.tasks.recipe import Recipe, changes
 
 LOG = logging.getLogger(__name__)
 STATES = LAST, PREVIOUS = "last.pt", "previous.pt"  # what a run goes on from: the first that is whole
+KEPT = (*STATES, "best.safetensors", "last.safetensors")  # what a new run in the same folder would replace
 
 
 @dataclass
@@ -220,14 +221,29 @@ class Run:
 
     def score(self, items: list[Any]) -> float:
         """Return the model's mean SI-SNRi in dB, the same in every process."""
-        total = 0.0
+        gains: list[float] = []
         for item in self.ranks.share(items):
             mixture = torch.from_numpy(item.mixture).to(self.device)[None]
             reference = torch.from_numpy(item.sources).to(self.device)[None]
             estimate = feed(self.model, mixture).float()
             best = best_permutation(si_snr, estimate=estimate, reference=reference).value
-            total += (best - si_snr(estimate=mixture[:, None], reference=reference).mean(-1)).item()
-        return self.ranks.total(total)[0] / len(items)
+            gains.append((best - si_snr(estimate=mixture[:, None], reference=reference).mean(-1)).item())
+        return self.mean(gains)
+
+    def mean(self, scores: Sequence[float]) -> float:
+        """Return the mean over all processes of the scores that are defined; that of a silent voice is not.
+
+        Raises:
+            SeptoolError: none is.
+        """
+        defined = [score for score in scores if math.isfinite(score)]
+        total, count = self.ranks.total(sum(defined), len(defined))
+        if not count:
+            raise SeptoolError(
+                f"none of the mixtures of {self.recipe.data.validation} has a defined {self.metric.name}: "
+                "their voices are silent, or what the model gives is"
+            )
+        return total / count
 
     def note_validation(self, value: float) -> bool:
         """Take a validation score into account; true if it is the best so far."""

@@ -230,7 +230,7 @@ def read_items(path: Path, metrics: Sequence[str], of: Mapping[str, str]) -> dic
     """Read the items of a file of JSON lines that are done: without failure, and scored by all these metrics.
 
     Raises:
-        SeptoolError: the file holds items of another manifest or model.
+        SeptoolError: the file holds items of another manifest or model, or scores that would be lost.
     """
     items: dict[str, Item] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
@@ -240,8 +240,14 @@ def read_items(path: Path, metrics: Sequence[str], of: Mapping[str, str]) -> dic
             continue  # the last line of a run that was killed
         if item.of != of:
             raise SeptoolError(f"{path} holds scores of another manifest or model; use --force to replace it")
-        if not item.error and item.scores.keys() >= set(metrics):
+        if item.error:
+            continue
+        if item.scores.keys() >= set(metrics):
             items[item.id] = item
+        elif lost := sorted(item.scores.keys() - set(metrics)):
+            raise SeptoolError(
+                f"{path} holds scores by {lost[0]}, which would be lost; ask for it too, use another --out or --force"
+            )
     return items
 
 
@@ -280,7 +286,10 @@ def write_table(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> Non
     """Write the items as CSV with one row per reference, or per item where there is none."""
     besides = list(dict.fromkeys(name for item in items for name in item.found))
     hashes = [key for key in HASHES if any(key in item.of for item in items)]
-    with audio.replacing(out) as partial_path, partial_path.open("w", encoding="utf-8", newline="") as file:
+    with (
+        audio.replacing(out) as partial_path,
+        partial_path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["id", "source", *metrics, *besides, "note", *hashes])
         for item in items:

@@ -26,7 +26,7 @@ from septool.tasks import batches, ranks
 from septool.tasks.journal import Journal, software
 from septool.tasks.ranks import Ranks
 from septool.tasks.recipe import Recipe, changes, load, run_name
-from septool.tasks.run import STATES, Run, read_state, recipe_of
+from septool.tasks.run import KEPT, Run, read_state, recipe_of
 from septool.tasks.stopping import Stop
 
 LOG_EVERY = 50  # steps a line of the log stands for
@@ -141,7 +141,7 @@ def train(
     """
     with ranks.joined(torch.device(device)) as group:
         check(recipe, group)
-        if group.first and not resume and any((out / name).exists() for name in STATES):
+        if group.first and not resume and any((out / name).exists() for name in KEPT):
             raise UsageError(f"{out} holds a run already; go on with --resume or choose another --out")
         if threads:
             torch.set_num_threads(threads)

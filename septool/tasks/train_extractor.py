@@ -45,14 +45,14 @@ class ExtractorRun(Run):
 
     def score(self, items: list[Held]) -> float:
         """Return the mean SI-SNRi of the wanted voices in dB, the same in every process."""
-        total = 0.0
+        gains: list[float] = []
         for item in self.ranks.share(items):
             mixture, target, enrolment = (wave.to(self.device)[None] for wave in item)
             embedding = self.model.speaker(enrolment * model_gain(enrolment))
             voice = find(self.model, mixture, embedding).voice.float()
             gain = si_snr(estimate=voice, reference=target) - si_snr(estimate=mixture, reference=target)
-            total += gain.item()
-        return self.ranks.total(total)[0] / len(items)
+            gains.append(gain.item())
+        return self.mean(gains)
 
 
 def held(row: manifest.Mixture, rate: int) -> Held:

@@ -172,6 +172,10 @@ def test_more_metrics_score_again_and_fewer_lose_nothing(
         rows = [json.loads(line) for line in out.read_text().splitlines()]
         assert [row["id"] for row in rows] == [f"dev{n:05d}" for n in range(4)]
         assert all(row.keys() & {"si-snr", "stoi"} == keys for row in rows)
+    before = out.read_text()
+    result = septool(*run, "--metric", "sdr")
+    lost = f"septool: {out} holds scores by si-snr, which would be lost; ask for it too, use another --out or --force"
+    assert (result.status, result.errors, out.read_text()) == (1, [lost], before)
     assert septool(*run, "--metric", "stoi", "--limit", 1).status == 0
     assert len(out.read_text().splitlines()) == 4
 

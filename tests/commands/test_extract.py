@@ -119,6 +119,14 @@ def test_what_is_there_is_left(extract: Command, call: Path, alice: Path) -> Non
     assert skipped.errors == [f"septool: {call}: there already"]
 
 
+def test_a_threshold_without_presence_is_refused(extract: Command, call: Path, alice: Path) -> None:
+    result = extract(call, "--reference", alice, "--threshold", 1000)
+    assert (result.status, result.errors) == (
+        2,
+        ["septool: --threshold 1000 is for --presence, which was not given"],
+    )
+
+
 def test_each_recording_is_of_one_share(extract: Command, call: Path, alice: Path) -> None:
     shares = [extract(call, "--reference", alice, "--force", "--shard", f"{part}/3") for part in (1, 2, 3)]
     assert sorted(len(result.lines) for result in shares) == [0, 0, 1]

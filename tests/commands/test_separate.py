@@ -427,6 +427,23 @@ def test_existing_voices_are_kept_without_force(separate: Command, call: Path, t
     assert audio.info(mine).frames == 24000
 
 
+def test_a_name_can_put_each_voice_in_a_folder_of_its_own(separate: Command, call: Path, tmp_path: Path) -> None:
+    assert separate(call, "--name", "{voice}/{stem}").status == 0
+    assert files(tmp_path / "out") == ["1/call.wav", "2/call.wav"]
+
+
+def test_a_page_can_name_recordings_whose_names_are_not_utf8(separate: Command, call: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    odd = call.with_name(os.fsdecode(b"caf\xe9.wav"))
+    try:
+        shutil.copy(call, odd)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    html = tmp_path / "page.html"
+    assert separate(odd, "--html", html).status == 0
+    assert "caf%E9_s1.wav" in html.read_text(encoding="utf-8")
+
+
 def test_skip_existing_leaves_what_is_done(separate: Command, call: Path, tmp_path: Path) -> None:
     separate(call)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
@@ -436,16 +453,19 @@ def test_skip_existing_leaves_what_is_done(separate: Command, call: Path, tmp_pa
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
 
 
-def test_machines_that_share_a_folder_write_every_voice_once(separate: Command, call: Path, tmp_path: Path) -> None:
+def test_machines_that_share_a_folder_write_every_voice_once(
+    separate: Command, call: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(call.parent)  # the names decide, and are the same every time
     for number in range(5):
         write(call.with_name(f"{number}.wav"), voice(100, seconds=0.1))
     lines = []
     for part in (2, 1):  # the second finds the voices of the first in the folder
-        result = separate(call.parent, "-o", call.parent, "--shard", f"{part}/2")
+        result = separate(".", "-o", ".", "--shard", f"{part}/2")
         assert result.status == 0, result.errors
         assert 0 < len(result.lines) < 12
         lines += result.lines
-    assert sorted(lines) == sorted({str(path) for path in call.parent.rglob("*_s?.wav")})
+    assert sorted(lines) == sorted({path.name for path in call.parent.rglob("*_s?.wav")})
     assert len(lines) == 12
     assert separate(call, "--shard", "0/2").errors == [
         "septool: --shard is '0/2'; write it as I/N, with I from 1 to N, such as 3/16"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from septool import audio, manifest
-from septool.errors import InterruptedBySignal, SeptoolError
+from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.mixing import render
 from septool.tasks.mix import RECORD, mix_files, mix_manifest
 from tests.conftest import RATE, voice
@@ -143,6 +143,29 @@ def test_what_is_there_of_something_else_is_not_passed_off(rows: Path, tmp_path:
     assert (again.source_sha256 == first.source_sha256) == (change != "gain")
     changed = (out / "faster_s1.wav").read_bytes() != before["faster_s1.wav"]
     assert changed == (change != "no record")
+
+
+def test_what_is_read_is_not_written_over(rows: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    mix_manifest(rows, out=out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(UsageError, match=r"would be written over while it is read; name another --out"):
+        mix_manifest(out / "mixtures.jsonl", out=out, sample_rate=16000, force=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_the_list_of_other_mixtures_stays_unless_forced(rows: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    mix_manifest(rows, out=out)
+    before = (out / "mixtures.jsonl").read_bytes()
+    first, *others = manifest.read(rows)
+    fewer = rows.with_name("fewer.jsonl")
+    fewer.write_text(manifest.dump([first]))
+    with pytest.raises(SeptoolError, match=rf"lists {len(others)} mixtures that .*fewer\.jsonl does not have"):
+        mix_manifest(fewer, out=out)
+    assert (out / "mixtures.jsonl").read_bytes() == before
+    mix_manifest(fewer, out=out, force=True)
+    assert [row.id for row in manifest.read(out / "mixtures.jsonl")] == [first.id]
 
 
 def test_a_lost_voice_is_rendered_again(rows: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Rounds of fresh processes: who runs when, what is stated of several, what becomes of failures."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.models.tiny import TINY
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 SUBJECTS = [Subject(name=name, model="galr", config={}, rate=8000) for name in "ab"]
-Answer = Callable[[Subject, tuple[float, ...], Conditions], list[Row | Failed]]
+Answer = Callable[[Subject, tuple[float, ...], Conditions], Iterable[Row | Failed]]
 
 
 def row(model: str, seconds: float, latency: Timing, memory: int | None = 100, **others: Any) -> Row:
@@ -32,7 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Answer], list[tuple[str
     answers: list[Answer] = []
     calls: list[tuple[str, tuple[float, ...], Conditions]] = []
 
-    def measure(subject: Subject, lengths: tuple[float, ...], how: Conditions) -> list[Row | Failed]:
+    def measure(subject: Subject, lengths: tuple[float, ...], how: Conditions) -> Iterable[Row | Failed]:
         calls.append((subject.name, lengths, how))
         return answers.pop(0)(subject, lengths, how)
 
@@ -80,13 +81,33 @@ def test_what_failed_is_not_tried_again_and_said_once(asked: Any) -> None:
     assert [(one.model, one.latency.processes) for one in found] == [("a", 2)]
 
 
-def test_a_training_step_that_fails_leaves_the_forward_passes_of_all_rounds(asked: Any) -> None:
-    answers, _ = asked
-    answers += [lambda *_: [row("a", 1.0, once(0.1)), Failed("a", 1.0, "no room to train")]] * 2
+def test_a_training_step_that_fails_is_not_tried_again_and_leaves_the_forward_passes(asked: Any) -> None:
+    answers, calls = asked
+    plain = row("a", 1.0, once(0.1))
+    answers += [lambda *_: [plain, Failed("a", 1.0, "no room to train")], lambda *_: [plain]]
     found, failures = measure_in_rounds(SUBJECTS[:1], [1.0], Conditions(rounds=2, train=True))
+    assert [how.train for _, _, how in calls] == [True, False]
     assert found[0].latency.processes == 2
     assert found[0].training is None
     assert failures == [Failed("a", 1.0, "no room to train")]
+
+
+def test_a_process_that_is_killed_leaves_what_it_had_measured(asked: Any) -> None:
+    answers, calls = asked
+    killed = Failed("a", None, "killed")
+    answers += [lambda *_: [row("a", 1.0, once(0.1)), killed], taking(0.3)]
+    found, failures = measure_in_rounds(SUBJECTS[:1], [1.0, 60.0], Conditions(rounds=2))
+    assert [lengths for _, lengths, _ in calls] == [(1.0, 60.0), (1.0,)]
+    assert [(one.seconds, one.latency.median) for one in found] == [(1.0, 0.2)]
+    assert failures == [killed]
+
+
+def test_a_row_comes_again_with_its_training_step(asked: Any) -> None:
+    answers, _ = asked
+    plain = row("a", 1.0, once(0.1))
+    answers += [lambda *_: [plain, replace(plain, training=once(3.0))]]
+    found, _ = measure_in_rounds(SUBJECTS[:1], [1.0], Conditions(train=True))
+    assert [one.training for one in found] == [once(3.0)]
 
 
 def test_traces_and_marks_are_made_in_the_first_round(asked: Any) -> None:
@@ -127,4 +148,5 @@ class Fatal:
 
 def test_a_process_that_ends_is_a_failure() -> None:
     fatal = Subject(name="x", model="galr", config={"x": Fatal()}, rate=8000)
-    assert measure_apart(fatal, [0.1], Conditions(budget=0.0)) == [Failed("x", None, "its process ended with status 3")]
+    failed = Failed("x", None, "its process ended with status 3")
+    assert list(measure_apart(fatal, [0.1], Conditions(budget=0.0))) == [failed]

@@ -1,14 +1,17 @@
 """Training: a stopped run goes on to the same numbers, and nothing on disk is ever half a file."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from septool import checkpoints, manifest
-from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
+from septool import audio, checkpoints, manifest
+from septool.errors import CheckpointError, ConfigError, ManifestError, SeptoolError, UsageError
+from septool.manifest import Source
 from septool.tasks.optimising import learning_rate
 from septool.tasks.recipe import Schedule
 from septool.tasks.train import Run, train
@@ -50,6 +53,7 @@ def test_another_seed_is_another_run(manifests: Path, tmp_path: Path) -> None:
     assert lines(tmp_path / "0")[-1]["si_snri"] != lines(tmp_path / "1")[-1]["si_snri"]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more processes than there are processors
 def test_workers_change_nothing(manifests: Path, tmp_path: Path) -> None:
     for jobs in (0, 2):
         train(recipe(manifests), tmp_path / str(jobs), jobs=jobs)
@@ -105,6 +109,25 @@ def test_a_folder_with_a_run_is_not_overwritten(manifests: Path, tmp_path: Path)
     (tmp_path / "last.pt").unlink()  # what a run that was killed between two renamings leaves
     with pytest.raises(UsageError, match="--resume"):
         train(recipe(manifests), tmp_path)
+    (tmp_path / "previous.pt").unlink(missing_ok=True)  # to save space, once it is done
+    with pytest.raises(UsageError, match="choose another --out"):
+        train(recipe(manifests), tmp_path)
+
+
+def test_a_silent_voice_is_left_out_of_the_validation(manifests: Path, tmp_path: Path) -> None:
+    rows = manifest.read(manifests / "dev-2mix.jsonl")
+    audio.write(manifests / "silent.wav", np.zeros(RATE, dtype=np.float32), RATE)
+    silent = replace(rows[0], id="a", sources=(rows[0].sources[0], Source(path="silent.wav", speaker="x")))
+    scores = {}
+    for name, chosen in {"all": rows, "with": [silent, *rows], "only": [silent]}.items():
+        (manifests / f"{name}.jsonl").write_text(manifest.dump(chosen))
+        run = Run(recipe(manifests, data={"validation": f"{manifests}/{name}.jsonl"}), tmp_path, torch.device("cpu"))
+        if name == "only":
+            with pytest.raises(SeptoolError, match=r"none of the mixtures of .*only\.jsonl has a defined si-snri"):
+                run.validate(run.validation_set())
+            break
+        scores[name] = run.validate(run.validation_set())
+    assert scores["with"] == pytest.approx(scores["all"], abs=1e-6)
 
 
 def test_resuming_nothing_and_resuming_damage_are_worded(manifests: Path, tmp_path: Path) -> None:
