@@ -7,11 +7,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from septool.models.build import config_of
 from septool.tasks import papers, profile_report
-from septool.tasks.measuring import Timing
 from septool.tasks.papers import TOLERANCE, Comparison
-from septool.tasks.profile_report import CONVENTION, Machine, Profile, Table, milliseconds
+from septool.tasks.profile_report import CONVENTION, Machine, Profile, Table
 
 HEAD = f"""# Results
 
@@ -26,11 +24,9 @@ def page(folder: Path) -> str:
     parts = [HEAD]
     for device in sorted(path for path in folder.iterdir() if path.is_dir()):
         paths = sorted(device.glob("*.jsonl"), key=lambda path: (path.stem not in papers.NAMES, path.stem))
-        profiles = {path.stem: _profile(path) for path in paths if path.stem in papers.NAMES}
         parts.append(f"# {device.name}\n")
         for path in paths:
-            parts += _paper(profiles[path.stem]) if path.stem in profiles else _comparison(path)
-        parts += _repeated(profiles)
+            parts += _paper(_profile(path)) if path.stem in papers.NAMES else _comparison(path)
     return "\n".join(parts)
 
 
@@ -77,33 +73,6 @@ def order(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 def _ratio(a: float | None, b: float | None) -> float:
     return 0.0 if not a or not b else max(a / b, b / a)
-
-
-def _repeated(profiles: dict[str, Profile]) -> Iterator[str]:
-    """Yield a section on networks that several tables measured, each in a run of its own."""
-    found: dict[tuple[str, float], list[tuple[str, Timing]]] = {}
-    for name, profile in profiles.items():
-        assert profile.paper
-        networks = {}
-        for system in profile.paper.rows:
-            model, _, row = system.model.partition(":")
-            networks[system.label] = f"{model} {config_of(model, system.config, row or None)}"
-        for row in profile.rows:
-            found.setdefault((networks[row.model], row.seconds), []).append((f"{name}: {row.model}", row.latency))
-    body = []
-    for (_, seconds), runs in found.items():
-        for (first, a), (second, b) in combinations(runs, 2):
-            apart = max(a.median, b.median) / min(a.median, b.median) - 1
-            agree = a.low <= b.high and b.low <= a.high
-            body.append([first, second, seconds, *milliseconds(a), *milliseconds(b), 100 * apart, agree])
-    if body:
-        yield "## Runs of the same network\n"
-        agreeing = sum(line.pop() for line in body)
-        columns = ["first", "second", "audio s", "ms", "from", "to", "ms", "from", "to", "apart, %"]
-        title = (
-            f"Tables share networks. In {agreeing} of {len(body)} pairs of runs, what the medians lie between overlaps."
-        )
-        yield markdown(Table(title, columns, body))
 
 
 def markdown(table: Table) -> str:

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from septool.tasks import papers
 from septool.tasks.measuring import Conditions, Failed, Row, Timing
 from septool.tasks.papers import Comparison
@@ -66,17 +64,6 @@ def test_tables_machine_and_failures_are_shown(tmp_path: Path) -> None:
     assert "| Papez | 5.00 | latency, s | 1.18 | 1.50 | 1.27 |" in page
     assert "| Papez | 5.00 | 2.00 | 8.00 | 3.00 | 6.00 | 0.60 | 1500.00 | 1400.00 | 1600.00 |" in page
     assert "Not measured: DPT: no room" in page
-
-
-@pytest.mark.parametrize(
-    ("second", "agreeing"), [(Timing(1.7, 1.55, 1.8, 5), 1), (Timing(1.7, 1.65, 1.8, 5), 0)], ids=["near", "far"]
-)
-def test_a_network_in_two_tables_shows_whether_runs_agree(tmp_path: Path, second: Timing, agreeing: int) -> None:
-    save(tmp_path / "cpu", "papez-table2", row("Sepformer", Timing(1.5, 1.4, 1.6, 5)), row("Papez", second))
-    save(tmp_path / "cpu", "sepformer-fig3", row("SepFormer", second), row("SepFormer", second, 4.0))
-    page = results.page(tmp_path)
-    assert f"In {agreeing} of 1 pairs of runs" in page
-    assert "| papez-table2: Sepformer | sepformer-fig3: SepFormer | 5.00 | 1500.00 |" in page
 
 
 def comparison(label: str, published: float, measured: float) -> Comparison:
