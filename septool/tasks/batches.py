@@ -6,6 +6,7 @@ in it (noise, or what a file holds beyond the sources); the parts sum to the mix
 """
 
 import signal
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -165,17 +166,20 @@ def load(
         for batch in map(items.keys, steps)
         for place in range(rank * pieces, (rank + 1) * pieces)
     ]
-    loader: DataLoader[Any] = DataLoader(
-        Pieces(items),  # type: ignore[arg-type] - a map-style dataset, whatever it derives from
-        batch_size=None,
-        sampler=keys,
-        num_workers=jobs,
-        worker_init_fn=_start,
-        pin_memory=torch.cuda.is_available(),
-        # The loader draws a base seed from the global generator; its own keeps dropout out of the matter.
-        generator=torch.Generator().manual_seed(0),
-    )
-    ready = iter(loader)
+    with warnings.catch_warnings():
+        # The user chose how many; there may be more than processors, where decoding waits for a disk.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        loader: DataLoader[Any] = DataLoader(
+            Pieces(items),  # type: ignore[arg-type] - a map-style dataset, whatever it derives from
+            batch_size=None,
+            sampler=keys,
+            num_workers=jobs,
+            worker_init_fn=_start,
+            pin_memory=torch.cuda.is_available(),
+            # The loader draws a base seed from the global generator; its own keeps dropout out of the matter.
+            generator=torch.Generator().manual_seed(0),
+        )
+        ready = iter(loader)
     try:
         for _ in steps:
             share = [next(ready) for _ in range(pieces)]

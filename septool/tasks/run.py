@@ -34,7 +34,6 @@ from septool.tasks.recipe import Recipe, changes
 
 LOG = logging.getLogger(__name__)
 STATES = LAST, PREVIOUS = "last.pt", "previous.pt"  # what a run goes on from: the first that is whole
-KEPT = (*STATES, "best.safetensors", "last.safetensors")  # what a new run in the same folder would replace
 
 
 @dataclass

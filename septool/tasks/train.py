@@ -26,7 +26,7 @@ from septool.tasks import batches, ranks
 from septool.tasks.journal import Journal, software
 from septool.tasks.ranks import Ranks
 from septool.tasks.recipe import Recipe, changes, load, run_name
-from septool.tasks.run import KEPT, Run, read_state, recipe_of
+from septool.tasks.run import STATES, Run, read_state, recipe_of
 from septool.tasks.stopping import Stop
 
 LOG_EVERY = 50  # steps a line of the log stands for
@@ -141,7 +141,7 @@ def train(
     """
     with ranks.joined(torch.device(device)) as group:
         check(recipe, group)
-        if group.first and not resume and any((out / name).exists() for name in KEPT):
+        if group.first and not resume and holds_a_run(out):
             raise UsageError(f"{out} holds a run already; go on with --resume or choose another --out")
         if threads:
             torch.set_num_threads(threads)
@@ -151,6 +151,17 @@ def train(
             run.compile()
         with enough_memory("to train with; a smaller loop.batch or a larger loop.accumulate needs less"):
             return _loop(run, changed, jobs, tensorboard=tensorboard, save_minutes=save_minutes, report=report)
+
+
+def holds_a_run(folder: Path) -> bool:
+    """Say whether a new run in a folder would replace another.
+
+    A run that was killed at its first save has weights and a validation, but no state to go on from: it is lost.
+    """
+    if any((folder / name).exists() for name in STATES):
+        return True
+    log = folder / "log.jsonl"
+    return log.exists() and log.read_text(encoding="utf-8").count('"event": "validation"') > 1
 
 
 def _loop(

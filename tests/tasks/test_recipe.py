@@ -40,7 +40,7 @@ def test_a_recipe_stands_on_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("galr-smal", "; did you mean 'galr-small' or 'galr-small-stage2'?"),
+        ("galr-smal", "; did you mean 'galr-small' or 'galr-small-stage2' or 'galr-small-stage3'?"),
         ("sandglaset", "; did you mean 'sandglasset-wsj0-2mix'?"),
         ("galr", "; did you mean 'galr-small' or 'galr-wsj0-2mix' or 'galr-wsj0-music'?"),
         ("quite-another", ""),
@@ -166,7 +166,9 @@ OUR_OWN = {
     "galr-extractor-8k",
     "galr-small",
     "galr-small-stage2",
+    "galr-small-stage3",
     "papez-small",
+    "papez-small-stage2",
     "sepformer-small",
     "speaker-net-8k",
     "speaker-net-8k-stage2",

@@ -53,7 +53,6 @@ def test_another_seed_is_another_run(manifests: Path, tmp_path: Path) -> None:
     assert lines(tmp_path / "0")[-1]["si_snri"] != lines(tmp_path / "1")[-1]["si_snri"]
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more processes than there are processors
 def test_workers_change_nothing(manifests: Path, tmp_path: Path) -> None:
     for jobs in (0, 2):
         train(recipe(manifests), tmp_path / str(jobs), jobs=jobs)
