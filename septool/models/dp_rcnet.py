@@ -21,14 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import (
-    BiLSTM,
-    Decoder,
-    DualPathBlock,
-    Encoder,
-    GlobalLayerNorm,
-    SourceSplit,
-)
+from septool.models.layers import BiLSTM, Decoder, DualPathBlock, Encoder, GlobalLayerNorm, SourceSplit
 from septool.signal import frames
 
 

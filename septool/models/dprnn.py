@@ -16,15 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import (
-    BiLSTM,
-    Decoder,
-    DualPathBlock,
-    Encoder,
-    GatedMask,
-    GlobalLayerNorm,
-    SourceSplit,
-)
+from septool.models.layers import BiLSTM, Decoder, DualPathBlock, Encoder, GatedMask, GlobalLayerNorm, SourceSplit
 from septool.signal import frames
 
 PADDINGS = {"even": frames.dprnn_padding, "unfold": frames.unfold_padding}

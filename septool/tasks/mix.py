@@ -17,7 +17,7 @@ from septool import audio, manifest, workers
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.mixing import render
 from septool.signal.levels import from_db
-from septool.tasks.plans import PIPE, check_terminal
+from septool.tasks.plans import PIPE, check_terminal, place
 from septool.tasks.recordings import to_stdout
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
@@ -207,11 +207,11 @@ def _check_out(
     rows: Sequence[manifest.Mixture], names: Sequence[str], out: Path, path: Path, source: Path, force: bool
 ) -> None:
     """Refuse to write over the recordings that are read, or over the list of other mixtures."""
-    targets = {os.path.abspath(out / f"{name}.wav") for name in names}  # noqa: PTH100 - resolve() would ask the disk
+    targets = {place(out / f"{name}.wav") for name in names}
     for row in rows:
         parts = (*row.sources, *filter(None, (row.noise, row.enrolment)))
         for each in (*(part.path for part in parts), *filter(None, (row.mixture,))):
-            if os.path.abspath(row.locate(each)) in targets:  # noqa: PTH100
+            if place(row.locate(each)) in targets:
                 raise UsageError(f"{row.locate(each)} would be written over while it is read; name another --out")
     others = {row.id for row in manifest.read(path)} - {row.id for row in rows} if path.exists() and not force else ()
     if others:

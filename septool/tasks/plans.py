@@ -41,11 +41,12 @@ def find_inputs(inputs: Sequence[str]) -> list[tuple[str, Path, Path]]:
         found.extend((str(p), p, p.parent.relative_to(path)) for p in inside)
     once: dict[str, tuple[str, Path, Path]] = {}
     for each in found:
-        once.setdefault(_place(each[1]), each)
+        once.setdefault(place(each[1]), each)
     return list(once.values())
 
 
-def _place(path: Path) -> str:
+def place(path: Path) -> str:
+    """Return a name that two paths to one file share, links aside."""
     return os.path.abspath(path)  # noqa: PTH100 - resolve() would ask the disk
 
 
@@ -103,14 +104,14 @@ def make_plans(
             raise UsageError(f"--name {name!r} gives every voice the same file; put {{voice}} in it")
         targets = [Path(out) / below / f"{each}.{suffix}" for each in names]
         for target in targets:
-            other, its_source = makers.setdefault(_place(target), (shown, source))
+            other, its_source = makers.setdefault(place(target), (shown, source))
             if other != shown:
                 remedy = "put {suffix} in --name" if its_source.suffix != source.suffix else "give each its own --out"
                 raise UsageError(f"{other} and {shown} would both be written to {target}; {remedy}")
         plans.append(Plan(shown, source, targets))
     kept = []
     for plan in plans:
-        maker, _ = makers.get(_place(plan.source), (None, None)) if plan.shown != PIPE else (None, None)
+        maker, _ = makers.get(place(plan.source), (None, None)) if plan.shown != PIPE else (None, None)
         if maker is None:
             kept.append(plan)
         elif maker == plan.shown or plan.shown in named:
@@ -141,10 +142,10 @@ def share(plans: Sequence[Plan], shard: str | None) -> list[Plan]:
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise UsageError(f"--shard is {shard!r}; write it as I/N, with I from 1 to N, such as 3/16")
 
-    def place(plan: Plan) -> int:  # not hash(), which differs from process to process
+    def owner(plan: Plan) -> int:  # not hash(), which differs from process to process
         return int.from_bytes(hashlib.sha256(os.fsencode(plan.shown)).digest()) % int(parts)
 
-    return [plan for plan in plans if place(plan) == int(part) - 1]
+    return [plan for plan in plans if owner(plan) == int(part) - 1]
 
 
 def named(shown: str) -> str:
