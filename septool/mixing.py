@@ -102,7 +102,6 @@ class DynamicMixing:
     # "papez": normally distributed as in WSJ0-2mix, which Papez's code draws from.
     levels: Literal["uniform", "papez"] = "uniform"
     difference_db: tuple[float, float] = (-5.0, 5.0)  # "uniform": level of each further voice against the first
-    gain_db: tuple[float, float] = (0.0, 0.0)  # of the whole mixture, for models that are not fed at one level
     speed: tuple[float, float] = (0.95, 1.05)  # range of the speed perturbation; (1, 1) is off
     colour_db: float = 0.0  # deviation of the gains that each voice's spectrum is bent by; makes few voices many
     draw_by: Literal["speaker", "utterance"] = "speaker"  # "utterance": speakers as often as they have utterances
@@ -116,7 +115,7 @@ class DynamicMixing:
             raise ValueError(f"seconds is {self.seconds}; a crop has a length, 0 stands for whole utterances")
         if not 0 <= self.colour_db < math.inf:
             raise ValueError(f"colour_db is {self.colour_db}; a deviation is not negative")
-        for name in ("difference_db", "gain_db", "speed"):
+        for name in ("difference_db", "speed"):
             _check_range(name, getattr(self, name))
         if self.speed[0] <= 0:
             raise ValueError(f"speed is {list(self.speed)}; it has to be above 0")
@@ -189,8 +188,6 @@ def draw_named(pool: Pool, how: DynamicMixing, around: Surroundings, *, seed: in
             if random.random() < background.probability:
                 noise += _at_snr(mixture, _stretch(recordings, len(noise), random), random.uniform(*background.snr_db))
         parts = np.concatenate([parts, noise[None]])
-    if any(how.gain_db):
-        parts = parts * np.float32(from_db(random.uniform(*how.gain_db)))
     return Drawn(parts, utterances)
 
 
