@@ -1,3 +1,19 @@
 """septool: takes apart recordings in which people talk over each other."""
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING, Any
+
+from septool.version import __version__
+
+if TYPE_CHECKING:
+    from septool.tasks.pipelines import load_extractor, load_separator
+
+__all__ = ["__version__", "load_extractor", "load_separator"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: torch takes a second, which ``--help`` need not wait for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from septool.tasks import pipelines
+
+    return getattr(pipelines, name)

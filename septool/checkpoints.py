@@ -16,13 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from septool import __version__, audio
+from septool import audio
 from septool.config import as_dict, build, cache_folder, read_toml, shipped
 from septool.errors import CheckpointError, ConfigError, UsageError
 from septool.models import MODELS
 from septool.models.base import Model, Separator
 from septool.models.build import build_model
 from septool.registry import suggest
+from septool.version import __version__
 
 KEY = "septool"  # the header's one entry, a JSON object
 ROLES = {"separator": "separate", "extractor": "extract", "speaker": "recognise speakers"}

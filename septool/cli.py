@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from septool import __version__
 from septool.commands import evaluate, extract, mix, models, options, prepare, profile, separate, train
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
+from septool.version import __version__
 
 app = typer.Typer(
     name="septool",

@@ -98,15 +98,24 @@ def read_reference(path: Path, rate: int, start: int = 0, frames: int = -1) -> n
     own = audio.info(path)
     longest = min(round(LONGEST * own.rate), own.frames - start)
     samples, _ = audio.read(path, start, longest if frames < 0 else min(frames, longest))
-    if not np.isfinite(samples).all():
-        raise AudioError(f"reference {path} holds samples that are not numbers (NaN or infinite)")
     voice = audio.resample(audio.mono(samples), own.rate, rate)
+    check_reference(voice, rate, f"reference {path}")
+    return voice
+
+
+def check_reference(voice: np.ndarray, rate: int, name: str) -> None:
+    """Refuse a recording ``[time]`` that a voice cannot be known by.
+
+    Raises:
+        AudioError: it is silent, damaged, or holds too little of a voice.
+    """
+    if not np.isfinite(voice).all():
+        raise AudioError(f"{name} holds samples that are not numbers (NaN or infinite)")
     spoken = seconds_of_speech(voice, rate)
     if spoken is None:
-        raise AudioError(f"reference {path} is silent; give a recording in which the voice speaks")
+        raise AudioError(f"{name} is silent; give a recording in which the voice speaks")
     if spoken < SHORTEST:
-        raise AudioError(f"reference {path} has {spoken:.1f} s of speech; {SHORTEST:g} s are needed, 3 s are better")
-    return voice
+        raise AudioError(f"{name} has {spoken:.1f} s of speech; {SHORTEST:g} s are needed, 3 s are better")
 
 
 def seconds_of_speech(voice: np.ndarray, rate: int) -> float | None:
