@@ -173,8 +173,7 @@ def _forward(subject: Subject, model: Network, seconds: float, how: Conditions, 
 
     gauge.reset()
     latency = timed(call, gauge.device, how.budget / how.rounds, how.fewest)
-    # A compiler at work in this process would be counted with the network.
-    memory = None if how.compile and gauge.device.type == "cpu" else gauge.peak()
+    memory = _memory(how, gauge)
     if how.trace:
         trace(call, how.trace)
     if how.nvtx:
@@ -203,7 +202,12 @@ def _with_training(row: Row, subject: Subject, model: Network, how: Conditions, 
     gauge.reset()
     timing = timed(training_step(model, mixture, how), gauge.device, how.budget / how.rounds, how.fewest)
     model.eval()
-    return replace(row, training=timing, training_memory=gauge.peak())
+    return replace(row, training=timing, training_memory=_memory(how, gauge))
+
+
+def _memory(how: Conditions, gauge: "Gauge") -> int | None:
+    """Return the peak; a compiler at work in this process would be counted with the network."""
+    return None if how.compile and gauge.device.type == "cpu" else gauge.peak()
 
 
 def training_step(model: Network, mixture: Tensor, how: Conditions) -> Callable[[], None]:
@@ -212,6 +216,9 @@ def training_step(model: Network, mixture: Tensor, how: Conditions) -> Callable[
     The learning rate is zero, which costs the same and leaves every repeat the same work.
     """
     model.train()
+    if how.compile:
+        torch.compiler.reset()
+        model.compile(dynamic=False)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0)
     loss = LOSSES[model.loss]
     voices = model.config.sources if isinstance(model, Separator) else 1

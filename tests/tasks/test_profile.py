@@ -2,6 +2,8 @@ import csv
 import json
 import math
 import sys
+from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -252,7 +254,7 @@ def test_speech_is_repeated_and_brought_to_level(call: Path) -> None:
     assert mixture[0].square().mean().sqrt() == pytest.approx(0.1, rel=1e-3)  # -20 dB
 
 
-def test_a_trained_papez_is_counted_by_what_its_tokens_need(tiny_checkpoint: Path, call: Path) -> None:
+def test_a_papez_that_halts_is_counted_by_what_its_tokens_need(tiny_checkpoint: Path, call: Path) -> None:
     def cost(halting: str) -> Row:
         (row,) = measure(find(str(tiny_checkpoint), halting), [0.5], Conditions(budget=0.0, speech=call))
         assert isinstance(row, Row)
@@ -264,7 +266,7 @@ def test_a_trained_papez_is_counted_by_what_its_tokens_need(tiny_checkpoint: Pat
         shares = rows[halting].running
         assert shares[0] == 1
         assert all(before >= after for before, after in pairwise(shares))
-    assert rows["drop"].macs <= rows["reference"].macs <= rows["none"].macs
+    assert rows["drop"].macs < rows["freeze"].macs < rows["reference"].macs <= rows["none"].macs
     assert rows["freeze"].bytes == tiny_checkpoint.stat().st_size
 
 
@@ -471,15 +473,34 @@ def test_some_systems_of_a_paper_are_enough(table: Path) -> None:
 
 @pytest.mark.slow
 def test_compiled_models_are_measured() -> None:
-    (row,) = measure_apart(tiny("conv-tasnet"), [0.1], Conditions(budget=0.0, compile=True))
-    assert isinstance(row, Row), row
-    assert row.memory is None
+    for row in measure_apart(tiny("conv-tasnet"), [0.1], Conditions(budget=0.0, compile=True, train=True)):
+        assert isinstance(row, Row), row
+        assert row.memory is None
+        assert row.training_memory is None
+    assert row.training is not None
+
+
+def test_training_steps_are_compiled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = Counter[str]()
+
+    def compile(function: Callable[..., Any], **_: object) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            compiled["backward" if torch.is_grad_enabled() else "forward"] += 1
+            return function(*arguments)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile)
+    rows = [*measure(tiny("conv-tasnet"), [0.1], Conditions(budget=0.0, compile=True, train=True))]
+    assert len(rows) == 2
+    assert compiled["forward"] == compiled["backward"] > 1
 
 
 @pytest.mark.device
 def test_a_gpu_is_measured() -> None:
-    rows = [*measure_apart(tiny("galr"), [0.1, 0.2], Conditions(device="cuda", budget=0.1, train=True))][2:]
-    for row in rows:
+    rows = [*measure_apart(tiny("galr"), [0.1, 0.2], Conditions(device="cuda", budget=0.1, train=True))]
+    assert len(rows) == 4, rows
+    for row in rows[2:]:
         assert isinstance(row, Row), row
         assert row.memory is not None
         assert row.training_memory is not None
