@@ -31,7 +31,7 @@ def train(
         int | None, typer.Option(min=1, help="Processor threads of a step.", rich_help_panel="Machine")
     ] = None,
     compile: Annotated[
-        bool, typer.Option("--compile", help="Run the model through torch.compile.", rich_help_panel="Machine")
+        bool, typer.Option("--compile", help="Run steps through torch.compile.", rich_help_panel="Machine")
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files as well.")] = False,
     save_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time between two saved states.")] = 10.0,

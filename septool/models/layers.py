@@ -168,7 +168,7 @@ class SinusoidalPosition(nn.Module):
     def forward(self, positions: int) -> Tensor:
         """Return ``[positions, channel]``."""
         if positions > len(self.table):
-            with torch.inference_mode(mode=False):  # a table made in inference mode could not be trained with
+            with torch.inference_mode(False):  # a table made in inference mode could not be trained with
                 self.table = self._build(2 * positions).to(self.table)
         return self.table[:positions]
 

@@ -8,7 +8,6 @@ in it (noise, or what a file holds beyond the sources); the parts sum to the mix
 import signal
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +28,8 @@ Key = tuple[int, ...]
 class Items(Protocol):
     """All that a run learns from."""
 
+    vary: bool  # whether items of a batch may differ in length
+
     def keys(self, step: int) -> list[Key]:
         """Return what step ``step`` takes, as many as a batch has."""
         ...
@@ -39,10 +40,12 @@ class Items(Protocol):
 
 
 class Drawn:
-    """Items drawn anew for every epoch by ``draw(seed=, epoch=, index=)``."""
+    """Items drawn anew for every epoch by ``draw(seed=, epoch=, index=)``; ``vary`` if those are whole utterances."""
 
-    def __init__(self, draw: Callable[..., Any], *, seed: int, batch: int, epoch_steps: int) -> None:
-        self.draw, self.seed, self.batch, self.epoch_steps = draw, seed, batch, epoch_steps
+    def __init__(
+        self, draw: Callable[..., Any], *, seed: int, batch: int, epoch_steps: int, vary: bool = False
+    ) -> None:
+        self.draw, self.seed, self.batch, self.epoch_steps, self.vary = draw, seed, batch, epoch_steps, vary
 
     def keys(self, step: int) -> list[Key]:
         epoch, place = divmod(step, self.epoch_steps)
@@ -61,6 +64,8 @@ class Static:
     neighbours. What does not fill a batch waits for another round.
     """
 
+    vary = False  # every key says how long its batch is
+
     def __init__(self, rows: Sequence[Mixture], *, rate: int, seconds: float, seed: int, batch: int) -> None:
         if len(rows) < batch:
             raise ConfigError(f"loop.batch is {batch}, the manifest has {len(rows)} mixtures")
@@ -68,10 +73,15 @@ class Static:
         self.crop = round(seconds * rate)
         self.lengths = None if self.crop else np.array([_frames(row, rate) for row in rows])
         self.more = any(row.noise or row.mixture for row in rows)  # all items have as many parts
-        self._batches = lru_cache(maxsize=2)(self._shuffle)
+        self._round: tuple[int, np.ndarray] | None = None  # the last that was asked for, and its batches
+
+    def _batches(self, round_: int) -> np.ndarray:
+        """Return the rows of a round's batches, ``[batch, item]``."""
+        if self._round is None or self._round[0] != round_:
+            self._round = round_, self._shuffle(round_)
+        return self._round[1]
 
     def _shuffle(self, round_: int) -> np.ndarray:
-        """Return the rows of a round's batches, ``[batch, item]``."""
         random = np.random.default_rng([self.seed, round_])
         order = random.permutation(len(self.rows))
         if self.lengths is not None:
@@ -135,11 +145,19 @@ class Pieces:
     def __init__(self, items: Items) -> None:
         self.items = items
 
-    def __getitem__(self, keys: Sequence[Key]) -> Any:
+    def __getitem__(self, piece: tuple[Sequence[Key], slice]) -> Any:
+        keys, own = piece
         try:
-            return collate([self.items[key] for key in keys])
+            if not self.items.vary:
+                return collate([self.items[key] for key in keys[own]])
+            # As long as the shortest of the batch, whoever works on that one.
+            return _part(collate([self.items[key] for key in keys]), own)
         except SeptoolError as error:
             return error
+
+
+def _part(batch: Any, own: slice) -> Any:
+    return tuple(_part(each, own) for each in batch) if isinstance(batch, tuple) else batch[own].clone()
 
 
 def _start(worker: int) -> None:
@@ -149,7 +167,7 @@ def _start(worker: int) -> None:
 
 
 def load(
-    items: Items, steps: range, *, rank: int = 0, ranks: int = 1, pieces: int = 1, jobs: int = 0
+    items: Items, steps: range, *, rank: int = 0, ranks: int = 1, pieces: int = 1, jobs: int = 0, pin: bool = False
 ) -> Generator[list[Any]]:
     """Yield what one process works on in each step: its share of the batch, in pieces.
 
@@ -160,9 +178,10 @@ def load(
         ranks: processes that share a batch.
         pieces: how many to cut a share into.
         jobs: processes that make the items; 0 makes them in this one.
+        pin: put them where a CUDA device copies from while it computes.
     """
     keys = [
-        batch[place :: ranks * pieces]
+        (batch, slice(place, None, ranks * pieces))
         for batch in map(items.keys, steps)
         for place in range(rank * pieces, (rank + 1) * pieces)
     ]
@@ -175,7 +194,8 @@ def load(
             sampler=keys,
             num_workers=jobs,
             worker_init_fn=_start,
-            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context="fork" if jobs and workers.FORKS else None,
+            pin_memory=pin,
             # The loader draws a base seed from the global generator; its own keeps dropout out of the matter.
             generator=torch.Generator().manual_seed(0),
         )

@@ -83,10 +83,10 @@ class Run:
         self.loss = LOSSES[recipe.loss or self.model.loss]
         self.optimizers = optimizers(self.model, recipe.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.loop.precision == "fp16")
-        self.objective = self.ranks.wrap(Objective(self.model, self.losses))
+        self._objective = Objective(self.model, self.losses)
+        self.objective = self.ranks.wrap(self._objective)
         self.progress = Progress(best=-self.sign * math.inf)
         self.hours = 0.0
-        self.compiled = False
         self.manifests: dict[str, str] = {}
 
     @property
@@ -122,7 +122,13 @@ class Run:
         with self.ranks.one_at_first():
             speech = pool.load(path, rate, max(jobs, 1))
             around = surroundings(recipe.mixing, rate, max(jobs, 1))
-        return Drawn(self.drawer(speech, around), seed=recipe.seed, batch=loop.batch, epoch_steps=loop.epoch_steps)
+        return Drawn(
+            self.drawer(speech, around),
+            seed=recipe.seed,
+            batch=loop.batch,
+            epoch_steps=loop.epoch_steps,
+            vary=not recipe.mixing.seconds,
+        )
 
     def autocast(self) -> Any:
         precision = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.recipe.loop.precision]
@@ -189,9 +195,8 @@ class Run:
         return nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
 
     def compile(self) -> None:
-        """Run the model through torch.compile, but in validation."""
-        self.model.compile()
-        self.compiled = True
+        """Run steps through torch.compile: the loss, and what it calls of the model. Validation stays as it is."""
+        self._objective.compile()
 
     def validation_set(self) -> list[Any]:
         """Read what the run is validated on: fixed mixtures."""
@@ -205,9 +210,7 @@ class Run:
         self.model.load_state_dict(self.weights)
         self.ranks.agree(self.model.state_dict().values())  # the statistics of batch normalisation are each its own
         self.model.eval()
-        # Every length would be compiled anew.
-        eager = torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
-        with torch.inference_mode(), self.autocast(), eager:
+        with torch.inference_mode(), self.autocast():
             value = self.score(items)
         self.model.load_state_dict(current)
         # Learning rates and the end of the run hang on it: not even a last bit may differ between processes.

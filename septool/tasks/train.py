@@ -124,7 +124,7 @@ def train(
         resume: go on from ``last.pt`` in ``out``.
         jobs: processes that draw mixtures; 0 draws in this one.
         threads: processor threads of a step; torch's own choice by default.
-        compile: run the model through torch.compile.
+        compile: run steps through torch.compile.
         tensorboard: write TensorBoard's files as well.
         save_minutes: longest time between two states on disk.
         report: called with each line of the log as it is written.
@@ -200,7 +200,13 @@ def _loop(
             epoch = run.epoch
             end = min((epoch + 1) * loop.epoch_steps, loop.steps)
             shares = batches.load(
-                items, range(progress.step, end), rank=group.rank, ranks=group.count, pieces=loop.accumulate, jobs=jobs
+                items,
+                range(progress.step, end),
+                rank=group.rank,
+                ranks=group.count,
+                pieces=loop.accumulate,
+                jobs=jobs,
+                pin=group.device.type == "cuda",
             )
             before = time.monotonic()
             with closing(shares):

@@ -106,3 +106,9 @@ def test_the_model_is_asked_by_the_loss() -> None:
     model.forward = lambda mixture: torch.stack((mixture, mixture * 0.5 + 1), 1)  # type: ignore[method-assign]
     mixture = sounds(2, 50)
     assert (pit_si_snr(model, mixture, torch.stack((mixture, mixture), 1)) < -60).all()
+
+
+@pytest.mark.parametrize("estimates", [1, 3])
+def test_as_many_estimates_as_references(estimates: int) -> None:
+    with pytest.raises(ValueError, match=f"there are {estimates} estimates and 2 references"):
+        negative_si_snr(estimate=sounds(2, estimates, 50), reference=sounds(2, 2, 50))

@@ -91,6 +91,27 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     assert without == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SEPARATORS)
+def test_a_compiled_loss_is_the_same(name: str) -> None:
+    model = build(name).train()
+    loss = LOSSES[model.loss]
+    batches = [torch.stack([mixture(length, batch=model.sources) for _ in range(2)]) for length in (1600, 2000)]
+
+    def losses() -> list[Tensor]:
+        values = []
+        for sources in batches:  # the second length may be compiled for any
+            torch.manual_seed(0)
+            values.append(run(model, sources.sum(1), sources))
+        return values
+
+    run = loss
+    expected = losses()
+    torch.compiler.reset()
+    run = torch.compile(loss, backend="eager")
+    torch.testing.assert_close(losses(), expected)
+
+
 @pytest.mark.parametrize("name", SEPARATORS)
 def test_a_checkpoint_brings_back_the_same_model(name: str, tmp_path: Path) -> None:
     model = build(name)

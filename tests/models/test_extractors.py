@@ -62,6 +62,18 @@ def test_an_item_alone_is_the_same_item_in_a_batch(name: str) -> None:
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_compiled_loss_is_the_same(name: str) -> None:
+    model = make(name)
+    mixture, target, enrolment = recording(900, 2), 0.5 * recording(900, 2), recording(4000, 2)
+    loss = LOSSES[model.loss]
+    expected = loss(model, mixture, target, enrolment)
+    torch.compiler.reset()
+    compiled = torch.compile(loss, backend="eager")
+    torch.testing.assert_close(compiled(model, mixture, target, enrolment), expected)
+
+
 @pytest.mark.parametrize(("name", "joint"), [*((name, False) for name in NAMES), *((name, True) for name in JOINT)])
 def test_gradients_reach_every_parameter_that_is_trained(name: str, joint: bool) -> None:
     model = make(name, **({"joint": True} if joint else {})).train()

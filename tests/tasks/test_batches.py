@@ -124,6 +124,27 @@ def test_processes_and_pieces_share_a_batch_out() -> None:
         assert sorted(torch.cat(pieces).tolist()) == batch.tolist()
 
 
+@pytest.mark.parametrize(("ranks", "pieces"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_whole_utterances_are_as_long_as_the_shortest_of_the_batch(ranks: int, pieces: int) -> None:
+    def draw(*, seed: int, epoch: int, index: int) -> tuple[np.ndarray, int]:
+        random = np.random.default_rng([seed, epoch, index])
+        return random.uniform(size=(2, int(random.integers(5, 50)))), index
+
+    items = Drawn(draw, seed=7, batch=8, epoch_steps=3, vary=True)
+    for step in range(3):
+        drawn = [draw(seed=7, epoch=0, index=8 * step + place) for place in range(8)]
+        shortest = min(parts.shape[1] for parts, _ in drawn)
+        seen = []
+        for rank in range(ranks):
+            (share,) = load(items, range(step, step + 1), rank=rank, ranks=ranks, pieces=pieces)
+            for parts, index in share:
+                assert parts.shape == (8 // ranks // pieces, 2, shortest)
+                for own, place in zip(parts, index.tolist(), strict=True):
+                    np.testing.assert_array_equal(own, drawn[place - 8 * step][0][:, :shortest])
+                    seen.append(place - 8 * step)
+        assert sorted(seen) == list(range(8))
+
+
 @pytest.mark.parametrize("jobs", [0, 1])
 def test_an_error_of_an_item_is_one_line(rows: list[Mixture], jobs: int) -> None:
     gone = replace(rows[0], sources=(Source(path="gone.wav"),), frames=800)
