@@ -6,6 +6,7 @@ Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[tim
 import hashlib
 import os
 import re
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -178,10 +179,11 @@ def nearest_subtype(path: Path, wanted: str) -> str:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place only if the block ends well."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    own = secrets.token_hex(4)  # the processes of several machines can have one folder, and one number
+    partial = path.with_name(f".{path.name}.{own}.partial")
     if len(os.fsencode(partial.name)) > NAME_LIMIT:
         short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-        partial = path.with_name(f".{short}.{os.getpid()}.partial")
+        partial = path.with_name(f".{short}.{own}.partial")
     try:
         yield partial
         os.replace(partial, path)

@@ -23,7 +23,10 @@ def train(
         int | None, typer.Option("--seed", help="Of weights, mixtures and dropout; the recipe's by default.")
     ] = None,
     device: options.Device = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, by its own recipe.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in --out, by its own recipe; start RECIPE if there is none."),
+    ] = False,
     jobs: Annotated[
         int, typer.Option("-j", "--jobs", min=0, help="Processes that draw mixtures.", rich_help_panel="Machine")
     ] = 0,
@@ -79,7 +82,7 @@ def train(
     from septool.tasks.train import train as work
 
     settings = settings if seed is None else [*settings, f"seed={seed}"]
-    run, folder = plan(recipe, settings, out, resume=resume)
+    run, folder, resume = plan(recipe, settings, out, resume=resume)
     metric, score = kind(run).metric, ""
     with printing.Bar("train", quiet=quiet or json or not ranks.first()) as bar:
 

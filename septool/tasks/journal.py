@@ -16,12 +16,13 @@ ENDING = ("early stop", "average")  # said at the end of a run, and again if it 
 class Journal:
     """The log of a run; a run that goes on drops the lines after the state that it goes on from."""
 
-    def __init__(self, folder: Path, *, step: int, tensorboard: bool = False) -> None:
+    def __init__(self, folder: Path, *, step: int, pending: bool = False, tensorboard: bool = False) -> None:
+        """Open the log at ``step``, whose validation is ``pending``."""
         self._writer = _tensorboard(folder / "tensorboard", step) if tensorboard else None
         path = folder / "log.jsonl"
         if path.exists():
             with audio.replacing(path) as partial:
-                partial.write_text("".join(line + "\n" for line in _until(path, step)), encoding="utf-8")
+                partial.write_text("".join(line + "\n" for line in _until(path, step, pending)), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, event: dict[str, Any]) -> None:
@@ -42,13 +43,14 @@ class Journal:
             self._writer.close()
 
 
-def _until(path: Path, step: int) -> list[str]:
+def _until(path: Path, step: int, pending: bool) -> list[str]:
     """Return the whole lines of a log up to a step; a run that was killed may have left half a line."""
     kept = []
+    later = {"validation"} if pending else set[str]()
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-            if event["step"] <= step and event["event"] not in ENDING:
+            if event["step"] <= step - (event["event"] in later) and event["event"] not in ENDING:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             continue

@@ -23,7 +23,8 @@ from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 Item = TypeVar("Item")
 # The first process decodes the corpus while the others wait. Nobody waits for one that died: its connections end.
 PATIENCE = timedelta(hours=6)
-LOST = ("connection", "gloo", "nccl", "reset by peer", "broken pipe")  # what the libraries say of a peer that died
+# What the libraries say of a peer that died; of other failures they say more than that.
+LOST = ("by peer", "broken pipe", "connection was likely closed", "connection refused", "ncclremoteerror")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     When one fails, whichever notices first says why, and the others end without a word.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if device.type == "cuda":
+            torch.cuda.set_device(device.index or 0)  # the current one is where pinned memory and tables go
         yield Ranks(device)
         return
     if device.type == "cuda":
@@ -115,8 +118,8 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         torch.cuda.set_device(device)
     store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
     try:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
         yield Ranks(device, rank, count)
         dist.destroy_process_group()
     except (Exception, InterruptedBySignal) as error:
@@ -124,12 +127,17 @@ def joined(device: torch.device) -> Iterator[Ranks]:
             # Not sys.exit: other threads may wait for the lost process for ever.
             sys.stderr.flush()
             os._exit(error.status if isinstance(error, InterruptedBySignal) else 1)
-        if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST):
+        if lost_a_peer(error):
             raise SeptoolError(
                 f"one of the {count} processes of this run has ended, and the run with it; "
                 "go on with --resume, with as many processes as you like"
-            ) from None
+            ) from error
         raise
+
+
+def lost_a_peer(error: BaseException) -> bool:
+    """Say whether it is another process that has failed."""
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in LOST)
 
 
 def _is_first_to_fail(store: Any) -> bool:

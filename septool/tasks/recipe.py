@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from septool.errors import ConfigError, UsageError
 from septool.mixing import DynamicMixing
 
 RECIPES = Path(__file__).parent.parent / "recipes"
+STATIC = ("sources", "seconds")  # what of the mixing counts for mixtures that are not drawn
 ABOUT = ("table", "data")  # what is published of a recipe besides scores
 NEAR = 3  # names to suggest
 
@@ -127,9 +128,9 @@ class Recipe:
     def __post_init__(self) -> None:
         _at_least(0, self, "seed")
         if self.data.mixing == "static":
-            for name in ("colour_db", "rooms", "backgrounds"):
-                if getattr(self.mixing, name):
-                    raise ValueError(f"mixing.{name} changes nothing in mixtures that data.mixing says are static")
+            for each in fields(DynamicMixing):
+                if each.name not in STATIC and getattr(self.mixing, each.name) != getattr(DynamicMixing(), each.name):
+                    raise ValueError(f"mixing.{each.name} changes nothing in mixtures that data.mixing says are static")
 
 
 def load(name: str, settings: Sequence[str] = ()) -> Recipe:
@@ -194,6 +195,14 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         if isinstance(below[key], dict) and isinstance(above[key], dict) and key != "published":
             merged[key] = _merge(below[key], above[key])
     return merged
+
+
+def in_effect(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as plain values, without those of the mixing that its mixtures do not go by."""
+    values = as_dict(recipe)
+    if recipe.data.mixing == "static":
+        values["mixing"] = {name: values["mixing"][name] for name in STATIC}
+    return values
 
 
 def run_name(name: str, settings: Sequence[str] = ()) -> str:

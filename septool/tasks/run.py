@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from septool import audio, checkpoints, manifest, pool
 from septool.config import as_dict, build
@@ -30,10 +31,11 @@ from septool.tasks.batches import Drawn, Items, Static
 from septool.tasks.journal import software
 from septool.tasks.optimising import MovingAverage, learning_rate, mean_weights, optimizers, restore
 from septool.tasks.ranks import Ranks
-from septool.tasks.recipe import Recipe, changes
+from septool.tasks.recipe import Recipe, changes, in_effect
 
 LOG = logging.getLogger(__name__)
 STATES = LAST, PREVIOUS = "last.pt", "previous.pt"  # what a run goes on from: the first that is whole
+WORST = -30.0  # dB, what a validation counts for an estimate that has no score: silence, or what is no number
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Progress:
     bad_epochs: int = 0  # since the last improvement or plateau step
     plateau_scale: float = 1.0
     skipped: int = 0  # steps whose gradient was not finite
+    pending: bool = False  # an epoch is over, its validation is not
     recent: list[float] = field(default_factory=list)  # losses since the last line of the log
     kept: list[list[Any]] = field(default_factory=list)  # [score, step] of the weights to be averaged in the end
 
@@ -70,15 +73,20 @@ class Run:
 
     metric: ClassVar[Metric] = METRICS["si-snri"]  # of the validation
 
-    def __init__(self, recipe: Recipe, out: Path, device: torch.device, group: Ranks | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, device: torch.device, group: Ranks | None = None, *, resume: bool = False
+    ) -> None:
+        """Build a run, with the weights that its recipe starts from unless it will ``resume``."""
         self.recipe, self.out, self.device = recipe, out, device
         self.ranks = group or Ranks(device)
         torch.manual_seed(recipe.seed)
         self.model = build_model(recipe.model, recipe.config, recipe.row).to(device)
-        if recipe.initialise:
+        if recipe.initialise and not resume:
             checkpoints.load_into(self.model, Path(recipe.initialise))
-        for part, name in recipe.parts.items():
+        for part, name in recipe.parts.items() if not resume else ():
             checkpoints.load_part(self.model, part, name)
+        norms = (module for module in self.model.modules() if isinstance(module, BatchNorm))
+        self.statistics = [value for norm in norms for value in norm.buffers()]
         self.average = MovingAverage(self.model, recipe.loop.ema)
         self.loss = LOSSES[recipe.loss or self.model.loss]
         self.optimizers = optimizers(self.model, recipe.optimizer)
@@ -150,6 +158,7 @@ class Run:
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
         self.model.train()
         self.model.zero_grad(set_to_none=True)
+        statistics = [value.clone() for value in self.statistics]
         share = loop.batch / self.ranks.count
         loss, kept = 0.0, 0.0
         for place, piece in enumerate(pieces, 1):
@@ -170,6 +179,8 @@ class Run:
                 self.average.update(progress.step)
         elif kept:
             progress.skipped += 1
+            for value, before in zip(self.statistics, statistics, strict=True):
+                value.copy_(before)  # the forward pass had moved them
         self.scaler.update()
         progress.step += 1
         return {"loss": loss, "gradient": norm}
@@ -199,10 +210,10 @@ class Run:
         self._objective.compile()
 
     def validation_set(self) -> list[Any]:
-        """Read what the run is validated on: fixed mixtures."""
+        """Read this process's share of what the run is validated on: fixed mixtures."""
         data = self.recipe.data
         rows = self.mixtures(Path(data.validation))[: data.validation_items]
-        return [render(row, data.sample_rate) for row in rows]
+        return [render(row, data.sample_rate) for row in self.ranks.share(rows)]
 
     def validate(self, items: list[Any]) -> float:
         """Return the score of the weights that would be kept."""
@@ -224,26 +235,37 @@ class Run:
     def score(self, items: list[Any]) -> float:
         """Return the model's mean SI-SNRi in dB, the same in every process."""
         gains: list[float] = []
-        for item in self.ranks.share(items):
+        for item in items:
             mixture = torch.from_numpy(item.mixture).to(self.device)[None]
             reference = torch.from_numpy(item.sources).to(self.device)[None]
+            before = si_snr(estimate=mixture[:, None], reference=reference).mean(-1).item()
+            if not math.isfinite(before):  # of a silent voice nothing can be said
+                continue
             estimate = feed(self.model, mixture).float()
-            best = best_permutation(si_snr, estimate=estimate, reference=reference).value
-            gains.append((best - si_snr(estimate=mixture[:, None], reference=reference).mean(-1)).item())
+            gains.append(best_permutation(si_snr, estimate=estimate, reference=reference).value.item() - before)
         return self.mean(gains)
 
-    def mean(self, scores: Sequence[float]) -> float:
-        """Return the mean over all processes of the scores that are defined; that of a silent voice is not.
+    def mean(self, gains: Sequence[float]) -> float:
+        """Return the mean over all processes, and say how many have none to be counted.
 
         Raises:
-            SeptoolError: none is.
+            SeptoolError: there are no gains.
         """
-        defined = [score for score in scores if math.isfinite(score)]
-        total, count = self.ranks.total(sum(defined), len(defined))
+        lost = [gain for gain in gains if not math.isfinite(gain)]
+        total, count, undefined = self.ranks.total(
+            sum(gain for gain in gains if math.isfinite(gain)) + WORST * len(lost), len(gains), len(lost)
+        )
         if not count:
             raise SeptoolError(
                 f"none of the mixtures of {self.recipe.data.validation} has a defined {self.metric.name}: "
-                "their voices are silent, or what the model gives is"
+                "their voices are silent"
+            )
+        if undefined and self.ranks.first:
+            LOG.warning(
+                "for %d of %d mixtures the model gives silence or what is no number; each counts as %g dB",
+                undefined,
+                count,
+                WORST,
             )
         return total / count
 
@@ -301,7 +323,10 @@ class Run:
         }
         last = self.out / LAST
         with audio.replacing(last) as partial:
-            torch.save(state, partial)
+            try:
+                torch.save(state, partial)
+            except RuntimeError as error:  # what its writer says of a full disk or a quota
+                raise SeptoolError(f"{last} cannot be written; is the disk full?") from error
             with partial.open("rb") as file:
                 os.fsync(file.fileno())  # before it takes the place of one that is known to be whole
             if last.exists():
@@ -336,7 +361,7 @@ class Run:
             sample_rate=recipe.data.sample_rate,
             sources=self.model.sources,
             trained_on=recipe.data.name,
-            recipe=as_dict(recipe),
+            recipe=in_effect(recipe),
             steps=self.progress.step,
             hours=round(self.hours, 3),
             hardware=checkpoints.hardware(self.device),
@@ -351,7 +376,7 @@ class Run:
         Raises:
             CheckpointError: there is none, it is damaged, or it is of another network or optimizer.
         """
-        path, state = read_state(self.out, self.device)
+        path, state = read_state(self.out)
         if path.name != LAST:
             LOG.warning("%s is torn or missing; the run goes on from %s", self.out / LAST, path)
         before = recipe_of(state)
@@ -364,7 +389,7 @@ class Run:
                 restore(optimizer, kept)
             self.average = MovingAverage(self.model, self.recipe.loop.ema)
             if before.loop.ema:
-                self.average.weights = state["average"]
+                self.average.weights = {name: value.to(self.device) for name, value in state["average"].items()}
             if state.get("scaler"):
                 self.scaler.load_state_dict(state["scaler"])
             self.progress = Progress(**state["progress"])
@@ -378,8 +403,8 @@ class Run:
         return changed
 
 
-def read_state(folder: Path, device: torch.device) -> tuple[Path, dict[str, Any]]:
-    """Read ``last.pt``, or ``previous.pt`` if that was torn; return which, and what is in it.
+def read_state(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Read ``last.pt``, or ``previous.pt`` if that was torn; return which, and what is in it, in main memory.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
@@ -390,7 +415,7 @@ def read_state(folder: Path, device: torch.device) -> tuple[Path, dict[str, Any]
     damage = ""
     for path in paths:
         try:
-            return path, torch.load(path, map_location=device, weights_only=True)
+            return path, torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a torn file
             damage = damage or f"{path} is damaged: {' '.join(str(error).split())}"
     raise CheckpointError(damage)

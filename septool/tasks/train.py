@@ -18,6 +18,7 @@ import torch
 
 from septool import audio, checkpoints, manifest
 from septool.config import as_dict, build, override
+from septool.enrolling import Enrolling
 from septool.errors import UsageError
 from septool.inference import enough_memory
 from septool.models import MODELS
@@ -25,7 +26,7 @@ from septool.registry import Registry
 from septool.tasks import batches, ranks
 from septool.tasks.journal import Journal, software
 from septool.tasks.ranks import Ranks
-from septool.tasks.recipe import Recipe, changes, load, run_name
+from septool.tasks.recipe import Recipe, changes, in_effect, load, run_name
 from septool.tasks.run import STATES, Run, read_state, recipe_of
 from septool.tasks.stopping import Stop
 
@@ -48,14 +49,15 @@ def kind(recipe: Recipe) -> type[Run]:
 
 def plan(
     name: str | None, settings: Sequence[str] = (), out: Path | None = None, *, resume: bool = False
-) -> tuple[Recipe, Path]:
-    """Return the recipe and the folder of a run.
+) -> tuple[Recipe, Path, bool]:
+    """Return the recipe and the folder of a run, and whether it goes on.
 
     Args:
         name: a recipe, by name or path; a run that goes on in ``out`` needs none.
         settings: ``key=value``, what to change in it.
         out: the folder; named by recipe and settings by default.
-        resume: the run goes on: by the recipe that it has, in which nothing but the settings is changed.
+        resume: the run goes on: by the recipe that it has, in which nothing but the settings is changed. With a
+            recipe it starts where there is none yet, so that one command line can be begun again and again.
 
     Raises:
         UsageError: no recipe, or one that is not the run's.
@@ -63,9 +65,9 @@ def plan(
     if name is None and not (resume and out):
         raise UsageError("train takes a recipe, or --resume and --out; septool train --list shows the recipes")
     folder = out or Path("runs") / run_name(str(name), settings)
-    if not resume:
-        return load(str(name), settings), folder
-    before = recipe_of(read_state(folder, torch.device("cpu"))[1])
+    if name is not None and not (resume and has_state(folder)):
+        return load(name, settings), folder, False
+    before = recipe_of(read_state(folder)[1])
     own = build(Recipe, override(as_dict(before), settings))
     asked = own if name is None else load(name, settings)
     if asked.model != before.model:
@@ -78,17 +80,19 @@ def plan(
             f"{folder} has {key} {was}, {name} {now}{more}; "
             f"--resume -o {folder} goes on as it is, and --set changes that"
         )
-    return own, folder
+    return own, folder, True
 
 
 def check(recipe: Recipe, group: Ranks) -> None:
     """Refuse what cannot be trained here.
 
     Raises:
-        UsageError: a precision that the device lacks, a batch that cannot be shared out, or fixed mixtures for a
-            model that learns who speaks.
+        UsageError: a precision that the device lacks, a batch that cannot be shared out, fixed mixtures for a model
+            that learns who speaks, or enrolments for one that takes none.
     """
     loop, device = recipe.loop, group.device
+    if recipe.enrolling != Enrolling() and MODELS[recipe.model].role != "extractor":
+        raise UsageError(f"enrolling changes nothing for {recipe.model}, which is no extractor")
     if recipe.data.mixing == "static" and MODELS[recipe.model].role != "separator":
         raise UsageError(f"data.mixing is static; {recipe.model} learns from mixtures that are drawn (dynamic)")
     if loop.precision == "fp16" and device.type != "cuda":
@@ -137,7 +141,8 @@ def train(
         CheckpointError: ``resume`` without a usable state.
         SeptoolError: another process of the run has ended.
 
-    SIGINT and SIGTERM end it after the step, or the validation, that is running; the state is saved before that.
+    SIGINT and SIGTERM end it after the step, or the validation, that is running; the state is saved before that, and
+    before every validation.
     """
     with ranks.joined(torch.device(device)) as group:
         check(recipe, group)
@@ -145,7 +150,7 @@ def train(
             raise UsageError(f"{out} holds a run already; go on with --resume or choose another --out")
         if threads:
             torch.set_num_threads(threads)
-        run = kind(recipe)(recipe, out, group.device, group)
+        run = kind(recipe)(recipe, out, group.device, group, resume=resume)
         changed = run.resume() if resume else {}
         if compile:
             run.compile()
@@ -153,12 +158,17 @@ def train(
             return _loop(run, changed, jobs, tensorboard=tensorboard, save_minutes=save_minutes, report=report)
 
 
+def has_state(folder: Path) -> bool:
+    """Say whether there is something to go on from."""
+    return any((folder / name).exists() for name in STATES)
+
+
 def holds_a_run(folder: Path) -> bool:
     """Say whether a new run in a folder would replace another.
 
     A run that was killed at its first save has weights and a validation, but no state to go on from: it is lost.
     """
-    if any((folder / name).exists() for name in STATES):
+    if has_state(folder):
         return True
     log = folder / "log.jsonl"
     return log.exists() and log.read_text(encoding="utf-8").count('"event": "validation"') > 1
@@ -180,8 +190,10 @@ def _loop(
     audio.make_folder(run.out)  # now that the run can start
     if group.first:
         with audio.replacing(run.out / "recipe.json") as partial:
-            partial.write_text(json.dumps(as_dict(recipe), indent=1) + "\n", encoding="utf-8")
-    journal = Journal(run.out, step=progress.step, tensorboard=tensorboard) if group.first else None
+            partial.write_text(json.dumps(in_effect(recipe), indent=1) + "\n", encoding="utf-8")
+    journal = None
+    if group.first:
+        journal = Journal(run.out, step=progress.step, pending=progress.pending, tensorboard=tensorboard)
     with journal or nullcontext(), Stop() as stop:
 
         def tell(name: str, event: dict[str, Any], *, write: bool = True) -> None:
@@ -196,8 +208,8 @@ def _loop(
             tell("changed", {"setting": key, "was": was, "is": now})
         started = saved = time.monotonic()
         hours = run.hours
-        while not run.over and not group.any(stop.asked > 0):
-            epoch = run.epoch
+        while (progress.pending or not run.over) and not group.any(stop.asked > 0):
+            epoch = (progress.step - progress.pending) // loop.epoch_steps
             end = min((epoch + 1) * loop.epoch_steps, loop.steps)
             shares = batches.load(
                 items,
@@ -227,7 +239,6 @@ def _loop(
                     tell("step", event, write=line)
                     if group.any(stop.asked > 0):
                         break
-                    # The end of an epoch is saved with its validation, never between the two.
                     if group.first and now - saved > 60 * save_minutes and progress.step < end:
                         run.save()
                         saved = now
@@ -235,7 +246,12 @@ def _loop(
                 if group.first:
                     run.save()
                 break
+            if not progress.pending:  # a validation may take longer than what is asked to end is given
+                progress.pending = True
+                if group.first:
+                    run.save()
             value = run.validate(held_out)
+            progress.pending = False
             best = run.note_validation(value)
             if loop.average:
                 run.keep(value)

@@ -1,5 +1,6 @@
 """Training an extractor: mixtures with an enrolment, in some of which the voice is absent."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -41,17 +42,19 @@ class ExtractorRun(Run):
     def validation_set(self) -> list[Held]:
         data = self.recipe.data
         rows = manifest.read(Path(data.validation))[: data.validation_items]
-        return [held(row, data.sample_rate) for row in rows]
+        return [held(row, data.sample_rate) for row in self.ranks.share(rows)]
 
     def score(self, items: list[Held]) -> float:
         """Return the mean SI-SNRi of the wanted voices in dB, the same in every process."""
         gains: list[float] = []
-        for item in self.ranks.share(items):
+        for item in items:
             mixture, target, enrolment = (wave.to(self.device)[None] for wave in item)
+            before = si_snr(estimate=mixture, reference=target).item()
+            if not math.isfinite(before):  # of a silent voice nothing can be said
+                continue
             embedding = self.model.speaker(enrolment * model_gain(enrolment))
             voice = find(self.model, mixture, embedding).voice.float()
-            gain = si_snr(estimate=voice, reference=target) - si_snr(estimate=mixture, reference=target)
-            gains.append(gain.item())
+            gains.append(si_snr(estimate=voice, reference=target).item() - before)
         return self.mean(gains)
 
 

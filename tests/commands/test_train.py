@@ -48,6 +48,17 @@ def test_a_run(septool: Command, recipe: Path, tmp_path: Path) -> None:
     assert septool("train", recipe, "-o", out, "-d", "cpu", "--resume", "-q").status == 0
 
 
+def test_one_command_line_starts_a_run_and_goes_on_with_it(septool: Command, recipe: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", "--resume", "-q").status == 0
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["step"]) for line in log if line["event"] in ("start", "validation")] == [
+        ("start", 0),
+        ("validation", 2),
+        ("start", 2),
+    ]
+
+
 def test_a_seed_is_a_setting_and_progress_tells_the_last_score(septool: Command, recipe: Path, tmp_path: Path) -> None:
     result = septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", "--seed", "7", "--set", "loop.epoch_steps=1")
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["seed"] == 7

@@ -92,6 +92,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler about itself
 @pytest.mark.parametrize("name", SEPARATORS)
 def test_a_compiled_loss_is_the_same(name: str) -> None:
     model = build(name).train()

@@ -63,6 +63,7 @@ def test_an_item_alone_is_the_same_item_in_a_batch(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler about itself
 @pytest.mark.parametrize("name", NAMES)
 def test_a_compiled_loss_is_the_same(name: str) -> None:
     model = make(name)

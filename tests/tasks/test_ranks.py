@@ -19,7 +19,7 @@ import torch
 from septool import manifest
 from septool.config import as_dict
 from septool.errors import UsageError
-from septool.tasks.ranks import Ranks, first, joined
+from septool.tasks.ranks import Ranks, first, joined, lost_a_peer
 from septool.tasks.recipe import Recipe
 from septool.tasks.train import check, train
 from septool.tasks.train_extractor import ExtractorRun
@@ -193,6 +193,20 @@ def test_a_process_that_dies_ends_the_run_with_one_line(
     step = state(out)["progress"]["step"]
     train(replace(endless, loop=replace(endless.loop, steps=step + 1)), out, resume=True)
     assert state(out)["progress"]["step"] == step + 1
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("[../gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1342", True),
+        ("writev [127.0.0.1]:27843: Connection reset by peer", True),
+        ("NCCL error in: NCCLUtils.hpp:94, remote process exited or there was a network error. ncclRemoteError", True),
+        ("NCCL error: ncclSystemError: Bootstrap : no socket interface found", False),
+        ("gloo: unable to find address for: eth7", False),
+    ],
+)
+def test_only_a_lost_process_is_called_lost(said: str, lost: bool) -> None:
+    assert lost_a_peer(RuntimeError(said)) == lost
 
 
 def test_a_batch_is_shared_by_whole_items(manifests: Path) -> None:

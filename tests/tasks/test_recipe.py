@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from septool import config
 from septool.corpora import wsj0mix
 from septool.errors import ConfigError, UsageError
 from septool.losses import LOSSES
@@ -103,12 +104,31 @@ def test_settings_that_make_no_sense(setting: str, said: str) -> None:
     assert str(error.value) == said
 
 
-@pytest.mark.parametrize("setting", ["colour_db=3.0", "rooms.manifest=a", 'backgrounds=[{manifest="a"}]'])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "colour_db=3.0",
+        "rooms.manifest=a",
+        'backgrounds=[{manifest="a"}]',
+        "speed=[0.9, 1.1]",
+        "difference_db=[0, 0]",
+        "levels=papez",
+        "draw_by=utterance",
+    ],
+)
 def test_what_fixed_mixtures_cannot_have_is_refused(setting: str) -> None:
     said = rf"mixing\.{setting.split('=')[0].split('.')[0]} changes nothing"
     recipes.load("galr-small", ["data.mixing=dynamic", f"mixing.{setting}"])
     with pytest.raises(ConfigError, match=said):
         recipes.load("galr-small", ["data.mixing=static", f"mixing.{setting}"])
+
+
+def test_what_fixed_mixtures_do_not_have_is_not_recorded() -> None:
+    drawn = recipes.load("galr-small")
+    fixed = recipes.load("sepformer-wsj0-2mix")
+    assert recipes.in_effect(drawn) == config.as_dict(drawn)
+    assert recipes.in_effect(fixed)["mixing"] == {"sources": 2, "seconds": 0.0}
+    assert config.build(recipes.Recipe, recipes.in_effect(fixed)) == fixed
 
 
 # What the papers say of training: where a recipe differs from it, one of the two is wrong. By the beginning of the

@@ -14,6 +14,7 @@ from septool.errors import CheckpointError, ConfigError, ManifestError, SeptoolE
 from septool.manifest import Source
 from septool.tasks.optimising import learning_rate
 from septool.tasks.recipe import Schedule
+from septool.tasks.run import WORST
 from septool.tasks.train import Run, train
 from tests.tasks.training import largest_difference, lines, recipe, state
 
@@ -129,6 +130,54 @@ def test_a_silent_voice_is_left_out_of_the_validation(manifests: Path, tmp_path:
     assert scores["with"] == pytest.approx(scores["all"], abs=1e-6)
 
 
+@pytest.mark.parametrize("value", [math.nan, 0.0])
+def test_an_estimate_without_a_score_counts_as_a_bad_one(
+    manifests: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    run = Run(recipe(manifests, loop={"ema": 0.0}), tmp_path, torch.device("cpu"))
+    good, other = run.validation_set()
+    first = run.validate([good])
+    forward, calls = run.model.forward, []
+
+    def broken(mixture: torch.Tensor) -> torch.Tensor:
+        calls.append(mixture)
+        estimate = forward(mixture)
+        return estimate if len(calls) == 1 else torch.full_like(estimate, value)
+
+    monkeypatch.setattr(run.model, "forward", broken)
+    assert run.validate([good, other]) == pytest.approx((first + WORST) / 2, abs=1e-5)
+    assert "for 1 of 2 mixtures the model gives silence or what is no number; each counts as -30 dB" in caplog.text
+
+
+def test_a_resumed_run_needs_nothing_of_where_it_began(manifests: Path, tmp_path: Path) -> None:
+    train(recipe(manifests, loop={"steps": 1}), tmp_path / "first")
+    began = tmp_path / "first" / "best.safetensors"
+    train(recipe(manifests, initialise=str(began), loop={"steps": 1}), tmp_path / "second")
+    began.unlink()
+    longer = recipe(manifests, initialise=str(began), loop={"steps": 2})
+    train(longer, tmp_path / "second", resume=True)
+    assert state(tmp_path / "second")["progress"]["step"] == 2
+    with pytest.raises(CheckpointError, match="does not exist"):
+        train(longer, tmp_path / "third")
+
+
+def test_a_state_is_there_before_a_validation(manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "score", killed)
+        with pytest.raises(KilledError):
+            train(recipe(manifests), tmp_path)
+    assert state(tmp_path)["progress"]["step"] == 4
+    train(recipe(manifests), tmp_path, resume=True)
+    train(recipe(manifests), tmp_path / "unbroken")
+    assert lines(tmp_path, "validation") == lines(tmp_path / "unbroken", "validation")
+
+
 def test_resuming_nothing_and_resuming_damage_are_worded(manifests: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nothing to resume"):
         train(recipe(manifests), tmp_path, resume=True)
@@ -197,17 +246,26 @@ def test_an_average_that_begins_late_begins_with_the_weights(manifests: Path, tm
     assert all(torch.equal(value, again.weights[name]) for name, value in run.model.state_dict().items())
 
 
-def test_a_full_disk_keeps_the_previous_state(manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "No space left"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 38848 vs 38736"), "is the disk full"),
+    ],
+)
+def test_a_full_disk_keeps_the_previous_state(
+    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
     run = Run(recipe(manifests), tmp_path, torch.device("cpu"))
     run.save(best=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(state: object, file: Path) -> None:
         Path(file).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(Exception, match="No space left"):
+    with pytest.raises(SeptoolError, match=rf"last\.pt cannot be written.*{said}"):
         run.save(best=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -276,6 +334,11 @@ def test_a_batch_in_pieces_is_the_same_step(manifests: Path, tmp_path: Path) -> 
 def test_a_batch_that_cannot_be_shared_out_is_refused(manifests: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"loop\.batch is 2; 1 process\(es\) with 3 piece\(s\)"):
         train(recipe(manifests, loop={"accumulate": 3}), tmp_path)
+
+
+def test_enrolments_are_for_extractors(manifests: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="enrolling changes nothing for galr, which is no extractor"):
+        train(recipe(manifests, enrolling={"absent": 0.5}), tmp_path)
 
 
 def test_half_precision_is_refused_without_a_gpu(manifests: Path, tmp_path: Path) -> None:
@@ -350,6 +413,7 @@ def test_what_a_run_depends_on_is_recorded(manifests: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler about itself
 @pytest.mark.parametrize("model", ["conv-tasnet", "galr"])
 def test_a_compiled_model_takes_the_same_steps(manifests: Path, tmp_path: Path, model: str) -> None:
     chosen = recipe(manifests, model=model, config={"dropout": 0.0} if model == "galr" else {}, loop={"steps": 2})

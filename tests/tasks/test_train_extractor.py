@@ -21,7 +21,7 @@ from septool.tasks.train import train
 from septool.tasks.train_extractor import ExtractorRun
 from septool.tasks.train_speaker import SpeakerRun
 from tests.conftest import RATE
-from tests.models.tiny import SPEAKER, TINY
+from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 
 NET = SPEAKER | {"rate": RATE, "speakers": 4}
 LOOP = {"steps": 4, "epoch_steps": 2, "batch": 2}
@@ -200,3 +200,13 @@ def test_parts_that_do_not_fit_are_worded(data: Path, tmp_path: Path, parts: dic
         start({"speaker": parts["separator"]})
     with pytest.raises(CheckpointError, match="does not fit 'speaker': it has nothing under 'embeding'"):
         start({"speaker": parts["speaker"].replace("embedding", "embeding")})
+
+
+def test_a_step_that_is_not_finite_leaves_the_statistics_of_norms(data: Path, tmp_path: Path) -> None:
+    chosen = recipes.Recipe(model="voicefilter", config=TINY_EXTRACTORS["voicefilter"])
+    run = ExtractorRun(chosen, tmp_path, torch.device("cpu"))
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    assert any("running" in name for name in before)
+    run.step((torch.full((2, 2, 400), torch.inf), torch.randn(2, 400)))
+    assert run.progress.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
