@@ -8,12 +8,11 @@ beside it:
   (feature-wise linear modulation, Perez et al., 2018). It starts as the identity, so that a separator's
   trained weights can be taken over whole.
 - *Recognition*: the speaker network hears both outputs as well. The one whose embedding has the smaller angle to
-  the enrolment's is the answer, and how small that angle is says whether the voice is there at all. Angles are
-  those of what is left when the mean embedding is taken away.
+  the enrolment's is the answer, and how small that angle is says whether the voice is there at all.
 
 So neither output has to be the voice by its place, which a network that was trained to separate would have
-to unlearn first; and the weights keep what they know of separation. The speaker network is trained beforehand;
-with ``joint`` it goes on learning, from what separation makes of voices.
+to unlearn first; and the weights keep what they know of separation. The speaker network is trained beforehand and
+stays as it is.
 """
 
 from dataclasses import dataclass, field
@@ -123,11 +122,11 @@ class GALRExtractor(Extractor):
             The outputs ``[batch, output, time]``, and the log-odds of each to be the wanted voice
             ``[batch, output]``.
         """
-        wanted = F.normalize(embedding.float(), dim=-1)
+        wanted = F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
         # At the mean square of 1 that layers start with.
-        outputs = self.separator(mixture, wanted * wanted.shape[-1] ** 0.5)
+        outputs = self.separator(mixture, (wanted * wanted.shape[-1] ** 0.5).to(self.slope.dtype))
         # What is recognised is not to be moved by it: an output could be made to sound like anyone.
-        heard = F.normalize(self.speaker(outputs.detach().flatten(0, 1).float()), dim=-1)
+        heard = F.normalize(self.speaker(outputs.detach().flatten(0, 1)).to(wanted.dtype), dim=-1)
         cosines = (heard.unflatten(0, outputs.shape[:2]) * wanted[:, None]).sum(-1)
         return outputs, self.slope * cosines + self.offset
 

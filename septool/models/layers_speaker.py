@@ -47,14 +47,14 @@ class SpeechFeatures(nn.Module):
         if recording.is_meta:  # which has no precision to choose
             return self._features(recording)
         with torch.autocast(recording.device.type, enabled=False):  # what is quiet is zero in half precision
-            return self._features(recording.float())
+            return self._features(recording.to(torch.promote_types(recording.dtype, torch.float32)))
 
     def _features(self, recording: Tensor) -> Tensor:
         power = stft(recording, self.analysis).abs().square()
         energy = 10 * torch.log10(power.sum(-1) + 1e-10)  # dB, [B, L]
         speech = energy >= energy.amax(-1, keepdim=True) - self.speech_db
-        features = keep(torch.log(power @ self.filters + 1e-10), speech)
-        return features - features.mean(1, keepdim=True)
+        features = keep(torch.log(power @ self.filters.to(power.dtype) + 1e-10), speech)
+        return (features - features.mean(1, keepdim=True)).to(self.filters.dtype)
 
 
 def keep(sequence: Tensor, wanted: Tensor) -> Tensor:

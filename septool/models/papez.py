@@ -101,10 +101,10 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[..., token, channel]``, in single precision: half of it overflows where a channel is quiet."""
-        x = x.float()
+        """Normalise ``[..., token, channel]``, at least in single precision: half overflows where a channel is quiet."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(x, dim=-2, correction=0, keepdim=True)
-        return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+        return ((x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias).to(self.weight.dtype)
 
 
 class StepNorm(nn.Module):
@@ -166,7 +166,8 @@ class WorkingMemoryLayer(nn.Module):
 
     def probability(self, tokens: Tensor) -> Tensor:
         """Return how sure each token is that it may halt, ``[batch, token]``."""
-        return torch.sigmoid((tokens[..., -1] if self.estimator is None else self.estimator(tokens)[..., 0]).float())
+        scores = tokens[..., -1] if self.estimator is None else self.estimator(tokens)[..., 0]
+        return torch.sigmoid(scores.to(torch.promote_types(scores.dtype, torch.float32)))
 
     def project(
         self, tokens: Tensor, memory: Tensor, known: Tensor | None = None, changed: Tensor | None = None
@@ -308,11 +309,11 @@ class Papez(Separator[Config]):
             output = output + weight[..., None] * tokens
             if last:
                 break
-        return tokens if halting == "none" else output
+        return tokens if halting == "none" else output.to(tokens.dtype)
 
     def _drop(self, tokens: Tensor, memory: Tensor, shares: list[float] | None) -> Tensor:
         """Think about one item, taking halted tokens out of the sequence: ``drop``."""
-        output = torch.zeros_like(tokens, dtype=torch.float32)
+        output = torch.zeros_like(tokens, dtype=torch.promote_types(tokens.dtype, torch.float32))
         spent = tokens.new_zeros(tokens.shape[:2])
         places = torch.arange(tokens.shape[1], device=tokens.device)  # of the tokens that are left
         for step in range(self.config.depth):
@@ -320,12 +321,12 @@ class Papez(Separator[Config]):
                 shares.append(len(places) / output.shape[1])
             weight, spent, last = self._halt(self.layer, tokens, spent)
             tokens, memory = self.layer(tokens, memory, step)
-            output = output.index_add(1, places, (weight[..., None] * tokens).float())
+            output = output.index_add(1, places, (weight[..., None] * tokens).to(output.dtype))
             if last:
                 break
             left = (spent < self.config.threshold)[0]
             tokens, spent, places = tokens[:, left], spent[:, left], places[left]
-        return output
+        return output.to(tokens.dtype)
 
     def _halt(self, layer: WorkingMemoryLayer, tokens: Tensor, spent: Tensor) -> tuple[Tensor, Tensor, bool]:
         """One step of section 3.3: weights of this step's output, new P, and whether it is the last.

@@ -10,7 +10,7 @@ from septool import checkpoints
 from septool.errors import ConfigError
 from septool.losses import LOSSES
 from septool.models import MODELS
-from septool.models.base import Separator
+from septool.models.base import Separator, Spectral
 from septool.models.build import build_model, config_of
 from tests.models.tiny import TINY
 
@@ -89,6 +89,20 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     loss.mean().backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
+
+
+@pytest.mark.parametrize("name", SEPARATORS)
+def test_other_precisions(name: str) -> None:
+    model = build(name)
+    with torch.inference_mode():
+        single = model(mixture(1013, batch=2))
+        double = model.double()(mixture(1013, batch=2).double())
+        assert double.dtype == torch.float64
+        torch.testing.assert_close(double.float(), single, rtol=1e-3, atol=1e-4 * float(single.abs().max()))
+        if not isinstance(model, Spectral):  # there is no transform in sixteen bits
+            half = model.bfloat16()(mixture(1013, batch=2).bfloat16())
+            assert half.dtype == torch.bfloat16
+            assert half.isfinite().all()
 
 
 @pytest.mark.slow

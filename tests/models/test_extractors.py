@@ -9,7 +9,7 @@ from torch import Tensor
 from septool.config import as_dict, build
 from septool.losses import LOSSES
 from septool.models import MODELS
-from septool.models.base import Extractor
+from septool.models.base import Extractor, Spectral
 from tests.models.tiny import TINY_EXTRACTORS
 
 NAMES = sorted(TINY_EXTRACTORS)
@@ -60,6 +60,19 @@ def test_an_item_alone_is_the_same_item_in_a_batch(name: str) -> None:
         together = model(mixtures, enrolments)
         alone = torch.cat([model(m[None], e[None]) for m, e in zip(mixtures, enrolments, strict=True)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_precisions(name: str) -> None:
+    model = make(name)
+    with torch.inference_mode():
+        single = model(recording(1013, 2), recording(4000, 2))
+        double = model.double()(recording(1013, 2).double(), recording(4000, 2).double())
+        assert double.dtype == torch.float64
+        torch.testing.assert_close(double.float(), single, rtol=1e-3, atol=1e-4 * float(single.abs().max()))
+        if not isinstance(model, Spectral):  # there is no transform in sixteen bits
+            half = model.bfloat16()(recording(1013, 2).bfloat16(), recording(4000, 2).bfloat16())
+            assert half.dtype == torch.bfloat16
 
 
 @pytest.mark.slow
