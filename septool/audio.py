@@ -52,6 +52,21 @@ def announced(file: soundfile.SoundFile) -> int:
     return file.frames * int(found[1]) // int(found[2])
 
 
+def find(folder: Path) -> list[Path]:
+    """Return the recordings in a folder and below, sorted, by their suffixes.
+
+    What is hidden, or in a hidden folder below, is other programs' own, such as the ._call.wav that macOS leaves
+    beside call.wav.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open an audio file for reading; what libsndfile says becomes one clear line."""

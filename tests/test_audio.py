@@ -21,6 +21,15 @@ LOSSLESS = [".wav", ".flac", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"]
 LOSSY = [".ogg", ".opus", ".mp3"]
 
 
+def test_what_is_hidden_is_not_found(tmp_path: Path) -> None:
+    base = tmp_path / ".home"  # above the folder, hidden is no matter
+    for name in ("b/call.WAV", "a.flac", "notes.txt", "b/._call.wav", ".cache/x.wav", "b/.git/y.wav", "z.wav/in.mp3"):
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).touch()
+    found = [path.relative_to(base).as_posix() for path in audio.find(base)]
+    assert found == ["a.flac", "b/call.WAV", "z.wav/in.mp3"]
+
+
 def test_every_suffix_is_tried_here() -> None:
     assert set(LOSSLESS + LOSSY) == audio.SUFFIXES
 

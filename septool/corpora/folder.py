@@ -27,9 +27,9 @@ def find(folder: Path) -> dict[str, list[Path]]:
     """
     base.need_folder(folder, "one folder per speaker")
     speakers: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in audio.find(folder):
         place = path.relative_to(folder)
-        if len(place.parts) > 1 and path.suffix.lower() in audio.SUFFIXES and path.is_file():
+        if len(place.parts) > 1:
             speakers.setdefault(place.parts[0], []).append(path)
     if not speakers:
         raise SeptoolError(f"{folder} has no audio files in sub-folders; expected speaker/.../utterance.flac")

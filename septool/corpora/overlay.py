@@ -52,14 +52,13 @@ def clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[dict[st
     base.need_folder(folder, "the recordings of music or noise")
     found: list[Clip] = []
     left_out: list[str] = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in audio.SUFFIXES and path.is_file():
-            try:
-                about = audio.info(path)
-            except AudioError as error:
-                left_out.append(str(error))
-            else:
-                found.append(Clip(path.relative_to(folder), about.rate, about.frames))
+    for path in audio.find(folder):
+        try:
+            about = audio.info(path)
+        except AudioError as error:
+            left_out.append(str(error))
+        else:
+            found.append(Clip(path.relative_to(folder), about.rate, about.frames))
     splits = deal([clip.path.as_posix() for clip in found], shares, seed)
     dealt = {split: [clip for clip in found if splits[clip.path.as_posix()] == split] for split in shares}
     for split, part in dealt.items():

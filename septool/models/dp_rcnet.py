@@ -43,6 +43,8 @@ class Config(SeparatorConfig):
         super().__post_init__()
         if len(self.widths) != len(self.blocks):
             raise ValueError(f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}")
+        if not 0 <= self.stochastic_depth < 1:
+            raise ValueError(f"stochastic_depth is {self.stochastic_depth}; it is at least 0 and below 1")
 
 
 CONFIGS = {"paper": Config()}

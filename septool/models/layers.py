@@ -21,6 +21,8 @@ class Encoder(nn.Module):
 
     def __init__(self, filters: int, window: int, *, bias: bool = False) -> None:
         super().__init__()
+        if window < 2:
+            raise ValueError(f"window is {window}; half-overlapping windows have at least 2 samples")
         self.window, self.hop = window, window // 2
         self.basis = nn.Conv1d(1, filters, window, stride=self.hop, bias=bias)
 

@@ -51,7 +51,7 @@ class Config(SeparatorConfig):
         if self.contexts != self.contexts[::-1]:
             raise ValueError(f"contexts is {self.contexts}; it has to be the same backwards")
         for context in self.contexts:
-            if self.segment % context:
+            if context < 1 or self.segment % context:
                 raise ValueError(f"segment is {self.segment}; it has to be a multiple of every context, {context}")
 
 

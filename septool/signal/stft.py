@@ -7,7 +7,8 @@ sample lies under the foot of a window alone, where the inverse would divide by 
 Spectra are ``[..., frame, bin]``, the layout of recurrent and linear layers.
 """
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,13 +16,22 @@ from torch import Tensor
 Window = Literal["sqrt-hann", "hann", "rectangular"]
 
 
-class Analysis(NamedTuple):
+@dataclass(frozen=True)
+class Analysis:
     """How a signal is cut and weighted; the inverse uses the same window and divides by its square."""
 
     size: int  # points of the Fourier transform, even
     hop: int  # samples between frames
     length: int | None = None  # samples under the window, in the middle of ``size``; all of them by default
     window: Window = "sqrt-hann"
+
+    def __post_init__(self) -> None:
+        under = self.length or self.size
+        if not 0 < self.hop <= under <= self.size:
+            raise ValueError(
+                f"frames of {self.size} points with a window of {under} samples every {self.hop}; "
+                "the window fits into the frame, and frames leave no samples between them"
+            )
 
     @property
     def bins(self) -> int:

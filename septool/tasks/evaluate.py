@@ -187,12 +187,11 @@ def _by_name(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in audio.SUFFIXES and not path.name.startswith("."):
-            name = manifest.file_stem(path.relative_to(folder).with_suffix("").as_posix())
-            if name in files:
-                raise UsageError(f"{files[name]} and {path} go by the same name; remove one")
-            files[name] = path
+    for path in audio.find(folder):
+        name = manifest.file_stem(path.relative_to(folder).with_suffix("").as_posix())
+        if name in files:
+            raise UsageError(f"{files[name]} and {path} go by the same name; remove one")
+        files[name] = path
     return files
 
 

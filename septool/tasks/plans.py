@@ -30,12 +30,7 @@ def find_inputs(inputs: Sequence[str]) -> list[tuple[str, Path, Path]]:
         if name == PIPE or not path.is_dir():
             found.append((name, path, Path()))
             continue
-        # Hidden files are other programs' own, such as the ._call.wav that macOS leaves beside call.wav.
-        inside = sorted(
-            p
-            for p in path.rglob("*")
-            if p.suffix.lower() in audio.SUFFIXES and not p.name.startswith(".") and p.is_file()
-        )
+        inside = audio.find(path)
         if not inside:
             raise UsageError(f"{path} holds no audio files ({', '.join(sorted(audio.SUFFIXES))})")
         found.extend((str(p), p, p.parent.relative_to(path)) for p in inside)

@@ -1,6 +1,7 @@
 """What every registered separator promises, whatever is inside."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,22 @@ def test_segments_that_have_no_half_are_refused(name: str) -> None:
 def test_counts_that_make_no_sense_are_refused(name: str, setting: str, value: int, least: int) -> None:
     with pytest.raises(ConfigError, match=rf"^config\.{setting} is {value}; it is at least {least}$"):
         config_of(name, {setting: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("sepformer", {"window": 1}, "window is 1"),
+        ("conv-tasnet", {"window": 1}, "window is 1"),
+        ("dp-rcnet", {"stochastic_depth": 1.0}, "stochastic_depth is 1.0"),
+        ("sandglasset", {"contexts": [1, 0, 1]}, "multiple of every context, 0"),
+        ("dpcl", {"fft": 256, "hop": 400}, "frames of 256 points with a window of 256 samples every 400"),
+        ("atss-net-pit", {"fft": 256, "window": 400, "hop": 160}, "window of 400 samples"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(name: str, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_model(name, TINY[name] | settings)
 
 
 @pytest.mark.parametrize("name", SEPARATORS)
