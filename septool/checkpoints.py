@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import logging
 import platform
 import shutil
 import urllib.request
@@ -25,6 +26,7 @@ from septool.models.build import build_model
 from septool.registry import suggest
 from septool.version import __version__
 
+LOG = logging.getLogger(__name__)
 KEY = "septool"  # the header's one entry, a JSON object
 ROLES = {"separator": "separate", "extractor": "extract", "speaker": "recognise speakers"}
 ModelT = TypeVar("ModelT", bound=Model)
@@ -58,13 +60,6 @@ class Header:
 def software() -> dict[str, str]:
     """Return the versions that a result depends on."""
     return {"septool": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def hardware(device: torch.device) -> str:
-    """Return the device in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def save(path: Path, weights: Mapping[str, Tensor], header: Header) -> None:
@@ -212,6 +207,7 @@ def resolve(name: str) -> tuple[str, Path]:
     if not path.exists():
         raise CheckpointError(f"the weights of {key} are not here; get them with: septool models fetch {key}")
     check(path, entry)
+    LOG.info("%s is %s, sha256 %s...", key, path, entry.sha256[:12])
     return key, path
 
 

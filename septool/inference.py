@@ -1,5 +1,7 @@
 """Feeding a model: the level it expects on the way in, the recording's level on the way out."""
 
+import logging
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +12,7 @@ from septool.errors import SeptoolError, UsageError
 from septool.models.base import Extractor, Found, Separator
 from septool.signal.levels import model_gain
 
+LOG = logging.getLogger(__name__)
 # What a mere RuntimeError says where memory is short: torch on processors, on MPS, CUDA's libraries.
 NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED", "bad_alloc")
 
@@ -73,6 +76,19 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UsageError: no such device, in words.
     """
+    device = _device(name)
+    LOG.info("%s (%s), torch %s", device, hardware(device), torch.__version__)
+    return device
+
+
+def hardware(device: torch.device) -> str:
+    """Return the device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -7,6 +7,7 @@ limit (``cache_limit``): those that have not been used for longest go.
 """
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from septool import audio, manifest, workers
 from septool.config import cache_folder, cache_limit
 from septool.errors import ManifestError
 
+LOG = logging.getLogger(__name__)
 FULL_SCALE = 32767.0
 SILENT_RMS = 1e-4  # an utterance below -80 dB has no speech
 FORMAT = 2  # of the files, counted up when others are kept of the same recordings
@@ -116,7 +118,9 @@ def load(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False) -> P
     key = hashlib.sha256(f"{about}\n{_stamps(rows)}".encode()).hexdigest()[:16]
     target = cache_folder() / "speech" / f"{path.stem}-{rate}-{key}.npz"
     samples_path = target.with_suffix(".i16")
+    LOG.info("%s is kept as %s", path, samples_path)
     if not (target.exists() and samples_path.exists()):
+        LOG.info("%d rows are decoded for it", len(rows))
         limit = cache_limit()
         _decode(rows, partial(_one, rate, full_scale), jobs, target, samples_path)
         _tidy(samples_path, limit)

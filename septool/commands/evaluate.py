@@ -28,6 +28,7 @@ def evaluate(
     skip_existing: options.SkipExisting = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Score a model on a manifest, or estimates against references.

@@ -42,6 +42,7 @@ def extract(
     shard: options.Shard = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Extract one known voice from recordings.

@@ -32,6 +32,7 @@ def mix(
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Mix recordings, or render a manifest to files.

@@ -1,6 +1,7 @@
 """Options that several verbs share."""
 
 import inspect
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,12 @@ _debug = False
 def _set_debug(value: bool) -> bool:
     global _debug
     _debug = _debug or value
+    return value
+
+
+def _set_verbose(value: bool) -> bool:
+    if value:
+        logging.getLogger("septool").setLevel(logging.INFO)
     return value
 
 
@@ -53,6 +60,12 @@ Listening = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text.", rich_help_panel="Printing")]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="Print results and errors only.", rich_help_panel="Printing")
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "-v", "--verbose", callback=_set_verbose, help="Say what is used: device, files.", rich_help_panel="Printing"
+    ),
 ]
 Debug = Annotated[
     bool,

@@ -82,6 +82,7 @@ def prepare(
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Turn a corpus on disk into manifests; no audio is copied and nothing is downloaded.

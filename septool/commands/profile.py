@@ -48,6 +48,7 @@ def profile(
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Measure what models cost: time, memory, MACs, parameters, size on disk.

@@ -34,6 +34,7 @@ def separate(
     shard: options.Shard = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Separate recordings into one file per voice.

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from septool import audio, checkpoints, manifest, pool
 from septool.config import as_dict, build
 from septool.errors import CheckpointError, ConfigError, SeptoolError
-from septool.inference import feed
+from septool.inference import feed, hardware
 from septool.losses import LOSSES
 from septool.losses.pit import best_permutation
 from septool.metrics import METRICS, Metric
@@ -364,7 +364,7 @@ class Run:
             recipe=in_effect(recipe),
             steps=self.progress.step,
             hours=round(self.hours, 3),
-            hardware=checkpoints.hardware(self.device),
+            hardware=hardware(self.device),
             measured={f"validation_{self.metric.key}": round(value, 3)} if math.isfinite(value) else {},
             software=software(),
             manifests=self.manifests,

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from septool import audio, checkpoints, manifest
+from septool import audio, manifest
 from septool.config import as_dict, build, override
 from septool.enrolling import Enrolling
 from septool.errors import UsageError
-from septool.inference import enough_memory
+from septool.inference import enough_memory, hardware
 from septool.models import MODELS
 from septool.registry import Registry
 from septool.tasks import batches, ranks
@@ -281,7 +281,7 @@ def about(run: Run) -> dict[str, Any]:
         "batch": loop.batch,
         "processes": run.ranks.count,
         "pieces": loop.accumulate,
-        "hardware": checkpoints.hardware(run.device),
+        "hardware": hardware(run.device),
         "threads": torch.get_num_threads(),
         "software": software(),
         "manifests": run.manifests,

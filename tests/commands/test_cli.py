@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from tests.conftest import Command
 
 ROOT: Any = typer.main.get_command(cli.app)
 VERBS = [[name] for name in ROOT.commands] + [["models", name] for name in ROOT.commands["models"].commands]
-PRINTING = {"json", "quiet", "debug"}
+PRINTING = {"json", "quiet", "verbose", "debug"}
 
 
 @pytest.mark.parametrize("verb", [[], *VERBS], ids=" ".join)
@@ -121,6 +122,12 @@ def test_debug_lets_an_error_through_with_its_traceback(septool: Command) -> Non
     assert len(septool("models", "show", "nothing").errors) == 1
     with pytest.raises(UsageError, match="unknown model 'nothing'"):
         septool("models", "show", "nothing", "--debug")
+
+
+def test_verbose_says_what_is_used(run: Command, call: Path, tmp_path: Path) -> None:
+    said = run("separate", call, "-m", "papez", "-o", tmp_path, "-d", "cpu", "-v").errors
+    assert any("papez-small-8k is " in line and "papez-small-8k.safetensors, sha256 " in line for line in said)
+    assert any(line.startswith("septool: cpu (") and "torch 2." in line for line in said)
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, Any]:

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from septool.tasks.convert import fit, rename
 from septool.tasks.peers import Names
 
-FIXTURES = Path(__file__).parents[3] / "shared" / "parity"
+# What is too large for the repository may lie beside the checkout.
+FOLDERS = (Path(__file__).parent / "fixtures", Path(__file__).parents[3] / "shared" / "parity")
 
 
 def fixture(name: str) -> dict[str, Tensor]:
     """Load a fixture, or skip with the reason."""
-    path = FIXTURES / f"{name}.safetensors"
-    if not path.exists():
-        pytest.skip(f"parity fixture {name}.safetensors is not beside this checkout")
-    return load_file(path)
+    for folder in FOLDERS:
+        path = folder / f"{name}.safetensors"
+        if path.exists():
+            return load_file(path)
+    pytest.skip(f"parity fixture {name}.safetensors is not beside this checkout")
 
 
 def load_renamed(
