@@ -16,7 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import BiLSTM, Decoder, DualPathBlock, Encoder, GatedMask, GlobalLayerNorm, SourceSplit
+from septool.models.layers import (
+    Decoder,
+    DualPathBlock,
+    Encoder,
+    GatedMask,
+    GlobalLayerNorm,
+    RecurrentResidual,
+    SourceSplit,
+)
 from septool.signal import frames
 
 PADDINGS = {"even": frames.dprnn_padding, "unfold": frames.unfold_padding}
@@ -49,18 +57,6 @@ CONFIGS = {
 }
 
 
-class RecurrentPath(nn.Module):
-    """An LSTM along the position axis, its output normalised and added to the input."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.lstm = BiLSTM(config.features, config.hidden)
-        self.norm = GlobalLayerNorm(config.features)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, sequence, position, N]
-        return self.norm(self.lstm(x)) + x  # eqs. 1 to 6
-
-
 class DPRNN(Separator[Config]):
     """The whole network: encoder, B blocks over chunks, gated masks, decoder."""
 
@@ -70,8 +66,9 @@ class DPRNN(Separator[Config]):
         self.encoder = Encoder(config.filters, config.window)
         self.norm = GlobalLayerNorm(config.filters)
         self.linear = nn.Linear(config.filters, config.features, bias=config.bias)
-        self.blocks = nn.Sequential(
-            *(DualPathBlock(RecurrentPath(config), RecurrentPath(config)) for _ in range(config.blocks))  # eq. 7
+        sizes = config.features, config.hidden
+        self.blocks = nn.Sequential(  # eq. 7
+            *(DualPathBlock(RecurrentResidual(*sizes), RecurrentResidual(*sizes)) for _ in range(config.blocks))
         )
         self.activation = nn.PReLU()
         self.split = SourceSplit(config.features, config.features, config.sources)

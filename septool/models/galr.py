@@ -29,11 +29,12 @@ from septool.models.layers import (
     Encoder,
     GatedMask,
     GlobalLayerNorm,
+    RecurrentResidual,
     SelfAttention,
     SinusoidalPosition,
     SourceSplit,
 )
-from septool.models.layers_galr import GloballyAttentive, LocallyRecurrent
+from septool.models.layers_galr import GloballyAttentive
 from septool.signal import frames
 
 
@@ -83,7 +84,7 @@ class LocallyAttentive(nn.Module):
         return self.norm(z + self.dropout(self.attention(z))) + x
 
 
-class GloballyRecurrent(LocallyRecurrent):
+class GloballyRecurrent(RecurrentResidual):
     """Table 2: a bidirectional LSTM along the segments, at every frame of them."""
 
     def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
@@ -92,7 +93,7 @@ class GloballyRecurrent(LocallyRecurrent):
 
 def layers(config: Config) -> tuple[nn.Module, nn.Module]:
     """Build what works within the segments and what works across them."""
-    within: nn.Module = LocallyRecurrent(config.filters, config.hidden)
+    within: nn.Module = RecurrentResidual(config.filters, config.hidden)
     across: nn.Module = GloballyAttentive(config.filters, config.segment, config.summary, config.heads, config.dropout)
     if config.within == "attention":
         within = LocallyAttentive(config)

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Extractor, Found, check_segments
-from septool.models.layers import Decoder, Encoder, GatedMask, SourceSplit
-from septool.models.layers_galr import GloballyAttentive, LocallyRecurrent
+from septool.models.layers import Decoder, Encoder, GatedMask, RecurrentResidual, SourceSplit
+from septool.models.layers_galr import GloballyAttentive
 from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
 from septool.signal import frames
 
@@ -77,7 +77,7 @@ class AdaptedGALR(nn.Module):
         self.encoder = Encoder(config.filters, config.window)
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                LocallyRecurrent(config.filters, config.hidden),
+                RecurrentResidual(config.filters, config.hidden),
                 GloballyAttentive(config.filters, config.segment, config.summary, config.heads, config.dropout),
             )
             for _ in range(config.blocks)

@@ -200,6 +200,22 @@ class BiLSTM(nn.Module):
         return self.linear(both).unflatten(0, x.shape[:2])
 
 
+class RecurrentResidual(nn.Module):
+    """A bidirectional LSTM along sequences, its output normalised and added to the input.
+
+    GALR equations 2 and 3, DPRNN equations 1 to 6.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.recurrent = BiLSTM(channels, hidden)
+        self.norm = GlobalLayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, channel]`` to the same shape."""
+        return self.norm(self.recurrent(x)) + x
+
+
 class DeepBiLSTM(nn.Module):
     """Bidirectional LSTM layers on each other: what the spectrogram-domain systems read a recording with."""
 

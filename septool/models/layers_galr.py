@@ -1,21 +1,9 @@
-"""The two layers of a GALR block, which an extractor is built of as well (Lam, Wang, Su and Yu, ICASSP 2021)."""
+"""The second layer of a GALR block, which an extractor is built of as well (Lam, Wang, Su and Yu, ICASSP 2021)."""
 
 import torch
 from torch import Tensor, nn
 
-from septool.models.layers import BiLSTM, GlobalLayerNorm, SelfAttention, SinusoidalPosition
-
-
-class LocallyRecurrent(nn.Module):
-    """Section 2.2.1: a bidirectional LSTM along each segment, with a residual."""
-
-    def __init__(self, filters: int, hidden: int) -> None:
-        super().__init__()
-        self.recurrent = BiLSTM(filters, hidden)  # eq. 2
-        self.norm = GlobalLayerNorm(filters)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
-        return self.norm(self.recurrent(x)) + x  # eq. 3
+from septool.models.layers import GlobalLayerNorm, SelfAttention, SinusoidalPosition
 
 
 class GloballyAttentive(nn.Module):

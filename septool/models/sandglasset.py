@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers import (
-    BiLSTM,
     Decoder,
     Encoder,
     GlobalLayerNorm,
+    RecurrentResidual,
     SelfAttention,
     SinusoidalPosition,
     SourceSplit,
@@ -56,18 +56,6 @@ class Config(SeparatorConfig):
 
 
 CONFIGS = {"paper": Config()}
-
-
-class LocallyRecurrent(nn.Module):
-    """A bidirectional LSTM along each segment, its output normalised and added to the input."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.lstm = BiLSTM(config.features, config.hidden)
-        self.norm = GlobalLayerNorm(config.features)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
-        return self.norm(self.lstm(x)) + x
 
 
 class Depthwise(nn.Module):
@@ -126,7 +114,8 @@ class Sandglasset(Separator[Config]):
         self.norm = GlobalLayerNorm(config.filters)
         self.linear = nn.Linear(config.filters, config.features, bias=False)
         self.blocks = nn.ModuleList(
-            nn.Sequential(LocallyRecurrent(config), SelfAttentive(config, context)) for context in config.contexts
+            nn.Sequential(RecurrentResidual(config.features, config.hidden), SelfAttentive(config, context))
+            for context in config.contexts
         )
         self.activation = nn.PReLU()
         self.split = SourceSplit(config.features, config.filters, config.sources)

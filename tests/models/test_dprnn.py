@@ -30,8 +30,8 @@ for block in range(2):
     for path in ("intra", "inter"):
         ours, public = f"blocks.{block}.{path}.", f"separation.dual_rnn.{block}.{path}_"
         PUBLIC |= {
-            f"{public}rnn.": f"{ours}lstm.lstm.",
-            f"{public}linear": f"{ours}lstm.linear",
+            f"{public}rnn.": f"{ours}recurrent.lstm.",
+            f"{public}linear": f"{ours}recurrent.linear",
             f"{public}norm": f"{ours}norm",
         }
 
