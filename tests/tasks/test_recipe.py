@@ -187,6 +187,7 @@ OUR_OWN = {
     "galr-small",
     "galr-small-stage2",
     "galr-small-stage3",
+    "galr-small-stage4",
     "papez-small",
     "papez-small-stage2",
     "sepformer-small",
