@@ -53,18 +53,32 @@ def announced(file: soundfile.SoundFile) -> int:
 
 
 def find(folder: Path) -> list[Path]:
-    """Return the recordings in a folder and below, sorted, by their suffixes.
+    """Return the recordings in a folder and below, sorted, by their suffixes; links are followed.
 
     What is hidden, or in a hidden folder below, is other programs' own, such as the ._call.wav that macOS leaves
     beside call.wav.
+
+    Raises:
+        AudioError: a folder cannot be listed.
     """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    return sorted(_below(folder, frozenset()))
+
+
+def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        about = folder.stat()
+        here = (about.st_dev, about.st_ino)
+        if here in above:  # a link to a folder that it is in
+            return
+        with os.scandir(folder) as entries:
+            seen = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise AudioError(f"{folder} cannot be listed: {error.strerror}") from None
+    for entry in seen:
+        if entry.is_dir():
+            yield from _below(folder / entry.name, above | {here})
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():  # noqa: PTH122 - many of them
+            yield folder / entry.name
 
 
 @contextmanager
@@ -82,6 +96,8 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise AudioError(f"{path} is not a regular file; give - and pipe it in")
     if not about.st_size:
         raise AudioError(f"{path} is empty")
+    if not os.access(path, os.R_OK):
+        raise AudioError(f"{path} cannot be read: no permission")
     try:
         file = soundfile.SoundFile(_name(path))
     except soundfile.LibsndfileError as error:

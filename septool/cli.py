@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -69,6 +70,9 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line; never returns."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the program runs
     # An own exception instead of KeyboardInterrupt: it passes through libraries that catch that one.
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -91,7 +95,15 @@ def main() -> None:
         sys.stderr.write("septool: interrupted; what was finished is kept\n")
         sys.exit(error.status)
     except MemoryError:
-        sys.stderr.write("septool: out of memory; a smaller --segment or --batch needs less\n")
+        sys.stderr.write("septool: out of memory; shorter recordings, or a smaller --segment or --batch, need less\n")
+        sys.exit(1)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of a file that nobody has said more about
+        if options.debugging():
+            raise
+        what = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"septool: {what}{error.strerror or error}\n")
         sys.exit(1)
 
 

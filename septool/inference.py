@@ -10,7 +10,7 @@ from torch import Tensor
 
 from septool.errors import SeptoolError, UsageError
 from septool.models.base import Extractor, Found, Separator
-from septool.signal.levels import model_gain
+from septool.signal.levels import centred, model_gain
 
 LOG = logging.getLogger(__name__)
 # What a mere RuntimeError says where memory is short: torch on processors, on MPS, CUDA's libraries.
@@ -22,17 +22,19 @@ def feed(model: Separator, mixture: Tensor) -> Tensor:
 
     Args:
         model: the separator.
-        mixture: ``[batch, time]`` at any level.
+        mixture: ``[batch, time]`` at any level, around any offset.
 
     Returns:
         ``[batch, source, time]``. The scale of each source is the model's own: SI-SNR does not train it.
     """
+    mixture = centred(mixture)
     gain = model_gain(mixture)
     return model(mixture * gain) / gain[:, None]
 
 
 def find(model: Extractor, mixture: Tensor, embedding: Tensor) -> Found:
     """Run an extractor on ``mixture [batch, time]`` at the level it was trained at; see :class:`Extractor`."""
+    mixture = centred(mixture)
     gain = model_gain(mixture)
     voice, presence = model.find(mixture * gain, embedding)
     return Found(voice / gain, presence)

@@ -16,6 +16,7 @@ from septool.config import build
 from septool.errors import ConfigError, ManifestError
 
 # Fields that are written only where they say something, so that manifests without them keep their bytes.
+MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
 SPARSE = {"gender": None, "rendering": None, "voices_gain_db": 0.0}
 
 
@@ -53,13 +54,15 @@ class Enrolment:
 
 
 def _check_stretch(path: str, start: int, frames: int) -> None:
+    if "\0" in path:
+        raise ValueError(f"{path!r} cannot be a file's name")
     if start < 0 or frames < -1:
         raise ValueError(f"{path} starts at {start} and has {frames} frames")
 
 
 def _check_level(what: str, gain_db: float) -> None:
-    if not math.isfinite(gain_db):
-        raise ValueError(f"{what} {gain_db} dB; it has to be a finite number")
+    if not -MOST_DB <= gain_db <= MOST_DB:
+        raise ValueError(f"{what} {gain_db} dB; it has to be a number from {-MOST_DB:g} to {MOST_DB:g}")
 
 
 @dataclass(frozen=True, kw_only=True)

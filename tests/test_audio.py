@@ -1,5 +1,6 @@
 """Reading, resampling and writing: exact lengths, exact samples, whole files or none."""
 
+import os
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -251,3 +252,21 @@ def test_a_shortened_sphere_file_is_refused_with_what_to_do(tmp_path: Path) -> N
     sphere(tmp_path / "a.wv1", np.zeros(100), "pcm,embedded-shorten-v1.09", "01")
     with pytest.raises(AudioError, match=r"a\.wv1 is compressed with shorten.*sph2pipe"):
         audio.info(tmp_path / "a.wv1")
+
+
+def test_links_are_followed_once_and_what_cannot_be_listed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "real" / "deep" / "a.wav").touch()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "deep" / "up").symlink_to(tmp_path / "real")  # round in circles
+    assert audio.find(tmp_path / "tree") == [tmp_path / "tree/linked/deep/a.wav"]
+
+    def refused(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(AudioError, match="tree cannot be listed: Permission denied"):
+        audio.find(tmp_path / "tree")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -108,3 +109,13 @@ def test_an_extractor_hears_every_recording_at_one_level(tiny_extractor: Path) -
             found = find(model, mixture * gain, embedding)
             torch.testing.assert_close(found.voice, plain.voice * gain, rtol=1e-3, atol=1e-5 * gain)
             torch.testing.assert_close(found.presence, plain.presence, rtol=0, atol=1e-3)
+
+
+def test_an_offset_changes_nothing(speech: np.ndarray, tiny_checkpoint: Path) -> None:
+    model, _ = checkpoints.load(tiny_checkpoint)
+    mixture = torch.from_numpy(speech.sum(0))[None]
+    mixture = mixture - mixture.mean()
+    with torch.inference_mode():
+        expected = feed(model, mixture)
+        for offset in (0.02, -0.3, 0.9):
+            torch.testing.assert_close(feed(model, mixture + offset), expected, atol=1e-4, rtol=1e-3)

@@ -136,3 +136,8 @@ def test_sums_are_of_the_bytes(tmp_path: Path) -> None:
     path.write_bytes(b"abc")
     assert manifest.digest(path) == manifest.sha256(b"abc")
     assert manifest.digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(ValueError, match="cannot be a file's name"):
+        Source(path="a\0b.wav")

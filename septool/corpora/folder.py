@@ -100,7 +100,7 @@ def parse_split(text: str) -> dict[str, float]:
             share = float(value) if equals else 1.0
         except ValueError:
             share = -1.0
-        if not name or not 0 < share < math.inf:
+        if not name or "/" in name or not 0 < share < math.inf:
             raise UsageError(f"--split {text!r} is not like train=0.9,dev=0.05,test=0.05")
         shares[name] = share
     return shares
@@ -133,6 +133,8 @@ def prepare(
         seed: another seed deals and pairs differently.
         jobs: processes that read levels.
     """
+    if not math.isfinite(difference_db) or seed < 0:
+        raise UsageError(f"--difference-db is {difference_db:g} and --seed {seed}; both are numbers from 0 on")
     shares = parse_split(split)
     rows, left_out = utterances(source, out, shares, minimum_seconds=minimum_seconds, seed=seed)
     parts: list[base.Part] = []

@@ -8,12 +8,22 @@ from torch import Tensor
 
 Decibels = TypeVar("Decibels", float, np.ndarray)
 
+OFFSET = 0.1  # part of the level from which an offset costs separation more than a tenth of a dB
 MODEL_LEVEL_DB = -20.0  # RMS relative to full scale of what a model is given, in training and in use
 
 
 def rms(x: Tensor) -> Tensor:
     """Root mean square over time: ``[..., time] -> [..., 1]``."""
     return x.square().mean(-1, keepdim=True).sqrt()
+
+
+def centred(x: Tensor) -> Tensor:
+    """Take the offset of ``[..., time]`` away: cheap converters add one, which is no sound but counts as level.
+
+    One that is a small part of the level is left, so that digital silence between words stays silence.
+    """
+    mean = x.mean(-1, keepdim=True)
+    return x - torch.where(mean.abs() > OFFSET * rms(x), mean, 0.0)
 
 
 def from_db(db: Decibels) -> Decibels:

@@ -1,6 +1,7 @@
 """Scoring: a model on a manifest or a list of trials, or estimates that are on disk against their references."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -94,11 +95,12 @@ def extracted(
     nearest = si_snr(estimate=voice.float(), reference=sources).nan_to_num(nan=-torch.inf).argmax()
     found = {"right-voice": 100.0 * (nearest.item() == target), "presence": presence.item()}
     place = rows.index(row)
-    stranger = next((other for other in (*rows[place + 1 :], *rows[:place]) if is_absent(other, row)), None)
-    if stranger is not None:
-        found["absence"] = find(
-            network, mixture, embed(network, [reference_of(stranger, rate)], device)
-        ).presence.item()
+    for stranger in (*rows[place + 1 :], *rows[:place]):
+        if is_absent(stranger, row):
+            with suppress(AudioError):  # said of its own row
+                known = embed(network, [reference_of(stranger, rate)], device)
+                found["absence"] = find(network, mixture, known).presence.item()
+                break
     alone = rendered._replace(sources=rendered.sources[target][None])
     return Pair(row.id, alone, voice.float().cpu().numpy(), found=found)
 
@@ -152,6 +154,9 @@ def estimates_on_disk(rows: list[manifest.Mixture], folder: Path, sample_rate: i
     return Work([row.id for row in rows], rate, pairs)
 
 
+MOST_VOICES = 9  # of a mixture, that a file is looked for
+
+
 def estimates_in_folders(
     references: Path, estimates: Path, limit: int | None = None, sample_rate: int | None = None
 ) -> Work:
@@ -174,6 +179,10 @@ def estimates_in_folders(
             try:
                 sources = _voices(true, name, count, references, rate, resample=resample)
                 mixture = _read(true[name], rate, resample=resample) if name in true else sources.sum(0)
+                for folder, files in ((estimates, found), (references, true)):
+                    further = [each for each in range(count + 1, MOST_VOICES + 1) if f"{name}_s{each}" in files]
+                    if further:
+                        raise SeptoolError(f"{folder} has {name}_s{further[0]}; there are {count} references in a row")
                 voices = _voices(found, name, count, estimates, rate, resample=resample)
                 yield Pair(name, Rendered(mixture, sources), voices)
             except SeptoolError as error:

@@ -17,9 +17,19 @@ from septool.errors import AudioError, SeptoolError, UsageError
 from septool.inference import choose_device, find
 from septool.mixing import render
 from septool.models.base import Extractor
-from septool.signal.levels import from_db, model_gain
+from septool.signal.levels import centred, from_db, model_gain
 from septool.tasks.listening import Entry, Track
-from septool.tasks.plans import PIPE, Plan, check_pipe, find_inputs, is_like_a_file, make_plans, named, share
+from septool.tasks.plans import (
+    PIPE,
+    Plan,
+    check_pipe,
+    check_replaced,
+    find_inputs,
+    is_like_a_file,
+    make_plans,
+    named,
+    share,
+)
 from septool.tasks.recordings import (
     Failed,
     Progress,
@@ -35,7 +45,7 @@ from septool.tasks.recordings import (
 SILENT_DB = -80.0  # a reference whose loudest frame lies below this has no voice in it
 SPEECH_DB = 30.0  # frames this far below the loudest one are pauses
 SHORTEST = 1.0  # seconds of speech that a reference needs
-LONGEST = 60.0  # seconds of a reference that are listened to
+LONGEST = 60.0  # seconds of a reference that are listened to, from its beginning
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ def seconds_of_speech(voice: np.ndarray, rate: int) -> float | None:
 @torch.inference_mode()
 def embed(model: Extractor, references: Sequence[np.ndarray], device: torch.device) -> Tensor:
     """Return what a model knows a voice by, ``[1, embedding]``: the mean over its references."""
-    waves = [torch.from_numpy(voice)[None].to(device) for voice in references]
+    waves = [centred(torch.from_numpy(voice)[None].to(device)) for voice in references]
     return torch.stack([model.speaker(wave * model_gain(wave)).float() for wave in waves]).mean(0)
 
 
@@ -208,9 +218,7 @@ def extract(
     network.to(where)
     plans = make_outputs(found, inputs, out=out, name=name, suffix=suffix, model=entry, report=report)
     for plan in plans:
-        for reference in references:
-            if any(target.resolve() == reference.resolve() for target in plan.targets):
-                raise UsageError(f"--reference {reference} would be replaced by the voice of {plan.shown}; use --out")
+        check_replaced(references, plan)
     known = (
         embed(network, [read_reference(each, header.sample_rate) for each in references], where) if not rows else None
     )

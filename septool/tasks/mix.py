@@ -92,8 +92,10 @@ def mix_files(
             report(f"{path}: {channels} channels were averaged to one")
         if not np.isfinite(voice).all():
             raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite)")
-        if not np.any(voice):
+        if not len(voice) or not np.ptp(voice):
             raise SeptoolError(f"{path} is silent, so it has no level to set")
+    if not all(abs(db) <= manifest.MOST_DB for db in snr):
+        raise UsageError(f"--snr is {', '.join(f'{db:g}' for db in snr)}; it lies within {manifest.MOST_DB:g} dB")
     first = _rms(voices[0])
     below = list(snr) * (len(inputs) - 1) if len(snr) == 1 else list(snr)
     voices = [voices[0]] + [
@@ -120,7 +122,8 @@ def check_subtype(subtype: str) -> None:
 
 
 def _rms(voice: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(voice, dtype=np.float64))))
+    """Return the level without an offset, which is no sound."""
+    return float(np.std(voice, dtype=np.float64))
 
 
 def headroom(parts: np.ndarray) -> float:

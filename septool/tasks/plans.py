@@ -50,6 +50,13 @@ def is_like_a_file(out: str) -> bool:
     return Path(out).suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not Path(out).is_dir()
 
 
+def check_replaced(references: Sequence[Path], plan: Plan) -> None:
+    """Refuse voices that would take the place of what they are compared with or known by."""
+    for reference in references:
+        if any(target.resolve() == reference.resolve() for target in plan.targets):
+            raise UsageError(f"--reference {reference} would be replaced by the voice of {plan.shown}; use --out")
+
+
 def check_pipe(out: str, found: Sequence[tuple[str, Path, Path]]) -> None:
     """Refuse what cannot go to standard output."""
     if out == PIPE and len(found) != 1:

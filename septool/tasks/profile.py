@@ -153,7 +153,7 @@ def parse_lengths(text: str) -> tuple[float, ...]:
             lengths += [start + step for step in range(int(float(last) - start) + 1)] if dash else [start]
             if dash and float(last) < start:
                 raise UsageError(f"lengths are {text!r}; the range {part.strip()} runs backwards")
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(f"lengths are {text!r}; write them as 1-5s or 0.5,1,2,4,60s") from None
     if not lengths or not all(0 < length < float("inf") for length in lengths):
         raise UsageError(f"lengths are {text!r}; each has to be a number of seconds above 0")

@@ -146,6 +146,8 @@ def stdin_as_file() -> Iterator[Path]:
     """Keep standard input in a temporary file: decoders seek, pipes do not, and memory stays constant."""
     with tempfile.TemporaryDirectory(prefix="septool-") as folder:
         path = Path(folder) / "recording"
+        if sys.stdin is None:
+            raise AudioError("standard input is closed")
         try:
             with path.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
@@ -227,7 +229,7 @@ def _work_on(
             there = [target for target in targets if target.exists()]
             if skip_existing and len(there) == len(targets):
                 return Skipped(shown, tuple(map(str, targets))), told
-            if there and not force:
+            if there and not (force or skip_existing):  # some of its voices are not all of it
                 raise SeptoolError(f"{there[0]} exists; use --force to replace it or --skip-existing")
             for folder in {target.parent for target in targets}:
                 audio.make_folder(folder)
@@ -241,6 +243,10 @@ def _work_on(
             if out == PIPE:
                 to_stdout(targets[0])
         return result, told
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a name that is too long, a folder that is not ours
+        return Failed(shown, f"{subject}: {error.strerror or error}"), told
     except SeptoolError as error:
         said = str(error) if real == plan.source else str(error).replace(str(real), subject)
         return Failed(shown, said if subject in said else f"{subject}: {said}"), told

@@ -110,6 +110,8 @@ def score_item(metrics: Sequence[str], rate: int, pair: Pair) -> Item:
         return Item(pair.id, error=pair.error, found=pair.found)
     mixture = pair.mixture.mixture.astype(np.float64)
     estimate, reference = pair.estimate.astype(np.float64), pair.mixture.sources.astype(np.float64)
+    if not reference.shape[1]:
+        return Item(pair.id, error="the references have no samples")
     if estimate.shape != reference.shape:
         return Item(pair.id, error=f"{_shape(estimate)} were estimated, the references are {_shape(reference)}")
     if len(mixture) != reference.shape[1]:

@@ -18,9 +18,20 @@ from septool.inference import choose_device, feed, fit_scale
 from septool.losses.pit import best_permutation
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Separator
+from septool.signal.levels import centred
 from septool.signal.stitch import Joint
 from septool.tasks.listening import Entry, Track
-from septool.tasks.plans import PIPE, Plan, check_pipe, find_inputs, is_like_a_file, make_plans, named, share
+from septool.tasks.plans import (
+    PIPE,
+    Plan,
+    check_pipe,
+    check_replaced,
+    find_inputs,
+    is_like_a_file,
+    make_plans,
+    named,
+    share,
+)
 from septool.tasks.recordings import (
     Estimate,
     Failed,
@@ -127,6 +138,9 @@ def separate(
         found, inputs, out=out, name=name, suffix=suffix, voices=header.sources, model=entry, report=report
     )
 
+    for plan in plans:
+        check_replaced(references, plan)
+
     def work(plan: Plan, real: Path, targets: Sequence[Path], say: Callable[[str], None]) -> Separated:
         true = read_references(references, real) if references else None
         started = time.perf_counter()
@@ -182,7 +196,7 @@ def separate(
 
 def voices_by(model: Separator) -> Estimate:
     """Return the separation of one stretch by a model."""
-    return lambda mixture: fit_scale(mixture, feed(model, mixture))
+    return lambda mixture: fit_scale(centred(mixture), feed(model, mixture))
 
 
 def read_references(references: Sequence[Path], mixture: Path) -> torch.Tensor:

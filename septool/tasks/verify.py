@@ -17,9 +17,12 @@ from septool.trials import Trial
 
 def embed(network: Callable[[Tensor], Tensor], path: Path, rate: int, device: torch.device | str = "cpu") -> Tensor:
     """Return the embedding of a whole recording, of length 1: ``[embedding]``."""
-    voice = torch.from_numpy(audio.load(path, rate)).to(device)[None]
-    if not voice.shape[1]:
+    samples = audio.load(path, rate)
+    if not len(samples):
         raise AudioError(f"{path} has no samples")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite)")
+    voice = torch.from_numpy(samples).to(device)[None]
     return F.normalize(network(voice * model_gain(voice)).float(), dim=-1)[0]
 
 

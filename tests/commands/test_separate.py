@@ -692,3 +692,39 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_remains(
     assert errors.decode().splitlines()[-1] == "septool: interrupted; what was finished is kept"
     assert files(tmp_path / "out") == sorted(f"a{n}_s{v}.wav" for n in range(9) for v in (1, 2))
     assert all(audio.info(path).frames == 24000 for path in (tmp_path / "out").iterdir())
+
+
+def test_a_reference_is_never_replaced(septool: Command, speech: np.ndarray, tmp_path: Path) -> None:
+    names = [tmp_path / f"mix{suffix}.wav" for suffix in ("", "_s1", "_s2")]
+    for path, samples in zip(names, (speech.sum(0), *speech), strict=True):
+        audio.write(path, samples, RATE)
+    before = names[1].read_bytes()
+    references = [part for path in names[1:] for part in ("--reference", path)]
+    result = septool("separate", names[0], "-o", tmp_path, *references, "--force", "-d", "cpu")
+    assert result.status == 2
+    assert result.errors == [
+        f"septool: --reference {names[1]} would be replaced by the voice of {names[0]}; use --out"
+    ]
+    assert names[1].read_bytes() == before
+
+
+def test_some_of_the_voices_are_not_all(septool: Command, call: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ["separate", call, "-m", tiny_checkpoint, "-o", tmp_path / "out", "-d", "cpu"]
+    assert septool(*arguments).status == 0
+    kept, lost = (tmp_path / "out" / f"call_s{number}.wav" for number in (1, 2))
+    whole = kept.read_bytes(), lost.read_bytes()
+    lost.unlink()
+    assert septool(*arguments).status == 1
+    assert septool(*arguments, "--skip-existing").status == 0
+    assert (kept.read_bytes(), lost.read_bytes()) == whole
+
+
+def test_a_name_that_is_too_long_fails_alone(
+    septool: Command, call: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    long = call.with_name("a" * 251 + ".wav")
+    long.write_bytes(call.read_bytes())
+    result = septool("separate", long, call, "-m", tiny_checkpoint, "-o", tmp_path / "out", "-d", "cpu")
+    assert result.status == 1
+    assert any("ame too long" in line for line in result.errors)
+    assert (tmp_path / "out" / "call_s2.wav").exists()

@@ -45,3 +45,17 @@ def test_where_there_is_no_value(estimate: np.ndarray, reference: np.ndarray, ra
     with pytest.raises(UndefinedError) as error:
         pesq_item(estimate=estimate.astype(np.float64), reference=reference.astype(np.float64), rate=rate)
     assert str(error.value) == reason
+
+
+def test_a_long_recording_is_scored_where_a_crash_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    reference = random.normal(0, 0.1, 8000 * (pesq.LONG + 1)) * (np.arange(8000 * (pesq.LONG + 1)) % 16000 < 9000)
+    estimate = reference + 0.01 * random.normal(size=len(reference))
+    signals = {"estimate": estimate, "reference": reference, "rate": 8000}
+    apart = pesq_item(**signals)
+    with monkeypatch.context() as patch:
+        patch.setattr(pesq, "LONG", 1000)
+        assert pesq_item(**signals) == apart
+    monkeypatch.setattr(pesq, "_pesq", lambda *_: os.kill(os.getpid(), signal.SIGSEGV))
+    with pytest.raises(UndefinedError, match="more utterances than"):
+        pesq_item(**signals)

@@ -255,3 +255,26 @@ def test_a_summary_of_nothing_is_no_number() -> None:
 
 def test_metrics_are_named_once_in_the_order_given() -> None:
     assert parse_metrics(" SDR, si-snr,sdr") == ["sdr", "si-snr"]
+
+
+def test_voices_that_no_reference_belongs_to_are_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for folder, numbers in (("true", (1, 2)), ("more", (1, 2, 3)), ("gap", (1, 3))):
+        for number in numbers:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            audio.write(tmp_path / folder / f"a_s{number}.wav", random.normal(0, 0.1, 4000).astype(np.float32), 8000)
+    (item,) = evaluate(tmp_path / "true", tmp_path / "more", metric="si-snr")[0]
+    assert item.error == f"{tmp_path / 'more'} has a_s3; there are 2 references in a row"
+    (item,) = evaluate(tmp_path / "gap", tmp_path / "true", metric="si-snr")[0]
+    assert item.error == f"{tmp_path / 'true'} has a_s2; there are 1 references in a row"
+
+
+def test_recordings_without_samples_fail_alone(tmp_path: Path) -> None:
+    for folder in ("true", "found"):
+        (tmp_path / folder).mkdir()
+        for name, samples in (("a", 4000), ("b", 0)):
+            noise = np.random.default_rng(len(folder)).normal(0, 0.1, samples).astype(np.float32)
+            audio.write(tmp_path / folder / f"{name}_s1.wav", noise, 8000)
+    good, empty = evaluate(tmp_path / "true", tmp_path / "found", metric="si-snr")[0]
+    assert not good.error
+    assert empty.error == "the references have no samples"
