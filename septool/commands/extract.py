@@ -13,7 +13,10 @@ def extract(
         list[str], typer.Argument(help="Recordings, folders of them, - for standard input, or one manifest (.jsonl).")
     ],
     references: Annotated[
-        list[Path], typer.Option("--reference", help="A recording of the wanted voice alone; several are averaged.")
+        list[Path],
+        typer.Option(
+            "--reference", help="A recording of the wanted voice alone, its first minute; several are averaged."
+        ),
     ] = [],  # noqa: B006 - typer's way of an empty list
     model: Annotated[
         str, typer.Option("-m", "--model", help="Checkpoint, model or .safetensors file (see: septool models list).")

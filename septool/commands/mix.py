@@ -22,7 +22,8 @@ def mix(
         Path, typer.Option("-o", "--out", help="The mixture's file, - for standard output; for a manifest a folder.")
     ],
     snr: Annotated[
-        list[float], typer.Option("--snr", help="Level of the first voice over a further one, dB; once for each.")
+        list[float],
+        typer.Option("--snr", help="Level of the first voice over a further one, dB; once for each."),
     ] = [0.0],  # noqa: B006 - typer's way of a default list
     mode: Annotated[Mode, typer.Option(help="Cut to the shortest or pad to the longest.")] = Mode.min,
     sample_rate: Annotated[int | None, typer.Option(min=1000, help="Hz; the first file's by default.")] = None,
@@ -38,8 +39,9 @@ def mix(
     """Mix recordings, or render a manifest to files.
 
     septool mix a.wav b.wav --snr 2 -o mix.wav --sources voices/ mixes two recordings, the second 2 dB
-    below the first. septool mix dev-2mix.jsonl -o DIR writes {id}.wav, {id}_s1.wav, ... for every row;
-    rows that are there already are left, so it can be stopped and taken up again.
+    below the first as they are before one is cut. septool mix dev-2mix.jsonl -o DIR writes {id}.wav,
+    {id}_s1.wav, ... for every row; rows that are there already are left, so it can be stopped and taken
+    up again.
     """
     from dataclasses import asdict
 

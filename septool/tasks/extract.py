@@ -107,9 +107,10 @@ def read_reference(path: Path, rate: int, start: int = 0, frames: int = -1) -> n
     """
     own = audio.info(path)
     longest = min(round(LONGEST * own.rate), own.frames - start)
+    cut = longest < (own.frames - start if frames < 0 else frames)
     samples, _ = audio.read(path, start, longest if frames < 0 else min(frames, longest))
     voice = audio.resample(audio.mono(samples), own.rate, rate)
-    check_reference(voice, rate, f"reference {path}")
+    check_reference(voice, rate, f"reference {path}" + (f" (its first {LONGEST:g} s)" if cut else ""))
     return voice
 
 

@@ -229,8 +229,11 @@ def _work_on(
             there = [target for target in targets if target.exists()]
             if skip_existing and len(there) == len(targets):
                 return Skipped(shown, tuple(map(str, targets))), told
-            if there and not (force or skip_existing):  # some of its voices are not all of it
-                raise SeptoolError(f"{there[0]} exists; use --force to replace it or --skip-existing")
+            if there and not force:
+                advice = "use --force to replace it or --skip-existing"
+                if skip_existing:  # half a result is not one that is done, and may be somebody's
+                    advice = "the other voices do not; remove it or use --force"
+                raise SeptoolError(f"{there[0]} exists; {advice}")
             for folder in {target.parent for target in targets}:
                 audio.make_folder(folder)
         with ExitStack() as stack:

@@ -1,9 +1,12 @@
 """PESQ: better is more, the standard's two rates, and a reason where it has no value."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 
-from septool.metrics import UndefinedError
+from septool.metrics import UndefinedError, pesq
 from septool.metrics.pesq import pesq_item
 from tests.conftest import voice
 
