@@ -21,7 +21,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command_has_the_parameters_of_its_task() -> None:
     shown, work = inspect.signature(command).parameters, inspect.signature(profiling.profile).parameters
-    assert {name: parameter.default for name, parameter in shown.items() if name not in ("json", "quiet", "verbose", "debug")} == {
+    printing = {"json", "quiet", "verbose", "debug"}
+    assert {name: parameter.default for name, parameter in shown.items() if name not in printing} == {
         name: parameter.default for name, parameter in work.items() if name != "report"
     }
 
