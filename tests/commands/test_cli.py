@@ -231,4 +231,4 @@ def test_a_lack_of_memory_is_one_line(septool: Command, monkeypatch: pytest.Monk
     monkeypatch.setattr(checkpoints, "catalogue", greedy)
     result = septool("models", "list")
     assert result.status == 1
-    assert result.errors == ["septool: out of memory; a smaller --segment or --batch needs less"]
+    assert result.errors == ["septool: out of memory; shorter recordings, or a smaller --segment or --batch, need less"]

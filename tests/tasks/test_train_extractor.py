@@ -11,6 +11,7 @@ import torch
 from septool import audio, checkpoints, manifest, trials
 from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
 from septool.manifest import Enrolment, Mixture, Source
+from septool.mixing import DynamicMixing
 from septool.models.base import Extractor
 from septool.models.build import build_model
 from septool.models.speaker_net import SpeakerNet
@@ -133,7 +134,7 @@ def test_a_trial_without_its_recording_is_told_before_training(data: Path, tmp_p
 
 @pytest.mark.parametrize("make", [speaker_recipe, extractor_recipe])
 def test_mixtures_that_are_fixed_are_for_separators(data: Path, tmp_path: Path, make: Any) -> None:
-    whole = make(data)
+    whole = replace(make(data), mixing=DynamicMixing())
     with pytest.raises(UsageError, match=f"static; {whole.model} learns from mixtures that are drawn"):
         train(replace(whole, data=replace(whole.data, mixing="static")), tmp_path)
 
