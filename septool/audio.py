@@ -152,6 +152,12 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
         return samples.T, file.samplerate
 
 
+def check_numbers(samples: np.ndarray, name: object) -> None:
+    """Refuse the samples of a recording of which one is not finite."""
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{name} holds samples that are not numbers (NaN or infinite)")
+
+
 def mono(samples: np.ndarray, channel: int | None = None) -> np.ndarray:
     """Average the channels of ``[channel, time]``, or take one of them, counted from 1."""
     if channel is not None:
@@ -263,8 +269,7 @@ class Reader:
             except soundfile.LibsndfileError as error:
                 raise AudioError(f"{self.path} breaks off while decoding: {error.error_string}") from None
             self.frames += len(samples)
-            if not np.isfinite(samples).all():
-                raise AudioError(f"{self.path} holds samples that are not numbers (NaN or infinite)")
+            check_numbers(samples, self.path)
             last = len(samples) < self.block
             voice = mono(samples.T, self.channel)
             yield resampler.resample_chunk(voice, last=last) if resampler else voice

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import fft
 
 from septool import audio
-from septool.errors import AudioError, ConfigError, ManifestError
+from septool.errors import ConfigError, ManifestError
 from septool.generators import GENERATORS, Rendered, fit
 from septool.manifest import Mixture, Source
 from septool.pool import Pool, load
@@ -64,8 +64,7 @@ def render(row: Mixture, rate: int | None = None) -> Rendered:
 
 def _voice(row: Mixture, source: Source, rate: int) -> np.ndarray:
     samples, own = audio.read(row.locate(source.path), source.start, source.frames)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{row.locate(source.path)} holds samples that are not numbers (NaN or infinite)")
+    audio.check_numbers(samples, row.locate(source.path))
     # A voice at speed 1.05 is one whose rate was 1.05 times as high as the file says.
     voice = audio.resample(audio.mono(samples), own * source.speed, rate)
     return voice * np.float32(from_db(source.gain_db))

@@ -120,8 +120,7 @@ def check_reference(voice: np.ndarray, rate: int, name: str) -> None:
     Raises:
         AudioError: it is silent, damaged, or holds too little of a voice.
     """
-    if not np.isfinite(voice).all():
-        raise AudioError(f"{name} holds samples that are not numbers (NaN or infinite)")
+    audio.check_numbers(voice, name)
     spoken = seconds_of_speech(voice, rate)
     if spoken is None:
         raise AudioError(f"{name} is silent; give a recording in which the voice speaks")

@@ -46,11 +46,11 @@ class Journal:
 def _until(path: Path, step: int, pending: bool) -> list[str]:
     """Return the whole lines of a log up to a step; a run that was killed may have left half a line."""
     kept = []
-    later = {"validation"} if pending else set[str]()
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-            if event["step"] <= step - (event["event"] in later) and event["event"] not in ENDING:
+            undone = pending and event["step"] == step and event["event"] == "validation"
+            if event["step"] <= step and not undone and event["event"] not in ENDING:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             continue

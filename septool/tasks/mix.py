@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from septool import audio, manifest, workers
-from septool.errors import AudioError, SeptoolError, UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.mixing import render
 from septool.signal.levels import from_db
 from septool.tasks.plans import PIPE, check_terminal, place
@@ -90,8 +90,7 @@ def mix_files(
         channels = audio.info(path).channels
         if channels > 1:
             report(f"{path}: {channels} channels were averaged to one")
-        if not np.isfinite(voice).all():
-            raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite)")
+        audio.check_numbers(voice, path)
         if not len(voice) or not np.ptp(voice):
             raise SeptoolError(f"{path} is silent, so it has no level to set")
     if not all(abs(db) <= manifest.MOST_DB for db in snr):

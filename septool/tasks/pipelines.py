@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from septool import audio, checkpoints
-from septool.checkpoints import Header
+from septool.checkpoints import Header, ModelT
 from septool.errors import AudioError, UsageError
 from septool.inference import choose_device
 from septool.models.base import Extractor, Separator
@@ -123,10 +123,7 @@ def load_separator(name: str = "galr", device: str = "auto") -> SeparationPipeli
         UsageError: no such checkpoint or device.
         CheckpointError: a damaged file, or a model that does not separate.
     """
-    entry, path = checkpoints.resolve(name)
-    model, header = checkpoints.load(path, Separator)
-    where = choose_device(device)
-    return SeparationPipeline(entry, model.to(where), header, where)
+    return SeparationPipeline(*_load(name, Separator, device))
 
 
 def load_extractor(name: str = "galr-extractor", device: str = "auto") -> ExtractionPipeline:
@@ -136,10 +133,14 @@ def load_extractor(name: str = "galr-extractor", device: str = "auto") -> Extrac
         UsageError: no such checkpoint or device.
         CheckpointError: a damaged file, or a model that does not extract.
     """
+    return ExtractionPipeline(*_load(name, Extractor, device))
+
+
+def _load(name: str, kind: type[ModelT], device: str) -> tuple[str, ModelT, Header, torch.device]:
     entry, path = checkpoints.resolve(name)
-    model, header = checkpoints.load(path, Extractor)
+    model, header = checkpoints.load(path, kind)
     where = choose_device(device)
-    return ExtractionPipeline(entry, model.to(where), header, where)
+    return entry, model.to(where), header, where
 
 
 def _estimate(
@@ -155,8 +156,7 @@ def _estimate(
     """Return the voices of a recording at its own rate, ``[voice, time]``."""
     check_segments(segment, overlap)
     samples = _one_channel(recording)
-    if not np.isfinite(samples).all():
-        raise AudioError("the recording holds samples that are not numbers (NaN or infinite)")
+    audio.check_numbers(samples, "the recording")
     pieces = estimate_blocks(
         estimate,
         [audio.resample(samples, rate, model_rate)],

@@ -20,8 +20,7 @@ def embed(network: Callable[[Tensor], Tensor], path: Path, rate: int, device: to
     samples = audio.load(path, rate)
     if not len(samples):
         raise AudioError(f"{path} has no samples")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path} holds samples that are not numbers (NaN or infinite)")
+    audio.check_numbers(samples, path)
     voice = torch.from_numpy(samples).to(device)[None]
     return F.normalize(network(voice * model_gain(voice)).float(), dim=-1)[0]
 
