@@ -13,8 +13,8 @@ from torch import Tensor
 
 from benchmarks import section
 from septool.models.papez import Config, Halting, Papez, WorkingMemoryLayer
-from septool.tasks.macs import count
-from septool.tasks.measuring import recording, timed_in_turns
+from septool.profiling.macs import count
+from septool.profiling.measure import recording, timed_in_turns
 from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths
 
 CPU = torch.device("cpu")

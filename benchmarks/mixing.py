@@ -17,8 +17,8 @@ import soxr
 import torch
 
 from septool import audio
-from septool.mixing import Background, DynamicMixing, Rooms, Surroundings, draw
-from septool.pool import FULL_SCALE, Pool
+from septool.data.mixing import Background, DynamicMixing, Rooms, Surroundings, draw
+from septool.data.pool import FULL_SCALE, Pool
 from septool.tasks.profile import this_machine
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

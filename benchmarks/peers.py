@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from benchmarks import released, section
 from septool import checkpoints
+from septool.profiling.measure import Gauge, recording, timed_in_turns, wake
+from septool.profiling.report import milliseconds
 from septool.tasks.convert import convert
-from septool.tasks.measuring import Gauge, recording, timed_in_turns, wake
 from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths
-from septool.tasks.profile_report import milliseconds
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def toolkit(model: str) -> str:
 
 def theirs(model: str) -> nn.Module:
     """Build another toolkit's network; the weights are the same every time."""
-    from tests.tasks.converting import perturbed
+    from tests.interop.converting import perturbed
 
     if model == "papez":
         return released.papez()
@@ -66,7 +66,7 @@ def theirs(model: str) -> nn.Module:
 
 def converted(model: str, network: nn.Module, folder: Path) -> Path:
     """Bring a network's weights into a checkpoint of ours."""
-    from tests.tasks.converting import asteroid_file, speechbrain_files
+    from tests.interop.converting import asteroid_file, speechbrain_files
 
     out = folder / f"{model}.safetensors"
     if isinstance(network, released.Released):
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--tests", action="store_true", help="run the tests that need the toolkits instead")
     options = parse(parser, MODELS, "benchmarks.peers")
     if options.tests:
-        command = [sys.executable, "-m", "pytest", "-n0", "-rs", "tests/tasks/test_convert.py"]
+        command = [sys.executable, "-m", "pytest", "-n0", "-rs", "tests/interop/test_convert.py"]
         raise SystemExit(subprocess.call(command, cwd=ROOT))
     lengths = parse_lengths(options.lengths)
     rows = (

@@ -50,7 +50,7 @@ def code() -> ModuleType:
 
 def papez() -> Released:
     """Build the network at the paper's sizes; no token halts, so that it takes all its steps, whatever it hears."""
-    from tests.tasks.converting import perturbed
+    from tests.interop.converting import perturbed
 
     theirs = code()
     torch.manual_seed(0)

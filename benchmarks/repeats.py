@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from benchmarks import section
-from septool.tasks.measuring import Row
+from septool.profiling.measure import Row
+from septool.profiling.report import milliseconds
 from septool.tasks.profile import profile
-from septool.tasks.profile_report import milliseconds
 
 MODELS = "galr-small-8k,papez-small-8k,conv-tasnet,dprnn:stride8,sudormrf,sepformer"
 ABOUT = (

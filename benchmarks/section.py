@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from septool import audio
+from septool.files import atomic_write
 from septool.tasks.profile import this_machine
 
 
@@ -32,5 +32,5 @@ def measure(
         lines.append(json.dumps(row))
         print(lines[-1], flush=True)
     if out:
-        with audio.replacing(out) as partial:
+        with atomic_write(out) as partial:
             partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from benchmarks import peers, section
 from septool import audio, checkpoints
 from septool.config import build
-from septool.inference import choose_device
-from septool.tasks import batches
-from septool.tasks.measuring import MOST, timed_in_turns
+from septool.device import choose_device
+from septool.profiling.measure import MOST, timed_in_turns
 from septool.tasks.prepare import prepare
-from septool.tasks.recipe import Recipe
-from septool.tasks.run import Run
 from septool.tasks.train import kind
+from septool.training import data
+from septool.training.recipe import Recipe
+from septool.training.trainer import Run
 
 RATE, CLIP, LEARNING_RATE = 8000, 5.0, 1e-4
 ALONE = ("papez", "galr", "dp-rcnet", "atss-net")
@@ -110,7 +110,7 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
     device = choose_device(options.device)
     with tempfile.TemporaryDirectory() as folder:
         run = ours(model, Path(folder), options, device)
-        shares = batches.load(run.items(0), range(MOST + 1), jobs=options.jobs)
+        shares = data.load(run.items(0), range(MOST + 1), jobs=options.jobs)
         piece, waits = torch.empty(0), []
 
         def step() -> None:
@@ -125,7 +125,7 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
             plain = Plain(model, device, options.precision)
             calls.append(lambda: plain.step(piece))
         own, *others = timed_in_turns(calls, device, options.budget)
-    samples = batches.samples(piece)
+    samples = data.samples(piece)
     row: dict[str, Any] = {"kind": "train", "model": model, "audio s": options.seconds, "batch": options.batch}
     row |= {"precision": options.precision, "waiting for data": statistics.median(waits[1:]) / own.median}
     row |= {"ours": samples / own.median, "from": samples / own.high, "to": samples / own.low}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from septool.version import __version__
 
 if TYPE_CHECKING:
-    from septool.tasks.pipelines import load_extractor, load_separator
+    from septool.api import load_extractor, load_separator
 
 __all__ = ["__version__", "load_extractor", "load_separator"]
 
@@ -14,6 +14,6 @@ def __getattr__(name: str) -> Any:
     """Import on first use: torch takes a second, which ``--help`` need not wait for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from septool.tasks import pipelines
+    from septool import api
 
-    return getattr(pipelines, name)
+    return getattr(api, name)

@@ -3,10 +3,8 @@
 Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[time]`` for one voice.
 """
 
-import hashlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,11 +17,11 @@ import soundfile
 import soxr
 
 from septool.errors import AudioError, UsageError
+from septool.files import atomic_write
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"})
 FOREIGN = frozenset({".aac", ".m4a", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma"})  # not for libsndfile
 WAV_LIMIT = 2**32 - 2**16  # bytes; a longer wav is written as RF64, its extension to 64 bits
-NAME_LIMIT = 255  # bytes of a file's name, on all common systems
 PIECE = 2**16  # frames given to libsndfile at once; libvorbis keeps them on the stack, which millions overflow
 
 
@@ -189,7 +187,7 @@ def write(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16") -
     """
     voices = np.atleast_2d(samples)
     channels, frames = voices.shape
-    with replacing(path) as partial, Writer([partial], channels, rate, rate, subtype, path, frames) as writer:
+    with atomic_write(path) as partial, Writer([partial], channels, rate, rate, subtype, path, frames) as writer:
         writer.write(voices)
 
 
@@ -211,36 +209,6 @@ def nearest_subtype(path: Path, wanted: str) -> str:
     if soundfile.check_format(kind, wanted):
         return wanted
     return "PCM_24" if soundfile.check_format(kind, "PCM_24") else str(soundfile.default_subtype(kind))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place only if the block ends well."""
-    own = secrets.token_hex(4)  # the processes of several machines can have one folder, and one number
-    partial = path.with_name(f".{path.name}.{own}.partial")
-    if len(os.fsencode(partial.name)) > NAME_LIMIT:
-        short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-        partial = path.with_name(f".{short}.{own}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        raise AudioError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results, in words if that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise AudioError(f"{folder} is a file, not a folder") from None
-    except OSError as error:
-        raise AudioError(f"{folder} cannot be made: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise AudioError(f"{folder} cannot be written to: no permission")
 
 
 class Reader:

@@ -11,6 +11,7 @@ import soundfile
 
 from septool import audio
 from septool.errors import AudioError, SeptoolError, UsageError
+from septool.files import atomic_write
 from tests.conftest import RATE, voice
 
 
@@ -169,11 +170,11 @@ def test_a_suffix_that_is_no_format() -> None:
 def test_a_file_takes_its_place_only_if_all_went_well(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("before")
-    with suppress(ZeroDivisionError), audio.replacing(path) as partial:
+    with suppress(ZeroDivisionError), atomic_write(path) as partial:
         partial.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "before"
-    with audio.replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("after")
         assert path.read_text() == "before"
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("x", "after")]
@@ -181,7 +182,7 @@ def test_a_file_takes_its_place_only_if_all_went_well(tmp_path: Path) -> None:
 
 def test_names_as_long_as_they_can_be_are_written(tmp_path: Path) -> None:
     one, other = (tmp_path / f"{'ü' * 124}_s{n}.wav" for n in (1, 2))
-    with audio.replacing(one) as first, audio.replacing(other) as second:
+    with atomic_write(one) as first, atomic_write(other) as second:
         assert first != second
         first.write_text("1")
         second.write_text("2")
@@ -192,7 +193,7 @@ def test_a_place_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(AudioError, match="x cannot be written: Not a directory"),
-        audio.replacing(tmp_path / "file/x") as p,
+        atomic_write(tmp_path / "file/x") as p,
     ):
         p.write_text("text")
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from septool import checkpoints
+from septool import catalogue, checkpoints, provenance
 from septool.checkpoints import Header
 from septool.errors import CheckpointError, UsageError
+from septool.files import sha256_of
 from septool.models import MODELS
 from septool.models.base import Extractor
 from septool.models.build import build_model
@@ -93,11 +94,11 @@ def test_every_wrong_weight_is_counted_and_one_named(tiny_checkpoint: Path) -> N
 
 
 @pytest.fixture
-def entry(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> checkpoints.Entry:
+def entry(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> catalogue.Entry:
     monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
-    entry = checkpoints.Entry(
+    entry = catalogue.Entry(
         model="papez",
-        sha256=checkpoints.sha256(tiny_checkpoint),
+        sha256=sha256_of(tiny_checkpoint),
         bytes=1,
         sample_rate=RATE,
         sources=2,
@@ -108,14 +109,14 @@ def entry(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         default=True,
     )
     other = replace(entry, default=False, url=None)
-    monkeypatch.setattr(checkpoints, "catalogue", lambda: {"papez-a": entry, "papez-b": other})
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"papez-a": entry, "papez-b": other})
     return entry
 
 
 def test_the_weights_of_a_run_go_by_its_name(tmp_path: Path) -> None:
-    assert checkpoints.resolve("runs/papez-small/best.safetensors")[0] == "papez-small"
-    assert checkpoints.resolve("runs/papez-small/average.safetensors")[0] == "papez-small-average"
-    assert checkpoints.resolve("other/last.safetensors")[0] == "other-last"
+    assert catalogue.resolve_checkpoint("runs/papez-small/best.safetensors")[0] == "papez-small"
+    assert catalogue.resolve_checkpoint("runs/papez-small/average.safetensors")[0] == "papez-small-average"
+    assert catalogue.resolve_checkpoint("other/last.safetensors")[0] == "other-last"
 
 
 @pytest.mark.parametrize(
@@ -128,47 +129,47 @@ def test_the_weights_of_a_run_go_by_its_name(tmp_path: Path) -> None:
 )
 def test_what_has_no_checkpoint_says_where_one_comes_from(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said.format(run=tmp_path)):
-        checkpoints.find(name.format(run=tmp_path))
+        catalogue.find_entry(name.format(run=tmp_path))
 
 
-def test_names_and_files_are_resolved(entry: checkpoints.Entry, tiny_checkpoint: Path) -> None:
-    assert checkpoints.resolve(str(tiny_checkpoint)) == ("tiny", tiny_checkpoint)
+def test_names_and_files_are_resolved(entry: catalogue.Entry, tiny_checkpoint: Path) -> None:
+    assert catalogue.resolve_checkpoint(str(tiny_checkpoint)) == ("tiny", tiny_checkpoint)
     with pytest.raises(
         CheckpointError, match="the weights of papez-a are not here; get them with: septool models fetch"
     ):
-        checkpoints.resolve("papez")
-    path = checkpoints.fetch("papez-a")
+        catalogue.resolve_checkpoint("papez")
+    path = catalogue.fetch_weights("papez-a")
     assert path.read_bytes() == tiny_checkpoint.read_bytes()
-    assert checkpoints.resolve("papez") == checkpoints.resolve("papez-a") == ("papez-a", path)
+    assert catalogue.resolve_checkpoint("papez") == catalogue.resolve_checkpoint("papez-a") == ("papez-a", path)
     with pytest.raises(UsageError, match=r"unknown model 'papez-c'; did you mean 'papez-b'\?|did you mean 'papez-a'\?"):
-        checkpoints.resolve("papez-c")
+        catalogue.resolve_checkpoint("papez-c")
 
 
-def test_bundled_weights_lie_in_the_package(entry: checkpoints.Entry) -> None:
-    path = checkpoints.locate(replace(entry, file="x.safetensors"))
+def test_bundled_weights_lie_in_the_package(entry: catalogue.Entry) -> None:
+    path = catalogue.weights_path(replace(entry, file="x.safetensors"))
     assert path == Path(checkpoints.__file__).parent / "weights/x.safetensors"
 
 
 @pytest.mark.parametrize("error", [OSError("no route"), http.client.IncompleteRead(b""), ValueError("no url")])
 def test_a_download_that_fails_is_one_line_and_no_file(
-    entry: checkpoints.Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+    entry: catalogue.Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(urllib.request, "urlopen", fail)
     with pytest.raises(CheckpointError, match=r"^file:.* cannot be fetched: "):
-        checkpoints.fetch("papez-a")
+        catalogue.fetch_weights("papez-a")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_bundled_weights_that_are_missing_cannot_be_fetched(entry: checkpoints.Entry) -> None:
+def test_bundled_weights_that_are_missing_cannot_be_fetched(entry: catalogue.Entry) -> None:
     with pytest.raises(CheckpointError, match="the bundled weights of papez-b are missing; install septool again"):
-        checkpoints.fetch("papez-b")
+        catalogue.fetch_weights("papez-b")
 
 
 def test_the_shipped_catalogue_is_sound() -> None:
-    known = checkpoints.catalogue()
+    known = catalogue.read_catalogue()
     defaults = [entry.model for entry in known.values() if entry.default]
     assert len(defaults) == len(set(defaults))
     for name, entry in known.items():
@@ -176,9 +177,9 @@ def test_the_shipped_catalogue_is_sound() -> None:
         assert (entry.file is None) != (entry.url is None), name
         assert set(entry.sha256) <= set("0123456789abcdef"), name
         assert len(entry.sha256) == 64, name
-        path = checkpoints.locate(entry)
+        path = catalogue.weights_path(entry)
         if entry.file is not None or path.exists():
-            checkpoints.check(path, entry)
+            catalogue.check_weights(path, entry)
             header = checkpoints.read_header(path)
             assert (header.model, header.sample_rate, header.sources) == (entry.model, entry.sample_rate, entry.sources)
             assert path.stat().st_size == entry.bytes
@@ -187,4 +188,4 @@ def test_the_shipped_catalogue_is_sound() -> None:
 def test_a_header_is_plain_data(tiny_checkpoint: Path) -> None:
     header = checkpoints.read_header(tiny_checkpoint)
     assert json.loads(json.dumps(asdict(header))) == asdict(header)
-    assert checkpoints.software()["torch"] == torch.__version__
+    assert provenance.library_versions()["torch"] == torch.__version__

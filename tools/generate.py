@@ -15,13 +15,13 @@ import results
 import torch
 import typer.main
 
-from septool import __version__, checkpoints
+from septool import __version__, catalogue, checkpoints
 from septool.cli import app
 from septool.losses import EQUATIONS, LOSSES
 from septool.models import MODELS
-from septool.tasks import papers
-from septool.tasks import recipe as recipes
-from septool.tasks.macs import count
+from septool.profiling import papers
+from septool.profiling.macs import count
+from septool.training import recipe as recipes
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -118,18 +118,18 @@ def man_pages() -> Iterator[tuple[Path, str]]:
     yield from walk("septool", root)
 
 
-def measured_scores(entry: checkpoints.Entry, keys: Iterable[str], *, named: bool = False) -> str:
+def measured_scores(entry: catalogue.Entry, keys: Iterable[str], *, named: bool = False) -> str:
     """Return those scores of a checkpoint that there are."""
     labels = SEPARATION | RECOGNITION | SEXES
     shown = [(labels[key], entry.measured[key]) for key in keys if entry.measured.get(key) is not None]
     return ", ".join(f"{label} {value:.2f}{unit}" if named else f"{value:.2f}{unit}" for (label, unit), value in shown)
 
 
-def training(entry: checkpoints.Entry) -> str:
+def training(entry: catalogue.Entry) -> str:
     """Return what the training of a bundled checkpoint took."""
     if not entry.file:
         return "-"
-    header = checkpoints.read_header(checkpoints.locate(entry))
+    header = checkpoints.read_header(catalogue.weights_path(entry))
     return f"{header.steps:,} steps, {header.hours:.1f} hours, {header.hardware}"
 
 
@@ -138,7 +138,7 @@ def checkpoint_table() -> str:
     columns = ["name", "model", "Hz", "voices", "parameters", "MB", "SI-SNRi", "SDRi", "PESQ", "recognition"]
     columns += ["trained on", "last stage of training", "licence"]
     rows = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
-    for name, entry in checkpoints.catalogue().items():
+    for name, entry in catalogue.read_catalogue().items():
         shown = f"[`{name}`]({entry.card})" if entry.card else f"`{name}`"
         scores = " | ".join(measured_scores(entry, [key]) or "-" for key in SEPARATION)
         scores += " | " + (measured_scores(entry, RECOGNITION, named=True) or "-")
@@ -257,9 +257,9 @@ def renewed(path: Path, parts: dict[str, str]) -> str:
     return text
 
 
-def facts(entry: checkpoints.Entry) -> str:
+def facts(entry: catalogue.Entry) -> str:
     """Return a model card's table: what the file and its header say."""
-    header = checkpoints.read_header(checkpoints.locate(entry))
+    header = checkpoints.read_header(catalogue.weights_path(entry))
     recipe = header.recipe
     measured = dict(entry.measured)
     scores = measured_scores(entry, [*SEPARATION, *RECOGNITION, *SEXES], named=True)
@@ -294,7 +294,7 @@ def main() -> int:
     }
     if RESULTS.exists():
         files[ROOT / "benchmarks" / "RESULTS.md"] = results.page(RESULTS)
-    for entry in checkpoints.catalogue().values():
+    for entry in catalogue.read_catalogue().values():
         if entry.card:
             files[ROOT / entry.card] = renewed(ROOT / entry.card, {"facts": facts(entry)})
     stale = [

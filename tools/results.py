@@ -7,9 +7,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from septool.tasks import papers, profile_report
-from septool.tasks.papers import TOLERANCE, Comparison
-from septool.tasks.profile_report import CONVENTION, Machine, Profile, Table
+from septool.profiling import papers, report
+from septool.profiling.papers import TOLERANCE, Comparison
+from septool.profiling.report import CONVENTION, Machine, Profile, Table
 
 HEAD = f"""# Results
 
@@ -31,13 +31,13 @@ def page(folder: Path) -> str:
 
 
 def _profile(path: Path) -> Profile:
-    return replace(profile_report.read(path), paper=papers.load(path.stem))
+    return replace(report.read(path), paper=papers.load(path.stem))
 
 
 def _paper(profile: Profile) -> Iterator[str]:
     assert profile.paper
     yield f"## {profile.paper.title}\n"
-    costs, *others = profile_report.tables(profile)
+    costs, *others = report.tables(profile)
     for table in (*others, costs):
         yield markdown(table)
         if profile.comparisons and table is others[0]:

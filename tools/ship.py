@@ -17,10 +17,12 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from septool import checkpoints, manifest
+from septool import catalogue, checkpoints
+from septool.data import manifest
+from septool.files import sha256_of
 from septool.models import MODELS
+from septool.scoring.items import Item, write_table
 from septool.tasks.evaluate import evaluate
-from septool.tasks.scores import Item, write_table
 
 ROOT = Path(__file__).parent.parent
 METRICS = "si-snri,sdri,pesq"
@@ -76,7 +78,7 @@ def main() -> int:
         **({} if kind.role == "speaker" else by_sex(items, manifest.read(args.manifest))),
         "on": args.manifest.stem,
         "trials" if kind.role == "speaker" else "mixtures": len(args.manifest.read_text(encoding="utf-8").splitlines()),
-        "manifest_sha256": manifest.digest(args.manifest),
+        "manifest_sha256": sha256_of(args.manifest),
     }
     recipe = header.recipe | {
         "data": header.recipe["data"] | {key: Path(header.recipe["data"][key]).name for key in ("train", "validation")}
@@ -97,7 +99,7 @@ def main() -> int:
     entry = {
         "model": header.model,
         "file": path.name,
-        "sha256": checkpoints.sha256(path),
+        "sha256": sha256_of(path),
         "bytes": path.stat().st_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "sample_rate": header.sample_rate,
@@ -109,7 +111,7 @@ def main() -> int:
         "card": f"docs/models/{args.name}.md",
         "measured": measured,
     }
-    known = {name: dict(vars(old)) for name, old in checkpoints.catalogue().items()}
+    known = {name: dict(vars(old)) for name, old in catalogue.read_catalogue().items()}
     entry["published"] = known.get(args.name, {}).get("published")
     if args.default:
         for old in known.values():

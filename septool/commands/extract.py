@@ -56,10 +56,10 @@ def extract(
     own references. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
+    from septool.inference.batch import Failed
+    from septool.inference.paths import PIPE, named
     from septool.tasks.extract import Extracted
     from septool.tasks.extract import extract as work
-    from septool.tasks.plans import PIPE, named
-    from septool.tasks.recordings import Failed
 
     options.check_json(out, json)
     tally = printing.Tally()

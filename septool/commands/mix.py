@@ -47,8 +47,8 @@ def mix(
 
     from septool.commands import printing
     from septool.errors import UsageError
+    from septool.inference.paths import PIPE
     from septool.tasks.mix import mix_files, mix_manifest
-    from septool.tasks.plans import PIPE
 
     options.check_json(out, json)
     if len(inputs) == 1 and inputs[0].suffix == ".jsonl":

@@ -60,8 +60,8 @@ def profile(
     than 10 % are marked. Ends with status 1 if something could not be measured.
     """
     from septool.commands import printing
+    from septool.profiling.report import lines, tables
     from septool.tasks.profile import profile as work
-    from septool.tasks.profile_report import lines, tables
 
     with printing.Bar("profile", quiet=quiet) as bar:
         measured = work(

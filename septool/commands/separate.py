@@ -44,8 +44,8 @@ def separate(
     file with a channel per voice. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.tasks.plans import PIPE, named
-    from septool.tasks.recordings import Failed
+    from septool.inference.batch import Failed
+    from septool.inference.paths import PIPE, named
     from septool.tasks.separate import Separated
     from septool.tasks.separate import separate as work
 

@@ -64,7 +64,7 @@ def train(
     # torch would warn in every process that weights might be left out in a step; some networks do leave some.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from septool.commands import printing
-    from septool.tasks.recipe import describe, scores
+    from septool.training.recipe import describe, scores
 
     if show:
         rows = describe()
@@ -77,15 +77,15 @@ def train(
                 [[row["name"], row["model"], row["row"], row["data"], scores(row["published"])] for row in rows],
             )
         return
-    from septool.inference import choose_device
-    from septool.tasks import ranks
+    from septool.device import choose_device
     from septool.tasks.train import kind, plan
     from septool.tasks.train import train as work
+    from septool.training import distributed
 
     settings = settings if seed is None else [*settings, f"seed={seed}"]
     run, folder, resume = plan(recipe, settings, out, resume=resume)
     metric, score = kind(run).metric, ""
-    with printing.Bar("train", quiet=quiet or json or not ranks.first()) as bar:
+    with printing.Bar("train", quiet=quiet or json or not distributed.first()) as bar:
 
         def tell(event: dict[str, Any]) -> None:
             nonlocal score
@@ -129,5 +129,5 @@ def train(
             save_minutes=save_minutes,
             report=tell,
         )
-    if not json and ranks.first():
+    if not json and distributed.first():
         typer.echo(f"{folder / 'best.safetensors'}  {metric.name} {best:.2f} {metric.unit}")

@@ -10,8 +10,8 @@ from pathlib import Path
 from septool import audio
 from septool.corpora import base, overlay
 from septool.corpora.folder import deal, find
+from septool.data.manifest import Enrolment, Mixture, Source
 from septool.errors import AudioError, SeptoolError
-from septool.manifest import Enrolment, Mixture, Source
 
 SPEAKERS = {"train": 1951.0, "test": 40.0}
 CLIPS = {"train": 9.0, "test": 1.0}

@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from septool import audio, workers
+from septool.data.manifest import Mixture
+from septool.data.trials import Trial
 from septool.errors import AudioError, SeptoolError, UsageError
-from septool.manifest import Mixture
-from septool.trials import Trial
 
 SILENT_DB = -80.0  # a recording below it has no sound in it, and no level to set
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from septool import audio, workers
 from septool.corpora import base
+from septool.data.manifest import Mixture, Source
 from septool.errors import AudioError, SeptoolError, UsageError
-from septool.manifest import Mixture, Source
 
 
 def find(folder: Path) -> dict[str, list[Path]]:

@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from septool.corpora import base, lists
+from septool.data.manifest import Mixture, Source
+from septool.data.renderers import RATE
 from septool.errors import ManifestError, UsageError
-from septool.generators import RATE
-from septool.manifest import Mixture, Source
 
 SPLITS = {"train-360": "train-clean-360", "train-100": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
 BUNDLED = ("train-100", "dev", "test")

@@ -24,8 +24,8 @@ import numpy as np
 from septool import audio
 from septool.corpora import base
 from septool.corpora.folder import pair
-from septool.generators import RATE
-from septool.manifest import Enrolment, Mixture, Source
+from septool.data.manifest import Enrolment, Mixture, Source
+from septool.data.renderers import RATE
 
 RECORDINGS = {
     "train-clean-100": 28_539,

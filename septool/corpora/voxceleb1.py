@@ -7,10 +7,10 @@ trials among the latter, ``veri_test.txt``, which its authors offer beside the r
 import re
 from pathlib import Path
 
-from septool import trials
 from septool.corpora import base
-from septool.generators import RATE
-from septool.manifest import Mixture, Source
+from septool.data import trials
+from septool.data.manifest import Mixture, Source
+from septool.data.renderers import RATE
 
 RECORDINGS = {"dev": 148_642, "test": 4874}
 TRIALS = 37_720

@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 
 from septool.corpora import base, wsj0mix
+from septool.data.manifest import Mixture, Source
+from septool.data.renderers import RATE
 from septool.errors import ManifestError, UsageError
-from septool.generators import RATE
-from septool.manifest import Mixture, Source
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The lists name wav files; whatever holds them, converted or as on the discs, is 
 ``si_tr_s/01t/01to030v`` and so on, with the suffix wav, flac or wv1 (in this order, upper case or lower).
 ``wv1`` is the close microphone; ``wv2`` is another recording, with which mixtures differ by decibels.
 
-Mixtures are made as the original MATLAB script makes them (:func:`septool.generators.wsj0_mix`).
+Mixtures are made as the original MATLAB script makes them (:func:`septool.data.renderers.wsj0_mix`).
 """
 
 import math
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from septool.corpora import base, lists
-from septool.generators import RATE
-from septool.manifest import Mixture, Source
+from septool.data.manifest import Mixture, Source
+from septool.data.renderers import RATE
 
 SPLITS = ("tr", "cv", "tt")
 FOLDERS = ("si_tr_s", "si_dt_05", "si_et_05")

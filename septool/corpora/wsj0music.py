@@ -8,8 +8,8 @@ by name, 8 : 1 : 1, so that no split hears another's music.
 from pathlib import Path
 
 from septool.corpora import base, overlay, wsj0mix
-from septool.generators import RATE
-from septool.manifest import Mixture, Source
+from septool.data.manifest import Mixture, Source
+from septool.data.renderers import RATE
 
 SHARES = {"tr": 8.0, "cv": 1.0, "tt": 1.0}
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import MaskingSeparator, SeparatorConfig
-from septool.models.layers import DeepBiLSTM
+from septool.models.layers.recurrent import DeepBiLSTM
 from septool.signal.levels import from_db
 from septool.signal.stft import Analysis, log_magnitude
 

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from septool.models.base import MaskingExtractor
-from septool.models.layers_atss import MaskConfig, MaskNetwork
-from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
+from septool.models.layers.atss import MaskConfig, MaskNetwork
+from septool.models.layers.speaker import SpeakerConfig, SpeakerEmbedding
 from septool.signal.stft import Analysis
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from septool.models.base import MaskingSeparator, SeparatorConfig
-from septool.models.layers_atss import MaskConfig, MaskNetwork
+from septool.models.layers.atss import MaskConfig, MaskNetwork
 from septool.signal.stft import Analysis
 
 

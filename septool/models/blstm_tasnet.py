@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import Decoder, Encoder, GlobalLayerNorm
+from septool.models.layers.codec import Decoder, Encoder
+from septool.models.layers.norms import GlobalLayerNorm
 
 
 @dataclass(frozen=True, kw_only=True)

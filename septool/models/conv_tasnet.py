@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import Decoder, Encoder, GlobalLayerNorm, GlobalNorm1d
+from septool.models.layers.codec import Decoder, Encoder
+from septool.models.layers.norms import GlobalLayerNorm, GlobalNorm1d
 
 
 @dataclass(frozen=True, kw_only=True)

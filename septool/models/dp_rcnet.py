@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import BiLSTM, Decoder, DualPathBlock, Encoder, GlobalLayerNorm, SourceSplit
+from septool.models.layers.codec import Decoder, Encoder
+from septool.models.layers.masks import DualPathBlock, SourceSplit
+from septool.models.layers.norms import GlobalLayerNorm
+from septool.models.layers.recurrent import BiLSTM
 from septool.signal import frames
 
 

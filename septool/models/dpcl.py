@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import MaskingSeparator, SeparatorConfig
-from septool.models.layers import DeepBiLSTM
+from septool.models.layers.recurrent import DeepBiLSTM
 from septool.signal.stft import Analysis, log_magnitude
 
 

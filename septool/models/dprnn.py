@@ -16,15 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import (
-    Decoder,
-    DualPathBlock,
-    Encoder,
-    GatedMask,
-    GlobalLayerNorm,
-    RecurrentResidual,
-    SourceSplit,
-)
+from septool.models.layers.codec import Decoder, Encoder
+from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
+from septool.models.layers.norms import GlobalLayerNorm
+from septool.models.layers.recurrent import RecurrentResidual
 from septool.signal import frames
 
 PADDINGS = {"even": frames.dprnn_padding, "unfold": frames.unfold_padding}

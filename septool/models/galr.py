@@ -24,17 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import (
-    Decoder,
-    Encoder,
-    GatedMask,
-    GlobalLayerNorm,
-    RecurrentResidual,
-    SelfAttention,
-    SinusoidalPosition,
-    SourceSplit,
-)
-from septool.models.layers_galr import GloballyAttentive
+from septool.models.layers.attention import SelfAttention, SinusoidalPosition
+from septool.models.layers.codec import Decoder, Encoder
+from septool.models.layers.galr import GloballyAttentive
+from septool.models.layers.masks import GatedMask, SourceSplit
+from septool.models.layers.norms import GlobalLayerNorm
+from septool.models.layers.recurrent import RecurrentResidual
 from septool.signal import frames
 
 

@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Extractor, Found, check_segments
-from septool.models.layers import Decoder, Encoder, GatedMask, RecurrentResidual, SourceSplit
-from septool.models.layers_galr import GloballyAttentive
-from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
+from septool.models.layers.codec import Decoder, Encoder
+from septool.models.layers.galr import GloballyAttentive
+from septool.models.layers.masks import GatedMask, SourceSplit
+from septool.models.layers.recurrent import RecurrentResidual
+from septool.models.layers.speaker import SpeakerConfig, SpeakerEmbedding
 from septool.signal import frames
 
 OUTPUTS = 2  # the voice and the rest

@@ -37,7 +37,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import Decoder, Encoder, SelfAttention, SinusoidalPosition
+from septool.models.layers.attention import SelfAttention, SinusoidalPosition
+from septool.models.layers.codec import Decoder, Encoder
 from septool.signal import frames
 
 Halting = Literal["reference", "freeze", "drop", "none"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from septool.models.base import Model
-from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
+from septool.models.layers.speaker import SpeakerConfig, SpeakerEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)

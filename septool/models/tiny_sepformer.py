@@ -19,16 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import (
-    Decoder,
-    DualPathBlock,
-    Encoder,
-    GatedMask,
-    GlobalLayerNorm,
-    SelfAttention,
-    SinusoidalPosition,
-    SourceSplit,
-)
+from septool.models.layers.attention import SelfAttention, SinusoidalPosition
+from septool.models.layers.codec import Decoder, Encoder
+from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
+from septool.models.layers.norms import GlobalLayerNorm
 from septool.signal import frames
 
 

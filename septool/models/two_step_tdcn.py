@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import CentredDecoder, CentredEncoder, GlobalLayerNorm, GlobalNorm1d
+from septool.models.layers.codec import CentredDecoder, CentredEncoder
+from septool.models.layers.norms import GlobalLayerNorm, GlobalNorm1d
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import MaskingExtractor
-from septool.models.layers import DeepBiLSTM
-from septool.models.layers_speaker import SpeakerConfig, SpeakerEmbedding
+from septool.models.layers.recurrent import DeepBiLSTM
+from septool.models.layers.speaker import SpeakerConfig, SpeakerEmbedding
 from septool.signal.stft import Analysis
 
 

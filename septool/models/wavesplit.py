@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers import GlobalNorm1d
+from septool.models.layers.norms import GlobalNorm1d
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from septool import audio, checkpoints
+from septool import audio, catalogue, checkpoints
 from septool.errors import SeptoolError, UsageError
-from septool.inference import feed
+from septool.files import atomic_write, make_folder
+from septool.inference.level import feed
 from septool.models.base import Separator
 from septool.tasks.profile import EXAMPLE
 
@@ -72,12 +73,12 @@ def export(model: str, out: Path, *, force: bool = False) -> Exported:
     runtime = _runtime()
     if out.exists() and not force:
         raise SeptoolError(f"{out} exists; use --force to replace it")
-    name, path = checkpoints.resolve(model)
+    name, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path)
-    audio.make_folder(out.parent)
+    make_folder(out.parent)
     graph = _graph(AtAnyLevel(network).eval(), name)
     graph.model.metadata_props["septool"] = json.dumps(asdict(header))
-    with audio.replacing(out) as partial:
+    with atomic_write(out) as partial:
         graph.save(str(partial))
         session = runtime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
         differences = list(_differences(network, header.sample_rate, session))

@@ -8,29 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from septool import audio, checkpoints, manifest
-from septool.errors import AudioError, SeptoolError, UsageError
-from septool.inference import choose_device, find
-from septool.mixing import render
-from septool.models.base import Extractor
-from septool.signal.levels import centred, from_db, model_gain
-from septool.tasks.listening import Entry, Track
-from septool.tasks.plans import (
-    PIPE,
-    Plan,
-    check_pipe,
-    check_replaced,
-    find_inputs,
-    is_like_a_file,
-    make_plans,
-    named,
-    share,
-)
-from septool.tasks.recordings import (
+from septool import audio, catalogue, checkpoints
+from septool.data import manifest
+from septool.data.mixing import render
+from septool.device import choose_device
+from septool.errors import UsageError
+from septool.files import sha256_of
+from septool.inference.batch import (
     Failed,
     Progress,
     Skipped,
@@ -41,11 +25,20 @@ from septool.tasks.recordings import (
     tell,
     work_through,
 )
-
-SILENT_DB = -80.0  # a reference whose loudest frame lies below this has no voice in it
-SPEECH_DB = 30.0  # frames this far below the loudest one are pauses
-SHORTEST = 1.0  # seconds of speech that a reference needs
-LONGEST = 60.0  # seconds of a reference that are listened to, from its beginning
+from septool.inference.enrolment import Voice, embed, read_reference, reference_of
+from septool.inference.html_report import Entry, Track
+from septool.inference.paths import (
+    PIPE,
+    Plan,
+    check_pipe,
+    check_replaced,
+    find_inputs,
+    is_like_a_file,
+    make_plans,
+    named,
+    share,
+)
+from septool.models.base import Extractor
 
 
 @dataclass(frozen=True)
@@ -81,68 +74,6 @@ class Extracted:
     def row(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self) | {"present": self.present}
-
-
-class Voice:
-    """One stretch's estimate of a known voice, keeping the score of each."""
-
-    def __init__(self, model: Extractor, embedding: Tensor, threshold: float | None) -> None:
-        self.model, self.embedding, self.threshold = model, embedding, threshold
-        self.scores: list[float] = []
-
-    def __call__(self, mixture: Tensor) -> Tensor:
-        """Map ``[1, time]`` to ``[1, 1, time]``."""
-        voice, presence = find(self.model, mixture, self.embedding)
-        self.scores.append(presence.item())
-        if self.threshold is not None and self.scores[-1] < self.threshold:
-            voice = torch.zeros_like(voice)
-        return voice[:, None]
-
-
-def read_reference(path: Path, rate: int, start: int = 0, frames: int = -1) -> np.ndarray:
-    """Read a recording of the wanted voice, ``[time]`` at ``rate``; ``start`` and ``frames`` as in a manifest.
-
-    Raises:
-        AudioError: it cannot be read, or it holds too little of a voice.
-    """
-    own = audio.info(path)
-    longest = min(round(LONGEST * own.rate), own.frames - start)
-    cut = longest < (own.frames - start if frames < 0 else frames)
-    samples, _ = audio.read(path, start, longest if frames < 0 else min(frames, longest))
-    voice = audio.resample(audio.mono(samples), own.rate, rate)
-    check_reference(voice, rate, f"reference {path}" + (f" (its first {LONGEST:g} s)" if cut else ""))
-    return voice
-
-
-def check_reference(voice: np.ndarray, rate: int, name: str) -> None:
-    """Refuse a recording ``[time]`` that a voice cannot be known by.
-
-    Raises:
-        AudioError: it is silent, damaged, or holds too little of a voice.
-    """
-    audio.check_numbers(voice, name)
-    spoken = seconds_of_speech(voice, rate)
-    if spoken is None:
-        raise AudioError(f"{name} is silent; give a recording in which the voice speaks")
-    if spoken < SHORTEST:
-        raise AudioError(f"{name} has {spoken:.1f} s of speech; {SHORTEST:g} s are needed, 3 s are better")
-
-
-def seconds_of_speech(voice: np.ndarray, rate: int) -> float | None:
-    """Return how long a recording is without its pauses; None if it is silent."""
-    size = rate // 100
-    frames = np.resize(voice, (max(len(voice) // size, 1), size)) if len(voice) else np.zeros((1, 1))
-    levels = np.sqrt(np.mean(np.square(frames), axis=1))
-    if levels.max() < from_db(SILENT_DB):
-        return None
-    return float((levels > levels.max() * from_db(-SPEECH_DB)).sum()) / 100
-
-
-@torch.inference_mode()
-def embed(model: Extractor, references: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Return what a model knows a voice by, ``[1, embedding]``: the mean over its references."""
-    waves = [centred(torch.from_numpy(voice)[None].to(device)) for voice in references]
-    return torch.stack([model.speaker(wave * model_gain(wave)).float() for wave in waves]).mean(0)
 
 
 def extract(
@@ -205,13 +136,13 @@ def extract(
     rows = manifest_rows(inputs, references)
     if rows and channel is not None:
         raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
-    digest = manifest.digest(Path(inputs[0])) if rows else None
+    digest = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
     below = [(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav", Path()) for id in rows]
     found = below or find_inputs(inputs)
     check_page(html, found, out, force=force)
     check_pipe(out, found)
-    entry, path = checkpoints.resolve(model)
+    entry, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path, Extractor)
     threshold = limit(threshold, header.presence_threshold, entry) if presence else None
     where = choose_device(device)
@@ -302,14 +233,6 @@ def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str
         raise UsageError(f"{manifests[0]} has its own enrolments; leave out --reference")
     rows = manifest.read(Path(manifests[0]))
     return {row.id: row for row in sorted(rows, key=lambda row: row.id)}
-
-
-def reference_of(row: manifest.Mixture, rate: int) -> np.ndarray:
-    """Read the enrolment of a manifest's row."""
-    if row.enrolment is None:
-        raise SeptoolError(f"mixture {row.id} has no enrolment")
-    how = row.enrolment
-    return read_reference(row.locate(how.path), rate, how.start, how.frames)
 
 
 def limit(asked: float | None, measured: float | None, model: str) -> float:

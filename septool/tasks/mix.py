@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from septool import audio, manifest, workers
+from septool import audio, workers
+from septool.data import manifest
+from septool.data.mixing import render
 from septool.errors import SeptoolError, UsageError
-from septool.mixing import render
+from septool.files import atomic_write, make_folder, sha256_of
+from septool.inference.batch import to_stdout
+from septool.inference.paths import PIPE, check_terminal, place
 from septool.signal.levels import from_db
-from septool.tasks.plans import PIPE, check_terminal, place
-from septool.tasks.recordings import to_stdout
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
 
@@ -139,7 +141,7 @@ def write_mixture(
     for path in [out, *files]:
         if path.exists() and not force:
             raise SeptoolError(f"{path} exists; use --force to replace it")
-        audio.make_folder(path.parent)
+        make_folder(path.parent)
     # The voices first: a mixture that is there says that all of it is.
     for path, part in zip(files, parts, strict=bool(files)):
         audio.write(path, part, rate, subtype)
@@ -183,8 +185,8 @@ def mix_manifest(
         raise SeptoolError(f"two rows of {source} would be written to {twice}.wav; give them other ids")
     path = out / "mixtures.jsonl"
     _check_out(rows, names, out, path, source, force)
-    audio.make_folder(out)
-    digest = manifest.digest(source)
+    make_folder(out)
+    digest = sha256_of(source)
     _record(rows, out, {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}, force)
     work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype)
     rendered: list[manifest.Mixture] = []
@@ -200,9 +202,9 @@ def mix_manifest(
             f"none of the {len(rows)} rows of {source} could be rendered, whose paths start from "
             f"{source.parent.resolve()}; the first: {failed[0]}"
         )
-    with audio.replacing(path) as partial_path:
+    with atomic_write(path) as partial_path:
         partial_path.write_text(manifest.dump(rendered), encoding="utf-8")
-    return RenderedManifest(str(path), manifest.digest(path), digest, tuple(failed))
+    return RenderedManifest(str(path), sha256_of(path), digest, tuple(failed))
 
 
 def _check_out(
@@ -236,7 +238,7 @@ def _record(rows: Sequence[manifest.Mixture], out: Path, how: dict[str, Any], fo
             raise SeptoolError(
                 f"{target} is there of another row, rate or subtype; use --force to render all again, or another --out"
             )
-    with audio.replacing(path) as partial_path:
+    with atomic_write(path) as partial_path:
         for row in rows if force else ():
             _target(out, row).unlink(missing_ok=True)
         partial_path.write_text(json.dumps(how | {"rows": before | keys}, indent=1) + "\n", encoding="utf-8")
@@ -255,7 +257,7 @@ def _recorded(path: Path) -> dict[str, str]:
 def _key(row: manifest.Mixture, how: dict[str, Any]) -> str:
     """Return the sha256 of all that a row's samples depend on besides its recordings."""
     rate = how["sample_rate"] or row.sample_rate
-    return manifest.sha256(json.dumps([manifest.to_dict(row), rate, how["subtype"]]).encode())
+    return sha256_of(json.dumps([manifest.to_dict(row), rate, how["subtype"]]).encode())
 
 
 def _target(out: Path, row: manifest.Mixture) -> Path:

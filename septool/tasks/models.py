@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from septool import checkpoints
+from septool import catalogue, checkpoints
 from septool.config import as_dict
 from septool.errors import CheckpointError
 
@@ -21,17 +21,17 @@ class Checked:
 def known() -> list[dict[str, Any]]:
     """Return every entry of ``checkpoints.toml``, with ``here`` saying whether its file is on this machine."""
     return [
-        {"name": name} | as_dict(entry) | {"here": checkpoints.locate(entry).exists()}
-        for name, entry in checkpoints.catalogue().items()
+        {"name": name} | as_dict(entry) | {"here": catalogue.weights_path(entry).exists()}
+        for name, entry in catalogue.read_catalogue().items()
     ]
 
 
 def describe(name: str) -> dict[str, Any]:
     """Return a checkpoint's header, and its entry if it is a known one."""
-    key, path = checkpoints.resolve(name)
+    key, path = catalogue.resolve_checkpoint(name)
     about: dict[str, Any] = {"name": key, "file": str(path)}
-    entry = checkpoints.catalogue().get(key)
-    if entry is not None and checkpoints.locate(entry) == path:  # not a file of the user's that is called the same
+    entry = catalogue.read_catalogue().get(key)
+    if entry is not None and catalogue.weights_path(entry) == path:  # not a file of the user's that is called the same
         about |= {field: value for field, value in as_dict(entry).items() if field not in ("file", "default")}
     about |= {field: value for field, value in as_dict(checkpoints.read_header(path)).items() if value}
     return {field: value for field, value in about.items() if value not in (None, "", {})}
@@ -39,22 +39,22 @@ def describe(name: str) -> dict[str, Any]:
 
 def fetch(names: Sequence[str]) -> Iterator[Checked]:
     """Download checkpoints."""
-    for name in [checkpoints.find(name)[0] for name in names]:
+    for name in [catalogue.find_entry(name)[0] for name in names]:
         try:
-            yield Checked(name, str(checkpoints.fetch(name)))
+            yield Checked(name, str(catalogue.fetch_weights(name)))
         except CheckpointError as error:
             yield Checked(name, error=str(error))
 
 
 def verify(names: Sequence[str]) -> Iterator[Checked]:
     """Check files against the catalogue; all that are here if none is named."""
-    here = [name for name, entry in checkpoints.catalogue().items() if checkpoints.locate(entry).exists()]
-    for name, entry in [checkpoints.find(name) for name in names or here]:
-        path = checkpoints.locate(entry)
+    here = [name for name, entry in catalogue.read_catalogue().items() if catalogue.weights_path(entry).exists()]
+    for name, entry in [catalogue.find_entry(name) for name in names or here]:
+        path = catalogue.weights_path(entry)
         try:
             if not path.exists():
                 raise CheckpointError(f"the weights of {name} are not here; get them with: septool models fetch {name}")
-            checkpoints.check(path, entry)
+            catalogue.check_weights(path, entry)
         except CheckpointError as error:
             yield Checked(name, str(path), str(error))
         else:

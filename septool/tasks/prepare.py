@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from septool import audio, manifest, trials
 from septool.corpora import CORPORA
 from septool.corpora.base import Corpus, Part, Trials
+from septool.data import manifest, trials
 from septool.errors import SeptoolError, UsageError
+from septool.files import atomic_write, make_folder, sha256_of
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,9 @@ def _write(files: dict[Path, bytes], force: bool) -> None:
     for path in changed:
         if path.exists() and not force:
             raise SeptoolError(f"{path} exists; use --force to replace it")
-        audio.make_folder(path.parent)
+        make_folder(path.parent)
     for path, content in changed.items():
-        with audio.replacing(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(content)
 
 
@@ -133,7 +134,7 @@ def _describe(path: Path, part: Part, content: bytes) -> Prepared:
         rendered_bytes=sum(2 * n * _files(row) for n, row in zip(frames, part.rows, strict=True))
         if known and part.kind == "mixtures"
         else None,
-        sha256=manifest.sha256(content) if content else "",
+        sha256=sha256_of(content) if content else "",
     )
 
 
@@ -148,7 +149,7 @@ def _describe_trials(path: Path, part: Trials, content: bytes) -> Prepared:
         hours=None,
         bytes=len(content),
         rendered_bytes=None,
-        sha256=manifest.sha256(content) if content else "",
+        sha256=sha256_of(content) if content else "",
     )
 
 

@@ -12,21 +12,21 @@ from typing import Any, get_args
 
 import torch
 
-from septool import audio, checkpoints
+from septool import audio, catalogue, checkpoints, provenance
 from septool.config import shipped
+from septool.device import choose_device
 from septool.errors import UsageError
-from septool.inference import choose_device
 from septool.models import MODELS
 from septool.models.base import Extractor, Separator
 from septool.models.build import config_of
 from septool.models.papez import Halting
+from septool.profiling import papers
+from septool.profiling.isolation import measure_in_rounds
+from septool.profiling.measure import DTYPES, Conditions, Row, Subject, exponent
+from septool.profiling.papers import Paper
+from septool.profiling.report import Growth, Machine, Profile, check, write
+from septool.provenance import source_commit
 from septool.registry import suggest
-from septool.tasks import papers
-from septool.tasks.journal import commit
-from septool.tasks.measuring import DTYPES, Conditions, Row, Subject, exponent
-from septool.tasks.papers import Paper
-from septool.tasks.profile_report import Growth, Machine, Profile, check, write
-from septool.tasks.rounds import measure_in_rounds
 
 MODEL = "papez,sepformer,galr,dp-rcnet"
 LENGTHS = "1-5s"
@@ -172,10 +172,10 @@ def find(name: str, halting: str | None = None) -> Subject:
         if halting and model == "papez":
             raise UsageError(f"--halting {halting} needs trained weights; {name} has fresh ones, name a checkpoint")
         return _fresh(name, model, row or None, {})
-    entry = checkpoints.catalogue().get(name)
+    entry = catalogue.read_catalogue().get(name)
     if not name.endswith(".safetensors") and entry is None:
-        raise suggest("model", name, {*MODELS, *checkpoints.catalogue()})
-    key, path = checkpoints.resolve(name)
+        raise suggest("model", name, {*MODELS, *catalogue.read_catalogue()})
+    key, path = catalogue.resolve_checkpoint(name)
     header = checkpoints.read_header(path)
     _check_role(header.model)
     measured = (entry.measured if entry else header.measured).get("si_snri")
@@ -264,8 +264,8 @@ def this_machine(device: torch.device, threads: int | None) -> Machine:
         system=platform.platform(),
         driver=driver.partition("\n")[0],
         cuda=(torch.version.cuda or "") if gpu else "",
-        **checkpoints.software(),
-        commit=commit(),
+        **provenance.library_versions(),
+        commit=source_commit(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

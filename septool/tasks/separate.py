@@ -1,6 +1,5 @@
 """Separating recordings of any length, rate and channel count, in constant memory."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -9,31 +8,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-
-from septool import audio, checkpoints
-from septool.errors import SeptoolError, UsageError
-from septool.inference import choose_device, feed, fit_scale
-from septool.losses.pit import best_permutation
-from septool.metrics.si_snr import si_snr
-from septool.models.base import Separator
-from septool.signal.levels import centred
-from septool.signal.stitch import Joint
-from septool.tasks.listening import Entry, Track
-from septool.tasks.plans import (
-    PIPE,
-    Plan,
-    check_pipe,
-    check_replaced,
-    find_inputs,
-    is_like_a_file,
-    make_plans,
-    named,
-    share,
-)
-from septool.tasks.recordings import (
-    Estimate,
+from septool import audio, catalogue, checkpoints
+from septool.device import choose_device
+from septool.errors import UsageError
+from septool.inference.batch import (
     Failed,
     Progress,
     Skipped,
@@ -44,6 +22,21 @@ from septool.tasks.recordings import (
     tell,
     work_through,
 )
+from septool.inference.html_report import Entry, Track
+from septool.inference.level import make_estimator
+from septool.inference.paths import (
+    PIPE,
+    Plan,
+    check_pipe,
+    check_replaced,
+    find_inputs,
+    is_like_a_file,
+    make_plans,
+    named,
+    share,
+)
+from septool.scoring.references import read_references, score_outputs
+from septool.signal.stitch import Joint
 
 
 @dataclass(frozen=True)
@@ -128,7 +121,7 @@ def separate(
         raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
     if references and len(found) != 1:
         raise UsageError(f"--reference takes one input, {len(found)} were given")
-    entry, path = checkpoints.resolve(model)
+    entry, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path)
     where = choose_device(device)
     network.to(where)
@@ -147,7 +140,7 @@ def separate(
         about, clipped, joints = estimate_file(
             real,
             targets,
-            voices_by(network),
+            make_estimator(network),
             voices=header.sources,
             model_rate=header.sample_rate,
             device=where,
@@ -157,7 +150,7 @@ def separate(
             progress=partial(progress, named(plan.shown)) if jobs == 1 else lambda *_: None,
         )
         elapsed = time.perf_counter() - started
-        gains = score(real, targets, true, header.sample_rate, channel) if true is not None else ()
+        gains = score_outputs(real, targets, true, header.sample_rate, channel) if true is not None else ()
         tell(say, named(plan.shown), about, clipped, channel=channel, model=entry, model_rate=header.sample_rate)
         return Separated(
             plan.shown,
@@ -192,40 +185,3 @@ def separate(
         report=report,
     )
     yield from on_page(results, html, f"Separated by {entry}", heard)
-
-
-def voices_by(model: Separator) -> Estimate:
-    """Return the separation of one stretch by a model."""
-    return lambda mixture: fit_scale(centred(mixture), feed(model, mixture))
-
-
-def read_references(references: Sequence[Path], mixture: Path) -> torch.Tensor:
-    """Read the true voices at the recording's rate, ``[source, time]`` in float64."""
-    heard, rate = audio.read(mixture)
-    true = [audio.load(path, rate) for path in references]
-    for path, voice in zip(references, true, strict=True):
-        if len(voice) != heard.shape[1]:
-            raise SeptoolError(f"{path} has {len(voice)} samples at {rate} Hz, {mixture} has {heard.shape[1]}")
-    return torch.from_numpy(np.stack(true)).double()
-
-
-def score(
-    mixture: Path, outputs: Sequence[Path], true: torch.Tensor, rate: int, channel: int | None = None
-) -> tuple[float | None, ...]:
-    """SI-SNRi in dB of each output over the recording, at the reference that fits it in the best order.
-
-    All are brought to ``rate``, the model's: what the model cannot hear says nothing of how well it separates,
-    and published scores are at that rate.
-    """
-
-    def heard(samples: np.ndarray, own: int) -> torch.Tensor:
-        return torch.from_numpy(audio.resample(samples, own, rate)).double()
-
-    mixed, own = audio.read(mixture)
-    mixed = heard(audio.mono(mixed, channel), own)
-    voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read(path)[0]])
-    true = torch.stack([heard(voice, own) for voice in true.numpy()])
-    order = best_permutation(si_snr, estimate=voices[None], reference=true[None]).order[0]
-    gains = torch.empty(len(voices), dtype=torch.float64)
-    gains[order] = si_snr(estimate=voices[order], reference=true) - si_snr(estimate=mixed, reference=true)
-    return tuple(round(gain, 2) if math.isfinite(gain) else None for gain in gains.tolist())

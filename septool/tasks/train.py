@@ -2,8 +2,8 @@
 
 What a step does is a function of the state before it, the recipe and the step's number: mixtures and
 dropout are seeded by them. So the run's ``last.pt`` (weights, optimisers, averaged weights, counters) is
-all that a stopped run needs to go on to the same numbers as one that was not. See ``batches.py`` for what
-a step learns from, ``optimising.py`` for how weights move, ``ranks.py`` for several processes and what
+all that a stopped run needs to go on to the same numbers as one that was not. See ``data.py`` for what
+a step learns from, ``optimising.py`` for how weights move, ``distributed.py`` for several processes and what
 their number changes.
 """
 
@@ -16,27 +16,28 @@ from typing import Any
 
 import torch
 
-from septool import audio, manifest
 from septool.config import as_dict, build, override
-from septool.enrolling import Enrolling
+from septool.data.enrolment import Enrolling
+from septool.device import enough_memory, hardware
 from septool.errors import UsageError
-from septool.inference import enough_memory, hardware
+from septool.files import atomic_write, make_folder, sha256_of
 from septool.models import MODELS
+from septool.provenance import software
 from septool.registry import Registry
-from septool.tasks import batches, ranks
-from septool.tasks.journal import Journal, software
-from septool.tasks.ranks import Ranks
-from septool.tasks.recipe import Recipe, changes, in_effect, load, run_name
-from septool.tasks.run import STATES, Run, read_state, recipe_of
-from septool.tasks.stopping import Stop
+from septool.training import data, distributed
+from septool.training.distributed import Ranks
+from septool.training.interrupt import Stop
+from septool.training.log import Journal
+from septool.training.recipe import Recipe, changes, in_effect, load, run_name
+from septool.training.trainer import STATES, Run, read_state, recipe_of
 
 LOG_EVERY = 50  # steps a line of the log stands for
 RUNS = Registry(
     "run",
     {
-        "separator": "septool.tasks.run:Run",
-        "extractor": "septool.tasks.train_extractor:ExtractorRun",
-        "speaker": "septool.tasks.train_speaker:SpeakerRun",
+        "separator": "septool.training.trainer:Run",
+        "extractor": "septool.training.extraction:ExtractorRun",
+        "speaker": "septool.training.verification:SpeakerRun",
     },
 )
 Report = Callable[[dict[str, Any]], None]
@@ -144,7 +145,7 @@ def train(
     SIGINT and SIGTERM end it after the step, or the validation, that is running; the state is saved before that, and
     before every validation.
     """
-    with ranks.joined(torch.device(device)) as group:
+    with distributed.joined(torch.device(device)) as group:
         check(recipe, group)
         if group.first and not resume and holds_a_run(out):
             raise UsageError(f"{out} holds a run already; go on with --resume or choose another --out")
@@ -186,10 +187,10 @@ def _loop(
     recipe, loop, progress, group = run.recipe, run.recipe.loop, run.progress, run.ranks
     items, held_out = run.items(jobs), run.validation_set()
     used = (recipe.data.train, recipe.data.validation, *recipe.mixing.manifests)
-    run.manifests = {path: manifest.digest(Path(path)) for path in used}
-    audio.make_folder(run.out)  # now that the run can start
+    run.manifests = {path: sha256_of(Path(path)) for path in used}
+    make_folder(run.out)  # now that the run can start
     if group.first:
-        with audio.replacing(run.out / "recipe.json") as partial:
+        with atomic_write(run.out / "recipe.json") as partial:
             partial.write_text(json.dumps(in_effect(recipe), indent=1) + "\n", encoding="utf-8")
     journal = None
     if group.first:
@@ -211,7 +212,7 @@ def _loop(
         while (progress.pending or not run.over) and not group.any(stop.asked > 0):
             epoch = (progress.step - progress.pending) // loop.epoch_steps
             end = min((epoch + 1) * loop.epoch_steps, loop.steps)
-            shares = batches.load(
+            shares = data.load(
                 items,
                 range(progress.step, end),
                 rank=group.rank,
@@ -228,7 +229,7 @@ def _loop(
                     now = time.monotonic()
                     run.hours = hours + (now - started) / 3600
                     progress.recent.append(event["loss"])
-                    samples = group.count * sum(map(batches.samples, pieces))
+                    samples = group.count * sum(map(data.samples, pieces))
                     event |= {"steps": loop.steps, "epoch": epoch, "samples_per_s": samples / (now - before)}
                     event |= {"waiting": (ready - before) / (now - before)}  # part of the time that the data took
                     before = now

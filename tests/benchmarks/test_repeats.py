@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.repeats import compared
-from septool.tasks.measuring import Row, Timing
+from septool.profiling.measure import Row, Timing
 
 
 @pytest.mark.parametrize(

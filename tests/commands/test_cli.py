@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from septool import __version__, checkpoints, cli
+from septool import __version__, catalogue, cli
 from septool.commands import evaluate, extract, mix, prepare, separate, train
 from septool.errors import UsageError
 from septool.tasks import evaluate as evaluating
@@ -193,7 +193,7 @@ def test_train_has_the_parameters_of_its_task() -> None:
 def test_an_unknown_name_is_wrong_usage_with_a_suggestion(
     septool: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
-    entry = checkpoints.Entry(
+    entry = catalogue.Entry(
         model="papez",
         sha256="0" * 64,
         bytes=1,
@@ -205,7 +205,7 @@ def test_an_unknown_name_is_wrong_usage_with_a_suggestion(
         default=True,
     )
     known = {"papez-small": entry, "galr-small": replace(entry, model="galr")}
-    monkeypatch.setattr(checkpoints, "catalogue", lambda: known)
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: known)
     result = septool(*arguments)
     assert result.status == 2
     assert result.out == b""
@@ -218,7 +218,7 @@ def test_an_unknown_name_is_wrong_usage_with_a_suggestion(
 def test_an_interrupt_has_the_status_of_its_signal(
     septool: Command, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
 ) -> None:
-    monkeypatch.setattr(checkpoints, "catalogue", lambda: os.kill(os.getpid(), number))
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: os.kill(os.getpid(), number))
     result = septool("models", "list")
     assert result.status == status
     assert result.errors == ["septool: interrupted; what was finished is kept"]
@@ -228,7 +228,7 @@ def test_a_lack_of_memory_is_one_line(septool: Command, monkeypatch: pytest.Monk
     def greedy() -> None:
         raise MemoryError
 
-    monkeypatch.setattr(checkpoints, "catalogue", greedy)
+    monkeypatch.setattr(catalogue, "read_catalogue", greedy)
     result = septool("models", "list")
     assert result.status == 1
     assert result.errors == ["septool: out of memory; shorter recordings, or a smaller --segment or --batch, need less"]

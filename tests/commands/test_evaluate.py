@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from septool import audio, checkpoints, manifest
+from septool import audio
+from septool.data import manifest
+from septool.data.mixing import render
 from septool.errors import InterruptedBySignal
-from septool.mixing import render
-from septool.tasks import evaluate as evaluating
+from septool.files import sha256_of
+from septool.scoring import estimates
+from septool.scoring.items import Pair
 from septool.tasks.prepare import prepare
-from septool.tasks.scores import Pair
 from tests.conftest import RATE, Command, voice
 
 
@@ -117,7 +119,7 @@ def mixtures(tree: Path, tmp_path: Path) -> Path:
 def test_results_carry_the_hashes_of_manifest_and_model(
     septool: Command, mixtures: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    hashes = {"manifest_sha256": manifest.digest(mixtures), "model_sha256": checkpoints.sha256(tiny_checkpoint)}
+    hashes = {"manifest_sha256": sha256_of(mixtures), "model_sha256": sha256_of(tiny_checkpoint)}
     run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--limit", 1, "--metric", "si-snr", "--json", "-q")
     printed = [json.loads(line) for line in septool(*run, "-o", tmp_path / "items.jsonl").lines]
     assert len(printed) == 2
@@ -136,7 +138,7 @@ def test_a_run_that_was_killed_goes_on(
     run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--metric", "si-snr,si-snri", "-q")
     assert septool(*run, "-o", whole).status == 0
     lines = whole.read_text().splitlines(keepends=True)
-    separated = evaluating.separated
+    separated = estimates.separated
     seen: list[str] = []
 
     def counted(*arguments: Any) -> Pair:
@@ -146,7 +148,7 @@ def test_a_run_that_was_killed_goes_on(
         return separated(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "separated", counted)
+        patch.setattr(estimates, "separated", counted)
         assert septool(*run, "-o", out).status == 130
         assert out.read_text() == "".join(lines[:2])
         hashes = {key: value for key, value in json.loads(lines[0]).items() if key.endswith("_sha256")}

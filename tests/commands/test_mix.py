@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from septool import audio, manifest
+from septool import audio
+from septool.data import manifest
+from septool.files import sha256_of
 from tests.conftest import RATE, Command, voice
 
 
@@ -148,12 +150,12 @@ def test_a_row_that_cannot_be_rendered_does_not_stop_the_others(
     said = f"row0: {tmp_path}/lost.wav does not exist"
     assert json.loads(result.lines[0]) == {
         "manifest": str(tmp_path / "out/mixtures.jsonl"),
-        "sha256": manifest.digest(tmp_path / "out/mixtures.jsonl"),
-        "source_sha256": manifest.digest(tmp_path / "rows.jsonl"),
+        "sha256": sha256_of(tmp_path / "out/mixtures.jsonl"),
+        "source_sha256": sha256_of(tmp_path / "rows.jsonl"),
         "failed": [said],
     }
     record = json.loads((tmp_path / "out/rendered.json").read_text())
-    assert record["manifest_sha256"] == manifest.digest(tmp_path / "rows.jsonl")
+    assert record["manifest_sha256"] == sha256_of(tmp_path / "rows.jsonl")
     assert result.errors[-1] == f"septool: {said}"
     assert [row.id for row in manifest.read(tmp_path / "out/mixtures.jsonl")] == ["row1", "row2"]
     names = {path.name for path in (tmp_path / "out").iterdir()}

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from septool import checkpoints
+from septool import catalogue, checkpoints
+from septool.files import sha256_of
 from tests.conftest import RATE, Command
-from tests.tasks.converting import torchaudio_network
+from tests.interop.converting import torchaudio_network
 
 
 @pytest.fixture
-def catalogue(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, checkpoints.Entry]:
+def entries(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, catalogue.Entry]:
     """Two entries that can be fetched from a folder; neither is here yet."""
-    entry = checkpoints.Entry(
+    entry = catalogue.Entry(
         model="papez",
-        sha256=checkpoints.sha256(tiny_checkpoint),
+        sha256=sha256_of(tiny_checkpoint),
         bytes=tiny_checkpoint.stat().st_size,
         sample_rate=RATE,
         sources=2,
@@ -29,12 +30,12 @@ def catalogue(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         measured={"si_snri": 1.5},
     )
     known = {"papez-tiny": entry, "papez-other": replace(entry, default=False, sha256="0" * 64)}
-    monkeypatch.setattr(checkpoints, "catalogue", lambda: known)
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: known)
     monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
     return known
 
 
-def test_the_list(septool: Command, catalogue: dict[str, checkpoints.Entry]) -> None:
+def test_the_list(septool: Command, entries: dict[str, catalogue.Entry]) -> None:
     lines = septool("models", "list").lines
     assert lines[0].split()[:2] == ["checkpoint", "model"]
     assert lines[1].split() == ["papez-tiny", "papez", "(default)", "8000", "2", "0", "0.00", "1.50", "CC0", "no"]
@@ -45,16 +46,16 @@ def test_the_list(septool: Command, catalogue: dict[str, checkpoints.Entry]) -> 
 def test_the_catalogue_that_is_shipped_can_be_listed(septool: Command) -> None:
     result = septool("models", "list", "--json")
     assert result.status == 0
-    assert [json.loads(line)["name"] for line in result.lines] == list(checkpoints.catalogue())
+    assert [json.loads(line)["name"] for line in result.lines] == list(catalogue.read_catalogue())
 
 
-def test_fetched_verified_and_shown(septool: Command, catalogue: dict[str, checkpoints.Entry], tmp_path: Path) -> None:
+def test_fetched_verified_and_shown(septool: Command, entries: dict[str, catalogue.Entry], tmp_path: Path) -> None:
     result = septool("models", "show", "papez")
     assert result.status == 1
     assert result.errors == [
         "septool: the weights of papez-tiny are not here; get them with: septool models fetch papez-tiny"
     ]
-    path = checkpoints.locate(catalogue["papez-tiny"])
+    path = catalogue.weights_path(entries["papez-tiny"])
     assert septool("models", "fetch", "papez").lines == [str(path)]  # by the model's name: its default
     assert septool("models", "fetch", "papez-tiny").lines == [str(path)]  # nothing left to do
     assert septool("models", "verify").lines == ["papez-tiny: OK"]
@@ -67,26 +68,26 @@ def test_fetched_verified_and_shown(septool: Command, catalogue: dict[str, check
 
 
 def test_what_cannot_be_fetched_does_not_stop_the_rest(
-    septool: Command, catalogue: dict[str, checkpoints.Entry], tmp_path: Path
+    septool: Command, entries: dict[str, catalogue.Entry], tmp_path: Path
 ) -> None:
-    url = catalogue["papez-tiny"].url
-    catalogue["gone"] = replace(catalogue["papez-other"], url="file:///no/such/file", sha256="1" * 64)
+    url = entries["papez-tiny"].url
+    entries["gone"] = replace(entries["papez-other"], url="file:///no/such/file", sha256="1" * 64)
     result = septool("models", "fetch", "papez-other", "gone", "papez-tiny")
     assert result.status == 1
-    assert result.lines == [str(checkpoints.locate(catalogue["papez-tiny"]))]
-    good = catalogue["papez-tiny"].sha256[:12]
+    assert result.lines == [str(catalogue.weights_path(entries["papez-tiny"]))]
+    good = entries["papez-tiny"].sha256[:12]
     assert result.errors[0] == (
         f"septool: {url} gave another file than expected: its sha256 is {good}..., "
         "checkpoints.toml says 000000000000..."
     )
     assert result.errors[1].startswith("septool: file:///no/such/file cannot be fetched: ")
     assert [path.name for path in (tmp_path / "cache/weights").iterdir()] == [
-        f"{catalogue['papez-tiny'].sha256[:16]}.safetensors"
+        f"{entries['papez-tiny'].sha256[:16]}.safetensors"
     ]
 
 
-def test_json_has_the_failures_in_their_place(septool: Command, catalogue: dict[str, checkpoints.Entry]) -> None:
-    path = checkpoints.locate(catalogue["papez-tiny"])
+def test_json_has_the_failures_in_their_place(septool: Command, entries: dict[str, catalogue.Entry]) -> None:
+    path = catalogue.weights_path(entries["papez-tiny"])
     for verb in ("fetch", "verify"):
         result = septool("models", verb, "papez-other", "papez-tiny", "--json")
         assert result.status == 1
@@ -96,9 +97,9 @@ def test_json_has_the_failures_in_their_place(septool: Command, catalogue: dict[
         assert result.errors == [f"septool: {other['error']}"]
 
 
-def test_damage_is_found_and_a_remedy_named(septool: Command, catalogue: dict[str, checkpoints.Entry]) -> None:
+def test_damage_is_found_and_a_remedy_named(septool: Command, entries: dict[str, catalogue.Entry]) -> None:
     septool("models", "fetch", "papez-tiny")
-    path = checkpoints.locate(catalogue["papez-tiny"])
+    path = catalogue.weights_path(entries["papez-tiny"])
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     result = septool("models", "verify", "papez-other", "papez-tiny")
     assert result.status == 1
@@ -110,7 +111,7 @@ def test_damage_is_found_and_a_remedy_named(septool: Command, catalogue: dict[st
 
 
 def test_a_file_is_not_taken_for_the_entry_of_its_name(
-    septool: Command, catalogue: dict[str, checkpoints.Entry], tiny_checkpoint: Path, tmp_path: Path
+    septool: Command, entries: dict[str, catalogue.Entry], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "papez-tiny.safetensors"
     mine.write_bytes(tiny_checkpoint.read_bytes())

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from septool import manifest
 from septool.corpora import CORPORA
+from septool.data import manifest
+from septool.files import sha256_of
 from tests.conftest import Command
 
 
@@ -21,7 +22,7 @@ def test_a_table_of_manifests(septool: Command, tree: Path, tmp_path: Path) -> N
         str(tmp_path / f"{name}.jsonl") for name in ("train-speech", "dev-speech", "dev-2mix")
     ]
     assert [row[2:5] for row in shown[1:]] == [["4", "0", "2"], ["4", "0", "2"], ["3", "0", "2"]]
-    assert [row[-1] for row in shown[1:]] == [manifest.digest(Path(row[0]))[:12] for row in shown[1:]]
+    assert [row[-1] for row in shown[1:]] == [sha256_of(Path(row[0]))[:12] for row in shown[1:]]
 
 
 def test_json_lines_and_a_dry_run(septool: Command, tree: Path, tmp_path: Path) -> None:

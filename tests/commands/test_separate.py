@@ -20,8 +20,9 @@ import pytest
 import soundfile
 import torch
 
-from septool import audio, checkpoints, workers
+from septool import audio, catalogue, checkpoints, workers
 from septool.errors import UsageError
+from septool.files import sha256_of
 from septool.tasks import separate as separating
 from tests.conftest import RATE, Command, voice
 
@@ -32,7 +33,7 @@ def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM
     return path
 
 
-def files(folder: Path) -> list[str]:
+def files_below(folder: Path) -> list[str]:
     """Every file below a folder, hidden ones too."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
@@ -77,17 +78,17 @@ def test_a_folder_is_searched_and_its_shape_kept(separate: Command, call: Path, 
     (tmp_path / "in/notes.txt").write_text("not audio")
     assert separate(tmp_path / "in", "--format", "flac").status == 0
     expected = ["call_s1.flac", "call_s2.flac", "monday/a_s1.flac", "monday/a_s2.flac"]
-    assert files(tmp_path / "out") == expected
+    assert files_below(tmp_path / "out") == expected
 
 
 def test_a_folder_can_be_separated_into_itself_again(separate: Command, call: Path) -> None:
     folder = call.parent
     assert separate(folder, "-o", folder).status == 0
-    before = files(folder)
+    before = files_below(folder)
     again = separate(folder, "-o", folder, "--skip-existing")
     assert again.status == 0
     assert "2 files are left out: they are voices of the others" in again.errors[0]
-    assert files(folder) == before
+    assert files_below(folder) == before
 
 
 @pytest.mark.parametrize("form", ["wav", "flac", "ogg", "opus", "mp3", "aiff", "caf", ".wav"])
@@ -118,7 +119,7 @@ def test_the_sample_format_loses_nothing_it_need_not(
 
 def test_names_are_made_of_stem_voice_and_model(separate: Command, call: Path, tmp_path: Path) -> None:
     assert separate(call, "--name", "{model}/{voice:02d}-{stem}").status == 0
-    assert files(tmp_path / "out") == ["tiny/01-call.wav", "tiny/02-call.wav"]
+    assert files_below(tmp_path / "out") == ["tiny/01-call.wav", "tiny/02-call.wav"]
 
 
 def test_references_give_each_voice_its_improvement(separate: Command, call: Path, tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_references_of_another_length_are_refused_before_anything_is_written(
     result = separate(call, "--reference", short, "--reference", short)
     assert result.status == 1
     assert result.errors == [f"septool: {short} has 8000 samples at 8000 Hz, {call} has 24000"]
-    assert files(tmp_path / "out") == []
+    assert files_below(tmp_path / "out") == []
 
 
 # Wrong usage: nothing is tried.
@@ -191,7 +192,7 @@ def test_wrong_usage(septool: Command, call: Path, tiny_checkpoint: Path, argume
     assert result.status == 2
     assert len(result.errors) == 1
     assert said in result.errors[0]
-    assert files(call.parent) == ["call.wav"]
+    assert files_below(call.parent) == ["call.wav"]
 
 
 def test_an_option_that_is_no_number_is_wrong_usage(separate: Command, call: Path) -> None:
@@ -215,7 +216,7 @@ def test_two_recordings_that_would_share_a_file_are_wrong_usage(separate: Comman
     assert separate(call, away).errors[0].endswith("/out/call_s1.wav; give each its own --out")
     assert not (tmp_path / "out").exists()
     assert separate(call.parent, "--name", "{stem}_{suffix}_s{voice}").status == 0
-    assert files(tmp_path / "out") == [f"call_{suffix}_s{n}.wav" for suffix in ("flac", "wav") for n in (1, 2)]
+    assert files_below(tmp_path / "out") == [f"call_{suffix}_s{n}.wav" for suffix in ("flac", "wav") for n in (1, 2)]
 
 
 def test_a_recording_named_twice_is_separated_once(separate: Command, call: Path) -> None:
@@ -307,7 +308,7 @@ def test_a_bad_recording_is_one_line_and_the_others_are_done(
     assert result.status == 1
     assert len(result.errors) == 1
     assert result.errors[0].startswith("septool: " + BAD[kind].format(bad))
-    assert files(tmp_path / "out") == ["call_s1.wav", "call_s2.wav"]
+    assert files_below(tmp_path / "out") == ["call_s1.wav", "call_s2.wav"]
 
 
 def test_a_cut_off_recording_gives_what_is_there_and_says_so(separate: Command, call: Path, tmp_path: Path) -> None:
@@ -423,7 +424,7 @@ def test_existing_voices_are_kept_without_force(separate: Command, call: Path, t
     half = separate(call, "--skip-existing")
     assert half.status == 1
     assert half.errors == [f"septool: {call}: {mine} exists; the other voices do not; remove it or use --force"]
-    assert files(tmp_path / "out") == ["call_s2.wav"]
+    assert files_below(tmp_path / "out") == ["call_s2.wav"]
     assert mine.read_text() == "mine"
     assert separate(call, "--force").status == 0
     assert audio.info(mine).frames == 24000
@@ -431,7 +432,7 @@ def test_existing_voices_are_kept_without_force(separate: Command, call: Path, t
 
 def test_a_name_can_put_each_voice_in_a_folder_of_its_own(separate: Command, call: Path, tmp_path: Path) -> None:
     assert separate(call, "--name", "{voice}/{stem}").status == 0
-    assert files(tmp_path / "out") == ["1/call.wav", "2/call.wav"]
+    assert files_below(tmp_path / "out") == ["1/call.wav", "2/call.wav"]
 
 
 def test_a_page_can_name_recordings_whose_names_are_not_utf8(separate: Command, call: Path, tmp_path: Path) -> None:
@@ -486,9 +487,9 @@ def test_any_number_of_processes_gives_the_same_in_the_same_order(
     assert [line.replace("/1/", "/3/") for line in one.lines] == three.lines
     times = re.compile(r"in [0-9.]+ s")
     assert [times.sub("", line) for line in one.errors] == [times.sub("", line) for line in three.errors]
-    assert files(tmp_path / "1") == files(tmp_path / "3")
-    assert len(files(tmp_path / "1")) == 10
-    for name in files(tmp_path / "1"):
+    assert files_below(tmp_path / "1") == files_below(tmp_path / "3")
+    assert len(files_below(tmp_path / "1")) == 10
+    for name in files_below(tmp_path / "1"):
         # Another number of threads adds up in another order.
         first, other = (audio.read(tmp_path / jobs / name)[0] for jobs in "13")
         np.testing.assert_allclose(first, other, atol=2 / 2**15)
@@ -530,9 +531,9 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 
 def test_an_unknown_model_is_wrong_usage(
-    septool: Command, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: checkpoints.Entry
+    septool: Command, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: catalogue.Entry
 ) -> None:
-    monkeypatch.setattr(checkpoints, "catalogue", lambda: {"papez-small": entry})
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"papez-small": entry})
     result = septool("separate", call, "-m", "papes", "-o", tmp_path / "out")
     assert result.status == 2
     assert result.errors == ["septool: unknown model 'papes'; did you mean 'papez'? (known: papez, papez-small)"]
@@ -545,10 +546,10 @@ def test_a_missing_model_file(septool: Command, call: Path, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def entry(tiny_checkpoint: Path) -> checkpoints.Entry:
-    return checkpoints.Entry(
+def entry(tiny_checkpoint: Path) -> catalogue.Entry:
+    return catalogue.Entry(
         model="papez",
-        sha256=checkpoints.sha256(tiny_checkpoint),
+        sha256=sha256_of(tiny_checkpoint),
         bytes=tiny_checkpoint.stat().st_size,
         sample_rate=RATE,
         sources=2,
@@ -566,20 +567,20 @@ def test_a_damaged_catalogue_entry_names_both_sums(
     tmp_path: Path,
     tiny_checkpoint: Path,
     monkeypatch: pytest.MonkeyPatch,
-    entry: checkpoints.Entry,
+    entry: catalogue.Entry,
 ) -> None:
     broken = tmp_path / "tiny.safetensors"
     content = bytearray(tiny_checkpoint.read_bytes())
     content[-20] ^= 1
     broken.write_bytes(content)
-    monkeypatch.setattr(checkpoints, "catalogue", lambda: {"papez-small": entry})
-    monkeypatch.setattr(checkpoints, "locate", lambda _: broken)
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"papez-small": entry})
+    monkeypatch.setattr(catalogue, "weights_path", lambda _: broken)
     result = septool("separate", call, "-m", "papez", "-o", tmp_path / "out")
     assert result.status == 1
     assert len(result.errors) == 1
     assert "checkpoint tiny.safetensors is damaged: its sha256 is " in result.errors[0]
     assert f"checkpoints.toml says {entry.sha256[:12]}...; install septool again" in result.errors[0]
-    monkeypatch.setattr(checkpoints, "locate", lambda _: tiny_checkpoint)
+    monkeypatch.setattr(catalogue, "weights_path", lambda _: tiny_checkpoint)
     assert septool("separate", call, "-m", "papez", "-o", tmp_path / "out").status == 0
 
 
@@ -622,7 +623,7 @@ def test_weights_that_are_no_numbers_give_no_files(
     result = septool("separate", call, "-m", other, "-o", tmp_path / "out")
     assert result.status == 1
     assert result.errors == [f"septool: {call}: the model gave samples that are not numbers; are its weights damaged?"]
-    assert files(tmp_path / "out") == []
+    assert files_below(tmp_path / "out") == []
 
 
 # Pipes and signals.
@@ -653,7 +654,7 @@ def test_standard_input_into_a_folder(separate: Command, call: Path, tmp_path: P
     done = separate("-", stdin=call.read_bytes())
     assert done.status == 0
     assert done.errors[0].startswith("septool: standard input: 3.0 s in ")
-    assert files(tmp_path / "out") == ["stdin_s1.wav", "stdin_s2.wav"]
+    assert files_below(tmp_path / "out") == ["stdin_s1.wav", "stdin_s2.wav"]
     there = tmp_path / "out/stdin_s1.wav"
     assert separate("-", stdin=call.read_bytes()).errors == [
         f"septool: standard input: {there} exists; use --force to replace it or --skip-existing"
@@ -692,7 +693,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_remains(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.decode().splitlines()[-1] == "septool: interrupted; what was finished is kept"
-    assert files(tmp_path / "out") == sorted(f"a{n}_s{v}.wav" for n in range(9) for v in (1, 2))
+    assert files_below(tmp_path / "out") == sorted(f"a{n}_s{v}.wav" for n in range(9) for v in (1, 2))
     assert all(audio.info(path).frames == 24000 for path in (tmp_path / "out").iterdir())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from septool.tasks.prepare import prepare
-from septool.tasks.run import Run
+from septool.training.trainer import Run
 from tests.conftest import Command
 from tests.models.tiny import TINY
 

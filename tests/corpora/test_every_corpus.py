@@ -1,15 +1,17 @@
 """What holds for every corpus: recordings that are missing, damaged or at another rate, a stop, any path."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from septool import audio, manifest
+from septool import audio
 from septool.corpora import CORPORA, librispeech, voxceleb1
+from septool.data import manifest
+from septool.data.mixing import render
 from septool.errors import InterruptedBySignal
-from septool.mixing import render
 from septool.tasks.mix import mix_manifest
 from septool.tasks.prepare import Prepared, prepare
 from tests.corpora import toys
@@ -135,7 +137,7 @@ def test_preparing_that_was_killed_goes_on_to_the_same_bytes(
 ) -> None:
     prepared, _ = made(corpus, toy, tmp_path / "whole")
     replaced: list[Path] = []
-    replace = audio.os.replace
+    replace = os.replace
 
     def killed(partial: Path, path: Path) -> None:
         if len(replaced) == len(prepared) - 1:  # the last file is written, but not in its place
@@ -144,7 +146,7 @@ def test_preparing_that_was_killed_goes_on_to_the_same_bytes(
         replace(partial, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(audio.os, "replace", killed)
+        patch.setattr(os, "replace", killed)
         with pytest.raises(InterruptedBySignal):
             made(corpus, toy, tmp_path / "stopped")
     assert len(contents(tmp_path / "stopped")) == len(prepared) - 1

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from septool import audio, manifest
+from septool import audio
 from septool.corpora.folder import deal, find
+from septool.data import manifest
+from septool.data.mixing import render
 from septool.errors import SeptoolError
-from septool.mixing import render
+from septool.files import sha256_of
 from septool.tasks.prepare import prepare
 from tests.conftest import RATE, voice
 
@@ -38,7 +40,7 @@ SPLIT = "train=0.5,dev=0.5"
 
 
 def sums(out: Path) -> dict[str, str]:
-    return {path.name: manifest.digest(path) for path in sorted(out.iterdir())}
+    return {path.name: sha256_of(path) for path in sorted(out.iterdir())}
 
 
 def test_the_manifests_to_the_byte(toy: Path, tmp_path: Path) -> None:

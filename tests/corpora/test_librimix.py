@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from septool import audio, manifest
+from septool import audio
 from septool.corpora import librimix
+from septool.data import manifest
 from septool.errors import InterruptedBySignal, ManifestError, SeptoolError, UsageError
+from septool.files import sha256_of
 from septool.tasks.mix import mix_manifest
 from septool.tasks.prepare import prepare
 from tests import librimix as reference
@@ -69,20 +71,20 @@ def made(toy: Path, out: Path, voices: int = 2, mix: str = "clean", **settings: 
 def test_the_manifest_and_the_samples_to_the_byte(toy: Path, tmp_path: Path, voices: int, mix: str) -> None:
     path = made(toy, toy / "out", voices, mix)
     assert path.name == f"test-libri{voices}mix-8k-min-{mix}.jsonl"
-    assert (manifest.digest(path), rendered(path, tmp_path / "wav")) == GOLDEN[voices, mix]
+    assert (sha256_of(path), rendered(path, tmp_path / "wav")) == GOLDEN[voices, mix]
 
 
 def test_any_number_of_processes_and_any_place_give_the_same_bytes(toy: Path, tmp_path: Path) -> None:
     shutil.move(toy, tmp_path / "elsewhere")
     path = made(tmp_path / "elsewhere", tmp_path / "elsewhere/out", mix="both", jobs=2)
-    assert (manifest.digest(path), rendered(path, tmp_path / "wav", jobs=2)) == GOLDEN[2, "both"]
+    assert (sha256_of(path), rendered(path, tmp_path / "wav", jobs=2)) == GOLDEN[2, "both"]
 
 
 def test_a_list_from_windows_means_the_same(toy: Path) -> None:
     path = toy / "metadata/Libri2Mix/libri2mix_test-clean.csv"
     head, *rows = path.read_text().splitlines()
     path.write_bytes("\r\n".join([head, *(row.replace("/", "\\") for row in rows), ""]).encode())
-    assert manifest.digest(made(toy, toy / "out")) == GOLDEN[2, "clean"][0]
+    assert sha256_of(made(toy, toy / "out")) == GOLDEN[2, "clean"][0]
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
@@ -198,7 +200,7 @@ def test_a_run_that_was_stopped_goes_on(toy: Path) -> None:
     with pytest.raises(SeptoolError, match="exists; use --force"):
         made(toy, toy / "out")
     made(toy, toy / "out", force=True)
-    assert manifest.digest(path) == GOLDEN[2, "clean"][0]
+    assert sha256_of(path) == GOLDEN[2, "clean"][0]
 
 
 def test_mixing_that_was_killed_goes_on_to_the_same_samples(

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from septool import audio, manifest
+from septool import audio
 from septool.corpora import librispeech
+from septool.data import manifest
+from septool.data.manifest import Mixture
+from septool.data.mixing import render
 from septool.errors import UsageError
-from septool.manifest import Mixture
-from septool.mixing import render
+from septool.files import sha256_of
 from septool.tasks.prepare import prepare
 from tests.conftest import Command
 from tests.corpora import toys
@@ -59,7 +61,7 @@ def test_the_manifest_and_the_samples_to_the_byte(toy: Path, tmp_path: Path, pro
     out = tmp_path / "out"
     made(toy, out, protocol, split="test", mixtures=4, sample_rate=16000)  # a resampler's last bits may differ
     path = out / f"test-librispeech-2mix-{protocol}-16k.jsonl"
-    assert (manifest.digest(path), rendered(path, tmp_path / "mixed")) == GOLDEN[protocol]
+    assert (sha256_of(path), rendered(path, tmp_path / "mixed")) == GOLDEN[protocol]
 
 
 def test_any_number_of_processes_gives_the_same(whole: Path, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from septool import audio, manifest
+from septool import audio
+from septool.data import manifest
+from septool.data.mixing import render
 from septool.errors import SeptoolError, UsageError
-from septool.mixing import render
+from septool.files import sha256_of
 from septool.tasks.prepare import prepare
 from tests.corpora import toys
 from tests.corpora.toys import recording, rendered
@@ -49,14 +51,14 @@ def made(corpus: str, toy: Path, out: Path, **settings: object) -> Path:
 @pytest.mark.parametrize("corpus", GOLDEN)
 def test_the_manifest_and_the_samples_to_the_byte(toy: Path, tmp_path: Path, corpus: str) -> None:
     path = made(corpus, toy, toy / "out")
-    assert (manifest.digest(path), rendered(path, tmp_path / "wav")) == GOLDEN[corpus]
+    assert (sha256_of(path), rendered(path, tmp_path / "wav")) == GOLDEN[corpus]
 
 
 @pytest.mark.parametrize("corpus", GOLDEN)
 def test_any_number_of_processes_and_any_place_give_the_same_bytes(toy: Path, tmp_path: Path, corpus: str) -> None:
     shutil.move(toy, tmp_path / "elsewhere")
     path = made(corpus, tmp_path / "elsewhere", tmp_path / "elsewhere/out", jobs=2)
-    assert (manifest.digest(path), rendered(path, tmp_path / "wav", jobs=2)) == GOLDEN[corpus]
+    assert (sha256_of(path), rendered(path, tmp_path / "wav", jobs=2)) == GOLDEN[corpus]
 
 
 def level_db(samples: np.ndarray) -> float:

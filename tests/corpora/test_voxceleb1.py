@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from septool import manifest, trials
 from septool.corpora import voxceleb1
+from septool.data import manifest, trials
 from septool.errors import ManifestError, SeptoolError
+from septool.files import sha256_of
 from septool.tasks.prepare import prepare
 from tests.conftest import Command
 from tests.corpora import toys
@@ -32,7 +33,7 @@ def toy(tmp_path: Path) -> Path:
 
 
 def digests(out: Path) -> dict[str, str]:
-    return {path.name: manifest.digest(path) for path in sorted(out.iterdir())}
+    return {path.name: sha256_of(path) for path in sorted(out.iterdir())}
 
 
 @pytest.mark.parametrize("jobs", [1, 4])

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from septool import audio, manifest
+from septool import audio
 from septool.corpora import wsj0mix
+from septool.data import manifest
+from septool.data.mixing import render
 from septool.errors import ManifestError, SeptoolError, UsageError
-from septool.mixing import render
+from septool.files import sha256_of
 from septool.tasks.prepare import prepare
 from tests.conftest import Command
 from tests.corpora import toys
@@ -58,14 +60,14 @@ def made(corpus: str, toy: Path, out: Path, **settings: object) -> Path:
 def test_the_manifest_and_the_samples_to_the_byte(toy: Path, tmp_path: Path, corpus: str) -> None:
     path = made(corpus, toy, toy / "out")
     assert path.name == {"wham": "tt-wham-8k-min-both.jsonl"}.get(corpus, f"tt-{corpus}-8k-min.jsonl")
-    assert (manifest.digest(path), rendered(path, tmp_path / "wav")) == GOLDEN[corpus]
+    assert (sha256_of(path), rendered(path, tmp_path / "wav")) == GOLDEN[corpus]
 
 
 @pytest.mark.parametrize("corpus", GOLDEN)
 def test_any_number_of_processes_and_any_place_give_the_same_bytes(toy: Path, tmp_path: Path, corpus: str) -> None:
     shutil.move(toy, tmp_path / "elsewhere")
     path = made(corpus, tmp_path / "elsewhere", tmp_path / "elsewhere/out", jobs=2)
-    assert (manifest.digest(path), rendered(path, tmp_path / "wav", jobs=2)) == GOLDEN[corpus]
+    assert (sha256_of(path), rendered(path, tmp_path / "wav", jobs=2)) == GOLDEN[corpus]
 
 
 def test_names_are_the_original_scripts(toy: Path) -> None:

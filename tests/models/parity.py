@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from septool.tasks.convert import fit, rename
-from septool.tasks.peers import Names
+from septool.interop.architectures import Names
+from septool.interop.conversion import fit_tensors, match_tensors
 
 # What is too large for the repository may lie beside the checkout.
 FOLDERS = (Path(__file__).parent / "fixtures", Path(__file__).parents[3] / "shared" / "parity")
@@ -57,10 +57,12 @@ def state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_converted(model: nn.Module, tensors: Mapping[str, Tensor], names: Names) -> None:
-    """Load the fixture's ``sd.*`` into ``model`` by a table of septool.tasks.peers."""
+    """Load the fixture's ``sd.*`` into ``model`` by a table of septool.interop.architectures."""
     theirs = state(tensors)
-    places = rename(theirs, names)
-    model.load_state_dict(fit({ours: theirs[name] for ours, name in places.items()}, model.state_dict(), places))
+    places = match_tensors(theirs, names)
+    model.load_state_dict(
+        fit_tensors({ours: theirs[name] for ours, name in places.items()}, model.state_dict(), places)
+    )
 
 
 def assert_parity(

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from septool.models import atss_net_pit
 from septool.models.atss_net import CONFIGS
-from septool.models.layers_atss import FeedForward, MaskConfig, MaskNetwork, TemporalAttention
+from septool.models.layers.atss import FeedForward, MaskConfig, MaskNetwork, TemporalAttention
 
 
 def test_parameters_without_the_speaker_network() -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from septool.interop.architectures import ASTEROID_CONV_TASNET
 from septool.models.conv_tasnet import CONFIGS, Config, ConvTasNet
-from septool.tasks.peers import ASTEROID_CONV_TASNET
 from tests.models.parity import assert_parity, fixture, load_converted, load_renamed
 
 SMALL = {"filters": 32, "bottleneck": 16, "hidden": 32, "blocks": 3, "repeats": 2}

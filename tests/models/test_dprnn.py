@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from septool.interop.architectures import ASTEROID_DPRNN
 from septool.models.dprnn import CONFIGS, DPRNN, Config
-from septool.tasks.peers import ASTEROID_DPRNN
 from tests.models.parity import assert_parity, fixture, load_converted, load_renamed
 
 PARAMETERS = {

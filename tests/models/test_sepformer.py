@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from septool.interop.architectures import SPEECHBRAIN_SEPFORMER
 from septool.models.sepformer import CONFIGS, Config, SepFormer
-from septool.tasks.peers import SPEECHBRAIN_SEPFORMER
 from tests.models.parity import assert_parity, fixture, load_converted
 
 # A layer of Table 2's lower rows (DFF 2048) has 1,315,072 parameters, a transformer 1,024 more,

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from septool.losses import LOSSES
-from septool.models.layers_speaker import SpeakerEmbedding, SpeechFeatures, keep
+from septool.models.layers.speaker import SpeakerEmbedding, SpeechFeatures, keep
 from septool.models.speaker_net import CONFIGS, Config, SpeakerNet
 
 TINY = Config(mels=16, widths=(4, 6, 8, 8), blocks=(1, 1, 1, 1), embedding=5, speakers=3)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from septool.interop.architectures import ASTEROID_SUDORMRF, Names
 from septool.models.sudormrf import CONFIGS, Config, FilterConvolution, SuDoRMRF
-from septool.tasks.peers import ASTEROID_SUDORMRF, Names
 from tests.models.parity import assert_parity, fixture, load_converted
 
 # The authors' code has 1,024 more, a normalisation that it never applies.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from septool.models.layers_speaker import SpeakerConfig
+from septool.models.layers.speaker import SpeakerConfig
 from septool.models.voicefilter import CONFIGS, Config, MaskNetwork
 from tests.models.parity import assert_parity, fixture, load_renamed
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from septool import audio, manifest
+from septool import audio
+from septool.data import manifest
 from septool.errors import SeptoolError, UsageError
+from septool.scoring.items import Item, parse_metrics, summarise
 from septool.tasks.evaluate import evaluate
 from septool.tasks.mix import mix_manifest
-from septool.tasks.scores import Item, parse_metrics, summarise
 from tests.conftest import RATE, voice
 
 

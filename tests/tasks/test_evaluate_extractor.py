@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from septool import audio, checkpoints, manifest
+from septool import audio, checkpoints
+from septool.data import manifest
+from septool.data.manifest import Enrolment, Mixture, Source
 from septool.errors import UsageError
-from septool.manifest import Enrolment, Mixture, Source
+from septool.files import sha256_of
 from septool.models.base import Found
 from septool.models.build import build_model
 from septool.models.galr_extractor import GALRExtractor
+from septool.scoring.items import Item, summarise_found
 from septool.tasks.evaluate import evaluate
-from septool.tasks.scores import Item, summarise_found
 from tests.conftest import RATE, Command, voice
 from tests.models.tiny import SPEAKER
 
@@ -62,7 +64,7 @@ def knowing(monkeypatch: pytest.MonkeyPatch, rows: Path) -> dict[float, str]:
         return Found((given + 0.01 * noise)[None], torch.tensor([there]))
 
     monkeypatch.setattr(GALRExtractor, "find", find)
-    monkeypatch.setattr("septool.models.layers_speaker.SpeakerEmbedding.forward", speaker)
+    monkeypatch.setattr("septool.models.layers.speaker.SpeakerEmbedding.forward", speaker)
     return answers  # type: ignore[return-value]
 
 
@@ -140,7 +142,7 @@ def test_a_recording_that_cannot_be_read_fails_its_trials_alone(rows: Path, netw
     items, (summary,) = evaluate(listed, model=str(network), device="cpu", report=lambda n, of, _: told.append((n, of)))
     assert told == [(1, 3), (2, 3), (3, 3)]  # what is listed twice is compared once, and counts twice
     assert [item.error for item in items] == ["", f"{rows.parent}/lost.wav does not exist", "", ""]
-    assert (summary.count, summary.failed, summary.manifest_sha256) == (3, 1, manifest.digest(listed))
+    assert (summary.count, summary.failed, summary.manifest_sha256) == (3, 1, sha256_of(listed))
     result = septool("eval", listed, "-m", network, "-d", "cpu", "-q", "--json", "-o", rows.parent / "items.jsonl")
     assert result.status == 1
     assert result.errors == [f"septool: {items[1].id}: {items[1].error}"]

@@ -11,7 +11,7 @@ import torch
 
 from septool import checkpoints
 from septool.errors import CheckpointError, SeptoolError, UsageError
-from septool.inference import feed
+from septool.inference.level import feed
 from septool.models.build import build_model
 from septool.tasks import export as exporting
 from septool.tasks.export import export

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from septool import audio, manifest
+from septool import audio
+from septool.data import manifest
+from septool.data.mixing import render
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
-from septool.mixing import render
 from septool.tasks.mix import RECORD, mix_files, mix_manifest
 from tests.conftest import RATE, voice
 

@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from septool import audio
 from septool.errors import SeptoolError, UsageError
+from septool.inference.batch import estimate_blocks, estimate_file, stretches
+from septool.inference.level import make_estimator
 from septool.models.base import Separator, SeparatorConfig
+from septool.scoring.references import score_outputs
 from septool.signal.stitch import Joint, Stitcher
-from septool.tasks.recordings import estimate_blocks, estimate_file, stretches
-from septool.tasks.separate import score, voices_by
 from tests.conftest import RATE
 
 SIZE, OVERLAP = 2 * RATE, RATE // 2
@@ -69,18 +70,18 @@ def blocks(signal: np.ndarray, size: int = 3001) -> Iterator[np.ndarray]:
 
 def in_pieces(signal: np.ndarray, model: Separator | None = None) -> tuple[np.ndarray, list[Joint]]:
     stitcher = Stitcher(OVERLAP)
-    pieces = estimate_blocks(voices_by(model or Bands()), blocks(signal), stitcher, size=SIZE, device=CPU)
+    pieces = estimate_blocks(make_estimator(model or Bands()), blocks(signal), stitcher, size=SIZE, device=CPU)
     return np.concatenate(list(pieces), axis=1), stitcher.joints
 
 
 def in_two(source: Path, outputs: list[Path]) -> tuple[audio.Info, int, tuple[Joint, ...]]:
     return estimate_file(
-        source, outputs, voices_by(Bands()), voices=2, model_rate=RATE, device=CPU, segment=2, overlap=0.5
+        source, outputs, make_estimator(Bands()), voices=2, model_rate=RATE, device=CPU, segment=2, overlap=0.5
     )
 
 
 def at_once(signal: np.ndarray) -> np.ndarray:
-    pieces = estimate_blocks(voices_by(Bands()), [signal], Stitcher(OVERLAP), size=len(signal), device=CPU)
+    pieces = estimate_blocks(make_estimator(Bands()), [signal], Stitcher(OVERLAP), size=len(signal), device=CPU)
     return np.concatenate(list(pieces), axis=1)
 
 
@@ -160,7 +161,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
     def peak(seconds: int) -> int:
         stream = (piece for _ in range(2 * seconds))
         tracemalloc.start()
-        for part in estimate_blocks(voices_by(Bands()), stream, Stitcher(OVERLAP), size=SIZE, device=CPU):
+        for part in estimate_blocks(make_estimator(Bands()), stream, Stitcher(OVERLAP), size=SIZE, device=CPU):
             assert part.shape[1] <= SIZE
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -172,7 +173,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
 
 def test_a_stream_without_samples_is_still_something() -> None:
     empty = [np.zeros(0, dtype=np.float32)]  # what a resampler may give for a single sample
-    parts = list(estimate_blocks(voices_by(Bands()), empty, Stitcher(OVERLAP), size=SIZE, device=CPU))
+    parts = list(estimate_blocks(make_estimator(Bands()), empty, Stitcher(OVERLAP), size=SIZE, device=CPU))
     assert np.concatenate(parts, axis=1).shape == (2, 1)
 
 
@@ -188,7 +189,7 @@ def test_progress_is_told_in_seconds_of_the_recording(tmp_path: Path) -> None:
     estimate_file(
         source,
         outputs,
-        voices_by(Bands()),
+        make_estimator(Bands()),
         voices=2,
         model_rate=RATE,
         device=CPU,
@@ -263,7 +264,7 @@ def test_scores_do_not_ask_for_what_the_model_cannot_hear(tmp_path: Path) -> Non
     for number, voice in enumerate((true.sum(0), *half)):
         soundfile.write(tmp_path / f"{number}.wav", voice, 16000, subtype="FLOAT")
     files = [tmp_path / f"{number}.wav" for number in range(3)]
-    lost = score(files[0], files[1:], torch.from_numpy(true), 16000)
-    kept = score(files[0], files[1:], torch.from_numpy(true), 8000)
+    lost = score_outputs(files[0], files[1:], torch.from_numpy(true), 16000)
+    kept = score_outputs(files[0], files[1:], torch.from_numpy(true), 8000)
     assert all(gain is not None and gain < 3 for gain in lost)
     assert all(gain is not None and gain > 20 for gain in kept)

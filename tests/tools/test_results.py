@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from septool.tasks import papers
-from septool.tasks.measuring import Conditions, Failed, Row, Timing
-from septool.tasks.papers import Comparison
-from septool.tasks.profile_report import Machine, Profile, Table, write
+from septool.profiling import papers
+from septool.profiling.measure import Conditions, Failed, Row, Timing
+from septool.profiling.papers import Comparison
+from septool.profiling.report import Machine, Profile, Table, write
 from tools import results
 
 MACHINE = Machine(

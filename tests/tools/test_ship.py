@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from septool import checkpoints, manifest
+from septool import catalogue, checkpoints
 from septool.config import build, read_toml
+from septool.data import manifest
+from septool.files import sha256_of
 from septool.tasks.prepare import prepare
 from tools import ship
 
@@ -36,16 +38,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(ship, "METRICS", "si-snri,stoi")
     old: dict[str, Any] = {"model": "papez", "default": True, "published": {"si_snri": 17.2}, "file": "old.safetensors"}
     texts = dict.fromkeys(("sha256", "licence", "trained_on", "intended_use"), "-")
-    entry = build(checkpoints.Entry, old | texts | {"bytes": 1, "sample_rate": 8000, "sources": 2})
+    entry = build(catalogue.Entry, old | texts | {"bytes": 1, "sample_rate": 8000, "sources": 2})
     known = {"old": entry, "other": replace(entry, model="galr")}
 
-    def catalogue() -> dict[str, checkpoints.Entry]:
+    def shown() -> dict[str, catalogue.Entry]:
         path = tmp_path / "root/checkpoints.toml"
         if not path.exists():
             return known
-        return {name: build(checkpoints.Entry, values) for name, values in read_toml(path).items()}
+        return {name: build(catalogue.Entry, values) for name, values in read_toml(path).items()}
 
-    monkeypatch.setattr(checkpoints, "catalogue", catalogue)
+    monkeypatch.setattr(catalogue, "read_catalogue", shown)
     return tmp_path / "root"
 
 
@@ -53,14 +55,14 @@ def test_a_checkpoint_is_renewed(root: Path, best: Path, mixtures: Path, monkeyp
     monkeypatch.setattr("sys.argv", ["ship", "new", str(best), "--manifest", str(mixtures), "--default"])
     for _ in range(2):
         assert ship.main() == 0
-    known = checkpoints.catalogue()
+    known = catalogue.read_catalogue()
     assert {name: entry.default for name, entry in known.items()} == {"new": True, "old": False, "other": True}
     assert known["old"].published == {"si_snri": 17.2}
     path = root / "septool/weights/new.safetensors"
-    assert checkpoints.sha256(path) == known["new"].sha256
+    assert sha256_of(path) == known["new"].sha256
     header = checkpoints.read_header(path)
     assert header.measured == known["new"].measured
-    assert header.measured["manifest_sha256"] == manifest.digest(mixtures)
+    assert header.measured["manifest_sha256"] == sha256_of(mixtures)
     assert header.recipe["data"] == {"train": "train-speech.jsonl", "validation": "dev-2mix.jsonl"}
     assert len((root / "docs/models/new.csv").read_text().splitlines()) == 3
 
@@ -74,5 +76,5 @@ def test_a_mixture_that_cannot_be_scored_stops_it(
     monkeypatch.setattr("sys.argv", ["ship", "new", str(best), "--manifest", str(mixtures)])
     with pytest.raises(SystemExit, match=r"nothing was shipped: lost: .*lost\.wav does not exist"):
         ship.main()
-    assert "new" not in checkpoints.catalogue()
+    assert "new" not in catalogue.read_catalogue()
     assert not list((root / "septool/weights").iterdir())

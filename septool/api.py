@@ -1,0 +1,180 @@
+"""Samples in, voices out: what ``separate`` and ``extract`` do to files, for arrays and tensors in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from septool import audio, catalogue, checkpoints
+from septool.checkpoints import Header, ModelT
+from septool.device import choose_device
+from septool.errors import AudioError, UsageError
+from septool.inference.batch import Estimate, check_segments, estimate_blocks
+from septool.inference.enrolment import LONGEST, Voice, check_reference, embed
+from septool.inference.level import make_estimator
+from septool.models.base import Extractor, Separator
+from septool.signal.stitch import Stitcher
+
+Samples = np.ndarray | Tensor
+
+
+class Extraction(NamedTuple):
+    """A voice, and how sure the model is that it is in the recording."""
+
+    voice: np.ndarray  # [time]
+    presence: float  # the highest score of a stretch; above ``header.presence_threshold`` it counts as there
+
+
+@dataclass(frozen=True)
+class SeparationPipeline:
+    """A separator ready for recordings in memory."""
+
+    name: str
+    model: Separator
+    header: Header
+    device: torch.device
+
+    def separate(self, recording: Samples, rate: int, *, segment: float = 30.0, overlap: float = 4.0) -> np.ndarray:
+        """Take a recording apart, as ``septool separate`` does a file.
+
+        The model hears it at its own rate and level; the voices come back at the recording's, together as loud as it.
+
+        Args:
+            recording: ``[time]``, of any length, level and floating type.
+            rate: of the recording, Hz.
+            segment: seconds given to the model at once; longer recordings are cut and put together.
+            overlap: seconds that two such pieces share.
+
+        Returns:
+            ``[voice, time]`` in float32, as long as the recording.
+
+        Raises:
+            AudioError: it holds samples that are not numbers.
+            UsageError: it has more than one channel, or ``segment`` and ``overlap`` do not go together.
+        """
+        return _estimate(
+            make_estimator(self.model),
+            recording,
+            rate,
+            model_rate=self.header.sample_rate,
+            device=self.device,
+            segment=segment,
+            overlap=overlap,
+        )
+
+
+@dataclass(frozen=True)
+class ExtractionPipeline:
+    """An extractor ready for recordings in memory."""
+
+    name: str
+    model: Extractor
+    header: Header
+    device: torch.device
+
+    def extract(
+        self,
+        recording: Samples,
+        rate: int,
+        references: Sequence[Samples],
+        *,
+        threshold: float | None = None,
+        segment: float = 10.0,
+        overlap: float = 2.0,
+    ) -> Extraction:
+        """Extract a known voice from a recording, as ``septool extract`` does from a file.
+
+        Args:
+            recording: ``[time]``, of any length, level and floating type.
+            rate: of the recording and of the references, Hz.
+            references: recordings of the wanted voice alone, ``[time]`` each, a second of speech or more.
+            threshold: silence stretches whose score is lower; none are by default.
+            segment: seconds given to the model at once; longer recordings are cut and put together.
+            overlap: seconds that two such pieces share.
+
+        Returns:
+            The voice, ``[time]`` in float32, as long as the recording, and its presence.
+
+        Raises:
+            AudioError: samples that are not numbers, or a reference with too little of a voice.
+            UsageError: no reference, one with more than one channel, or stretches that do not go together.
+        """
+        if not references:
+            raise UsageError("give a recording of the wanted voice")
+        own = self.header.sample_rate
+        known = [
+            audio.resample(_one_channel(each)[: round(LONGEST * rate)], rate, own).astype(np.float32)
+            for each in references
+        ]
+        for number, each in enumerate(known, 1):
+            check_reference(each, own, f"reference {number}")
+        voice = Voice(self.model, embed(self.model, known, self.device), threshold)
+        heard = _estimate(voice, recording, rate, model_rate=own, device=self.device, segment=segment, overlap=overlap)
+        return Extraction(heard[0], max(voice.scores))
+
+
+def load_separator(name: str = "galr", device: str = "auto") -> SeparationPipeline:
+    """Load a separator by the name of its checkpoint, of its model, or a ``.safetensors`` file.
+
+    Raises:
+        UsageError: no such checkpoint or device.
+        CheckpointError: a damaged file, or a model that does not separate.
+    """
+    return SeparationPipeline(*_load(name, Separator, device))
+
+
+def load_extractor(name: str = "galr-extractor", device: str = "auto") -> ExtractionPipeline:
+    """Load an extractor by the name of its checkpoint, of its model, or a ``.safetensors`` file.
+
+    Raises:
+        UsageError: no such checkpoint or device.
+        CheckpointError: a damaged file, or a model that does not extract.
+    """
+    return ExtractionPipeline(*_load(name, Extractor, device))
+
+
+def _load(name: str, kind: type[ModelT], device: str) -> tuple[str, ModelT, Header, torch.device]:
+    entry, path = catalogue.resolve_checkpoint(name)
+    model, header = checkpoints.load(path, kind)
+    where = choose_device(device)
+    return entry, model.to(where), header, where
+
+
+def _estimate(
+    estimate: Estimate,
+    recording: Samples,
+    rate: int,
+    *,
+    model_rate: int,
+    device: torch.device,
+    segment: float,
+    overlap: float,
+) -> np.ndarray:
+    """Return the voices of a recording at its own rate, ``[voice, time]``."""
+    check_segments(segment, overlap)
+    samples = _one_channel(recording)
+    audio.check_numbers(samples, "the recording")
+    pieces = estimate_blocks(
+        estimate,
+        [audio.resample(samples, rate, model_rate)],
+        Stitcher(overlap=round(overlap * model_rate)),
+        size=round(segment * model_rate),
+        device=device,
+    )
+    voices = audio.resample(np.concatenate(list(pieces), axis=1), model_rate, rate)[:, : len(samples)]
+    return np.pad(voices, ((0, 0), (0, len(samples) - voices.shape[1])))
+
+
+def _one_channel(recording: Samples) -> np.ndarray:
+    """Return samples as ``[time]`` in float32."""
+    samples = recording.detach().cpu().float().numpy() if isinstance(recording, Tensor) else np.asarray(recording)
+    if samples.ndim != 1:
+        raise UsageError(f"a recording is [time], this one is {list(samples.shape)}; give one channel of it")
+    if not len(samples):
+        raise AudioError("the recording has no samples")
+    if samples.dtype.kind != "f":
+        raise UsageError(f"a recording is floating-point samples between -1 and 1, this one is {samples.dtype}")
+    return samples.astype(np.float32)

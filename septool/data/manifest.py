@@ -1,0 +1,181 @@
+"""Mixture manifests: JSON lines, sorted, with paths relative to the manifest's own folder.
+
+One row is one mixture and says all that is needed to make it; the same input gives the same bytes on
+every machine. A row with a single source is an utterance: a manifest of those is a pool of speech.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from septool.config import build
+from septool.errors import ConfigError, ManifestError
+
+# Fields that are written only where they say something, so that manifests without them keep their bytes.
+MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
+SPARSE = {"gender": None, "rendering": None, "voices_gain_db": 0.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A stretch of a file; ``start`` and ``frames`` count samples at the file's own rate."""
+
+    path: str
+    start: int = 0
+    frames: int = -1  # -1: to the end
+    gain_db: float = 0.0
+    speaker: str = ""
+    speed: float = 1.0  # 1.05 is five percent faster (and higher)
+    gender: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_stretch(self.path, self.start, self.frames)
+        _check_level(f"{self.path} has the gain", self.gain_db)
+        if not 0 < self.speed < math.inf:
+            raise ValueError(f"{self.path} has the speed {self.speed}; it has to be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enrolment:
+    """A recording of the speaker of source ``target``, for extraction."""
+
+    path: str
+    start: int = 0
+    frames: int = -1
+    speaker: str = ""
+    target: int = 0
+
+    def __post_init__(self) -> None:
+        _check_stretch(self.path, self.start, self.frames)
+
+
+def _check_stretch(path: str, start: int, frames: int) -> None:
+    if "\0" in path:
+        raise ValueError(f"{path!r} cannot be a file's name")
+    if start < 0 or frames < -1:
+        raise ValueError(f"{path} starts at {start} and has {frames} frames")
+
+
+def _check_level(what: str, gain_db: float) -> None:
+    if not -MOST_DB <= gain_db <= MOST_DB:
+        raise ValueError(f"{what} {gain_db} dB; it has to be a number from {-MOST_DB:g} to {MOST_DB:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """One row. ``frames`` counts samples at ``sample_rate``; None means: as long as the sources say."""
+
+    id: str
+    sources: tuple[Source, ...]
+    sample_rate: int
+    split: str = ""
+    mode: Literal["min", "max"] = "min"
+    frames: int | None = None
+    noise: Source | None = None
+    mixture: str | None = None  # a rendered file, else mixed on the fly
+    enrolment: Enrolment | None = None
+    rendering: Literal["librimix", "wsj0-mix", "wham"] | None = None  # whose generator to follow to the sample
+    voices_gain_db: float = 0.0  # on all voices after their own gains, where the generator has such a step (wham)
+    root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources is empty")
+        if self.sample_rate < 1:
+            raise ValueError(f"sample_rate is {self.sample_rate}")
+        if self.frames is not None and self.frames < 1:
+            raise ValueError(f"frames is {self.frames}; a mixture has at least one")
+        if self.enrolment and not 0 <= self.enrolment.target < len(self.sources):
+            raise ValueError(
+                f"enrolment.target is {self.enrolment.target}; the sources are numbered from 0 "
+                f"to {len(self.sources) - 1}"
+            )
+        _check_level("voices_gain_db is", self.voices_gain_db)
+
+    def locate(self, path: str) -> Path:
+        """Return the file that a path of this row means."""
+        return self.root / PurePosixPath(path)
+
+
+def read(path: Path) -> list[Mixture]:
+    """Read a manifest.
+
+    Raises:
+        ManifestError: naming the file, the line and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ManifestError(f"{path} does not exist; septool prepare writes manifests") from None
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ManifestError(f"{path} is not a manifest: it is not text") from None
+    # Not splitlines: a name may hold U+2028 and its like, which end no line of JSON.
+    rows: dict[str, Mixture] = {}
+    for line, content in enumerate(text.split("\n"), 1):
+        row = _row(path, line, content)
+        if row and row.id in rows:
+            raise ManifestError(f"{path}, line {line}: the id {row.id!r} is there already; every row needs its own")
+        if row:
+            rows[row.id] = row
+    if not rows:
+        raise ManifestError(f"{path} has no rows")
+    return list(rows.values())
+
+
+def _row(path: Path, line: int, content: str) -> Mixture | None:
+    if not content.strip():
+        return None
+    try:
+        values = json.loads(content)
+        if not isinstance(values, dict):
+            raise ValueError("a row is a JSON object")
+        return build(Mixture, values | {"root": path.parent})
+    except json.JSONDecodeError as error:
+        raise ManifestError(
+            f"{path}, line {line} is not JSON ({error.msg} at character {error.pos + 1}); a manifest has an object a "
+            "line, as septool prepare writes it"
+        ) from None
+    except (ValueError, ConfigError) as error:
+        raise ManifestError(f"{path}, line {line}: {error}") from None
+
+
+def dump(rows: Iterable[Mixture]) -> str:
+    """Return the manifest's text, rows sorted by id."""
+    lines = (json.dumps(to_dict(row), ensure_ascii=False) for row in sorted(rows, key=lambda row: row.id))
+    return "".join(line + "\n" for line in lines)
+
+
+def to_dict(row: Mixture) -> dict[str, Any]:
+    """Return a row as it stands in the file."""
+    values = _plain(row)
+    values["sources"] = [_plain(source) for source in row.sources]
+    values["noise"] = _plain(row.noise) if row.noise else None
+    values["enrolment"] = _plain(row.enrolment) if row.enrolment else None
+    return values
+
+
+def _plain(part: Source | Enrolment | Mixture) -> dict[str, Any]:
+    return {
+        key: value for key, value in vars(part).items() if key != "root" and (key not in SPARSE or value != SPARSE[key])
+    }
+
+
+def file_stem(id: str) -> str:
+    """Return what the files of a mixture are called."""
+    return id.replace("/", "_")
+
+
+def speakers(rows: Iterable[Mixture]) -> Iterator[tuple[Mixture, Source]]:
+    """Yield every distinct source of a manifest with the row that names it."""
+    seen: set[tuple[str, int, int]] = set()
+    for row in rows:
+        for source in row.sources:
+            key = (source.path, source.start, source.frames)
+            if key not in seen:
+                seen.add(key)
+                yield row, source

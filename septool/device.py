@@ -1,0 +1,62 @@
+"""Where a model computes: choosing a device, describing it, and running out of its memory."""
+
+import logging
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from septool.errors import SeptoolError, UsageError
+
+LOG = logging.getLogger(__name__)
+# What a mere RuntimeError says where memory is short: torch on processors, on MPS, CUDA's libraries.
+NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED", "bad_alloc")
+
+
+@contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Turn a lack of memory, of the processor or of a device, into a line about ``what`` it was for."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+            words in str(error) for words in NO_MEMORY
+        ):
+            raise
+        raise SeptoolError(f"there is not enough memory {what}") from error
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
+
+    Raises:
+        UsageError: no such device, in words.
+    """
+    device = _device(name)
+    LOG.info("%s (%s), torch %s", device, hardware(device), torch.__version__)
+    return device
+
+
+def hardware(device: torch.device) -> str:
+    """Return the device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps") from None
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device.type not in there:
+        raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps")
+    if (device.index or 0) >= there[device.type]:
+        raise UsageError(f"device {name} is not there; this machine has {there[device.type]} {device.type} device(s)")
+    return device

@@ -1,0 +1,74 @@
+"""Learned analysis and synthesis of waveforms: a filterbank, and overlap-add. Sequences keep their channels last."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from septool.signal import frames
+
+
+class Encoder(nn.Module):
+    """Learned analysis of the waveform: half-overlapping windows times ``filters`` basis signals.
+
+    The input is padded at its end so that the windows cover every sample (no dead tail).
+    """
+
+    def __init__(self, filters: int, window: int, *, bias: bool = False) -> None:
+        super().__init__()
+        if window < 2:
+            raise ValueError(f"window is {window}; half-overlapping windows have at least 2 samples")
+        self.window, self.hop = window, window // 2
+        self.basis = nn.Conv1d(1, filters, window, stride=self.hop, bias=bias)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Map ``[batch, time]`` to ``[batch, frame, filter]``."""
+        missing = frames.missing_samples(mixture.shape[-1], self.window, self.hop)
+        return self.basis(F.pad(mixture, (0, missing))[:, None]).transpose(1, 2)
+
+
+class Decoder(nn.Module):
+    """Learned synthesis: every frame becomes a window of samples, windows are overlapped and added."""
+
+    def __init__(self, filters: int, window: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.basis = nn.ConvTranspose1d(filters, 1, window, stride=window // 2, bias=bias)
+
+    def forward(self, sources: Tensor, samples: int) -> Tensor:
+        """Map ``[batch, source, frame, filter]`` to ``[batch, source, samples]``."""
+        batch, count, _, _ = sources.shape
+        waves = self.basis(sources.flatten(0, 1).transpose(1, 2))
+        return waves.reshape(batch, count, -1)[..., :samples]
+
+
+class CentredEncoder(Encoder):
+    """Encoder whose first window is centred on the first sample: half a window of zeros goes in front.
+
+    SuDoRM-RF, A-FRCNN and the two-step TDCN place their windows so.
+    """
+
+    def __init__(self, filters: int, window: int, *, bias: bool = False, multiple: int = 1) -> None:
+        """Pad the end to a multiple of ``multiple`` frames, for networks that halve their rate."""
+        super().__init__(filters, window, bias=bias)
+        self.multiple = multiple
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Map ``[batch, time]`` to ``[batch, frame, filter]``."""
+        missing = -mixture.shape[-1] % (self.hop * self.multiple)
+        return super().forward(F.pad(mixture, (self.hop, missing + self.window % 2)))
+
+
+class CentredDecoder(nn.Module):
+    """Synthesis to :class:`CentredEncoder`, all sources at once.
+
+    ``apart`` gives every source a basis of its own; otherwise each is heard from the filters of all.
+    """
+
+    def __init__(self, filters: int, sources: int, window: int, *, bias: bool = False, apart: bool = True) -> None:
+        super().__init__()
+        self.hop = window // 2
+        groups = sources if apart else 1
+        self.basis = nn.ConvTranspose1d(sources * filters, sources, window, stride=self.hop, bias=bias, groups=groups)
+
+    def forward(self, sources: Tensor, samples: int) -> Tensor:
+        """Map ``[batch, source, frame, filter]`` to ``[batch, source, samples]``."""
+        waves = self.basis(sources.mT.flatten(1, 2))
+        return waves[..., self.hop : self.hop + samples]

@@ -1,0 +1,58 @@
+"""Dual-path blocks, and what turns features into a mask a source. Sequences keep their channels last."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from septool.signal import frames
+
+
+class DualPathBlock(nn.Module):
+    """A layer within the chunks, then one across them (Luo, Chen and Yoshioka, 2020)."""
+
+    def __init__(self, intra: nn.Module, inter: nn.Module) -> None:
+        super().__init__()
+        self.intra = intra
+        self.inter = inter
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, chunk, frame, channel]
+        return self.inter(self.intra(x).transpose(1, 2)).transpose(1, 2)
+
+
+class SourceSplit(nn.Module):
+    """A 1x1 convolution from segments to one feature map a source, and the overlap-add of these.
+
+    Both are linear and every frame is covered twice, so the smaller order is equal:
+    ``sum(W x + b) = W sum(x) + 2 b``.
+    """
+
+    def __init__(self, channels: int, features: int, sources: int) -> None:
+        super().__init__()
+        self.sources = sources
+        self.linear = nn.Linear(channels, sources * features)
+
+    def forward(self, segments: Tensor, count: int, padding: frames.Padding) -> Tensor:
+        """Map ``[batch, segment, size, channel]`` to ``[batch, source, frame, feature]``, ``count`` frames."""
+        whole = frames.overlap_add(segments, count, padding)  # [batch, frame, channel]
+        split = F.linear(whole, self.linear.weight, 2 * self.linear.bias)
+        return split.unflatten(-1, (self.sources, -1)).transpose(1, 2)
+
+
+class GatedMask(nn.Module):
+    """The mask head of the dual-path family: ``ReLU(U_r (tanh(U_t x) * sigmoid(U_s x)))``.
+
+    GALR equations 14 and 15; DPRNN, DPTNet and SepFormer use the same with their own widths.
+    """
+
+    def __init__(self, channels: int, filters: int, activation: Callable[[Tensor], Tensor] = torch.relu) -> None:
+        super().__init__()
+        self.tanh = nn.Linear(channels, channels)
+        self.sigmoid = nn.Linear(channels, channels)
+        self.relu = nn.Linear(channels, filters, bias=False)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., channel]`` to masks ``[..., filter]``, non-negative unless ``activation`` is another."""
+        return self.activation(self.relu(torch.tanh(self.tanh(x)) * torch.sigmoid(self.sigmoid(x))))

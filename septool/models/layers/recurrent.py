@@ -1,0 +1,52 @@
+"""Recurrent layers. Sequences keep their channels last."""
+
+from torch import Tensor, nn
+
+from septool.models.layers.norms import GlobalLayerNorm
+
+
+class BiLSTM(nn.Module):
+    """A bidirectional LSTM along sequences, and a linear map of both directions back to their channels.
+
+    GALR equation 2, DPRNN equations 1, 2 and 7.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, hidden, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(2 * hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, channel]`` to the same shape, all sequences in one call."""
+        both, _ = self.lstm(x.flatten(0, 1))  # [batch sequence, position, 2 hidden]
+        return self.linear(both).unflatten(0, x.shape[:2])
+
+
+class RecurrentResidual(nn.Module):
+    """A bidirectional LSTM along sequences, its output normalised and added to the input.
+
+    GALR equations 2 and 3, DPRNN equations 1 to 6.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.recurrent = BiLSTM(channels, hidden)
+        self.norm = GlobalLayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, channel]`` to the same shape."""
+        return self.norm(self.recurrent(x)) + x
+
+
+class DeepBiLSTM(nn.Module):
+    """Bidirectional LSTM layers on each other: what the spectrogram-domain systems read a recording with."""
+
+    def __init__(self, channels: int, hidden: int, layers: int, dropout: float) -> None:
+        """Drop out between the layers, not behind the last."""
+        super().__init__()
+        dropout = dropout if layers > 1 else 0.0
+        self.lstm = nn.LSTM(channels, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, frame, channel]`` to ``[batch, frame, 2 hidden]``."""
+        return self.lstm(x)[0]

@@ -1,0 +1,45 @@
+"""Voices that were just separated, scored against the reference sources of their recording."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from septool import audio
+from septool.errors import SeptoolError
+from septool.losses.pit import best_permutation
+from septool.metrics.si_snr import si_snr
+
+
+def read_references(references: Sequence[Path], mixture: Path) -> torch.Tensor:
+    """Read the true voices at the recording's rate, ``[source, time]`` in float64."""
+    heard, rate = audio.read(mixture)
+    true = [audio.load(path, rate) for path in references]
+    for path, voice in zip(references, true, strict=True):
+        if len(voice) != heard.shape[1]:
+            raise SeptoolError(f"{path} has {len(voice)} samples at {rate} Hz, {mixture} has {heard.shape[1]}")
+    return torch.from_numpy(np.stack(true)).double()
+
+
+def score_outputs(
+    mixture: Path, outputs: Sequence[Path], true: torch.Tensor, rate: int, channel: int | None = None
+) -> tuple[float | None, ...]:
+    """SI-SNRi in dB of each output over the recording, at the reference that fits it in the best order.
+
+    All are brought to ``rate``, the model's: what the model cannot hear says nothing of how well it separates,
+    and published scores are at that rate.
+    """
+
+    def heard(samples: np.ndarray, own: int) -> torch.Tensor:
+        return torch.from_numpy(audio.resample(samples, own, rate)).double()
+
+    mixed, own = audio.read(mixture)
+    mixed = heard(audio.mono(mixed, channel), own)
+    voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read(path)[0]])
+    true = torch.stack([heard(voice, own) for voice in true.numpy()])
+    order = best_permutation(si_snr, estimate=voices[None], reference=true[None]).order[0]
+    gains = torch.empty(len(voices), dtype=torch.float64)
+    gains[order] = si_snr(estimate=voices[order], reference=true) - si_snr(estimate=mixed, reference=true)
+    return tuple(round(gain, 2) if math.isfinite(gain) else None for gain in gains.tolist())

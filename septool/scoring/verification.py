@@ -1,0 +1,32 @@
+"""Speaker verification: how well a speaker network tells voices apart, on a list of trials."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from septool import audio
+from septool.data.trials import Trial
+from septool.errors import AudioError
+from septool.signal.levels import model_gain
+
+
+def embed(network: Callable[[Tensor], Tensor], path: Path, rate: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return the embedding of a whole recording, of length 1: ``[embedding]``."""
+    samples = audio.load(path, rate)
+    if not len(samples):
+        raise AudioError(f"{path} has no samples")
+    audio.check_numbers(samples, path)
+    voice = torch.from_numpy(samples).to(device)[None]
+    return F.normalize(network(voice * model_gain(voice)).float(), dim=-1)[0]
+
+
+@torch.inference_mode()
+def similarities(network: Any, trials: Sequence[Trial], rate: int, device: torch.device | str = "cpu") -> np.ndarray:
+    """Return the cosine of the two embeddings of each trial; a recording is embedded once."""
+    known = {path: embed(network, path, rate, device) for path in sorted({p for t in trials for p in t[1:]})}
+    return np.array([float(known[trial.first] @ known[trial.second]) for trial in trials])

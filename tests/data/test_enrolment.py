@@ -1,0 +1,115 @@
+"""Training items that know who speaks."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from septool.data.enrolment import Enrolling, draw_enrolled, draw_speaker
+from septool.data.mixing import DynamicMixing, Surroundings, draw
+from septool.data.pool import FULL_SCALE, Pool
+from septool.errors import ConfigError
+
+RATE = 1000
+HOW = DynamicMixing(seconds=0.5, speed=(1, 1), difference_db=(-5, -5))
+AROUND = Surroundings()
+
+
+def pool(utterances: int = 2, speakers: int = 4, frames: int = 2000) -> Pool:
+    """A tone for every speaker, louder from utterance to utterance by a tenth, so that samples tell both."""
+    time = np.arange(frames) / RATE
+    waves, levels, names = [], [], []
+    for speaker in range(speakers):
+        for utterance in range(utterances):
+            wave = (0.1 + 0.01 * utterance) * np.sin(2 * np.pi * (50 + 50 * speaker) * time)
+            waves.append(np.round(wave * FULL_SCALE).astype(np.int16))
+            levels.append(float(np.sqrt(np.mean(wave**2))))
+            names.append(f"speaker{speaker}")
+    bounds = np.cumsum([0, *map(len, waves)])
+    return Pool(np.concatenate(waves), bounds, np.array(levels), names, RATE)
+
+
+def tone(wave: np.ndarray) -> int:
+    """Number of the speaker whose tone is the loudest in a recording."""
+    spectrum = np.abs(np.fft.rfft(wave))
+    return round(spectrum.argmax() * RATE / len(wave) / 50) - 1
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_the_enrolment_is_another_utterance_of_the_first_voice(index: int) -> None:
+    speech = pool()
+    item = draw_enrolled(speech, HOW, Enrolling(seconds=0.3, absent=0), AROUND, seed=0, epoch=0, index=index)
+    assert item.parts.shape == (2, 500)
+    assert item.enrolment.shape == (300,)
+    assert item.parts.dtype == item.enrolment.dtype == np.float32
+    assert tone(item.enrolment) == tone(item.parts[0]) != tone(item.parts[1])
+    np.testing.assert_array_equal(item.parts.sum(0), draw(speech, HOW, seed=0, epoch=0, index=index).sum(0))
+
+
+def test_the_utterance_of_the_mixture_is_never_the_enrolment() -> None:
+    speech = pool(utterances=2, speakers=2)
+    own = {0: set(), 1: set()}
+    for index in range(20):
+        item = draw_enrolled(speech, HOW, Enrolling(seconds=2, absent=0), AROUND, seed=1, epoch=0, index=index)
+        # The level of a voice is made the same; which utterance it was shows in the rounding of its samples.
+        stretches = [
+            speech.stretch(u) * np.float32(0.1 / speech.level(u)) for u in speech.speakers[tone(item.enrolment)]
+        ]
+        which = [np.array_equal(stretch, item.enrolment) for stretch in stretches]
+        assert sum(which) == 1
+        other = stretches[1 - which.index(True)]
+        starts = np.lib.stride_tricks.sliding_window_view(other, 500)
+        assert (starts == item.parts[0]).all(axis=1).any()
+        own[tone(item.enrolment)].add(which.index(True))
+    assert own == {0: {0, 1}, 1: {0, 1}}
+
+
+def test_where_the_voice_is_absent_its_part_is_silent_and_the_mixture_unchanged() -> None:
+    speech = pool()
+    item = draw_enrolled(speech, HOW, Enrolling(seconds=0.3, absent=1), AROUND, seed=0, epoch=0, index=3)
+    assert not item.parts[0].any()
+    sources = draw(speech, HOW, seed=0, epoch=0, index=3)
+    np.testing.assert_allclose(item.parts[1], sources.sum(0), atol=1e-7)
+    assert tone(item.enrolment) not in {tone(source) for source in sources}
+
+
+def test_how_often_it_is_absent() -> None:
+    speech, how = pool(), Enrolling(seconds=0.1, absent=0.25)
+    items = [draw_enrolled(speech, HOW, how, AROUND, seed=0, epoch=0, index=index) for index in range(400)]
+    assert 0.19 < np.mean([not item.parts[0].any() for item in items]) < 0.31
+
+
+def test_a_short_enrolment_is_said_again() -> None:
+    item = draw_enrolled(pool(frames=600), HOW, Enrolling(seconds=1.5, absent=0), AROUND, seed=0, epoch=0, index=0)
+    np.testing.assert_array_equal(item.enrolment[:600], item.enrolment[600:1200])
+
+
+def test_nobody_left_to_be_absent_is_worded() -> None:
+    with pytest.raises(ConfigError, match="2 speakers, none of them absent"):
+        draw_enrolled(pool(speakers=2), HOW, Enrolling(absent=1), AROUND, seed=0, epoch=0, index=0)
+
+
+@pytest.mark.parametrize("bad", [{"seconds": 0}, {"seconds": math.nan}, {"absent": 1.5}])
+def test_bad_settings_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"(seconds|absent) is "):
+        Enrolling(**bad)
+
+
+def test_the_speaker_of_a_recording_is_its_first_voice() -> None:
+    how = replace(HOW, difference_db=(-20, -20))
+    for index in range(8):
+        item = draw_speaker(pool(), how, AROUND, seed=0, epoch=0, index=index)
+        assert tone(item.recording) == item.speaker
+
+
+def test_a_speakers_only_utterance_is_halved_and_others_are_not() -> None:
+    single = pool(utterances=1, speakers=2)
+    halves = single.halved()
+    assert [len(own) for own in halves.speakers] == [2, 2]
+    assert [halves.frames(u) for u in range(4)] == [1000] * 4
+    whole = np.concatenate([halves.stretch(u) for u in range(4)])
+    np.testing.assert_array_equal(whole, np.concatenate([single.stretch(u) for u in range(2)]))
+    assert [halves.level(u) for u in (0, 1)] == [single.level(0)] * 2
+    several = pool(utterances=3).halved()
+    assert [several.frames(u) for u in range(len(several))] == [2000] * 12

@@ -1,0 +1,144 @@
+"""Manifests: the same rows give the same bytes, and a row that does not fit is named by its line."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from septool.data import manifest
+from septool.data.manifest import Enrolment, Mixture, Source
+from septool.errors import ManifestError
+from septool.files import sha256_of
+
+ROW = Mixture(
+    id="b",
+    split="dev",
+    sample_rate=8000,
+    mode="max",
+    frames=800,
+    sources=(
+        Source(path="a/1.wav", start=10, frames=700, gain_db=-1.5, speaker="ann", gender="f"),
+        Source(path="ü 2.wav", speaker="bob", speed=1.05),
+    ),
+    noise=Source(path="hum.flac"),
+    mixture="b.wav",
+    enrolment=Enrolment(path="a/3.wav", speaker="ann"),
+)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    rows = [ROW, replace(ROW, id="a", noise=None, enrolment=None, mixture=None, frames=None)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump(rows), encoding="utf-8")
+    assert manifest.read(path) == [rows[1], rows[0]]  # sorted
+    assert all(row.root == tmp_path for row in manifest.read(path))
+    assert manifest.read(path)[0].locate("a/1.wav") == tmp_path / "a/1.wav"
+
+
+def test_the_text_of_a_row() -> None:
+    row = Mixture(id="a", sample_rate=8000, sources=(Source(path="ü.wav", speaker="ann"),))
+    assert manifest.dump([row]) == (
+        '{"id": "a", "sources": [{"path": "ü.wav", "start": 0, "frames": -1, "gain_db": 0.0, "speaker": "ann", '
+        '"speed": 1.0}], "sample_rate": 8000, "split": "", "mode": "min", "frames": null, "noise": null, '
+        '"mixture": null, "enrolment": null}\n'
+    )
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    rows = [replace(ROW, id=name) for name in "cab"]
+    assert manifest.dump(rows) == manifest.dump(rows[::-1])
+
+
+def test_names_with_unusual_line_ends_stay_one_row(tmp_path: Path) -> None:
+    row = replace(ROW, id="a\u2028b\x85c\x0bd")
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump([row]), encoding="utf-8", newline="")
+    assert manifest.read(path) == [row]
+
+
+def test_lines_of_another_system_and_empty_ones_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n" + manifest.dump([ROW]).replace("\n", "\r\n") + "  \n", encoding="utf-8", newline="")
+    assert manifest.read(path) == [ROW]
+
+
+GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "line 2 is not JSON (Expecting property name enclosed in double quotes at character 2); a manifest has"),
+        ("a.wav", "line 2 is not JSON (Expecting value at character 1); a manifest has an object a line, as septool"),
+        ("[]", "line 2: a row is a JSON object"),
+        ('"text"', "line 2: a row is a JSON object"),
+        ({"id": "x", "sample_rate": 8000}, "line 2: sources is missing"),
+        (GOOD | {"sources": []}, "line 2: Mixture: sources is empty"),
+        (GOOD | {"sources": [{"start": 3}]}, "line 2: sources.path is missing"),
+        (GOOD | {"sources": "a.wav"}, "line 2: sources is 'a.wav'; it has to be of type tuple"),
+        (GOOD | {"sources": [{"path": 3}]}, "line 2: sources.path is 3; it has to be of type str"),
+        (GOOD | {"mode": "mean"}, "line 2: mode is 'mean'; it can be min, max"),
+        (GOOD | {"sample_rate": 0}, "line 2: Mixture: sample_rate is 0"),
+        (GOOD | {"sampel_rate": 1}, "line 2: unknown key 'sampel_rate'; did you mean 'sample_rate'?"),
+        (GOOD | {"sources": [{"path": "a", "speed": 0}]}, "line 2: sources: a has the speed 0.0"),
+        (GOOD | {"sources": [{"path": "a", "start": -1}]}, "line 2: sources: a starts at -1"),
+        (GOOD | {"noise": {"path": "a", "gain_db": math.nan}}, "line 2: noise: a has the gain nan dB; it has to be"),
+        (GOOD | {"sources": [{"path": "a", "gain_db": math.inf}]}, "line 2: sources: a has the gain inf dB"),
+        (GOOD | {"voices_gain_db": -math.inf}, "line 2: Mixture: voices_gain_db is -inf dB"),
+        (GOOD | {"frames": -5}, "line 2: Mixture: frames is -5; a mixture has at least one"),
+        (GOOD | {"enrolment": {"path": "e", "start": -5}}, "line 2: enrolment: e starts at -5"),
+        (GOOD | {"enrolment": {"path": "e", "frames": -2}}, "line 2: enrolment: e starts at 0 and has -2 frames"),
+        (
+            GOOD | {"enrolment": {"path": "e", "target": 1}},
+            "line 2: Mixture: enrolment.target is 1; the sources are numbered from 0 to 0",
+        ),
+        (GOOD | {"id": "b"}, "line 2: the id 'b' is there already; every row needs its own"),
+        (
+            GOOD | {"noise": {"path": "a", "gain": 1}},
+            "line 2: unknown key 'noise.gain'; did you mean 'noise.gain_db'?",
+        ),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(tmp_path: Path, content: str | dict[str, object], said: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    text = content if isinstance(content, str) else json.dumps(content)
+    path.write_text(manifest.dump([ROW]) + text + "\n", encoding="utf-8")
+    with pytest.raises(ManifestError) as error:
+        manifest.read(path)
+    assert str(error.value).startswith(f"{path}, {said}")
+
+
+def test_what_is_no_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(ManifestError, match=r"rows\.jsonl does not exist; septool prepare writes manifests"):
+        manifest.read(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match=r"rows\.jsonl is not a manifest: it is not text"):
+        manifest.read(path)
+    path.write_text("\n\n")
+    with pytest.raises(ManifestError, match=r"rows\.jsonl has no rows"):
+        manifest.read(path)
+
+
+def test_every_source_is_listed_once() -> None:
+    first = Mixture(id="1", sample_rate=8000, sources=(Source(path="a"), Source(path="b")))
+    again = Mixture(id="2", sample_rate=8000, sources=(Source(path="b", gain_db=3.0), Source(path="b", start=5)))
+    assert [(row.id, source.path, source.start) for row, source in manifest.speakers([first, again])] == [
+        ("1", "a", 0),
+        ("1", "b", 0),
+        ("2", "b", 5),
+    ]
+
+
+def test_sums_are_of_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"abc")
+    assert sha256_of(path) == sha256_of(b"abc")
+    assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(ValueError, match="cannot be a file's name"):
+        Source(path="a\0b.wav")

@@ -1,0 +1,75 @@
+"""The page to listen to: what it points to, and what its pictures show."""
+
+import re
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from septool import audio
+from septool.errors import UsageError
+from septool.inference import html_report
+from septool.inference.html_report import Entry, Track
+
+RATE = 8000
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Path:
+    """One second of 1000 Hz, then one of 3000 Hz."""
+    time = np.arange(RATE) / RATE
+    path = tmp_path / "in & out" / "to ne#1.wav"
+    path.parent.mkdir()
+    audio.write(path, np.concatenate([np.sin(2 * np.pi * pitch * time) for pitch in (1000, 3000)]) / 2, RATE)
+    return path
+
+
+def test_a_spectrogram_shows_which_frequency_is_when(tone: Path) -> None:
+    levels = html_report.spectrogram(tone)
+    assert levels.shape == (html_report.ROWS, html_report.COLUMNS)
+    for column, pitch in ((100, 1000), (800, 3000)):
+        assert levels[:, column].argmax() == pytest.approx(pitch / (RATE / 2) * html_report.ROWS, abs=1)
+        assert levels[html_report.ROWS // 2, column] < levels[:, column].max() - 50
+
+
+@pytest.mark.parametrize("samples", [1, 200, 3000])
+def test_short_recordings_have_pictures(tmp_path: Path, samples: int) -> None:
+    audio.write(tmp_path / "short.wav", np.full(samples, 0.1, dtype=np.float32), RATE)
+    assert np.isfinite(html_report.spectrogram(tmp_path / "short.wav")).all()
+    assert html_report.picture(tmp_path / "short.wav").startswith(b"\x89PNG")
+
+
+def test_the_page_points_to_the_files_from_where_it_lies(tone: Path, tmp_path: Path) -> None:
+    html = tmp_path / "pages" / "new" / "page.html"
+    entries = [Entry("<one>", "by galr", [Track("recording", tone)]), Entry("bad.wav", "bad.wav is empty")]
+    html_report.write(html, "A & B", entries)
+    text = html.read_text(encoding="utf-8")
+    (source,) = re.findall(r'<audio[^>]* src="([^"]+)"', text)
+    assert (html.parent / unquote(source)).resolve() == tone.resolve()
+    assert "<h2>&lt;one&gt;</h2>" in text
+    assert "recording: 2.0 s, 8000 Hz" in text
+    assert '<p class="failed">bad.wav is empty</p>' in text
+    assert [path.name for path in html.parent.iterdir()] == ["page.html"]
+
+
+def test_a_recording_that_is_gone_is_a_word_on_the_page(tone: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.wav"
+    html_report.write(tmp_path / "page.html", "A", [Entry("one", "", [Track("gone", gone), Track("recording", tone)])])
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f'<h2>one</h2><p class="failed">{gone} does not exist</p></section>' in text
+
+
+def test_a_page_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = tmp_path / "page.html"
+    with pytest.raises(UsageError, match="has to end in"):
+        html_report.check(tmp_path / "page.txt", force=False)
+    html_report.check(there, force=False)
+    there.touch()
+    with pytest.raises(UsageError, match="exists; use --force"):
+        html_report.check(there, force=False)
+    html_report.check(there, force=True)
+    monkeypatch.setitem(sys.modules, "matplotlib.image", None)
+    with pytest.raises(UsageError, match=r"septool\[plot\]"):
+        html_report.check(tmp_path / "other.html", force=False)

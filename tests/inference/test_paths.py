@@ -1,0 +1,35 @@
+"""Which recordings are done here."""
+
+from pathlib import Path
+
+import pytest
+
+from septool.errors import UsageError
+from septool.inference.paths import PIPE, Plan, share
+
+PLANS = [Plan(f"calls/{number}.wav", Path(f"calls/{number}.wav"), []) for number in range(2000)]
+
+
+@pytest.mark.parametrize("parts", [1, 3, 16])
+def test_every_recording_is_in_one_part_and_parts_are_alike(parts: int) -> None:
+    shares = [share(PLANS, f"{part}/{parts}") for part in range(1, parts + 1)]
+    assert sorted(plan.shown for each in shares for plan in each) == sorted(plan.shown for plan in PLANS)
+    assert max(map(len, shares)) < 1.3 * len(PLANS) / parts
+
+
+def test_a_part_does_not_depend_on_what_else_is_there() -> None:
+    before = share(PLANS, "2/3")
+    after = share([*PLANS, Plan("calls/7_s1.wav", Path("calls/7_s1.wav"), [])], "2/3")
+    assert [plan for plan in after if plan in PLANS] == before
+    assert share(PLANS, None) == PLANS
+
+
+@pytest.mark.parametrize("shard", ["", "3", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "one/two", "1.5/2"])
+def test_what_is_no_part_is_refused(shard: str) -> None:
+    with pytest.raises(UsageError, match=r"write it as I/N, with I from 1 to N, such as 3/16"):
+        share(PLANS, shard)
+
+
+def test_standard_input_has_no_parts() -> None:
+    with pytest.raises(UsageError, match="--shard 1/2 takes files"):
+        share([Plan(PIPE, Path(PIPE), [])], "1/2")

@@ -1,0 +1,174 @@
+"""Converted weights compute what they computed."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from septool.cli import app
+from septool.commands import models
+from septool.files import sha256_of
+from septool.interop import architectures
+from septool.models import conv_tasnet, sepformer
+from septool.models.base import Separator
+from septool.models.build import build_model
+from septool.tasks.convert import convert
+from tests.interop.converting import (
+    SIZES,
+    asteroid_file,
+    converted,
+    perturbed,
+    settle,
+    speechbrain_files,
+    their_names,
+    torchaudio_network,
+)
+from tests.models.parity import assert_parity, fixture, state
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "weights.pt"
+    torch.save(torchaudio_network().state_dict(), path)
+    return path
+
+
+def assert_equal(model: Separator, run: Callable[[Tensor], Tensor], samples: Sequence[int]) -> None:
+    for count in samples:
+        mixture = torch.randn(2, count, generator=torch.Generator().manual_seed(count)) * 0.1
+        with torch.inference_mode():
+            ours, theirs = model(mixture), run(mixture)
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
+
+
+# Against the other toolkits.
+
+
+@pytest.mark.parametrize("sizes", [{}, {"num_sources": 3, "enc_kernel_size": 20}])
+def test_torchaudio(tmp_path: Path, sizes: dict[str, int]) -> None:
+    theirs = torchaudio_network(**sizes)
+    torch.save(theirs.state_dict(), tmp_path / "weights.pt")
+    model, _ = converted("torchaudio-convtasnet", [tmp_path / "weights.pt"])
+    assert_equal(model, lambda mixture: theirs(mixture[:, None]), (4000, 3777, 7, 1))
+
+
+def test_the_published_network_of_torchaudio_is_a_row_of_ours() -> None:
+    from torchaudio.models import conv_tasnet_base
+
+    with torch.device("meta"):
+        tensors = conv_tasnet_base().state_dict()
+    assert settle(architectures.CONV_TASNET_BASE, tensors, {}) == conv_tasnet.CONFIGS["torchaudio"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ConvTasNet", {"n_blocks": 3, "kernel_size": 20, "stride": 10, "bn_chan": 10, "hid_chan": 14, "skip_chan": 6}),
+        ("ConvTasNet", {"n_blocks": 2, "mask_act": "relu", "encoder_activation": "relu", "n_src": 3}),
+        ("DPRNNTasNet", {"chunk_size": 20, "kernel_size": 8, "stride": 4, "bn_chan": 12, "hid_size": 10}),
+        ("DPRNNTasNet", {"chunk_size": 20, "mask_act": "relu", "encoder_activation": "relu", "n_src": 3}),
+        ("DPTNet", {"chunk_size": 20, "kernel_size": 8, "stride": 4, "ff_hid": 10}),
+        ("DPTNet", {"chunk_size": 20, "mask_act": "sigmoid", "n_heads": 2, "n_src": 3}),
+        ("SuDORMRFNet", {"num_blocks": 2, "upsampling_depth": 3, "bn_chan": 12}),
+        ("SuDORMRFNet", {"num_blocks": 1, "upsampling_depth": 2, "bn_chan": 12, "kernel_size": 13, "n_src": 3}),
+    ],
+)
+def test_asteroid(tmp_path: Path, name: str, arguments: dict[str, Any]) -> None:
+    known = pytest.importorskip("asteroid.models", reason="asteroid is not installed")
+    repeats = {} if name == "SuDORMRFNet" else {"n_repeats": 2}
+    theirs = perturbed(known.get(name)(**{"n_src": 2, "n_filters": 16, "sample_rate": 16000} | repeats | arguments))
+    files = asteroid_file(tmp_path / "model.pth", name, theirs.state_dict(), theirs.get_model_args())
+    model, header = converted("asteroid", files)
+    assert header.sample_rate == 16000
+    # Without padding, theirs leave what is behind the last whole window at zero.
+    samples = (4000, 3777, 1) if name == "SuDORMRFNet" else (4000, 3760)
+    assert_equal(model, lambda mixture: theirs(mixture[:, None]), samples)
+
+
+def test_speechbrain(tmp_path: Path) -> None:
+    theirs = pytest.importorskip("speechbrain.lobes.models.dual_path", reason="speechbrain is not installed")
+    sizes = {"encoder_out_nchannels": 32, "masknet_chunksize": 20, "masknet_numspks": 3}
+    heads = {"intra_numlayers": 2, "inter_numlayers": 1, "intra_nhead": 4, "inter_nhead": 4}
+    network = perturbed(theirs.SepformerWrapper(**sizes, **heads, intra_dffn=48, inter_dffn=48))
+    files = speechbrain_files(tmp_path, network.state_dict())
+    model, _ = converted("speechbrain-sepformer", files, chunk=20, heads=4)
+    assert_equal(model, lambda mixture: network(mixture).mT, (4000, 3776))
+
+
+def test_the_published_network_of_speechbrain_is_ours() -> None:
+    theirs = pytest.importorskip("speechbrain.lobes.models.dual_path", reason="speechbrain is not installed")
+    with torch.device("meta"):
+        tensors = theirs.SepformerWrapper().state_dict()
+    assert settle(architectures.SEPFORMER, tensors, {"number of position tables": 4}) == sepformer.Config()
+
+
+# Against what they computed once.
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "arguments", "window"),
+    [
+        ("convtasnet_asteroid", "ConvTasNet", {"n_blocks": 3, "mask_act": "sigmoid"}, 16),
+        ("dprnn_asteroid", "DPRNNTasNet", {"chunk_size": 20, "hop_size": 10, "stride": 4}, 8),
+    ],
+)
+def test_recorded_asteroid(tmp_path: Path, case: str, name: str, arguments: dict[str, Any], window: int) -> None:
+    tensors = fixture(case)
+    model, _ = converted("asteroid", asteroid_file(tmp_path / "model.pth", name, state(tensors), arguments))
+    assert_parity(model, tensors, covered=lambda samples: samples // (window // 2) * (window // 2))
+
+
+@pytest.mark.parametrize("case", ["sepformer", "sepformer_3spk"])
+def test_recorded_speechbrain(tmp_path: Path, case: str) -> None:
+    tensors = fixture(case)
+    model, _ = converted("speechbrain-sepformer", speechbrain_files(tmp_path, state(tensors)), chunk=50, heads=4)
+    assert_parity(model, tensors, covered=lambda samples: samples // 8 * 8)
+
+
+# Our networks under their names.
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_are_read(name: str) -> None:
+    peer, sizes, arguments = SIZES[name]
+    model = build_model(peer.model, sizes)
+    assert settle(peer, their_names(model, peer), arguments) == model.config
+
+
+# What a checkpoint says, and how the command says it.
+
+
+def test_the_header_says_where_the_weights_are_from(weights: Path) -> None:
+    _, header = converted("torchaudio-convtasnet", [weights])
+    assert header.origin == f"torchaudio-convtasnet: weights.pt (sha256 {sha256_of(weights)})"
+    assert (header.sample_rate, header.sources) == (8000, 2)
+    assert (header.trained_on, header.licence) == ("unknown", "unknown")
+    options = {"sample_rate": 16000, "trained_on": "Libri2Mix", "licence": "CC-BY-4.0"}
+    _, header = converted("torchaudio-convtasnet", [weights], **options, force=True)
+    assert {key: getattr(header, key) for key in options} == options
+
+
+def test_the_command(weights: Path) -> None:
+    out = weights.with_name("conv-tasnet.safetensors")
+    run = CliRunner().invoke(app, ["models", "convert", "torchaudio-convtasnet", str(weights), "-o", str(out)])
+    assert run.exit_code == 0
+    assert run.stdout == f"{out}\n"
+    assert "conv-tasnet, 2 voices at 8000 Hz, trained on: unknown, licence: unknown" in run.stderr
+    run = CliRunner().invoke(app, ["models", "show", str(out)])
+    assert "torchaudio-convtasnet: weights.pt" in run.stdout
+
+
+def test_command_and_task_have_the_same_parameters() -> None:
+    command, task = (
+        {p.name: p.default for p in inspect.signature(f).parameters.values()} for f in (models.convert, convert)
+    )
+    assert {name: command.pop(name) for name in ("json", "quiet", "debug")} == dict.fromkeys(
+        ("json", "quiet", "debug"), False
+    )
+    assert command == task

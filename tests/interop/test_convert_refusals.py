@@ -1,0 +1,206 @@
+"""What ``models convert`` cannot convert is refused in one line that says why."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from septool.errors import CheckpointError, ConfigError, SeptoolError, UsageError
+from septool.interop import architectures
+from septool.models.build import build_model
+from septool.tasks.convert import convert
+from tests.interop.converting import (
+    SIZES,
+    asteroid_file,
+    converted,
+    speechbrain_files,
+    their_names,
+    torchaudio_network,
+)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "weights.pt"
+    torch.save(torchaudio_network().state_dict(), path)
+    return path
+
+
+def test_an_unknown_source_gets_a_suggestion(weights: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'asteroid'"):
+        converted("astroid", [weights])
+
+
+def test_a_checkpoint_is_not_replaced_unasked(weights: Path) -> None:
+    converted("torchaudio-convtasnet", [weights])
+    with pytest.raises(SeptoolError, match="--force"):
+        converted("torchaudio-convtasnet", [weights])
+
+
+def test_a_name_that_no_verb_would_take_is_refused(weights: Path) -> None:
+    with pytest.raises(UsageError, match=r"out\.pt .* \.safetensors"):
+        convert("torchaudio-convtasnet", [weights], weights.with_name("out.pt"))
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF....WAVEfmt ", b"these are no weights", b"PK\x03\x04 cut off"])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is not a file of plain tensors"):
+        converted("torchaudio-convtasnet", [path])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"weights\.pt cannot be read: No such file"):
+        converted("torchaudio-convtasnet", [tmp_path / "weights.pt"])
+
+
+class Hostile:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (str(self.path), "w")
+
+
+def test_code_in_a_file_does_not_run(tmp_path: Path) -> None:
+    torch.save({"encoder.weight": Hostile(tmp_path / "ran")}, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="is not a file of plain tensors"):
+        converted("torchaudio-convtasnet", [tmp_path / "weights.pt"])
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "holds no named tensors but a list"),
+        ({"encoder.weight": 3}, "is not a state dict: it has a int under 'encoder.weight'"),
+        ({3: torch.zeros(2)}, "is not a state dict: it has a Tensor under 3"),
+        ({"masker.foo": torch.zeros(2, 3)}, r"masker\.foo \(2, 3\) has no place"),
+        ({}, r"there is no tensor encoder\.\* in these files"),
+    ],
+)
+def test_other_contents_are_refused(tmp_path: Path, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match=message):
+        converted("torchaudio-convtasnet", [tmp_path / "weights.pt"])
+
+
+def with_one_more(tensors: dict[str, Tensor]) -> None:
+    tensors["mask_generator.conv_layers.3.extra.weight"] = torch.zeros(2)
+
+
+def with_two_for_one_place(tensors: dict[str, Tensor]) -> None:
+    tensors["mask_generator.input_norm.gamma"] = torch.ones(16)
+
+
+def with_a_residual_that_ours_lacks(tensors: dict[str, Tensor]) -> None:
+    tensors["mask_generator.conv_layers.15.res_out.bias"] = torch.zeros(8)
+
+
+def with_another_size(tensors: dict[str, Tensor]) -> None:
+    tensors["mask_generator.conv_layers.3.res_out.weight"] = torch.zeros(8, 11, 1)
+
+
+def without_one(tensors: dict[str, Tensor]) -> None:
+    del tensors["mask_generator.conv_layers.3.res_out.weight"]
+
+
+def without_a_block(tensors: dict[str, Tensor]) -> None:
+    for name in [name for name in tensors if name.startswith("mask_generator.conv_layers.3.")]:
+        del tensors[name]
+
+
+def without_an_axis(tensors: dict[str, Tensor]) -> None:
+    tensors["encoder.weight"] = tensors["encoder.weight"][:, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_one_more, r"mask_generator\.conv_layers\.3\.extra\.weight \(2,\) has no place"),
+        (with_two_for_one_place, r"input_norm\.gamma and mask_generator\.input_norm\.weight are for the same place"),
+        (with_a_residual_that_ours_lacks, r"mask_generator\.conv_layers\.15\.res_out\.bias \(8,\) has no place"),
+        (with_another_size, r"conv_layers\.3\.res_out\.weight \(8, 11, 1\) does not fit .* \(8, 12, 1\)"),
+        (without_one, r"nothing in these files fills blocks\.3\.residual\.weight \(8, 12, 1\)"),
+        (without_a_block, "15 blocks are no whole number of stacks of 8"),
+        (without_an_axis, "do not have the axes of a conv-tasnet"),
+    ],
+)
+def test_the_first_tensor_that_does_not_fit_is_named(
+    weights: Path, change: Callable[[dict[str, Tensor]], None], message: str
+) -> None:
+    tensors = torch.load(weights, weights_only=True)
+    change(tensors)
+    torch.save(tensors, weights)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        converted("torchaudio-convtasnet", [weights])
+    assert "\n" not in str(caught.value)
+    assert not weights.with_name("out.safetensors").exists()
+
+
+def test_a_setting_that_the_network_lacks_is_refused(weights: Path) -> None:
+    with pytest.raises(UsageError, match="--heads was given, but conv-tasnet has no such setting"):
+        converted("torchaudio-convtasnet", [weights], heads=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"chunk": 25}, ConfigError, "chunk is 25 frames; .* even number"),
+        ({"heads": 3}, ConfigError, "sepformer: 16 channels do not divide into 3 heads"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(
+    tmp_path: Path, options: dict[str, int], error: type[SeptoolError], message: str
+) -> None:
+    model = build_model("sepformer", {"filters": 16, "intra": 1, "inter": 1, "position": False})
+    files = speechbrain_files(tmp_path, their_names(model, architectures.SEPFORMER))
+    with pytest.raises(error, match=message):
+        converted("speechbrain-sepformer", files, **options)
+
+
+def test_every_source_wants_its_files(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(UsageError, match=r"encoder\.ckpt, masknet\.ckpt and decoder\.ckpt; weights\.pt was given"):
+        converted("speechbrain-sepformer", [weights])
+    with pytest.raises(UsageError, match="one file; 2 were given"):
+        converted("torchaudio-convtasnet", [weights, weights])
+    with pytest.raises(CheckpointError, match=r"weights\.pt is not a checkpoint of asteroid: it has no model_name"):
+        converted("asteroid", [weights])
+    with pytest.raises(CheckpointError, match="it has a str under 'model_name'"):
+        converted("torchaudio-convtasnet", asteroid_file(tmp_path / "model.pth", "ConvTasNet", {}, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("DCCRNet", {}, "holds asteroid's DCCRNet; septool converts ConvTasNet, "),
+        ("ConvTasNet", None, "model_args or state_dict names nothing"),
+        ("ConvTasNet", {"norm_type": "cLN"}, "norm_type is 'cLN' in this file; .* only with 'gLN'"),
+        ("ConvTasNet", {"causal": True}, "causal is True"),
+        ("DPRNNTasNet", {"bidirectional": False}, "bidirectional is False"),
+        ("DPRNNTasNet", {"stride": 2}, "stride is 2 in this file; .* half of 8"),
+        ("DPRNNTasNet", {"chunk_size": 22, "hop_size": 22}, "hop_size is 22 in this file; .* half of 22"),
+        ("DPRNNTasNet", {"mask_act": "softmax"}, "mask_act is 'softmax' in this file; .* 'sigmoid' or 'relu'"),
+        ("DPRNNTasNet", {"chunk_size": "22"}, "or the file denies them"),
+    ],
+)
+def test_variants_of_asteroid_that_ours_cannot_be_are_refused(
+    tmp_path: Path, name: str, arguments: dict[str, Any] | None, message: str
+) -> None:
+    peer, sizes, known = SIZES["DPRNNTasNet"]
+    tensors = their_names(build_model(peer.model, sizes), peer) if name == "DPRNNTasNet" else {}
+    given = arguments if arguments is None else known | arguments
+    with pytest.raises(CheckpointError, match=message):
+        converted("asteroid", asteroid_file(tmp_path / "model.pth", name, tensors, given))
+
+
+def test_a_sudormrf_of_asteroid_that_pads_otherwise_is_refused() -> None:
+    found = {"encoder.basis.weight": torch.zeros(4, 1, 41), "mask.bias": torch.zeros(2)}
+    with pytest.raises(CheckpointError, match="the window is 41 samples"):
+        architectures.ASTEROID["SuDORMRFNet"].settle(found, {})

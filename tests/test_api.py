@@ -1,0 +1,154 @@
+"""Voices of recordings in memory are those that the command writes."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import septool
+from septool import audio
+from septool.api import ExtractionPipeline, SeparationPipeline
+from septool.errors import AudioError, CheckpointError, UsageError
+from septool.metrics.si_snr import si_snr
+from septool.tasks.extract import extract
+from septool.tasks.separate import separate
+from tests.conftest import RATE, ROOT
+
+
+@pytest.fixture
+def separator(tiny_checkpoint: Path) -> SeparationPipeline:
+    return septool.load_separator(str(tiny_checkpoint), device="cpu")
+
+
+@pytest.fixture
+def extractor(tiny_extractor: Path) -> ExtractionPipeline:
+    return septool.load_extractor(str(tiny_extractor), device="cpu")
+
+
+@pytest.mark.parametrize("rate", [RATE, 2 * RATE, 6000])
+@pytest.mark.parametrize("segment", [30.0, 1.25])
+def test_voices_are_those_of_the_file(
+    separator: SeparationPipeline, tiny_checkpoint: Path, speech: np.ndarray, tmp_path: Path, rate: int, segment: float
+) -> None:
+    mixture = audio.resample(speech.sum(0), RATE, rate)
+    audio.write(tmp_path / "call.wav", mixture, rate, "FLOAT")
+    (done,) = separate(
+        [str(tmp_path / "call.wav")], model=str(tiny_checkpoint), out=str(tmp_path), segment=segment, overlap=0.5
+    )
+    assert done.outcome == "done"
+    written = np.stack([audio.read(Path(path))[0][0] for path in done.outputs])
+    voices = separator.separate(mixture, rate, segment=segment, overlap=0.5)
+    assert voices.dtype == np.float32
+    np.testing.assert_allclose(voices, written, atol=1e-5)
+    assert np.abs(written).max() > 0.01
+
+
+@pytest.mark.parametrize("rate", [RATE, 2 * RATE])
+def test_the_voice_is_that_of_the_file(
+    extractor: ExtractionPipeline, tiny_extractor: Path, speech: np.ndarray, tmp_path: Path, rate: int
+) -> None:
+    mixture, reference = (audio.resample(each, RATE, rate) for each in (speech.sum(0), speech[0]))
+    for name, samples in {"call": mixture, "reference": reference}.items():
+        audio.write(tmp_path / f"{name}.wav", samples, rate, "FLOAT")
+    (done,) = extract(
+        [str(tmp_path / "call.wav")],
+        references=[tmp_path / "reference.wav"],
+        model=str(tiny_extractor),
+        out=str(tmp_path),
+        segment=1.25,
+        overlap=0.5,
+    )
+    assert done.outcome == "done"
+    voice, presence = extractor.extract(mixture, rate, [reference], segment=1.25, overlap=0.5)
+    np.testing.assert_allclose(voice, audio.read(Path(done.output))[0][0], atol=1e-5)
+    assert presence == pytest.approx(done.presence, abs=1e-5)
+    silenced, _ = extractor.extract(mixture, rate, [reference], threshold=presence + 1.0)
+    assert not silenced.any()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [np.float64, torch.tensor, lambda x: torch.tensor(x, dtype=torch.float64).requires_grad_(), np.flip],
+    ids=["float64", "tensor", "float64 tensor with a gradient", "a view"],
+)
+def test_samples_of_any_kind(
+    separator: SeparationPipeline, speech: np.ndarray, kind: Callable[[np.ndarray], np.ndarray | torch.Tensor]
+) -> None:
+    mixture = speech.sum(0)
+    given = kind(mixture)
+    expected = separator.separate(np.flip(mixture).copy() if kind is np.flip else mixture, RATE)
+    np.testing.assert_allclose(separator.separate(given, RATE), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 79, 24_001])
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_voices_are_as_long_as_the_recording(separator: SeparationPipeline, samples: int, rate: int) -> None:
+    noise = np.random.default_rng(0).standard_normal(samples) * 0.1
+    voices = separator.separate(noise, rate)
+    assert voices.shape == (2, samples)
+    assert np.isfinite(voices).all()
+
+
+@pytest.mark.parametrize(
+    ("recording", "error", "said"),
+    [
+        (np.zeros((2, 8000), np.float32), UsageError, r"this one is \[2, 8000\]"),
+        (np.zeros(8000, np.int16), UsageError, "this one is int16"),
+        (np.zeros(0), AudioError, "has no samples"),
+        (np.full(8000, np.nan), AudioError, "not numbers"),
+    ],
+)
+def test_what_is_no_recording(
+    separator: SeparationPipeline, recording: np.ndarray, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        separator.separate(recording, RATE)
+
+
+def test_what_is_no_reference(extractor: ExtractionPipeline, speech: np.ndarray) -> None:
+    for references, said in (([], "wanted voice"), ([np.zeros(RATE)], "reference 1 is silent")):
+        with pytest.raises((UsageError, AudioError), match=said):
+            extractor.extract(speech.sum(0), RATE, references)
+
+
+def test_a_model_for_something_else(tiny_checkpoint: Path, tiny_extractor: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not separate"):
+        septool.load_separator(str(tiny_extractor))
+    with pytest.raises(CheckpointError, match="does not extract"):
+        septool.load_extractor(str(tiny_checkpoint))
+    with pytest.raises(UsageError, match="galr"):
+        septool.load_separator("garl")
+
+
+def test_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    own = {number: soundfile.read(ROOT / f"examples/two-talkers_s{number}.flac")[0] for number in (1, 2)}
+    named = {"mixture": names["samples"], "first": own[1], "second": own[2], "voice": names["voice"]}
+    named |= dict(zip("ab", names["voices"], strict=True))
+    heard = {name: torch.tensor(audio.resample(samples, names["rate"], RATE)) for name, samples in named.items()}
+
+    def gain(estimate: str, reference: str) -> float:
+        before, after = (si_snr(estimate=heard[each], reference=heard[reference]) for each in ("mixture", estimate))
+        return (after - before).item()
+
+    assert min(gain("a", "first"), gain("b", "second")) > 5 or min(gain("b", "first"), gain("a", "second")) > 5
+    assert gain("voice", "first") > 3
+
+
+def test_importing_septool_waits_for_no_torch() -> None:
+    line = (
+        "import sys, septool; assert 'torch' not in sys.modules; septool.load_separator; assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", line], check=True, cwd=ROOT)
+    with pytest.raises(AttributeError, match="separator"):
+        septool.separator  # noqa: B018

@@ -1,0 +1,214 @@
+"""Training a speaker network, and an extractor on top of it: both run, resume and leave usable checkpoints."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from septool import audio, checkpoints
+from septool.data import manifest, trials
+from septool.data.manifest import Enrolment, Mixture, Source
+from septool.data.mixing import DynamicMixing
+from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
+from septool.models.base import Extractor
+from septool.models.build import build_model
+from septool.models.speaker_net import SpeakerNet
+from septool.tasks.prepare import prepare
+from septool.tasks.train import train
+from septool.training import recipe as recipes
+from septool.training.extraction import ExtractorRun
+from septool.training.trainer import Run
+from septool.training.verification import SpeakerRun
+from tests.conftest import RATE
+from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
+
+NET = SPEAKER | {"rate": RATE, "speakers": 4}
+LOOP = {"steps": 4, "epoch_steps": 2, "batch": 2}
+
+
+@pytest.fixture(scope="module")
+def data(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree as a pool, two mixtures with enrolments, and trials."""
+    folder = tmp_path_factory.mktemp("data")
+    prepare("folder", tree, out=folder, split="train", jobs=1)
+
+    def name(speaker: int, utterance: int) -> str:
+        return f"{tree}/speaker{speaker}/chapter/{utterance}.wav"
+
+    rows = [
+        Mixture(
+            id=f"m{speaker}",
+            sample_rate=RATE,
+            sources=(Source(path=name(speaker, 0)), Source(path=name(speaker + 1, 0))),
+            enrolment=Enrolment(path=name(speaker + target, 1), target=target),
+        )
+        for speaker, target in ((0, 0), (2, 1))
+    ]
+    (folder / "dev.jsonl").write_text(manifest.dump(rows))
+    pairs = [(int(a == b), name(a, 0), name(b, 1)) for a in range(4) for b in range(4)]
+    (folder / "trials.txt").write_text("".join(f"{same} {one} {two}\n" for same, one, two in pairs))
+    return folder
+
+
+def speaker_recipe(data: Path, **changes: Any) -> recipes.Recipe:
+    values: dict[str, Any] = {
+        "model": "speaker-net",
+        "loss": "additive-margin",
+        "config": NET,
+        "data": {"train": str(data / "train-speech.jsonl"), "validation": str(data / "trials.txt")},
+        "mixing": {"seconds": 0.3, "difference_db": [-30.0, -20.0]},
+        "loop": LOOP,
+    }
+    return recipes.build(recipes.Recipe, values | changes)
+
+
+def extractor_recipe(data: Path, **changes: Any) -> recipes.Recipe:
+    values: dict[str, Any] = {
+        "model": "galr-extractor",
+        "config": TINY["galr"] | {"speaker": SPEAKER | {"rate": RATE}},
+        "data": {"train": str(data / "train-speech.jsonl"), "validation": str(data / "dev.jsonl")},
+        "mixing": {"seconds": 0.25},
+        "enrolling": {"seconds": 0.3, "absent": 0.5},
+        "loop": LOOP,
+    }
+    return recipes.build(recipes.Recipe, values | changes)
+
+
+def kept(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / "last.pt", weights_only=True)["model"]
+
+
+@pytest.mark.parametrize("make", [speaker_recipe, extractor_recipe])
+def test_a_resumed_run_goes_on_to_the_same_numbers(data: Path, tmp_path: Path, make: Any) -> None:
+    train(make(data), tmp_path / "whole")
+
+    class StopError(Exception):
+        pass
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(make(data), tmp_path / "broken", report=stop)
+    train(make(data), tmp_path / "broken", resume=True)
+    for name, value in kept(tmp_path / "whole").items():
+        assert torch.equal(value, kept(tmp_path / "broken")[name]), name
+
+
+def test_a_speaker_network_is_scored_by_its_equal_error_rate(data: Path, tmp_path: Path) -> None:
+    best = train(speaker_recipe(data), tmp_path)
+    model, header = checkpoints.load(tmp_path / "best.safetensors", SpeakerNet)
+    assert 0 <= best <= 100
+    assert header.measured == {"validation_eer": pytest.approx(best, abs=1e-3)}
+    assert (header.model, header.sources) == ("speaker-net", 0)
+    run = SpeakerRun(speaker_recipe(data), tmp_path, torch.device("cpu"))
+    assert run.score(run.validation_set()) != best  # fresh weights
+    run.model = model
+    assert run.score(run.validation_set()) == pytest.approx(best)
+
+
+def test_less_is_better_for_an_error_rate(data: Path, tmp_path: Path) -> None:
+    run = SpeakerRun(speaker_recipe(data), tmp_path, torch.device("cpu"))
+    assert run.note_validation(30.0)
+    assert not run.note_validation(40.0)
+    assert run.note_validation(20.0)
+    assert run.progress.best == 20.0
+
+
+def test_the_number_of_speakers_has_to_be_the_pools(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has 4 speakers; config\.speakers has to be that, not 5"):
+        train(speaker_recipe(data, config=NET | {"speakers": 5}), tmp_path)
+
+
+def test_a_trial_without_its_recording_is_told_before_training(data: Path, tmp_path: Path) -> None:
+    whole, path = speaker_recipe(data), tmp_path / "trials.txt"
+    rows = trials.read(Path(whole.data.validation))
+    path.write_text(trials.dump([*rows, trials.Trial(True, rows[0].first, tmp_path / "gone.wav")]))
+    with pytest.raises(ManifestError, match=r"gone\.wav does not exist; it is in the trials of .*trials\.txt"):
+        train(replace(whole, data=replace(whole.data, validation=str(path))), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("make", [speaker_recipe, extractor_recipe])
+def test_mixtures_that_are_fixed_are_for_separators(data: Path, tmp_path: Path, make: Any) -> None:
+    whole = replace(make(data), mixing=DynamicMixing())
+    with pytest.raises(UsageError, match=f"static; {whole.model} learns from mixtures that are drawn"):
+        train(replace(whole, data=replace(whole.data, mixing="static")), tmp_path)
+
+
+def test_an_extractor_is_scored_on_the_voice_that_is_enrolled(data: Path, tmp_path: Path) -> None:
+    best = train(extractor_recipe(data), tmp_path)
+    model, header = checkpoints.load(tmp_path / "best.safetensors", Extractor)
+    assert header.measured == {"validation_si_snri": pytest.approx(best, abs=1e-3)}
+    assert (header.model, header.sources) == ("galr-extractor", 1)
+    run = ExtractorRun(extractor_recipe(data), tmp_path, torch.device("cpu"))
+    items = run.validation_set()
+    target = audio.load(Path(manifest.read(data / "dev.jsonl")[1].sources[1].path), RATE)
+    np.testing.assert_array_equal(items[1].target, target[: len(items[1].target)])
+    run.model = model.eval()
+    assert run.score(items) == pytest.approx(best)
+
+
+def test_the_speaker_network_stays_as_it_is(data: Path, tmp_path: Path) -> None:
+    chosen = extractor_recipe(data)
+    before = ExtractorRun(chosen, tmp_path, torch.device("cpu")).model.state_dict()
+    train(chosen, tmp_path / "run")
+    after = kept(tmp_path / "run")
+    moved = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == {"separator", "slope", "offset"}
+
+
+def test_a_mixture_without_enrolment_cannot_validate_an_extractor(data: Path, tmp_path: Path) -> None:
+    rows = [replace(row, enrolment=None) for row in manifest.read(data / "dev.jsonl")]
+    (tmp_path / "dev.jsonl").write_text(manifest.dump(rows))
+    whole = extractor_recipe(data)
+    chosen = replace(whole, data=replace(whole.data, validation=str(tmp_path / "dev.jsonl")))
+    with pytest.raises(ManifestError, match="mixture m0 has no enrolment"):
+        train(chosen, tmp_path / "run")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> dict[str, str]:
+    """Checkpoints of a separator and of a speaker network."""
+    for model, config, sources in (("galr", TINY["galr"], 2), ("speaker-net", NET, 0)):
+        header = checkpoints.Header(model=model, config=config, sample_rate=RATE, sources=sources)
+        checkpoints.save(tmp_path / f"{model}.safetensors", build_model(model, config).state_dict(), header)
+    return {
+        "separator": str(tmp_path / "galr.safetensors"),
+        "speaker": f"{tmp_path / 'speaker-net.safetensors'}#embedding",
+    }
+
+
+def test_parts_start_from_other_checkpoints(data: Path, tmp_path: Path, parts: dict[str, str]) -> None:
+    model = Run(extractor_recipe(data, parts=parts), tmp_path, torch.device("cpu")).model
+    separator, _ = checkpoints.load(Path(parts["separator"]))
+    network, _ = checkpoints.load(Path(parts["speaker"].removesuffix("#embedding")), SpeakerNet)
+    for prefix, weights in (("separator", separator.state_dict()), ("speaker", network.embedding.state_dict())):
+        for name, value in weights.items():
+            assert torch.equal(model.state_dict()[f"{prefix}.{name}"], value), name
+
+
+def test_parts_that_do_not_fit_are_worded(data: Path, tmp_path: Path, parts: dict[str, str]) -> None:
+    def start(chosen: dict[str, str]) -> None:
+        Run(extractor_recipe(data, parts=chosen), tmp_path, torch.device("cpu"))
+
+    with pytest.raises(UsageError, match="unknown part of the model 'separater'; did you mean 'separator'"):
+        start({"separater": parts["separator"]})
+    with pytest.raises(CheckpointError, match=r"does not fit 'speaker': '.*' is not in the part in this shape"):
+        start({"speaker": parts["separator"]})
+    with pytest.raises(CheckpointError, match="does not fit 'speaker': it has nothing under 'embeding'"):
+        start({"speaker": parts["speaker"].replace("embedding", "embeding")})
+
+
+def test_a_step_that_is_not_finite_leaves_the_statistics_of_norms(data: Path, tmp_path: Path) -> None:
+    chosen = recipes.Recipe(model="voicefilter", config=TINY_EXTRACTORS["voicefilter"])
+    run = ExtractorRun(chosen, tmp_path, torch.device("cpu"))
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    assert any("running" in name for name in before)
+    run.step((torch.full((2, 2, 400), torch.inf), torch.randn(2, 400)))
+    assert run.progress.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())

@@ -1,0 +1,69 @@
+"""The log of a run: whole lines, none from beyond the state that a run goes on from."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from septool import provenance
+from septool.errors import UsageError
+from septool.provenance import source_commit
+from septool.tasks.train import train
+from septool.training.log import Journal
+from tests.training.runs import recipe
+
+
+def test_what_a_killed_run_wrote_beyond_its_state_goes(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event": "step", "step": 1}\n{"event": "step", "step": 2}\n{"event": "step", "step": 3}\n{"ev')
+    with Journal(tmp_path, step=2) as journal:
+        journal.write({"event": "step", "step": 3, "loss": 1.0})
+    assert path.read_text().splitlines() == [
+        '{"event": "step", "step": 1}',
+        '{"event": "step", "step": 2}',
+        '{"event": "step", "step": 3, "loss": 1.0}',
+    ]
+
+
+def test_a_missing_tensorboard_is_worded(manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UsageError, match=r"TensorBoard is not installed; get it with: pip install 'septool\["):
+        train(recipe(manifests), tmp_path, tensorboard=True)
+
+
+def test_tensorboard_gets_the_curves(manifests: Path, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(recipe(manifests), tmp_path, tensorboard=True)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [point.step for point in events.Scalars("validation/si_snri")] == [4, 6]
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_the_commit_is_that_of_the_code_and_of_nothing_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*command: str) -> str:
+        name = ("-c", "user.name=ann", "-c", "user.email=ann@example.org", "-c", "commit.gpgsign=false")
+        return subprocess.run(
+            ["git", "-C", tmp_path, *name, *command], capture_output=True, check=True, text=True
+        ).stdout
+
+    model, code = tmp_path / "package" / "models" / "model.py", tmp_path / "package" / "provenance.py"
+    for path in (model, code):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    monkeypatch.setattr(provenance, "__file__", str(code))
+    assert source_commit.__wrapped__() == ""  # no repository
+    git("init")
+    git("add", str(model))
+    git("commit", "-m", "one")
+    assert source_commit.__wrapped__() == ""  # one of something else
+    git("add", str(code))
+    git("commit", "-m", "two")
+    head = git("rev-parse", "HEAD")[:12]
+    assert source_commit.__wrapped__() == head
+    model.write_text("changed")
+    assert source_commit.__wrapped__() == head + "+"
