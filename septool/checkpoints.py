@@ -3,51 +3,24 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
 from septool import catalogue
-from septool.config import as_dict, build
-from septool.errors import CheckpointError, ConfigError, UsageError
+from septool.config import as_dict
+from septool.errors import CheckpointError, UsageError
 from septool.files import atomic_write
+from septool.headers import KEY, Header, open_weights, read_header
 from septool.models.base import Model, Separator
 from septool.models.build import build_model
 from septool.registry import suggest
 
 LOG = logging.getLogger(__name__)
-KEY = "septool"  # the header's one entry, a JSON object
 ROLES = {"separator": "separate", "extractor": "extract", "speaker": "recognise speakers"}
 ModelT = TypeVar("ModelT", bound=Model)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What a checkpoint says of itself."""
-
-    model: str
-    config: dict[str, Any]
-    sample_rate: int
-    sources: int
-    trained_on: str = ""
-    origin: str = ""  # of weights that were converted: the source and its files
-    recipe: dict[str, Any] = field(default_factory=dict)
-    steps: int = 0
-    hours: float = 0.0  # of training, wall clock
-    hardware: str = ""
-    measured: dict[str, Any] = field(default_factory=dict)
-    presence_threshold: float | None = None  # of an extractor: the score from which its voice counts as there
-    software: dict[str, str] = field(default_factory=dict)
-    manifests: dict[str, str] = field(default_factory=dict)  # sha256 of what it was trained and validated on
-    licence: str = ""
-
-    def __post_init__(self) -> None:
-        if self.sample_rate < 1:
-            raise ValueError(f"sample_rate is {self.sample_rate}")
 
 
 def save(path: Path, weights: Mapping[str, Tensor], header: Header) -> None:
@@ -58,30 +31,9 @@ def save(path: Path, weights: Mapping[str, Tensor], header: Header) -> None:
         partial.write_bytes(serialize(tensors, metadata={KEY: json.dumps(as_dict(header), sort_keys=True)}))
 
 
-def read_header(path: Path) -> Header:
-    """Read what a checkpoint says of itself."""
-    with _open(path) as file:
-        metadata = file.metadata() or {}
-    if KEY not in metadata:
-        raise CheckpointError(f"{path} is not a septool checkpoint: its header has no {KEY!r} entry")
-    try:
-        return build(Header, json.loads(metadata[KEY]))
-    except (ValueError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"checkpoint {path} has a damaged header: {error}") from None
-
-
-def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged: {error}") from None
-
-
 def load_into(model: Model, path: Path) -> None:
     """Load a checkpoint's weights into a model of the same shape."""
-    with _open(path) as file:
+    with open_weights(path, "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     needed = {name: list(value.shape) for name, value in model.state_dict().items()}
     given = {name: list(value.shape) for name, value in weights.items()}
@@ -104,7 +56,7 @@ def load_part(model: Model, part: str, name: str) -> None:
     name, _, inner = name.partition("#")
     _, path = catalogue.resolve_checkpoint(name)
     prefix = f"{inner}." if inner else ""
-    with _open(path) as file:
+    with open_weights(path, "pt") as file:
         weights = {
             key.removeprefix(prefix): file.get_tensor(key)
             for key in file.keys()  # noqa: SIM118 - not a mapping

@@ -24,7 +24,7 @@ from septool.device import enough_memory
 from septool.errors import AudioError, InterruptedBySignal, SeptoolError, UsageError
 from septool.files import atomic_write, make_folder
 from septool.inference import html_report
-from septool.inference.paths import PIPE, Plan, named
+from septool.inference.paths import PIPE, Plan, named, to_stdout
 from septool.signal.stitch import Joint, Stitcher
 
 # What the voices are written as, by the input's sample format; anything else becomes PCM_16.
@@ -157,18 +157,6 @@ def stdin_as_file() -> Iterator[Path]:
         if not path.stat().st_size:
             raise AudioError("standard input is empty")
         yield path
-
-
-def to_stdout(path: Path) -> None:
-    """Copy a file to standard output."""
-    try:
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise  # whoever read has had enough
-    except OSError as error:
-        raise AudioError(f"standard output cannot be written to: {error.strerror}") from None
 
 
 def work_through(

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from string import Formatter
 from typing import NamedTuple
 
 from septool import audio
-from septool.errors import UsageError
+from septool.errors import AudioError, UsageError
 
 PIPE = "-"
 
@@ -153,3 +154,15 @@ def share(plans: Sequence[Plan], shard: str | None) -> list[Plan]:
 def named(shown: str) -> str:
     """Return what a recording is called in messages."""
     return "standard input" if shown == PIPE else shown
+
+
+def to_stdout(path: Path) -> None:
+    """Copy a file to standard output."""
+    try:
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # whoever read has had enough
+    except OSError as error:
+        raise AudioError(f"standard output cannot be written to: {error.strerror}") from None

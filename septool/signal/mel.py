@@ -1,9 +1,12 @@
 """The mel scale, and Kaldi's triangular filters on it."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike
-from torch import Tensor
-from torch.nn import functional as F
+
+if TYPE_CHECKING:  # for the types alone: mixing needs the scale without torch
+    from torch import Tensor
 
 
 def mel(hertz: ArrayLike) -> np.ndarray:
@@ -11,7 +14,7 @@ def mel(hertz: ArrayLike) -> np.ndarray:
     return 1127 * np.log1p(np.asarray(hertz) / 700)
 
 
-def mel_filters(count: int, points: int, rate: int, low: float = 20.0) -> Tensor:
+def mel_filters(count: int, points: int, rate: int, low: float = 20.0) -> "Tensor":
     """Weights of ``count`` triangles from ``low`` Hz to half the sample rate, straight on the mel scale.
 
     Args:
@@ -23,9 +26,10 @@ def mel_filters(count: int, points: int, rate: int, low: float = 20.0) -> Tensor
     Returns:
         ``[bin, filter]`` for a spectrum of ``points // 2 + 1`` bins.
     """
-    # Imported here: only speaker networks need it.
+    # Imported here: only speaker networks need them.
+    from torch.nn.functional import pad
     from torchaudio.compliance import kaldi
 
     unwarped = (100.0, -500.0, 1.0)  # vocal tract length normalisation, which is off
     filters, _ = kaldi.get_mel_banks(count, points, float(rate), low, 0.0, *unwarped)
-    return F.pad(filters, (0, 1)).mT.contiguous()  # half the rate is in no triangle
+    return pad(filters, (0, 1)).mT.contiguous()  # half the rate is in no triangle

@@ -18,8 +18,7 @@ from septool.data import manifest
 from septool.data.mixing import render
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, sha256_of
-from septool.inference.batch import to_stdout
-from septool.inference.paths import PIPE, check_terminal, place
+from septool.inference.paths import PIPE, check_terminal, place, to_stdout
 from septool.signal.levels import from_db
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from

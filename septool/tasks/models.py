@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from septool import catalogue, checkpoints
+from septool import catalogue
 from septool.config import as_dict
 from septool.errors import CheckpointError
+from septool.headers import read_header
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def describe(name: str) -> dict[str, Any]:
     entry = catalogue.read_catalogue().get(key)
     if entry is not None and catalogue.weights_path(entry) == path:  # not a file of the user's that is called the same
         about |= {field: value for field, value in as_dict(entry).items() if field not in ("file", "default")}
-    about |= {field: value for field, value in as_dict(checkpoints.read_header(path)).items() if value}
+    about |= {field: value for field, value in as_dict(read_header(path)).items() if value}
     return {field: value for field, value in about.items() if value not in (None, "", {})}
 
 
