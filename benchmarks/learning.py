@@ -43,7 +43,7 @@ RATE, SECONDS, MIXTURES, STEPS = 8000, 0.5, 8, 200
 
 def mixtures() -> Tensor:
     """Return the sources of eight mixtures, ``[mixture, source, time]``: stretches of the example's voices."""
-    voices = [audio.load(EXAMPLE / f"two-talkers_s{n}.flac", RATE) for n in (1, 2)]
+    voices = [audio.load_audio(EXAMPLE / f"two-talkers_s{n}.flac", RATE) for n in (1, 2)]
     frames = round(SECONDS * RATE)
     starts = np.linspace(0.5, 7.0, MIXTURES) * RATE
     stretches = [[voice[int(start) : int(start) + frames] for voice in voices] for start in starts]

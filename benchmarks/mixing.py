@@ -36,7 +36,7 @@ def pool_of(sounds: list[np.ndarray], names: list[str], rate: int) -> Pool:
 def material(rate: int) -> tuple[Pool, Pool, Pool]:
     """Return speech of two speakers (ten utterances each), four noises and four impulse responses."""
     random = np.random.default_rng(0)
-    voices = [audio.load(EXAMPLES / f"two-talkers_s{n}.flac", rate) for n in (1, 2)]
+    voices = [audio.load_audio(EXAMPLES / f"two-talkers_s{n}.flac", rate) for n in (1, 2)]
     frames = round(UTTERANCE_SECONDS * rate)
     utterances = [np.resize(np.roll(voice, n * rate), frames) for voice in voices for n in range(10)]
     speech = pool_of(utterances, [f"{number // 10}" for number in range(20)], rate)

@@ -41,11 +41,11 @@ EXAMPLES = peers.ROOT / "examples"
 def corpus(folder: Path) -> Path:
     """Cut the example's two voices into utterances, and return the manifest of a pool of them."""
     for speaker in (1, 2):
-        voice = audio.load(EXAMPLES / f"two-talkers_s{speaker}.flac", RATE)
+        voice = audio.load_audio(EXAMPLES / f"two-talkers_s{speaker}.flac", RATE)
         for place, start in enumerate(range(0, len(voice), len(voice) // 3 + 1)):
             path = folder / "tree" / f"speaker{speaker}" / f"{place}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            audio.write(path, voice[start : start + len(voice) // 3 + 1], RATE)
+            audio.write_audio(path, voice[start : start + len(voice) // 3 + 1], RATE)
     prepare("folder", folder / "tree", out=folder / "data", split="train")
     return folder / "data" / "train-speech.jsonl"
 

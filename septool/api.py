@@ -156,7 +156,7 @@ def _estimate(
     """Return the voices of a recording at its own rate, ``[voice, time]``."""
     check_segments(segment, overlap)
     samples = _one_channel(recording)
-    audio.check_numbers(samples, "the recording")
+    audio.check_finite(samples, "the recording")
     pieces = estimate_blocks(
         estimate,
         [audio.resample(samples, rate, model_rate)],

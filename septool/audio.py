@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -26,23 +26,23 @@ PIECE = 2**16  # frames given to libsndfile at once; libvorbis keeps them on the
 
 
 @dataclass(frozen=True)
-class Info:
+class AudioInfo:
     """What a file says of itself; ``frames`` counts samples per channel."""
 
     rate: int
     frames: int
     channels: int
     subtype: str
-    announced: int  # frames by the header; more than there are if the file was cut off
+    header_frames: int  # frames by the header; more than there are if the file was cut off
 
 
-def info(path: Path) -> Info:
+def audio_info(path: Path) -> AudioInfo:
     """Read a file's header."""
-    with opened(path) as file:
-        return Info(file.samplerate, file.frames, file.channels, file.subtype, announced(file))
+    with open_audio(path) as file:
+        return AudioInfo(file.samplerate, file.frames, file.channels, file.subtype, header_frames(file))
 
 
-def announced(file: soundfile.SoundFile) -> int:
+def header_frames(file: soundfile.SoundFile) -> int:
     """Return the frames that the header promises; libsndfile itself counts those that are there."""
     found = re.search(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be ([1-9]\d*)\)$", file.extra_info, re.MULTILINE)
     if not found or int(found[1]) >= 2**31 - 2**16:  # what writers to a pipe put there
@@ -50,8 +50,15 @@ def announced(file: soundfile.SoundFile) -> int:
     return file.frames * int(found[1]) // int(found[2])
 
 
-def find(folder: Path) -> list[Path]:
-    """Return the recordings in a folder and below, sorted, by their suffixes; links are followed.
+class FoundAudio(NamedTuple):
+    """What a folder and those below hold, each list sorted."""
+
+    files: list[Path]  # recordings, by their suffixes
+    left_out: list[Path]  # everything else that is not hidden
+
+
+def find_audio_files(folder: Path) -> FoundAudio:
+    """Search a folder and those below for recordings; links are followed.
 
     What is hidden, or in a hidden folder below, is other programs' own, such as the ._call.wav that macOS leaves
     beside call.wav.
@@ -59,7 +66,10 @@ def find(folder: Path) -> list[Path]:
     Raises:
         AudioError: a folder cannot be listed.
     """
-    return sorted(_below(folder, frozenset()))
+    found = FoundAudio([], [])
+    for path in sorted(_below(folder, frozenset())):
+        found[path.suffix.lower() not in SUFFIXES].append(path)
+    return found
 
 
 def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
@@ -75,12 +85,12 @@ def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
     for entry in seen:
         if entry.is_dir():
             yield from _below(folder / entry.name, above | {here})
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():  # noqa: PTH122 - many of them
+        elif entry.is_file():
             yield folder / entry.name
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def open_audio(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open an audio file for reading; what libsndfile says becomes one clear line."""
     try:
         about = path.stat()
@@ -128,7 +138,7 @@ def _name(path: Path) -> Any:
     return os.fsencode(path)
 
 
-def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
+def read_audio(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
     """Read ``frames`` samples from ``start`` (all of them by default).
 
     Returns:
@@ -137,7 +147,7 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
     Raises:
         AudioError: the file cannot be decoded, or ends before ``start + frames``.
     """
-    with opened(path) as file:
+    with open_audio(path) as file:
         try:
             if start > file.frames:
                 raise AudioError(f"{path} has {file.frames} samples, {start} are to be skipped")
@@ -150,13 +160,13 @@ def read(path: Path, start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]
         return samples.T, file.samplerate
 
 
-def check_numbers(samples: np.ndarray, name: object) -> None:
+def check_finite(samples: np.ndarray, name: object) -> None:
     """Refuse the samples of a recording of which one is not finite."""
     if not np.isfinite(samples).all():
         raise AudioError(f"{name} holds samples that are not numbers (NaN or infinite)")
 
 
-def mono(samples: np.ndarray, channel: int | None = None) -> np.ndarray:
+def to_mono(samples: np.ndarray, channel: int | None = None) -> np.ndarray:
     """Average the channels of ``[channel, time]``, or take one of them, counted from 1."""
     if channel is not None:
         return np.ascontiguousarray(samples[channel - 1])
@@ -170,13 +180,13 @@ def resample(samples: np.ndarray, rate: float, target: float) -> np.ndarray:
     return soxr.resample(samples.T, rate, target, quality="HQ").T
 
 
-def load(path: Path, rate: int, start: int = 0, frames: int = -1) -> np.ndarray:
+def load_audio(path: Path, rate: int, start: int = 0, frames: int = -1) -> np.ndarray:
     """Read a file as one channel at ``rate`` Hz; ``start`` and ``frames`` count samples of the file."""
-    samples, own = read(path, start, frames)
-    return resample(mono(samples), own, rate)
+    samples, own = read_audio(path, start, frames)
+    return resample(to_mono(samples), own, rate)
 
 
-def write(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16") -> None:
+def write_audio(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16") -> None:
     """Write ``[channel, time]`` or ``[time]``; the file appears whole or not at all.
 
     Args:
@@ -191,7 +201,7 @@ def write(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16") -
         writer.write(voices)
 
 
-def container(path: Path) -> str:
+def format_of(path: Path) -> str:
     """Return libsndfile's format name for a path's suffix."""
     suffix = path.suffix.lower()
     if not suffix:
@@ -205,7 +215,7 @@ def nearest_subtype(path: Path, wanted: str) -> str:
     """Return ``wanted`` if the format of ``path`` has it, else what loses least."""
     if path.suffix.lower() == ".opus":
         return "OPUS"
-    kind = container(path)
+    kind = format_of(path)
     if soundfile.check_format(kind, wanted):
         return wanted
     return "PCM_24" if soundfile.check_format(kind, "PCM_24") else str(soundfile.default_subtype(kind))
@@ -237,9 +247,9 @@ class Reader:
             except soundfile.LibsndfileError as error:
                 raise AudioError(f"{self.path} breaks off while decoding: {error.error_string}") from None
             self.frames += len(samples)
-            check_numbers(samples, self.path)
+            check_finite(samples, self.path)
             last = len(samples) < self.block
-            voice = mono(samples.T, self.channel)
+            voice = to_mono(samples.T, self.channel)
             yield resampler.resample_chunk(voice, last=last) if resampler else voice
             if last:
                 break
@@ -265,7 +275,7 @@ class Writer:
     ) -> None:
         self.target, self.written, self.clipped = target, 0, 0
         self._paths, self._files = paths, []
-        kind, subtype = container(named), nearest_subtype(named, subtype)
+        kind, subtype = format_of(named), nearest_subtype(named, subtype)
         self._limit = float("inf") if subtype in ("FLOAT", "DOUBLE") else 1.0
         self._resampler = soxr.ResampleStream(rate, target, channels, dtype="float32") if rate != target else None
         each = 1 if len(paths) == channels else channels
@@ -315,7 +325,7 @@ class Writer:
                 file.close()
                 # Some codecs say nothing of a full disk; that the last sample can be read says enough.
                 if self.written:
-                    with opened(path) as again:
+                    with open_audio(path) as again:
                         again.seek(self.written - 1)
                         whole = len(again.read(2)) == 1
             except (soundfile.LibsndfileError, AudioError):

@@ -87,7 +87,7 @@ def call(tmp_path: Path, speech: np.ndarray) -> Path:
     """A recording of two voices, alone in its folder."""
     path = tmp_path / "in" / "call.wav"
     path.parent.mkdir()
-    audio.write(path, speech.sum(0), RATE)
+    audio.write_audio(path, speech.sum(0), RATE)
     return path
 
 
@@ -99,7 +99,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for utterance in range(2):
             path = folder / f"speaker{speaker}" / "chapter" / f"{utterance}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            audio.write(
+            audio.write_audio(
                 path, voice(90 + 45 * speaker, seconds=1.2 + 0.3 * utterance, seed=10 * speaker + utterance), RATE
             )
     return folder

@@ -38,12 +38,12 @@ def test_voices_are_those_of_the_file(
     separator: SeparationPipeline, tiny_checkpoint: Path, speech: np.ndarray, tmp_path: Path, rate: int, segment: float
 ) -> None:
     mixture = audio.resample(speech.sum(0), RATE, rate)
-    audio.write(tmp_path / "call.wav", mixture, rate, "FLOAT")
+    audio.write_audio(tmp_path / "call.wav", mixture, rate, "FLOAT")
     (done,) = separate(
         [str(tmp_path / "call.wav")], model=str(tiny_checkpoint), out=str(tmp_path), segment=segment, overlap=0.5
     )
     assert done.outcome == "done"
-    written = np.stack([audio.read(Path(path))[0][0] for path in done.outputs])
+    written = np.stack([audio.read_audio(Path(path))[0][0] for path in done.outputs])
     voices = separator.separate(mixture, rate, segment=segment, overlap=0.5)
     assert voices.dtype == np.float32
     np.testing.assert_allclose(voices, written, atol=1e-5)
@@ -56,7 +56,7 @@ def test_the_voice_is_that_of_the_file(
 ) -> None:
     mixture, reference = (audio.resample(each, RATE, rate) for each in (speech.sum(0), speech[0]))
     for name, samples in {"call": mixture, "reference": reference}.items():
-        audio.write(tmp_path / f"{name}.wav", samples, rate, "FLOAT")
+        audio.write_audio(tmp_path / f"{name}.wav", samples, rate, "FLOAT")
     (done,) = extract(
         [str(tmp_path / "call.wav")],
         references=[tmp_path / "reference.wav"],
@@ -67,7 +67,7 @@ def test_the_voice_is_that_of_the_file(
     )
     assert done.outcome == "done"
     voice, presence = extractor.extract(mixture, rate, [reference], segment=1.25, overlap=0.5)
-    np.testing.assert_allclose(voice, audio.read(Path(done.output))[0][0], atol=1e-5)
+    np.testing.assert_allclose(voice, audio.read_audio(Path(done.output))[0][0], atol=1e-5)
     assert presence == pytest.approx(done.presence, abs=1e-5)
     silenced, _ = extractor.extract(mixture, rate, [reference], threshold=presence + 1.0)
     assert not silenced.any()

@@ -28,8 +28,8 @@ def test_what_is_hidden_is_not_found(tmp_path: Path) -> None:
     for name in ("b/call.WAV", "a.flac", "notes.txt", "b/._call.wav", ".cache/x.wav", "b/.git/y.wav", "z.wav/in.mp3"):
         (base / name).parent.mkdir(parents=True, exist_ok=True)
         (base / name).touch()
-    found = [path.relative_to(base).as_posix() for path in audio.find(base)]
-    assert found == ["a.flac", "b/call.WAV", "z.wav/in.mp3"]
+    found = [[path.relative_to(base).as_posix() for path in part] for part in audio.find_audio_files(base)]
+    assert found == [["a.flac", "b/call.WAV", "z.wav/in.mp3"], ["notes.txt"]]
 
 
 def test_every_suffix_is_tried_here() -> None:
@@ -40,54 +40,54 @@ def test_every_suffix_is_tried_here() -> None:
 def test_what_is_written_is_read_to_the_bit(tmp_path: Path, suffix: str) -> None:
     samples = np.round(noise(2, 4001) * 2**15) / 2**15
     path = tmp_path / f"x{suffix}"
-    audio.write(path, samples.astype(np.float32), 11025)
-    again, rate = audio.read(path)
+    audio.write_audio(path, samples.astype(np.float32), 11025)
+    again, rate = audio.read_audio(path)
     assert rate == 11025
     np.testing.assert_array_equal(again, samples)
-    assert audio.info(path) == audio.Info(11025, 4001, 2, "PCM_16", 4001)
+    assert audio.audio_info(path) == audio.AudioInfo(11025, 4001, 2, "PCM_16", 4001)
 
 
 @pytest.mark.parametrize("suffix", LOSSY)
 def test_what_is_compressed_keeps_its_length_and_its_sound(tmp_path: Path, suffix: str) -> None:
     samples = voice(200, seconds=1.0, rate=16000)
     path = tmp_path / f"x{suffix}"
-    audio.write(path, samples, 16000)
-    (again,), _ = audio.read(path)
+    audio.write_audio(path, samples, 16000)
+    (again,), _ = audio.read_audio(path)
     assert again.shape == samples.shape
     assert np.corrcoef(again, samples)[0, 1] > 0.95
-    assert audio.info(path).subtype == {".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}[suffix]
+    assert audio.audio_info(path).subtype == {".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}[suffix]
 
 
 def test_float_files_hold_the_exact_samples_and_integers_clip(tmp_path: Path) -> None:
     samples = noise(1, 500) * 2
-    audio.write(tmp_path / "f.wav", samples, RATE, "FLOAT")
-    audio.write(tmp_path / "i.wav", samples, RATE)
-    np.testing.assert_array_equal(audio.read(tmp_path / "f.wav")[0], samples)
-    np.testing.assert_allclose(audio.read(tmp_path / "i.wav")[0], samples.clip(-1, 1), atol=2**-15)
+    audio.write_audio(tmp_path / "f.wav", samples, RATE, "FLOAT")
+    audio.write_audio(tmp_path / "i.wav", samples, RATE)
+    np.testing.assert_array_equal(audio.read_audio(tmp_path / "f.wav")[0], samples)
+    np.testing.assert_allclose(audio.read_audio(tmp_path / "i.wav")[0], samples.clip(-1, 1), atol=2**-15)
 
 
 def test_minutes_of_vorbis_do_not_overflow_the_stack(tmp_path: Path) -> None:
     samples = np.zeros((1, 3_000_000), dtype=np.float32)  # given to libvorbis at once, this ends the process
-    audio.write(tmp_path / "x.ogg", samples, RATE)
-    assert audio.info(tmp_path / "x.ogg").frames == 3_000_000
+    audio.write_audio(tmp_path / "x.ogg", samples, RATE)
+    assert audio.audio_info(tmp_path / "x.ogg").frames == 3_000_000
 
 
 def test_a_stretch_of_a_file(tmp_path: Path) -> None:
     samples = noise(1, 1000)
-    audio.write(tmp_path / "x.wav", samples, RATE, "FLOAT")
-    np.testing.assert_array_equal(audio.read(tmp_path / "x.wav", 300, 200)[0], samples[:, 300:500])
-    np.testing.assert_array_equal(audio.read(tmp_path / "x.wav", 300)[0], samples[:, 300:])
+    audio.write_audio(tmp_path / "x.wav", samples, RATE, "FLOAT")
+    np.testing.assert_array_equal(audio.read_audio(tmp_path / "x.wav", 300, 200)[0], samples[:, 300:500])
+    np.testing.assert_array_equal(audio.read_audio(tmp_path / "x.wav", 300)[0], samples[:, 300:])
     with pytest.raises(AudioError, match=r"x\.wav has 1000 samples, 1001 were asked for"):
-        audio.read(tmp_path / "x.wav", 900, 101)
+        audio.read_audio(tmp_path / "x.wav", 900, 101)
     with pytest.raises(AudioError, match=r"x\.wav has 1000 samples, 1001 are to be skipped"):
-        audio.read(tmp_path / "x.wav", 1001)
+        audio.read_audio(tmp_path / "x.wav", 1001)
 
 
 def test_channels_are_averaged() -> None:
     samples = noise(3, 100)
-    np.testing.assert_allclose(audio.mono(samples), samples.mean(0), rtol=1e-5)
-    assert audio.mono(samples[:1]) is not None
-    np.testing.assert_array_equal(audio.mono(samples[:1]), samples[0])
+    np.testing.assert_allclose(audio.to_mono(samples), samples.mean(0), rtol=1e-5)
+    assert audio.to_mono(samples[:1]) is not None
+    np.testing.assert_array_equal(audio.to_mono(samples[:1]), samples[0])
 
 
 @pytest.mark.parametrize(("rate", "target"), [(8000, 16000), (44100, 8000), (8400.0, 8000)])
@@ -116,13 +116,13 @@ def test_channels_are_resampled_alike() -> None:
 @pytest.mark.parametrize("samples", [1, 1999, 2000, 2001, 4000, 9001])
 def test_block_by_block_is_what_it_is_at_once(tmp_path: Path, rate: int, samples: int) -> None:
     path = tmp_path / "x.wav"
-    audio.write(path, noise(2, samples), rate, "FLOAT")
-    with audio.opened(path) as file:
+    audio.write_audio(path, noise(2, samples), rate, "FLOAT")
+    with audio.open_audio(path) as file:
         reader = audio.Reader(file, path, 8000, block_seconds=2000 / rate)
         blocks = list(reader)
     assert reader.frames == samples
     assert len(blocks) == samples // 2000 + 1
-    np.testing.assert_allclose(np.concatenate(blocks), audio.load(path, 8000), atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(blocks), audio.load_audio(path, 8000), atol=1e-6)
 
 
 @pytest.mark.parametrize("target", [8000, 11025, 48000])
@@ -137,7 +137,7 @@ def test_a_writer_ends_where_it_is_told(tmp_path: Path, target: int, samples: in
             writer.write(signal[:, start : start + 700], last_frame=wanted if last else None)
     expected = audio.resample(signal, 8000, target)[:, :wanted]
     for path, row in zip(paths, expected, strict=True):
-        np.testing.assert_allclose(audio.read(path)[0][0], row, atol=1e-6)
+        np.testing.assert_allclose(audio.read_audio(path)[0][0], row, atol=1e-6)
 
 
 def test_a_writer_counts_what_it_clips(tmp_path: Path) -> None:
@@ -149,22 +149,22 @@ def test_a_writer_counts_what_it_clips(tmp_path: Path) -> None:
 def test_a_cut_off_file_says_how_much_was_announced(tmp_path: Path) -> None:
     for suffix in (".wav", ".aiff", ".au"):
         path = tmp_path / f"x{suffix}"
-        audio.write(path, noise(2, 10_000), RATE)
+        audio.write_audio(path, noise(2, 10_000), RATE)
         path.write_bytes(path.read_bytes()[:20_000])
-        about = audio.info(path)
+        about = audio.audio_info(path)
         assert about.frames < 5000
-        assert about.announced == pytest.approx(10_000, abs=5)
+        assert about.header_frames == pytest.approx(10_000, abs=5)
 
 
 def test_a_rate_that_a_format_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"x\.opus cannot be written at 44100 Hz: Opus only supports sample rates of"):
-        audio.write(tmp_path / "x.opus", noise(1, 100), 44100)
+        audio.write_audio(tmp_path / "x.opus", noise(1, 100), 44100)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_suffix_that_is_no_format() -> None:
     with pytest.raises(UsageError, match=r"x\.doc has the suffix '\.doc'; audio can be written as \.aif, "):
-        audio.container(Path("x.doc"))
+        audio.format_of(Path("x.doc"))
 
 
 def test_a_file_takes_its_place_only_if_all_went_well(tmp_path: Path) -> None:
@@ -202,13 +202,13 @@ def test_a_place_that_is_none_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [0, 500, 3000])
 def test_a_full_disk_keeps_what_was_there(tmp_path: Path, suffix: str, limit: int) -> None:
     path = tmp_path / f"x{suffix}"
-    audio.write(path, voice(100, seconds=0.1), RATE)
+    audio.write_audio(path, voice(100, seconds=0.1), RATE)
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # what a full disk does to a writer
     try:
         with pytest.raises(SeptoolError):
-            audio.write(path, noise(1, 9000), RATE)
+            audio.write_audio(path, noise(1, 9000), RATE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [before]
@@ -218,7 +218,7 @@ def test_a_loss_that_the_codec_does_not_report_is_found(tmp_path: Path, monkeypa
     write = soundfile.SoundFile.write
     monkeypatch.setattr(soundfile.SoundFile, "write", lambda file, part: write(file, part[:-1]))
     with pytest.raises(AudioError, match="cannot be written to; is the disk full"):
-        audio.write(tmp_path / "x.wav", noise(1, 100), RATE)
+        audio.write_audio(tmp_path / "x.wav", noise(1, 100), RATE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -244,7 +244,7 @@ def sphere(path: Path, samples: np.ndarray, coding: str, order: str) -> None:
 def test_a_sphere_file_of_either_byte_order_is_read(tmp_path: Path, order: str) -> None:
     samples = np.arange(-1000, 1000)
     sphere(tmp_path / "a.wv1", samples, "pcm", order)
-    read, rate = audio.read(tmp_path / "a.wv1")
+    read, rate = audio.read_audio(tmp_path / "a.wv1")
     assert rate == 16000
     np.testing.assert_array_equal(read[0] * 2**15, samples)
 
@@ -252,7 +252,7 @@ def test_a_sphere_file_of_either_byte_order_is_read(tmp_path: Path, order: str) 
 def test_a_shortened_sphere_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     sphere(tmp_path / "a.wv1", np.zeros(100), "pcm,embedded-shorten-v1.09", "01")
     with pytest.raises(AudioError, match=r"a\.wv1 is compressed with shorten.*sph2pipe"):
-        audio.info(tmp_path / "a.wv1")
+        audio.audio_info(tmp_path / "a.wv1")
 
 
 def test_links_are_followed_once_and_what_cannot_be_listed_is_said(
@@ -263,11 +263,11 @@ def test_links_are_followed_once_and_what_cannot_be_listed_is_said(
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "linked").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "deep" / "up").symlink_to(tmp_path / "real")  # round in circles
-    assert audio.find(tmp_path / "tree") == [tmp_path / "tree/linked/deep/a.wav"]
+    assert audio.find_audio_files(tmp_path / "tree").files == [tmp_path / "tree/linked/deep/a.wav"]
 
     def refused(_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(AudioError, match="tree cannot be listed: Permission denied"):
-        audio.find(tmp_path / "tree")
+        audio.find_audio_files(tmp_path / "tree")

@@ -94,7 +94,7 @@ def _utterances(paths: list[Path]) -> tuple[list[overlay.Speech], list[str]]:
     damaged: list[str] = []
     for path in paths:
         try:
-            about = audio.info(path)
+            about = audio.audio_info(path)
         except AudioError as error:
             damaged.append(str(error))
         else:

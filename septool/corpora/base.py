@@ -105,7 +105,7 @@ def manifest_path(folder: Path, out: Path) -> PurePath:
     return PurePath(os.path.relpath(folder.resolve(), out.resolve()))
 
 
-def headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, audio.Info], list[str]]:
+def headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, audio.AudioInfo], list[str]]:
     """Read every file's header.
 
     Returns:
@@ -113,11 +113,11 @@ def headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, aud
         told by the highest folder that is missing, and how many files of it are.
     """
     wanted = sorted(set(paths))
-    found: dict[Path, audio.Info] = {}
+    found: dict[Path, audio.AudioInfo] = {}
     absent: list[Path] = []
     damaged: list[str] = []
     for path, result in zip(wanted, workers.each(partial(_header, rate), wanted, jobs), strict=True):
-        if isinstance(result, audio.Info):
+        if isinstance(result, audio.AudioInfo):
             found[path] = result
         elif result is None:
             absent.append(path)
@@ -126,17 +126,17 @@ def headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, aud
     return found, absence(absent) + damaged
 
 
-def _header(rate: int, path: Path) -> audio.Info | str | None:
+def _header(rate: int, path: Path) -> audio.AudioInfo | str | None:
     if not path.exists():
         return None
     try:
-        about = audio.info(path)
+        about = audio.audio_info(path)
     except AudioError as error:
         return str(error)
     if about.rate != rate:
         return f"{path} is {about.rate} Hz; the published recordings are {rate} Hz"
-    if about.frames < about.announced:
-        return f"{path} is cut off: it has {about.frames} of {about.announced} samples"
+    if about.frames < about.header_frames:
+        return f"{path} is cut off: it has {about.frames} of {about.header_frames} samples"
     return about
 
 
@@ -166,8 +166,8 @@ def need_folder(folder: Path, holds: str) -> None:
 def level_db(path: Path, start: int = 0, frames: int = -1) -> float:
     """Return the level of a stretch of a file in dB; minus infinity if it is silent or cannot be read."""
     try:
-        samples, _ = audio.read(path, start, frames)
+        samples, _ = audio.read_audio(path, start, frames)
     except AudioError:
         return -math.inf
-    power = float(np.mean(np.square(audio.mono(samples), dtype=np.float64)))
+    power = float(np.mean(np.square(audio.to_mono(samples), dtype=np.float64)))
     return 10 * float(np.log10(power)) if 0 < power < math.inf else -math.inf

@@ -27,7 +27,7 @@ def find(folder: Path) -> dict[str, list[Path]]:
     """
     base.need_folder(folder, "one folder per speaker")
     speakers: dict[str, list[Path]] = {}
-    for path in audio.find(folder):
+    for path in audio.find_audio_files(folder).files:
         place = path.relative_to(folder)
         if len(place.parts) > 1:
             speakers.setdefault(place.parts[0], []).append(path)
@@ -72,7 +72,7 @@ def utterances(
             place = path.relative_to(folder)
             try:
                 place.as_posix().encode()
-                about = audio.info(path)
+                about = audio.audio_info(path)
             except UnicodeEncodeError:
                 left_out.append(f"{path} has a name that is not UTF-8")
                 continue

@@ -150,7 +150,7 @@ def _hashed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8])
 
 
-def _row(path: Path, about: audio.Info, source: Path, out: Path, split: str) -> Mixture:
+def _row(path: Path, about: audio.AudioInfo, source: Path, out: Path, split: str) -> Mixture:
     place = base.manifest_path(source, out) / path.relative_to(source)
     voice = Source(path=place.as_posix(), frames=about.frames, speaker=path.parts[-3])
     return Mixture(id=path.stem, split=split, sample_rate=about.rate, sources=(voice,), root=out.resolve())

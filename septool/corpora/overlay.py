@@ -52,9 +52,9 @@ def clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[dict[st
     base.need_folder(folder, "the recordings of music or noise")
     found: list[Clip] = []
     left_out: list[str] = []
-    for path in audio.find(folder):
+    for path in audio.find_audio_files(folder).files:
         try:
-            about = audio.info(path)
+            about = audio.audio_info(path)
         except AudioError as error:
             left_out.append(str(error))
         else:

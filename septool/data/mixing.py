@@ -57,16 +57,16 @@ def render(row: Mixture, rate: int | None = None) -> Rendered:
     sources = np.stack([fit(voice, frames) for voice in voices])
     noise = fit(_voice(row, row.noise, rate), frames) if row.noise else None
     if row.mixture is not None:
-        return Rendered(fit(audio.load(row.locate(row.mixture), rate), frames), sources, noise)
+        return Rendered(fit(audio.load_audio(row.locate(row.mixture), rate), frames), sources, noise)
     mixture = sources.sum(axis=0, dtype=np.float32)
     return Rendered(mixture if noise is None else mixture + noise, sources, noise)
 
 
 def _voice(row: Mixture, source: Source, rate: int) -> np.ndarray:
-    samples, own = audio.read(row.locate(source.path), source.start, source.frames)
-    audio.check_numbers(samples, row.locate(source.path))
+    samples, own = audio.read_audio(row.locate(source.path), source.start, source.frames)
+    audio.check_finite(samples, row.locate(source.path))
     # A voice at speed 1.05 is one whose rate was 1.05 times as high as the file says.
-    voice = audio.resample(audio.mono(samples), own * source.speed, rate)
+    voice = audio.resample(audio.to_mono(samples), own * source.speed, rate)
     return voice * np.float32(from_db(source.gain_db))
 
 

@@ -191,7 +191,7 @@ def _decode(
 
 def _one(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray, float]:
     row, source = utterance
-    samples = audio.load(row.locate(source.path), rate, source.start, source.frames)
+    samples = audio.load_audio(row.locate(source.path), rate, source.start, source.frames)
     peak = np.abs(samples).max(initial=0)
     if peak and (full_scale or peak > 1):  # of what is above full scale, as floats can be, only the shape counts
         samples = samples / peak

@@ -90,7 +90,7 @@ GENERATORS = {"librimix": librimix, "wsj0-mix": wsj0_mix, "wham": wham}
 def _read(row: Mixture, source: Source) -> np.ndarray:
     """Read the first channel; of a noise all, since where it is cut is up to the generator."""
     start, frames = (0, -1) if source is row.noise else (source.start, source.frames)
-    samples, rate = audio.read(row.locate(source.path), start, frames)
+    samples, rate = audio.read_audio(row.locate(source.path), start, frames)
     if rate != RATE:
         raise ManifestError(f"mixture {row.id}: {source.path} is {rate} Hz; {row.rendering} is made from {RATE} Hz")
     return samples[0]

@@ -112,7 +112,7 @@ def estimate_file(
     channel: int | None = None,
     subtype: str | None = None,
     progress: Callable[[float, float], None] = lambda *_: None,
-) -> tuple[audio.Info, int, tuple[Joint, ...]]:
+) -> tuple[audio.AudioInfo, int, tuple[Joint, ...]]:
     """Take one file apart into ``outputs``: one file per voice, or a single one with a channel per voice.
 
     Returns:
@@ -120,7 +120,7 @@ def estimate_file(
     """
     stitcher = Stitcher(overlap=round(overlap * model_rate))
     with ExitStack() as stack:
-        file = stack.enter_context(audio.opened(source))
+        file = stack.enter_context(audio.open_audio(source))
         reader = audio.Reader(file, source, model_rate, channel)
         partials = [stack.enter_context(atomic_write(path)) for path in outputs]
         chosen = subtype or SUBTYPES.get(file.subtype, "PCM_16")
@@ -138,7 +138,7 @@ def estimate_file(
             progress(reader.frames / file.samplerate, file.frames / file.samplerate)
         assert held is not None
         writer.write(held, last_frame=reader.frames)
-        about = audio.Info(file.samplerate, reader.frames, file.channels, file.subtype, audio.announced(file))
+        about = audio.AudioInfo(file.samplerate, reader.frames, file.channels, file.subtype, audio.header_frames(file))
     return about, writer.clipped, tuple(stitcher.joints)
 
 
@@ -271,7 +271,7 @@ def on_page(
 def tell(
     report: Callable[[str], None],
     subject: str,
-    about: audio.Info,
+    about: audio.AudioInfo,
     clipped: int,
     *,
     channel: int | None,
@@ -279,8 +279,8 @@ def tell(
     model_rate: int,
 ) -> None:
     """Say what a listener may want to know of how a recording was worked on."""
-    if about.announced - about.frames > 0.1 * about.rate:
-        promised, there_are = about.announced / about.rate, about.frames / about.rate
+    if about.header_frames - about.frames > 0.1 * about.rate:
+        promised, there_are = about.header_frames / about.rate, about.frames / about.rate
         report(f"{subject} is cut off: its header says {promised:.1f} s, {there_are:.1f} s are there")
     if about.channels > 1 and channel is None:
         report(f"{subject}: {about.channels} channels were averaged to one; --channel takes one of them")

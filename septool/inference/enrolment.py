@@ -42,11 +42,11 @@ def read_reference(path: Path, rate: int, start: int = 0, frames: int = -1) -> n
     Raises:
         AudioError: it cannot be read, or it holds too little of a voice.
     """
-    own = audio.info(path)
+    own = audio.audio_info(path)
     longest = min(round(LONGEST * own.rate), own.frames - start)
     cut = longest < (own.frames - start if frames < 0 else frames)
-    samples, _ = audio.read(path, start, longest if frames < 0 else min(frames, longest))
-    voice = audio.resample(audio.mono(samples), own.rate, rate)
+    samples, _ = audio.read_audio(path, start, longest if frames < 0 else min(frames, longest))
+    voice = audio.resample(audio.to_mono(samples), own.rate, rate)
     check_reference(voice, rate, f"reference {path}" + (f" (its first {LONGEST:g} s)" if cut else ""))
     return voice
 
@@ -57,7 +57,7 @@ def check_reference(voice: np.ndarray, rate: int, name: str) -> None:
     Raises:
         AudioError: it is silent, damaged, or holds too little of a voice.
     """
-    audio.check_numbers(voice, name)
+    audio.check_finite(voice, name)
     spoken = seconds_of_speech(voice, rate)
     if spoken is None:
         raise AudioError(f"{name} is silent; give a recording in which the voice speaks")

@@ -88,7 +88,7 @@ def _section(entry: Entry, folder: Path) -> str:
 
 def _figure(track: Track, folder: Path) -> str:
     where = quote(os.fsencode(Path(relpath(track.path, folder)).as_posix()))
-    about = audio.info(track.path)
+    about = audio.audio_info(track.path)
     caption = f"{track.title}: {about.frames / about.rate:.1f} s, {about.rate} Hz"
     drawn = base64.b64encode(picture(track.path)).decode()
     return (
@@ -109,14 +109,14 @@ def picture(path: Path) -> bytes:
 
 def spectrogram(path: Path) -> np.ndarray:
     """Return levels in dB, ``[frequency, column]``, the mean over channels."""
-    with audio.opened(path) as file:
+    with audio.open_audio(path) as file:
         size = max(round(WINDOW * file.samplerate), 2 * ROWS)
         starts = np.linspace(0, max(file.frames - size, 0), COLUMNS).round().astype(int)
         bounds = np.linspace(1, size // 2 + 1, ROWS + 1).round().astype(int)[:-1]
         columns = []
         for start in starts:
             file.seek(start)
-            stretch = audio.mono(file.read(size, dtype="float32", always_2d=True, fill_value=0).T)
+            stretch = audio.to_mono(file.read(size, dtype="float32", always_2d=True, fill_value=0).T)
             power = np.square(np.abs(np.fft.rfft(stretch * np.hanning(size))))
             columns.append(np.add.reduceat(power, bounds))
     return 10 * np.log10(np.stack(columns, axis=1) + 1e-10)

@@ -31,7 +31,7 @@ def find_inputs(inputs: Sequence[str]) -> list[tuple[str, Path, Path]]:
         if name == PIPE or not path.is_dir():
             found.append((name, path, Path()))
             continue
-        inside = audio.find(path)
+        inside = audio.find_audio_files(path).files
         if not inside:
             raise UsageError(f"{path} holds no audio files ({', '.join(sorted(audio.SUFFIXES))})")
         found.extend((str(p), p, p.parent.relative_to(path)) for p in inside)

@@ -249,7 +249,7 @@ def recording(speech: Path | None, rate: int, seconds: float, batch: int) -> Ten
     if speech is None:
         wave = torch.randn(samples, generator=torch.Generator().manual_seed(0))
     else:
-        wave = torch.from_numpy(np.resize(audio.load(speech, rate), samples))
+        wave = torch.from_numpy(np.resize(audio.load_audio(speech, rate), samples))
     mixture = wave.expand(batch, -1).contiguous()
     return mixture * model_gain(mixture)
 

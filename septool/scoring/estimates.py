@@ -187,7 +187,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     files: dict[str, Path] = {}
-    for path in audio.find(folder):
+    for path in audio.find_audio_files(folder).files:
         name = manifest.file_stem(path.relative_to(folder).with_suffix("").as_posix())
         if name in files:
             raise UsageError(f"{files[name]} and {path} go by the same name; remove one")
@@ -199,7 +199,7 @@ def _first_rate(paths: Iterable[Path]) -> int:
     error: AudioError | None = None
     for path in paths:
         try:
-            return audio.info(path).rate
+            return audio.audio_info(path).rate
         except AudioError as reason:
             error = error or reason
     assert error is not None
@@ -207,10 +207,10 @@ def _first_rate(paths: Iterable[Path]) -> int:
 
 
 def _read(path: Path, rate: int, *, resample: bool) -> np.ndarray:
-    samples, own = audio.read(path)
+    samples, own = audio.read_audio(path)
     if own != rate and not resample:
         raise AudioError(f"{path} is {own} Hz, the others are {rate}; --sample-rate brings all to one")
-    return audio.resample(audio.mono(samples), own, rate)
+    return audio.resample(audio.to_mono(samples), own, rate)
 
 
 def _voices(files: dict[str, Path], name: str, count: int, folder: Path, rate: int, *, resample: bool) -> np.ndarray:

@@ -15,8 +15,8 @@ from septool.metrics.si_snr import si_snr
 
 def read_references(references: Sequence[Path], mixture: Path) -> torch.Tensor:
     """Read the true voices at the recording's rate, ``[source, time]`` in float64."""
-    heard, rate = audio.read(mixture)
-    true = [audio.load(path, rate) for path in references]
+    heard, rate = audio.read_audio(mixture)
+    true = [audio.load_audio(path, rate) for path in references]
     for path, voice in zip(references, true, strict=True):
         if len(voice) != heard.shape[1]:
             raise SeptoolError(f"{path} has {len(voice)} samples at {rate} Hz, {mixture} has {heard.shape[1]}")
@@ -35,9 +35,9 @@ def score_outputs(
     def heard(samples: np.ndarray, own: int) -> torch.Tensor:
         return torch.from_numpy(audio.resample(samples, own, rate)).double()
 
-    mixed, own = audio.read(mixture)
-    mixed = heard(audio.mono(mixed, channel), own)
-    voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read(path)[0]])
+    mixed, own = audio.read_audio(mixture)
+    mixed = heard(audio.to_mono(mixed, channel), own)
+    voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read_audio(path)[0]])
     true = torch.stack([heard(voice, own) for voice in true.numpy()])
     order = best_permutation(si_snr, estimate=voices[None], reference=true[None]).order[0]
     gains = torch.empty(len(voices), dtype=torch.float64)

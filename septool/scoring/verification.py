@@ -17,10 +17,10 @@ from septool.signal.levels import model_gain
 
 def embed(network: Callable[[Tensor], Tensor], path: Path, rate: int, device: torch.device | str = "cpu") -> Tensor:
     """Return the embedding of a whole recording, of length 1: ``[embedding]``."""
-    samples = audio.load(path, rate)
+    samples = audio.load_audio(path, rate)
     if not len(samples):
         raise AudioError(f"{path} has no samples")
-    audio.check_numbers(samples, path)
+    audio.check_finite(samples, path)
     voice = torch.from_numpy(samples).to(device)[None]
     return F.normalize(network(voice * model_gain(voice)).float(), dim=-1)[0]
 

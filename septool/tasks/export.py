@@ -131,7 +131,7 @@ def _silence() -> Iterator[None]:
 
 def _differences(network: Separator, rate: int, session: Any) -> Iterator[float]:
     """Compare outputs for stretches of a recording."""
-    recording = torch.from_numpy(np.resize(audio.load(EXAMPLE, rate), max(SAMPLES)))
+    recording = torch.from_numpy(np.resize(audio.load_audio(EXAMPLE, rate), max(SAMPLES)))
     for samples in SAMPLES:
         mixture = recording[None, :samples]
         with torch.inference_mode():

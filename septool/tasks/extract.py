@@ -130,7 +130,7 @@ def extract(
     """
     check_segments(segment, overlap)
     suffix = suffix.lstrip(".")
-    audio.container(Path(f"voice.{suffix}"))
+    audio.format_of(Path(f"voice.{suffix}"))
     if threshold is not None and not presence:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
     rows = manifest_rows(inputs, references)
@@ -161,7 +161,7 @@ def extract(
                 row = rows[plan.shown]
                 embedding = embed(network, [reference_of(row, header.sample_rate)], where)
                 real = Path(folder) / "mixture.wav"
-                audio.write(real, render(row).mixture, row.sample_rate, "FLOAT")
+                audio.write_audio(real, render(row).mixture, row.sample_rate, "FLOAT")
             assert embedding is not None
             voice = Voice(network, embedding, threshold)
             started = time.perf_counter()
@@ -255,7 +255,7 @@ def make_outputs(
     """Decide where the voices go; ``out`` is a file if it is named like one."""
     if is_like_a_file(out):
         file = Path(out)
-        audio.container(file)
+        audio.format_of(file)
         if len(found) != 1:
             raise UsageError(f"--out {out} is a file, {len(found)} recordings were given; name a folder")
         out, name, suffix = str(file.parent), file.stem.replace("{", "{{").replace("}", "}}"), file.suffix[1:]

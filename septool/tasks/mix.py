@@ -84,14 +84,14 @@ def mix_files(
     piped = str(out) == PIPE
     check_terminal(str(out))
     if not piped:
-        audio.container(out)
-    rate = sample_rate or audio.info(inputs[0]).rate
-    voices = [audio.load(path, rate) for path in inputs]
+        audio.format_of(out)
+    rate = sample_rate or audio.audio_info(inputs[0]).rate
+    voices = [audio.load_audio(path, rate) for path in inputs]
     for path, voice in zip(inputs, voices, strict=True):
-        channels = audio.info(path).channels
+        channels = audio.audio_info(path).channels
         if channels > 1:
             report(f"{path}: {channels} channels were averaged to one")
-        audio.check_numbers(voice, path)
+        audio.check_finite(voice, path)
         if not len(voice) or not np.ptp(voice):
             raise SeptoolError(f"{path} is silent, so it has no level to set")
     if not all(abs(db) <= manifest.MOST_DB for db in snr):
@@ -143,8 +143,8 @@ def write_mixture(
         make_folder(path.parent)
     # The voices first: a mixture that is there says that all of it is.
     for path, part in zip(files, parts, strict=bool(files)):
-        audio.write(path, part, rate, subtype)
-    audio.write(out, parts.sum(0, dtype=np.float32), rate, subtype)
+        audio.write_audio(path, part, rate, subtype)
+    audio.write_audio(out, parts.sum(0, dtype=np.float32), rate, subtype)
     scaled_db = round(20 * float(np.log10(gain)), 2)
     return Mixed(out.stem, str(out), tuple(map(str, files)), parts.shape[1] / rate, scaled_db)
 
@@ -279,9 +279,9 @@ def _render_row(
             parts = [*result.sources] if result.noise is None else [*result.sources, result.noise]
             # The parts first: a mixture that is there says that all of it is.
             for name, part in zip(names, parts, strict=True):
-                audio.write(out / name, part, rate, subtype)
-            audio.write(target, result.mixture, rate, subtype)
-        about = audio.info(target)
+                audio.write_audio(out / name, part, rate, subtype)
+            audio.write_audio(target, result.mixture, rate, subtype)
+        about = audio.audio_info(target)
     except SeptoolError as error:
         return error
     voices = tuple(

@@ -109,7 +109,7 @@ def profile(
     if torch_profiler and len(subjects) > 1:
         raise UsageError(f"--torch-profiler takes one model, {len(subjects)} were given")
     speech = speech or EXAMPLE
-    audio.info(speech)
+    audio.audio_info(speech)
     check(out, plot, html, torch_profiler, force=force)
     how = Conditions(
         device=str(where),

@@ -113,7 +113,7 @@ def separate(
     """
     check_segments(segment, overlap)
     suffix = suffix.lstrip(".")
-    audio.container(Path(f"voice.{suffix}"))
+    audio.format_of(Path(f"voice.{suffix}"))
     found = find_inputs(inputs)
     check_page(html, found, out, force=force)
     check_pipe(out, found)

@@ -114,7 +114,7 @@ def _frames(row: Mixture, rate: int) -> int:
         return round(row.frames * rate / row.sample_rate)
     seconds = []
     for source in row.sources:
-        about = audio.info(row.locate(source.path))
+        about = audio.audio_info(row.locate(source.path))
         frames = about.frames - source.start if source.frames < 0 else source.frames
         seconds.append(frames / about.rate / source.speed)
     return int(rate * (min(seconds) if row.mode == "min" else max(seconds)))

@@ -64,5 +64,5 @@ def held(row: manifest.Mixture, rate: int) -> Held:
     if row.enrolment is None:
         raise ManifestError(f"mixture {row.id} has no enrolment")
     rendered, how = render(row, rate), row.enrolment
-    enrolment = audio.load(row.locate(how.path), rate, how.start, how.frames)
+    enrolment = audio.load_audio(row.locate(how.path), rate, how.start, how.frames)
     return Held(*map(torch.from_numpy, (rendered.mixture, rendered.sources[how.target], enrolment)))

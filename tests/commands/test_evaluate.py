@@ -31,8 +31,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
             reference = voice(100 * n, seconds=0.5, seed=n)
             noise = random.standard_normal(len(reference)).astype(np.float32)
             noise *= 0.1 * np.linalg.norm(reference) / np.linalg.norm(noise)
-            audio.write(true / f"{name}_s{n}.wav", reference, RATE, "FLOAT")
-            audio.write(found / f"{name}_s{n}.wav", reference + noise, RATE, "FLOAT")
+            audio.write_audio(true / f"{name}_s{n}.wav", reference, RATE, "FLOAT")
+            audio.write_audio(found / f"{name}_s{n}.wav", reference + noise, RATE, "FLOAT")
     return true, found
 
 
@@ -53,7 +53,7 @@ def test_files_of_any_rate_are_scored_at_the_one_named(
     septool: Command, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     for path in folders[1].iterdir():
-        audio.write(path, audio.resample(audio.read(path)[0], RATE, 2 * RATE), 2 * RATE, "FLOAT")
+        audio.write_audio(path, audio.resample(audio.read_audio(path)[0], RATE, 2 * RATE), 2 * RATE, "FLOAT")
     run = ("eval", *folders, "--metric", "si-snr", "--json", "-q")
     refused = septool(*run)
     assert refused.status == 1
@@ -70,7 +70,7 @@ def test_estimates_of_a_manifest_are_scored_at_the_rate_named(septool: Command, 
         sources = render(row).sources
         whistle = 0.05 * np.sin(2 * np.pi * 3000 / RATE * np.arange(sources.shape[1])).astype(np.float32)
         for n, source in enumerate(sources, 1):
-            audio.write(tmp_path / f"found/{row.id}_s{n}.wav", source + whistle, RATE, "FLOAT")
+            audio.write_audio(tmp_path / f"found/{row.id}_s{n}.wav", source + whistle, RATE, "FLOAT")
     run = ("eval", mixtures, tmp_path / "found", "--metric", "si-snr", "--json", "-q")
     heard = json.loads(septool(*run).lines[-1])
     not_heard = json.loads(septool(*run, "--sample-rate", 4000).lines[-1])

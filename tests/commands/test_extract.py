@@ -24,7 +24,7 @@ from tests.conftest import RATE, Command, voice
 def alice(tmp_path: Path) -> Path:
     """A reference of the call's first voice."""
     path = tmp_path / "alice.wav"
-    audio.write(path, voice(110, seed=5), RATE)
+    audio.write_audio(path, voice(110, seed=5), RATE)
     return path
 
 
@@ -39,7 +39,7 @@ def extract(septool: Command, tiny_extractor: Path, tmp_path: Path) -> Command:
 
 def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    audio.write(path, samples, rate, subtype)
+    audio.write_audio(path, samples, rate, subtype)
     return path
 
 
@@ -50,20 +50,20 @@ def test_the_voice_has_the_recordings_rate_and_length(
     assert result.status == 0
     assert result.lines == [str(tmp_path / "out/call_voice.wav")]
     assert result.errors[0].startswith(f"septool: {call}: 3.0 s in ")
-    assert audio.info(Path(result.lines[0])) == audio.info(call)
-    assert audio.read(Path(result.lines[0]))[0].any()
+    assert audio.audio_info(Path(result.lines[0])) == audio.audio_info(call)
+    assert audio.read_audio(Path(result.lines[0]))[0].any()
 
 
 def test_a_file_can_be_named(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "alice_only.flac"
     result = extract(call, "--reference", alice, "-o", target)
     assert result.lines == [str(target)]
-    assert audio.info(target).frames == audio.info(call).frames
+    assert audio.audio_info(target).frames == audio.audio_info(call).frames
 
 
 def test_a_channel_can_be_chosen(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
     (alone,) = extract(call, "--reference", alice).lines
-    both = write(tmp_path / "both.wav", np.stack([voice(300), audio.read(call)[0][0]]))
+    both = write(tmp_path / "both.wav", np.stack([voice(300), audio.read_audio(call)[0][0]]))
     (chosen,) = extract(both, "--reference", alice, "--channel", 2).lines
     assert Path(chosen).read_bytes() == Path(alone).read_bytes()
 
@@ -73,7 +73,7 @@ def test_several_references_are_averaged(extract: Command, call: Path, alice: Pa
 
     def heard(*references: Path) -> np.ndarray:
         arguments = [word for path in references for word in ("--reference", path)]
-        return audio.read(Path(extract(call, *arguments, "--force").lines[0]))[0]
+        return audio.read_audio(Path(extract(call, *arguments, "--force").lines[0]))[0]
 
     both = heard(alice, bob)
     np.testing.assert_array_equal(both, heard(bob, alice))
@@ -88,10 +88,10 @@ def test_presence_is_printed_and_its_lack_is_silence(extract: Command, call: Pat
     path, words = absent.lines[0].split("  ")
     assert words.startswith("presence ")
     assert words.endswith(", not there, silence (from 1000.00)")
-    assert not audio.read(Path(path))[0].any()
+    assert not audio.read_audio(Path(path))[0].any()
     present = extract(call, "--reference", alice, "--presence", "--threshold", "-1000", "--force")
     assert present.lines[0].endswith(", there (from -1000.00)")
-    assert audio.read(Path(path))[0].any()
+    assert audio.read_audio(Path(path))[0].any()
 
 
 def test_json_is_a_line_for_every_recording(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_silence_stays_silence(extract: Command, alice: Path, tmp_path: Path, fr
     result = extract(quiet, "--reference", alice, "--json")
     assert result.status == 0
     assert np.isfinite(json.loads(result.lines[0])["presence"])
-    voiced = audio.read(tmp_path / "out/quiet_voice.wav")[0]
+    voiced = audio.read_audio(tmp_path / "out/quiet_voice.wav")[0]
     assert voiced.shape == (1, frames)
     assert not voiced.any()
 
@@ -153,7 +153,7 @@ def test_pipes(extract: Command, call: Path, alice: Path) -> None:
     assert result.status == 0
     path = call.with_name("piped.wav")
     path.write_bytes(result.out)
-    samples, rate = audio.read(path)
+    samples, rate = audio.read_audio(path)
     assert (samples.shape, rate) == ((1, 3 * RATE), RATE)
     assert any(line.startswith("septool: presence ") for line in result.errors)
 
@@ -162,12 +162,12 @@ def test_long_recordings_are_judged_stretch_by_stretch(extract: Command, alice: 
     long = write(tmp_path / "long.wav", np.tile(voice(110, seed=1) + voice(210, seed=2), 4))
     whole = ("--reference", alice, "--segment", "5", "--overlap", "1")
     result = extract(long, *whole, "--json")
-    assert audio.info(tmp_path / "out/long_voice.wav").frames == 12 * RATE
+    assert audio.audio_info(tmp_path / "out/long_voice.wav").frames == 12 * RATE
     most = json.loads(result.lines[0])["presence"]
     # Between the scores of two stretches: some are silenced, the best one is not.
     some = extract(long, *whole, "--presence", "--threshold", most - 1e-6, "--force", "--json")
     assert json.loads(some.lines[0])["present"] is True
-    voiced = audio.read(tmp_path / "out/long_voice.wav")[0][0]
+    voiced = audio.read_audio(tmp_path / "out/long_voice.wav")[0][0]
     assert voiced.any()
     assert not voiced.reshape(12, -1).any(axis=1).all()
 
@@ -183,18 +183,20 @@ def test_a_manifest_brings_its_references(extract: Command, alice: Path, tmp_pat
     assert result.status == 1
     assert result.lines == [str(tmp_path / "out/a_b_voice.wav")]
     assert result.errors[-1] == "septool: mixture c has no enrolment"
-    before = audio.read(tmp_path / "out/a_b_voice.wav")[0]
+    before = audio.read_audio(tmp_path / "out/a_b_voice.wav")[0]
     row = json.loads(extract(path, "--json", "--force", "-j", 2).lines[0])
-    np.testing.assert_allclose(audio.read(tmp_path / "out/a_b_voice.wav")[0], before, atol=2 / 2**15)
+    np.testing.assert_allclose(audio.read_audio(tmp_path / "out/a_b_voice.wav")[0], before, atol=2 / 2**15)
     assert (row["input"], row["manifest_sha256"]) == ("a/b", sha256_of(path))
-    assert audio.info(tmp_path / "out/a_b_voice.wav").frames == round(1.5 * RATE)
+    assert audio.audio_info(tmp_path / "out/a_b_voice.wav").frames == round(1.5 * RATE)
     one = write(
         tmp_path / "one.wav",
-        audio.read(tmp_path / "v1.wav")[0][0] + 10 ** (-3 / 20) * audio.read(tmp_path / "v2.wav")[0][0],
+        audio.read_audio(tmp_path / "v1.wav")[0][0] + 10 ** (-3 / 20) * audio.read_audio(tmp_path / "v2.wav")[0][0],
         subtype="FLOAT",
     )
     alone = extract(one, "--reference", alice)
-    np.testing.assert_allclose(audio.read(Path(alone.lines[0]))[0], audio.read(Path(result.lines[0]))[0], atol=1e-3)
+    np.testing.assert_allclose(
+        audio.read_audio(Path(alone.lines[0]))[0], audio.read_audio(Path(result.lines[0]))[0], atol=1e-3
+    )
 
 
 def test_a_page_has_recording_reference_and_voice_and_of_a_row_the_voice(
@@ -239,10 +241,10 @@ def test_a_missing_reference_is_worded(extract: Command, call: Path, tmp_path: P
 def test_a_reference_of_any_rate_level_and_channel_count_will_do(
     extract: Command, call: Path, alice: Path, tmp_path: Path
 ) -> None:
-    plain = audio.read(Path(extract(call, "--reference", alice).lines[0]))[0]
-    samples = audio.read(alice)[0][0]
+    plain = audio.read_audio(Path(extract(call, "--reference", alice).lines[0]))[0]
+    samples = audio.read_audio(alice)[0][0]
     other = write(tmp_path / "other.wav", np.stack([0.2 * samples, 0.2 * samples]), subtype="FLOAT")
-    again = audio.read(Path(extract(call, "--reference", other, "--force").lines[0]))[0]
+    again = audio.read_audio(Path(extract(call, "--reference", other, "--force").lines[0]))[0]
     np.testing.assert_allclose(again, plain, atol=1e-4)
     fast = write(tmp_path / "fast.wav", audio.resample(samples, RATE, 22050), 22050)
     assert extract(call, "--reference", fast, "--force").status == 0
@@ -252,8 +254,10 @@ def test_only_the_first_minute_of_a_reference_is_listened_to(extract: Command, c
     minute = np.resize(voice(110, seed=5), 60 * RATE)
     first = write(tmp_path / "minute.wav", minute)
     long = write(tmp_path / "long.wav", np.concatenate([minute, voice(300, seconds=20, seed=9)]))
-    plain = audio.read(Path(extract(call, "--reference", first).lines[0]))[0]
-    np.testing.assert_array_equal(audio.read(Path(extract(call, "--reference", long, "--force").lines[0]))[0], plain)
+    plain = audio.read_audio(Path(extract(call, "--reference", first).lines[0]))[0]
+    np.testing.assert_array_equal(
+        audio.read_audio(Path(extract(call, "--reference", long, "--force").lines[0]))[0], plain
+    )
 
 
 @pytest.mark.parametrize(
@@ -281,7 +285,7 @@ def test_wrong_usage_is_one_line_and_status_2(
     extract: Command, call: Path, alice: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     monkeypatch.chdir(call.parent)
-    audio.write(Path("alice.wav"), audio.read(alice)[0], RATE)
+    audio.write_audio(Path("alice.wav"), audio.read_audio(alice)[0], RATE)
     row = Mixture(id="a", sample_rate=RATE, sources=(Source(path="alice.wav"),), enrolment=Enrolment(path="alice.wav"))
     Path("rows.jsonl").write_text(manifest.dump([row]))
     before = {path: path.read_bytes() for path in Path().iterdir()}

@@ -21,7 +21,7 @@ from tests.conftest import RATE, Command, voice
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     paths = tmp_path / "a.wav", tmp_path / "b.wav"
     for path, pitch in zip(paths, (100, 200), strict=True):
-        audio.write(path, voice(pitch, seconds=0.5), RATE)
+        audio.write_audio(path, voice(pitch, seconds=0.5), RATE)
     return paths
 
 
@@ -34,16 +34,18 @@ def test_two_recordings(septool: Command, pair: tuple[Path, Path], tmp_path: Pat
 
 def test_a_mixture_into_a_pipe_is_the_one_in_a_file(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
     septool("mix", *pair, "-o", tmp_path / "mix.wav", "--subtype", "FLOAT")
-    assert audio.info(tmp_path / "mix.wav").subtype == "FLOAT"
+    assert audio.audio_info(tmp_path / "mix.wav").subtype == "FLOAT"
     result = septool("mix", *pair, "-o", "-", "--subtype", "FLOAT", "--sources", tmp_path / "voices")
     assert (result.status, result.errors) == (0, [])
     (tmp_path / "piped.wav").write_bytes(result.out)
-    np.testing.assert_array_equal(audio.read(tmp_path / "piped.wav")[0], audio.read(tmp_path / "mix.wav")[0])
+    np.testing.assert_array_equal(
+        audio.read_audio(tmp_path / "piped.wav")[0], audio.read_audio(tmp_path / "mix.wav")[0]
+    )
     assert {path.name for path in (tmp_path / "voices").iterdir()} == {"mixture_s1.wav", "mixture_s2.wav"}
 
 
 def test_averaged_channels_are_told(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
-    audio.write(pair[0], np.stack([voice(100, seconds=0.5)] * 2), RATE)
+    audio.write_audio(pair[0], np.stack([voice(100, seconds=0.5)] * 2), RATE)
     told = septool("mix", *pair, "-o", tmp_path / "mix.wav").errors
     assert told == [f"septool: {pair[0]}: 2 channels were averaged to one"]
 
@@ -61,7 +63,7 @@ def test_where_no_row_can_be_rendered_there_is_no_manifest(septool: Command, tmp
 
 
 def test_scaling_is_told(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None:
-    audio.write(pair[0], voice(100, seconds=0.5) * 5, RATE)
+    audio.write_audio(pair[0], voice(100, seconds=0.5) * 5, RATE)
     result = septool("mix", *pair, "-o", tmp_path / "mix.wav", "--snr", -20)
     assert result.errors[0].startswith("septool: everything was scaled by -")
     assert result.errors[0].endswith(" dB to stay below full scale")
@@ -89,7 +91,7 @@ def test_nothing_is_replaced_without_force(septool: Command, pair: tuple[Path, P
     assert result.errors == [f"septool: {mine} exists; use --force to replace it"]
     assert not (tmp_path / "mix.wav").exists()
     assert septool(*arguments, "--force").status == 0
-    assert audio.info(mine).frames == 4000
+    assert audio.audio_info(mine).frames == 4000
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_wrong_usage(
 def test_a_recording_without_a_level(
     septool: Command, pair: tuple[Path, Path], tmp_path: Path, samples: np.ndarray, said: str
 ) -> None:
-    audio.write(pair[1], samples.astype(np.float32), RATE, "FLOAT")
+    audio.write_audio(pair[1], samples.astype(np.float32), RATE, "FLOAT")
     result = septool("mix", *pair, "-o", tmp_path / "mix.wav")
     assert result.status == 1
     assert result.errors == [f"septool: {pair[1]} {said}"]
@@ -178,7 +180,7 @@ def test_a_manifest_that_is_none(septool: Command, tmp_path: Path) -> None:
 def test_ctrl_c_ends_all_processes_and_leaves_only_whole_files(
     start: Callable[..., subprocess.Popen[bytes]], pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    audio.write(pair[0], voice(100, seconds=20), RATE)
+    audio.write_audio(pair[0], voice(100, seconds=20), RATE)
     sources = (manifest.Source(path="a.wav", speed=1.03), manifest.Source(path="b.wav"))
     rows = [
         manifest.Mixture(id=f"row{n:03d}", sample_rate=16000, mode="max", sources=sources, root=tmp_path)
@@ -197,4 +199,4 @@ def test_ctrl_c_ends_all_processes_and_leaves_only_whole_files(
     done = sorted(path.name for path in out.iterdir() if path.name != "rendered.json")
     assert 4 <= sum("_s" not in name for name in done) < 200
     assert not any(name.endswith(".partial") or name == "mixtures.jsonl" for name in done)
-    assert all(audio.info(out / name).frames == audio.info(out / "row000.wav").frames for name in done)
+    assert all(audio.audio_info(out / name).frames == audio.audio_info(out / "row000.wav").frames for name in done)

@@ -29,7 +29,7 @@ from tests.conftest import RATE, Command, voice
 
 def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    audio.write(path, samples, rate, subtype)
+    audio.write_audio(path, samples, rate, subtype)
     return path
 
 
@@ -55,7 +55,7 @@ def test_voices_have_the_recordings_rate_and_length(separate: Command, call: Pat
     assert result.lines == [str(tmp_path / f"out/call_s{n}.wav") for n in (1, 2)]
     assert result.errors[0].startswith(f"septool: {call}: 3.0 s in ")
     for path in result.lines:
-        assert audio.info(Path(path)) == audio.info(call)
+        assert audio.audio_info(Path(path)) == audio.audio_info(call)
 
 
 def test_json_is_a_line_for_every_recording(separate: Command, call: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_every_format_holds_the_whole_recording(separate: Command, call: Path, f
     result = separate(call, "--format", form)
     assert result.status == 0, result.errors
     for path in result.lines:
-        assert audio.info(Path(path)).frames == audio.info(call).frames
+        assert audio.audio_info(Path(path)).frames == audio.audio_info(call).frames
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_sample_format_loses_nothing_it_need_not(
 ) -> None:
     write(call, speech.sum(0), subtype=subtype)
     result = separate(call, "--format", form)
-    assert {audio.info(Path(path)).subtype for path in result.lines} == {kept}
+    assert {audio.audio_info(Path(path)).subtype for path in result.lines} == {kept}
 
 
 def test_names_are_made_of_stem_voice_and_model(separate: Command, call: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_references_give_each_voice_its_improvement(separate: Command, call: Pat
     first = separate(call, "-o", tmp_path / "first")
     # The voices given back as references in the other order: each output has its own, exactly.
     one, two = (Path(path) for path in first.lines)
-    soft = write(tmp_path / "soft.wav", audio.read(one)[0] * 0.5 + 0.001 * voice(300))
+    soft = write(tmp_path / "soft.wav", audio.read_audio(one)[0] * 0.5 + 0.001 * voice(300))
     result = separate(call, "--json", "--reference", two, "--reference", soft)
     gains = json.loads(result.lines[0])["si_snri"]
     assert gains[1] is None  # output 2 equals its reference: infinite
@@ -317,7 +317,7 @@ def test_a_cut_off_recording_gives_what_is_there_and_says_so(separate: Command, 
     result = separate(call)
     assert result.status == 0
     assert f"septool: {call} is cut off: its header says 3.0 s, 1.5 s are there" in result.errors
-    assert audio.info(tmp_path / "out/call_s1.wav").frames == audio.info(call).frames == 11989
+    assert audio.audio_info(tmp_path / "out/call_s1.wav").frames == audio.audio_info(call).frames == 11989
 
 
 def test_the_endless_header_of_a_pipe_is_no_cut_off_recording(separate: Command, call: Path) -> None:
@@ -328,7 +328,7 @@ def test_the_endless_header_of_a_pipe_is_no_cut_off_recording(separate: Command,
     result = separate(call)
     assert result.status == 0
     assert len(result.errors) == 1
-    assert audio.info(Path(result.lines[0])).frames == 24000
+    assert audio.audio_info(Path(result.lines[0])).frames == 24000
 
 
 @pytest.mark.parametrize("samples", [np.full(1, 0.1), np.zeros(8000), np.full(500, 1.0)], ids=["one", "silence", "dc"])
@@ -337,7 +337,7 @@ def test_sound_without_speech_comes_back_in_its_length(separate: Command, tmp_pa
     result = separate(path)
     assert result.status == 0
     for voice_path in result.lines:
-        estimate, _ = audio.read(Path(voice_path))
+        estimate, _ = audio.read_audio(Path(voice_path))
         assert estimate.shape == (1, len(samples))
         assert np.isfinite(estimate).all()
         if not samples.any():
@@ -351,7 +351,7 @@ def test_channels_are_averaged_and_high_rates_are_kept(separate: Command, tmp_pa
     assert result.status == 0
     assert f"septool: {path}: 8 channels were averaged to one; --channel takes one of them" in result.errors
     assert "septool: tiny hears up to 4000 Hz; what lies above is left out" in result.errors
-    about = audio.info(Path(result.lines[0]))
+    about = audio.audio_info(Path(result.lines[0]))
     assert (about.rate, about.frames, about.channels) == (192000, 57600, 1)
 
 
@@ -427,7 +427,7 @@ def test_existing_voices_are_kept_without_force(separate: Command, call: Path, t
     assert files_below(tmp_path / "out") == ["call_s2.wav"]
     assert mine.read_text() == "mine"
     assert separate(call, "--force").status == 0
-    assert audio.info(mine).frames == 24000
+    assert audio.audio_info(mine).frames == 24000
 
 
 def test_a_name_can_put_each_voice_in_a_folder_of_its_own(separate: Command, call: Path, tmp_path: Path) -> None:
@@ -491,7 +491,7 @@ def test_any_number_of_processes_gives_the_same_in_the_same_order(
     assert len(files_below(tmp_path / "1")) == 10
     for name in files_below(tmp_path / "1"):
         # Another number of threads adds up in another order.
-        first, other = (audio.read(tmp_path / jobs / name)[0] for jobs in "13")
+        first, other = (audio.read_audio(tmp_path / jobs / name)[0] for jobs in "13")
         np.testing.assert_allclose(first, other, atol=2 / 2**15)
 
 
@@ -694,13 +694,13 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_remains(
     assert process.returncode == 130
     assert errors.decode().splitlines()[-1] == "septool: interrupted; what was finished is kept"
     assert files_below(tmp_path / "out") == sorted(f"a{n}_s{v}.wav" for n in range(9) for v in (1, 2))
-    assert all(audio.info(path).frames == 24000 for path in (tmp_path / "out").iterdir())
+    assert all(audio.audio_info(path).frames == 24000 for path in (tmp_path / "out").iterdir())
 
 
 def test_a_reference_is_never_replaced(septool: Command, speech: np.ndarray, tmp_path: Path) -> None:
     names = [tmp_path / f"mix{suffix}.wav" for suffix in ("", "_s1", "_s2")]
     for path, samples in zip(names, (speech.sum(0), *speech), strict=True):
-        audio.write(path, samples, RATE)
+        audio.write_audio(path, samples, RATE)
     before = names[1].read_bytes()
     references = [part for path in names[1:] for part in ("--reference", path)]
     result = septool("separate", names[0], "-o", tmp_path, *references, "--force", "-d", "cpu")

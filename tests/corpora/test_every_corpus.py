@@ -160,7 +160,7 @@ def test_mixing_that_was_killed_goes_on_to_the_same_samples(
     prepared, _ = made(corpus, toy, tmp_path / "out")
     path = next(Path(one.path) for one in reversed(prepared) if one.kind != "trials")
     expected = rendered(path, tmp_path / "whole")
-    write, left = audio.write, iter(range(3))
+    write, left = audio.write_audio, iter(range(3))
 
     def killed(*arguments: Any) -> None:
         if next(left, None) is None:
@@ -168,7 +168,7 @@ def test_mixing_that_was_killed_goes_on_to_the_same_samples(
         write(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(audio, "write", killed)
+        patch.setattr(audio, "write_audio", killed)
         with pytest.raises(InterruptedBySignal):
             mix_manifest(path, out=tmp_path / "stopped")
     assert len(list((tmp_path / "stopped").glob("*.wav"))) == 3

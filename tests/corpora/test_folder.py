@@ -32,7 +32,7 @@ def toy(tmp_path: Path) -> Path:
             path = tmp_path / "tree" / f"spk{speaker}" / "book" / f"{utterance}{suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
             samples = random.integers(-3000, 3000, RATE + 100 * utterance) / 2**15
-            audio.write(path, samples.astype(np.float32), RATE)
+            audio.write_audio(path, samples.astype(np.float32), RATE)
     return tmp_path / "tree"
 
 
@@ -102,9 +102,9 @@ def test_dealing_meets_the_shares_and_ignores_the_order(count: int) -> None:
 def test_what_cannot_be_used_is_listed_with_its_reason(toy: Path, tmp_path: Path) -> None:
     (toy / "spk0/text.wav").write_text("no sound")
     (toy / "spk0/empty.flac").touch()
-    audio.write(toy / "spk1/short.wav", voice(100, seconds=0.5), RATE)
+    audio.write_audio(toy / "spk1/short.wav", voice(100, seconds=0.5), RATE)
     (toy / "spk2/notes.txt").write_text("not audio, not listed")
-    audio.write(toy / "loose.wav", voice(100), RATE)  # belongs to no speaker
+    audio.write_audio(toy / "loose.wav", voice(100), RATE)  # belongs to no speaker
     odd = toy / "spk3/caf\udce9.wav"
     shutil.copy(toy / "spk3/book/0.wav", odd)
     prepared, left_out = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=0)
@@ -126,10 +126,10 @@ def test_copies_in_another_format_are_one_utterance(toy: Path, tmp_path: Path) -
 
 
 def test_silent_and_damaged_utterances_are_in_no_fixed_mixture(toy: Path, tmp_path: Path) -> None:
-    audio.write(toy / "spk0/book/0.wav", np.zeros(RATE, dtype=np.float32), RATE)
+    audio.write_audio(toy / "spk0/book/0.wav", np.zeros(RATE, dtype=np.float32), RATE)
     torn = toy / "spk1/book/1.flac"
     torn.write_bytes(torn.read_bytes()[:5000])
-    audio.write(toy / "spk2/book/0.wav", np.full(RATE, np.nan, dtype=np.float32), RATE, "FLOAT")
+    audio.write_audio(toy / "spk2/book/0.wav", np.full(RATE, np.nan, dtype=np.float32), RATE, "FLOAT")
     _, left_out = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=40)
     bad = {f"../tree/{place}" for place in ("spk0/book/0.wav", "spk1/book/1.flac", "spk2/book/0.wav")}
     assert set(left_out) == {f"{path} is silent or damaged; no fixed mixture uses it" for path in bad}

@@ -102,7 +102,7 @@ def test_rows_say_what_the_list_says(toy: Path, mode: str, rate: int) -> None:
             assert 10 ** (source.gain_db / 20) == pytest.approx(float(line[f"source_{number}_gain"]), rel=1e-9)
             assert source.speaker == source.path.split("/")[3]
             assert source.gender in ("F", "M")
-        lengths = [audio.info(row.locate(source.path)).frames for source in row.sources]
+        lengths = [audio.audio_info(row.locate(source.path)).frames for source in row.sources]
         assert [source.frames for source in row.sources] == lengths
         assert row.frames == -(-(min if mode == "min" else max)(lengths) * rate // 16000)
         assert row.noise is not None
@@ -207,7 +207,7 @@ def test_mixing_that_was_killed_goes_on_to_the_same_samples(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = made(toy, toy / "out", mix="both")
-    write, left = audio.write, iter(range(6))
+    write, left = audio.write_audio, iter(range(6))
 
     def killed(*arguments: Any) -> None:
         if next(left, None) is None:
@@ -215,7 +215,7 @@ def test_mixing_that_was_killed_goes_on_to_the_same_samples(
         write(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(audio, "write", killed)
+        patch.setattr(audio, "write_audio", killed)
         with pytest.raises(InterruptedBySignal):
             mix_manifest(path, out=tmp_path / "wav")
     assert len(list((tmp_path / "wav").glob("*.wav"))) == 6  # one mixture with its parts, and two parts of the next

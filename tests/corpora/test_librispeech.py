@@ -151,7 +151,7 @@ def test_what_is_missing_is_told(septool: Command, toy: Path, tmp_path: Path) ->
 
 def test_silent_utterances_are_not_mixed(toy: Path, tmp_path: Path) -> None:
     silent = toy / "test-clean/600/7/600-7-0000.flac"
-    audio.write(silent, 0 * audio.load(silent, 16000), 16000)
+    audio.write_audio(silent, 0 * audio.load_audio(silent, 16000), 16000)
     prepared, left_out = prepare(
         "librispeech-2mix", toy, out=tmp_path / "out", protocol="galr", split="test", mixtures=60
     )

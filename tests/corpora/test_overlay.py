@@ -128,7 +128,7 @@ def test_what_is_drawn_for_one_does_not_depend_on_the_others(toy: Path) -> None:
 def test_what_is_silent_or_damaged_is_left_out(toy: Path) -> None:
     speaker = toy / "aishell2-noise/iOS/data/wav"
     for path in sorted(speaker.rglob("*W0000.wav")):
-        audio.write(path, np.zeros(16_000, dtype=np.float32), 16000)
+        audio.write_audio(path, np.zeros(16_000, dtype=np.float32), 16000)
     (toy / "clips/bad.wav").write_text("no sound")
     (one,), left_out = prepare(
         "aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips", split="test"

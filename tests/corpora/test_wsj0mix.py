@@ -93,7 +93,7 @@ def test_names_are_the_original_scripts(toy: Path) -> None:
 def test_a_row_says_its_own_length(toy: Path, tmp_path: Path, corpus: str, mode: str, rate: int) -> None:
     path = made(corpus, toy, toy / "out", mode=mode, sample_rate=rate)
     for row in manifest.read(path):
-        lengths = [audio.info(row.locate(source.path)).frames for source in row.sources]
+        lengths = [audio.audio_info(row.locate(source.path)).frames for source in row.sources]
         expected = min(lengths) if mode == "min" else 40_000 if corpus == "wham" else max(lengths)
         assert row.frames == -(-expected * rate // 16000)
         assert len(render(row).mixture) == row.frames
@@ -117,7 +117,7 @@ def test_files_as_on_the_discs_are_found(toy: Path, tmp_path: Path) -> None:
     first = manifest.read(Path(one.path))[0].sources[0].path
     assert first.endswith(".WV1")
     shutil.copy(tmp_path / "out" / first, (tmp_path / "out" / first).with_suffix(".flac"))
-    audio.write((tmp_path / "out" / first).with_suffix(".flac"), np.zeros(20_000, dtype=np.float32), 16000)
+    audio.write_audio((tmp_path / "out" / first).with_suffix(".flac"), np.zeros(20_000, dtype=np.float32), 16000)
     (one,), _ = prepare("wsj0-2mix", discs, out=tmp_path / "out", split="tt", force=True)
     assert manifest.read(Path(one.path))[0].sources[0].path.endswith(".flac")  # a converted file goes before
 

@@ -32,7 +32,7 @@ def recording(path: Path, frames: int, *, rate: int = RATE, channels: int = 1) -
     if path.suffix == ".wv1":
         soundfile.write(path, samples.T, rate, format="NIST", subtype="PCM_16")
     else:
-        audio.write(path, samples.astype(np.float32), rate)
+        audio.write_audio(path, samples.astype(np.float32), rate)
 
 
 def rendered(manifest: Path, out: Path, jobs: int = 1) -> str:

@@ -30,7 +30,7 @@ ONE, TWO, HUM = noise(1000, 1), noise(700, 2), noise(800, 3)
 @pytest.fixture
 def row(tmp_path: Path) -> Mixture:
     for name, samples in (("one", ONE), ("two", TWO), ("hum", HUM)):
-        audio.write(tmp_path / f"{name}.wav", samples, RATE, "FLOAT")
+        audio.write_audio(tmp_path / f"{name}.wav", samples, RATE, "FLOAT")
     sources = (Source(path="one.wav"), Source(path="two.wav"))
     return Mixture(id="x", sample_rate=RATE, sources=sources, root=tmp_path)
 
@@ -69,7 +69,7 @@ def test_noise_is_part_of_the_mixture_only(row: Mixture) -> None:
 
 def test_speed_shortens_and_raises(row: Mixture) -> None:
     tone = np.sin(2 * np.pi * 400 * np.arange(8400) / RATE).astype(np.float32)
-    audio.write(row.root / "one.wav", tone, RATE, "FLOAT")
+    audio.write_audio(row.root / "one.wav", tone, RATE, "FLOAT")
     result = render(replace(row, sources=(Source(path="one.wav", speed=1.05),)))
     assert result.sources.shape == (1, 8000)
     expected = np.sin(2 * np.pi * 420 * np.arange(8000) / RATE)
@@ -83,7 +83,7 @@ def test_another_rate_than_the_rows(row: Mixture) -> None:
 
 
 def test_a_rendered_mixture_is_read_and_not_made_again(row: Mixture) -> None:
-    audio.write(row.root / "made.wav", HUM, RATE, "FLOAT")
+    audio.write_audio(row.root / "made.wav", HUM, RATE, "FLOAT")
     np.testing.assert_array_equal(render(replace(row, mixture="made.wav")).mixture, HUM[:700])
 
 
@@ -424,7 +424,7 @@ def test_surroundings_that_were_not_loaded(speech: Pool, how: DynamicMixing) -> 
 
 def test_surroundings_from_manifests(tmp_path: Path) -> None:
     for name, sound in (("hum", HUM), ("room", DELAYS[2])):
-        audio.write(tmp_path / f"{name}.wav", sound, RATE, "FLOAT")
+        audio.write_audio(tmp_path / f"{name}.wav", sound, RATE, "FLOAT")
         row = Mixture(id=name, sample_rate=RATE, sources=(Source(path=f"{name}.wav", speaker=name),))
         (tmp_path / f"{name}.jsonl").write_text(manifest.dump([row]))
     hums, rooms = str(tmp_path / "hum.jsonl"), str(tmp_path / "room.jsonl")

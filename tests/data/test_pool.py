@@ -21,8 +21,8 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three utterances of two speakers, one of them twice, and one without a sound."""
     monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
     for n in range(3):
-        audio.write(tmp_path / f"{n}.wav", voice(100 + 50 * n, seconds=0.2 + 0.1 * n, seed=n), RATE)
-    audio.write(tmp_path / "silent.wav", np.zeros(500, dtype=np.float32), RATE)
+        audio.write_audio(tmp_path / f"{n}.wav", voice(100 + 50 * n, seconds=0.2 + 0.1 * n, seed=n), RATE)
+    audio.write_audio(tmp_path / "silent.wav", np.zeros(500, dtype=np.float32), RATE)
     sources = [Source(path=f"{n}.wav", speaker="bob" if n == 1 else "ann") for n in range(3)]
     sources += [replace(sources[0], gain_db=6.0), Source(path="silent.wav", speaker="eve")]
     path = tmp_path / "rows.jsonl"
@@ -41,14 +41,14 @@ def test_what_is_in_a_pool(rows: Path) -> None:
     assert speech.seconds == pytest.approx(0.2 + 0.3 + 0.4)
     for n in range(3):
         samples, level = speech[n]
-        expected = audio.load(rows.parent / f"{n}.wav", RATE)
+        expected = audio.load_audio(rows.parent / f"{n}.wav", RATE)
         np.testing.assert_allclose(samples, expected, atol=1 / pool.FULL_SCALE)
         assert level == pytest.approx(float(np.sqrt(np.mean(expected**2))), rel=1e-6)
 
 
 def test_what_is_above_full_scale_keeps_its_shape(rows: Path) -> None:
     loud = 3 * voice(100, seconds=0.2) / np.abs(voice(100, seconds=0.2)).max()
-    audio.write(rows.parent / "0.wav", loud, RATE, "FLOAT")
+    audio.write_audio(rows.parent / "0.wav", loud, RATE, "FLOAT")
     samples, level = pool.load(rows, RATE)[0]
     np.testing.assert_allclose(3 * samples, loud, atol=3 / pool.FULL_SCALE)
     assert level == pytest.approx(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))), rel=1e-3)
@@ -58,7 +58,7 @@ def test_stretches_and_rates(rows: Path) -> None:
     source = Source(path="0.wav", start=400, frames=800, speaker="ann")
     rows.write_text(manifest.dump([Mixture(id="a", sample_rate=RATE, sources=(source,))]))
     samples, _ = pool.load(rows, 16000)[0]
-    expected = audio.load(rows.parent / "0.wav", 16000, 400, 800)
+    expected = audio.load_audio(rows.parent / "0.wav", 16000, 400, 800)
     np.testing.assert_allclose(samples, expected, atol=1 / pool.FULL_SCALE)
 
 
@@ -80,7 +80,7 @@ def test_decoding_is_done_once(rows: Path) -> None:
 
 def test_a_recording_that_is_replaced_is_decoded_anew(rows: Path) -> None:
     before = pool.load(rows, RATE)[0][0]
-    audio.write(rows.parent / "0.wav", 0.5 * before, RATE)
+    audio.write_audio(rows.parent / "0.wav", 0.5 * before, RATE)
     np.testing.assert_allclose(pool.load(rows, RATE)[0][0], 0.5 * before, atol=1e-4)
 
 

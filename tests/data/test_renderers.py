@@ -30,10 +30,10 @@ def recordings(tmp_path: Path) -> Path:
     """Three voices, loud enough that their sum is clipped, and noises of two channels that are long and short."""
     for index, length in enumerate(LENGTHS):
         sound = 3 * voice(100 + 50 * index, seconds=length / RATE, rate=RATE, seed=index)
-        audio.write(tmp_path / f"{index}.flac", sound, RATE)
+        audio.write_audio(tmp_path / f"{index}.flac", sound, RATE)
     random = np.random.default_rng(9)
     for name, length in (("long", 60_000), ("short", 12_000)):
-        audio.write(tmp_path / f"{name}.wav", random.uniform(-0.3, 0.3, (2, length)).astype(np.float32), RATE)
+        audio.write_audio(tmp_path / f"{name}.wav", random.uniform(-0.3, 0.3, (2, length)).astype(np.float32), RATE)
     return tmp_path
 
 
@@ -143,7 +143,7 @@ def test_levels_are_the_lists(recordings: Path) -> None:
 
 
 def test_a_silent_voice_has_no_level_to_set(recordings: Path) -> None:
-    audio.write(recordings / "1.flac", np.zeros(LENGTHS[1], dtype=np.float32), RATE)
+    audio.write_audio(recordings / "1.flac", np.zeros(LENGTHS[1], dtype=np.float32), RATE)
     with pytest.raises(ManifestError, match=r"mixture x: 1\.flac is silent"):
         render(row(recordings, "wsj0-mix", 2))
 
@@ -198,7 +198,7 @@ def test_another_rate_than_the_rows_is_the_set_resampled(recordings: Path, rende
 
 @pytest.mark.parametrize("rendering", ["librimix", "wsj0-mix", "wham"])
 def test_a_recording_at_another_rate_is_refused(recordings: Path, rendering: str) -> None:
-    audio.write(recordings / "1.flac", voice(100, rate=8000), 8000)
+    audio.write_audio(recordings / "1.flac", voice(100, rate=8000), 8000)
     with pytest.raises(ManifestError, match=rf"1\.flac is 8000 Hz; {rendering} is made from 16000 Hz"):
         render(replace(row(recordings, rendering, 2), sources=(Source(path="0.flac"), Source(path="1.flac"))))
 
@@ -213,7 +213,7 @@ def test_sixteen_bits_and_float_files_hold_the_same_samples(recordings: Path, re
 
 
 def test_a_noise_too_short_to_fade_is_refused(recordings: Path) -> None:
-    audio.write(recordings / "click.wav", np.ones((2, 8000), dtype=np.float32), RATE)
+    audio.write_audio(recordings / "click.wav", np.ones((2, 8000), dtype=np.float32), RATE)
     hum = Source(path="click.wav", frames=max(LENGTHS[:2]))
     with pytest.raises(ManifestError, match="8000 samples is too short"):
         render(replace(row(recordings, "librimix", 2), noise=hum))

@@ -22,7 +22,7 @@ def tone(tmp_path: Path) -> Path:
     time = np.arange(RATE) / RATE
     path = tmp_path / "in & out" / "to ne#1.wav"
     path.parent.mkdir()
-    audio.write(path, np.concatenate([np.sin(2 * np.pi * pitch * time) for pitch in (1000, 3000)]) / 2, RATE)
+    audio.write_audio(path, np.concatenate([np.sin(2 * np.pi * pitch * time) for pitch in (1000, 3000)]) / 2, RATE)
     return path
 
 
@@ -36,7 +36,7 @@ def test_a_spectrogram_shows_which_frequency_is_when(tone: Path) -> None:
 
 @pytest.mark.parametrize("samples", [1, 200, 3000])
 def test_short_recordings_have_pictures(tmp_path: Path, samples: int) -> None:
-    audio.write(tmp_path / "short.wav", np.full(samples, 0.1, dtype=np.float32), RATE)
+    audio.write_audio(tmp_path / "short.wav", np.full(samples, 0.1, dtype=np.float32), RATE)
     assert np.isfinite(html_report.spectrogram(tmp_path / "short.wav")).all()
     assert html_report.picture(tmp_path / "short.wav").startswith(b"\x89PNG")
 

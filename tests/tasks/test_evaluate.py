@@ -30,7 +30,7 @@ def at(reference: np.ndarray, db: float, seed: int = 0) -> np.ndarray:
 def put(folder: Path, **signals: np.ndarray) -> Path:
     folder.mkdir(exist_ok=True)
     for name, signal in signals.items():
-        audio.write(folder / f"{name}.wav", signal, RATE, "FLOAT")
+        audio.write_audio(folder / f"{name}.wav", signal, RATE, "FLOAT")
     return folder
 
 
@@ -101,7 +101,7 @@ def change(found: Path, what: str) -> None:
         case "uneven":
             put(found, a_s2=TWO[:-5])
         case "rate":
-            audio.write(found / "a_s1.wav", ONE, 16000)
+            audio.write_audio(found / "a_s1.wav", ONE, 16000)
         case "nan":
             put(found, a_s1=np.where(np.arange(len(ONE)) == 9, np.nan, ONE))
         case "text":
@@ -183,7 +183,7 @@ def test_folders_below_keep_their_names_apart(tmp_path: Path) -> None:
             put(tmp_path / folder / room, **{f"call_s{n}": at(v, db) for n, v in enumerate(voices, 1)})
     items, _ = evaluate(tmp_path / "true", tmp_path / "found", metric="si-snr")
     assert [(item.id, item.order) for item in items] == [("x_call", (0, 1)), ("y_call", (0, 1))]
-    audio.write(tmp_path / "found/x/call_s1.flac", ONE, RATE)
+    audio.write_audio(tmp_path / "found/x/call_s1.flac", ONE, RATE)
     with pytest.raises(UsageError, match=r"call_s1\.flac and .*call_s1\.wav go by the same name"):
         evaluate(tmp_path / "true", tmp_path / "found", metric="si-snr")
 
@@ -263,7 +263,9 @@ def test_voices_that_no_reference_belongs_to_are_refused(tmp_path: Path) -> None
     for folder, numbers in (("true", (1, 2)), ("more", (1, 2, 3)), ("gap", (1, 3))):
         for number in numbers:
             (tmp_path / folder).mkdir(exist_ok=True)
-            audio.write(tmp_path / folder / f"a_s{number}.wav", random.normal(0, 0.1, 4000).astype(np.float32), 8000)
+            audio.write_audio(
+                tmp_path / folder / f"a_s{number}.wav", random.normal(0, 0.1, 4000).astype(np.float32), 8000
+            )
     (item,) = evaluate(tmp_path / "true", tmp_path / "more", metric="si-snr")[0]
     assert item.error == f"{tmp_path / 'more'} has a_s3; there are 2 references in a row"
     (item,) = evaluate(tmp_path / "gap", tmp_path / "true", metric="si-snr")[0]
@@ -275,7 +277,7 @@ def test_recordings_without_samples_fail_alone(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         for name, samples in (("a", 4000), ("b", 0)):
             noise = np.random.default_rng(len(folder)).normal(0, 0.1, samples).astype(np.float32)
-            audio.write(tmp_path / folder / f"{name}_s1.wav", noise, 8000)
+            audio.write_audio(tmp_path / folder / f"{name}_s1.wav", noise, 8000)
     good, empty = evaluate(tmp_path / "true", tmp_path / "found", metric="si-snr")[0]
     assert not good.error
     assert empty.error == "the references have no samples"

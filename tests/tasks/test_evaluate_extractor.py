@@ -32,7 +32,7 @@ def rows(tmp_path: Path) -> Path:
     """Two mixtures of three people, a recording of each for an enrolment."""
     for place, (name, pitch) in enumerate(PITCHES.items()):
         for take in (0, 1):
-            audio.write(tmp_path / f"{name}{take}.wav", voice(pitch, seconds=2.5, seed=10 * place + take), RATE)
+            audio.write_audio(tmp_path / f"{name}{take}.wav", voice(pitch, seconds=2.5, seed=10 * place + take), RATE)
 
     def row(id: str, one: str, two: str, target: int) -> Mixture:
         speaker = (one, two)[target]
@@ -48,8 +48,8 @@ def rows(tmp_path: Path) -> Path:
 @pytest.fixture
 def knowing(monkeypatch: pytest.MonkeyPatch, rows: Path) -> dict[float, str]:
     """An extractor that knows the three voices by heart and gives the enrolled one, a little noisy."""
-    takes = {name: torch.from_numpy(audio.load(rows.parent / f"{name}0.wav", RATE)) for name in PITCHES}
-    known = {name: torch.from_numpy(audio.load(rows.parent / f"{name}1.wav", RATE)) for name in PITCHES}
+    takes = {name: torch.from_numpy(audio.load_audio(rows.parent / f"{name}0.wav", RATE)) for name in PITCHES}
+    known = {name: torch.from_numpy(audio.load_audio(rows.parent / f"{name}1.wav", RATE)) for name in PITCHES}
     answers = {name: name for name in PITCHES}
 
     def speaker(self: Any, waves: Tensor) -> Tensor:

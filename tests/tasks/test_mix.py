@@ -24,12 +24,12 @@ def three(tmp_path: Path) -> list[Path]:
     """Three recordings of different length and level."""
     paths = [tmp_path / f"{name}.wav" for name in "abc"]
     for n, path in enumerate(paths):
-        audio.write(path, voice(100 + 50 * n, seconds=0.5 + 0.1 * n, seed=n) * 0.5**n, RATE, "FLOAT")
+        audio.write_audio(path, voice(100 + 50 * n, seconds=0.5 + 0.1 * n, seed=n) * 0.5**n, RATE, "FLOAT")
     return paths
 
 
 def read(path: str | Path) -> np.ndarray:
-    return audio.read(Path(path))[0][0]
+    return audio.read_audio(Path(path))[0][0]
 
 
 @pytest.mark.parametrize("snr", [(0.0,), (5.0,), (3.0, -2.0)])
@@ -53,7 +53,7 @@ def test_the_voices_add_up_to_the_mixture(three: list[Path], tmp_path: Path) -> 
 
 
 def test_too_loud_a_sum_is_scaled_with_its_voices(three: list[Path], tmp_path: Path) -> None:
-    audio.write(three[0], voice(100, seconds=0.5, seed=0) * 4, RATE, "FLOAT")
+    audio.write_audio(three[0], voice(100, seconds=0.5, seed=0) * 4, RATE, "FLOAT")
     mixed = mix_files(three, out=tmp_path / "mix.wav", sources=tmp_path / "voices")
     assert mixed.scaled_db < -1
     mixture, voices = read(mixed.mixture), [read(path) for path in mixed.sources]
@@ -64,7 +64,7 @@ def test_too_loud_a_sum_is_scaled_with_its_voices(three: list[Path], tmp_path: P
 
 def test_another_rate_and_another_format(three: list[Path], tmp_path: Path) -> None:
     mixed = mix_files(three[:2], out=tmp_path / "new/mix.flac", sample_rate=16000, mode="max")
-    about = audio.info(Path(mixed.mixture))
+    about = audio.audio_info(Path(mixed.mixture))
     assert (about.rate, about.frames) == (16000, 9600)
 
 
@@ -117,7 +117,7 @@ def test_what_is_there_is_left_and_force_renders_it_again(rows: Path, tmp_path: 
     mix_manifest(rows, out=tmp_path / "out")
     kept, lost = tmp_path / "out/plain.wav", tmp_path / "out/padded.wav"
     lost.unlink()
-    audio.write(kept, np.zeros(4000, dtype=np.float32), RATE)
+    audio.write_audio(kept, np.zeros(4000, dtype=np.float32), RATE)
     mix_manifest(rows, out=tmp_path / "out")
     assert not read(kept).any()
     assert read(lost).any()
@@ -189,7 +189,7 @@ def test_rendering_again_that_was_stopped_keeps_nothing_old(
         raise InterruptedBySignal("SIGKILL")
 
     with monkeypatch.context() as patch:
-        patch.setattr(audio, "write", killed)
+        patch.setattr(audio, "write_audio", killed)
         with pytest.raises(InterruptedBySignal):
             mix_manifest(rows, out=out, force=True)
     mix_manifest(rows, out=out)

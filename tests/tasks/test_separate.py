@@ -74,7 +74,7 @@ def in_pieces(signal: np.ndarray, model: Separator | None = None) -> tuple[np.nd
     return np.concatenate(list(pieces), axis=1), stitcher.joints
 
 
-def in_two(source: Path, outputs: list[Path]) -> tuple[audio.Info, int, tuple[Joint, ...]]:
+def in_two(source: Path, outputs: list[Path]) -> tuple[audio.AudioInfo, int, tuple[Joint, ...]]:
     return estimate_file(
         source, outputs, make_estimator(Bands()), voices=2, model_rate=RATE, device=CPU, segment=2, overlap=0.5
     )
@@ -209,7 +209,7 @@ def test_any_rate_and_length_come_back(tmp_path: Path, rate: int, samples: int) 
     assert (about.rate, about.frames, clipped) == (rate, samples, 0)
     assert len(joints) == max(0, -(-(samples / rate - 2) // 1.5))
     for path in outputs:
-        assert audio.info(path) == audio.info(source)
+        assert audio.audio_info(path) == audio.audio_info(source)
 
 
 @pytest.mark.parametrize("rate", [11025, 44100, 48000])
@@ -220,13 +220,15 @@ def test_resampling_shifts_nothing(tmp_path: Path, rate: int) -> None:
     in_two(source, outputs)
     inside = slice(rate // 10, -rate // 10)
     for path, true in zip(outputs, voices, strict=True):
-        np.testing.assert_allclose(audio.read(path)[0][0, inside], true[inside], atol=0.02)
+        np.testing.assert_allclose(audio.read_audio(path)[0][0, inside], true[inside], atol=0.02)
 
 
 def test_one_file_with_a_channel_for_each_voice(tmp_path: Path) -> None:
     source = file_of(tmp_path / "x.wav", two_bands(1).sum(0), RATE)
     in_two(source, [tmp_path / "both.wav"])
-    np.testing.assert_allclose(audio.read(tmp_path / "both.wav")[0][:, INSIDE], two_bands(1)[:, INSIDE], atol=0.02)
+    np.testing.assert_allclose(
+        audio.read_audio(tmp_path / "both.wav")[0][:, INSIDE], two_bands(1)[:, INSIDE], atol=0.02
+    )
 
 
 def test_more_than_a_wav_can_hold_is_written_as_rf64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
             voice = sum(np.sin(k * phase) / k for k in range(1, 9)) * (np.sin(2 * np.pi * 3 * time) > -0.5)
             path = folder / "tree" / f"speaker{speaker}" / f"{utterance}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            audio.write(path, (0.05 * voice).astype(np.float32), RATE)
+            audio.write_audio(path, (0.05 * voice).astype(np.float32), RATE)
     prepare("folder", folder / "tree", out=folder / "data", split="train")
     prepare("folder", folder / "tree", out=folder / "data", split="fixed", mixtures=9)
     prepare("folder", folder / "tree", out=folder / "data", split="dev", mixtures=2)

@@ -28,7 +28,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Mixture]:
     for row in range(20):
         names = [f"{row}-{source}.wav" for source in range(2)]
         for name in names:
-            audio.write(folder / name, random.uniform(-0.4, 0.4, 800 + 80 * row).astype(np.float32), RATE, "FLOAT")
+            audio.write_audio(
+                folder / name, random.uniform(-0.4, 0.4, 800 + 80 * row).astype(np.float32), RATE, "FLOAT"
+            )
         sources = tuple(Source(path=name) for name in names)
         made.append(Mixture(id=str(row), sources=sources, sample_rate=RATE, root=folder))
     return made

@@ -147,7 +147,7 @@ def test_an_extractor_is_scored_on_the_voice_that_is_enrolled(data: Path, tmp_pa
     assert (header.model, header.sources) == ("galr-extractor", 1)
     run = ExtractorRun(extractor_recipe(data), tmp_path, torch.device("cpu"))
     items = run.validation_set()
-    target = audio.load(Path(manifest.read(data / "dev.jsonl")[1].sources[1].path), RATE)
+    target = audio.load_audio(Path(manifest.read(data / "dev.jsonl")[1].sources[1].path), RATE)
     np.testing.assert_array_equal(items[1].target, target[: len(items[1].target)])
     run.model = model.eval()
     assert run.score(items) == pytest.approx(best)

@@ -118,7 +118,7 @@ def test_a_folder_with_a_run_is_not_overwritten(manifests: Path, tmp_path: Path)
 
 def test_a_silent_voice_is_left_out_of_the_validation(manifests: Path, tmp_path: Path) -> None:
     rows = manifest.read(manifests / "dev-2mix.jsonl")
-    audio.write(manifests / "silent.wav", np.zeros(RATE, dtype=np.float32), RATE)
+    audio.write_audio(manifests / "silent.wav", np.zeros(RATE, dtype=np.float32), RATE)
     silent = replace(rows[0], id="a", sources=(rows[0].sources[0], Source(path="silent.wav", speaker="x")))
     scores = {}
     for name, chosen in {"all": rows, "with": [silent, *rows], "only": [silent]}.items():

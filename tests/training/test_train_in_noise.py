@@ -29,7 +29,7 @@ def mixing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     response = random.standard_normal((2, 400)) * np.exp(-np.arange(400) / 60)
     sounds = {"hiss": 0.1 * random.standard_normal(RATE), "near": 0.1 * response[0], "far": 0.1 * response[1]}
     for name, sound in sounds.items():
-        audio.write(folder / f"{name}.wav", sound.astype(np.float32), RATE)
+        audio.write_audio(folder / f"{name}.wav", sound.astype(np.float32), RATE)
     for name, speaker in (("hiss", ["hiss"]), ("rooms", ["near", "far"])):
         rows = [Mixture(id=n, sample_rate=RATE, sources=(Source(path=f"{n}.wav", speaker="a"),)) for n in speaker]
         (folder / f"{name}.jsonl").write_text(manifest.dump(rows))
