@@ -56,7 +56,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("light")
     for number, speaker in enumerate("ab"):
         (folder / "speech" / speaker).mkdir(parents=True)
-        audio.write(folder / "speech" / speaker / "1.wav", voice(100 + 90 * number, seconds=1.5), RATE)
+        audio.write_audio(folder / "speech" / speaker / "1.wav", voice(100 + 90 * number, seconds=1.5), RATE)
     places = {"libri": toys.librimix(folder / "libri", 2), "speech": folder / "speech", "out": folder / "out"}
     (folder / "out").mkdir()
     lines = [[*verb.split(), *(part.format(**places) for part in rest)] for verb, rest in WORK.items()]
