@@ -37,6 +37,7 @@ TOOLKITS = ("speechbrain", "asteroid")
 ASTEROID = {"conv-tasnet": "ConvTasNet", "dprnn": "DPRNNTasNet", "dptnet": "DPTNet", "sudormrf": "SuDORMRFNet"}
 IN_TOOLKITS = ("sepformer", *ASTEROID)
 MODELS = (*IN_TOOLKITS, "papez")
+PARTS = ("encoder", "masknet", "decoder")  # files that speechbrain keeps a network in
 EQUAL = 1e-5  # of the largest sample
 ABOUT = (
     "The same weights on both sides, sizes as each class has them by default, real speech at 8 kHz, batch 1; a ratio "
@@ -54,29 +55,29 @@ def toolkit(model: str) -> str:
 
 def theirs(model: str) -> nn.Module:
     """Build another toolkit's network; the weights are the same every time."""
-    from tests.interop.converting import perturbed
-
     if model == "papez":
         return released.papez()
     torch.manual_seed(0)
     if model in ASTEROID:
-        return perturbed(getattr(import_module("asteroid.models"), ASTEROID[model])(n_src=2))
-    return perturbed(import_module("speechbrain.lobes.models.dual_path").SepformerWrapper())
+        return released.perturb(getattr(import_module("asteroid.models"), ASTEROID[model])(n_src=2))
+    return released.perturb(import_module("speechbrain.lobes.models.dual_path").SepformerWrapper())
 
 
 def converted(model: str, network: nn.Module, folder: Path) -> Path:
     """Bring a network's weights into a checkpoint of ours."""
-    from tests.interop.converting import asteroid_file, speechbrain_files
-
     out = folder / f"{model}.safetensors"
     if isinstance(network, released.Released):
         return released.converted(network, out)
     if model in ASTEROID:
         arguments: dict[str, Any] = network.get_model_args()  # pyright: ignore[reportCallIssue]
-        files = asteroid_file(folder / "model.pth", ASTEROID[model], network.state_dict(), arguments)
-        convert("asteroid", files, out)
+        content = {"model_name": ASTEROID[model], "state_dict": network.state_dict(), "model_args": arguments}
+        torch.save(content, folder / "model.pth")
+        convert("asteroid", [folder / "model.pth"], out)
     else:
-        convert("speechbrain-sepformer", speechbrain_files(folder, network.state_dict()), out)
+        files = [folder / f"{part}.ckpt" for part in PARTS]
+        for part, file in zip(PARTS, files, strict=True):
+            torch.save(getattr(network, part).state_dict(), file)
+        convert("speechbrain-sepformer", files, out)
     return out
 
 
@@ -135,7 +136,7 @@ def environment() -> Path:
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         venv.create(folder, with_pip=True, clear=True)
-        # The last two for the tests, and for their helpers that are used here.
+        # The last two for the tests.
         theirs = ("speechbrain", "requests", "pytest", "pytest-xdist")
         for packages in ((ROOT, *theirs), ("--no-deps", "asteroid", "asteroid-filterbanks")):
             subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, stdout=sys.stderr)

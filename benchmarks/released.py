@@ -6,19 +6,32 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from septool import checkpoints
 from septool.config import as_dict
+from septool.interop.architectures import PAPEZ
+from septool.interop.conversion import fit_tensors, match_tensors
 from septool.models.papez import Config, Papez
 
 REPOSITORY = "https://github.com/snuhcs/Papez"
 COMMIT = "bd494c2e600adb79c37ab1ec5df0e1a907e776f8"
 FOLDER = Path(__file__).parent.parent / ".cache" / "papez"
 CONFIG = Config()
+Network = TypeVar("Network", bound=nn.Module)
 RUNNING = -3.0  # the channel that decides: 16 steps at sigmoid(-3) stay below the threshold, so that no token halts
+
+
+def perturb(network: Network) -> Network:
+    """Move gains, biases and slopes away from their defaults, the same way every time."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network.eval()
 
 
 class Released(nn.Module):
@@ -50,8 +63,6 @@ def code() -> ModuleType:
 
 def papez() -> Released:
     """Build the network at the paper's sizes; no token halts, so that it takes all its steps, whatever it hears."""
-    from tests.interop.converting import perturbed
-
     theirs = code()
     torch.manual_seed(0)
     with redirect_stdout(sys.stderr):  # it prints while it is built
@@ -66,7 +77,7 @@ def papez() -> Released:
             norm_first=False,
         )
         transformer = theirs.PapezTransformer(layer, num_layers=CONFIG.depth, hidden_size=CONFIG.width)
-        network = perturbed(
+        network = perturb(
             theirs.Papez(
                 transformer,
                 encoder_kernel_size=CONFIG.window,
@@ -85,11 +96,10 @@ def papez() -> Released:
 
 def converted(network: Released, path: Path) -> Path:
     """Bring the network's weights into a checkpoint of ours."""
-    from tests.models.parity import load_renamed
-    from tests.models.test_papez import CONSTANTS, NAMES
-
-    ours = Papez(CONFIG)
-    load_renamed(ours, {f"sd.{name}": value for name, value in network.network.state_dict().items()}, NAMES, CONSTANTS)
+    theirs, ours = network.network.state_dict(), Papez(CONFIG)
+    places = match_tensors(theirs, PAPEZ)
+    weights = {name: theirs[place] for name, place in places.items()}
+    ours.load_state_dict(fit_tensors(weights, ours.state_dict(), places))
     header = checkpoints.Header(
         model="papez", config=as_dict(CONFIG), sample_rate=8000, sources=CONFIG.sources, origin=f"{REPOSITORY} {COMMIT}"
     )

@@ -90,6 +90,35 @@ def _speechbrain_sepformer(weights: Tensors, arguments: Arguments) -> dict[str, 
 SEPFORMER = Peer("sepformer", SPEECHBRAIN_SEPFORMER, _speechbrain_sepformer)
 
 
+# Papez, as its authors released it. The last three are constants that we compute, and a table that nothing reads there.
+
+PAPEZ: Names = {
+    "encoder.0.*": "encoder.basis.*",
+    "encoder.1.*": "encoder_norm.*",
+    "encoder.3.*": "encoder_mix.*",
+    "masknet.embed.0.*": "embed_in.*",
+    "masknet.embed.1.*": "embed_norm.*",
+    "masknet.embed.2.*": "embed_act.*",
+    "masknet.embed.3.*": "embed_out.*",
+    "masknet.dislodge.0.*": "mask_in.*",
+    "masknet.dislodge.1.*": "mask_norm.*",
+    "masknet.dislodge.2.*": "mask_act.*",
+    "masknet.dislodge.3.*": "mask_out.*",
+    "masknet.transformer.enc.linear1.*": "layer.expand.*",
+    "masknet.transformer.enc.linear2.*": "layer.contract.*",
+    "masknet.transformer.enc.norm1.*": "layer.norm1.*",
+    "masknet.transformer.enc.norm2.*": "layer.norm2.*",
+    "masknet.transformer.enc.self_attn.in_proj_*": "layer.attention.qkv.*",
+    "masknet.transformer.enc.self_attn.out_proj.*": "layer.attention.out.*",
+    "decoder.0.*": "decoder_mix.*",
+    "decoder.1.*": "decoder_norm.*",
+    "decoder.3.*": "decoder.basis.*",
+    "masknet.transformer.enc.position_signal": None,
+    "masknet.transformer.timing_signal": None,
+    "memory_slots": None,
+}
+
+
 # Conv-TasNet, of two toolkits. The shapes do not say where a stack ends.
 
 CONV_BLOCK = ("expand", "prelu1", "norm1", "depthwise", "prelu2", "norm2")  # numbered in both

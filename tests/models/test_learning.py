@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.learning import CASES, learn
 from septool.losses import LOSSES
 from septool.models import MODELS
+from tests.models.learning import CASES, learn
 
-TABLE = Path(__file__).parents[2] / "benchmarks" / "learning.md"
+TABLE = Path(__file__).with_name("learning.md")
 
 
 def stated(name: str) -> float:
@@ -18,7 +18,7 @@ def stated(name: str) -> float:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if cells[0] == name:
             return float(cells[-1])
-    pytest.fail(f"{TABLE.name} has no row for {name}; run python -m benchmarks.learning")
+    pytest.fail(f"{TABLE.name} has no row for {name}; run python -m tests.models.learning")
 
 
 def test_every_model_and_every_loss_has_a_line() -> None:

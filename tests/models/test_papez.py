@@ -7,40 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from septool.interop.architectures import PAPEZ
 from septool.models.papez import CONFIGS, Config, InstanceNorm, Papez
-from tests.models.parity import assert_parity, fixture, load_renamed
+from tests.models.parity import assert_parity, fixture, load_converted
 
 SIZES: dict[str, Any] = {"width": 32, "feedforward": 64, "heads": 4, "chunk": 20, "depth": 6}
 TINY = Config(**SIZES, memory=6)
-NAMES = {
-    "encoder.0": "encoder.basis",
-    "encoder.1": "encoder_norm",
-    "encoder.3": "encoder_mix",
-    "masknet.embed.0": "embed_in",
-    "masknet.embed.1": "embed_norm",
-    "masknet.embed.2": "embed_act",
-    "masknet.embed.3": "embed_out",
-    "masknet.dislodge.0": "mask_in",
-    "masknet.dislodge.1": "mask_norm",
-    "masknet.dislodge.2": "mask_act",
-    "masknet.dislodge.3": "mask_out",
-    "decoder.0": "decoder_mix",
-    "decoder.1": "decoder_norm",
-    "decoder.3": "decoder.basis",
-    "masknet.transformer.enc.linear1": "layer.expand",
-    "masknet.transformer.enc.linear2": "layer.contract",
-    "masknet.transformer.enc.norm": "layer.norm",
-    "masknet.transformer.enc.self_attn.in_proj_": "layer.attention.qkv.",
-    "masknet.transformer.enc.self_attn.out_proj": "layer.attention.out",
-}
-# Constants that we compute, and a table that the released code never reads.
-CONSTANTS = ("masknet.transformer.enc.position_signal", "masknet.transformer.timing_signal", "memory_slots")
 
 
 def released(name: str, config: Config = TINY) -> tuple[Papez, dict[str, Tensor]]:
     tensors = fixture(name)
     model = Papez(config).eval()
-    load_renamed(model, tensors, NAMES, drop=CONSTANTS)
+    load_converted(model, tensors, PAPEZ)
     return model, tensors
 
 

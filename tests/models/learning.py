@@ -1,8 +1,8 @@
 """Does every model learn by its losses? 200 steps on eight fixed mixtures of real speech.
 
-``python -m benchmarks.learning > benchmarks/learning.md`` writes the table, of the lines named behind it
+``python -m tests.models.learning > tests/models/learning.md`` writes the table, of the lines named behind it
 or of all. The networks are the tiny ones of the tests: what is shown is that loss, gradients and
-optimiser fit together, not how good a model becomes.
+optimizer fit together, not how good a model becomes.
 """
 
 import sys
@@ -37,7 +37,7 @@ CASES = {name: Case(name, settings) for name, settings in (TINY | TINY_EXTRACTOR
     "two-step-tdcn-step1": Case("two-step-tdcn", TINY["two-step-tdcn"], "two-step-autoencoder"),
     "two-step-tdcn-step2": Case("two-step-tdcn", TINY["two-step-tdcn"], "two-step-latent"),
 }
-EXAMPLE = Path(__file__).parent.parent / "examples"
+EXAMPLE = Path(__file__).parents[2] / "examples"
 RATE, SECONDS, MIXTURES, STEPS = 8000, 0.5, 8, 200
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     print(
         f"{STEPS} steps of Adam (3e-3) on {MIXTURES} fixed mixtures of {SECONDS} s, tiny networks, one thread, seed 0."
     )
-    print(f"Written by `python -m benchmarks.learning`. {this_machine(torch.device('cpu'), None)}.\n")
+    print(f"Written by `python -m tests.models.learning`. {this_machine(torch.device('cpu'), None)}.\n")
     print("| model | loss | before | after | lower by |")
     print("|---|---|---|---|---|")
     for name in sys.argv[1:] or sorted(CASES):
