@@ -77,7 +77,7 @@ def converted(model: str, network: nn.Module, folder: Path) -> Path:
         files = [folder / f"{part}.ckpt" for part in PARTS]
         for part, file in zip(PARTS, files, strict=True):
             torch.save(getattr(network, part).state_dict(), file)
-        convert("speechbrain-sepformer", files, out)
+        convert("speechbrain-sepformer", files, out, sample_rate=SEPARATION_RATE, chunk=250, heads=8)
     return out
 
 

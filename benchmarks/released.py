@@ -11,11 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from septool import checkpoints
-from septool.config import as_dict
-from septool.interop.architectures import PAPEZ
-from septool.interop.conversion import fit_tensors, match_tensors
-from septool.models.papez import Config, Papez
+from septool.models.papez import Config
+from septool.tasks.convert import convert
 
 REPOSITORY = "https://github.com/snuhcs/Papez"
 COMMIT = "bd494c2e600adb79c37ab1ec5df0e1a907e776f8"
@@ -96,12 +93,7 @@ def papez() -> Released:
 
 def converted(network: Released, path: Path) -> Path:
     """Bring the network's weights into a checkpoint of ours."""
-    theirs, ours = network.network.state_dict(), Papez(CONFIG)
-    places = match_tensors(theirs, PAPEZ)
-    weights = {name: theirs[place] for name, place in places.items()}
-    ours.load_state_dict(fit_tensors(weights, ours.state_dict(), places))
-    header = checkpoints.Header(
-        model="papez", config=as_dict(CONFIG), sample_rate=8000, sources=CONFIG.sources, origin=f"{REPOSITORY} {COMMIT}"
-    )
-    checkpoints.save(path, ours.state_dict(), header)
+    file = path.with_suffix(".pt")
+    torch.save(network.network.state_dict(), file)
+    convert("papez", [file], path, sample_rate=8000, heads=CONFIG.heads)
     return path

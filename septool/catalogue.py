@@ -71,6 +71,16 @@ def resolve_checkpoint(name: str) -> tuple[str, Path]:
     return key, path
 
 
+def resolve_part(name: str) -> tuple[Path, str]:
+    """Find the file that ``NAME`` or ``NAME#PART`` means, and the part of its model, empty for all of it.
+
+    Raises:
+        UsageError, CheckpointError: as from :func:`resolve_checkpoint`.
+    """
+    name, _, part = name.partition("#")
+    return resolve_checkpoint(name)[1], part
+
+
 def find_entry(name: str) -> tuple[str, Entry]:
     """Find an entry by its own name, or by its model's if it is the default one."""
     known = read_catalogue()

@@ -1,25 +1,32 @@
-"""Checkpoints: reading, writing, finding and checking them; the only file that touches the network."""
+"""Checkpoint files: reading and writing them, building the model that they hold.
+
+A file is a stranger's until it has been compared with itself: what its header says of the network is checked against
+the tensors' shapes on torch's ``meta`` device, where nothing is allocated, before anything is built.
+"""
 
 import json
-import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+import torch
 from safetensors.torch import save as serialize
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from septool import catalogue
 from septool.config import as_dict
 from septool.errors import CheckpointError, UsageError
 from septool.files import atomic_write
 from septool.headers import KEY, Header, open_weights, read_header
+from septool.models import MODELS
 from septool.models.base import Model, Separator
 from septool.models.build import build_model
 from septool.registry import suggest
 
-LOG = logging.getLogger(__name__)
 ROLES = {"separator": "separate", "extractor": "extract", "speaker": "recognise speakers"}
+SLACK = 2  # parameters that are registered, over those that are kept: some modules replace their own
 ModelT = TypeVar("ModelT", bound=Model)
 
 
@@ -32,29 +39,38 @@ def save(path: Path, weights: Mapping[str, Tensor], header: Header) -> None:
 
 
 def load_into(model: Model, path: Path) -> None:
-    """Load a checkpoint's weights into a model of the same shape."""
+    """Load a checkpoint's weights into a model of the same shape.
+
+    Raises:
+        CheckpointError: a missing or damaged file, or weights of another shape.
+    """
+    _compare_shapes(model, _shapes(path), path)
     with open_weights(path, "pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a mapping
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    with open_weights(path) as file:
+        return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+def _compare_shapes(model: nn.Module, given: Mapping[str, list[int]], path: Path) -> None:
     needed = {name: list(value.shape) for name, value in model.state_dict().items()}
-    given = {name: list(value.shape) for name, value in weights.items()}
     wrong = sorted(name for name in needed.keys() | given.keys() if needed.get(name) != given.get(name))
     if wrong:
         first = f"{wrong[0]} is {given.get(wrong[0], 'missing')}, the model has {needed.get(wrong[0], 'none')}"
         raise CheckpointError(f"checkpoint {path} does not fit the model in {len(wrong)} places: {first}")
-    model.load_state_dict(weights)
 
 
-def load_part(model: Model, part: str, name: str) -> None:
-    """Start a part of a model from another checkpoint, or with ``NAME#PART`` from a part of that.
+def load_part(model: Model, part: str, path: Path, inner: str = "") -> None:
+    """Start a part of a model from another checkpoint, or from the part ``inner`` of that.
 
     The checkpoint's weights have to be there in the part, of the same shape; what else it has stays as it is.
 
     Raises:
-        UsageError: an unknown checkpoint, or the model has no such part.
+        UsageError: the model has no such part.
         CheckpointError: a missing or damaged file, or weights that do not fit.
     """
-    name, _, inner = name.partition("#")
-    _, path = catalogue.resolve_checkpoint(name)
     prefix = f"{inner}." if inner else ""
     with open_weights(path, "pt") as file:
         weights = {
@@ -88,13 +104,60 @@ def load(path: Path, kind: Any = Separator) -> tuple[Any, Header]:
         CheckpointError: a missing or damaged file, or a model of another kind.
     """
     header = read_header(path)
+    if header.model in MODELS and not issubclass(MODELS[header.model], kind):
+        raise CheckpointError(f"checkpoint {path} is a {header.model}, which does not {ROLES[kind.role]}")
+    check_config(header, path)
+    model = build_model(header.model, header.config)
+    load_into(model, path)
+    if header.drops_tail:
+        _drop_tail(model)
+    return model.eval(), header
+
+
+def check_config(header: Header, path: Path) -> None:
+    """Compare the network that a header describes with the tensors in the file, building nothing of any size.
+
+    Raises:
+        CheckpointError: it describes no network, or another one.
+    """
+    shapes = _shapes(path)
+    tensors, elements = len(shapes), sum(math.prod(shape) for shape in shapes.values())
+    registered = [0, 0]
+
+    def count(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            registered[0] += 1
+            registered[1] += parameter.numel()
+        if registered[0] > SLACK * tensors or registered[1] > SLACK * elements:
+            raise CheckpointError(
+                f"checkpoint {path} does not fit the model in its header: the file has {tensors} tensors of together "
+                f"{elements} numbers, the model is larger"
+            )
+
+    handle = register_module_parameter_registration_hook(count)
     try:
-        model = build_model(header.model, header.config)
+        with torch.device("meta"):
+            model = build_model(header.model, header.config)
     except UsageError as error:
         raise CheckpointError(f"checkpoint {path}: {error}") from None
-    if not isinstance(model, kind):
-        raise CheckpointError(f"checkpoint {path} is a {header.model}, which does not {ROLES[kind.role]}")
+    except (ArithmeticError, RuntimeError, TypeError, MemoryError, RecursionError) as error:
+        first = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise CheckpointError(f"checkpoint {path} describes no network that can be built: {first}") from None
+    finally:
+        handle.remove()
     if model.sources != header.sources:
         raise CheckpointError(f"checkpoint {path} says {header.sources} sources, its model {model.sources}")
-    load_into(model, path)
-    return model.eval(), header
+    _compare_shapes(model, shapes, path)
+
+
+def _drop_tail(model: Any) -> None:
+    """Make a model leave what is behind its last whole hop at zero."""
+    run, window = model.forward, model.config.window
+    hop = window // 2
+
+    def forward(mixture: Tensor) -> Tensor:
+        samples = mixture.shape[-1]
+        whole = samples if samples < window else (samples - window) // hop * hop + window
+        return F.pad(run(mixture[..., :whole]), (0, samples - whole))
+
+    model.forward = forward

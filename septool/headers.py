@@ -1,6 +1,8 @@
 """What a checkpoint says of itself: the JSON in the header of its ``.safetensors`` file, read without torch."""
 
 import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from septool.config import build
 from septool.errors import CheckpointError, ConfigError
 
 KEY = "septool"  # the header's one entry, a JSON object
+RATES = (1000, 1_000_000)  # Hz, of recordings that audio is read from
+LARGEST = 65_536  # of a whole number in a configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +36,16 @@ class Header:
     software: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, str] = field(default_factory=dict)  # sha256 of what it was trained and validated on
     licence: str = ""
+    notices: str = ""  # restrictions that come with what it was trained on
+    intended_use: str = ""
+    published: dict[str, Any] = field(default_factory=dict)  # scores of others, with their source
+    drops_tail: bool = False  # samples behind the last whole hop come back as zeros, as where the weights are from
+    assumed: str = ""  # of weights that were converted: what their files do not say
 
     def __post_init__(self) -> None:
-        if self.sample_rate < 1:
-            raise ValueError(f"sample_rate is {self.sample_rate}")
+        least, most = RATES
+        if not least <= self.sample_rate <= most:
+            raise ValueError(f"sample_rate is {self.sample_rate}; it is {least} to {most} Hz")
 
 
 def read_header(path: Path) -> Header:
@@ -45,9 +55,33 @@ def read_header(path: Path) -> Header:
     if KEY not in metadata:
         raise CheckpointError(f"{path} is not a septool checkpoint: its header has no {KEY!r} entry")
     try:
-        return build(Header, json.loads(metadata[KEY]))
+        header = build(Header, json.loads(metadata[KEY], parse_constant=_refuse_constant))
+        for key, value in _numbers(header.config):
+            if isinstance(value, float) and not math.isfinite(value):  # 1e999
+                raise ValueError(f"config.{key} is {value}")
+            if abs(value) > LARGEST:
+                raise ValueError(f"config.{key} is {value}; no network here has a size over {LARGEST}")
+    except RecursionError:
+        raise CheckpointError(f"checkpoint {path} has a damaged header: it is nested too deep") from None
     except (ValueError, TypeError, ConfigError) as error:
         raise CheckpointError(f"checkpoint {path} has a damaged header: {error}") from None
+    return header
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Yield every number in plain values, with the way to it."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _numbers(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for item in value:
+            yield from _numbers(item, key)
+    elif isinstance(value, int | float):
+        yield key, value
 
 
 def open_weights(path: Path, framework: str = "numpy") -> Any:

@@ -61,11 +61,14 @@ HEADER = {"model": "papez", "config": {}, "sample_rate": RATE, "sources": 2}
         ("{", "checkpoint {} has a damaged header: "),
         ("3", "checkpoint {} has a damaged header: "),
         ("{}", "checkpoint {} has a damaged header: model is missing"),
-        (json.dumps(HEADER | {"sample_rate": 0}), "checkpoint {} has a damaged header: Header: sample_rate is 0"),
+        (
+            json.dumps(HEADER | {"sample_rate": 0}),
+            "checkpoint {} has a damaged header: Header: sample_rate is 0; it is 1000 to 1000000 Hz",
+        ),
         (json.dumps(HEADER | {"modle": 1}), "checkpoint {} has a damaged header: unknown key 'modle'"),
         (json.dumps(HEADER | {"model": "papes"}), "checkpoint {}: unknown model 'papes'; did you mean 'papez'?"),
         (json.dumps(HEADER | {"config": {"widht": 1}}), "checkpoint {}: unknown key 'config.widht'; did you mean"),
-        (json.dumps(HEADER | {"sources": 3}), "checkpoint {} says 3 sources, its model 2"),
+        (json.dumps(HEADER | {"config": TINY["papez"], "sources": 3}), "checkpoint {} says 3 sources, its model 2"),
         (json.dumps(HEADER), "checkpoint {} does not fit the model in "),
     ],
 )

@@ -109,18 +109,25 @@ def _print(checked: Iterator[Any], form: str, *, json: bool) -> None:
 
 @app.command("convert")
 def convert(
-    source: Annotated[str, typer.Argument(help="speechbrain-sepformer, asteroid or torchaudio-convtasnet.")],
-    files: Annotated[list[Path], typer.Argument(help="The files of its checkpoint.")],
+    source: Annotated[str, typer.Argument(help="Where the weights are from (see below), or auto.")],
+    files: Annotated[list[Path], typer.Argument(help="The files of its checkpoint, or the folder they are in.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The checkpoint to write, NAME.safetensors.")],
-    sample_rate: Annotated[int | None, typer.Option(min=1, help="Hz; what the file says, or 8000.")] = None,
-    chunk: Annotated[
-        int | None, typer.Option(min=2, help="Frames in a chunk; what the file says, or the published size.")
+    sample_rate: Annotated[
+        int | None, typer.Option(min=1000, max=1_000_000, help="Hz, where the files do not say it.")
     ] = None,
+    chunk: Annotated[int | None, typer.Option(min=2, help="Frames in a chunk, where the files do not say it.")] = None,
     heads: Annotated[
-        int | None, typer.Option(min=1, help="Of the attention; what the file says, or the published number.")
+        int | None, typer.Option(min=1, help="Heads of the attention, where the files do not say them.")
     ] = None,
+    settings: Annotated[
+        list[str],
+        typer.Option("--set", help="KEY=VALUE of our configuration, where the files do not say it; repeatable."),
+    ] = [],  # noqa: B006 - typer's way of an empty list
+    exact_tail: Annotated[
+        bool, typer.Option("--exact-tail", help="Leave what is behind the last whole hop at zero, as they do.")
+    ] = False,
     trained_on: Annotated[str, typer.Option(help="Corpus, for the checkpoint's header.")] = "unknown",
-    licence: Annotated[str, typer.Option(help="Of the weights, for the checkpoint's header.")] = "unknown",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the checkpoint's header.")] = "unknown",
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -128,9 +135,12 @@ def convert(
 ) -> None:
     """Make a checkpoint of another toolkit's published weights.
 
-    speechbrain-sepformer takes encoder.ckpt, masknet.ckpt and decoder.ckpt; asteroid the file that its
-    networks are published as (ConvTasNet, DPRNNTasNet, DPTNet, SuDORMRFNet); torchaudio-convtasnet the
-    weights of CONVTASNET_BASE_LIBRI2MIX. The files are read as plain tensors: no code in them runs.
+    speechbrain-sepformer takes the folder, or hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt;
+    asteroid the file that its networks are published as (ConvTasNet, DPRNNTasNet, DPTNet, SuDORMRFNet);
+    torchaudio-convtasnet the weights of CONVTASNET_BASE_LIBRI2MIX; jusperlee-dprnn, jusperlee-afrcnn, ujscjj-dptnet,
+    kaituoxu-convtasnet, sudormrf, two-step-tdcn and papez a state dict of their authors' code; auto recognizes them
+    all. The files are read as plain tensors and plain text: no code in them runs. What they leave open has to be said.
+    docs/interop.md lists how inference differs.
     """
     from dataclasses import asdict
 
@@ -144,6 +154,8 @@ def convert(
         sample_rate=sample_rate,
         chunk=chunk,
         heads=heads,
+        settings=settings,
+        exact_tail=exact_tail,
         trained_on=trained_on,
         licence=licence,
         force=force,
@@ -153,6 +165,8 @@ def convert(
             f"{header.model}, {header.sources} voices at {header.sample_rate} Hz, "
             f"trained on: {header.trained_on}, licence: {header.licence}"
         )
+        if header.assumed:
+            printing.note(f"the files do not say it, so it is assumed: {header.assumed}")
     if json:
         printing.json_line({"file": str(out)} | asdict(header))
     else:

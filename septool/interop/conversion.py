@@ -1,7 +1,11 @@
-"""Checkpoint files of other toolkits: reading them, and giving every tensor its place in our network."""
+"""From the files of another toolkit to a checkpoint of ours, with nothing guessed.
 
-import re
+What the tensors' shapes do not tell and the files do not say has to be said by whoever converts them.
+"""
+
+import pickle
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,77 +13,66 @@ import torch
 from torch import Tensor
 from torch.torch_version import TorchVersion
 
+from septool import provenance
+from septool.checkpoints import Header
+from septool.config import as_dict
 from septool.errors import CheckpointError, UsageError
-from septool.interop import architectures
-from septool.interop.architectures import Arguments, Names, Peer, Tensors
+from septool.files import sha256_of
+from septool.interop import asteroid, authors, speechbrain, torchaudio
+from septool.interop.tensors import UNKNOWN, ForeignCheckpoint, Tensors, fit_tensors, match_tensors
+from septool.models.build import build_model
+from septool.registry import suggest
+
+VERSION = 1  # of the conversion; a checkpoint that an older one derived is derived again
+
+ASSUMED_SPEECHBRAIN = "a norm in front of every layer, a skip around the layers within chunks"
 
 
-def match_tensors(tensors: Mapping[str, Tensor], names: Names) -> dict[str, str]:
-    """Find the place of every tensor; returns our names and theirs.
+@dataclass(frozen=True)
+class Source:
+    """A kind of file that can be converted."""
 
-    Raises:
-        CheckpointError: a tensor without a line in the table, a line without a tensor, or two for one place.
-    """
-    lines = [(re.compile(re.escape(line).replace(r"\*", "([^.]+)")), line) for line in names]
-    unmet = [line for line, ours in names.items() if ours is not None]
-    places = {}
-    for theirs, value in tensors.items():
-        match, line = next(((m, line) for pattern, line in lines if (m := pattern.fullmatch(theirs))), (None, ""))
-        if match is None:
-            raise CheckpointError(
-                f"{theirs} {tuple(value.shape)} has no place: these are files of another source, "
-                "or of a variant that septool does not have"
-            )
-        if line in unmet:
-            unmet.remove(line)
-        ours = names[line]
-        if ours is not None:
-            for part in match.groups():
-                ours = ours.replace("*", {"gamma": "weight", "beta": "bias"}.get(part, part), 1)
-            if ours in places:
-                raise CheckpointError(f"{theirs} and {places[ours]} are for the same place")
-            places[ours] = theirs
-    if unmet:
-        raise CheckpointError(f"there is no tensor {unmet[0]} in these files (* is any part of a name)")
-    return places
+    files: str  # in words
+    read: Callable[[Sequence[Path]], ForeignCheckpoint]
 
 
-def fit_tensors(weights: Tensors, own: Mapping[str, Tensor], places: Mapping[str, str]) -> Tensors:
-    """Give every tensor the shape that it has in our model; axes of length one come and go.
+@dataclass(frozen=True)
+class Converted:
+    """A checkpoint of ours that is not written yet."""
+
+    weights: Tensors
+    header: Header
+
+
+def load_pickled_tensors(path: Path) -> dict[str, Any]:
+    """Read a file of plain values and tensors as ``torch.save`` writes them; no code in it runs.
 
     Raises:
-        CheckpointError: a tensor that ours lacks or that has another size, or one that is missing.
+        CheckpointError: something else, or a file that needs more than plain values.
     """
-    fitted = {}
-    for ours, value in weights.items():
-        theirs = f"{places.get(ours, ours)} {tuple(value.shape)}"
-        if ours not in own:
-            raise CheckpointError(f"{theirs} has no place: septool does not have this variant")
-        shape = own[ours].shape
-        if [n for n in value.shape if n > 1] != [n for n in shape if n > 1]:
-            raise CheckpointError(f"{theirs} does not fit the other tensors; with them it would be {tuple(shape)}")
-        fitted[ours] = value.reshape(shape)
-    missing = next((name for name in own if name not in fitted), None)
-    if missing is not None:
-        raise CheckpointError(f"nothing in these files fills {missing} {tuple(own[missing].shape)}")
-    return fitted
-
-
-def _load(path: Path) -> dict[str, Any]:
     try:
         # Files of asteroid hold the version of torch that wrote them, a harmless kind of string.
         with torch.serialization.safe_globals([TorchVersion]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception:  # its parser trips over a foreign file in many ways
-        raise CheckpointError(f"{path} is not a file of plain tensors as torch saves them") from None
+    except Exception as error:  # its parser trips over a foreign file in many ways
+        needs = ""
+        if isinstance(error, pickle.UnpicklingError) and "Unsupported global: GLOBAL " in str(error):
+            needs = str(error).split("Unsupported global: GLOBAL ")[1].split()[0]
+            needs = f"; it wants to run {needs}, which septool does not do"
+        raise CheckpointError(f"{path} is not a file of plain tensors as torch saves them{needs}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no named tensors but a {type(content).__name__}")
     return content
 
 
-def _tensors(content: Mapping[str, Any], path: Path) -> Tensors:
+def check_tensors(content: Mapping[str, Any], path: Path) -> Tensors:
+    """Return a state dict if it is one.
+
+    Raises:
+        CheckpointError: something else than named tensors in it.
+    """
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(f"{path} is not a state dict: it has a {type(value).__name__} under {name!r}")
@@ -92,39 +85,171 @@ def _single(paths: Sequence[Path]) -> Path:
     return paths[0]
 
 
-def _speechbrain(paths: Sequence[Path]) -> tuple[Peer, Tensors, Arguments]:
-    if sorted(path.stem for path in paths) != ["decoder", "encoder", "masknet"]:
+def _read_speechbrain(paths: Sequence[Path]) -> ForeignCheckpoint:
+    checkpoints = {path.stem: path for path in paths if path.suffix != ".yaml"}
+    described = [path for path in paths if path.suffix == ".yaml"]
+    if sorted(checkpoints) != sorted(speechbrain.PARTS) or len(checkpoints) + len(described) != len(paths):
         given = ", ".join(path.name for path in paths)
-        raise UsageError(f"this source is encoder.ckpt, masknet.ckpt and decoder.ckpt; {given} was given")
-    parts = {path.stem: _tensors(_load(path), path) for path in paths}
+        raise UsageError(
+            f"this source is encoder.ckpt, masknet.ckpt and decoder.ckpt, best with hyperparams.yaml; {given} was given"
+        )
+    parts = {part: check_tensors(load_pickled_tensors(path), path) for part, path in checkpoints.items()}
     tensors = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
     tables = sum(name.endswith(".pos_enc.pe") for name in tensors)  # a transformer without positions has none
-    return architectures.SEPFORMER, tensors, {"number of position tables": tables}
+    arguments: dict[str, Any] = {"number of position tables": tables}
+    if described:
+        arguments |= speechbrain.describe_sepformer(described[0])
+    return ForeignCheckpoint(
+        speechbrain.SEPFORMER, tensors, arguments, assumed="" if described else ASSUMED_SPEECHBRAIN
+    )
 
 
-def _asteroid(paths: Sequence[Path]) -> tuple[Peer, Tensors, Arguments]:
+def _read_asteroid(paths: Sequence[Path]) -> ForeignCheckpoint:
     path = _single(paths)
-    content = _load(path)
-    for key in ("model_name", "model_args", "state_dict"):
-        if key not in content:
-            raise CheckpointError(f"{path} is not a checkpoint of asteroid: it has no {key}")
-    name, arguments, state = content["model_name"], content["model_args"], content["state_dict"]
-    if not isinstance(arguments, dict) or not isinstance(state, dict):
-        raise CheckpointError(f"{path} is not a checkpoint of asteroid: model_args or state_dict names nothing")
-    if name not in architectures.ASTEROID:
-        raise CheckpointError(f"{path} holds asteroid's {name}; septool converts {', '.join(architectures.ASTEROID)}")
-    for key, known in architectures.ASTEROID_ONLY.items():
-        architectures.choose(arguments, key, *known)
-    return architectures.ASTEROID[name], _tensors(state, path), arguments
+    return asteroid.read_checkpoint(load_pickled_tensors(path), path)
 
 
-def _torchaudio(paths: Sequence[Path]) -> tuple[Peer, Tensors, Arguments]:
+def _read_torchaudio(paths: Sequence[Path]) -> ForeignCheckpoint:
     path = _single(paths)
-    return architectures.CONV_TASNET_BASE, _tensors(_load(path), path), {}
+    return ForeignCheckpoint(torchaudio.CONV_TASNET_BASE, load_pickled_tensors(path), {})
 
 
-SOURCES: dict[str, Callable[[Sequence[Path]], tuple[Peer, Tensors, Arguments]]] = {
-    "speechbrain-sepformer": _speechbrain,
-    "asteroid": _asteroid,
-    "torchaudio-convtasnet": _torchaudio,
+def _release_reader(source: str) -> Callable[[Sequence[Path]], ForeignCheckpoint]:
+    return lambda paths: authors.read_release(source, load_pickled_tensors(_single(paths)))
+
+
+SOURCES: dict[str, Source] = {
+    "speechbrain-sepformer": Source("hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt", _read_speechbrain),
+    "asteroid": Source(
+        f"the file that its networks are published as ({', '.join(asteroid.ARCHITECTURES)})", _read_asteroid
+    ),
+    "torchaudio-convtasnet": Source("the weights of CONVTASNET_BASE_LIBRI2MIX", _read_torchaudio),
+    **{source: Source("one file with a state dict", _release_reader(source)) for source in authors.RELEASES},
 }
+
+
+def find_files(source: str, paths: Sequence[Path]) -> tuple[str, list[Path]]:
+    """Name the source of a folder or of files in any known layout, and the files that matter.
+
+    Args:
+        source: a key of :data:`SOURCES`, or ``auto``.
+        paths: files, or one folder.
+
+    Raises:
+        UsageError: a folder in no known layout.
+        CheckpointError: a file of no known source.
+    """
+    files = list(paths)
+    if len(files) == 1 and files[0].is_dir():
+        files = _pick_files(files[0])
+    if source != "auto":
+        return source, files
+    if {path.stem for path in files} >= set(speechbrain.PARTS):
+        return "speechbrain-sepformer", files
+    content = load_pickled_tensors(_single(files))
+    if "model_name" in content and content["model_name"] in asteroid.ARCHITECTURES:
+        return "asteroid", files
+    found = authors.recognize_release(content)
+    if found is None and any(str(name).startswith("mask_generator.") for name in content):
+        found = "torchaudio-convtasnet"
+    if found is None:
+        raise CheckpointError(f"{files[0]} is of no source that septool knows; known: {', '.join(SOURCES)}")
+    return found, files
+
+
+def _pick_files(folder: Path) -> list[Path]:
+    parts = [folder / f"{part}.ckpt" for part in speechbrain.PARTS]
+    if all(path.exists() for path in parts):
+        described = folder / speechbrain.YAML
+        return [*([described] if described.exists() else []), *parts]
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".bin", ".pth", ".pt", ".ckpt", ".th"))
+    if len(files) != 1:
+        raise UsageError(
+            f"{folder} has {len(files)} files of weights; name the one to use, or a folder with "
+            "hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt"
+        )
+    return files
+
+
+def convert_files(
+    source: str,
+    paths: Sequence[Path],
+    *,
+    sample_rate: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    exact_tail: bool = False,
+) -> Converted:
+    """Bring another toolkit's weights into our shape.
+
+    Args:
+        source: where they are from, a key of :data:`SOURCES`, or ``auto``.
+        paths: its files, or a folder of them.
+        sample_rate: in Hz, where the files do not say it.
+        settings: of our configuration, where neither shapes nor files say them.
+        exact_tail: leave what is behind the last whole hop at zero, as the other toolkit does.
+
+    Returns:
+        The weights, and a header whose licence and origin are still to be told.
+
+    Raises:
+        CheckpointError: a file that is damaged, of another network, or of a variant that ours cannot be.
+        UsageError: an unknown source, files that do not go with it, or something left unsaid.
+    """
+    if source not in SOURCES and source != "auto":
+        raise suggest("source", source, SOURCES)
+    source, files = find_files(source, paths)
+    foreign = SOURCES[source].read(files)
+    architecture, tensors = foreign.architecture, check_tensors(foreign.tensors, files[0])
+    given = dict(settings or {})
+    places = match_tensors(tensors, architecture.names)
+    weights = {ours: tensors[theirs] for ours, theirs in places.items()}
+    try:
+        config = architecture.infer_config(weights, {**given, **foreign.arguments})
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        raise CheckpointError(
+            f"the tensors do not have the axes of a {architecture.model}, or the file denies them"
+        ) from None
+    config = _complete(config, given, architecture.model)
+    with torch.device("meta"):
+        model = build_model(architecture.model, config)
+    fitted = fit_tensors(weights, model.state_dict(), places)
+    rate = _settle_rate(foreign.arguments.get("sample_rate"), sample_rate)
+    header = Header(
+        model=architecture.model,
+        config=as_dict(model.config),
+        sample_rate=rate,
+        sources=model.config.sources,
+        origin=f"{source}: " + ", ".join(f"{path.name} (sha256 {sha256_of(path)})" for path in files),
+        software=provenance.library_versions(),
+        drops_tail=exact_tail and architecture.drops_tail,
+        assumed=foreign.assumed,
+    )
+    return Converted(fitted, header)
+
+
+def _complete(config: dict[str, Any], given: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Fill what the files leave open with what was given."""
+    for key, value in given.items():
+        flag = f"--{key}" if key in ("chunk", "heads") else f"--set {key}"
+        if key not in config:
+            raise UsageError(f"{flag} was given, but {model} has no such setting")
+        if config[key] is not UNKNOWN and config[key] != value:
+            raise UsageError(f"{flag} {value} was given, but in these files {key} is {config[key]}")
+        config[key] = value
+    unknown = [key for key, value in config.items() if value is UNKNOWN]
+    if unknown:
+        example = " ".join(f"--set {key}=N" for key in unknown)
+        raise UsageError(f"these files do not say {' and '.join(unknown)} of their {model}; give it with {example}")
+    return config
+
+
+def _settle_rate(said: Any, given: int | None) -> int:
+    if said is None:
+        if given is None:
+            raise UsageError("these files do not say at which rate the network works; give it with --sample-rate HZ")
+        return given
+    if isinstance(said, bool) or not isinstance(said, int | float) or said != int(said):
+        raise CheckpointError(f"sample_rate is {said!r} in these files; it has to be a whole number of Hz")
+    if given is not None and int(said) != given:
+        raise UsageError(f"--sample-rate {given} was given, but these files say {int(said)} Hz")
+    return int(said)

@@ -10,6 +10,7 @@ Where the paper leaves a choice:
   nothing reads. It does not exist here: 4,984,881, 2 % less.
 - A much used re-implementation has no skip path, no biases, a ReLU on encoder and masks, and
   normalises each frame of the input by itself: the row ``no-skip``.
+- Another (asteroid's) keeps the PReLU before the masks without a skip path as well: ``mask_prelu``.
 - torchaudio's puts half a window of zeros around the recording and a ReLU on the masks: the row ``torchaudio``.
 """
 
@@ -40,6 +41,7 @@ class Config(SeparatorConfig):
     rectify: bool = False  # H in equation 2 is a ReLU instead of the identity
     mask: Literal["sigmoid", "relu"] = "sigmoid"
     input_norm: Literal["global", "frame"] = "global"  # gLN or, over the filters alone, cLN
+    mask_prelu: bool = False  # a PReLU before the masks where there is no skip path; with one there always is
     edge: int = 0  # zeros put before and after the recording, samples
 
     def __post_init__(self) -> None:
@@ -97,7 +99,7 @@ class ConvTasNet(Separator[Config]):
         total = config.repeats * config.blocks
         self.blocks = nn.ModuleList(Block(config, 2 ** (i % config.blocks), last=i == total - 1) for i in range(total))
         self.mask = nn.Sequential(
-            nn.PReLU() if config.skip else nn.Identity(),
+            nn.PReLU() if config.skip or config.mask_prelu else nn.Identity(),
             nn.Conv1d(config.skip or config.bottleneck, config.sources * filters, 1, bias=bias),
             nn.Sigmoid() if config.mask == "sigmoid" else nn.ReLU(),
         )

@@ -1,17 +1,13 @@
 """Published weights of other toolkits become septool checkpoints."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from septool import checkpoints, provenance
-from septool.config import as_dict
-from septool.errors import CheckpointError, SeptoolError, UsageError
-from septool.files import sha256_of
-from septool.interop.conversion import SOURCES, fit_tensors, match_tensors
-from septool.models.build import build_model
-from septool.registry import suggest
+from septool import checkpoints
+from septool.config import override
+from septool.errors import SeptoolError, UsageError
+from septool.interop.conversion import convert_files
 
 
 def convert(
@@ -22,6 +18,8 @@ def convert(
     sample_rate: int | None = None,
     chunk: int | None = None,
     heads: int | None = None,
+    settings: Sequence[str] = (),
+    exact_tail: bool = False,
     trained_on: str = "unknown",
     licence: str = "unknown",
     force: bool = False,
@@ -29,14 +27,16 @@ def convert(
     """Write another toolkit's weights as a checkpoint.
 
     Args:
-        source: where they are from, a key of :data:`septool.interop.conversion.SOURCES`.
-        files: its files.
+        source: where they are from, a key of :data:`septool.interop.conversion.SOURCES`, or ``auto``.
+        files: its files, or a folder of them.
         out: the checkpoint to write, a ``.safetensors`` file.
-        sample_rate: in Hz; what the file says, or 8000, by default.
-        chunk: frames in a chunk; what the file says, or the published size, by default.
-        heads: of the attention; what the file says, or the published number, by default.
+        sample_rate: in Hz; has to be given where the files do not say it.
+        chunk: frames in a chunk; has to be given where the files do not say it.
+        heads: heads of the attention; have to be given where the files do not say them.
+        settings: ``KEY=VALUE`` of our configuration, where neither shapes nor files say it.
+        exact_tail: leave what is behind the last whole hop at zero, as the other toolkit does.
         trained_on: the corpus, for the header.
-        licence: of the weights, for the header.
+        licence: licence of the weights, for the header.
         force: replace a file that is there.
 
     Returns:
@@ -44,38 +44,15 @@ def convert(
 
     Raises:
         CheckpointError: a file that is damaged, of another network, or of a variant that ours cannot be.
-        UsageError: an unknown source, or files or settings that do not go with it.
+        UsageError: an unknown source, files or settings that do not go with it, or something left unsaid.
     """
-    if source not in SOURCES:
-        raise suggest("source", source, SOURCES)
     if out.suffix != ".safetensors":
-        raise UsageError(f"{out} would not be taken for a checkpoint; its name has to end in .safetensors")
+        raise UsageError(f"output must end in .safetensors: {out}")
     if out.exists() and not force:
         raise SeptoolError(f"{out} exists; use --force to replace it")
-    peer, tensors, arguments = SOURCES[source](files)
-    places = match_tensors(tensors, peer.names)
-    weights = {ours: tensors[theirs] for ours, theirs in places.items()}
-    try:
-        settings = peer.settle(weights, arguments)
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        raise CheckpointError(f"the tensors do not have the axes of a {peer.model}, or the file denies them") from None
-    for key, value in (("chunk", chunk), ("heads", heads)):
-        if value is None:
-            continue
-        if key not in settings:
-            raise UsageError(f"--{key} was given, but {peer.model} has no such setting")
-        settings[key] = value
-    with torch.device("meta"):
-        model = build_model(peer.model, settings)
-    header = checkpoints.Header(
-        model=peer.model,
-        config=as_dict(model.config),
-        sample_rate=sample_rate or int(arguments.get("sample_rate") or 8000),
-        sources=model.config.sources,
-        trained_on=trained_on,
-        origin=f"{source}: " + ", ".join(f"{path.name} (sha256 {sha256_of(path)})" for path in files),
-        software=provenance.library_versions(),
-        licence=licence,
-    )
-    checkpoints.save(out, fit_tensors(weights, model.state_dict(), places), header)
+    flags = {key: value for key, value in (("chunk", chunk), ("heads", heads)) if value is not None}
+    given = override({}, settings) | flags
+    converted = convert_files(source, files, sample_rate=sample_rate, settings=given, exact_tail=exact_tail)
+    header = replace(converted.header, trained_on=trained_on, licence=licence)
+    checkpoints.save(out, converted.weights, header)
     return header

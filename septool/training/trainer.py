@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from septool import checkpoints
+from septool import catalogue, checkpoints
 from septool.config import as_dict, build
 from septool.data import manifest, pool
 from septool.data.mixing import Surroundings, draw, render, surroundings
@@ -87,7 +87,7 @@ class Run:
         if recipe.initialise and not resume:
             checkpoints.load_into(self.model, Path(recipe.initialise))
         for part, name in recipe.parts.items() if not resume else ():
-            checkpoints.load_part(self.model, part, name)
+            checkpoints.load_part(self.model, part, *catalogue.resolve_part(name))
         norms = (module for module in self.model.modules() if isinstance(module, BatchNorm))
         self.statistics = [value for norm in norms for value in norm.buffers()]
         self.average = MovingAverage(self.model, recipe.loop.ema)

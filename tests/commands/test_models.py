@@ -124,7 +124,7 @@ def test_a_file_is_not_taken_for_the_entry_of_its_name(
 def test_a_converted_checkpoint_tells_its_header_as_json(septool: Command, tmp_path: Path) -> None:
     torch.save(torchaudio_network().state_dict(), tmp_path / "weights.pt")
     out = tmp_path / "out.safetensors"
-    arguments = ("models", "convert", "torchaudio-convtasnet", tmp_path / "weights.pt", "-o", out)
+    arguments = ("models", "convert", "torchaudio-convtasnet", tmp_path / "weights.pt", "--sample-rate=8000", "-o", out)
     result = septool(*arguments, "--json", "-q")
     assert (result.status, result.errors) == (0, [])
     assert json.loads(result.lines[0]) == {"file": str(out)} | asdict(checkpoints.read_header(out))

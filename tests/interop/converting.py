@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from septool import checkpoints
 from septool.config import build
-from septool.interop import architectures
-from septool.interop.architectures import Peer
-from septool.interop.conversion import match_tensors
+from septool.interop import asteroid, speechbrain
+from septool.interop.tensors import ForeignArchitecture, match_tensors
+from septool.interop.torchaudio import CONV_TASNET_BASE
 from septool.models import MODELS
 from septool.models.base import Separator
 from septool.tasks.convert import convert
@@ -59,15 +59,78 @@ def speechbrain_files(folder: Path, tensors: dict[str, Tensor]) -> list[Path]:
     return files
 
 
-def settle(peer: Peer, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> Any:
-    found = {ours: tensors[theirs] for ours, theirs in match_tensors(tensors, peer.names).items()}
-    return build(MODELS.module(peer.model).Config, peer.settle(found, arguments))
+HYPERPARAMS = """\
+# Inference for source separation
+sample_rate: 16000
+num_spks: 2
+Encoder: !new:speechbrain.lobes.models.dual_path.Encoder
+    kernel_size: 16
+    out_channels: 32
+SBtfintra: !new:speechbrain.lobes.models.dual_path.SBTransformerBlock
+    num_layers: 2
+    d_model: 32
+    nhead: 4
+    d_ffn: 64
+    dropout: 0
+    use_positional_encoding: true
+    norm_before: true
+SBtfinter: !new:speechbrain.lobes.models.dual_path.SBTransformerBlock
+    num_layers: 2
+    d_model: 32
+    nhead: 4
+    d_ffn: 64
+    dropout: 0
+    use_positional_encoding: true
+    norm_before: true
+MaskNet: !new:speechbrain.lobes.models.dual_path.Dual_Path_Model
+    num_spks: !ref <num_spks>
+    in_channels: 32
+    out_channels: 32
+    num_layers: 2
+    K: 50
+    intra_model: !ref <SBtfintra>
+    inter_model: !ref <SBtfinter>
+    norm: ln
+    linear_layer_after_inter_intra: false
+    skip_around_intra: true
+Decoder: !new:speechbrain.lobes.models.dual_path.Decoder
+    in_channels: 32
+    out_channels: 1
+    kernel_size: 16
+    stride: 8
+    bias: false
+modules:
+    encoder: !ref <Encoder>
+    decoder: !ref <Decoder>
+    masknet: !ref <MaskNet>
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        encoder: !ref <Encoder>
+        masknet: !ref <MaskNet>
+        decoder: !ref <Decoder>
+"""
 
 
-def their_names(model: Separator, peer: Peer) -> dict[str, Tensor]:
+def described(folder: Path, *changes: tuple[str, str]) -> Path:
+    """Write the hyperparams.yaml of the recorded SepFormer, with passages replaced."""
+    text = HYPERPARAMS
+    for passage, instead in changes:
+        assert passage in text
+        text = text.replace(passage, instead)
+    path = folder / "hyperparams.yaml"
+    path.write_text(text)
+    return path
+
+
+def infer_config(foreign: ForeignArchitecture, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> Any:
+    found = {ours: tensors[theirs] for ours, theirs in match_tensors(tensors, foreign.names).items()}
+    return build(MODELS.module(foreign.model).Config, foreign.infer_config(found, arguments))
+
+
+def their_names(model: Separator, foreign: ForeignArchitecture) -> dict[str, Tensor]:
     tensors = {}
     for name, value in model.state_dict().items():
-        for theirs, ours in peer.names.items():
+        for theirs, ours in foreign.names.items():
             if ours and (match := re.fullmatch(re.escape(ours).replace(r"\*", r"(\w+)"), name)):
                 for part in match.groups():
                     theirs = theirs.replace("*", part, 1)
@@ -80,24 +143,28 @@ CONV_TASNET = {"filters": 10, "bottleneck": 6, "hidden": 7, "skip": 8, "sources"
 DUAL_PATH = {"filters": 12, "window": 8, "sources": 3, "chunk": 22, "blocks": 2, "hidden": 7, "padding": "unfold"}
 SIZES = {
     "sepformer": (
-        architectures.SEPFORMER,
+        speechbrain.SEPFORMER,
         {"filters": 16, "window": 20, "sources": 3, "blocks": 4, "intra": 3, "inter": 1, "feedforward": 7},
-        {"number of position tables": 8},
+        {"number of position tables": 8, "chunk": 250, "heads": 8},
     ),
-    "torchaudio": (architectures.CONV_TASNET_BASE, CONV_TASNET | {"window": 20, "edge": 10, "mask": "relu"}, {}),
-    "ConvTasNet": (architectures.ASTEROID["ConvTasNet"], CONV_TASNET | {"blocks": 4}, {"n_blocks": 4}),
+    "torchaudio": (CONV_TASNET_BASE, CONV_TASNET | {"window": 20, "edge": 10, "mask": "relu"}, {}),
+    "ConvTasNet": (
+        asteroid.ARCHITECTURES["ConvTasNet"],
+        CONV_TASNET | {"blocks": 4, "mask_prelu": True},
+        {"n_blocks": 4},
+    ),
     "DPRNNTasNet": (
-        architectures.ASTEROID["DPRNNTasNet"],
+        asteroid.ARCHITECTURES["DPRNNTasNet"],
         DUAL_PATH | {"features": 5, "rectify": False, "bias": True, "mask": "sigmoid"},
         {"chunk_size": 22, "hop_size": 11, "stride": 4},
     ),
     "DPTNet": (
-        architectures.ASTEROID["DPTNet"],
+        asteroid.ARCHITECTURES["DPTNet"],
         DUAL_PATH | {"features": 12, "heads": 3, "norm": "sequence"},
         {"chunk_size": 22, "hop_size": None, "stride": 4, "n_heads": 3},
     ),
     "SuDORMRFNet": (
-        architectures.ASTEROID["SuDORMRFNet"],
+        asteroid.ARCHITECTURES["SuDORMRFNet"],
         {"filters": 12, "window": 13, "width": 6, "hidden": 7, "depth": 4, "blocks": 2, "sources": 3},
         {},
     ),

@@ -10,20 +10,26 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
+from septool import checkpoints
 from septool.cli import app
 from septool.commands import models
+from septool.errors import UsageError
 from septool.files import sha256_of
-from septool.interop import architectures
+from septool.interop import asteroid, speechbrain
+from septool.interop.conversion import find_files
+from septool.interop.torchaudio import CONV_TASNET_BASE
 from septool.models import conv_tasnet, sepformer
 from septool.models.base import Separator
 from septool.models.build import build_model
 from septool.tasks.convert import convert
 from tests.interop.converting import (
+    CONV_TASNET,
     SIZES,
     asteroid_file,
     converted,
+    described,
+    infer_config,
     perturbed,
-    settle,
     speechbrain_files,
     their_names,
     torchaudio_network,
@@ -54,7 +60,7 @@ def assert_equal(model: Separator, run: Callable[[Tensor], Tensor], samples: Seq
 def test_torchaudio(tmp_path: Path, sizes: dict[str, int]) -> None:
     theirs = torchaudio_network(**sizes)
     torch.save(theirs.state_dict(), tmp_path / "weights.pt")
-    model, _ = converted("torchaudio-convtasnet", [tmp_path / "weights.pt"])
+    model, _ = converted("torchaudio-convtasnet", [tmp_path / "weights.pt"], sample_rate=8000)
     assert_equal(model, lambda mixture: theirs(mixture[:, None]), (4000, 3777, 7, 1))
 
 
@@ -63,13 +69,14 @@ def test_the_published_network_of_torchaudio_is_a_row_of_ours() -> None:
 
     with torch.device("meta"):
         tensors = conv_tasnet_base().state_dict()
-    assert settle(architectures.CONV_TASNET_BASE, tensors, {}) == conv_tasnet.CONFIGS["torchaudio"]
+    assert infer_config(CONV_TASNET_BASE, tensors, {}) == conv_tasnet.CONFIGS["torchaudio"]
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
         ("ConvTasNet", {"n_blocks": 3, "kernel_size": 20, "stride": 10, "bn_chan": 10, "hid_chan": 14, "skip_chan": 6}),
+        ("ConvTasNet", {"n_blocks": 2, "bn_chan": 10, "hid_chan": 14, "skip_chan": 0}),
         ("ConvTasNet", {"n_blocks": 2, "mask_act": "relu", "encoder_activation": "relu", "n_src": 3}),
         ("DPRNNTasNet", {"chunk_size": 20, "kernel_size": 8, "stride": 4, "bn_chan": 12, "hid_size": 10}),
         ("DPRNNTasNet", {"chunk_size": 20, "mask_act": "relu", "encoder_activation": "relu", "n_src": 3}),
@@ -97,7 +104,7 @@ def test_speechbrain(tmp_path: Path) -> None:
     heads = {"intra_numlayers": 2, "inter_numlayers": 1, "intra_nhead": 4, "inter_nhead": 4}
     network = perturbed(theirs.SepformerWrapper(**sizes, **heads, intra_dffn=48, inter_dffn=48))
     files = speechbrain_files(tmp_path, network.state_dict())
-    model, _ = converted("speechbrain-sepformer", files, chunk=20, heads=4)
+    model, _ = converted("speechbrain-sepformer", files, sample_rate=8000, chunk=20, heads=4)
     assert_equal(model, lambda mixture: network(mixture).mT, (4000, 3776))
 
 
@@ -105,7 +112,10 @@ def test_the_published_network_of_speechbrain_is_ours() -> None:
     theirs = pytest.importorskip("speechbrain.lobes.models.dual_path", reason="speechbrain is not installed")
     with torch.device("meta"):
         tensors = theirs.SepformerWrapper().state_dict()
-    assert settle(architectures.SEPFORMER, tensors, {"number of position tables": 4}) == sepformer.Config()
+    assert (
+        infer_config(speechbrain.SEPFORMER, tensors, {"number of position tables": 4, "chunk": 250, "heads": 8})
+        == sepformer.Config()
+    )
 
 
 # Against what they computed once.
@@ -120,15 +130,98 @@ def test_the_published_network_of_speechbrain_is_ours() -> None:
 )
 def test_recorded_asteroid(tmp_path: Path, case: str, name: str, arguments: dict[str, Any], window: int) -> None:
     tensors = fixture(case)
-    model, _ = converted("asteroid", asteroid_file(tmp_path / "model.pth", name, state(tensors), arguments))
+    model, _ = converted(
+        "asteroid", asteroid_file(tmp_path / "model.pth", name, state(tensors), arguments), sample_rate=8000
+    )
     assert_parity(model, tensors, covered=lambda samples: samples // (window // 2) * (window // 2))
 
 
 @pytest.mark.parametrize("case", ["sepformer", "sepformer_3spk"])
 def test_recorded_speechbrain(tmp_path: Path, case: str) -> None:
     tensors = fixture(case)
-    model, _ = converted("speechbrain-sepformer", speechbrain_files(tmp_path, state(tensors)), chunk=50, heads=4)
+    model, _ = converted(
+        "speechbrain-sepformer", speechbrain_files(tmp_path, state(tensors)), sample_rate=8000, chunk=50, heads=4
+    )
     assert_parity(model, tensors, covered=lambda samples: samples // 8 * 8)
+
+
+def test_a_folder_of_speechbrain_says_everything_itself(tmp_path: Path) -> None:
+    tensors = fixture("sepformer")
+    files = speechbrain_files(tmp_path, state(tensors))
+    described(tmp_path)
+    (tmp_path / "README.md").write_text("a card")
+    out = tmp_path / "out.safetensors"
+    for source in ("auto", "speechbrain-sepformer"):
+        header = convert(source, [tmp_path], out, force=True)
+        assert (header.sample_rate, header.sources, header.config["chunk"], header.config["heads"]) == (16000, 2, 50, 4)
+        assert header.assumed == ""
+        assert "hyperparams.yaml (sha256 " in header.origin
+    assert_parity(checkpoints.load(out)[0], tensors, covered=lambda samples: samples // 8 * 8)
+    assert (
+        "norm in front"
+        in convert("auto", files, tmp_path / "bare.safetensors", sample_rate=8000, chunk=50, heads=4).assumed
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "source", "settings", "covered"),
+    [
+        ("dprnn", "jusperlee-dprnn", ["chunk=20"], 4),
+        ("dptnet", "ujscjj-dptnet", ["chunk=20", "heads=4"], 4),
+        ("convtasnet_noskip", "kaituoxu-convtasnet", [], 8),
+        ("papez", "papez", ["heads=4"], 8),
+        ("afrcnn", "jusperlee-afrcnn", ["iterations=3"], 1),
+        ("afrcnn_sum", "jusperlee-afrcnn", ["iterations=3"], 1),
+        ("sudormrf", "sudormrf", [], 1),
+        ("two_step_tdcn", "two-step-tdcn", ["blocks=3"], 1),
+    ],
+)
+def test_recorded_releases_of_authors(
+    tmp_path: Path, case: str, source: str, settings: list[str], covered: int
+) -> None:
+    tensors = fixture(case)
+    path = tmp_path / "weights.pt"
+    torch.save({"epoch": 3, "state_dict": state(tensors)}, path)
+    assert find_files("auto", [path])[0] == source
+    model, header = converted("auto", [path], sample_rate=8000, settings=settings)
+    assert header.origin.startswith(f"{source}: weights.pt")
+    assert_parity(model, tensors, covered=lambda samples: samples // covered * covered)
+    if settings:
+        with pytest.raises(UsageError, match=f"do not say .*{settings[-1].split('=')[0]} .*--set"):
+            converted("auto", [path], sample_rate=8000, force=True)
+
+
+@pytest.mark.parametrize(
+    ("case", "source", "settings"),
+    [("sepformer", "speechbrain-sepformer", ["chunk=50", "heads=4"]), ("papez", "papez", ["heads=4"])],
+)
+def test_an_exact_tail_is_theirs_to_the_last_sample(
+    tmp_path: Path, case: str, source: str, settings: list[str]
+) -> None:
+    tensors = fixture(case)
+    if case == "sepformer":
+        files = speechbrain_files(tmp_path, state(tensors))
+    else:
+        files = [tmp_path / "weights.pt"]
+        torch.save(state(tensors), files[0])
+    model, header = converted(source, files, sample_rate=8000, settings=settings, exact_tail=True)
+    assert header.drops_tail
+    assert_parity(model, tensors)
+    assert all(tensors[f"x{case}"].shape[-1] % 8 for case in (1,)), "the test needs a length with a tail"
+    assert model(torch.ones(1, 3)).shape == (1, 2, 3)
+
+
+def test_a_convtasnet_of_asteroid_without_a_skip_path(tmp_path: Path) -> None:
+    model = build_model("conv-tasnet", CONV_TASNET | {"skip": 0, "mask_prelu": True})
+    with torch.no_grad():
+        model.mask[0].weight.fill_(0.7)  # of the PReLU that the network keeps
+    tensors = their_names(model, asteroid.CONV_TASNET_NO_SKIP)
+    files = asteroid_file(tmp_path / "model.pth", "ConvTasNet", tensors, {"skip_chan": 0, "sample_rate": 16000.0})
+    again, header = converted("asteroid", files)
+    assert header.sample_rate == 16000
+    assert again.config == model.config
+    mixture = torch.randn(1, 400, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(again(mixture), model.eval()(mixture))
 
 
 # Our networks under their names.
@@ -136,16 +229,16 @@ def test_recorded_speechbrain(tmp_path: Path, case: str) -> None:
 
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_are_read(name: str) -> None:
-    peer, sizes, arguments = SIZES[name]
-    model = build_model(peer.model, sizes)
-    assert settle(peer, their_names(model, peer), arguments) == model.config
+    foreign, sizes, arguments = SIZES[name]
+    model = build_model(foreign.model, sizes)
+    assert infer_config(foreign, their_names(model, foreign), arguments) == model.config
 
 
 # What a checkpoint says, and how the command says it.
 
 
 def test_the_header_says_where_the_weights_are_from(weights: Path) -> None:
-    _, header = converted("torchaudio-convtasnet", [weights])
+    _, header = converted("torchaudio-convtasnet", [weights], sample_rate=8000)
     assert header.origin == f"torchaudio-convtasnet: weights.pt (sha256 {sha256_of(weights)})"
     assert (header.sample_rate, header.sources) == (8000, 2)
     assert (header.trained_on, header.licence) == ("unknown", "unknown")
@@ -156,7 +249,9 @@ def test_the_header_says_where_the_weights_are_from(weights: Path) -> None:
 
 def test_the_command(weights: Path) -> None:
     out = weights.with_name("conv-tasnet.safetensors")
-    run = CliRunner().invoke(app, ["models", "convert", "torchaudio-convtasnet", str(weights), "-o", str(out)])
+    run = CliRunner().invoke(
+        app, ["models", "convert", "torchaudio-convtasnet", str(weights), "--sample-rate=8000", "-o", str(out)]
+    )
     assert run.exit_code == 0
     assert run.stdout == f"{out}\n"
     assert "conv-tasnet, 2 voices at 8000 Hz, trained on: unknown, licence: unknown" in run.stderr
@@ -171,4 +266,5 @@ def test_command_and_task_have_the_same_parameters() -> None:
     assert {name: command.pop(name) for name in ("json", "quiet", "debug")} == dict.fromkeys(
         ("json", "quiet", "debug"), False
     )
+    command["settings"] = tuple(command["settings"])  # a list is what typer reads
     assert command == task

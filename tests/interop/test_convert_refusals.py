@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 from septool.errors import CheckpointError, ConfigError, SeptoolError, UsageError
-from septool.interop import architectures
+from septool.interop import asteroid, speechbrain
+from septool.interop.tagged_yaml import Tagged, read_tagged_yaml
 from septool.models.build import build_model
 from septool.tasks.convert import convert
 from tests.interop.converting import (
     SIZES,
     asteroid_file,
     converted,
+    described,
     speechbrain_files,
     their_names,
     torchaudio_network,
 )
+from tests.models.parity import fixture, state
 
 
 @pytest.fixture
@@ -35,13 +38,13 @@ def test_an_unknown_source_gets_a_suggestion(weights: Path) -> None:
 
 
 def test_a_checkpoint_is_not_replaced_unasked(weights: Path) -> None:
-    converted("torchaudio-convtasnet", [weights])
+    converted("torchaudio-convtasnet", [weights], sample_rate=8000)
     with pytest.raises(SeptoolError, match="--force"):
-        converted("torchaudio-convtasnet", [weights])
+        converted("torchaudio-convtasnet", [weights], sample_rate=8000)
 
 
 def test_a_name_that_no_verb_would_take_is_refused(weights: Path) -> None:
-    with pytest.raises(UsageError, match=r"out\.pt .* \.safetensors"):
+    with pytest.raises(UsageError, match=r"output must end in \.safetensors: .*out\.pt"):
         convert("torchaudio-convtasnet", [weights], weights.with_name("out.pt"))
 
 
@@ -152,21 +155,24 @@ def test_a_setting_that_the_network_lacks_is_refused(weights: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"chunk": 25}, ConfigError, "chunk is 25 frames; .* even number"),
-        ({"heads": 3}, ConfigError, "sepformer: 16 channels do not divide into 3 heads"),
+        ({"chunk": 25, "heads": 4}, ConfigError, "chunk is 25 frames; .* even number"),
+        ({"chunk": 24, "heads": 3}, ConfigError, "sepformer: 16 channels do not divide into 3 heads"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(
     tmp_path: Path, options: dict[str, int], error: type[SeptoolError], message: str
 ) -> None:
     model = build_model("sepformer", {"filters": 16, "intra": 1, "inter": 1, "position": False})
-    files = speechbrain_files(tmp_path, their_names(model, architectures.SEPFORMER))
+    files = speechbrain_files(tmp_path, their_names(model, speechbrain.SEPFORMER))
     with pytest.raises(error, match=message):
-        converted("speechbrain-sepformer", files, **options)
+        converted("speechbrain-sepformer", files, sample_rate=8000, **options)
 
 
 def test_every_source_wants_its_files(tmp_path: Path, weights: Path) -> None:
-    with pytest.raises(UsageError, match=r"encoder\.ckpt, masknet\.ckpt and decoder\.ckpt; weights\.pt was given"):
+    with pytest.raises(
+        UsageError,
+        match=r"encoder\.ckpt, masknet\.ckpt and decoder\.ckpt, best with hyperparams\.yaml; weights\.pt was given",
+    ):
         converted("speechbrain-sepformer", [weights])
     with pytest.raises(UsageError, match="one file; 2 were given"):
         converted("torchaudio-convtasnet", [weights, weights])
@@ -193,8 +199,8 @@ def test_every_source_wants_its_files(tmp_path: Path, weights: Path) -> None:
 def test_variants_of_asteroid_that_ours_cannot_be_are_refused(
     tmp_path: Path, name: str, arguments: dict[str, Any] | None, message: str
 ) -> None:
-    peer, sizes, known = SIZES["DPRNNTasNet"]
-    tensors = their_names(build_model(peer.model, sizes), peer) if name == "DPRNNTasNet" else {}
+    foreign, sizes, known = SIZES["DPRNNTasNet"]
+    tensors = their_names(build_model(foreign.model, sizes), foreign) if name == "DPRNNTasNet" else {}
     given = arguments if arguments is None else known | arguments
     with pytest.raises(CheckpointError, match=message):
         converted("asteroid", asteroid_file(tmp_path / "model.pth", name, tensors, given))
@@ -203,4 +209,88 @@ def test_variants_of_asteroid_that_ours_cannot_be_are_refused(
 def test_a_sudormrf_of_asteroid_that_pads_otherwise_is_refused() -> None:
     found = {"encoder.basis.weight": torch.zeros(4, 1, 41), "mask.bias": torch.zeros(2)}
     with pytest.raises(CheckpointError, match="the window is 41 samples"):
-        architectures.ASTEROID["SuDORMRFNet"].settle(found, {})
+        asteroid.ARCHITECTURES["SuDORMRFNet"].infer_config(found, {})
+
+
+@pytest.mark.parametrize(
+    ("passage", "instead", "message"),
+    [
+        ("norm_before: true", "norm_before: false", "norm_before of SBTransformerBlock is False; .* only with True"),
+        ("    norm_before: true\n", "", "norm_before of SBTransformerBlock is False"),
+        ("skip_around_intra: true", "skip_around_intra: false", "skip_around_intra of Dual_Path_Model is False"),
+        (
+            "    linear_layer_after_inter_intra: false\n",
+            "",
+            "linear_layer_after_inter_intra of Dual_Path_Model is True",
+        ),
+        ("norm: ln", "norm: cln", "norm of Dual_Path_Model is 'cln'"),
+        ("stride: 8", "stride: 4", "stride of Decoder is 4; .* only with 8"),
+        ("    bias: false\n", "", "bias of Decoder is True"),
+        ("num_spks: 2\n", "num_spks: 3\n", "says sources is 3, the tensors say 2"),
+        ("num_spks: !ref <num_spks>", "num_spks: 3", "contradicts itself: num_spks is 2 and 3"),
+        ("num_layers: 2\n    K: 50", "num_layers: 3\n    K: 50", "says blocks is 3, the tensors say 2"),
+        ("K: 50", "K: 51", "chunk is 51 frames; .* even number"),
+        ("K: 50", "segment: 50", "Dual_Path_Model has segment, which septool does not know"),
+        ("Dual_Path_Model", "Skim", r"describes new:speechbrain\.lobes\.models\.dual_path\.Skim; septool has"),
+        ("!ref <SBtfintra>", "!ref <SBtf>", "!ref <SBtf> refers to nothing"),
+        ("K: 50", "K: !ref <num_spks> * 25", "more than a reference"),
+        ("num_spks: 2\n", "num_spks: !ref <num_spks>\n", "refers to itself"),
+        ("sample_rate: 16000", "sample_rate: fast", "sample_rate is 'fast'"),
+        ("modules:", "parts:", "describes no encoder, masknet, decoder under modules"),
+        ("sample_rate: 16000", "sample_rate: [", "is not YAML"),
+        ("sample_rate: 16000", "a: " + 5000 * "[", "is not YAML"),
+    ],
+)
+def test_a_description_of_what_ours_cannot_be_is_refused(
+    tmp_path: Path, passage: str, instead: str, message: str
+) -> None:
+    files = speechbrain_files(tmp_path, state(fixture("sepformer")))
+    with pytest.raises(SeptoolError, match=message) as caught:
+        converted("speechbrain-sepformer", [*files, described(tmp_path, (passage, instead))])
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_in_a_description_is_constructed(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    changes = ("num_spks: 2\n", f"num_spks: 2\nevil: !!python/object/apply:os.mkdir ['{ran}']\n")
+    with pytest.raises(CheckpointError, match="is not YAML"):
+        read_tagged_yaml(described(tmp_path, changes))
+    harmless = described(tmp_path, ("num_spks: 2\n", f"num_spks: 2\nevil: !apply:os.mkdir ['{ran}']\n"))
+    assert read_tagged_yaml(harmless)["evil"] == Tagged("apply:os.mkdir", [str(ran)])
+    assert not ran.exists()
+
+
+def test_what_files_do_not_say_has_to_be_said(tmp_path: Path, weights: Path) -> None:
+    files = speechbrain_files(tmp_path, state(fixture("sepformer")))
+    with pytest.raises(UsageError, match=r"do not say chunk and heads of their sepformer; .* --set chunk=N"):
+        converted("speechbrain-sepformer", files, sample_rate=8000)
+    with pytest.raises(UsageError, match="at which rate"):
+        converted("speechbrain-sepformer", files, chunk=50, heads=4)
+    with pytest.raises(UsageError, match="--sample-rate 8000 was given, but these files say 16000 Hz"):
+        converted("speechbrain-sepformer", [*files, described(tmp_path)], sample_rate=8000)
+    with pytest.raises(UsageError, match="--chunk 20 was given, but in these files chunk is 50"):
+        converted("speechbrain-sepformer", [*files, described(tmp_path)], chunk=20)
+    with pytest.raises(UsageError, match="at which rate"):
+        converted("torchaudio-convtasnet", [weights])
+
+
+def test_two_rates_in_one_file_of_asteroid_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    arguments = {"sample_rate": 8000}
+    torch.save({"model_name": "DPTNet", "state_dict": {}, "model_args": arguments, "sample_rate": 16000}, path)
+    with pytest.raises(CheckpointError, match=r"contradicts itself: sample_rate is 8000\.0 and 16000\.0 Hz"):
+        converted("asteroid", [path])
+
+
+def test_a_folder_or_file_of_no_known_layout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has 0 files of weights"):
+        converted("auto", [tmp_path])
+    torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="is of no source that septool knows; known: speechbrain-sepformer, "):
+        converted("auto", [tmp_path / "a.pt"])
+
+
+def test_code_that_a_file_wants_to_run_is_named(tmp_path: Path) -> None:
+    torch.save({"a": Hostile(tmp_path / "ran")}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"it wants to run _?io\.open, which septool does not do"):
+        converted("auto", [tmp_path / "a.pt"])

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from septool.interop.architectures import Names
-from septool.interop.conversion import fit_tensors, match_tensors
+from septool.interop.authors import read_release
+from septool.interop.tensors import Names, fit_tensors, match_tensors
 
 # What is too large for the repository may lie beside the checkout.
 FOLDERS = (Path(__file__).parent / "fixtures", Path(__file__).parents[3] / "shared" / "parity")
@@ -57,12 +57,18 @@ def state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_converted(model: nn.Module, tensors: Mapping[str, Tensor], names: Names) -> None:
-    """Load the fixture's ``sd.*`` into ``model`` by a table of septool.interop.architectures."""
+    """Load the fixture's ``sd.*`` into ``model`` by a table of septool.interop."""
     theirs = state(tensors)
     places = match_tensors(theirs, names)
     model.load_state_dict(
         fit_tensors({ours: theirs[name] for ours, name in places.items()}, model.state_dict(), places)
     )
+
+
+def load_released(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load the fixture's ``sd.*`` as ``models convert`` would."""
+    foreign = read_release(source, state(tensors))
+    load_converted(model, {f"sd.{name}": value for name, value in foreign.tensors.items()}, foreign.architecture.names)
 
 
 def assert_parity(

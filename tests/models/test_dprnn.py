@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from septool.interop.architectures import ASTEROID_DPRNN
+from septool.interop import asteroid
+from septool.interop.authors import DPRNN_NAMES
 from septool.models.dprnn import CONFIGS, DPRNN, Config
-from tests.models.parity import assert_parity, fixture, load_converted, load_renamed
+from tests.models.parity import assert_parity, fixture, load_converted
 
 PARAMETERS = {
     "stride8": 2_609_793,
@@ -15,25 +16,6 @@ PARAMETERS = {
     "asteroid": 3_652_865,
 }
 SMALL = {"filters": 16, "features": 16, "window": 8, "chunk": 20, "blocks": 2, "hidden": 16}
-PUBLIC = {
-    "encoder.conv1d": "encoder.basis",
-    "decoder": "decoder.basis",
-    "separation.norm": "norm",
-    "separation.conv1d": "linear",
-    "separation.prelu": "activation",
-    "separation.conv2d": "split.linear",
-    "separation.output.0": "mask.tanh",
-    "separation.output_gate.0": "mask.sigmoid",
-    "separation.end_conv1x1": "mask.relu",
-}
-for block in range(2):
-    for path in ("intra", "inter"):
-        ours, public = f"blocks.{block}.{path}.", f"separation.dual_rnn.{block}.{path}_"
-        PUBLIC |= {
-            f"{public}rnn.": f"{ours}recurrent.lstm.",
-            f"{public}linear": f"{ours}recurrent.linear",
-            f"{public}norm": f"{ours}norm",
-        }
 
 
 def covered(samples: int) -> int:
@@ -50,12 +32,12 @@ def test_parameters(row: str) -> None:
 def test_equal_to_the_public_code() -> None:
     tensors = fixture("dprnn")
     model = DPRNN(Config(**SMALL)).eval()
-    load_renamed(model, tensors, PUBLIC)
+    load_converted(model, tensors, DPRNN_NAMES)
     assert_parity(model, tensors, covered=covered)
 
 
 def test_equal_to_asteroid() -> None:
     tensors = fixture("dprnn_asteroid")
     model = DPRNN(Config(**SMALL, rectify=False, bias=True, padding="unfold", mask="sigmoid")).eval()
-    load_converted(model, tensors, ASTEROID_DPRNN)
+    load_converted(model, tensors, asteroid.DPRNN)
     assert_parity(model, tensors, covered=covered)

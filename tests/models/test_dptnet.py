@@ -6,26 +6,9 @@ import pytest
 import torch
 
 from septool.models.dptnet import CONFIGS, Config, DPTNet, ImprovedTransformer
-from tests.models.parity import assert_parity, fixture, load_renamed
+from tests.models.parity import assert_parity, fixture, load_released
 
 PARAMETERS = {"stride1": 2_834_945, "stride8": 2_811_009}
-NAMES = {
-    "encoder.conv1d_U": "encoder.basis",
-    "enc_LN": "norm",
-    "separator.BN": "linear",
-    "separator.DPT.output.0": "activation",
-    "separator.DPT.output.1": "split.linear",
-    "separator.output.0": "mask.tanh",
-    "separator.output_gate.0": "mask.sigmoid",
-    "mask_conv1x1": "mask.relu",
-    "decoder.basis_signals": "decoder.basis",
-}
-for block in range(2):
-    for theirs, path in (("row", "intra"), ("col", "inter")):
-        stem, ours = f"separator.DPT.{theirs}_transformer.{block}.transformer.", f"blocks.{block}.{path}."
-        NAMES[stem] = ours
-        NAMES[f"{stem}self_attn.in_proj_"] = f"{ours}attention.qkv."
-        NAMES[f"{stem}self_attn.out_proj"] = f"{ours}attention.out"
 
 
 @pytest.mark.parametrize("row", CONFIGS)
@@ -37,10 +20,8 @@ def test_parameters(row: str) -> None:
 
 def test_equal_to_the_authors_code() -> None:
     tensors = fixture("dptnet")
-    basis = "sd.m.decoder.basis_signals.weight"
-    tensors[basis] = tensors[basis].T  # a linear layer there: [window, filter]
     model = DPTNet(Config(filters=32, features=16, window=8, chunk=20, blocks=2, hidden=16)).eval()
-    load_renamed(model, tensors, NAMES)
+    load_released(model, tensors, "ujscjj-dptnet")
     assert_parity(model, tensors, covered=lambda samples: (samples - 8) // 4 * 4 + 8)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from septool.interop.architectures import PAPEZ
+from septool.interop.authors import PAPEZ_NAMES
 from septool.models.papez import CONFIGS, Config, InstanceNorm, Papez
 from tests.models.parity import assert_parity, fixture, load_converted
 
@@ -18,7 +18,7 @@ TINY = Config(**SIZES, memory=6)
 def released(name: str, config: Config = TINY) -> tuple[Papez, dict[str, Tensor]]:
     tensors = fixture(name)
     model = Papez(config).eval()
-    load_converted(model, tensors, PAPEZ)
+    load_converted(model, tensors, PAPEZ_NAMES)
     return model, tensors
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from septool.interop.architectures import SPEECHBRAIN_SEPFORMER
+from septool.interop.speechbrain import SEPFORMER_NAMES
 from septool.models.sepformer import CONFIGS, Config, SepFormer
 from tests.models.parity import assert_parity, fixture, load_converted
 
@@ -38,7 +38,7 @@ def test_parameters(row: str) -> None:
 def test_equal_to_speechbrain(name: str, sources: int) -> None:
     tensors = fixture(name)
     model = SepFormer(Config(sources=sources, **SMALL)).eval()
-    load_converted(model, tensors, SPEECHBRAIN_SEPFORMER)
+    load_converted(model, tensors, SEPFORMER_NAMES)
     assert_parity(model, tensors, covered=covered)
 
 

@@ -4,19 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from septool.interop.architectures import ASTEROID_SUDORMRF, Names
+from septool.interop.authors import SUDORMRF_NAMES
 from septool.models.sudormrf import CONFIGS, Config, FilterConvolution, SuDoRMRF
 from tests.models.parity import assert_parity, fixture, load_converted
 
 # The authors' code has 1,024 more, a normalisation that it never applies.
 PARAMETERS = {"1.0x": 2_596_486 - 1_024}
-# asteroid's version has the same blocks and masks, and bases of another kind.
-NAMES: Names = {
-    **{line.removeprefix("masker."): ours for line, ours in ASTEROID_SUDORMRF.items() if line.startswith("masker.")},
-    "ln_mask_in.*": None,  # never applied
-    "encoder.0.*": "encoder.basis.*",
-    "decoder.*": "decoder.basis.*",
-}
 
 
 @pytest.mark.parametrize("row", CONFIGS)
@@ -29,7 +22,7 @@ def test_parameters(row: str) -> None:
 def test_equal_to_the_authors_code() -> None:
     tensors = fixture("sudormrf")
     model = SuDoRMRF(Config(filters=32, width=16, hidden=32, blocks=2, depth=3)).eval()
-    load_converted(model, tensors, NAMES)
+    load_converted(model, tensors, SUDORMRF_NAMES)
     assert_parity(model, tensors)
 
 

@@ -4,19 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from septool.interop.authors import TWO_STEP_NAMES
 from septool.models.two_step_tdcn import CONFIGS, Config, FilterConvolution, TwoStepTDCN
-from tests.models.parity import assert_parity, fixture, load_renamed
+from tests.models.parity import assert_parity, fixture, load_converted
 
-NAMES = {
-    "fe.0": "encoder.basis",
-    "be": "decoder.basis",
-    "ln.gamma": "norm.weight",
-    "ln.beta": "norm.bias",
-    "l1": "bottleneck",
-    "ln_mask_in.gamma": "mask_norm.weight",
-    "ln_mask_in.beta": "mask_norm.bias",
-    "m.": "mask.",
-}
 SMALL = {"filters": 16, "bottleneck": 16, "hidden": 32, "blocks": 3, "repeats": 2}
 
 
@@ -29,13 +20,8 @@ def test_parameters(row: str) -> None:
 
 def test_equal_to_the_authors_code() -> None:
     tensors = fixture("two_step_tdcn")
-    names = dict(NAMES)
-    for i in range(6):
-        for layer in range(7):
-            theirs, ours = f"sm.{i}.m.{layer}", f"blocks.{i}.layers.{layer}"
-            names |= {theirs: ours, theirs + ".gamma": ours + ".weight", theirs + ".beta": ours + ".bias"}
     model = TwoStepTDCN(Config(**SMALL)).eval()
-    load_renamed(model, tensors, names)
+    load_converted(model, tensors, TWO_STEP_NAMES)
     assert_parity(model, tensors)
 
 

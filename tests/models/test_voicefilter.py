@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from septool.interop.authors import VOICEFILTER_NAMES
 from septool.models.layers.speaker import SpeakerConfig
 from septool.models.voicefilter import CONFIGS, Config, MaskNetwork
-from tests.models.parity import assert_parity, fixture, load_renamed
+from tests.models.parity import assert_parity, fixture, load_converted
 
 
 @pytest.mark.parametrize(("row", "count"), [("paper", 9_453_257), ("repo", 18_876_001)])
@@ -18,8 +19,5 @@ def test_parameters_without_the_speaker_network(row: str, count: int) -> None:
 def test_masks_are_those_of_an_independent_implementation() -> None:
     tensors = fixture("voicefilter")
     network = MaskNetwork(33, Config(hidden=16, dense=24, speaker=SpeakerConfig(embedding=16))).eval()
-    names = {"lstm.": "lstm.lstm.", "fc1.": "dense.", "fc2.": "out."}
-    for ours, theirs in enumerate((1, 5, 9, 13, 17, 21, 25, 28)):  # each convolution and its norm
-        names |= {f"conv.{theirs}.": f"convolutions.{ours}.0.", f"conv.{theirs + 1}.": f"convolutions.{ours}.1."}
-    load_renamed(network, tensors, names)
+    load_converted(network, tensors, VOICEFILTER_NAMES)
     assert_parity(lambda x: network(x, torch.full((1, 16), 0.25)), tensors)
