@@ -17,8 +17,8 @@ import soxr
 import torch
 
 from septool import audio
-from septool.data.mixing import Background, DynamicMixing, Rooms, Surroundings, draw
-from septool.data.pool import FULL_SCALE, Pool
+from septool.data.mixing import AugmentationSources, Background, DynamicMixing, Reverberation, sample_parts
+from septool.data.pool import FULL_SCALE, UtterancePool
 from septool.tasks.profile import this_machine
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -26,14 +26,14 @@ ROUNDS, MIXTURES = 9, 50
 UTTERANCE_SECONDS, NOISE_SECONDS, RESPONSE_SECONDS = 12.0, 60.0, 0.5
 
 
-def pool_of(sounds: list[np.ndarray], names: list[str], rate: int) -> Pool:
+def pool_of(sounds: list[np.ndarray], names: list[str], rate: int) -> UtterancePool:
     """Make a pool without files."""
     levels = np.array([np.sqrt(np.mean(np.square(sound))) for sound in sounds])
     samples = np.round(np.concatenate(sounds) * FULL_SCALE).astype(np.int16)
-    return Pool(samples, np.cumsum([0, *map(len, sounds)]), levels, names, rate)
+    return UtterancePool(samples, np.cumsum([0, *map(len, sounds)]), levels, names, rate)
 
 
-def material(rate: int) -> tuple[Pool, Pool, Pool]:
+def material(rate: int) -> tuple[UtterancePool, UtterancePool, UtterancePool]:
     """Return speech of two speakers (ten utterances each), four noises and four impulse responses."""
     random = np.random.default_rng(0)
     voices = [audio.load_audio(EXAMPLES / f"two-talkers_s{n}.flac", rate) for n in (1, 2)]
@@ -50,7 +50,7 @@ def settings() -> dict[str, DynamicMixing]:
     """Return the lines of the table."""
     plain = DynamicMixing(speed=(1.0, 1.0))
     default = DynamicMixing()
-    noise, room = Background(manifest=""), Rooms(manifest="")
+    noise, room = Background(manifest=""), Reverberation(manifest="")
     return {
         "cut and mixed": plain,
         "at 95 to 105 % speed": default,
@@ -80,14 +80,14 @@ def drawer(rate: int, how: DynamicMixing) -> Callable[[int], np.ndarray]:
     """Return what draws a mixture by its number."""
     speech, noise, rooms = material(rate)
     voices = speech if how.sources == 2 else three(speech)
-    around = Surroundings(len(how.backgrounds) * (noise,), rooms if how.rooms else None)
-    return lambda index: draw(voices, how, around, seed=0, epoch=0, index=index)
+    around = AugmentationSources(len(how.backgrounds) * (noise,), rooms if how.rooms else None)
+    return lambda index: sample_parts(voices, how, around, seed=0, epoch=0, index=index)
 
 
-def three(speech: Pool) -> Pool:
+def three(speech: UtterancePool) -> UtterancePool:
     """Call the same utterances those of three speakers."""
     return pool_of(
-        [speech.stretch(n) for n in range(len(speech))], [str(n % 3) for n in range(len(speech))], speech.rate
+        [speech.segment(n) for n in range(len(speech))], [str(n % 3) for n in range(len(speech))], speech.rate
     )
 
 

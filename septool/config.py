@@ -29,11 +29,19 @@ def read_toml(path: Path) -> dict[str, Any]:
 def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Build dataclass ``kind`` from a mapping, nested dataclasses from nested mappings.
 
+    A field that was renamed takes its old key too: ``field(metadata={"formerly": "old"})``.
+
     Raises:
         ConfigError: a key that ``kind`` does not have, one that it needs, a value of another type, or
             one that the dataclass itself refuses.
     """
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
+    for name, field in fields.items():
+        old = field.metadata.get("formerly")
+        if old in values:
+            if name in values:
+                raise ConfigError(f"{where}{old} is the old name of {where}{name}; give one of the two")
+            values = {name if key == old else key: value for key, value in values.items()}
     hints = _hints(kind)
     for key in values:
         if key not in fields:

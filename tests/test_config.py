@@ -96,6 +96,19 @@ def test_every_mistake_in_words(values: dict[str, Any], said: str) -> None:
     assert str(error.value) == said
 
 
+@dataclass(frozen=True, kw_only=True)
+class Renamed:
+    random_eq_db: float = field(default=0.0, metadata={"formerly": "colour_db"})
+
+
+def test_a_renamed_field_takes_its_old_key() -> None:
+    assert build(Renamed, {"colour_db": 3}) == build(Renamed, {"random_eq_db": 3}) == Renamed(random_eq_db=3.0)
+    with pytest.raises(ConfigError, match=r"^colour_db is the old name of random_eq_db; give one of the two$"):
+        build(Renamed, {"colour_db": 3, "random_eq_db": 3})
+    with pytest.raises(ConfigError, match=r"^random_eq_db is 'x'; it has to be of type float$"):
+        build(Renamed, {"colour_db": "x"})
+
+
 def test_settings_change_a_copy() -> None:
     values = {"inner": {"size": 1}, "name": "x"}
     changed = override(values, ["inner.size=2", "name = word", "pair=[1, 2]", "new.deep.one=true", "limit="])

@@ -75,7 +75,7 @@ def main() -> int:
     thresholds = {summary.metric: summary.threshold for summary in summaries}
     measured = {
         **scores,
-        **({} if kind.role == "speaker" else by_sex(items, manifest.read(args.manifest))),
+        **({} if kind.role == "speaker" else by_sex(items, manifest.read_manifest(args.manifest))),
         "on": args.manifest.stem,
         "trials" if kind.role == "speaker" else "mixtures": len(args.manifest.read_text(encoding="utf-8").splitlines()),
         "manifest_sha256": sha256_of(args.manifest),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from septool import audio
 from septool.corpora import base, overlay
-from septool.corpora.folder import deal, find
-from septool.data.manifest import Enrolment, Mixture, Source
+from septool.corpora.folder import assign_splits, find_utterances
+from septool.data.manifest import Enrollment, Mixture, Source
 from septool.errors import AudioError, SeptoolError
 
 SPEAKERS = {"train": 1951.0, "test": 40.0}
@@ -27,7 +27,7 @@ def prepare(
     snr: tuple[float, float] = (5.0, 20.0),
     seed: int = 0,
     jobs: int = 1,
-) -> base.Found:
+) -> base.PreparedRows:
     """Build the manifests of AISHELL-2 in noise.
 
     Args:
@@ -40,12 +40,12 @@ def prepare(
         seed: another seed deals and draws differently.
         jobs: processes that read levels.
     """
-    picked = base.pick(split, SPEAKERS)
+    picked = base.select_splits(split, SPEAKERS)
     deep = source / "iOS" / "data" / "wav"
     root = deep if deep.is_dir() else source
-    speakers = find(root)
-    splits = deal(list(speakers), SPEAKERS, seed)
-    dealt, left_out = overlay.clips(noise, CLIPS, seed)
+    speakers = find_utterances(root)
+    splits = assign_splits(list(speakers), SPEAKERS, seed)
+    dealt, left_out = overlay.find_clips(noise, CLIPS, seed)
     speech_root, noise_root = base.manifest_path(root, out), base.manifest_path(noise, out)
     parts = []
     for each in picked:
@@ -62,14 +62,14 @@ def prepare(
             if len(of) == 1
         ]
         speech = [one for of in usable.values() if len(of) > 1 for one in of]
-        drawn = overlay.lay(speech, noise, dealt[each], snr, seed, jobs)
+        drawn = overlay.sample_overlays(speech, noise, dealt[each], snr, seed, jobs)
         left_out += [line for line in drawn if isinstance(line, str)]
         rows = []
-        for one, hum in zip(speech, drawn, strict=True):
-            if isinstance(hum, str):
+        for one, noise_row in zip(speech, drawn, strict=True):
+            if isinstance(noise_row, str):
                 continue
             place = one.path.relative_to(root)
-            other = base.following(usable[place.parts[0]], one).path.relative_to(root)
+            other = base.next_utterance(usable[place.parts[0]], one).path.relative_to(root)
             rows.append(
                 Mixture(
                     id=one.id,
@@ -77,16 +77,16 @@ def prepare(
                     sample_rate=sample_rate,
                     sources=(Source(path=(speech_root / place).as_posix(), speaker=place.parts[0]),),
                     noise=Source(
-                        path=(noise_root / hum.clip.path).as_posix(),
-                        start=hum.start,
-                        frames=hum.frames,
-                        gain_db=hum.gain_db,
+                        path=(noise_root / noise_row.clip.path).as_posix(),
+                        start=noise_row.start,
+                        frames=noise_row.frames,
+                        gain_db=noise_row.gain_db,
                     ),
-                    enrolment=Enrolment(path=(speech_root / other).as_posix(), speaker=place.parts[0]),
+                    enrolment=Enrollment(path=(speech_root / other).as_posix(), speaker=place.parts[0]),
                 )
             )
-        parts.append(base.Part(f"{each}-aishell2-noise-{sample_rate // 1000}k", each, rows))
-    return base.Found(parts, left_out)
+        parts.append(base.ManifestPart(f"{each}-aishell2-noise-{sample_rate // 1000}k", each, rows))
+    return base.PreparedRows(parts, left_out)
 
 
 def _utterances(paths: list[Path]) -> tuple[list[overlay.Speech], list[str]]:

@@ -10,12 +10,11 @@ from functools import cache, partial
 from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar
 
-import numpy as np
-
 from septool import audio, workers
 from septool.data.manifest import Mixture
 from septool.data.trials import Trial
 from septool.errors import AudioError, SeptoolError, UsageError
+from septool.signal.levels import power_of, power_to_db
 
 SILENT_DB = -80.0  # a recording below it has no sound in it, and no level to set
 
@@ -23,7 +22,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Part:
+class ManifestPart:
     """One manifest that a corpus gives; ``rows`` are those whose recordings are all there."""
 
     name: str  # of the file, without .jsonl
@@ -33,7 +32,7 @@ class Part:
     missing: int = 0  # rows that the published list has besides
 
     @classmethod
-    def of_list(cls, name: str, split: str, made: Iterable[Mixture | None]) -> "Part":
+    def of_list(cls, name: str, split: str, made: Iterable[Mixture | None]) -> "ManifestPart":
         """Return what could be made of a published list of mixtures, None standing for those that could not."""
         each = list(made)
         rows = [row for row in each if row]
@@ -41,7 +40,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Trials:
+class TrialList:
     """A list of trials that a corpus gives, paths from the manifests' folder."""
 
     name: str  # of the file, without .txt
@@ -52,12 +51,12 @@ class Trials:
 
 
 @dataclass(frozen=True)
-class Found:
+class PreparedRows:
     """What a corpus gave, and a line for every recording that is missing or cannot be used."""
 
-    parts: list[Part]
+    parts: list[ManifestPart]
     left_out: list[str] = field(default_factory=list)
-    trials: list[Trials] = field(default_factory=list)
+    trials: list[TrialList] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Corpus:
     licence: str
     size: str  # of what the user must have
     expects: str  # the folder, exactly
-    prepare: Callable[..., Found]
+    prepare: Callable[..., PreparedRows]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -77,7 +76,7 @@ class Corpus:
         return {name: each.default for name, each in parameters.items() if name not in ("source", "out", "jobs")}
 
 
-def pick(splits: str | None, known: Mapping[str, Value]) -> dict[str, Value]:
+def select_splits(splits: str | None, known: Mapping[str, Value]) -> dict[str, Value]:
     """Return the published splits that ``--split train,dev`` names; all without it."""
     names = [name.strip() for name in splits.split(",")] if splits else list(known)
     for name in names:
@@ -86,13 +85,13 @@ def pick(splits: str | None, known: Mapping[str, Value]) -> dict[str, Value]:
     return {name: known[name] for name in names}
 
 
-def one_of(option: str, value: Value, allowed: Sequence[Value]) -> None:
+def check_choice(option: str, value: Value, allowed: Sequence[Value]) -> None:
     """Refuse a value that an option of this corpus does not have."""
     if value not in allowed:
         raise UsageError(f"{option} is {value}; here it can be {' or '.join(map(str, allowed))}")
 
 
-def following(those: Sequence[Value], one: Value) -> Value:
+def next_utterance(those: Sequence[Value], one: Value) -> Value:
     """Return the next one, the first after the last: of a speaker's utterances, the enrolment that goes with one."""
     return those[(those.index(one) + 1) % len(those)]
 
@@ -105,7 +104,7 @@ def manifest_path(folder: Path, out: Path) -> PurePath:
     return PurePath(os.path.relpath(folder.resolve(), out.resolve()))
 
 
-def headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, audio.AudioInfo], list[str]]:
+def read_headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, audio.AudioInfo], list[str]]:
     """Read every file's header.
 
     Returns:
@@ -123,7 +122,7 @@ def headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, aud
             absent.append(path)
         else:
             damaged.append(result)
-    return found, absence(absent) + damaged
+    return found, describe_missing(absent) + damaged
 
 
 def _header(rate: int, path: Path) -> audio.AudioInfo | str | None:
@@ -140,7 +139,7 @@ def _header(rate: int, path: Path) -> audio.AudioInfo | str | None:
     return about
 
 
-def absence(paths: Iterable[Path]) -> list[str]:
+def describe_missing(paths: Iterable[Path]) -> list[str]:
     """Say which files are missing, a whole folder in one line."""
 
     @cache
@@ -157,17 +156,17 @@ def absence(paths: Iterable[Path]) -> list[str]:
     ]
 
 
-def need_folder(folder: Path, holds: str) -> None:
+def require_folder(folder: Path, holds: str) -> None:
     """Refuse a place that is not a folder."""
     if not folder.is_dir():
         raise SeptoolError(f"{folder} is not a directory; give the folder that holds {holds}")
 
 
-def level_db(path: Path, start: int = 0, frames: int = -1) -> float:
-    """Return the level of a stretch of a file in dB; minus infinity if it is silent or cannot be read."""
+def recording_level_db(path: Path, start: int = 0, frames: int = -1) -> float:
+    """Return the level of a segment of a file in dB; minus infinity if it is silent or cannot be read."""
     try:
         samples, _ = audio.read_audio(path, start, frames)
     except AudioError:
         return -math.inf
-    power = float(np.mean(np.square(audio.to_mono(samples), dtype=np.float64)))
-    return 10 * float(np.log10(power)) if 0 < power < math.inf else -math.inf
+    level_db = float(power_to_db(power_of(audio.to_mono(samples))))
+    return level_db if level_db < math.inf else -math.inf

@@ -19,13 +19,13 @@ from septool.data.manifest import Mixture, Source
 from septool.errors import AudioError, SeptoolError, UsageError
 
 
-def find(folder: Path) -> dict[str, list[Path]]:
+def find_utterances(folder: Path) -> dict[str, list[Path]]:
     """Return the audio files of every speaker, both sorted.
 
     Raises:
         SeptoolError: no folder, or no audio in sub-folders of it.
     """
-    base.need_folder(folder, "one folder per speaker")
+    base.require_folder(folder, "one folder per speaker")
     speakers: dict[str, list[Path]] = {}
     for path in audio.find_audio_files(folder).files:
         place = path.relative_to(folder)
@@ -36,7 +36,7 @@ def find(folder: Path) -> dict[str, list[Path]]:
     return speakers
 
 
-def deal(speakers: list[str], shares: Mapping[str, float], seed: int = 0) -> dict[str, str]:
+def assign_splits(speakers: list[str], shares: Mapping[str, float], seed: int = 0) -> dict[str, str]:
     """Deal speakers to splits: ``{speaker: split}``, the shares met as closely as whole speakers allow."""
     ranked = sorted(speakers, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     total = sum(shares.values())
@@ -62,9 +62,9 @@ def utterances(
         minimum_seconds: shorter files are left out.
         seed: another seed deals the speakers differently.
     """
-    found = find(folder)
+    found = find_utterances(folder)
     start = base.manifest_path(folder, manifest_folder)
-    splits = deal(list(found), shares, seed)
+    splits = assign_splits(list(found), shares, seed)
     rows: dict[str, Mixture] = {}
     left_out: list[str] = []
     for speaker, paths in found.items():
@@ -118,7 +118,7 @@ def prepare(
     minimum_seconds: float = 1.0,
     seed: int = 0,
     jobs: int = 1,
-) -> base.Found:
+) -> base.PreparedRows:
     """Build the manifests of a folder of speech: for each split its utterances, and fixed mixtures of them.
 
     Args:
@@ -137,23 +137,23 @@ def prepare(
         raise UsageError(f"--difference-db is {difference_db:g} and --seed {seed}; both are numbers from 0 on")
     shares = parse_split(split)
     rows, left_out = utterances(source, out, shares, minimum_seconds=minimum_seconds, seed=seed)
-    parts: list[base.Part] = []
+    parts: list[base.ManifestPart] = []
     for name in shares:
         speech = [replace(row, root=out.resolve()) for row in rows if row.split == name]
         if not speech:
             raise SeptoolError(f"split {name} got no speakers; give it a larger share or drop it")
-        parts.append(base.Part(f"{name}-speech", name, speech, "speech"))
+        parts.append(base.ManifestPart(f"{name}-speech", name, speech, "speech"))
         count = 0 if name == "train" else mixtures
-        fixed, silent = pair(
+        fixed, silent = sample_fixed_mixtures(
             speech, count, sources=sources, sample_rate=sample_rate, difference_db=difference_db, seed=seed, jobs=jobs
         )
         left_out += silent
         if fixed:
-            parts.append(base.Part(f"{name}-{sources}mix", name, fixed))
-    return base.Found(parts, left_out)
+            parts.append(base.ManifestPart(f"{name}-{sources}mix", name, fixed))
+    return base.PreparedRows(parts, left_out)
 
 
-def pair(
+def sample_fixed_mixtures(
     speech: list[Mixture],
     count: int,
     *,
@@ -222,7 +222,7 @@ def _draw(
 def _level_db(row: Mixture) -> float:
     # Without the ".."s, since the manifest's folder need not be there yet.
     source = row.sources[0]
-    return base.level_db(Path(os.path.normpath(row.locate(source.path))), source.start, source.frames)
+    return base.recording_level_db(Path(os.path.normpath(row.locate(source.path))), source.start, source.frames)
 
 
 FOLDER = base.Corpus(

@@ -21,6 +21,7 @@ from septool.corpora import base, lists
 from septool.data.manifest import Mixture, Source
 from septool.data.renderers import RATE
 from septool.errors import ManifestError, UsageError
+from septool.signal.levels import to_db
 
 SPLITS = {"train-360": "train-clean-360", "train-100": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
 BUNDLED = ("train-100", "dev", "test")
@@ -60,7 +61,7 @@ def prepare(
     noise: Path | None = None,
     metadata: Path | None = None,
     jobs: int = 1,
-) -> base.Found:
+) -> base.PreparedRows:
     """Build the manifests of LibriMix.
 
     Args:
@@ -75,20 +76,20 @@ def prepare(
         metadata: a folder with further lists.
         jobs: processes that look at files.
     """
-    base.one_of("--sample-rate", sample_rate, (8000, RATE))
-    base.need_folder(source, "LibriSpeech's dev-clean, test-clean and so on")
+    base.check_choice("--sample-rate", sample_rate, (8000, RATE))
+    base.require_folder(source, "LibriSpeech's dev-clean, test-clean and so on")
     if mix == "clean":
         noise = None
     elif noise is None:
         raise UsageError(f"--mix {mix} has noise in it; give WHAM!'s with --noise wham_noise")
     else:
-        base.need_folder(noise, "WHAM!'s tr, cv and tt")
-    texts = base.pick(split, _texts(voices, metadata))
+        base.require_folder(noise, "WHAM!'s tr, cv and tt")
+    texts = base.select_splits(split, _texts(voices, metadata))
     lines = {name: list(parse(text, voices)) for name, text in texts.items()}
     speeds = {line.noise.path: _speed(line.noise, noise) for part in lines.values() for line in part} if noise else {}
     wanted = {source / voice.path for part in lines.values() for line in part for voice in line.voices}
     wanted |= {noise / path for path, _ in speeds.values()} if noise else set()
-    found, left_out = base.headers(wanted, RATE, jobs)
+    found, left_out = base.read_headers(wanted, RATE, jobs)
     sexes = lists.librispeech_sexes() | _sexes(voices, metadata)
     speech_root, noise_root = base.manifest_path(source, out), noise and base.manifest_path(noise, out)
 
@@ -97,13 +98,13 @@ def prepare(
         lengths = [each.frames for each in about if each]
         if len(lengths) < voices:
             return None
-        hum = None
+        noise_row = None
         if noise and noise_root:
             path, speed = speeds[line.noise.path]
             if noise / path not in found:
                 return None
             # Continued to the longest voice, whichever the mode: the cross-fade depends on it.
-            hum = Source(
+            noise_row = Source(
                 path=(noise_root / path).as_posix(), frames=max(lengths), gain_db=line.noise.gain_db, speed=speed
             )
         sources = tuple(
@@ -124,15 +125,16 @@ def prepare(
             mode=mode,
             frames=math.ceil(frames * sample_rate / RATE),
             sources=sources[:1] if mix == "single" else sources,
-            noise=hum,
+            noise=noise_row,
             rendering="librimix",
         )
 
     title = f"libri{voices}mix-{sample_rate // 1000}k-{mode}-{mix}"
     parts = [
-        base.Part.of_list(f"{name}-{title}", name, (row(name, line) for line in part)) for name, part in lines.items()
+        base.ManifestPart.of_list(f"{name}-{title}", name, (row(name, line) for line in part))
+        for name, part in lines.items()
     ]
-    return base.Found(parts, left_out)
+    return base.PreparedRows(parts, left_out)
 
 
 def _texts(voices: int, metadata: Path | None) -> dict[str, str]:
@@ -145,7 +147,7 @@ def _texts(voices: int, metadata: Path | None) -> dict[str, str]:
         if own and own.is_file():
             texts[name] = _read(own)
         elif name in BUNDLED:
-            texts[name] = lists.read(f"libri{voices}mix_{published}.csv")
+            texts[name] = lists.read_list(f"libri{voices}mix_{published}.csv")
     return texts
 
 
@@ -184,7 +186,7 @@ def parse(text: str, voices: int) -> Iterator[Line]:
 def _decibels(gain: str) -> float:
     try:
         # Ten digits give back the gain as a float32; more would depend on the machine's logarithm.
-        return round(20 * math.log10(float(gain)), 10)
+        return round(to_db(float(gain)), 10)
     except (TypeError, ValueError):
         raise ManifestError(f"the list has the gain {gain!r}; it has to be a number above 0") from None
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from septool import audio
 from septool.corpora import base
-from septool.corpora.folder import pair
-from septool.data.manifest import Enrolment, Mixture, Source
+from septool.corpora.folder import sample_fixed_mixtures
+from septool.data.manifest import Enrollment, Mixture, Source
 from septool.data.renderers import RATE
 
 RECORDINGS = {
@@ -85,7 +85,7 @@ def prepare(
     mixtures: int = 3000,
     seed: int = 0,
     jobs: int = 1,
-) -> base.Found:
+) -> base.PreparedRows:
     """Build the manifests of a protocol.
 
     Fixed mixtures are drawn only from subsets that are whole, since they would be others without a recording.
@@ -100,13 +100,13 @@ def prepare(
         seed: another seed draws differently.
         jobs: processes that look at files.
     """
-    base.one_of("--protocol", protocol, tuple(PROTOCOLS))
-    base.need_folder(source, "LibriSpeech's dev-clean, test-clean and so on")
+    base.check_choice("--protocol", protocol, tuple(PROTOCOLS))
+    base.require_folder(source, "LibriSpeech's dev-clean, test-clean and so on")
     how = PROTOCOLS[protocol]
     rate = sample_rate or how.sample_rate
-    picked = base.pick(split, how.splits)
+    picked = base.select_splits(split, how.splits)
     subsets = sorted({subset for each in picked.values() for subset in each.subsets})
-    found, left_out = base.headers((path for subset in subsets for path in _paths(source, subset)), RATE, jobs)
+    found, left_out = base.read_headers((path for subset in subsets for path in _paths(source, subset)), RATE, jobs)
     by_subset: dict[str, list[Path]] = {subset: [] for subset in subsets}
     for path in found:
         by_subset[path.relative_to(source).parts[0]].append(path)
@@ -122,15 +122,17 @@ def prepare(
         chosen = _choose((path for subset in each.subsets for path in by_subset[subset]), each.utterances, seed)
         speech = [_row(path, found[path], source, out, name) for path in chosen]
         if name == "train":
-            parts.append(base.Part(f"{name}-librispeech-{protocol}-speech", name, speech, "speech", missing=lack))
+            parts.append(
+                base.ManifestPart(f"{name}-librispeech-{protocol}-speech", name, speech, "speech", missing=lack)
+            )
             continue
         fixed: list[Mixture] = []
         if not lack:
             fixed, silent = _mix(speech, mixtures, how, rate, seed, jobs)
             left_out += silent
         title = f"{name}-librispeech-2mix-{protocol}-{rate // 1000}k"
-        parts.append(base.Part(title, name, fixed, missing=mixtures - len(fixed)))
-    return base.Found(parts, left_out)
+        parts.append(base.ManifestPart(title, name, fixed, missing=mixtures - len(fixed)))
+    return base.PreparedRows(parts, left_out)
 
 
 def _paths(source: Path, subset: str) -> list[Path]:
@@ -164,7 +166,9 @@ def _mix(
     if how.seconds:
         frames = round(how.seconds * RATE)
         cut = [_stretch(row, frames, seed) for row in speech if row.sources[0].frames >= frames]
-    fixed, silent = pair(cut, count, sources=2, sample_rate=rate, difference_db=how.difference_db, seed=seed, jobs=jobs)
+    fixed, silent = sample_fixed_mixtures(
+        cut, count, sources=2, sample_rate=rate, difference_db=how.difference_db, seed=seed, jobs=jobs
+    )
     if how.seconds:
         by_speaker: dict[str, list[Source]] = {}
         for row in speech:
@@ -180,12 +184,12 @@ def _stretch(row: Mixture, frames: int, seed: int) -> Mixture:
     return replace(row, sources=(replace(voice, start=start, frames=frames),))
 
 
-def _enrolment(row: Mixture, by_speaker: Mapping[str, list[Source]]) -> Enrolment:
+def _enrolment(row: Mixture, by_speaker: Mapping[str, list[Source]]) -> Enrollment:
     """Return the target's next utterance."""
     target = row.sources[0]
     own = by_speaker[target.speaker]
-    other = base.following(own, next(each for each in own if each.path == target.path))
-    return Enrolment(path=other.path, frames=other.frames, speaker=target.speaker)
+    other = base.next_utterance(own, next(each for each in own if each.path == target.path))
+    return Enrollment(path=other.path, frames=other.frames, speaker=target.speaker)
 
 
 LIBRISPEECH_2MIX = base.Corpus(

@@ -13,7 +13,7 @@ import numpy as np
 
 from septool import audio, workers
 from septool.corpora import base
-from septool.corpora.folder import deal
+from septool.corpora.folder import assign_splits
 from septool.errors import AudioError, SeptoolError, UsageError
 
 ATTEMPTS = 10  # at a stretch that is not silent
@@ -38,7 +38,7 @@ class Speech:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class ClipExcerpt:
     """The part of a clip that goes with an utterance, and its gain."""
 
     clip: Clip
@@ -47,9 +47,9 @@ class Stretch:
     gain_db: float
 
 
-def clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[dict[str, list[Clip]], list[str]]:
+def find_clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[dict[str, list[Clip]], list[str]]:
     """Deal the clips of a folder to the splits, and say which cannot be read."""
-    base.need_folder(folder, "the recordings of music or noise")
+    base.require_folder(folder, "the recordings of music or noise")
     found: list[Clip] = []
     left_out: list[str] = []
     for path in audio.find_audio_files(folder).files:
@@ -59,7 +59,7 @@ def clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[dict[st
             left_out.append(str(error))
         else:
             found.append(Clip(path.relative_to(folder), about.rate, about.frames))
-    splits = deal([clip.path.as_posix() for clip in found], shares, seed)
+    splits = assign_splits([clip.path.as_posix() for clip in found], shares, seed)
     dealt = {split: [clip for clip in found if splits[clip.path.as_posix()] == split] for split in shares}
     for split, part in dealt.items():
         if not part:
@@ -67,9 +67,9 @@ def clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[dict[st
     return dealt, left_out
 
 
-def lay(
+def sample_overlays(
     utterances: Sequence[Speech], folder: Path, part: list[Clip], snr: tuple[float, float], seed: int, jobs: int
-) -> list[Stretch | str]:
+) -> list[ClipExcerpt | str]:
     """Draw a stretch for each utterance, or say why there is none.
 
     Args:
@@ -85,8 +85,8 @@ def lay(
     return list(workers.each(partial(_stretch, folder, part, snr, seed), utterances, jobs))
 
 
-def _stretch(folder: Path, part: list[Clip], snr: tuple[float, float], seed: int, speech: Speech) -> Stretch | str:
-    level = base.level_db(speech.path)
+def _stretch(folder: Path, part: list[Clip], snr: tuple[float, float], seed: int, speech: Speech) -> ClipExcerpt | str:
+    level = base.recording_level_db(speech.path)
     if not level > base.SILENT_DB:
         return f"{speech.path} is silent or damaged; no mixture uses it"
     random = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(speech.id.encode()).digest()[:8])])
@@ -96,7 +96,7 @@ def _stretch(folder: Path, part: list[Clip], snr: tuple[float, float], seed: int
         clip = long[int(random.integers(len(long)))]
         frames = min(round(speech.seconds * clip.rate), clip.frames)
         start = int(random.integers(clip.frames - frames + 1))
-        found = base.level_db(folder / clip.path, start, frames)
+        found = base.recording_level_db(folder / clip.path, start, frames)
         if found > base.SILENT_DB:
-            return Stretch(clip, start, frames, round(level - over - found, 4))
+            return ClipExcerpt(clip, start, frames, round(level - over - found, 4))
     return f"{speech.path}: {ATTEMPTS} stretches drawn for it are silent or damaged; no mixture uses it"

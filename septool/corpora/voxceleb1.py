@@ -26,7 +26,7 @@ def prepare(
     split: str | None = None,
     metadata: Path | None = None,
     jobs: int = 1,
-) -> base.Found:
+) -> base.PreparedRows:
     """Build the manifests of recordings, and the list of trials.
 
     Args:
@@ -36,8 +36,8 @@ def prepare(
         metadata: the folder of veri_test.txt; ``source`` by default.
         jobs: processes that look at files.
     """
-    base.need_folder(source, "dev/wav and test/wav")
-    picked = base.pick(split, RECORDINGS)
+    base.require_folder(source, "dev/wav and test/wav")
+    picked = base.select_splits(split, RECORDINGS)
     # By what stands behind the speaker's number, since that is how the list of trials names them.
     places = {
         "/".join(path.parts[-3:]): path
@@ -45,7 +45,7 @@ def prepare(
         for path in sorted(source.glob(pattern))
         if (name := SPEAKER.fullmatch(path.parts[-3])) and _split(int(name[1])) in picked
     }
-    found, left_out = base.headers(places.values(), RATE, jobs)
+    found, left_out = base.read_headers(places.values(), RATE, jobs)
     root = base.manifest_path(source, out)
     usable = {name: (root / path.relative_to(source)).as_posix() for name, path in places.items() if path in found}
     parts = []
@@ -62,13 +62,15 @@ def prepare(
         ]
         if len(rows) < published:
             left_out.append(f"{source} has {len(rows)} of the {published} recordings of {each}")
-        parts.append(base.Part(f"{each}-voxceleb1-speech", each, rows, "speech", missing=max(published - len(rows), 0)))
+        parts.append(
+            base.ManifestPart(f"{each}-voxceleb1-speech", each, rows, "speech", missing=max(published - len(rows), 0))
+        )
     if "test" not in picked:
-        return base.Found(parts, left_out)
+        return base.PreparedRows(parts, left_out)
     listed, lost = _trials((metadata or source) / LIST, usable)
     speakers = len({path.parts[-3] for trial in listed for path in trial[1:]})
-    about = base.Trials("test-voxceleb1-trials", "test", listed, speakers, missing=max(TRIALS - len(listed), 0))
-    return base.Found(parts, left_out + lost, [about])
+    about = base.TrialList("test-voxceleb1-trials", "test", listed, speakers, missing=max(TRIALS - len(listed), 0))
+    return base.PreparedRows(parts, left_out + lost, [about])
 
 
 def _split(speaker: int) -> str:
@@ -81,7 +83,7 @@ def _trials(path: Path, usable: dict[str, str]) -> tuple[list[trials.Trial], lis
         return [], [f"{path} does not exist; the authors of VoxCeleb offer it, --metadata says where it is"]
     listed: list[trials.Trial] = []
     lost: set[str] = set()
-    for trial in trials.read(path):
+    for trial in trials.read_trials(path):
         names = ["/".join(each.parts[-3:]) for each in trial[1:]]
         lost.update(name for name in names if name not in usable)
         if usable.keys() >= set(names):

@@ -71,7 +71,7 @@ def prepare(
     mode: Literal["min", "max"] = "min",
     mix: Literal["clean", "both", "single"] = "both",
     jobs: int = 1,
-) -> base.Found:
+) -> base.PreparedRows:
     """Build the manifests of WHAM!.
 
     Args:
@@ -84,29 +84,29 @@ def prepare(
         mix: clean (voices), both (voices and noise), single (first voice and noise).
         jobs: processes that look at files.
     """
-    base.one_of("--sample-rate", sample_rate, (8000, RATE))
+    base.check_choice("--sample-rate", sample_rate, (8000, RATE))
     if mix == "clean" and mode == "max":
         raise UsageError("--mix clean has no noise, whose length is what --mode max keeps; give --mode min")
-    base.need_folder(noise, "WHAM!'s tr, cv, tt and metadata")
-    listed = {each: wsj0mix.read_list(2, each) for each in base.pick(split, dict.fromkeys(wsj0mix.SPLITS))}
+    base.require_folder(noise, "WHAM!'s tr, cv, tt and metadata")
+    listed = {each: wsj0mix.read_list(2, each) for each in base.select_splits(split, dict.fromkeys(wsj0mix.SPLITS))}
     settings = {each: read_settings(noise / "metadata", each, sample_rate, mode) for each in listed}
     voices = {wsj0mix.name(mixture): mixture for part in listed.values() for mixture in part}
     for part, each in settings.items():
         if strange := next((setting.id for setting in each if setting.id not in voices), None):
             raise ManifestError(f"{noise}/metadata names {strange} in {part}, which is no mixture of WSJ0-2mix")
     places = wsj0mix.locate(source, [voices[setting.id] for each in settings.values() for setting in each])
-    hums = (
+    noises = (
         {} if mix == "clean" else {x.id: noise / part / f"{x.id}.wav" for part, each in settings.items() for x in each}
     )
-    found, left_out = base.headers([*(source / path for path in places.values()), *hums.values()], RATE, jobs)
+    found, left_out = base.read_headers([*(source / path for path in places.values()), *noises.values()], RATE, jobs)
     speech_root, noise_root = base.manifest_path(source, out), base.manifest_path(noise, out)
 
     def row(part: str, setting: Setting) -> Mixture | None:
         mixture = voices[setting.id]
         about = [found.get(source / places[voice.place]) for voice in mixture]
         lengths = [each.frames for each in about if each]
-        hum = found.get(hums[setting.id]) if hums else None
-        if len(lengths) < 2 or (hums and not hum):
+        noise_row = found.get(noises[setting.id]) if noises else None
+        if len(lengths) < 2 or (noises and not noise_row):
             return None
         sources = tuple(
             Source(
@@ -117,7 +117,7 @@ def prepare(
             )
             for voice, frames, gain_db in zip(mixture, lengths, setting.voice_gains_db, strict=True)
         )
-        frames = hum.frames if hum and mode == "max" else min(lengths)
+        frames = noise_row.frames if noise_row and mode == "max" else min(lengths)
         return Mixture(
             id=setting.id,
             split=part,
@@ -125,11 +125,11 @@ def prepare(
             mode=mode,
             frames=math.ceil(frames * sample_rate / RATE),
             sources=sources[:1] if mix == "single" else sources,
-            noise=hum
+            noise=noise_row
             and Source(
                 path=(noise_root / part / f"{setting.id}.wav").as_posix(),
                 start=setting.start,
-                frames=hum.frames - setting.start,
+                frames=noise_row.frames - setting.start,
                 gain_db=setting.noise_gain_db,
             ),
             rendering="wham",
@@ -138,10 +138,10 @@ def prepare(
 
     title = f"wham-{sample_rate // 1000}k-{mode}-{mix}"
     parts = [
-        base.Part.of_list(f"{part}-{title}", part, (row(part, setting) for setting in each))
+        base.ManifestPart.of_list(f"{part}-{title}", part, (row(part, setting) for setting in each))
         for part, each in settings.items()
     ]
-    return base.Found(parts, left_out)
+    return base.PreparedRows(parts, left_out)
 
 
 WHAM = base.Corpus(

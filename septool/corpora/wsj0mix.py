@@ -4,7 +4,7 @@ The lists name wav files; whatever holds them, converted or as on the discs, is 
 ``si_tr_s/01t/01to030v`` and so on, with the suffix wav, flac or wv1 (in this order, upper case or lower).
 ``wv1`` is the close microphone; ``wv2`` is another recording, with which mixtures differ by decibels.
 
-Mixtures are made as the original MATLAB script makes them (:func:`septool.data.renderers.wsj0_mix`).
+Mixtures are made as the original MATLAB script makes them (:func:`septool.data.renderers.render_wsj0_mix`).
 """
 
 import math
@@ -37,7 +37,7 @@ class Voice:
 def read_list(voices: int, split: str) -> list[list[Voice]]:
     """Return the voices of each mixture of a split."""
     mixtures = []
-    for line in lists.read(f"wsj0_mix_{voices}_spk_{split}.txt").splitlines():
+    for line in lists.read_list(f"wsj0_mix_{voices}_spk_{split}.txt").splitlines():
         words = line.split()
         mixture = []
         for path, level in zip(words[::2], words[1::2], strict=True):
@@ -54,7 +54,7 @@ def name(voices: list[Voice]) -> str:
 
 def recordings(root: Path) -> dict[tuple[str, str, str], Path]:
     """Return the recordings below a folder by ``(folder, speaker, utterance)``, relative to it."""
-    base.need_folder(root, "WSJ0's si_tr_s, si_dt_05 and si_et_05")
+    base.require_folder(root, "WSJ0's si_tr_s, si_dt_05 and si_et_05")
     found: dict[tuple[str, str, str], Path] = {}
     for folder, _, files in os.walk(root):
         above, speaker = Path(folder).parts[-2:] if len(Path(folder).parts) > 1 else ("", "")
@@ -89,7 +89,7 @@ def prepare(
     sample_rate: int = 8000,
     mode: Literal["min", "max"] = "min",
     jobs: int = 1,
-) -> base.Found:
+) -> base.PreparedRows:
     """Build the manifests of WSJ0-mix.
 
     Args:
@@ -101,10 +101,10 @@ def prepare(
         mode: cut to the shortest voice, or pad to the longest.
         jobs: processes that look at files.
     """
-    base.one_of("--sample-rate", sample_rate, (8000, RATE))
-    mixtures = {each: read_list(voices, each) for each in base.pick(split, dict.fromkeys(SPLITS))}
+    base.check_choice("--sample-rate", sample_rate, (8000, RATE))
+    mixtures = {each: read_list(voices, each) for each in base.select_splits(split, dict.fromkeys(SPLITS))}
     places = locate(source, [mixture for part in mixtures.values() for mixture in part])
-    found, left_out = base.headers((source / path for path in places.values()), RATE, jobs)
+    found, left_out = base.read_headers((source / path for path in places.values()), RATE, jobs)
     root = base.manifest_path(source, out)
 
     def row(part: str, mixture: list[Voice]) -> Mixture | None:
@@ -131,10 +131,10 @@ def prepare(
 
     title = f"wsj0-{voices}mix-{sample_rate // 1000}k-{mode}"
     parts = [
-        base.Part.of_list(f"{part}-{title}", part, (row(part, mixture) for mixture in listed))
+        base.ManifestPart.of_list(f"{part}-{title}", part, (row(part, mixture) for mixture in listed))
         for part, listed in mixtures.items()
     ]
-    return base.Found(parts, left_out)
+    return base.PreparedRows(parts, left_out)
 
 
 def _corpus(voices: int) -> base.Corpus:

@@ -24,7 +24,7 @@ def prepare(
     snr: tuple[float, float] = (0.0, 5.0),
     seed: int = 0,
     jobs: int = 1,
-) -> base.Found:
+) -> base.PreparedRows:
     """Build the manifests of speech and music.
 
     Args:
@@ -37,11 +37,11 @@ def prepare(
         seed: another seed deals and draws differently.
         jobs: processes that read levels.
     """
-    picked = base.pick(split, SHARES)
-    dealt, damaged = overlay.clips(noise, SHARES, seed)
+    picked = base.select_splits(split, SHARES)
+    dealt, damaged = overlay.find_clips(noise, SHARES, seed)
     listed = {each: wsj0mix.read_list(2, each) for each in picked}
     places = wsj0mix.locate(source, [mixture for part in listed.values() for mixture in part])
-    found, left_out = base.headers((source / path for path in places.values()), RATE, jobs)
+    found, left_out = base.read_headers((source / path for path in places.values()), RATE, jobs)
     left_out += damaged
     speech_root, music_root = base.manifest_path(source, out), base.manifest_path(noise, out)
     parts = []
@@ -50,7 +50,7 @@ def prepare(
         there = [place for place in wanted if source / places[place] in found]
         paths = [source / places[place] for place in there]
         speech = [overlay.Speech(path.stem.lower(), path, found[path].frames / RATE) for path in paths]
-        drawn = overlay.lay(speech, noise, dealt[each], snr, seed, jobs)
+        drawn = overlay.sample_overlays(speech, noise, dealt[each], snr, seed, jobs)
         left_out += [line for line in drawn if isinstance(line, str)]
         rows = [
             Mixture(
@@ -69,11 +69,11 @@ def prepare(
                 ),
             )
             for place, music in zip(there, drawn, strict=True)
-            if isinstance(music, overlay.Stretch)
+            if isinstance(music, overlay.ClipExcerpt)
         ]
         title = f"{each}-wsj0-music-{sample_rate // 1000}k"
-        parts.append(base.Part(title, each, rows, missing=len(wanted) - len(rows)))
-    return base.Found(parts, left_out)
+        parts.append(base.ManifestPart(title, each, rows, missing=len(wanted) - len(rows)))
+    return base.PreparedRows(parts, left_out)
 
 
 WSJ0_MUSIC = base.Corpus(

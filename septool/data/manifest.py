@@ -1,7 +1,7 @@
 """Mixture manifests: JSON lines, sorted, with paths relative to the manifest's own folder.
 
 One row is one mixture and says all that is needed to make it; the same input gives the same bytes on
-every machine. A row with a single source is an utterance: a manifest of those is a pool of speech.
+every machine. A row with a single source is an utterance: a manifest of those is an utterance pool.
 """
 
 import json
@@ -14,14 +14,14 @@ from typing import Any, Literal
 from septool.config import build
 from septool.errors import ConfigError, ManifestError
 
-# Fields that are written only where they say something, so that manifests without them keep their bytes.
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
+# Fields that are written only where they say something, so that manifests without them keep their bytes.
 SPARSE = {"gender": None, "rendering": None, "voices_gain_db": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A stretch of a file; ``start`` and ``frames`` count samples at the file's own rate."""
+    """A segment of a file; ``start`` and ``frames`` count samples at the file's own rate."""
 
     path: str
     start: int = 0
@@ -32,14 +32,14 @@ class Source:
     gender: str | None = None
 
     def __post_init__(self) -> None:
-        _check_stretch(self.path, self.start, self.frames)
+        _check_segment(self.path, self.start, self.frames)
         _check_level(f"{self.path} has the gain", self.gain_db)
         if not 0 < self.speed < math.inf:
             raise ValueError(f"{self.path} has the speed {self.speed}; it has to be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enrolment:
+class Enrollment:
     """A recording of the speaker of source ``target``, for extraction."""
 
     path: str
@@ -49,10 +49,10 @@ class Enrolment:
     target: int = 0
 
     def __post_init__(self) -> None:
-        _check_stretch(self.path, self.start, self.frames)
+        _check_segment(self.path, self.start, self.frames)
 
 
-def _check_stretch(path: str, start: int, frames: int) -> None:
+def _check_segment(path: str, start: int, frames: int) -> None:
     if "\0" in path:
         raise ValueError(f"{path!r} cannot be a file's name")
     if start < 0 or frames < -1:
@@ -76,9 +76,9 @@ class Mixture:
     frames: int | None = None
     noise: Source | None = None
     mixture: str | None = None  # a rendered file, else mixed on the fly
-    enrolment: Enrolment | None = None
-    rendering: Literal["librimix", "wsj0-mix", "wham"] | None = None  # whose generator to follow to the sample
-    voices_gain_db: float = 0.0  # on all voices after their own gains, where the generator has such a step (wham)
+    enrolment: Enrollment | None = None
+    rendering: Literal["librimix", "wsj0-mix", "wham"] | None = None  # the published script to follow to the sample
+    voices_gain_db: float = 0.0  # on all voices after their own gains, where that script has such a step (wham)
     root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class Mixture:
         return self.root / PurePosixPath(path)
 
 
-def read(path: Path) -> list[Mixture]:
+def read_manifest(path: Path) -> list[Mixture]:
     """Read a manifest.
 
     Raises:
@@ -144,13 +144,13 @@ def _row(path: Path, line: int, content: str) -> Mixture | None:
         raise ManifestError(f"{path}, line {line}: {error}") from None
 
 
-def dump(rows: Iterable[Mixture]) -> str:
+def dump_manifest(rows: Iterable[Mixture]) -> str:
     """Return the manifest's text, rows sorted by id."""
-    lines = (json.dumps(to_dict(row), ensure_ascii=False) for row in sorted(rows, key=lambda row: row.id))
+    lines = (json.dumps(row_to_dict(row), ensure_ascii=False) for row in sorted(rows, key=lambda row: row.id))
     return "".join(line + "\n" for line in lines)
 
 
-def to_dict(row: Mixture) -> dict[str, Any]:
+def row_to_dict(row: Mixture) -> dict[str, Any]:
     """Return a row as it stands in the file."""
     values = _plain(row)
     values["sources"] = [_plain(source) for source in row.sources]
@@ -159,7 +159,7 @@ def to_dict(row: Mixture) -> dict[str, Any]:
     return values
 
 
-def _plain(part: Source | Enrolment | Mixture) -> dict[str, Any]:
+def _plain(part: Source | Enrollment | Mixture) -> dict[str, Any]:
     return {
         key: value for key, value in vars(part).items() if key != "root" and (key not in SPARSE or value != SPARSE[key])
     }
@@ -170,7 +170,7 @@ def file_stem(id: str) -> str:
     return id.replace("/", "_")
 
 
-def speakers(rows: Iterable[Mixture]) -> Iterator[tuple[Mixture, Source]]:
+def iter_sources(rows: Iterable[Mixture]) -> Iterator[tuple[Mixture, Source]]:
     """Yield every distinct source of a manifest with the row that names it."""
     seen: set[tuple[str, int, int]] = set()
     for row in rows:

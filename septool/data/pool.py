@@ -1,4 +1,4 @@
-"""A pool of decoded speech: every utterance of a manifest at one rate, in one memory-mapped file.
+"""The utterance pool: decoded speech of a manifest at one rate, in one memory-mapped file.
 
 Decoding compressed audio costs more than a training step leaves time for, so it is done once. The file
 lies in the cache folder under a name made of the manifest's content, the sizes and times of its recordings
@@ -23,6 +23,7 @@ from septool.config import cache_folder, cache_limit
 from septool.data import manifest
 from septool.errors import ManifestError
 from septool.files import atomic_write, make_folder, sha256_of
+from septool.signal.levels import rms_of
 
 LOG = logging.getLogger(__name__)
 FULL_SCALE = 32767.0
@@ -31,23 +32,23 @@ FORMAT = 2  # of the files, counted up when others are kept of the same recordin
 Utterance = tuple[manifest.Mixture, manifest.Source]
 
 
-class Pool(Sequence[tuple[np.ndarray, float]]):
+class UtterancePool(Sequence[tuple[np.ndarray, float]]):
     """Utterances ``(samples [time] in [-1, 1], RMS)``, and which speaker has which of them."""
 
     def __init__(self, samples: np.ndarray, bounds: np.ndarray, levels: np.ndarray, names: list[str], rate: int):
         self.rate = rate
         self._samples, self._bounds, self._levels = samples, bounds, levels
-        self.names = sorted(set(names))
-        number = {name: index for index, name in enumerate(self.names)}
+        self.speaker_names = sorted(set(names))
+        number = {name: index for index, name in enumerate(self.speaker_names)}
         self._speaker = np.array([number[name] for name in names])
         # Utterances of each speaker, by number.
-        self.speakers = [np.flatnonzero(self._speaker == index) for index in range(len(self.names))]
+        self.speakers = [np.flatnonzero(self._speaker == index) for index in range(len(self.speaker_names))]
 
     def __len__(self) -> int:
         return len(self._levels)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, float]:  # type: ignore[override]
-        return self.stretch(index), self.level(index)
+        return self.segment(index), self.level(index)
 
     def __getstate__(self) -> dict[str, Any]:
         state = vars(self).copy()
@@ -72,8 +73,8 @@ class Pool(Sequence[tuple[np.ndarray, float]]):
         """Return the mean magnitude of an utterance's samples."""
         return float(np.abs(self._whole(index)).mean()) / FULL_SCALE
 
-    def stretch(self, index: int, start: int = 0, frames: int | None = None) -> np.ndarray:
-        """Return a part of an utterance, cut where it ends."""
+    def segment(self, index: int, start: int = 0, frames: int | None = None) -> np.ndarray:
+        """Return a segment ``[time]`` of an utterance, cut where it ends; float32 in [-1, 1]."""
         end = None if frames is None else start + frames
         return self._whole(index)[start:end] / np.float32(FULL_SCALE)
 
@@ -85,19 +86,19 @@ class Pool(Sequence[tuple[np.ndarray, float]]):
         """Return the number of the speaker of an utterance."""
         return int(self._speaker[index])
 
-    def halved(self) -> "Pool":
-        """Return the pool with the only utterance of a speaker as two: one to enrol with, one to find."""
+    def split_single_utterances(self) -> "UtterancePool":
+        """Return the pool with the only utterance of a speaker as two halves: one to enroll with, one to mix."""
         bounds, levels, names = [0], [], []
         for utterance, end in enumerate(self._bounds[1:]):
             speaker = self.speaker_of(utterance)
             if len(self.speakers[speaker]) == 1:
                 bounds.append((bounds[-1] + int(end)) // 2)
                 levels.append(self.level(utterance))
-                names.append(self.names[speaker])
+                names.append(self.speaker_names[speaker])
             bounds.append(int(end))
             levels.append(self.level(utterance))
-            names.append(self.names[speaker])
-        return Pool(self._samples, np.array(bounds), np.array(levels), names, self.rate)
+            names.append(self.speaker_names[speaker])
+        return UtterancePool(self._samples, np.array(bounds), np.array(levels), names, self.rate)
 
     @property
     def seconds(self) -> float:
@@ -105,7 +106,7 @@ class Pool(Sequence[tuple[np.ndarray, float]]):
         return len(self._samples) / self.rate
 
 
-def load(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False) -> Pool:
+def load_pool(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False) -> UtterancePool:
     """Decode every source of a manifest, or map the file of an earlier call.
 
     Args:
@@ -114,26 +115,26 @@ def load(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False) -> P
         jobs: processes to decode with.
         full_scale: bring every recording's peak to 1.
     """
-    rows = manifest.read(path)
-    about = f"{path.resolve().parent}\n{sha256_of(path)}\n{rate}" + ("\nfull scale" if full_scale else "")
-    about += f"\n{FORMAT}"
-    key = hashlib.sha256(f"{about}\n{_stamps(rows)}".encode()).hexdigest()[:16]
+    rows = manifest.read_manifest(path)
+    identity = f"{path.resolve().parent}\n{sha256_of(path)}\n{rate}" + ("\nfull scale" if full_scale else "")
+    identity += f"\n{FORMAT}"
+    key = hashlib.sha256(f"{identity}\n{_file_stamps(rows)}".encode()).hexdigest()[:16]
     target = cache_folder() / "speech" / f"{path.stem}-{rate}-{key}.npz"
     samples_path = target.with_suffix(".i16")
-    LOG.info("%s is kept as %s", path, samples_path)
+    LOG.info("%s is cached as %s", path, samples_path)
     if not (target.exists() and samples_path.exists()):
-        LOG.info("%d rows are decoded for it", len(rows))
+        LOG.info("decoding its %d rows", len(rows))
         limit = cache_limit()
-        _decode(rows, partial(_one, rate, full_scale), jobs, target, samples_path)
-        _tidy(samples_path, limit)
+        _decode(rows, partial(_decode_utterance, rate, full_scale), jobs, target, samples_path)
+        _evict(samples_path, limit)
     with suppress(OSError):  # a cache of someone else's; the time of change stays
         os.utime(samples_path, ns=(time.time_ns(), samples_path.stat().st_mtime_ns))
     with np.load(target) as index:
         bounds, levels, names = index["bounds"], index["levels"], [str(name) for name in index["names"]]
-    return Pool(_map(samples_path), bounds, levels, names, rate)
+    return UtterancePool(_map(samples_path), bounds, levels, names, rate)
 
 
-def _stamps(rows: list[manifest.Mixture]) -> str:
+def _file_stamps(rows: list[manifest.Mixture]) -> str:
     """Return what changes when a recording is replaced: the size and the time of every file, as far as it is there."""
     stamps = {}
     for path in {row.locate(source.path) for row in rows for source in row.sources}:
@@ -147,7 +148,7 @@ def _map(path: Path | str) -> np.ndarray:
     return np.memmap(path, dtype=np.int16, mode="r")
 
 
-def _tidy(keep: Path, limit: int) -> None:
+def _evict(keep: Path, limit: int) -> None:
     """Remove the pools that have not been used for longest until ``limit`` bytes are left; ``keep`` stays."""
     pools = []
     for path in keep.parent.glob("*.i16"):
@@ -173,7 +174,7 @@ def _decode(
     samples_path: Path,
 ) -> None:
     make_folder(target.parent)
-    utterances = list(manifest.speakers(rows))
+    utterances = list(manifest.iter_sources(rows))
     bounds, levels, names = [0], [], []
     with atomic_write(samples_path) as partial_path, partial_path.open("wb") as file:
         for (_, source), (samples, level) in zip(utterances, workers.each(one, utterances, jobs), strict=True):
@@ -189,11 +190,10 @@ def _decode(
         np.savez(file, bounds=np.array(bounds), levels=np.array(levels), names=np.array(names))
 
 
-def _one(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray, float]:
+def _decode_utterance(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray, float]:
     row, source = utterance
     samples = audio.load_audio(row.locate(source.path), rate, source.start, source.frames)
     peak = np.abs(samples).max(initial=0)
     if peak and (full_scale or peak > 1):  # of what is above full scale, as floats can be, only the shape counts
         samples = samples / peak
-    level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
-    return np.round(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16), level
+    return np.round(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16), float(rms_of(samples))

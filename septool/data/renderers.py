@@ -1,4 +1,4 @@
-"""The published generators of mixtures, sample for sample: what ``rendering`` in a manifest names.
+"""Renderers of the published sets, equal to their scripts sample for sample: ``rendering`` in a manifest.
 
 Each is written from what its documentation and behaviour say. Whoever trained on a published set had these
 samples: in 16 bits where the set has 16 bits, resampled with the filter of its script.
@@ -26,40 +26,40 @@ class Rendered(NamedTuple):
     noise: np.ndarray | None = None  # [time]
 
 
-def librimix(row: Mixture) -> Rendered:
+def render_librimix(row: Mixture) -> Rendered:
     """LibriMix (``create_librimix_from_metadata.py`` of commit 09d4b8a): gain, resample, cut or pad, 16 bits."""
     rate = row.sample_rate
-    voices = [_polyphase(_read(row, source) * _gain(source), rate) for source in row.sources]
+    voices = [_resample_polyphase(_read_channel(row, source) * _gain(source), rate) for source in row.sources]
     noise = None
     if row.noise:
-        hum = audio.resample(_read(row, row.noise), row.noise.speed, 1.0)
-        noise = _polyphase(_extended(hum, row.noise.frames) * _gain(row.noise), rate)
-    sources, noise = _fitted(row, voices, noise)
+        samples = audio.resample(_read_channel(row, row.noise), row.noise.speed, 1.0)
+        noise = _resample_polyphase(_extend_noise(samples, row.noise.frames) * _gain(row.noise), rate)
+    sources, noise = _align_lengths(row, voices, noise)
     mixture = sources.sum(axis=0)
     if noise is not None:
         mixture = (mixture + noise).astype(np.float32)  # a noise that was continued is float64
-        noise = _truncated(noise)
-    return Rendered(_truncated(mixture), _truncated(sources), noise)
+        noise = _truncate_to_16_bits(noise)
+    return Rendered(_truncate_to_16_bits(mixture), _truncate_to_16_bits(sources), noise)
 
 
-def wsj0_mix(row: Mixture) -> Rendered:
+def render_wsj0_mix(row: Mixture) -> Rendered:
     """WSJ0-2mix and WSJ0-3mix (MATLAB, 2016): equal active levels, the list's gains, a peak of 0.9, 16 bits."""
     voices = []
     for source in row.sources:
-        samples = _read(row, source).astype(np.float64)
-        narrow = _polyphase(samples, 8000)
+        samples = _read_channel(row, source).astype(np.float64)
+        narrow = _resample_polyphase(samples, 8000)
         level = active_level(narrow, 8000).power  # the 16 kHz set takes the levels of the 8 kHz one
         if not level:
             raise ManifestError(f"mixture {row.id}: {source.path} is silent, so it has no level to set")
-        voice = narrow if row.sample_rate == 8000 else _polyphase(samples, row.sample_rate)
+        voice = narrow if row.sample_rate == 8000 else _resample_polyphase(samples, row.sample_rate)
         voices.append(voice * (_gain(source) / np.sqrt(level)))
-    sources, _ = _fitted(row, voices)
+    sources, _ = _align_lengths(row, voices)
     mixture = sources.sum(axis=0)
     gain = 0.9 / max(np.abs(mixture).max(), np.abs(sources).max())
-    return Rendered(_rounded(gain * mixture), _rounded(gain * sources))
+    return Rendered(_round_to_16_bits(gain * mixture), _round_to_16_bits(gain * sources))
 
 
-def wham(row: Mixture) -> Rendered:
+def render_wham(row: Mixture) -> Rendered:
     """WHAM! (``create_wham_from_scratch.py``): voices as in WSJ0-2mix, then one gain on all; noise; float samples.
 
     ``noise.start`` is where, in samples of the noise's file, speech begins: "min" cuts the noise there,
@@ -68,27 +68,29 @@ def wham(row: Mixture) -> Rendered:
     gain = from_db(row.voices_gain_db)
     voices = []
     for source in row.sources:
-        voice = _polyphase(_read(row, source).astype(np.float64), row.sample_rate) * _gain(source)
-        voices.append(gain * _rounded(voice).astype(np.float64))
+        voice = _resample_polyphase(_read_channel(row, source).astype(np.float64), row.sample_rate) * _gain(source)
+        voices.append(gain * _round_to_16_bits(voice).astype(np.float64))
     noise = None
     if row.noise:
         begin = row.noise.start * row.sample_rate // RATE
-        noise = _polyphase(_read(row, row.noise).astype(np.float64), row.sample_rate) * _gain(row.noise)
+        noise = _resample_polyphase(_read_channel(row, row.noise).astype(np.float64), row.sample_rate) * _gain(
+            row.noise
+        )
         if row.mode == "min":
             noise = noise[begin:]
         else:
             voices = [np.pad(voice, (begin, 0)) for voice in voices]
-    sources, noise = _fitted(row, voices, noise)
+    sources, noise = _align_lengths(row, voices, noise)
     mixture = sources.sum(axis=0) + (0 if noise is None else noise)
     single = np.float32
     return Rendered(mixture.astype(single), sources.astype(single), None if noise is None else noise.astype(single))
 
 
-GENERATORS = {"librimix": librimix, "wsj0-mix": wsj0_mix, "wham": wham}
+RENDERERS = {"librimix": render_librimix, "wsj0-mix": render_wsj0_mix, "wham": render_wham}
 
 
-def _read(row: Mixture, source: Source) -> np.ndarray:
-    """Read the first channel; of a noise all, since where it is cut is up to the generator."""
+def _read_channel(row: Mixture, source: Source) -> np.ndarray:
+    """Read the first channel; of a noise all, since where it is cut is up to the renderer."""
     start, frames = (0, -1) if source is row.noise else (source.start, source.frames)
     samples, rate = audio.read_audio(row.locate(source.path), start, frames)
     if rate != RATE:
@@ -101,8 +103,8 @@ def _gain(source: Source) -> float:
     return float(from_db(source.gain_db))
 
 
-def _extended(noise: np.ndarray, frames: int) -> np.ndarray:
-    """Cut a noise to ``frames``, or go on with cross-faded copies until it is long enough."""
+def _extend_noise(noise: np.ndarray, frames: int) -> np.ndarray:
+    """Cut a noise to ``frames``, or append cross-faded copies until it is long enough."""
     if len(noise) < min(frames, FADE):
         raise ManifestError(f"a noise of {len(noise)} samples is too short to be continued; {FADE} are needed")
     rise = np.hanning(2 * FADE - 1)[:FADE]
@@ -113,34 +115,34 @@ def _extended(noise: np.ndarray, frames: int) -> np.ndarray:
     return longer[:frames]
 
 
-def _polyphase(samples: np.ndarray, rate: int) -> np.ndarray:
+def _resample_polyphase(samples: np.ndarray, rate: int) -> np.ndarray:
     """Resample with a Kaiser window (beta 5) over ten zero crossings: MATLAB's ``resample`` and SciPy's default."""
     from scipy.signal import resample_poly
 
     return samples if rate == RATE else resample_poly(samples, rate, RATE)
 
 
-def _fitted(
+def _align_lengths(
     row: Mixture, voices: list[np.ndarray], noise: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     lengths = [len(voice) for voice in voices] + ([len(noise)] if noise is not None else [])
     frames = row.frames if row.frames is not None else (min if row.mode == "min" else max)(lengths)
-    sources = np.stack([fit(voice, frames) for voice in voices])
-    return sources, None if noise is None else fit(noise, frames)
+    sources = np.stack([pad_or_trim(voice, frames) for voice in voices])
+    return sources, None if noise is None else pad_or_trim(noise, frames)
 
 
-def fit(voice: np.ndarray, frames: int) -> np.ndarray:
-    """Cut ``[time]`` or pad it with zeros at its end."""
+def pad_or_trim(voice: np.ndarray, frames: int) -> np.ndarray:
+    """Trim ``[time]`` to ``frames`` samples, or pad it with zeros at its end."""
     return np.pad(voice[:frames], (0, max(frames - len(voice), 0)))
 
 
-def _truncated(samples: np.ndarray) -> np.ndarray:
+def _truncate_to_16_bits(samples: np.ndarray) -> np.ndarray:
     """Go through 16 bits as libsndfile does when it clips: to 32 bits, of which the upper half is kept."""
     whole = np.floor(np.rint(samples * 2.0**31) / 2.0**16)
     return (np.clip(whole, -(2**15), 2**15 - 1) / 2**15).astype(np.float32)
 
 
-def _rounded(samples: np.ndarray) -> np.ndarray:
+def _round_to_16_bits(samples: np.ndarray) -> np.ndarray:
     """Go through 16 bits as MATLAB's ``int16(round(2^15 * x))``: halves away from zero."""
     whole = np.copysign(np.floor(np.abs(samples) * 2**15 + 0.5), samples)
     return (np.clip(whole, -(2**15), 2**15 - 1) / 2**15).astype(np.float32)

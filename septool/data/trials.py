@@ -19,7 +19,7 @@ class Trial(NamedTuple):
     second: Path
 
 
-def read(path: Path) -> list[Trial]:
+def read_trials(path: Path) -> list[Trial]:
     """Read a list of trials.
 
     Raises:
@@ -44,7 +44,7 @@ def read(path: Path) -> list[Trial]:
     return trials
 
 
-def dump(trials: Iterable[Trial]) -> str:
+def dump_trials(trials: Iterable[Trial]) -> str:
     """Return the text of a list; the paths of its trials start at its folder."""
     rows = [(str(int(same)), first.as_posix(), second.as_posix()) for same, first, second in trials]
     between = "\t" if any(" " in path for row in rows for path in row) else " "

@@ -12,7 +12,7 @@ from septool.data import manifest
 from septool.errors import AudioError, SeptoolError
 from septool.inference.level import find
 from septool.models.base import Extractor
-from septool.signal.levels import centred, from_db, model_gain
+from septool.signal.levels import from_db, model_gain, remove_dc
 
 SILENT_DB = -80.0  # a reference whose loudest frame lies below this has no voice in it
 SPEECH_DB = 30.0  # frames this far below the loudest one are pauses
@@ -78,7 +78,7 @@ def seconds_of_speech(voice: np.ndarray, rate: int) -> float | None:
 @torch.inference_mode()
 def embed(model: Extractor, references: Sequence[np.ndarray], device: torch.device) -> Tensor:
     """Return what a model knows a voice by, ``[1, embedding]``: the mean over its references."""
-    waves = [centred(torch.from_numpy(voice)[None].to(device)) for voice in references]
+    waves = [remove_dc(torch.from_numpy(voice)[None].to(device)) for voice in references]
     return torch.stack([model.speaker(wave * model_gain(wave)).float() for wave in waves]).mean(0)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from septool.models.base import Extractor, Found, Separator
-from septool.signal.levels import centred, model_gain
+from septool.signal.levels import model_gain, remove_dc
 
 
 def feed(model: Separator, mixture: Tensor) -> Tensor:
@@ -19,14 +19,14 @@ def feed(model: Separator, mixture: Tensor) -> Tensor:
     Returns:
         ``[batch, source, time]``. The scale of each source is the model's own: SI-SNR does not train it.
     """
-    mixture = centred(mixture)
+    mixture = remove_dc(mixture)
     gain = model_gain(mixture)
     return model(mixture * gain) / gain[:, None]
 
 
 def find(model: Extractor, mixture: Tensor, embedding: Tensor) -> Found:
     """Run an extractor on ``mixture [batch, time]`` at the level it was trained at; see :class:`Extractor`."""
-    mixture = centred(mixture)
+    mixture = remove_dc(mixture)
     gain = model_gain(mixture)
     voice, presence = model.find(mixture * gain, embedding)
     return Found(voice / gain, presence)
@@ -53,4 +53,4 @@ def fit_scale(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) -> Tensor
 
 def make_estimator(model: Separator) -> Callable[[Tensor], Tensor]:
     """Return the separation of one stretch by a model."""
-    return lambda mixture: fit_scale(centred(mixture), feed(model, mixture))
+    return lambda mixture: fit_scale(remove_dc(mixture), feed(model, mixture))

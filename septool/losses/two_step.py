@@ -9,6 +9,7 @@ from septool.losses.pit import best_permutation
 from septool.losses.si_snr import EPS
 from septool.metrics.si_snr import si_snr
 from septool.models.two_step_tdcn import TwoStepTDCN
+from septool.signal.levels import energy_ratio_db
 
 
 def autoencoder(model: TwoStepTDCN, mixture: Tensor, sources: Tensor) -> Tensor:
@@ -36,4 +37,4 @@ def _si_sdr(*, estimate: Tensor, reference: Tensor, eps: float) -> Tensor:
     """SI-SDR in dB of vectors ``[..., element]``; latents are not negative, so no mean is taken off."""
     scale = (estimate * reference).sum(-1, keepdim=True) / (reference.square().sum(-1, keepdim=True) + eps)
     target = scale * reference
-    return 10 * ((target.square().sum(-1) + eps) / ((estimate - target).square().sum(-1) + eps)).log10()
+    return energy_ratio_db(target, estimate - target, eps)

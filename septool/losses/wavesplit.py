@@ -11,6 +11,7 @@ from torch import Tensor
 from septool.losses.pit import best_permutation
 from septool.losses.si_snr import EPS
 from septool.models.wavesplit import Wavesplit
+from septool.signal.levels import energy_ratio_db
 
 CEILING = 30.0  # dB; what is better than this does not count
 
@@ -23,5 +24,4 @@ def layerwise_sdr(model: Wavesplit, mixture: Tensor, sources: Tensor) -> Tensor:
 
 def _clipped_sdr(*, estimate: Tensor, reference: Tensor) -> Tensor:
     """SDR in dB, not scale-invariant and at most ``CEILING``, averaged over the layers of ``[..., layer, time]``."""
-    error = (estimate - reference).square().sum(-1) + EPS
-    return (10 * ((reference.square().sum(-1) + EPS) / error).log10()).clamp(max=CEILING).mean(-1)
+    return energy_ratio_db(reference, estimate - reference, EPS).clamp(max=CEILING).mean(-1)

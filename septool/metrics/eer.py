@@ -9,14 +9,14 @@ from septool.metrics import Metric, UndefinedError
 EER = Metric("eer", "eer", "%", better="lower")
 
 
-class EqualError(NamedTuple):
+class EqualErrorRate(NamedTuple):
     """Where false alarms and misses are equally frequent."""
 
     percent: float
     threshold: float  # scores from here on up are a yes
 
 
-def equal_error(scores: np.ndarray, truth: np.ndarray) -> EqualError:
+def equal_error_rate(scores: np.ndarray, truth: np.ndarray) -> EqualErrorRate:
     """Return the rate at which as large a part of the true ones is missed as of the false ones is let through.
 
     The two rates are steps; where none makes them equal, the mean of the two at the step where they are
@@ -41,4 +41,4 @@ def equal_error(scores: np.ndarray, truth: np.ndarray) -> EqualError:
     # Half way to the score below: any threshold between the two decides the same.
     below = thresholds[max(best - 1, 0)]
     threshold = (below + thresholds[best]) / 2 if np.isfinite(thresholds[best]) else below
-    return EqualError(50 * float(missed[best] + passed[best]), float(threshold))
+    return EqualErrorRate(50 * float(missed[best] + passed[best]), float(threshold))

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import LinAlgError
 
 from septool.metrics import UndefinedError
-from septool.metrics.si_snr import why_infinite
+from septool.metrics.si_snr import undefined_reason
 
 FILTER_LENGTH = 512  # samples of distortion that is forgiven
 
@@ -23,7 +23,7 @@ def sdr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> float
         UndefinedError: the reference or estimate is silent, or the ratio is infinite.
     """
     if not np.ptp(reference) or not np.ptp(estimate):
-        raise UndefinedError(why_infinite(estimate, reference))
+        raise UndefinedError(undefined_reason(estimate, reference))
     try:
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -42,5 +42,5 @@ def sdr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> float
     except (LinAlgError, np.linalg.LinAlgError):
         raise UndefinedError("the reference's 512 delays are linearly dependent") from None
     if not np.isfinite(value):
-        raise UndefinedError(why_infinite(estimate, reference))
+        raise UndefinedError(undefined_reason(estimate, reference))
     return value

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from septool.metrics import UndefinedError
+from septool.signal.levels import energy_ratio_db
 
 
 def si_snr(*, estimate: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
@@ -29,8 +30,7 @@ def si_snr(*, estimate: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
     reference = reference - reference.mean(-1, keepdim=True)
     energy = reference.square().sum(-1, keepdim=True) + eps
     target = (estimate * reference).sum(-1, keepdim=True) / energy * reference
-    noise = estimate - target
-    return 10 * ((target.square().sum(-1) + eps) / (noise.square().sum(-1) + eps)).log10()
+    return energy_ratio_db(target, estimate - target, eps)
 
 
 def si_snr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> float:  # noqa: ARG001
@@ -40,14 +40,14 @@ def si_snr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> fl
         UndefinedError: the reference or the estimate is constant, or the estimate is exact.
     """
     if not np.ptp(reference) or not np.ptp(estimate):  # whose mean may not be taken off to exactly nothing
-        raise UndefinedError(why_infinite(estimate, reference))
+        raise UndefinedError(undefined_reason(estimate, reference))
     value = si_snr(estimate=torch.from_numpy(estimate), reference=torch.from_numpy(reference)).item()
     if not math.isfinite(value):
-        raise UndefinedError(why_infinite(estimate, reference))
+        raise UndefinedError(undefined_reason(estimate, reference))
     return value
 
 
-def why_infinite(estimate: np.ndarray, reference: np.ndarray) -> str:
+def undefined_reason(estimate: np.ndarray, reference: np.ndarray) -> str:
     """Say why an energy ratio has no finite value."""
     if not np.ptp(reference):
         return "the reference is silent"

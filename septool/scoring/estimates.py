@@ -11,7 +11,7 @@ import torch
 
 from septool import audio, catalogue, checkpoints
 from septool.data import manifest, trials
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.data.renderers import Rendered
 from septool.device import choose_device, enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
@@ -20,19 +20,19 @@ from septool.inference.level import feed, find
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Extractor, Model, Separator
 from septool.models.speaker_net import SpeakerNet
-from septool.scoring.items import Pair
-from septool.scoring.verification import embed as embed_whole
+from septool.scoring.items import ScoringInput
+from septool.scoring.verification import embed_recording
 
 
-class Work(NamedTuple):
+class ScoringJob(NamedTuple):
     """What there is to score."""
 
     ids: list[str]  # of the items, in order
     rate: int
-    pairs: Callable[[Container[str]], Iterator[Pair]]  # all but those with the ids given
+    pairs: Callable[[Container[str]], Iterator[ScoringInput]]  # all but those with the ids given
 
 
-def estimates_of_model(rows: list[manifest.Mixture], model: str, device: str) -> Work:
+def estimates_from_model(rows: list[manifest.Mixture], model: str, device: str) -> ScoringJob:
     """Separate every mixture of a manifest, or extract its enrolled voice, at the model's rate."""
     _, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path, Model)
@@ -47,7 +47,7 @@ def estimates_of_model(rows: list[manifest.Mixture], model: str, device: str) ->
         case _:
             raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 
-    def pairs(done: Container[str]) -> Iterator[Pair]:
+    def pairs(done: Container[str]) -> Iterator[ScoringInput]:
         for row in rows:
             if row.id in done:
                 continue
@@ -56,30 +56,30 @@ def estimates_of_model(rows: list[manifest.Mixture], model: str, device: str) ->
                     pair = work(row)
                 yield pair
             except SeptoolError as error:
-                yield Pair(row.id, error=str(error))
+                yield ScoringInput(row.id, error=str(error))
 
-    return Work([row.id for row in rows], header.sample_rate, pairs)
+    return ScoringJob([row.id for row in rows], header.sample_rate, pairs)
 
 
-def separated(network: Separator, rate: int, device: torch.device, row: manifest.Mixture) -> Pair:
+def separated(network: Separator, rate: int, device: torch.device, row: manifest.Mixture) -> ScoringInput:
     """Separate a row's mixture."""
     if len(row.sources) != network.sources:
         raise SeptoolError(f"{len(row.sources)} sources, the model gives {network.sources}")
-    rendered = render(row, rate)
+    rendered = render_mixture(row, rate)
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
-    return Pair(row.id, rendered, feed(network, mixture)[0].float().cpu().numpy())
+    return ScoringInput(row.id, rendered, feed(network, mixture)[0].float().cpu().numpy())
 
 
 def extracted(
     network: Extractor, rate: int, device: torch.device, rows: Sequence[manifest.Mixture], row: manifest.Mixture
-) -> Pair:
+) -> ScoringInput:
     """Extract a row's enrolled voice, and see what the model makes of an enrolment of somebody else.
 
     The stranger is who is enrolled in the next row of the manifest whose voice is not in this mixture.
     """
     reference = reference_of(row, rate)
     assert row.enrolment is not None
-    rendered, target = render(row, rate), row.enrolment.target
+    rendered, target = render_mixture(row, rate), row.enrolment.target
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
     voice, presence = find(network, mixture, embed(network, [reference], device))
     sources = torch.from_numpy(rendered.sources).to(device)
@@ -93,7 +93,7 @@ def extracted(
                 found["absence"] = find(network, mixture, known).presence.item()
                 break
     alone = rendered._replace(sources=rendered.sources[target][None])
-    return Pair(row.id, alone, voice.float().cpu().numpy(), found=found)
+    return ScoringInput(row.id, alone, voice.float().cpu().numpy(), found=found)
 
 
 def is_absent(other: manifest.Mixture, row: manifest.Mixture) -> bool:
@@ -101,9 +101,9 @@ def is_absent(other: manifest.Mixture, row: manifest.Mixture) -> bool:
     return other.enrolment is not None and other.enrolment.speaker not in {source.speaker for source in row.sources}
 
 
-def scores_of_trials(path: Path, model: str, device: str, limit: int | None) -> Work:
+def trial_scores(path: Path, model: str, device: str, limit: int | None) -> ScoringJob:
     """Compare the recordings of a list of trials by a speaker network: the cosine of their embeddings."""
-    listed = [(f"{trial.first} {trial.second}", trial) for trial in trials.read(path)[:limit]]
+    listed = [(f"{trial.first} {trial.second}", trial) for trial in trials.read_trials(path)[:limit]]
     network, header = checkpoints.load(catalogue.resolve_checkpoint(model)[1], SpeakerNet)
     where = choose_device(device)
     network.to(where)
@@ -112,37 +112,37 @@ def scores_of_trials(path: Path, model: str, device: str, limit: int | None) -> 
     @torch.inference_mode()
     def embedding(recording: Path) -> torch.Tensor:
         with enough_memory("for a whole recording at once"):
-            return embed_whole(network.embedding, recording, header.sample_rate, where)
+            return embed_recording(network.embedding, recording, header.sample_rate, where)
 
-    def pairs(done: Container[str]) -> Iterator[Pair]:
+    def pairs(done: Container[str]) -> Iterator[ScoringInput]:
         for id, trial in dict(listed).items():
             if id in done:
                 continue
             try:
                 cosine = float(embedding(trial.first) @ embedding(trial.second))
-                yield Pair(id, found={"same" if trial.same else "different": cosine})
+                yield ScoringInput(id, found={"same" if trial.same else "different": cosine})
             except SeptoolError as error:
-                yield Pair(id, error=str(error))
+                yield ScoringInput(id, error=str(error))
 
-    return Work([id for id, _ in listed], header.sample_rate, pairs)
+    return ScoringJob([id for id, _ in listed], header.sample_rate, pairs)
 
 
-def estimates_on_disk(rows: list[manifest.Mixture], folder: Path, sample_rate: int | None = None) -> Work:
+def estimates_on_disk(rows: list[manifest.Mixture], folder: Path, sample_rate: int | None = None) -> ScoringJob:
     """Read the estimates ``{id}_s1``, ``{id}_s2``, ... of every mixture of a manifest."""
     files, rate = _by_name(folder), sample_rate or rows[0].sample_rate
 
-    def pairs(_: Container[str]) -> Iterator[Pair]:
+    def pairs(_: Container[str]) -> Iterator[ScoringInput]:
         for row in rows:
             try:
                 # Resampled, not rendered at another rate: so the files were, and the lengths agree.
                 own = row.sample_rate if sample_rate else rate
-                mixture, sources = (audio.resample(part, own, rate) for part in render(row, own)[:2])
+                mixture, sources = (audio.resample(part, own, rate) for part in render_mixture(row, own)[:2])
                 voices = _voices(files, row.id, len(row.sources), folder, rate, resample=sample_rate is not None)
-                yield Pair(row.id, Rendered(mixture, sources), voices)
+                yield ScoringInput(row.id, Rendered(mixture, sources), voices)
             except SeptoolError as error:
-                yield Pair(row.id, error=str(error))
+                yield ScoringInput(row.id, error=str(error))
 
-    return Work([row.id for row in rows], rate, pairs)
+    return ScoringJob([row.id for row in rows], rate, pairs)
 
 
 MOST_VOICES = 9  # of a mixture, that a file is looked for
@@ -150,8 +150,8 @@ MOST_VOICES = 9  # of a mixture, that a file is looked for
 
 def estimates_in_folders(
     references: Path, estimates: Path, limit: int | None = None, sample_rate: int | None = None
-) -> Work:
-    """Pair two folders with files ``{id}_s1``, ``{id}_s2``, ...; ``{id}`` itself is the mixture, if there.
+) -> ScoringJob:
+    """ScoringInput two folders with files ``{id}_s1``, ``{id}_s2``, ...; ``{id}`` itself is the mixture, if there.
 
     A mixture without a file is taken to be the sum of its references.
     """
@@ -162,7 +162,7 @@ def estimates_in_folders(
     rate = sample_rate or _first_rate(true[f"{name}_s1"] for name in names)
     resample = sample_rate is not None
 
-    def pairs(_: Container[str]) -> Iterator[Pair]:
+    def pairs(_: Container[str]) -> Iterator[ScoringInput]:
         for name in names:
             count = 1
             while f"{name}_s{count + 1}" in true:
@@ -175,11 +175,11 @@ def estimates_in_folders(
                     if further:
                         raise SeptoolError(f"{folder} has {name}_s{further[0]}; there are {count} references in a row")
                 voices = _voices(found, name, count, estimates, rate, resample=resample)
-                yield Pair(name, Rendered(mixture, sources), voices)
+                yield ScoringInput(name, Rendered(mixture, sources), voices)
             except SeptoolError as error:
-                yield Pair(name, error=str(error))
+                yield ScoringInput(name, error=str(error))
 
-    return Work(names, rate, pairs)
+    return ScoringJob(names, rate, pairs)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

@@ -17,14 +17,14 @@ from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write
 from septool.losses.pit import best_permutation
 from septool.metrics import FUNCTIONS, METRICS, UndefinedError
-from septool.metrics.eer import EqualError, equal_error
+from septool.metrics.eer import EqualErrorRate, equal_error_rate
 from septool.metrics.si_snr import si_snr
 from septool.registry import suggest
 
 HASHES = ("manifest_sha256", "model_sha256")
 
 
-class Pair(NamedTuple):
+class ScoringInput(NamedTuple):
     """A mixture and its estimates, or why there are none."""
 
     id: str
@@ -92,7 +92,7 @@ class Summary:
     model_sha256: str | None = None  # of what was scored, unless that is files
 
 
-def parse_metrics(names: str | Sequence[str]) -> list[str]:
+def parse_metric_names(names: str | Sequence[str]) -> list[str]:
     """Split and check a list of metrics such as ``si-snri,sdri,pesq``."""
     parts = names.split(",") if isinstance(names, str) else list(names)
     chosen = [part.strip().lower() for part in parts if part.strip()]
@@ -104,7 +104,7 @@ def parse_metrics(names: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def score_item(metrics: Sequence[str], rate: int, pair: Pair) -> Item:
+def score_item(metrics: Sequence[str], rate: int, pair: ScoringInput) -> Item:
     """Score the estimates of one mixture in their best order by SI-SNR."""
     if pair.mixture is None or pair.estimate is None:
         return Item(pair.id, error=pair.error, found=pair.found)
@@ -152,7 +152,7 @@ def _score(
     return value, None
 
 
-def summarise(items: Iterable[Item], metrics: Sequence[str]) -> list[Summary]:
+def summarize_items(items: Iterable[Item], metrics: Sequence[str]) -> list[Summary]:
     """Add up items; undefined values and failed items are counted apart, never as numbers."""
     items = list(items)
     failed = sum(bool(item.error) for item in items)
@@ -190,7 +190,7 @@ def _interval(filled: list[np.ndarray], random: np.random.Generator, draws: int 
     return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
 
 
-def summarise_found(items: Sequence[Item], name: str, *, yes: str, no: str) -> list[Summary]:
+def summarize_detections(items: Sequence[Item], name: str, *, yes: str, no: str) -> list[Summary]:
     """Add up how often the right voice was found, and the equal error rate of what was found under two names.
 
     Scores under one of the names alone leave the error rate undefined.
@@ -223,9 +223,9 @@ def summarise_found(items: Sequence[Item], name: str, *, yes: str, no: str) -> l
     return summaries
 
 
-def error_rate(yes: np.ndarray, no: np.ndarray) -> EqualError:
+def error_rate(yes: np.ndarray, no: np.ndarray) -> EqualErrorRate:
     """Return the equal error rate of scores that ought to be high and of ones that ought to be low."""
-    return equal_error(np.concatenate((yes, no)), np.arange(len(yes) + len(no)) < len(yes))
+    return equal_error_rate(np.concatenate((yes, no)), np.arange(len(yes) + len(no)) < len(yes))
 
 
 def read_items(path: Path, metrics: Sequence[str], of: Mapping[str, str]) -> dict[str, Item]:

@@ -15,7 +15,9 @@ from septool.errors import AudioError
 from septool.signal.levels import model_gain
 
 
-def embed(network: Callable[[Tensor], Tensor], path: Path, rate: int, device: torch.device | str = "cpu") -> Tensor:
+def embed_recording(
+    network: Callable[[Tensor], Tensor], path: Path, rate: int, device: torch.device | str = "cpu"
+) -> Tensor:
     """Return the embedding of a whole recording, of length 1: ``[embedding]``."""
     samples = audio.load_audio(path, rate)
     if not len(samples):
@@ -26,7 +28,7 @@ def embed(network: Callable[[Tensor], Tensor], path: Path, rate: int, device: to
 
 
 @torch.inference_mode()
-def similarities(network: Any, trials: Sequence[Trial], rate: int, device: torch.device | str = "cpu") -> np.ndarray:
+def score_trials(network: Any, trials: Sequence[Trial], rate: int, device: torch.device | str = "cpu") -> np.ndarray:
     """Return the cosine of the two embeddings of each trial; a recording is embedded once."""
-    known = {path: embed(network, path, rate, device) for path in sorted({p for t in trials for p in t[1:]})}
+    known = {path: embed_recording(network, path, rate, device) for path in sorted({p for t in trials for p in t[1:]})}
     return np.array([float(known[trial.first] @ known[trial.second]) for trial in trials])

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from septool.signal.levels import power_to_db
+
 TIME_CONSTANT = 0.03  # s, of each of the envelope's two smoothing stages
 HANGOVER = 0.2  # s; a shorter pause is part of the speech
 MARGIN_DB = 15.9  # from the active level down to the threshold of activity
@@ -44,8 +46,8 @@ def active_level(samples: np.ndarray, rate: int) -> ActiveLevel:
     top = int(exponent.max())
     place = np.minimum(top - exponent, THRESHOLDS - 1)
     active = np.cumsum(np.bincount(place, minlength=THRESHOLDS))  # samples above each threshold
-    level_db = 10 * np.log10(energy / active)
-    threshold_db = 10 * np.log10(2.0) * (top - 1 - np.arange(THRESHOLDS))
+    level_db = power_to_db(energy / active)
+    threshold_db = power_to_db(2.0) * (top - 1 - np.arange(THRESHOLDS))
     over = level_db - threshold_db - MARGIN_DB
     power = 10 ** (_crossing(over, level_db) / 10)
     return ActiveLevel(power, energy / (len(band) * power))

@@ -1,6 +1,7 @@
 """Levels: root mean square, decibels, and the level at which models are fed."""
 
-from typing import TYPE_CHECKING, TypeVar
+import math
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
@@ -9,7 +10,7 @@ if TYPE_CHECKING:  # for the types alone: mixing reads decibels without torch
 
 Decibels = TypeVar("Decibels", float, np.ndarray)
 
-OFFSET = 0.1  # part of the level from which an offset costs separation more than a tenth of a dB
+DC_SHARE = 0.1  # of the RMS: from here on a DC offset costs separation more than a tenth of a dB
 MODEL_LEVEL_DB = -20.0  # RMS relative to full scale of what a model is given, in training and in use
 
 
@@ -18,13 +19,23 @@ def rms(x: "Tensor") -> "Tensor":
     return x.square().mean(-1, keepdim=True).sqrt()
 
 
-def centred(x: "Tensor") -> "Tensor":
-    """Take the offset of ``[..., time]`` away: cheap converters add one, which is no sound but counts as level.
+def power_of(samples: np.ndarray, dtype: type[np.floating] | None = np.float64) -> np.floating:
+    """Mean square of all samples of an array of any shape, 0 of none; ``dtype`` to compute in, None for the array's."""
+    return np.mean(np.square(samples, dtype=dtype)) if samples.size else np.float64(0)
 
-    One that is a small part of the level is left, so that digital silence between words stays silence.
+
+def rms_of(samples: np.ndarray, dtype: type[np.floating] | None = np.float64) -> np.floating:
+    """Root mean square of all samples of an array; see :func:`power_of`."""
+    return np.sqrt(power_of(samples, dtype))
+
+
+def remove_dc(x: "Tensor") -> "Tensor":
+    """Subtract the DC offset of ``[..., time]``: cheap converters add one, which is no sound but counts as level.
+
+    An offset below :data:`DC_SHARE` of the RMS is left, so that digital silence between words stays silence.
     """
     mean = x.mean(-1, keepdim=True)
-    return x - mean.where(mean.abs() > OFFSET * rms(x), 0.0)
+    return x - mean.where(mean.abs() > DC_SHARE * rms(x), 0.0)
 
 
 def from_db(db: Decibels) -> Decibels:
@@ -32,8 +43,28 @@ def from_db(db: Decibels) -> Decibels:
     return 10 ** (db / 20)
 
 
+def to_db(amplitude: float) -> float:
+    """Level difference in dB of an amplitude ratio above 0; ValueError for others."""
+    return 20 * math.log10(amplitude)
+
+
+@overload
+def power_to_db(power: np.ndarray) -> np.ndarray: ...
+@overload
+def power_to_db(power: float | np.floating) -> np.floating: ...
+def power_to_db(power: Any) -> Any:
+    """Level difference in dB of a power ratio; minus infinity for 0."""
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(power)
+
+
+def energy_ratio_db(signal: "Tensor", noise: "Tensor", eps: float = 0.0) -> "Tensor":
+    """Ratio of the energies over time of two signals ``[..., time]``, in dB: ``[...]``; ``eps`` is added to each."""
+    return 10 * ((signal.square().sum(-1) + eps) / (noise.square().sum(-1) + eps)).log10()
+
+
 def model_gain(mixture: "Tensor", floor: float = 1e-5) -> "Tensor":
-    """Gain ``[..., 1]`` that brings a mixture to :data:`MODEL_LEVEL_DB`.
+    """Gain ``[..., 1]`` that brings a mixture ``[..., time]`` to :data:`MODEL_LEVEL_DB`.
 
     A recording quieter than ``floor`` (-100 dB) is left as it is: it is silence, not a quiet voice.
     """

@@ -9,12 +9,12 @@ if TYPE_CHECKING:  # for the types alone: mixing needs the scale without torch
     from torch import Tensor
 
 
-def mel(hertz: ArrayLike) -> np.ndarray:
+def hz_to_mel(hertz: ArrayLike) -> np.ndarray:
     """Kaldi's mel scale: ``1127 ln(1 + f / 700)``."""
     return 1127 * np.log1p(np.asarray(hertz) / 700)
 
 
-def mel_filters(count: int, points: int, rate: int, low: float = 20.0) -> "Tensor":
+def mel_filterbank(count: int, points: int, rate: int, low: float = 20.0) -> "Tensor":
     """Weights of ``count`` triangles from ``low`` Hz to half the sample rate, straight on the mel scale.
 
     Args:

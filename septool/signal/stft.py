@@ -1,7 +1,7 @@
 """Short-time Fourier transform of signals of any length, with an exact inverse.
 
-Frame ``i`` is centred on sample ``i * hop`` and the signal is mirrored at both ends, as in torch and
-librosa. Here the last frame is centred on the last sample or behind it, whatever the length, so that no
+Frame ``i`` is centered on sample ``i * hop`` and the signal is mirrored at both ends, as in torch and
+librosa. Here the last frame is centered on the last sample or behind it, whatever the length, so that no
 sample lies under the foot of a window alone, where the inverse would divide by next to nothing.
 
 Spectra are ``[..., frame, bin]``, the layout of recurrent and linear layers.

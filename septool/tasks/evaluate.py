@@ -10,15 +10,15 @@ from septool.data import manifest
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, sha256_of
 from septool.metrics.eer import EER
-from septool.scoring.estimates import estimates_in_folders, estimates_of_model, estimates_on_disk, scores_of_trials
+from septool.scoring.estimates import estimates_from_model, estimates_in_folders, estimates_on_disk, trial_scores
 from septool.scoring.items import (
     Item,
     Summary,
-    parse_metrics,
+    parse_metric_names,
     read_items,
     score_item,
-    summarise,
-    summarise_found,
+    summarize_detections,
+    summarize_items,
     writing,
 )
 
@@ -62,7 +62,7 @@ def evaluate(
     Raises:
         UsageError: neither or both of ``estimates`` and ``model``, or an unknown metric.
     """
-    metrics = parse_metrics(metric)
+    metrics = parse_metric_names(metric)
     if out is not None and out.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"--out {out} has to end in .jsonl or .csv")
     if (estimates is None) == (model is None):
@@ -81,15 +81,15 @@ def evaluate(
         if model is None:
             raise UsageError(f"{source} is a list of trials; give the speaker network with --model")
         metrics = []
-        work = scores_of_trials(source, model, device, limit)
+        work = trial_scores(source, model, device, limit)
     elif source.is_dir():
         if estimates is None:
             raise UsageError(f"{source} is a folder of references; give the folder of estimates, or a manifest")
         work = estimates_in_folders(source, estimates, limit, sample_rate)
     else:
-        rows = sorted(manifest.read(source), key=lambda row: row.id)[:limit]
+        rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)[:limit]
         if model is not None:
-            work = estimates_of_model(rows, model, device)
+            work = estimates_from_model(rows, model, device)
         else:
             assert estimates is not None
             work = estimates_on_disk(rows, estimates, sample_rate)
@@ -107,5 +107,5 @@ def evaluate(
     ordered = [items[id] for id in work.ids]
     found = ("same", "different") if on_trials else ("presence", "absence")
     name = EER.name if on_trials else "presence-eer"
-    summaries = summarise(ordered, metrics) + summarise_found(ordered, name, yes=found[0], no=found[1])
+    summaries = summarize_items(ordered, metrics) + summarize_detections(ordered, name, yes=found[0], no=found[1])
     return ordered, [replace(summary, sample_rate=work.rate, **of) for summary in summaries]

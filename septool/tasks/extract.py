@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from septool import audio, catalogue, checkpoints
 from septool.data import manifest
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import sha256_of
@@ -161,7 +161,7 @@ def extract(
                 row = rows[plan.shown]
                 embedding = embed(network, [reference_of(row, header.sample_rate)], where)
                 real = Path(folder) / "mixture.wav"
-                audio.write_audio(real, render(row).mixture, row.sample_rate, "FLOAT")
+                audio.write_audio(real, render_mixture(row).mixture, row.sample_rate, "FLOAT")
             assert embedding is not None
             voice = Voice(network, embedding, threshold)
             started = time.perf_counter()
@@ -231,7 +231,7 @@ def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str
         raise UsageError(f"{manifests[0]} is a manifest; give it alone")
     if references:
         raise UsageError(f"{manifests[0]} has its own enrolments; leave out --reference")
-    rows = manifest.read(Path(manifests[0]))
+    rows = manifest.read_manifest(Path(manifests[0]))
     return {row.id: row for row in sorted(rows, key=lambda row: row.id)}
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from septool import audio, workers
 from septool.data import manifest
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, sha256_of
 from septool.inference.paths import PIPE, check_terminal, place, to_stdout
-from septool.signal.levels import from_db
+from septool.signal.levels import from_db, to_db
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
 
@@ -145,7 +145,7 @@ def write_mixture(
     for path, part in zip(files, parts, strict=bool(files)):
         audio.write_audio(path, part, rate, subtype)
     audio.write_audio(out, parts.sum(0, dtype=np.float32), rate, subtype)
-    scaled_db = round(20 * float(np.log10(gain)), 2)
+    scaled_db = round(to_db(gain), 2)
     return Mixed(out.stem, str(out), tuple(map(str, files)), parts.shape[1] / rate, scaled_db)
 
 
@@ -176,7 +176,7 @@ def mix_manifest(
     check_subtype(subtype)
     if str(out) == PIPE:
         raise UsageError(f"{source} is rendered to many files; name a folder with --out")
-    rows = sorted(manifest.read(source), key=lambda row: row.id)
+    rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)
     stems = [manifest.file_stem(row.id) for row in rows]
     names = [name for row, stem in zip(rows, stems, strict=True) for name in (stem, *_voice_names(stem, row))]
     if len(set(names)) < len(names):
@@ -202,7 +202,7 @@ def mix_manifest(
             f"{source.parent.resolve()}; the first: {failed[0]}"
         )
     with atomic_write(path) as partial_path:
-        partial_path.write_text(manifest.dump(rendered), encoding="utf-8")
+        partial_path.write_text(manifest.dump_manifest(rendered), encoding="utf-8")
     return RenderedManifest(str(path), sha256_of(path), digest, tuple(failed))
 
 
@@ -216,7 +216,11 @@ def _check_out(
         for each in (*(part.path for part in parts), *filter(None, (row.mixture,))):
             if place(row.locate(each)) in targets:
                 raise UsageError(f"{row.locate(each)} would be written over while it is read; name another --out")
-    others = {row.id for row in manifest.read(path)} - {row.id for row in rows} if path.exists() and not force else ()
+    others = (
+        {row.id for row in manifest.read_manifest(path)} - {row.id for row in rows}
+        if path.exists() and not force
+        else ()
+    )
     if others:
         raise SeptoolError(
             f"{path} lists {len(others)} mixtures that {source} does not have; use another --out, or --force to "
@@ -256,7 +260,7 @@ def _recorded(path: Path) -> dict[str, str]:
 def _key(row: manifest.Mixture, how: dict[str, Any]) -> str:
     """Return the sha256 of all that a row's samples depend on besides its recordings."""
     rate = how["sample_rate"] or row.sample_rate
-    return sha256_of(json.dumps([manifest.to_dict(row), rate, how["subtype"]]).encode())
+    return sha256_of(json.dumps([manifest.row_to_dict(row), rate, how["subtype"]]).encode())
 
 
 def _target(out: Path, row: manifest.Mixture) -> Path:
@@ -275,7 +279,7 @@ def _render_row(
     names = [f"{name}.wav" for name in _voice_names(target.stem, row)]
     try:
         if not all(path.exists() for path in (target, *(out / name for name in names))):
-            result = render(row, rate)
+            result = render_mixture(row, rate)
             parts = [*result.sources] if result.noise is None else [*result.sources, result.noise]
             # The parts first: a mixture that is there says that all of it is.
             for name, part in zip(names, parts, strict=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from septool.corpora import CORPORA
-from septool.corpora.base import Corpus, Part, Trials
+from septool.corpora.base import Corpus, ManifestPart, TrialList
 from septool.data import manifest, trials
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, sha256_of
@@ -100,8 +100,8 @@ def prepare(
     found = entry.prepare(source, out, jobs=jobs, **options)
     if not any(part.rows for part in found.parts) and not any(each.trials for each in found.trials):
         raise SeptoolError(f"{source} lacks all recordings of {corpus}: {'; '.join(found.left_out[:1])}")
-    files = [(out / f"{part.name}.jsonl", part, manifest.dump(part.rows).encode()) for part in found.parts]
-    lists = [(out / f"{each.name}.txt", each, trials.dump(each.trials).encode()) for each in found.trials]
+    files = [(out / f"{part.name}.jsonl", part, manifest.dump_manifest(part.rows).encode()) for part in found.parts]
+    lists = [(out / f"{each.name}.txt", each, trials.dump_trials(each.trials).encode()) for each in found.trials]
     if not dry_run:
         _write({path: content for path, _, content in files + lists if content}, force)
     return [_describe(*file) for file in files] + [_describe_trials(*file) for file in lists], found.left_out
@@ -118,7 +118,7 @@ def _write(files: dict[Path, bytes], force: bool) -> None:
             partial.write_bytes(content)
 
 
-def _describe(path: Path, part: Part, content: bytes) -> Prepared:
+def _describe(path: Path, part: ManifestPart, content: bytes) -> Prepared:
     lengths = [_frames(row) for row in part.rows]
     frames = [length for length in lengths if length is not None]
     known = len(frames) == len(lengths)
@@ -138,7 +138,7 @@ def _describe(path: Path, part: Part, content: bytes) -> Prepared:
     )
 
 
-def _describe_trials(path: Path, part: Trials, content: bytes) -> Prepared:
+def _describe_trials(path: Path, part: TrialList, content: bytes) -> Prepared:
     return Prepared(
         path=str(path),
         split=part.split,

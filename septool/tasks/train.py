@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from septool.config import as_dict, build, override
-from septool.data.enrolment import Enrolling
+from septool.data.enrollment import EnrollmentSampling
 from septool.device import enough_memory, hardware
 from septool.errors import UsageError
 from septool.files import atomic_write, make_folder, sha256_of
@@ -92,7 +92,7 @@ def check(recipe: Recipe, group: Ranks) -> None:
             that learns who speaks, or enrolments for one that takes none.
     """
     loop, device = recipe.loop, group.device
-    if recipe.enrolling != Enrolling() and MODELS[recipe.model].role != "extractor":
+    if recipe.enrolling != EnrollmentSampling() and MODELS[recipe.model].role != "extractor":
         raise UsageError(f"enrolling changes nothing for {recipe.model}, which is no extractor")
     if recipe.data.mixing == "static" and MODELS[recipe.model].role != "separator":
         raise UsageError(f"data.mixing is static; {recipe.model} learns from mixtures that are drawn (dynamic)")

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from septool import audio, workers
 from septool.data.manifest import Mixture
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import ConfigError, SeptoolError
 
 GRACE_SECONDS = 30  # for the step during which a run is asked to end
@@ -99,7 +99,7 @@ class Static:
 
     def __getitem__(self, key: Key) -> Tensor:
         round_, index, frames = key
-        mixture, parts, _ = render(self.rows[index], self.rate)
+        mixture, parts, _ = render_mixture(self.rows[index], self.rate)
         if self.more:
             parts = np.concatenate([parts, (mixture - parts.sum(0))[None]])
         random = np.random.default_rng([self.seed, round_, index])

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from septool import audio
 from septool.data import manifest, pool
-from septool.data.enrolment import draw_enrolled
-from septool.data.mixing import Surroundings, render
+from septool.data.enrollment import sample_enrolled_mixture
+from septool.data.mixing import AugmentationSources, render_mixture
 from septool.errors import ManifestError
 from septool.inference.level import find
 from septool.metrics.si_snr import si_snr
@@ -31,9 +31,11 @@ class Held(NamedTuple):
 class ExtractorRun(Run):
     """The validation manifest of its recipe has enrolments."""
 
-    def drawer(self, speech: pool.Pool, around: Surroundings) -> Callable[..., Any]:
+    def drawer(self, speech: pool.UtterancePool, around: AugmentationSources) -> Callable[..., Any]:
         """Return ``draw(seed=, epoch=, index=)`` of one item: voice and rest ``[2, time]``, and the enrolment."""
-        return partial(draw_enrolled, speech.halved(), self.recipe.mixing, self.recipe.enrolling, around)
+        return partial(
+            sample_enrolled_mixture, speech.split_single_utterances(), self.recipe.mixing, self.recipe.enrolling, around
+        )
 
     def losses(self, batch: Any) -> Tensor:
         parts, enrolment = (part.to(self.device, non_blocking=True) for part in batch)
@@ -42,7 +44,7 @@ class ExtractorRun(Run):
 
     def validation_set(self) -> list[Held]:
         data = self.recipe.data
-        rows = manifest.read(Path(data.validation))[: data.validation_items]
+        rows = manifest.read_manifest(Path(data.validation))[: data.validation_items]
         return [held(row, data.sample_rate) for row in self.ranks.share(rows)]
 
     def score(self, items: list[Held]) -> float:
@@ -63,6 +65,6 @@ def held(row: manifest.Mixture, rate: int) -> Held:
     """Render a row of a manifest with its enrolment."""
     if row.enrolment is None:
         raise ManifestError(f"mixture {row.id} has no enrolment")
-    rendered, how = render(row, rate), row.enrolment
+    rendered, how = render_mixture(row, rate), row.enrolment
     enrolment = audio.load_audio(row.locate(how.path), rate, how.start, how.frames)
     return Held(*map(torch.from_numpy, (rendered.mixture, rendered.sources[how.target], enrolment)))

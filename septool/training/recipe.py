@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from septool.config import as_dict, build, override, read_toml
-from septool.data.enrolment import Enrolling
+from septool.data.enrollment import EnrollmentSampling
 from septool.data.mixing import DynamicMixing
 from septool.errors import ConfigError, UsageError
 
@@ -120,7 +120,7 @@ class Recipe:
     parts: dict[str, str] = field(default_factory=dict)
     data: Data = Data()
     mixing: DynamicMixing = field(default_factory=DynamicMixing)
-    enrolling: Enrolling = field(default_factory=Enrolling)  # of extractors
+    enrolling: EnrollmentSampling = field(default_factory=EnrollmentSampling)  # of extractors
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loop: Loop = Loop()

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from septool import catalogue, checkpoints
 from septool.config import as_dict, build
 from septool.data import manifest, pool
-from septool.data.mixing import Surroundings, draw, render, surroundings
+from septool.data.mixing import AugmentationSources, load_augmentation_sources, render_mixture, sample_parts
 from septool.device import hardware
 from septool.errors import CheckpointError, ConfigError, SeptoolError
 from septool.files import atomic_write
@@ -109,13 +109,13 @@ class Run:
     def epoch(self) -> int:
         return self.progress.step // self.recipe.loop.epoch_steps
 
-    def drawer(self, speech: pool.Pool, around: Surroundings) -> Callable[..., Any]:
+    def drawer(self, speech: pool.UtterancePool, around: AugmentationSources) -> Callable[..., Any]:
         """Return ``draw(seed=, epoch=, index=)`` of one item: its parts, ``[part, time]``."""
-        return partial(draw, speech, self.recipe.mixing, around)
+        return partial(sample_parts, speech, self.recipe.mixing, around)
 
     def mixtures(self, path: Path) -> list[manifest.Mixture]:
         """Read a manifest of mixtures of as many voices as the model separates."""
-        rows = manifest.read(path)
+        rows = manifest.read_manifest(path)
         voices = {len(row.sources) for row in rows}
         if voices != {self.model.sources}:
             raise ConfigError(f"{path} mixes {sorted(voices)} voices, the model separates {self.model.sources}")
@@ -131,8 +131,8 @@ class Run:
         if self.model.role == "separator" and recipe.mixing.sources != self.model.sources:
             raise ConfigError(f"mixing.sources is {recipe.mixing.sources}, the model separates {self.model.sources}")
         with self.ranks.one_at_first():
-            speech = pool.load(path, rate, max(jobs, 1))
-            around = surroundings(recipe.mixing, rate, max(jobs, 1))
+            speech = pool.load_pool(path, rate, max(jobs, 1))
+            around = load_augmentation_sources(recipe.mixing, rate, max(jobs, 1))
         return Drawn(
             self.drawer(speech, around),
             seed=recipe.seed,
@@ -216,7 +216,7 @@ class Run:
         """Read this process's share of what the run is validated on: fixed mixtures."""
         data = self.recipe.data
         rows = self.mixtures(Path(data.validation))[: data.validation_items]
-        return [render(row, data.sample_rate) for row in self.ranks.share(rows)]
+        return [render_mixture(row, data.sample_rate) for row in self.ranks.share(rows)]
 
     def validate(self, items: list[Any]) -> float:
         """Return the score of the weights that would be kept."""

@@ -10,11 +10,11 @@ import pytest
 
 from septool import audio
 from septool.data import manifest
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import InterruptedBySignal
 from septool.files import sha256_of
 from septool.scoring import estimates
-from septool.scoring.items import Pair
+from septool.scoring.items import ScoringInput
 from septool.tasks.prepare import prepare
 from tests.conftest import RATE, Command, voice
 
@@ -66,8 +66,8 @@ def test_files_of_any_rate_are_scored_at_the_one_named(
 
 def test_estimates_of_a_manifest_are_scored_at_the_rate_named(septool: Command, mixtures: Path, tmp_path: Path) -> None:
     (tmp_path / "found").mkdir()
-    for row in manifest.read(mixtures):
-        sources = render(row).sources
+    for row in manifest.read_manifest(mixtures):
+        sources = render_mixture(row).sources
         whistle = 0.05 * np.sin(2 * np.pi * 3000 / RATE * np.arange(sources.shape[1])).astype(np.float32)
         for n, source in enumerate(sources, 1):
             audio.write_audio(tmp_path / f"found/{row.id}_s{n}.wav", source + whistle, RATE, "FLOAT")
@@ -141,7 +141,7 @@ def test_a_run_that_was_killed_goes_on(
     separated = estimates.separated
     seen: list[str] = []
 
-    def counted(*arguments: Any) -> Pair:
+    def counted(*arguments: Any) -> ScoringInput:
         seen.append(arguments[-1].id)
         if len(seen) == 3:
             raise InterruptedBySignal("SIGINT")

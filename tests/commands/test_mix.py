@@ -52,7 +52,7 @@ def test_averaged_channels_are_told(septool: Command, pair: tuple[Path, Path], t
 
 def test_where_no_row_can_be_rendered_there_is_no_manifest(septool: Command, tmp_path: Path) -> None:
     row = manifest.Mixture(id="a", sample_rate=RATE, sources=(manifest.Source(path="lost.wav"),))
-    (tmp_path / "rows.jsonl").write_text(manifest.dump([row]))
+    (tmp_path / "rows.jsonl").write_text(manifest.dump_manifest([row]))
     result = septool("mix", tmp_path / "rows.jsonl", "-o", tmp_path / "out", "-q")
     assert (result.status, result.out) == (1, b"")
     assert result.errors == [
@@ -146,7 +146,7 @@ def test_a_row_that_cannot_be_rendered_does_not_stop_the_others(
         manifest.Mixture(id=f"row{n}", sample_rate=RATE, sources=bad if n == 0 else sources, root=tmp_path)
         for n in range(3)
     ]
-    (tmp_path / "rows.jsonl").write_text(manifest.dump(rows))
+    (tmp_path / "rows.jsonl").write_text(manifest.dump_manifest(rows))
     result = septool("mix", tmp_path / "rows.jsonl", "-o", tmp_path / "out", "--json")
     assert result.status == 1
     said = f"row0: {tmp_path}/lost.wav does not exist"
@@ -159,7 +159,7 @@ def test_a_row_that_cannot_be_rendered_does_not_stop_the_others(
     record = json.loads((tmp_path / "out/rendered.json").read_text())
     assert record["manifest_sha256"] == sha256_of(tmp_path / "rows.jsonl")
     assert result.errors[-1] == f"septool: {said}"
-    assert [row.id for row in manifest.read(tmp_path / "out/mixtures.jsonl")] == ["row1", "row2"]
+    assert [row.id for row in manifest.read_manifest(tmp_path / "out/mixtures.jsonl")] == ["row1", "row2"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"mixtures.jsonl", "rendered.json"} | {
         f"row{n}{part}.wav" for n in (1, 2) for part in ("", "_s1", "_s2")
@@ -186,7 +186,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_only_whole_files(
         manifest.Mixture(id=f"row{n:03d}", sample_rate=16000, mode="max", sources=sources, root=tmp_path)
         for n in range(200)
     ]
-    (tmp_path / "rows.jsonl").write_text(manifest.dump(rows))
+    (tmp_path / "rows.jsonl").write_text(manifest.dump_manifest(rows))
     out = tmp_path / "out"
     process = start("mix", tmp_path / "rows.jsonl", "-o", out, "-j", 2, "-q", start_new_session=True)
     end = time.monotonic() + 60

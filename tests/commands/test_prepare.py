@@ -41,7 +41,7 @@ def test_nothing_is_replaced_without_force(septool: Command, tree: Path, tmp_pat
     assert result.errors == [f"septool: {tmp_path}/all-speech.jsonl exists; use --force to replace it"]
     assert (tmp_path / "all-speech.jsonl").read_text() == "mine"
     assert septool(*arguments, "--force").status == 0
-    assert len(manifest.read(tmp_path / "all-speech.jsonl")) == 8
+    assert len(manifest.read_manifest(tmp_path / "all-speech.jsonl")) == 8
 
 
 def test_files_that_are_left_out_are_told(septool: Command, tree: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from septool import audio
 from septool.corpora import CORPORA, librispeech, voxceleb1
 from septool.data import manifest
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import InterruptedBySignal
 from septool.tasks.mix import mix_manifest
 from septool.tasks.prepare import Prepared, prepare
@@ -90,7 +90,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def recordings(out: Path) -> set[Path]:
     """Return the recordings of first voices that the manifests name; further ones may be music."""
-    rows = [row for path in out.glob("*.jsonl") for row in manifest.read(path)]
+    rows = [row for path in out.glob("*.jsonl") for row in manifest.read_manifest(path)]
     return {row.locate(row.sources[0].path).resolve() for row in rows}
 
 
@@ -113,10 +113,10 @@ def test_a_recording_that_cannot_be_used_is_told_and_in_no_row(
             recording(victim, 24_000, rate=8000)
     after, left_out = made(corpus, toy, tmp_path / "after")
     if damage == "rate" and corpus in ANY_RATE:
-        rows = [row for one in after for row in manifest.read(Path(one.path))]
+        rows = [row for one in after for row in manifest.read_manifest(Path(one.path))]
         uses = [row for row in rows if row.locate(row.sources[0].path).resolve() == victim]
         assert uses
-        assert all(render(row).mixture.any() for row in uses)
+        assert all(render_mixture(row).mixture.any() for row in uses)
         return
     assert recordings(tmp_path / "after")
     assert victim not in recordings(tmp_path / "after")

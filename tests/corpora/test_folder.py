@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from septool import audio
-from septool.corpora.folder import deal, find
+from septool.corpora.folder import assign_splits, find_utterances
 from septool.data import manifest
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError
 from septool.files import sha256_of
 from septool.tasks.prepare import prepare
@@ -60,18 +60,18 @@ def test_a_link_on_the_way_leads_to_the_right_files(toy: Path, tmp_path: Path) -
     (tmp_path / "far/away").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "far/away")
     prepare("folder", toy, out=tmp_path / "link/out", split=SPLIT, mixtures=2)
-    for row in manifest.read(tmp_path / "link/out/dev-2mix.jsonl"):
-        assert render(row).mixture.any()
+    for row in manifest.read_manifest(tmp_path / "link/out/dev-2mix.jsonl"):
+        assert render_mixture(row).mixture.any()
 
 
 def test_mixtures_are_of_different_speakers_at_set_levels(toy: Path, tmp_path: Path) -> None:
     prepare("folder", toy, out=tmp_path, split=SPLIT, mixtures=20, sources=3, difference_db=2.0)
-    speech = manifest.read(tmp_path / "dev-speech.jsonl")
-    rows = manifest.read(tmp_path / "dev-3mix.jsonl")
+    speech = manifest.read_manifest(tmp_path / "dev-speech.jsonl")
+    rows = manifest.read_manifest(tmp_path / "dev-3mix.jsonl")
     assert [row.id for row in rows] == [f"dev{n:05d}" for n in range(20)]
     for row in rows:
         assert len({source.speaker for source in row.sources}) == 3
-        levels = [10 * np.log10(np.mean(voice**2)) for voice in render(row).sources]
+        levels = [10 * np.log10(np.mean(voice**2)) for voice in render_mixture(row).sources]
         assert levels[0] == pytest.approx(-25, abs=0.3)  # cut to the shortest, so not to the last digit
         assert max(abs(level - levels[0]) for level in levels) < 2.4
         assert {source.path for source in row.sources} <= {each.sources[0].path for each in speech}
@@ -80,7 +80,7 @@ def test_mixtures_are_of_different_speakers_at_set_levels(toy: Path, tmp_path: P
 def test_speakers_are_in_one_split_only(toy: Path, tmp_path: Path) -> None:
     prepare("folder", toy, out=tmp_path, split=SPLIT, mixtures=0)
     train, dev = (
-        {row.sources[0].speaker for row in manifest.read(tmp_path / f"{name}-speech.jsonl")}
+        {row.sources[0].speaker for row in manifest.read_manifest(tmp_path / f"{name}-speech.jsonl")}
         for name in ("train", "dev")
     )
     assert len(train) == len(dev) == 3
@@ -91,12 +91,12 @@ def test_speakers_are_in_one_split_only(toy: Path, tmp_path: Path) -> None:
 def test_dealing_meets_the_shares_and_ignores_the_order(count: int) -> None:
     names = [f"s{n}" for n in range(count)]
     shares = {"train": 8.0, "dev": 1.0, "test": 1.0}
-    splits = deal(names, shares)
-    assert splits == deal(names[::-1], shares)
+    splits = assign_splits(names, shares)
+    assert splits == assign_splits(names[::-1], shares)
     assert splits.keys() == set(names)
     for split, share in shares.items():
         assert abs(list(splits.values()).count(split) - count * share / 10) <= 1
-    assert count < 7 or splits != deal(names, shares, seed=1)
+    assert count < 7 or splits != assign_splits(names, shares, seed=1)
 
 
 def test_what_cannot_be_used_is_listed_with_its_reason(toy: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_copies_in_another_format_are_one_utterance(toy: Path, tmp_path: Path) -
     prepared, left_out = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=0)
     assert prepared[0].rows == 12
     assert left_out == [f"{toy}/spk0/book/1.wav goes by the same name as 1.flac beside it"]
-    assert len(manifest.read(Path(prepared[0].path))) == 12
+    assert len(manifest.read_manifest(Path(prepared[0].path))) == 12
 
 
 def test_silent_and_damaged_utterances_are_in_no_fixed_mixture(toy: Path, tmp_path: Path) -> None:
@@ -133,14 +133,14 @@ def test_silent_and_damaged_utterances_are_in_no_fixed_mixture(toy: Path, tmp_pa
     _, left_out = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=40)
     bad = {f"../tree/{place}" for place in ("spk0/book/0.wav", "spk1/book/1.flac", "spk2/book/0.wav")}
     assert set(left_out) == {f"{path} is silent or damaged; no fixed mixture uses it" for path in bad}
-    used = {source.path for row in manifest.read(tmp_path / "out/dev-2mix.jsonl") for source in row.sources}
+    used = {source.path for row in manifest.read_manifest(tmp_path / "out/dev-2mix.jsonl") for source in row.sources}
     assert len(used) == 9
     assert not used & bad
 
 
 def test_speakers_are_the_first_folders(toy: Path) -> None:
-    found = find(toy)
+    found = find_utterances(toy)
     assert list(found) == [f"spk{n}" for n in range(6)]
     assert [path.name for path in found["spk0"]] == ["0.wav", "1.flac"]
     with pytest.raises(SeptoolError, match="has no audio files in sub-folders"):
-        find(toy / "spk0/book")
+        find_utterances(toy / "spk0/book")

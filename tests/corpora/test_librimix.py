@@ -94,7 +94,7 @@ def test_rows_say_what_the_list_says(toy: Path, mode: str, rate: int) -> None:
     assert path.name == f"test-libri2mix-{rate // 1000}k-{mode}-both.jsonl"
     with (toy / "metadata/Libri2Mix/libri2mix_test-clean.csv").open() as file:
         listed = {line["mixture_ID"]: line for line in csv.DictReader(file)}
-    for row in manifest.read(path):
+    for row in manifest.read_manifest(path):
         line = listed[row.id]
         assert (row.mode, row.sample_rate, row.split, row.rendering) == (mode, rate, "test", "librimix")
         for number, source in enumerate(row.sources, 1):
@@ -152,20 +152,20 @@ def test_what_is_missing_is_told_and_the_rest_is_done(septool: Command, toy: Pat
         "septool: 3 mixtures lack a recording",
     ]
     (path,) = (tmp_path / "out").iterdir()
-    assert [row.sources[0].path.rsplit("/", 1)[-1] for row in manifest.read(path)] == [torn.name]
+    assert [row.sources[0].path.rsplit("/", 1)[-1] for row in manifest.read_manifest(path)] == [torn.name]
     assert result.lines[1].split()[2:4] == ["1", "3"]
 
 
 def test_a_recording_that_is_torn_fails_in_mixing_alone(septool: Command, toy: Path, tmp_path: Path) -> None:
     path = made(toy, toy / "out")
-    row = manifest.read(path)[1]
+    row = manifest.read_manifest(path)[1]
     torn = row.locate(row.sources[0].path)
     torn.write_bytes(torn.read_bytes()[:6000])
     result = septool("mix", path, "-o", tmp_path, "-q")
     assert result.status == 1
     assert result.errors[0].startswith(f"septool: {row.id}: ")
     assert torn.name in result.errors[0]
-    assert len(manifest.read(tmp_path / "mixtures.jsonl")) == COUNT - 1
+    assert len(manifest.read_manifest(tmp_path / "mixtures.jsonl")) == COUNT - 1
 
 
 def test_without_any_recording_nothing_is_written(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_dry_run_counts_hours_and_bytes(toy: Path, tmp_path: Path) -> None:
     assert one == again
     path = Path(one.path)
     assert one.bytes == path.stat().st_size
-    frames = [row.frames or 0 for row in manifest.read(path)]
+    frames = [row.frames or 0 for row in manifest.read_manifest(path)]
     assert one.hours == pytest.approx(sum(frames) / 8000 / 3600)
     rendered(path, tmp_path / "wav")
     files = list((tmp_path / "wav").glob("*.wav"))
@@ -225,11 +225,11 @@ def test_mixing_that_was_killed_goes_on_to_the_same_samples(
 def test_noise_that_was_sped_up_and_is_not_there_is_the_original(toy: Path) -> None:
     path = toy / "metadata/Libri2Mix/libri2mix_test-clean.csv"
     path.write_text(path.read_text().replace(".wav,", "sp08.wav,", 2).replace("sp08.wav", "sp12.wav", 1))
-    speeds = [row.noise.speed for row in manifest.read(made(toy, toy / "out", mix="both")) if row.noise]
+    speeds = [row.noise.speed for row in manifest.read_manifest(made(toy, toy / "out", mix="both")) if row.noise]
     assert sorted(speeds) == [0.8, 1.0, 1.0, 1.2]
     for line in librimix.parse(path.read_text(), 2):
         recording(toy / "wham_noise" / line.noise.path, 20_000, channels=2)
-    rows = manifest.read(made(toy, toy / "again", mix="both"))
+    rows = manifest.read_manifest(made(toy, toy / "again", mix="both"))
     assert [row.noise.speed for row in rows if row.noise] == [1.0] * COUNT
     assert sum("sp" in row.noise.path.rsplit("/", 1)[-1] for row in rows if row.noise) == 2
 
@@ -239,13 +239,13 @@ def test_train_360_is_taken_from_the_metadata(toy: Path) -> None:
     with pytest.raises(UsageError, match="names 'train-360'; there are train-100, dev, test"):
         made(toy, toy / "out", split="train-360")
     (folder / "libri2mix_test-clean.csv").rename(folder / "libri2mix_train-clean-360.csv")
-    voices = manifest.read(made(toy, toy / "out", split="train-360"))[0].sources
+    voices = manifest.read_manifest(made(toy, toy / "out", split="train-360"))[0].sources
     info = "mixture_ID,speaker_1_ID,speaker_1_sex,speaker_2_ID,speaker_2_sex\n"
     info += f"x,{voices[0].speaker}.0,X,{voices[1].speaker}.0,Y\n"
     (folder / "libri2mix_train-clean-360_info.csv").write_text(info)
     path = made(toy, toy / "again", split="train-360")
     assert path.name == "train-360-libri2mix-8k-min-clean.jsonl"
-    assert [voice.gender for voice in manifest.read(path)[0].sources] == ["X", "Y"]
+    assert [voice.gender for voice in manifest.read_manifest(path)[0].sources] == ["X", "Y"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from septool import audio
 from septool.corpora import librispeech
 from septool.data import manifest
 from septool.data.manifest import Mixture
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.tasks.prepare import prepare
@@ -53,7 +53,7 @@ def made(source: Path, out: Path, protocol: str, **settings: object) -> dict[str
     prepared, left_out = prepare("librispeech-2mix", source, out=out, protocol=protocol, **settings)  # type: ignore[arg-type]
     assert left_out == []
     assert {one.missing for one in prepared} == {0}
-    return {one.split: manifest.read(Path(one.path)) for one in prepared}
+    return {one.split: manifest.read_manifest(Path(one.path)) for one in prepared}
 
 
 @pytest.mark.parametrize("protocol", GOLDEN)
@@ -114,7 +114,7 @@ def test_mixtures_of_atss_net(whole: Path, tmp_path: Path) -> None:
         assert row.enrolment.path != target.path
         starts |= {source.start for source in row.sources}
     assert len(starts) > 10
-    mixture, sources, _ = render(found["test"][0])
+    mixture, sources, _ = render_mixture(found["test"][0])
     assert mixture.shape == (48_000,)
     levels = (sources.astype(float) ** 2).mean(1)
     assert levels[0] == pytest.approx(levels[1], rel=1e-3)
@@ -146,7 +146,7 @@ def test_what_is_missing_is_told(septool: Command, toy: Path, tmp_path: Path) ->
     ]
     assert result.errors[4].startswith(f"septool: {corrupt} cannot be read as audio")
     assert result.errors[5] == f"septool: {wrong} is 8000 Hz; the published recordings are 16000 Hz"
-    assert len(manifest.read(tmp_path / "out/train-librispeech-atss-net-speech.jsonl")) == 3 * 18 - 2
+    assert len(manifest.read_manifest(tmp_path / "out/train-librispeech-atss-net-speech.jsonl")) == 3 * 18 - 2
 
 
 def test_silent_utterances_are_not_mixed(toy: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_silent_utterances_are_not_mixed(toy: Path, tmp_path: Path) -> None:
     assert [one.missing for one in prepared] == [0]
     assert len(left_out) == 1
     assert left_out[0].endswith("600-7-0000.flac is silent or damaged; no fixed mixture uses it")
-    rows = manifest.read(Path(prepared[0].path))
+    rows = manifest.read_manifest(Path(prepared[0].path))
     assert not any(source.path.endswith(silent.name) for row in rows for source in row.sources)
 
 

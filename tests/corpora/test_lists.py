@@ -21,7 +21,7 @@ ROWS = {
 @pytest.mark.parametrize("name", ROWS)
 def test_the_lists_of_librimix(name: str) -> None:
     voices = int(name[5])
-    rows = list(librimix.parse(lists.read(name), voices))
+    rows = list(librimix.parse(lists.read_list(name), voices))
     assert len(rows) == len({row.id for row in rows}) == ROWS[name]
     sexes = lists.librispeech_sexes()
     for row in rows:
@@ -53,13 +53,13 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_list_that_is_not_the_published_one_is_refused(damaged: Path) -> None:
     shutil.copy(damaged / "wsj0_mix_2_spk_cv.txt.xz", damaged / "wsj0_mix_2_spk_tt.txt.xz")
     with pytest.raises(ManifestError, match=r"wsj0_mix_2_spk_tt\.txt is not what was published"):
-        lists.read("wsj0_mix_2_spk_tt.txt")
+        lists.read_list("wsj0_mix_2_spk_tt.txt")
 
 
 def test_a_list_that_cannot_be_unpacked_is_refused(damaged: Path) -> None:
     (damaged / "wsj0_mix_2_spk_tt.txt.xz").write_bytes(b"not compressed")
     with pytest.raises(ManifestError, match=r"wsj0_mix_2_spk_tt\.txt cannot be read .* install septool again"):
-        lists.read("wsj0_mix_2_spk_tt.txt")
+        lists.read_list("wsj0_mix_2_spk_tt.txt")
     (damaged / "wsj0_mix_2_spk_tt.txt.xz").unlink()
     with pytest.raises(ManifestError, match="install septool again"):
-        lists.read("wsj0_mix_2_spk_tt.txt")
+        lists.read_list("wsj0_mix_2_spk_tt.txt")

@@ -9,7 +9,7 @@ import pytest
 
 from septool import audio
 from septool.data import manifest
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError, UsageError
 from septool.files import sha256_of
 from septool.tasks.prepare import prepare
@@ -68,8 +68,8 @@ def level_db(samples: np.ndarray) -> float:
 @pytest.mark.parametrize(("corpus", "snr"), [("wsj0-music", (0.0, 5.0)), ("aishell2-noise", (5.0, 20.0))])
 def test_the_speech_stands_within_the_range(toy: Path, corpus: str, snr: tuple[float, float]) -> None:
     levels = []
-    for row in manifest.read(made(corpus, toy, toy / "out")):
-        result = render(row)
+    for row in manifest.read_manifest(made(corpus, toy, toy / "out")):
+        result = render_mixture(row)
         other = result.noise if result.noise is not None else result.sources[1]
         levels.append(level_db(result.sources[0]) - level_db(other))
     assert min(levels) > snr[0] - 0.01
@@ -78,8 +78,8 @@ def test_the_speech_stands_within_the_range(toy: Path, corpus: str, snr: tuple[f
 
 
 def test_a_range_of_ones_own_is_met(toy: Path) -> None:
-    for row in manifest.read(made("aishell2-noise", toy, toy / "out", snr=(12.0, 12.0))):
-        result = render(row)
+    for row in manifest.read_manifest(made("aishell2-noise", toy, toy / "out", snr=(12.0, 12.0))):
+        result = render_mixture(row)
         assert result.noise is not None
         assert level_db(result.sources[0]) - level_db(result.noise) == pytest.approx(12.0, abs=0.01)
     with pytest.raises(UsageError, match="--snr 5 1 is no range"):
@@ -89,14 +89,14 @@ def test_a_range_of_ones_own_is_met(toy: Path) -> None:
 def test_a_stretch_lasts_as_long_as_the_speech_whatever_the_rates(toy: Path) -> None:
     for path in (toy / "clips").iterdir():
         recording(path, 4 * 44_100, rate=44_100, channels=2)
-    for row in manifest.read(made("wsj0-music", toy, toy / "out", sample_rate=8000)):
+    for row in manifest.read_manifest(made("wsj0-music", toy, toy / "out", sample_rate=8000)):
         assert row.sources[1].frames == 1.5 * 44_100
-        assert render(row).sources.shape == (2, 12_000)
+        assert render_mixture(row).sources.shape == (2, 12_000)
 
 
 def test_no_split_hears_anothers_clips_or_speakers(toy: Path) -> None:
     prepared, _ = prepare("aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips")
-    rows = {one.split: manifest.read(Path(one.path)) for one in prepared}
+    rows = {one.split: manifest.read_manifest(Path(one.path)) for one in prepared}
     clips, people = (
         {split: {of(row) for row in part} for split, part in rows.items()}
         for of in (lambda row: row.noise.path, lambda row: row.sources[0].speaker)
@@ -107,7 +107,7 @@ def test_no_split_hears_anothers_clips_or_speakers(toy: Path) -> None:
 
 
 def test_the_enrolment_is_another_utterance_of_the_speaker(toy: Path) -> None:
-    for row in manifest.read(made("aishell2-noise", toy, toy / "out")):
+    for row in manifest.read_manifest(made("aishell2-noise", toy, toy / "out")):
         assert row.enrolment is not None
         assert row.enrolment.path != row.sources[0].path
         assert row.enrolment.speaker == row.sources[0].speaker == row.enrolment.path.split("/")[-2]
@@ -119,10 +119,10 @@ def test_a_seed_of_ones_own_draws_otherwise(toy: Path) -> None:
 
 
 def test_what_is_drawn_for_one_does_not_depend_on_the_others(toy: Path) -> None:
-    before = manifest.read(made("wsj0-music", toy, toy / "out"))
+    before = manifest.read_manifest(made("wsj0-music", toy, toy / "out"))
     before[0].locate(before[0].sources[0].path).unlink()
-    after = manifest.read(made("wsj0-music", toy, toy / "again"))
-    assert [manifest.to_dict(row) for row in after] == [manifest.to_dict(row) for row in before[1:]]
+    after = manifest.read_manifest(made("wsj0-music", toy, toy / "again"))
+    assert [manifest.row_to_dict(row) for row in after] == [manifest.row_to_dict(row) for row in before[1:]]
 
 
 def test_what_is_silent_or_damaged_is_left_out(toy: Path) -> None:
@@ -133,7 +133,7 @@ def test_what_is_silent_or_damaged_is_left_out(toy: Path) -> None:
     (one,), left_out = prepare(
         "aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips", split="test"
     )
-    assert {Path(row.sources[0].path).stem[-4:] for row in manifest.read(Path(one.path))} == {"0001"}
+    assert {Path(row.sources[0].path).stem[-4:] for row in manifest.read_manifest(Path(one.path))} == {"0001"}
     assert left_out[0] == (
         f"{toy}/clips/bad.wav cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?"
     )

@@ -50,7 +50,7 @@ def test_the_manifests_and_the_trials_to_the_byte(toy: Path, jobs: int) -> None:
 
 def test_the_trials_find_their_recordings(toy: Path) -> None:
     prepare("voxceleb1", toy, out=toy / "out")
-    read = trials.read(toy / "out/test-voxceleb1-trials.txt")
+    read = trials.read_trials(toy / "out/test-voxceleb1-trials.txt")
     assert [trial.same for trial in read] == [True, False, True, False]
     assert all(path.is_file() for trial in read for path in trial[1:])
     assert read[1].second.resolve() == (toy / "test/wav/id10309/aa/00001.wav").resolve()
@@ -65,7 +65,7 @@ def test_both_splits_in_one_folder(toy: Path, tmp_path: Path, place: str) -> Non
     assert left_out == []
     assert [one.rows for one in prepared] == [4, 4, 4]
     speakers = [
-        {row.sources[0].speaker for row in manifest.read(tmp_path / "out" / f"{split}-voxceleb1-speech.jsonl")}
+        {row.sources[0].speaker for row in manifest.read_manifest(tmp_path / "out" / f"{split}-voxceleb1-speech.jsonl")}
         for split in ("dev", "test")
     ]
     assert speakers == [set(toys.DEV), set(toys.TEST)]
@@ -91,7 +91,7 @@ def test_what_is_missing_is_told(septool: Command, toy: Path, tmp_path: Path) ->
         f"septool: {toy} has 3 of the 4 recordings of test",
         "septool: id10309/aa/00001.wav, which veri_test.txt names, is missing or cannot be used",
     ]
-    assert len(trials.read(tmp_path / "out/test-voxceleb1-trials.txt")) == 2
+    assert len(trials.read_trials(tmp_path / "out/test-voxceleb1-trials.txt")) == 2
 
 
 def test_without_the_list_of_trials(toy: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import soundfile
 from septool import audio
 from septool.corpora import wsj0mix
 from septool.data import manifest
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import ManifestError, SeptoolError, UsageError
 from septool.files import sha256_of
 from septool.tasks.prepare import prepare
@@ -71,7 +71,7 @@ def test_any_number_of_processes_and_any_place_give_the_same_bytes(toy: Path, tm
 
 
 def test_names_are_the_original_scripts(toy: Path) -> None:
-    rows = manifest.read(made("wsj0-2mix", toy, toy / "out"))
+    rows = manifest.read_manifest(made("wsj0-2mix", toy, toy / "out"))
     assert [row.id for row in rows] == sorted(
         [
             "445c0206_0.60431_22gc0105_-0.60431",
@@ -92,11 +92,11 @@ def test_names_are_the_original_scripts(toy: Path) -> None:
 @pytest.mark.parametrize("corpus", GOLDEN)
 def test_a_row_says_its_own_length(toy: Path, tmp_path: Path, corpus: str, mode: str, rate: int) -> None:
     path = made(corpus, toy, toy / "out", mode=mode, sample_rate=rate)
-    for row in manifest.read(path):
+    for row in manifest.read_manifest(path):
         lengths = [audio.audio_info(row.locate(source.path)).frames for source in row.sources]
         expected = min(lengths) if mode == "min" else 40_000 if corpus == "wham" else max(lengths)
         assert row.frames == -(-expected * rate // 16000)
-        assert len(render(row).mixture) == row.frames
+        assert len(render_mixture(row).mixture) == row.frames
 
 
 def test_files_as_on_the_discs_are_found(toy: Path, tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ def test_files_as_on_the_discs_are_found(toy: Path, tmp_path: Path) -> None:
     assert one.rows == COUNT
     assert not any(".wv2" in line.lower() for line in left_out)
     assert rendered(Path(one.path), tmp_path / "wav") == GOLDEN["wsj0-2mix"][1]
-    first = manifest.read(Path(one.path))[0].sources[0].path
+    first = manifest.read_manifest(Path(one.path))[0].sources[0].path
     assert first.endswith(".WV1")
     shutil.copy(tmp_path / "out" / first, (tmp_path / "out" / first).with_suffix(".flac"))
     audio.write_audio((tmp_path / "out" / first).with_suffix(".flac"), np.zeros(20_000, dtype=np.float32), 16000)
     (one,), _ = prepare("wsj0-2mix", discs, out=tmp_path / "out", split="tt", force=True)
-    assert manifest.read(Path(one.path))[0].sources[0].path.endswith(".flac")  # a converted file goes before
+    assert manifest.read_manifest(Path(one.path))[0].sources[0].path.endswith(".flac")  # a converted file goes before
 
 
 def test_what_is_missing_or_shortened_is_told(septool: Command, toy: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_folder_without_wsj0_is_refused(tmp_path: Path) -> None:
 
 
 def test_settings_are_the_metadatas(toy: Path) -> None:
-    rows = {row.id: row for row in manifest.read(made("wham", toy, toy / "out"))}
+    rows = {row.id: row for row in manifest.read_manifest(made("wham", toy, toy / "out"))}
     row = rows["420c020h_1.1139_442c0203_-1.1139"]
     assert row.noise is not None
     assert (row.noise.start, row.noise.path) == (2001, f"../wham_noise/tt/{row.id}.wav")
@@ -157,11 +157,11 @@ def test_settings_are_the_metadatas(toy: Path) -> None:
 
 
 def test_one_voice_in_noise_and_two_without(toy: Path) -> None:
-    single = manifest.read(made("wham", toy, toy / "out", mix="single"))[0]
-    clean = manifest.read(made("wham", toy, toy / "out", mix="clean"))[0]
+    single = manifest.read_manifest(made("wham", toy, toy / "out", mix="single"))[0]
+    clean = manifest.read_manifest(made("wham", toy, toy / "out", mix="clean"))[0]
     assert (len(single.sources), single.noise is None) == (1, False)
     assert (len(clean.sources), clean.noise is None) == (2, True)
-    np.testing.assert_array_equal(render(single).sources[0], render(clean).sources[0])
+    np.testing.assert_array_equal(render_mixture(single).sources[0], render_mixture(clean).sources[0])
     with pytest.raises(UsageError, match="--mix clean has no noise"):
         made("wham", toy, toy / "out", mix="clean", mode="max")
 

@@ -50,7 +50,7 @@ def librimix(root: Path, count: int) -> Path:
     """All that the first mixtures of both test lists need, and those rows as lists of one's own."""
     for voices in (2, 3):
         name = f"libri{voices}mix_test-clean.csv"
-        text = "".join(lists.read(name).splitlines(keepends=True)[: count + 1])
+        text = "".join(lists.read_list(name).splitlines(keepends=True)[: count + 1])
         (root / f"metadata/Libri{voices}Mix").mkdir(parents=True)
         (root / f"metadata/Libri{voices}Mix" / name).write_text(text)
         for line in libri.parse(text, voices):

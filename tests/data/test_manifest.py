@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from septool.data import manifest
-from septool.data.manifest import Enrolment, Mixture, Source
+from septool.data.manifest import Enrollment, Mixture, Source
 from septool.errors import ManifestError
 from septool.files import sha256_of
 
@@ -24,22 +24,22 @@ ROW = Mixture(
     ),
     noise=Source(path="hum.flac"),
     mixture="b.wav",
-    enrolment=Enrolment(path="a/3.wav", speaker="ann"),
+    enrolment=Enrollment(path="a/3.wav", speaker="ann"),
 )
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     rows = [ROW, replace(ROW, id="a", noise=None, enrolment=None, mixture=None, frames=None)]
     path = tmp_path / "rows.jsonl"
-    path.write_text(manifest.dump(rows), encoding="utf-8")
-    assert manifest.read(path) == [rows[1], rows[0]]  # sorted
-    assert all(row.root == tmp_path for row in manifest.read(path))
-    assert manifest.read(path)[0].locate("a/1.wav") == tmp_path / "a/1.wav"
+    path.write_text(manifest.dump_manifest(rows), encoding="utf-8")
+    assert manifest.read_manifest(path) == [rows[1], rows[0]]  # sorted
+    assert all(row.root == tmp_path for row in manifest.read_manifest(path))
+    assert manifest.read_manifest(path)[0].locate("a/1.wav") == tmp_path / "a/1.wav"
 
 
 def test_the_text_of_a_row() -> None:
     row = Mixture(id="a", sample_rate=8000, sources=(Source(path="ü.wav", speaker="ann"),))
-    assert manifest.dump([row]) == (
+    assert manifest.dump_manifest([row]) == (
         '{"id": "a", "sources": [{"path": "ü.wav", "start": 0, "frames": -1, "gain_db": 0.0, "speaker": "ann", '
         '"speed": 1.0}], "sample_rate": 8000, "split": "", "mode": "min", "frames": null, "noise": null, '
         '"mixture": null, "enrolment": null}\n'
@@ -48,20 +48,20 @@ def test_the_text_of_a_row() -> None:
 
 def test_the_order_of_the_rows_does_not_matter() -> None:
     rows = [replace(ROW, id=name) for name in "cab"]
-    assert manifest.dump(rows) == manifest.dump(rows[::-1])
+    assert manifest.dump_manifest(rows) == manifest.dump_manifest(rows[::-1])
 
 
 def test_names_with_unusual_line_ends_stay_one_row(tmp_path: Path) -> None:
     row = replace(ROW, id="a\u2028b\x85c\x0bd")
     path = tmp_path / "rows.jsonl"
-    path.write_text(manifest.dump([row]), encoding="utf-8", newline="")
-    assert manifest.read(path) == [row]
+    path.write_text(manifest.dump_manifest([row]), encoding="utf-8", newline="")
+    assert manifest.read_manifest(path) == [row]
 
 
 def test_lines_of_another_system_and_empty_ones_are_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text("\n" + manifest.dump([ROW]).replace("\n", "\r\n") + "  \n", encoding="utf-8", newline="")
-    assert manifest.read(path) == [ROW]
+    path.write_text("\n" + manifest.dump_manifest([ROW]).replace("\n", "\r\n") + "  \n", encoding="utf-8", newline="")
+    assert manifest.read_manifest(path) == [ROW]
 
 
 GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
@@ -104,28 +104,28 @@ GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
 def test_a_row_that_does_not_fit_is_named(tmp_path: Path, content: str | dict[str, object], said: str) -> None:
     path = tmp_path / "rows.jsonl"
     text = content if isinstance(content, str) else json.dumps(content)
-    path.write_text(manifest.dump([ROW]) + text + "\n", encoding="utf-8")
+    path.write_text(manifest.dump_manifest([ROW]) + text + "\n", encoding="utf-8")
     with pytest.raises(ManifestError) as error:
-        manifest.read(path)
+        manifest.read_manifest(path)
     assert str(error.value).startswith(f"{path}, {said}")
 
 
 def test_what_is_no_manifest(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with pytest.raises(ManifestError, match=r"rows\.jsonl does not exist; septool prepare writes manifests"):
-        manifest.read(path)
+        manifest.read_manifest(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match=r"rows\.jsonl is not a manifest: it is not text"):
-        manifest.read(path)
+        manifest.read_manifest(path)
     path.write_text("\n\n")
     with pytest.raises(ManifestError, match=r"rows\.jsonl has no rows"):
-        manifest.read(path)
+        manifest.read_manifest(path)
 
 
 def test_every_source_is_listed_once() -> None:
     first = Mixture(id="1", sample_rate=8000, sources=(Source(path="a"), Source(path="b")))
     again = Mixture(id="2", sample_rate=8000, sources=(Source(path="b", gain_db=3.0), Source(path="b", start=5)))
-    assert [(row.id, source.path, source.start) for row, source in manifest.speakers([first, again])] == [
+    assert [(row.id, source.path, source.start) for row, source in manifest.iter_sources([first, again])] == [
         ("1", "a", 0),
         ("1", "b", 0),
         ("2", "b", 5),

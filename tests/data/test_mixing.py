@@ -14,8 +14,17 @@ import pytest
 from septool import audio, config, workers
 from septool.data import manifest, pool
 from septool.data.manifest import Mixture, Source
-from septool.data.mixing import Background, DynamicMixing, Rooms, Surroundings, draw, draw_named, render, surroundings
-from septool.data.pool import Pool
+from septool.data.mixing import (
+    AugmentationSources,
+    Background,
+    DynamicMixing,
+    Reverberation,
+    load_augmentation_sources,
+    render_mixture,
+    sample_mixture,
+    sample_parts,
+)
+from septool.data.pool import UtterancePool
 from septool.errors import AudioError, ConfigError, ManifestError
 from tests.conftest import RATE, ROOT, voice
 
@@ -36,7 +45,7 @@ def row(tmp_path: Path) -> Mixture:
 
 
 def test_the_shortest_and_the_longest(row: Mixture) -> None:
-    short, long = render(row), render(replace(row, mode="max"))
+    short, long = render_mixture(row), render_mixture(replace(row, mode="max"))
     np.testing.assert_array_equal(short.sources, [ONE[:700], TWO])
     np.testing.assert_array_equal(long.sources, [ONE, np.pad(TWO, (0, 300))])
     for result in (short, long):
@@ -48,19 +57,19 @@ def test_the_shortest_and_the_longest(row: Mixture) -> None:
 @pytest.mark.parametrize("frames", [300, 700, 900, 1500])
 def test_the_length_of_the_row_counts(row: Mixture, frames: int) -> None:
     for mode in ("min", "max"):
-        result = render(replace(row, frames=frames, mode=mode))
+        result = render_mixture(replace(row, frames=frames, mode=mode))
         np.testing.assert_array_equal(result.sources[1], np.pad(TWO, (0, 1000))[:frames])
 
 
 def test_a_stretch_and_a_gain(row: Mixture) -> None:
     first = replace(row.sources[0], start=100, frames=200, gain_db=-6.0)
-    result = render(replace(row, sources=(first, row.sources[1])))
+    result = render_mixture(replace(row, sources=(first, row.sources[1])))
     np.testing.assert_allclose(result.sources[0], ONE[100:300] * 10 ** (-6 / 20), rtol=1e-6)
     np.testing.assert_array_equal(result.sources[1], TWO[:200])
 
 
 def test_noise_is_part_of_the_mixture_only(row: Mixture) -> None:
-    result = render(replace(row, noise=Source(path="hum.wav", gain_db=20.0)))
+    result = render_mixture(replace(row, noise=Source(path="hum.wav", gain_db=20.0)))
     assert result.noise is not None
     np.testing.assert_allclose(result.noise, 10 * HUM[:700], rtol=1e-6)
     np.testing.assert_allclose(result.mixture, ONE[:700] + TWO + 10 * HUM[:700], atol=1e-6)
@@ -70,37 +79,37 @@ def test_noise_is_part_of_the_mixture_only(row: Mixture) -> None:
 def test_speed_shortens_and_raises(row: Mixture) -> None:
     tone = np.sin(2 * np.pi * 400 * np.arange(8400) / RATE).astype(np.float32)
     audio.write_audio(row.root / "one.wav", tone, RATE, "FLOAT")
-    result = render(replace(row, sources=(Source(path="one.wav", speed=1.05),)))
+    result = render_mixture(replace(row, sources=(Source(path="one.wav", speed=1.05),)))
     assert result.sources.shape == (1, 8000)
     expected = np.sin(2 * np.pi * 420 * np.arange(8000) / RATE)
     np.testing.assert_allclose(result.sources[0, 400:-400], expected[400:-400], atol=1e-3)
 
 
 def test_another_rate_than_the_rows(row: Mixture) -> None:
-    result = render(replace(row, frames=700), 16000)
+    result = render_mixture(replace(row, frames=700), 16000)
     assert result.mixture.shape == (1400,)
     np.testing.assert_allclose(result.sources[1], audio.resample(TWO, RATE, 16000), atol=1e-6)
 
 
 def test_a_rendered_mixture_is_read_and_not_made_again(row: Mixture) -> None:
     audio.write_audio(row.root / "made.wav", HUM, RATE, "FLOAT")
-    np.testing.assert_array_equal(render(replace(row, mixture="made.wav")).mixture, HUM[:700])
+    np.testing.assert_array_equal(render_mixture(replace(row, mixture="made.wav")).mixture, HUM[:700])
 
 
 def test_what_cannot_be_rendered(row: Mixture) -> None:
     with pytest.raises(ManifestError, match="mixture x is empty"):
-        render(replace(row, sources=(Source(path="one.wav", frames=0),)))
+        render_mixture(replace(row, sources=(Source(path="one.wav", frames=0),)))
     with pytest.raises(AudioError, match=r"one\.wav has 1000 samples, 1001 were asked for"):
-        render(replace(row, sources=(Source(path="one.wav", start=1, frames=1000),)))
+        render_mixture(replace(row, sources=(Source(path="one.wav", start=1, frames=1000),)))
     with pytest.raises(AudioError, match=r"lost\.wav does not exist"):
-        render(replace(row, noise=Source(path="lost.wav")))
+        render_mixture(replace(row, noise=Source(path="lost.wav")))
 
 
 # Drawing.
 
 
 @pytest.fixture(scope="module")
-def speech() -> Pool:
+def speech() -> UtterancePool:
     """Four speakers with one to four utterances of different lengths and levels."""
     utterances, names = [], []
     for speaker in range(4):
@@ -111,39 +120,39 @@ def speech() -> Pool:
     samples = np.round(np.concatenate(utterances) * pool.FULL_SCALE).astype(np.int16)
     bounds = np.cumsum([0, *map(len, utterances)])
     levels = np.array([np.sqrt(np.mean(x**2)) for x in utterances])
-    return Pool(samples, bounds, levels, names, RATE)
+    return UtterancePool(samples, bounds, levels, names, RATE)
 
 
 HOW = DynamicMixing(seconds=0.5)
 
 
-def test_a_mixture_is_a_function_of_its_number(speech: Pool) -> None:
+def test_a_mixture_is_a_function_of_its_number(speech: UtterancePool) -> None:
     numbers = [(seed, epoch, index) for seed in (0, 1) for epoch in (0, 1) for index in range(5)]
-    forth = {n: draw(speech, HOW, seed=n[0], epoch=n[1], index=n[2]) for n in numbers}
-    back = {n: draw(speech, HOW, seed=n[0], epoch=n[1], index=n[2]) for n in reversed(numbers)}
+    forth = {n: sample_parts(speech, HOW, seed=n[0], epoch=n[1], index=n[2]) for n in numbers}
+    back = {n: sample_parts(speech, HOW, seed=n[0], epoch=n[1], index=n[2]) for n in reversed(numbers)}
     for n in numbers:
         np.testing.assert_array_equal(forth[n], back[n])
     assert len({x.tobytes() for x in forth.values()}) == len(numbers)
 
 
-def test_shape_type_and_level(speech: Pool) -> None:
+def test_shape_type_and_level(speech: UtterancePool) -> None:
     how = replace(HOW, sources=3, seconds=0.25, difference_db=(-3.0, 3.0))
     for index in range(30):
-        sources = draw(speech, how, seed=0, epoch=0, index=index)
+        sources = sample_parts(speech, how, seed=0, epoch=0, index=index)
         assert sources.shape == (3, 2000)
         assert sources.dtype == np.float32
         assert np.isfinite(sources).all()
         assert (np.abs(sources).max(1) > 1e-3).all()  # no voice is silent
 
 
-def labelled(speakers: int) -> Pool:
+def labelled(speakers: int) -> UtterancePool:
     """Every sample of speaker n is 0.01 n, so that what was drawn can be told; levels are made equal by 0.1."""
     counts = [1, 9, *([5] * (speakers - 2))]
     names = [f"{n:02d}" for n in range(speakers) for _ in range(counts[n])]
     values = np.repeat(np.arange(1, speakers + 1), counts)
     samples = np.repeat(np.round(0.01 * values * pool.FULL_SCALE), 100).astype(np.int16)
     # Levels that are one tenth of what makes a sample its speaker's number.
-    return Pool(samples, 100 * np.arange(len(names) + 1), np.full(len(names), 0.001), names, RATE)
+    return UtterancePool(samples, 100 * np.arange(len(names) + 1), np.full(len(names), 0.001), names, RATE)
 
 
 def who(sources: np.ndarray) -> list[int]:
@@ -157,7 +166,7 @@ PLAIN = DynamicMixing(seconds=50 / RATE, speed=(1.0, 1.0), difference_db=(0.0, 0
 def test_speakers_differ_within_a_mixture(draw_by: str) -> None:
     how = replace(PLAIN, sources=4, draw_by=draw_by)
     for index in range(50):
-        assert sorted(who(draw(labelled(4), how, seed=0, epoch=0, index=index))) == [0, 1, 2, 3]
+        assert sorted(who(sample_parts(labelled(4), how, seed=0, epoch=0, index=index))) == [0, 1, 2, 3]
 
 
 def test_speakers_come_as_often_as_each_other_or_as_they_have_utterances() -> None:
@@ -165,7 +174,9 @@ def test_speakers_come_as_often_as_each_other_or_as_they_have_utterances() -> No
     how = replace(PLAIN, sources=1)
     shares = {}
     for draw_by in ("speaker", "utterance"):
-        drawn = [who(draw(speakers, replace(how, draw_by=draw_by), seed=0, epoch=0, index=n))[0] for n in range(400)]
+        drawn = [
+            who(sample_parts(speakers, replace(how, draw_by=draw_by), seed=0, epoch=0, index=n))[0] for n in range(400)
+        ]
         shares[draw_by] = drawn.count(0) / 400
     assert shares["speaker"] == pytest.approx(0.5, abs=0.1)
     assert shares["utterance"] == pytest.approx(0.1, abs=0.05)
@@ -176,7 +187,7 @@ def test_further_voices_stand_within_the_difference() -> None:
     speakers = labelled(2)
     found = []
     for index in range(200):
-        first, second = (float(np.abs(x).max()) for x in draw(speakers, how, seed=0, epoch=0, index=index))
+        first, second = (float(np.abs(x).max()) for x in sample_parts(speakers, how, seed=0, epoch=0, index=index))
         # The first is at its own number; the ratio of the numbers is known from it.
         one, other = (1, 2) if round(first) == 1 else (2, 1)
         assert first == pytest.approx(one, rel=2e-3)
@@ -189,7 +200,7 @@ def test_a_short_utterance_lies_somewhere_in_silence() -> None:
     how = replace(PLAIN, sources=1, seconds=300 / RATE)
     places = set()
     for index in range(30):
-        (sound,) = draw(labelled(2), how, seed=0, epoch=0, index=index)
+        (sound,) = sample_parts(labelled(2), how, seed=0, epoch=0, index=index)
         there = np.flatnonzero(sound)
         assert len(there) == there[-1] - there[0] + 1 == 100
         places.add(int(there[0]))
@@ -200,20 +211,20 @@ def test_a_short_utterance_lies_somewhere_in_silence() -> None:
 def test_a_crop_without_speech_is_drawn_again() -> None:
     sound = np.zeros(10_000, dtype=np.int16)
     sound[5000:] = 8000
-    speakers = Pool(sound, np.array([0, 10_000]), np.array([0.17]), ["a"], RATE)
+    speakers = UtterancePool(sound, np.array([0, 10_000]), np.array([0.17]), ["a"], RATE)
     how = replace(PLAIN, sources=1, seconds=4000 / RATE)
     for index in range(30):
-        assert draw(speakers, how, seed=0, epoch=0, index=index).any()
+        assert sample_parts(speakers, how, seed=0, epoch=0, index=index).any()
 
 
 def test_silence_alone_comes_to_an_end() -> None:
-    speakers = Pool(np.zeros(100, dtype=np.int16), np.array([0, 100]), np.array([0.1]), ["a"], RATE)
-    assert not draw(speakers, replace(PLAIN, sources=1), seed=0, epoch=0, index=0).any()
+    speakers = UtterancePool(np.zeros(100, dtype=np.int16), np.array([0, 100]), np.array([0.1]), ["a"], RATE)
+    assert not sample_parts(speakers, replace(PLAIN, sources=1), seed=0, epoch=0, index=0).any()
 
 
 def test_more_voices_than_speakers() -> None:
-    with pytest.raises(ConfigError, match="3 voices are to be mixed, the pool has 2 speakers"):
-        draw(labelled(2), replace(PLAIN, sources=3), seed=0, epoch=0, index=0)
+    with pytest.raises(ConfigError, match="3 voices in a mixture, but the pool has 2 speakers"):
+        sample_parts(labelled(2), replace(PLAIN, sources=3), seed=0, epoch=0, index=0)
 
 
 def test_what_is_drawn_has_not_changed() -> None:
@@ -221,9 +232,9 @@ def test_what_is_drawn_has_not_changed() -> None:
     time = np.arange(20_000)
     samples = ((time * time // 50) % 16_001 - 8000).astype(np.int16)
     levels = np.array([0.1, 0.125, 0.25, 0.5])
-    speakers = Pool(samples, np.array([0, 3000, 9000, 10_000, 20_000]), levels, ["a", "b", "b", "c"], RATE)
+    speakers = UtterancePool(samples, np.array([0, 3000, 9000, 10_000, 20_000]), levels, ["a", "b", "b", "c"], RATE)
     plain = replace(HOW, speed=(1.0, 1.0))
-    drawn = b"".join(draw(speakers, plain, seed=1, epoch=2, index=n).tobytes() for n in range(20))
+    drawn = b"".join(sample_parts(speakers, plain, seed=1, epoch=2, index=n).tobytes() for n in range(20))
     digest = hashlib.sha256(drawn).hexdigest()
     assert digest == "2fb7fd09e279574e735a226732ac446e6e5fd09f2f9c5f9224aa51c127afe698"
     # The resampler's last bits may differ from machine to machine.
@@ -233,25 +244,25 @@ def test_what_is_drawn_has_not_changed() -> None:
         [[-0.021762, 0.028389, 0.026877], [-0.133656, 0.027999, 0.001421]],
     ]
     for index in range(3):
-        found = draw(speakers, HOW, seed=1, epoch=2, index=index)[:, 1000::1000]
+        found = sample_parts(speakers, HOW, seed=1, epoch=2, index=index)[:, 1000::1000]
         np.testing.assert_allclose(found, expected[index], atol=2e-6)
 
 
-def test_whole_utterances_are_cut_to_the_shortest(speech: Pool) -> None:
+def test_whole_utterances_are_cut_to_the_shortest(speech: UtterancePool) -> None:
     how = replace(HOW, seconds=0.0, speed=(1.0, 1.0))
     for index in range(20):
-        parts, utterances = draw_named(speech, how, Surroundings(), seed=0, epoch=0, index=index)
+        parts, utterances = sample_mixture(speech, how, AugmentationSources(), seed=0, epoch=0, index=index)
         shortest = min(map(speech.frames, utterances))
         assert parts.shape == (2, shortest)
         samples, level = speech[utterances[0]]
         np.testing.assert_allclose(parts[0], samples[:shortest] * 0.1 / level, rtol=1e-5, atol=1e-7)
 
 
-def test_papez_levels_are_normal_in_the_mean_magnitude(speech: Pool) -> None:
+def test_papez_levels_are_normal_in_the_mean_magnitude(speech: UtterancePool) -> None:
     how = replace(HOW, seconds=0.0, speed=(1.0, 1.0), levels="papez")
     first, further = [], []
     for index in range(600):
-        parts, utterances = draw_named(speech, how, Surroundings(), seed=0, epoch=0, index=index)
+        parts, utterances = sample_mixture(speech, how, AugmentationSources(), seed=0, epoch=0, index=index)
         # What every sample of the utterance was multiplied with, told from one of them.
         gains = []
         for part, utterance in zip(parts, utterances, strict=True):
@@ -270,10 +281,10 @@ def test_papez_levels_are_normal_in_the_mean_magnitude(speech: Pool) -> None:
 # What voices are heard in.
 
 
-def pool_of(*sounds: np.ndarray, names: list[str] | None = None) -> Pool:
+def pool_of(*sounds: np.ndarray, names: list[str] | None = None) -> UtterancePool:
     samples = np.round(np.concatenate(sounds) * pool.FULL_SCALE).astype(np.int16)
     levels = np.array([np.sqrt(np.mean(np.square(sound, dtype=np.float64))) for sound in sounds])
-    return Pool(samples, np.cumsum([0, *map(len, sounds)]), levels, names or [""] * len(sounds), RATE)
+    return UtterancePool(samples, np.cumsum([0, *map(len, sounds)]), levels, names or [""] * len(sounds), RATE)
 
 
 HISS = pool_of(noise(3000, 5), 0.01 * noise(20_000, 6))  # one is shorter than a mixture
@@ -288,30 +299,30 @@ HISSING = replace(HOW, backgrounds=(Background(manifest="", snr_db=(3.0, 3.0)),)
 EVERYTHING = replace(
     HISSING,
     backgrounds=(Background(manifest="", probability=0.5), Background(manifest="", snr_db=(0.0, 9.0))),
-    rooms=Rooms(manifest="", probability=0.5),
+    rooms=Reverberation(manifest="", probability=0.5),
 )
-AROUND = Surroundings((HISS, HUMS), ROOMS)
+AROUND = AugmentationSources((HISS, HUMS), ROOMS)
 
 
 def level_db(samples: np.ndarray) -> float:
     return 10 * float(np.log10(np.mean(np.square(samples, dtype=np.float64))))
 
 
-def test_noise_stands_apart_at_the_ratio_asked_for(speech: Pool) -> None:
+def test_noise_stands_apart_at_the_ratio_asked_for(speech: UtterancePool) -> None:
     for index in range(20):
-        parts = draw(speech, HISSING, Surroundings((HISS,)), seed=0, epoch=0, index=index)
+        parts = sample_parts(speech, HISSING, AugmentationSources((HISS,)), seed=0, epoch=0, index=index)
         assert parts.shape == (3, 4000)
         assert parts.dtype == np.float32
-        voices = draw(speech, HOW, seed=0, epoch=0, index=index)
+        voices = sample_parts(speech, HOW, seed=0, epoch=0, index=index)
         np.testing.assert_array_equal(parts[:2], voices)  # the same as without noise
         assert level_db(voices.sum(0)) - level_db(parts[2]) == pytest.approx(3.0, abs=1e-3)
 
 
-def test_ratios_fill_their_range(speech: Pool) -> None:
+def test_ratios_fill_their_range(speech: UtterancePool) -> None:
     how = replace(HOW, backgrounds=(Background(manifest="", snr_db=(-5.0, 15.0)),))
     ratios = []
     for index in range(200):
-        parts = draw(speech, how, Surroundings((HISS,)), seed=0, epoch=0, index=index)
+        parts = sample_parts(speech, how, AugmentationSources((HISS,)), seed=0, epoch=0, index=index)
         ratios.append(level_db(parts[:2].sum(0)) - level_db(parts[2]))
     assert -5.01 < min(ratios) < -4
     assert 14 < max(ratios) < 15.01
@@ -319,16 +330,16 @@ def test_ratios_fill_their_range(speech: Pool) -> None:
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
-def test_noise_is_there_as_often_as_asked_for(speech: Pool, probability: float) -> None:
+def test_noise_is_there_as_often_as_asked_for(speech: UtterancePool, probability: float) -> None:
     how = replace(HOW, backgrounds=(Background(manifest="", probability=probability),))
-    noises = [draw(speech, how, Surroundings((HISS,)), seed=0, epoch=0, index=n)[2] for n in range(200)]
+    noises = [sample_parts(speech, how, AugmentationSources((HISS,)), seed=0, epoch=0, index=n)[2] for n in range(200)]
     share = float(np.mean([sound.any() for sound in noises]))
     assert share == pytest.approx(probability, abs=0.08 if 0 < probability < 1 else 0)
 
 
-def test_two_backgrounds_are_one_noise(speech: Pool) -> None:
+def test_two_backgrounds_are_one_noise(speech: UtterancePool) -> None:
     how = replace(HISSING, backgrounds=2 * HISSING.backgrounds)
-    parts = draw(speech, how, Surroundings((HISS, HUMS)), seed=0, epoch=0, index=0)
+    parts = sample_parts(speech, how, AugmentationSources((HISS, HUMS)), seed=0, epoch=0, index=0)
     assert parts.shape == (3, 4000)
     spectrum = np.abs(np.fft.rfft(parts[2])) ** 2
     hum = round(4000 / (2 * np.pi * 5))
@@ -336,34 +347,38 @@ def test_two_backgrounds_are_one_noise(speech: Pool) -> None:
     assert line == pytest.approx(0.5, abs=0.05)  # each at 3 dB, so of the same power
 
 
-def test_a_short_noise_begins_again(speech: Pool) -> None:
+def test_a_short_noise_begins_again(speech: UtterancePool) -> None:
     ramp = np.linspace(-0.9, 0.9, 1500, dtype=np.float32)
-    noise = draw(speech, HISSING, Surroundings((pool_of(ramp),)), seed=0, epoch=0, index=0)[2]
+    noise = sample_parts(speech, HISSING, AugmentationSources((pool_of(ramp),)), seed=0, epoch=0, index=0)[2]
     np.testing.assert_array_equal(noise[1500:3000], noise[:1500])
     assert len(np.unique(noise)) > 1400
 
 
-def test_silence_is_never_made_loud(speech: Pool) -> None:
+def test_silence_is_never_made_loud(speech: UtterancePool) -> None:
     silence = np.zeros(50_000, dtype=np.float32)
     silence[-100:] = 0.5  # its level is set by a click at its end
     for index in range(10):
-        noise = draw(speech, HISSING, Surroundings((pool_of(silence),)), seed=0, epoch=0, index=index)[2]
+        noise = sample_parts(speech, HISSING, AugmentationSources((pool_of(silence),)), seed=0, epoch=0, index=index)[2]
         assert np.isfinite(noise).all()
         assert np.count_nonzero(noise) in (0, 100) or np.flatnonzero(noise)[-1] == 3999
-    silent = Pool(np.zeros(9000, dtype=np.int16), np.array([0, 9000]), np.array([0.1]), ["a"], RATE)
-    assert not draw(silent, replace(HISSING, sources=1), Surroundings((HISS,)), seed=0, epoch=0, index=0).any()
-    assert not draw(silent, replace(HISSING, sources=1), Surroundings((silent,)), seed=0, epoch=0, index=0).any()
-    reverberant = replace(HOW, sources=1, rooms=Rooms(manifest=""))
-    assert not draw(silent, reverberant, Surroundings(rooms=ROOMS), seed=0, epoch=0, index=0).any()
-    assert not draw(silent, replace(HOW, sources=1, colour_db=4.0), seed=0, epoch=0, index=0).any()
+    silent = UtterancePool(np.zeros(9000, dtype=np.int16), np.array([0, 9000]), np.array([0.1]), ["a"], RATE)
+    assert not sample_parts(
+        silent, replace(HISSING, sources=1), AugmentationSources((HISS,)), seed=0, epoch=0, index=0
+    ).any()
+    assert not sample_parts(
+        silent, replace(HISSING, sources=1), AugmentationSources((silent,)), seed=0, epoch=0, index=0
+    ).any()
+    reverberant = replace(HOW, sources=1, rooms=Reverberation(manifest=""))
+    assert not sample_parts(silent, reverberant, AugmentationSources(rooms=ROOMS), seed=0, epoch=0, index=0).any()
+    assert not sample_parts(silent, replace(HOW, sources=1, random_eq_db=4.0), seed=0, epoch=0, index=0).any()
 
 
-def test_a_room_is_heard_and_keeps_the_level(speech: Pool) -> None:
-    how = replace(HOW, rooms=Rooms(manifest=""))
+def test_a_room_is_heard_and_keeps_the_level(speech: UtterancePool) -> None:
+    how = replace(HOW, rooms=Reverberation(manifest=""))
     seen = set()
     for index in range(20):
-        dry = draw(speech, HOW, seed=0, epoch=0, index=index)
-        wet = draw(speech, how, Surroundings(rooms=ROOMS), seed=0, epoch=0, index=index)
+        dry = sample_parts(speech, HOW, seed=0, epoch=0, index=index)
+        wet = sample_parts(speech, how, AugmentationSources(rooms=ROOMS), seed=0, epoch=0, index=index)
         delays = []
         for before, after in zip(dry, wet, strict=True):
             delay = next(d for d in (10, 20, 30) if np.corrcoef(before[:-d], after[d:])[0, 1] > 0.9999)
@@ -374,21 +389,28 @@ def test_a_room_is_heard_and_keeps_the_level(speech: Pool) -> None:
     assert seen == {(10, 20), (20, 10), (30, 30)}  # one room, and two places of it if it has two
 
 
-def test_a_response_is_convolved(speech: Pool) -> None:
+def test_a_response_is_convolved(speech: UtterancePool) -> None:
     response = noise(700, 9) * np.exp(-np.arange(700) / 100).astype(np.float32)
     room = pool_of(response)
-    dry = draw(speech, HOW, seed=0, epoch=0, index=3)
-    wet = draw(speech, replace(HOW, rooms=Rooms(manifest="")), Surroundings(rooms=room), seed=0, epoch=0, index=3)
+    dry = sample_parts(speech, HOW, seed=0, epoch=0, index=3)
+    wet = sample_parts(
+        speech,
+        replace(HOW, rooms=Reverberation(manifest="")),
+        AugmentationSources(rooms=room),
+        seed=0,
+        epoch=0,
+        index=3,
+    )
     for before, after in zip(dry, wet, strict=True):
         expected = np.convolve(before, room[0][0])[:4000]
         expected *= np.sqrt(np.mean(before**2) / np.mean(expected**2))
         np.testing.assert_allclose(after, expected, atol=1e-5)
 
 
-def test_a_colour_bends_spectra_by_its_deviation_and_keeps_levels(speech: Pool) -> None:
-    how, gains_db = replace(HOW, colour_db=4.0), []
+def test_a_colour_bends_spectra_by_its_deviation_and_keeps_levels(speech: UtterancePool) -> None:
+    how, gains_db = replace(HOW, random_eq_db=4.0), []
     for index in range(40):
-        plain, coloured = (draw(speech, each, seed=0, epoch=0, index=index) for each in (HOW, how))
+        plain, coloured = (sample_parts(speech, each, seed=0, epoch=0, index=index) for each in (HOW, how))
         assert coloured.dtype == np.float32
         assert [level_db(each) for each in coloured] == pytest.approx([level_db(each) for each in plain], abs=1e-3)
         bent = np.abs(np.fft.rfft(coloured)) / np.abs(np.fft.rfft(plain))
@@ -399,44 +421,46 @@ def test_a_colour_bends_spectra_by_its_deviation_and_keeps_levels(speech: Pool) 
     assert not np.allclose(curves[0], curves[1])  # each voice has its own
 
 
-def test_everything_together_is_a_function_of_its_number(speech: Pool) -> None:
+def test_everything_together_is_a_function_of_its_number(speech: UtterancePool) -> None:
     numbers = [(seed, epoch, index) for seed in (0, 1) for epoch in (0, 1) for index in range(5)]
-    forth = {n: draw(speech, EVERYTHING, AROUND, seed=n[0], epoch=n[1], index=n[2]) for n in numbers}
+    forth = {n: sample_parts(speech, EVERYTHING, AROUND, seed=n[0], epoch=n[1], index=n[2]) for n in numbers}
     for n in reversed(numbers):
-        np.testing.assert_array_equal(forth[n], draw(speech, EVERYTHING, AROUND, seed=n[0], epoch=n[1], index=n[2]))
+        np.testing.assert_array_equal(
+            forth[n], sample_parts(speech, EVERYTHING, AROUND, seed=n[0], epoch=n[1], index=n[2])
+        )
     assert len({x.tobytes() for x in forth.values()}) == len(numbers)
 
 
-def _drawn(speech: Pool, index: int) -> bytes:
-    return draw(speech, EVERYTHING, AROUND, seed=0, epoch=0, index=index).tobytes()
+def _drawn(speech: UtterancePool, index: int) -> bytes:
+    return sample_parts(speech, EVERYTHING, AROUND, seed=0, epoch=0, index=index).tobytes()
 
 
-def test_the_number_of_processes_changes_nothing(speech: Pool) -> None:
+def test_the_number_of_processes_changes_nothing(speech: UtterancePool) -> None:
     found = [list(workers.each(partial(_drawn, speech), range(12), jobs)) for jobs in (1, 2, 3)]
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("how", [HISSING, replace(HOW, rooms=Rooms(manifest=""))])
-def test_surroundings_that_were_not_loaded(speech: Pool, how: DynamicMixing) -> None:
+@pytest.mark.parametrize("how", [HISSING, replace(HOW, rooms=Reverberation(manifest=""))])
+def test_surroundings_that_were_not_loaded(speech: UtterancePool, how: DynamicMixing) -> None:
     with pytest.raises(ConfigError, match="other backgrounds or rooms than were loaded"):
-        draw(speech, how, seed=0, epoch=0, index=0)
+        sample_parts(speech, how, seed=0, epoch=0, index=0)
 
 
 def test_surroundings_from_manifests(tmp_path: Path) -> None:
     for name, sound in (("hum", HUM), ("room", DELAYS[2])):
         audio.write_audio(tmp_path / f"{name}.wav", sound, RATE, "FLOAT")
         row = Mixture(id=name, sample_rate=RATE, sources=(Source(path=f"{name}.wav", speaker=name),))
-        (tmp_path / f"{name}.jsonl").write_text(manifest.dump([row]))
+        (tmp_path / f"{name}.jsonl").write_text(manifest.dump_manifest([row]))
     hums, rooms = str(tmp_path / "hum.jsonl"), str(tmp_path / "room.jsonl")
     how = config.build(
         DynamicMixing, {"backgrounds": [{"manifest": hums, "snr_db": [0, 10]}], "rooms": {"manifest": rooms}}
     )
-    around = surroundings(how, RATE)
+    around = load_augmentation_sources(how, RATE)
     assert [len(each) for each in around.backgrounds] == [1]
-    np.testing.assert_allclose(around.backgrounds[0].stretch(0), HUM, atol=1 / pool.FULL_SCALE)
+    np.testing.assert_allclose(around.backgrounds[0].segment(0), HUM, atol=1 / pool.FULL_SCALE)
     assert around.rooms is not None
-    np.testing.assert_array_equal(around.rooms.stretch(0), DELAYS[2] / 0.25)
-    assert surroundings(DynamicMixing(), RATE) == Surroundings()
+    np.testing.assert_array_equal(around.rooms.segment(0), DELAYS[2] / 0.25)
+    assert load_augmentation_sources(DynamicMixing(), RATE) == AugmentationSources()
 
 
 def test_the_settings_in_the_documentation_are_settings() -> None:
@@ -452,7 +476,7 @@ def test_the_settings_in_the_documentation_are_settings() -> None:
         ({"sources": 0}, "sources is 0"),
         ({"seconds": -1.0}, "seconds is -1.0"),
         ({"seconds": math.nan}, "seconds is nan"),
-        ({"colour_db": math.nan}, "colour_db is nan"),
+        ({"random_eq_db": math.nan}, "random_eq_db is nan"),
         ({"draw_by": "chance"}, "draw_by is 'chance'"),
         ({"levels": "loud"}, "levels is 'loud'"),
         ({"difference_db": [5.0, -5.0]}, "difference_db is"),

@@ -12,7 +12,7 @@ from scipy.signal import resample_poly
 from septool import audio
 from septool.data import manifest
 from septool.data.manifest import Mixture, Source
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import ManifestError
 from septool.signal.active_level import active_level
 from septool.tasks.mix import mix_manifest
@@ -50,7 +50,7 @@ def row(folder: Path, rendering: str, voices: int, **settings: object) -> Mixtur
 
 def on_disk(mixture: Mixture, folder: Path, subtype: str = "PCM_16") -> dict[str, np.ndarray]:
     """Return what ``septool mix`` writes for a row."""
-    (folder / "rows.jsonl").write_text(manifest.dump([mixture]), encoding="utf-8")
+    (folder / "rows.jsonl").write_text(manifest.dump_manifest([mixture]), encoding="utf-8")
     rendered = mix_manifest(folder / "rows.jsonl", out=folder / "out", subtype=subtype, force=True)
     assert rendered.failed == ()
     files = (folder / "out").glob("*.wav")
@@ -85,7 +85,7 @@ def test_librimix(recordings: Path, voices: int, rate: int, mode: str, kind: str
 def test_a_noise_at_another_speed_is_that_much_longer(recordings: Path) -> None:
     slow = Source(path="long.wav", frames=70_000, speed=0.8)
     with_noise = replace(row(recordings, "librimix", 1), noise=slow, frames=35_000)
-    noise = render(with_noise).noise
+    noise = render_mixture(with_noise).noise
     assert noise is not None
     # 60,000 samples last 75,000 at this speed, so nothing was continued.
     samples, _ = soundfile.read(recordings / "long.wav", dtype="float32")
@@ -136,7 +136,7 @@ def test_wsj0_mix(recordings: Path, voices: int, rate: int, mode: str) -> None:
 
 def test_levels_are_the_lists(recordings: Path) -> None:
     mixture = row(recordings, "wsj0-mix", 2, mode="max")
-    sources = render(mixture).sources
+    sources = render_mixture(mixture).sources
     # Of the voice alone: the padding would add its hangover to the time of speech.
     powers = [active_level(voice[: length // 2], 8000).power for voice, length in zip(sources, LENGTHS, strict=False)]
     assert 10 * np.log10(powers[0] / powers[1]) == pytest.approx(DECIBELS[0] - DECIBELS[1], abs=0.01)
@@ -145,7 +145,7 @@ def test_levels_are_the_lists(recordings: Path) -> None:
 def test_a_silent_voice_has_no_level_to_set(recordings: Path) -> None:
     audio.write_audio(recordings / "1.flac", np.zeros(LENGTHS[1], dtype=np.float32), RATE)
     with pytest.raises(ManifestError, match=r"mixture x: 1\.flac is silent"):
-        render(row(recordings, "wsj0-mix", 2))
+        render_mixture(row(recordings, "wsj0-mix", 2))
 
 
 # WHAM!
@@ -191,7 +191,7 @@ def test_wham(recordings: Path, rate: int, mode: str, kind: str) -> None:
 @pytest.mark.parametrize("rendering", ["librimix", "wsj0-mix", "wham"])
 def test_another_rate_than_the_rows_is_the_set_resampled(recordings: Path, rendering: str) -> None:
     mixture = row(recordings, rendering, 2)
-    wide, narrow = render(mixture, 16000), render(mixture)
+    wide, narrow = render_mixture(mixture, 16000), render_mixture(mixture)
     np.testing.assert_array_equal(wide.mixture, audio.resample(narrow.mixture, 8000, 16000))
     np.testing.assert_array_equal(wide.sources[1], audio.resample(narrow.sources[1], 8000, 16000))
 
@@ -200,7 +200,7 @@ def test_another_rate_than_the_rows_is_the_set_resampled(recordings: Path, rende
 def test_a_recording_at_another_rate_is_refused(recordings: Path, rendering: str) -> None:
     audio.write_audio(recordings / "1.flac", voice(100, rate=8000), 8000)
     with pytest.raises(ManifestError, match=rf"1\.flac is 8000 Hz; {rendering} is made from 16000 Hz"):
-        render(replace(row(recordings, rendering, 2), sources=(Source(path="0.flac"), Source(path="1.flac"))))
+        render_mixture(replace(row(recordings, rendering, 2), sources=(Source(path="0.flac"), Source(path="1.flac"))))
 
 
 @pytest.mark.parametrize("rendering", ["librimix", "wsj0-mix"])
@@ -209,11 +209,11 @@ def test_sixteen_bits_and_float_files_hold_the_same_samples(recordings: Path, re
     whole, exact = on_disk(mixture, recordings), on_disk(mixture, recordings, "FLOAT")
     for name, samples in whole.items():
         np.testing.assert_array_equal(samples, exact[name])
-    np.testing.assert_array_equal(render(mixture).mixture * 2**15, whole["mixture"])
+    np.testing.assert_array_equal(render_mixture(mixture).mixture * 2**15, whole["mixture"])
 
 
 def test_a_noise_too_short_to_fade_is_refused(recordings: Path) -> None:
     audio.write_audio(recordings / "click.wav", np.ones((2, 8000), dtype=np.float32), RATE)
     hum = Source(path="click.wav", frames=max(LENGTHS[:2]))
     with pytest.raises(ManifestError, match="8000 samples is too short"):
-        render(replace(row(recordings, "librimix", 2), noise=hum))
+        render_mixture(replace(row(recordings, "librimix", 2), noise=hum))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from septool.metrics import UndefinedError
-from septool.metrics.eer import equal_error
+from septool.metrics.eer import equal_error_rate
 
 
 @pytest.mark.parametrize(
@@ -19,14 +19,14 @@ from septool.metrics.eer import equal_error
 )
 def test_closed_forms(yes: list[float], no: list[float], percent: float) -> None:
     truth = np.array([True] * len(yes) + [False] * len(no))
-    assert equal_error(np.array(yes + no), truth).percent == pytest.approx(percent)
+    assert equal_error_rate(np.array(yes + no), truth).percent == pytest.approx(percent)
 
 
 def test_the_threshold_makes_the_errors_that_it_says() -> None:
     random = np.random.default_rng(0)
     truth = np.arange(2000) % 2 == 0
     scores = random.standard_normal(2000) + 2 * truth
-    found = equal_error(scores, truth)
+    found = equal_error_rate(scores, truth)
     decided = scores >= found.threshold
     assert 100 * (~decided[truth]).mean() == pytest.approx(found.percent, abs=0.1)
     assert 100 * decided[~truth].mean() == pytest.approx(found.percent, abs=0.1)
@@ -38,15 +38,15 @@ def test_neither_the_scale_nor_the_order_matters() -> None:
     truth = random.random(300) < 0.3
     scores = random.standard_normal(300) + truth
     order = random.permutation(300)
-    assert equal_error(10 * scores + 3, truth).percent == equal_error(scores[order], truth[order]).percent
+    assert equal_error_rate(10 * scores + 3, truth).percent == equal_error_rate(scores[order], truth[order]).percent
 
 
 @pytest.mark.parametrize("truth", [[True, True], [False, False]])
 def test_one_kind_of_trial_has_no_rate(truth: list[bool]) -> None:
     with pytest.raises(UndefinedError, match="same answer"):
-        equal_error(np.array([0.0, 1.0]), np.array(truth))
+        equal_error_rate(np.array([0.0, 1.0]), np.array(truth))
 
 
 def test_a_score_that_is_no_number_has_no_rate() -> None:
     with pytest.raises(UndefinedError, match="not a number"):
-        equal_error(np.array([0.0, np.nan]), np.array([True, False]))
+        equal_error_rate(np.array([0.0, np.nan]), np.array([True, False]))

@@ -11,7 +11,7 @@ import pytest
 from septool import audio
 from septool.data import manifest
 from septool.errors import SeptoolError, UsageError
-from septool.scoring.items import Item, parse_metrics, summarise
+from septool.scoring.items import Item, parse_metric_names, summarize_items
 from septool.tasks.evaluate import evaluate
 from septool.tasks.mix import mix_manifest
 from tests.conftest import RATE, voice
@@ -20,10 +20,10 @@ from tests.conftest import RATE, voice
 def at(reference: np.ndarray, db: float, seed: int = 0) -> np.ndarray:
     """The reference with noise that is orthogonal to it, zero-mean, and ``db`` below it."""
     noise = np.random.default_rng(seed).standard_normal(len(reference))
-    centred = reference - reference.mean(dtype=np.float64)
+    zero_mean = reference - reference.mean(dtype=np.float64)
     noise -= noise.mean()
-    noise -= (noise @ centred) / (centred @ centred) * centred
-    noise *= np.linalg.norm(centred) / np.linalg.norm(noise) * 10 ** (-db / 20)
+    noise -= (noise @ zero_mean) / (zero_mean @ zero_mean) * zero_mean
+    noise *= np.linalg.norm(zero_mean) / np.linalg.norm(noise) * 10 ** (-db / 20)
     return (reference + noise).astype(np.float32)
 
 
@@ -191,7 +191,7 @@ def test_folders_below_keep_their_names_apart(tmp_path: Path) -> None:
 def test_estimates_of_a_manifest(true: Path, tmp_path: Path) -> None:
     sources = tuple(manifest.Source(path=f"true/a_s{n}.wav") for n in (1, 2))
     row = manifest.Mixture(id="x/a", sample_rate=RATE, sources=sources, root=tmp_path)
-    (tmp_path / "rows.jsonl").write_text(manifest.dump([row]))
+    (tmp_path / "rows.jsonl").write_text(manifest.dump_manifest([row]))
     mixtures = Path(mix_manifest(tmp_path / "rows.jsonl", out=tmp_path / "mixed", subtype="FLOAT").manifest)
     found = put(tmp_path / "found", x_a_s1=at(TWO, 8), x_a_s2=at(ONE, 6))  # as separating mixed/x_a.wav names them
     for rows in (tmp_path / "rows.jsonl", mixtures):
@@ -210,7 +210,7 @@ def test_a_model_for_other_numbers_of_voices_fails_the_item(tree: Path, tiny_che
         )
         for count in (2, 3)
     ]
-    (tmp_path / "rows.jsonl").write_text(manifest.dump(rows))
+    (tmp_path / "rows.jsonl").write_text(manifest.dump_manifest(rows))
     (two, three), _ = evaluate(tmp_path / "rows.jsonl", model=str(tiny_checkpoint), metric="si-snr", device="cpu")
     assert not two.error
     assert three.error == "3 sources, the model gives 2"
@@ -239,7 +239,7 @@ def test_the_interval_holds_the_mean_and_narrows_with_the_items() -> None:
     widths = []
     for count in (20, 2000):
         items = [Item(str(n), {"sdr": list(10 + 3 * random.standard_normal(2))}) for n in range(count)]
-        (summary,) = summarise(items, ["sdr"])
+        (summary,) = summarize_items(items, ["sdr"])
         assert summary.low < summary.mean < summary.high
         widths.append(summary.high - summary.low)
     # Of independent values with a spread of 3 the mean has 3 / sqrt(n), and 95 % lie within 1.96 of them.
@@ -248,14 +248,14 @@ def test_the_interval_holds_the_mean_and_narrows_with_the_items() -> None:
 
 
 def test_a_summary_of_nothing_is_no_number() -> None:
-    (summary,) = summarise([Item("a", error="lost"), Item("b", {"sdr": [None]})], ["sdr"])
+    (summary,) = summarize_items([Item("a", error="lost"), Item("b", {"sdr": [None]})], ["sdr"])
     assert (summary.count, summary.undefined, summary.failed) == (0, 1, 1)
     assert math.isnan(summary.mean)
     assert math.isnan(summary.low)
 
 
 def test_metrics_are_named_once_in_the_order_given() -> None:
-    assert parse_metrics(" SDR, si-snr,sdr") == ["sdr", "si-snr"]
+    assert parse_metric_names(" SDR, si-snr,sdr") == ["sdr", "si-snr"]
 
 
 def test_voices_that_no_reference_belongs_to_are_refused(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from septool import audio, checkpoints
 from septool.data import manifest
-from septool.data.manifest import Enrolment, Mixture, Source
+from septool.data.manifest import Enrollment, Mixture, Source
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.models.base import Found
 from septool.models.build import build_model
 from septool.models.galr_extractor import GALRExtractor
-from septool.scoring.items import Item, summarise_found
+from septool.scoring.items import Item, summarize_detections
 from septool.tasks.evaluate import evaluate
 from tests.conftest import RATE, Command, voice
 from tests.models.tiny import SPEAKER
@@ -37,11 +37,11 @@ def rows(tmp_path: Path) -> Path:
     def row(id: str, one: str, two: str, target: int) -> Mixture:
         speaker = (one, two)[target]
         sources = (Source(path=f"{one}0.wav", speaker=one), Source(path=f"{two}0.wav", speaker=two))
-        enrolment = Enrolment(path=f"{speaker}1.wav", speaker=speaker, target=target)
+        enrolment = Enrollment(path=f"{speaker}1.wav", speaker=speaker, target=target)
         return Mixture(id=id, sample_rate=RATE, sources=sources, enrolment=enrolment)
 
     path = tmp_path / "rows.jsonl"
-    path.write_text(manifest.dump([row("a", "ann", "bob", 0), row("b", "bob", "eve", 1)]))
+    path.write_text(manifest.dump_manifest([row("a", "ann", "bob", 0), row("b", "bob", "eve", 1)]))
     return path
 
 
@@ -168,8 +168,8 @@ def test_wrong_usage(rows: Path, network: Path, tmp_path: Path) -> None:
 
 def test_errors_are_undefined_without_both_answers() -> None:
     items = [Item("a", found={"same": 0.5}), Item("b", error="broken")]
-    (summary,) = summarise_found(items, "eer", yes="same", no="different")
+    (summary,) = summarize_detections(items, "eer", yes="same", no="different")
     assert (summary.count, summary.undefined, summary.failed, math.isnan(summary.mean)) == (0, 1, 1, True)
-    assert summarise_found(items[1:], "eer", yes="same", no="different") == []
-    (summary,) = summarise_found([*items, Item("c", found={"different": 0.1})], "eer", yes="same", no="different")
+    assert summarize_detections(items[1:], "eer", yes="same", no="different") == []
+    (summary,) = summarize_detections([*items, Item("c", found={"different": 0.1})], "eer", yes="same", no="different")
     assert (summary.mean, summary.failed, math.isnan(summary.median)) == (0.0, 1, True)

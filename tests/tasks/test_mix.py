@@ -9,7 +9,7 @@ import pytest
 
 from septool import audio
 from septool.data import manifest
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.tasks.mix import RECORD, mix_files, mix_manifest
 from tests.conftest import RATE, voice
@@ -75,18 +75,20 @@ def rows(three: list[Path], tmp_path: Path) -> Path:
     plain = manifest.Mixture(id="plain", split="dev", sample_rate=RATE, sources=(a, b), root=tmp_path)
     noisy = replace(plain, id="x/noisy", noise=replace(c, gain_db=-10.0))
     faster = replace(plain, id="faster", sources=(replace(a, speed=1.05, gain_db=-3.0), replace(c, start=800)))
-    padded = replace(plain, id="padded", mode="max", enrolment=manifest.Enrolment(path="c.wav", target=1))
+    padded = replace(plain, id="padded", mode="max", enrolment=manifest.Enrollment(path="c.wav", target=1))
     path = tmp_path / "rows.jsonl"
-    path.write_text(manifest.dump([plain, noisy, faster, padded]))
+    path.write_text(manifest.dump_manifest([plain, noisy, faster, padded]))
     return path
 
 
 def test_on_the_fly_and_on_disk_are_the_same_samples(rows: Path, tmp_path: Path) -> None:
     rendered = mix_manifest(rows, out=tmp_path / "out", subtype="FLOAT")
     assert rendered.failed == ()
-    for before, after in zip(manifest.read(rows), manifest.read(Path(rendered.manifest)), strict=True):
+    for before, after in zip(
+        manifest.read_manifest(rows), manifest.read_manifest(Path(rendered.manifest)), strict=True
+    ):
         assert (before.id, before.split) == (after.id, after.split)
-        fly, disk = render(before), render(after)
+        fly, disk = render_mixture(before), render_mixture(after)
         np.testing.assert_array_equal(fly.mixture, disk.mixture)
         np.testing.assert_array_equal(fly.sources, disk.sources)
         if fly.noise is None:
@@ -99,7 +101,7 @@ def test_on_the_fly_and_on_disk_are_the_same_samples(rows: Path, tmp_path: Path)
 
 def test_an_enrolment_is_still_found_from_the_new_manifest(rows: Path, tmp_path: Path) -> None:
     rendered = mix_manifest(rows, out=tmp_path / "deep/er/out")
-    row = next(row for row in manifest.read(Path(rendered.manifest)) if row.id == "padded")
+    row = next(row for row in manifest.read_manifest(Path(rendered.manifest)) if row.id == "padded")
     assert row.enrolment is not None
     assert row.enrolment.target == 1
     assert row.locate(row.enrolment.path).resolve() == (tmp_path / "c.wav").resolve()
@@ -159,14 +161,14 @@ def test_the_list_of_other_mixtures_stays_unless_forced(rows: Path, tmp_path: Pa
     out = tmp_path / "out"
     mix_manifest(rows, out=out)
     before = (out / "mixtures.jsonl").read_bytes()
-    first, *others = manifest.read(rows)
+    first, *others = manifest.read_manifest(rows)
     fewer = rows.with_name("fewer.jsonl")
-    fewer.write_text(manifest.dump([first]))
+    fewer.write_text(manifest.dump_manifest([first]))
     with pytest.raises(SeptoolError, match=rf"lists {len(others)} mixtures that .*fewer\.jsonl does not have"):
         mix_manifest(fewer, out=out)
     assert (out / "mixtures.jsonl").read_bytes() == before
     mix_manifest(fewer, out=out, force=True)
-    assert [row.id for row in manifest.read(out / "mixtures.jsonl")] == [first.id]
+    assert [row.id for row in manifest.read_manifest(out / "mixtures.jsonl")] == [first.id]
 
 
 def test_a_lost_voice_is_rendered_again(rows: Path, tmp_path: Path) -> None:
@@ -193,9 +195,9 @@ def test_rendering_again_that_was_stopped_keeps_nothing_old(
         with pytest.raises(InterruptedBySignal):
             mix_manifest(rows, out=out, force=True)
     mix_manifest(rows, out=out)
-    for row in manifest.read(rows):
+    for row in manifest.read_manifest(rows):
         name = manifest.file_stem(row.id)
-        np.testing.assert_allclose(read(out / f"{name}.wav"), render(row).mixture, atol=1 / 2**15)
+        np.testing.assert_allclose(read(out / f"{name}.wav"), render_mixture(row).mixture, atol=1 / 2**15)
 
 
 def test_a_damaged_record_is_worded(rows: Path, tmp_path: Path) -> None:
@@ -208,8 +210,8 @@ def test_a_damaged_record_is_worded(rows: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ids", [("a/b", "a_b"), ("a", "a_s1")])
 def test_rows_that_would_share_a_file_are_refused(rows: Path, tmp_path: Path, ids: tuple[str, str]) -> None:
-    row = manifest.read(rows)[0]
-    rows.write_text(manifest.dump([replace(row, id=id) for id in ids]))
+    row = manifest.read_manifest(rows)[0]
+    rows.write_text(manifest.dump_manifest([replace(row, id=id) for id in ids]))
     with pytest.raises(SeptoolError, match=r"two rows of .*rows.jsonl would be written to a.*\.wav"):
         mix_manifest(rows, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

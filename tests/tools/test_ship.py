@@ -70,9 +70,9 @@ def test_a_checkpoint_is_renewed(root: Path, best: Path, mixtures: Path, monkeyp
 def test_a_mixture_that_cannot_be_scored_stops_it(
     root: Path, best: Path, mixtures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = manifest.read(mixtures)[0]
+    row = manifest.read_manifest(mixtures)[0]
     lost = replace(row, id="lost", sources=(row.sources[0], replace(row.sources[1], path="lost.wav")))
-    mixtures.write_text(manifest.dump([row, lost]))
+    mixtures.write_text(manifest.dump_manifest([row, lost]))
     monkeypatch.setattr("sys.argv", ["ship", "new", str(best), "--manifest", str(mixtures)])
     with pytest.raises(SystemExit, match=r"nothing was shipped: lost: .*lost\.wav does not exist"):
         ship.main()

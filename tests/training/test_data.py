@@ -13,7 +13,7 @@ import torch
 from septool import audio
 from septool.data import manifest
 from septool.data.manifest import Mixture, Source
-from septool.data.mixing import render
+from septool.data.mixing import render_mixture
 from septool.errors import AudioError, ConfigError
 from septool.training.data import Drawn, Static, collate, load
 from tests.training.conftest import RATE
@@ -65,7 +65,7 @@ def test_whole_mixtures_meet_neighbours_and_lose_little(rows: list[Mixture]) -> 
     items = static(rows)
     batches = [torch.stack([items[key] for key in items.keys(step)]) for step in range(50)]
     left = sum(batch.shape[0] * batch.shape[-1] for batch in batches)
-    there = 10 * sum(render(row).mixture.size for row in rows)
+    there = 10 * sum(render_mixture(row).mixture.size for row in rows)
     assert left / there > 0.85  # 0.68 on average if any four came together
     partners = {frozenset(key[1] for key in items.keys(step)) for step in range(50)}
     assert len(partners) > 10
@@ -74,7 +74,7 @@ def test_whole_mixtures_meet_neighbours_and_lose_little(rows: list[Mixture]) -> 
 def test_items_are_what_the_rows_say(rows: list[Mixture]) -> None:
     items = static(rows)
     key = items.keys(3)[0]
-    whole = render(rows[key[1]]).sources
+    whole = render_mixture(rows[key[1]]).sources
     (place,) = np.flatnonzero(whole[0] == items[key][0, 0].item())
     np.testing.assert_array_equal(items[key], whole[:, place : place + key[2]])
     assert np.array_equal(items[key], items[key])
@@ -82,7 +82,7 @@ def test_items_are_what_the_rows_say(rows: list[Mixture]) -> None:
 
 def test_a_short_mixture_is_padded_to_the_crop(rows: list[Mixture]) -> None:
     item = static(rows, seconds=0.5)[(0, 2, 4000)]
-    whole = render(rows[2]).sources
+    whole = render_mixture(rows[2]).sources
     np.testing.assert_array_equal(item[:, : whole.shape[1]], whole)
     assert not item[:, whole.shape[1] :].any()
 
@@ -93,7 +93,7 @@ def test_noise_is_the_last_part(rows: list[Mixture]) -> None:
     with_noise, without = items[(0, 1, 880)], items[(0, 0, 800)]
     assert len(with_noise) == len(without) == 3
     assert not without[2].any()
-    torch.testing.assert_close(with_noise.sum(0), torch.from_numpy(render(noisy).mixture), atol=1e-6, rtol=0)
+    torch.testing.assert_close(with_noise.sum(0), torch.from_numpy(render_mixture(noisy).mixture), atol=1e-6, rtol=0)
 
 
 def test_a_manifest_smaller_than_a_batch_is_refused(rows: list[Mixture]) -> None:
@@ -105,11 +105,18 @@ def test_lengths_come_from_headers(rows: list[Mixture], manifests: Path) -> None
     fast = replace(rows[9], sources=(replace(rows[9].sources[0], speed=1.25), rows[9].sources[1]))
     stretch = replace(rows[8], sources=tuple(replace(each, start=100, frames=300) for each in rows[8].sources))
     long = replace(fast, mode="max")
-    every = [*rows, fast, stretch, long, replace(rows[7], frames=123), *manifest.read(manifests / "fixed-2mix.jsonl")]
+    every = [
+        *rows,
+        fast,
+        stretch,
+        long,
+        replace(rows[7], frames=123),
+        *manifest.read_manifest(manifests / "fixed-2mix.jsonl"),
+    ]
     lengths = static(every).lengths
     assert lengths is not None
     for row, length in zip(every, lengths, strict=True):
-        assert abs(render(row, RATE).mixture.size - length) <= 1
+        assert abs(render_mixture(row, RATE).mixture.size - length) <= 1
 
 
 def test_processes_and_pieces_share_a_batch_out() -> None:

@@ -119,9 +119,9 @@ def in_two(work: Callable[[], object]) -> list[int | None]:
 
 
 def test_processes_may_validate_on_mixtures_of_other_lengths(manifests: Path, tmp_path: Path) -> None:
-    short, long = manifest.read(manifests / "dev-2mix.jsonl")
+    short, long = manifest.read_manifest(manifests / "dev-2mix.jsonl")
     path = manifests / "dev-short-and-long.jsonl"
-    path.write_text(manifest.dump([replace(short, frames=400), long]))
+    path.write_text(manifest.dump_manifest([replace(short, frames=400), long]))
     # The tables of positions grow with what a process has seen; the second epoch finds them of other sizes.
     chosen = recipe(
         manifests, data={"validation": str(path)}, config={"dropout": 0.0}, loop={"steps": 4, "epoch_steps": 2}

@@ -10,7 +10,7 @@ import torch
 
 from septool import audio, checkpoints
 from septool.data import manifest, trials
-from septool.data.manifest import Enrolment, Mixture, Source
+from septool.data.manifest import Enrollment, Mixture, Source
 from septool.data.mixing import DynamicMixing
 from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
 from septool.models.base import Extractor
@@ -43,11 +43,11 @@ def data(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             id=f"m{speaker}",
             sample_rate=RATE,
             sources=(Source(path=name(speaker, 0)), Source(path=name(speaker + 1, 0))),
-            enrolment=Enrolment(path=name(speaker + target, 1), target=target),
+            enrolment=Enrollment(path=name(speaker + target, 1), target=target),
         )
         for speaker, target in ((0, 0), (2, 1))
     ]
-    (folder / "dev.jsonl").write_text(manifest.dump(rows))
+    (folder / "dev.jsonl").write_text(manifest.dump_manifest(rows))
     pairs = [(int(a == b), name(a, 0), name(b, 1)) for a in range(4) for b in range(4)]
     (folder / "trials.txt").write_text("".join(f"{same} {one} {two}\n" for same, one, two in pairs))
     return folder
@@ -126,8 +126,8 @@ def test_the_number_of_speakers_has_to_be_the_pools(data: Path, tmp_path: Path) 
 
 def test_a_trial_without_its_recording_is_told_before_training(data: Path, tmp_path: Path) -> None:
     whole, path = speaker_recipe(data), tmp_path / "trials.txt"
-    rows = trials.read(Path(whole.data.validation))
-    path.write_text(trials.dump([*rows, trials.Trial(True, rows[0].first, tmp_path / "gone.wav")]))
+    rows = trials.read_trials(Path(whole.data.validation))
+    path.write_text(trials.dump_trials([*rows, trials.Trial(True, rows[0].first, tmp_path / "gone.wav")]))
     with pytest.raises(ManifestError, match=r"gone\.wav does not exist; it is in the trials of .*trials\.txt"):
         train(replace(whole, data=replace(whole.data, validation=str(path))), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -147,7 +147,7 @@ def test_an_extractor_is_scored_on_the_voice_that_is_enrolled(data: Path, tmp_pa
     assert (header.model, header.sources) == ("galr-extractor", 1)
     run = ExtractorRun(extractor_recipe(data), tmp_path, torch.device("cpu"))
     items = run.validation_set()
-    target = audio.load_audio(Path(manifest.read(data / "dev.jsonl")[1].sources[1].path), RATE)
+    target = audio.load_audio(Path(manifest.read_manifest(data / "dev.jsonl")[1].sources[1].path), RATE)
     np.testing.assert_array_equal(items[1].target, target[: len(items[1].target)])
     run.model = model.eval()
     assert run.score(items) == pytest.approx(best)
@@ -163,8 +163,8 @@ def test_the_speaker_network_stays_as_it_is(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_mixture_without_enrolment_cannot_validate_an_extractor(data: Path, tmp_path: Path) -> None:
-    rows = [replace(row, enrolment=None) for row in manifest.read(data / "dev.jsonl")]
-    (tmp_path / "dev.jsonl").write_text(manifest.dump(rows))
+    rows = [replace(row, enrolment=None) for row in manifest.read_manifest(data / "dev.jsonl")]
+    (tmp_path / "dev.jsonl").write_text(manifest.dump_manifest(rows))
     whole = extractor_recipe(data)
     chosen = replace(whole, data=replace(whole.data, validation=str(tmp_path / "dev.jsonl")))
     with pytest.raises(ManifestError, match="mixture m0 has no enrolment"):

@@ -107,7 +107,7 @@ def test_settings_that_make_no_sense(setting: str, said: str) -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        "colour_db=3.0",
+        "random_eq_db=3.0",
         "rooms.manifest=a",
         'backgrounds=[{manifest="a"}]',
         "speed=[0.9, 1.1]",

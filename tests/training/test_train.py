@@ -117,12 +117,12 @@ def test_a_folder_with_a_run_is_not_overwritten(manifests: Path, tmp_path: Path)
 
 
 def test_a_silent_voice_is_left_out_of_the_validation(manifests: Path, tmp_path: Path) -> None:
-    rows = manifest.read(manifests / "dev-2mix.jsonl")
+    rows = manifest.read_manifest(manifests / "dev-2mix.jsonl")
     audio.write_audio(manifests / "silent.wav", np.zeros(RATE, dtype=np.float32), RATE)
     silent = replace(rows[0], id="a", sources=(rows[0].sources[0], Source(path="silent.wav", speaker="x")))
     scores = {}
     for name, chosen in {"all": rows, "with": [silent, *rows], "only": [silent]}.items():
-        (manifests / f"{name}.jsonl").write_text(manifest.dump(chosen))
+        (manifests / f"{name}.jsonl").write_text(manifest.dump_manifest(chosen))
         run = Run(recipe(manifests, data={"validation": f"{manifests}/{name}.jsonl"}), tmp_path, torch.device("cpu"))
         if name == "only":
             with pytest.raises(SeptoolError, match=r"none of the mixtures of .*only\.jsonl has a defined si-snri"):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from septool import audio, checkpoints
 from septool.data import manifest
 from septool.data.manifest import Mixture, Source
-from septool.data.mixing import draw, surroundings
-from septool.data.pool import load
+from septool.data.mixing import load_augmentation_sources, sample_parts
+from septool.data.pool import load_pool
 from septool.files import sha256_of
 from septool.tasks.train import train
 from septool.training.trainer import Run
@@ -32,7 +32,7 @@ def mixing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         audio.write_audio(folder / f"{name}.wav", sound.astype(np.float32), RATE)
     for name, speaker in (("hiss", ["hiss"]), ("rooms", ["near", "far"])):
         rows = [Mixture(id=n, sample_rate=RATE, sources=(Source(path=f"{n}.wav", speaker="a"),)) for n in speaker]
-        (folder / f"{name}.jsonl").write_text(manifest.dump(rows))
+        (folder / f"{name}.jsonl").write_text(manifest.dump_manifest(rows))
     background = {"manifest": str(folder / "hiss.jsonl"), "snr_db": [3.0, 3.0]}
     return {"backgrounds": [background], "rooms": {"manifest": str(folder / "rooms.jsonl"), "probability": 0.5}}
 
@@ -49,8 +49,8 @@ def test_the_loss_gets_the_mixture_with_noise_and_the_voices_without(
         return mixture.mean(1)
 
     run.loss = loss  # type: ignore[assignment]
-    speech, around = load(manifests / "train-speech.jsonl", RATE), surroundings(how.mixing, RATE)
-    parts = draw(speech, how.mixing, around, seed=0, epoch=0, index=0)
+    speech, around = load_pool(manifests / "train-speech.jsonl", RATE), load_augmentation_sources(how.mixing, RATE)
+    parts = sample_parts(speech, how.mixing, around, seed=0, epoch=0, index=0)
     run.losses(torch.from_numpy(parts)[None])
     mixture, sources = (each[0].numpy() for each in seen)
     assert sources.shape == (2, 2000)

@@ -9,7 +9,7 @@ from importlib import resources
 from septool.errors import ManifestError
 
 
-def read(name: str) -> str:
+def read_list(name: str) -> str:
     """Return a list's text.
 
     Raises:

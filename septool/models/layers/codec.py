@@ -40,7 +40,7 @@ class Decoder(nn.Module):
 
 
 class CentredEncoder(Encoder):
-    """Encoder whose first window is centred on the first sample: half a window of zeros goes in front.
+    """Encoder whose first window is centered on the first sample: half a window of zeros goes in front.
 
     SuDoRM-RF, A-FRCNN and the two-step TDCN place their windows so.
     """

@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from septool.signal.mel import mel_filters
+from septool.signal.mel import mel_filterbank
 from septool.signal.stft import Analysis, stft
 
 
@@ -40,7 +40,7 @@ class SpeechFeatures(nn.Module):
         window = config.rate // 40
         points = 1 << (window - 1).bit_length()
         self.analysis = Analysis(points, config.rate // 100, window, "hann")
-        self.register_buffer("filters", mel_filters(config.mels, points, config.rate), persistent=False)
+        self.register_buffer("filters", mel_filterbank(config.mels, points, config.rate), persistent=False)
 
     def forward(self, recording: Tensor) -> Tensor:
         """Map ``[batch, time]`` to ``[batch, frame, mel]``."""

@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from septool.data.enrolment import Enrolling, draw_enrolled, draw_speaker
-from septool.data.mixing import DynamicMixing, Surroundings, draw
-from septool.data.pool import FULL_SCALE, Pool
+from septool.data.enrollment import EnrollmentSampling, sample_enrolled_mixture, sample_speaker_item
+from septool.data.mixing import AugmentationSources, DynamicMixing, sample_parts
+from septool.data.pool import FULL_SCALE, UtterancePool
 from septool.errors import ConfigError
 
 RATE = 1000
 HOW = DynamicMixing(seconds=0.5, speed=(1, 1), difference_db=(-5, -5))
-AROUND = Surroundings()
+AROUND = AugmentationSources()
 
 
-def pool(utterances: int = 2, speakers: int = 4, frames: int = 2000) -> Pool:
+def pool(utterances: int = 2, speakers: int = 4, frames: int = 2000) -> UtterancePool:
     """A tone for every speaker, louder from utterance to utterance by a tenth, so that samples tell both."""
     time = np.arange(frames) / RATE
     waves, levels, names = [], [], []
@@ -27,7 +27,7 @@ def pool(utterances: int = 2, speakers: int = 4, frames: int = 2000) -> Pool:
             levels.append(float(np.sqrt(np.mean(wave**2))))
             names.append(f"speaker{speaker}")
     bounds = np.cumsum([0, *map(len, waves)])
-    return Pool(np.concatenate(waves), bounds, np.array(levels), names, RATE)
+    return UtterancePool(np.concatenate(waves), bounds, np.array(levels), names, RATE)
 
 
 def tone(wave: np.ndarray) -> int:
@@ -39,22 +39,26 @@ def tone(wave: np.ndarray) -> int:
 @pytest.mark.parametrize("index", range(8))
 def test_the_enrolment_is_another_utterance_of_the_first_voice(index: int) -> None:
     speech = pool()
-    item = draw_enrolled(speech, HOW, Enrolling(seconds=0.3, absent=0), AROUND, seed=0, epoch=0, index=index)
+    item = sample_enrolled_mixture(
+        speech, HOW, EnrollmentSampling(seconds=0.3, absent=0), AROUND, seed=0, epoch=0, index=index
+    )
     assert item.parts.shape == (2, 500)
     assert item.enrolment.shape == (300,)
     assert item.parts.dtype == item.enrolment.dtype == np.float32
     assert tone(item.enrolment) == tone(item.parts[0]) != tone(item.parts[1])
-    np.testing.assert_array_equal(item.parts.sum(0), draw(speech, HOW, seed=0, epoch=0, index=index).sum(0))
+    np.testing.assert_array_equal(item.parts.sum(0), sample_parts(speech, HOW, seed=0, epoch=0, index=index).sum(0))
 
 
 def test_the_utterance_of_the_mixture_is_never_the_enrolment() -> None:
     speech = pool(utterances=2, speakers=2)
     own = {0: set(), 1: set()}
     for index in range(20):
-        item = draw_enrolled(speech, HOW, Enrolling(seconds=2, absent=0), AROUND, seed=1, epoch=0, index=index)
+        item = sample_enrolled_mixture(
+            speech, HOW, EnrollmentSampling(seconds=2, absent=0), AROUND, seed=1, epoch=0, index=index
+        )
         # The level of a voice is made the same; which utterance it was shows in the rounding of its samples.
         stretches = [
-            speech.stretch(u) * np.float32(0.1 / speech.level(u)) for u in speech.speakers[tone(item.enrolment)]
+            speech.segment(u) * np.float32(0.1 / speech.level(u)) for u in speech.speakers[tone(item.enrolment)]
         ]
         which = [np.array_equal(stretch, item.enrolment) for stretch in stretches]
         assert sum(which) == 1
@@ -67,49 +71,53 @@ def test_the_utterance_of_the_mixture_is_never_the_enrolment() -> None:
 
 def test_where_the_voice_is_absent_its_part_is_silent_and_the_mixture_unchanged() -> None:
     speech = pool()
-    item = draw_enrolled(speech, HOW, Enrolling(seconds=0.3, absent=1), AROUND, seed=0, epoch=0, index=3)
+    item = sample_enrolled_mixture(
+        speech, HOW, EnrollmentSampling(seconds=0.3, absent=1), AROUND, seed=0, epoch=0, index=3
+    )
     assert not item.parts[0].any()
-    sources = draw(speech, HOW, seed=0, epoch=0, index=3)
+    sources = sample_parts(speech, HOW, seed=0, epoch=0, index=3)
     np.testing.assert_allclose(item.parts[1], sources.sum(0), atol=1e-7)
     assert tone(item.enrolment) not in {tone(source) for source in sources}
 
 
 def test_how_often_it_is_absent() -> None:
-    speech, how = pool(), Enrolling(seconds=0.1, absent=0.25)
-    items = [draw_enrolled(speech, HOW, how, AROUND, seed=0, epoch=0, index=index) for index in range(400)]
+    speech, how = pool(), EnrollmentSampling(seconds=0.1, absent=0.25)
+    items = [sample_enrolled_mixture(speech, HOW, how, AROUND, seed=0, epoch=0, index=index) for index in range(400)]
     assert 0.19 < np.mean([not item.parts[0].any() for item in items]) < 0.31
 
 
 def test_a_short_enrolment_is_said_again() -> None:
-    item = draw_enrolled(pool(frames=600), HOW, Enrolling(seconds=1.5, absent=0), AROUND, seed=0, epoch=0, index=0)
+    item = sample_enrolled_mixture(
+        pool(frames=600), HOW, EnrollmentSampling(seconds=1.5, absent=0), AROUND, seed=0, epoch=0, index=0
+    )
     np.testing.assert_array_equal(item.enrolment[:600], item.enrolment[600:1200])
 
 
 def test_nobody_left_to_be_absent_is_worded() -> None:
     with pytest.raises(ConfigError, match="2 speakers, none of them absent"):
-        draw_enrolled(pool(speakers=2), HOW, Enrolling(absent=1), AROUND, seed=0, epoch=0, index=0)
+        sample_enrolled_mixture(pool(speakers=2), HOW, EnrollmentSampling(absent=1), AROUND, seed=0, epoch=0, index=0)
 
 
 @pytest.mark.parametrize("bad", [{"seconds": 0}, {"seconds": math.nan}, {"absent": 1.5}])
 def test_bad_settings_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"(seconds|absent) is "):
-        Enrolling(**bad)
+        EnrollmentSampling(**bad)
 
 
 def test_the_speaker_of_a_recording_is_its_first_voice() -> None:
     how = replace(HOW, difference_db=(-20, -20))
     for index in range(8):
-        item = draw_speaker(pool(), how, AROUND, seed=0, epoch=0, index=index)
+        item = sample_speaker_item(pool(), how, AROUND, seed=0, epoch=0, index=index)
         assert tone(item.recording) == item.speaker
 
 
 def test_a_speakers_only_utterance_is_halved_and_others_are_not() -> None:
     single = pool(utterances=1, speakers=2)
-    halves = single.halved()
+    halves = single.split_single_utterances()
     assert [len(own) for own in halves.speakers] == [2, 2]
     assert [halves.frames(u) for u in range(4)] == [1000] * 4
-    whole = np.concatenate([halves.stretch(u) for u in range(4)])
-    np.testing.assert_array_equal(whole, np.concatenate([single.stretch(u) for u in range(2)]))
+    whole = np.concatenate([halves.segment(u) for u in range(4)])
+    np.testing.assert_array_equal(whole, np.concatenate([single.segment(u) for u in range(2)]))
     assert [halves.level(u) for u in (0, 1)] == [single.level(0)] * 2
-    several = pool(utterances=3).halved()
+    several = pool(utterances=3).split_single_utterances()
     assert [several.frames(u) for u in range(len(several))] == [2000] * 12

@@ -1,0 +1,102 @@
+"""Training items with speaker identity: a recording and its speaker, or a mixture and an enrollment.
+
+Sampled as :mod:`septool.data.mixing` samples mixtures, functions of (seed, epoch, index) alone.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from septool.data.mixing import ENROLLMENT_STREAM, REFERENCE_DB, AugmentationSources, DynamicMixing, sample_mixture
+from septool.data.pool import UtterancePool
+from septool.errors import ConfigError
+from septool.signal.levels import from_db
+
+
+class SpeakerItem(NamedTuple):
+    """A recording of one voice, perhaps with others far below it, and the number of its speaker."""
+
+    recording: np.ndarray  # [time]
+    speaker: int
+
+
+class EnrolledMixture(NamedTuple):
+    """A mixture of a target voice with everything else, and another recording of that voice."""
+
+    parts: np.ndarray  # [2, time]: the target (silence where it is absent) and the rest, which sum to the mixture
+    enrolment: np.ndarray  # [time]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrollmentSampling:
+    """Sampling of enrollments for training mixtures."""
+
+    seconds: float = 3.0  # length of an enrollment
+    absent: float = (
+        0.1  # fraction of the mixtures whose enrollment is of another speaker, so that the target is silence
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf:
+            raise ValueError(f"seconds is {self.seconds}; an enrollment is longer than 0 s")
+        if not 0 <= self.absent <= 1:
+            raise ValueError(f"absent is {self.absent}; it lies between 0 and 1")
+
+
+def sample_speaker_item(
+    pool: UtterancePool, config: DynamicMixing, augmentation: AugmentationSources, *, seed: int, epoch: int, index: int
+) -> SpeakerItem:
+    """Sample a mixture whose first voice's speaker is the label."""
+    mixture = sample_mixture(pool, config, augmentation, seed=seed, epoch=epoch, index=index)
+    return SpeakerItem(mixture.parts.sum(0), pool.speaker_of(mixture.utterances[0]))
+
+
+def sample_enrolled_mixture(
+    pool: UtterancePool,
+    config: DynamicMixing,
+    sampling: EnrollmentSampling,
+    augmentation: AugmentationSources,
+    *,
+    seed: int,
+    epoch: int,
+    index: int,
+) -> EnrolledMixture:
+    """Sample a mixture whose first voice is the target, and another utterance of its speaker.
+
+    Args:
+        pool: every speaker has at least two utterances; see :meth:`UtterancePool.split_single_utterances`.
+        config: the mixing.
+        sampling: the enrollment.
+        augmentation: its decoded backgrounds and RIRs.
+        seed: of the run.
+        epoch: number of the epoch.
+        index: of the mixture within it.
+    """
+    parts, utterances = sample_mixture(pool, config, augmentation, seed=seed, epoch=epoch, index=index)
+    random = np.random.default_rng([seed, epoch, index, ENROLLMENT_STREAM])
+    rest = parts[1:].sum(0)
+    if random.random() < sampling.absent:
+        present = {pool.speaker_of(utterance) for utterance in utterances}
+        others = [speaker for speaker in range(len(pool.speakers)) if speaker not in present]
+        if not others:
+            raise ConfigError(f"the pool has {len(pool.speakers)} speakers, none of them absent from a mixture")
+        choice = pool.speakers[random.choice(others)]
+        target, rest = np.zeros_like(rest), parts[0] + rest
+    else:
+        own = pool.speakers[pool.speaker_of(utterances[0])]
+        choice = own[own != utterances[0]]
+        target = parts[0]
+    return EnrolledMixture(np.stack([target, rest]), _sample_enrollment(pool, random, choice, sampling.seconds))
+
+
+def _sample_enrollment(
+    pool: UtterancePool, random: np.random.Generator, choice: np.ndarray, seconds: float
+) -> np.ndarray:
+    """Cut an excerpt ``[time]`` of one of the utterances; one that is too short is repeated."""
+    utterance = int(random.choice(choice))
+    frames = round(seconds * pool.rate)
+    start = int(random.integers(max(pool.frames(utterance) - frames, 0) + 1))
+    gain = np.float32(from_db(REFERENCE_DB) / pool.level(utterance))
+    return np.resize(pool.segment(utterance, start, frames), frames) * gain
