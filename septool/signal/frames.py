@@ -9,6 +9,7 @@ Shapes: sequences are ``[batch, frame, channel]``, segments ``[batch, segment, s
 channel stays last so that neither direction needs a copy to feed a recurrent or linear layer.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -94,3 +95,36 @@ def overlap_add(segments: Tensor, frames: int, padding: Padding) -> Tensor:
     late = F.pad(segments[:, :, hop:], (0, 0, 0, 0, 1, 0))
     whole = (early + late).reshape(batch, -1, channels)
     return whole[:, padding.front : padding.front + frames]
+
+
+def window_padding(length: int, size: int, hop: int, *, both: bool = True) -> Padding:
+    """Padding with which windows of ``size`` positions every ``hop`` cover a sequence of ``length``.
+
+    With ``both``, which is TF-GridNet's second version and TF-Locoformer, ``size - hop`` zeros go in front, so that
+    the first position is in as many windows as any; otherwise all go to the end.
+    """
+    front = size - hop if both else 0
+    rest = max(length + 2 * front - size, 0)
+    whole = -(-rest // hop) * hop + size
+    return Padding(front, whole - length - front)
+
+
+def unfold(sequence: Tensor, size: int, hop: int) -> Tensor:
+    """Cut ``[..., position, channel]`` into windows ``[..., window, size * channel]``, position-major: a view."""
+    return sequence.unfold(-2, size, hop).mT.flatten(-2)
+
+
+def fold(windows: Tensor, size: int, hop: int) -> Tensor:
+    """Add windows ``[..., window, size * channel]``, position-major, back into ``[..., position, channel]``.
+
+    The transpose of :func:`unfold`: a position is the plain sum over the windows that cover it.
+    """
+    if size == hop:
+        return windows.unflatten(-1, (size, -1)).flatten(-3, -2)
+    count, length = windows.shape[-2], (windows.shape[-2] - 1) * hop + size
+    parts = windows.unflatten(-1, (size, -1)).split(hop, dim=-2)  # each [..., window, at most hop, channel]
+    placed = []
+    for number, part in enumerate(parts):
+        run = F.pad(part, (0, 0, 0, hop - part.shape[-2])).flatten(-3, -2)  # [..., window * hop, channel]
+        placed.append(F.pad(run, (0, 0, number * hop, length - (count + number) * hop)))
+    return reduce(torch.add, placed)

@@ -70,3 +70,11 @@ def model_gain(mixture: "Tensor", floor: float = 1e-5) -> "Tensor":
     """
     level = rms(mixture)
     return (from_db(MODEL_LEVEL_DB) / level.clamp_min(floor)).where(level > floor, 1.0)
+
+
+def standard_deviation(x: "Tensor", correction: int = 1, floor: float = 1e-5) -> "Tensor":
+    """Standard deviation over time, ``[..., time] -> [..., 1]``; silence has ``floor``, so that it can be divided by.
+
+    ``correction`` is subtracted from the number of samples, as far as there are more.
+    """
+    return x.std(-1, keepdim=True, correction=min(correction, x.shape[-1] - 1)).clamp_min(floor)

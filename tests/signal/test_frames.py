@@ -10,11 +10,14 @@ from torch import Tensor
 from septool.signal.frames import (
     Padding,
     dprnn_padding,
+    fold,
     galr_padding,
     missing_samples,
     overlap_add,
     segment,
+    unfold,
     unfold_padding,
+    window_padding,
 )
 
 PADDINGS = [dprnn_padding, galr_padding, unfold_padding]
@@ -85,3 +88,34 @@ def test_windows_cover_every_sample(samples: int, window: int, hop: int) -> None
     assert total >= window
     assert (total - window) % hop == 0
     assert missing < max(hop, window - samples + 1)
+
+
+WINDOWS = pytest.mark.parametrize(("size", "hop"), [(4, 4), (4, 1), (4, 2), (5, 3), (3, 2), (1, 1)])
+
+
+@WINDOWS
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 6, 7, 8, 33, 65])
+def test_windows_cover_every_position_with_no_window_to_spare(length: int, size: int, hop: int) -> None:
+    end = window_padding(length, size, hop, both=False)
+    assert end.front == 0
+    assert 0 <= end.back < max(hop, size - length + 1)
+    assert (length + end.back - size) % hop == 0
+    both = window_padding(length, size, hop)
+    assert both == (size - hop, window_padding(length + 2 * (size - hop), size, hop, both=False).back + size - hop)
+
+
+@WINDOWS
+def test_windows_are_stretches_position_by_position(size: int, hop: int) -> None:
+    x = sequence(size + 3 * hop)
+    windows = unfold(x, size, hop)
+    expected = [x[:, start : start + size].reshape(2, -1) for start in range(0, 3 * hop + 1, hop)]
+    assert torch.equal(windows, torch.stack(expected, dim=1))
+
+
+@WINDOWS
+def test_folding_adds_the_windows_where_they_were(size: int, hop: int) -> None:
+    windows = torch.randn(2, 7, 5, size * 3, dtype=torch.float64)
+    expected = torch.zeros(2, 7, size + 4 * hop, 3, dtype=torch.float64)
+    for number in range(5):
+        expected[:, :, number * hop : number * hop + size] += windows[:, :, number].unflatten(-1, (size, 3))
+    torch.testing.assert_close(fold(windows, size, hop), expected, rtol=0, atol=1e-14)
