@@ -23,6 +23,7 @@ MODELS = Registry(
         "sepformer": "septool.models.sepformer:SepFormer",
         "speaker-net": "septool.models.speaker_net:SpeakerNet",
         "sudormrf": "septool.models.sudormrf:SuDoRMRF",
+        "tf-gridnet": "septool.models.tf_gridnet:TFGridNet",
         "tiny-sepformer": "septool.models.tiny_sepformer:TinySepFormer",
         "two-step-tdcn": "septool.models.two_step_tdcn:TwoStepTDCN",
         "upit-blstm-st": "septool.models.upit_blstm:UPIT",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from septool.signal.levels import rms
+from septool.signal.levels import rms, standard_deviation
 from septool.signal.stft import Analysis, istft, stft
 
 
@@ -88,6 +88,27 @@ class MaskingSeparator(Spectral, Separator[ConfigT]):
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
         spectrum = self.spectrum(mixture)
         return istft(self.masks(spectrum) * spectrum[:, None], self.analysis, mixture.shape[-1])
+
+
+class MappingSeparator(Spectral, Separator[ConfigT]):
+    """A separator that maps the mixture's spectrum to those of the voices themselves (complex spectral mapping).
+
+    It works at a level of its own: the mixture is divided by its standard deviation, the voices are multiplied by it.
+    """
+
+    @abstractmethod
+    def estimate(self, spectrum: Tensor) -> Tensor:
+        """Map complex ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``."""
+
+    def level(self, mixture: Tensor) -> Tensor:
+        """What a mixture is divided by: ``[batch, time] -> [batch, 1]``."""
+        return standard_deviation(mixture)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
+        level = self.level(mixture)
+        spectra = self.estimate(self.spectrum(mixture / level))
+        return istft(spectra, self.analysis, mixture.shape[-1]) * level[:, None]
 
 
 class Found(NamedTuple):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from septool.interop.authors import read_release
 from septool.interop.tensors import Names, fit_tensors, match_tensors
+from septool.models.base import MappingSeparator
 
 # What is too large for the repository may lie beside the checkout.
 FOLDERS = (Path(__file__).parent / "fixtures", Path(__file__).parents[3] / "shared" / "parity")
@@ -92,3 +93,22 @@ def assert_parity(
         theirs = y[..., :samples]
         error = (ours - theirs).abs().max() / theirs.abs().max()
         assert error < 1e-5, f"{case}: relative error {error:.2e}"
+
+
+def torch_frames(model: MappingSeparator) -> Callable[[Tensor], Tensor]:
+    """Run a model on the frames of ``torch.stft``, which are one fewer where the last one is not centred on a hop.
+
+    Where they are as many, the model itself runs.
+    """
+
+    def run(mixture: Tensor) -> Tensor:
+        size, hop = model.analysis.size, model.analysis.hop
+        if mixture.shape[-1] % hop == 0:
+            return model(mixture)
+        window, level = torch.hann_window(size), model.level(mixture)
+        spectrum = torch.stft(mixture / level, size, hop, window=window, return_complex=True).mT
+        spectra = model.estimate(spectrum).flatten(0, 1).mT
+        waves = torch.istft(spectra, size, hop, window=window, length=mixture.shape[-1])
+        return waves.unflatten(0, (len(mixture), -1)) * level[:, None]
+
+    return run

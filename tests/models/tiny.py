@@ -34,6 +34,16 @@ TINY: dict[str, dict[str, object]] = {
     "sandglasset": {"filters": 16, "features": 12, "segment": 20, "contexts": [1, 2, 2, 1], "hidden": 12, "heads": 4},
     "sepformer": {"filters": 16, "window": 8, "chunk": 20, "intra": 1, "inter": 1, "heads": 4, "feedforward": 24},
     "sudormrf": {"filters": 16, "width": 12, "hidden": 12, "depth": 3, "blocks": 2},
+    "tf-gridnet": {
+        "fft": 32,
+        "hop": 12,
+        "blocks": 2,
+        "channels": 8,
+        "hidden": 8,
+        "stride": 3,
+        "heads": 2,
+        "key": 2,
+    },
     "tiny-sepformer": {
         "filters": 16,
         "window": 8,

@@ -169,6 +169,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "data": {"sample_rate": 16000},
         "epochs": 50,
     },
+    "tf-gridnet-": {  # the recipe in ESPnet
+        "optimizer": {"name": "adam", "lr": 1e-3, "clip": 5.0, "weight_decay": 0.0},
+        "schedule": {"name": "plateau", "factor": 0.5, "patience": 3, "start": 0, "warmup": 0},
+        "loop": {"batch": 3, "patience": 5, "precision": "fp32"},
+        "mixing": {"seconds": 4.0},
+        "epochs": 150,
+    },
 }
 PUBLISHED["voicefilter-"] = PUBLISHED["atss-net-"]
 DYNAMIC = {"sepformer-": {"schedule": {"start": 100, "patience": 4}, "mixing": {"speed": (0.95, 1.05)}}}
@@ -205,6 +212,10 @@ SCORES: dict[str, dict[str, float]] = {
     "atss-net-pit-librispeech": {"sdr_improved": 8.57},
     "voicefilter-librispeech": {"sdr_improved": 7.78},
     "atss-net-aishell2": {f"pesq_at_{snr}_db": pesq for snr, pesq in {5: 2.06, 10: 2.42, 15: 2.87, 20: 3.22}.items()},
+    "tf-gridnet-wsj0-2mix": {"si_snri": 23.5},  # the abstract
+    "tf-gridnet-wsj0-2mix-d48-32ms": {"si_snri": 23.2},  # what the authors report of their code
+    "tf-gridnet-wsj0-2mix-d48-v1": {"si_snr": 22.8},
+    "tf-gridnet-wsj0-2mix-d128-i1": {"si_snr": 23.1},
     "voicefilter-aishell2": {
         f"pesq_at_{snr}_db": pesq for snr, pesq in {5: 1.83, 10: 2.13, 15: 2.41, 20: 2.62}.items()
     },
