@@ -3,26 +3,41 @@
 import io
 import logging
 import os
+import re
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
+import typer.main
 
-from septool.commands import evaluate, extract, mix, models, options, prepare, profile, separate, train
+from septool.commands import evaluate, extract, help, mix, models, options, prepare, profile, separate, train
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.version import __version__
 
+VERBS = ("prepare", "mix", "train", "eval", "separate", "extract", "profile", "models")
+
+
+class Verbs(help.Group):
+    """The verbs in the order in which one needs them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(VERBS)
+
+
 app = typer.Typer(
     name="septool",
+    cls=Verbs,
     help="Take apart recordings in which people talk over each other.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=help.SETTINGS,
+    subcommand_metavar="COMMAND ...",
 )
 
-app.command("prepare")(prepare.prepare)
+app.add_typer(prepare.app, name="prepare", help=help.prose(prepare.prepare))
 app.command("mix")(mix.mix)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
@@ -31,7 +46,7 @@ app.command("extract")(extract.extract)
 app.command("profile")(profile.profile)
 app.add_typer(models.app, name="models")
 for verb in (*app.registered_commands, *models.app.registered_commands):
-    verb.help = options.prose(verb.callback)
+    verb.help, verb.cls = help.prose(verb.callback), help.Command
 
 
 def _show_version(value: bool) -> None:
@@ -49,19 +64,32 @@ def root(
     """Take apart recordings in which people talk over each other."""
 
 
-WrongUsage: Any = typer.BadParameter.__base__  # what typer says of arguments; it has no public name
-
-
-def _in_words(error: Any) -> str:
+def describe_usage_error(error: typer.TyperException, arguments: Sequence[str]) -> str:
     """Return what is wrong with the arguments, and where to read what would be right; nothing if help was shown."""
     said = " ".join(error.format_message().removesuffix(".").replace("Value error, ", "").split())
     if not said:
         return ""
-    faults = getattr(error.__cause__, "errors", list)()  # pydantic's, which newer typers check values with
+    said = re.sub(r" \(Possible options: (.*)\)$", r"; did you mean \1?", said).replace(". Did you", "; did you")
+    faults = getattr(error.__cause__, "errors", list)()  # of pydantic, which values are checked with
     if faults and repr(faults[0]["input"]) not in said:
         said += f", not {faults[0]['input']!r}"
-    command = error.ctx.command_path if error.ctx else "septool"
-    return f"septool: {said[0].lower()}{said[1:]}; see {command} --help\n"
+    return f"septool: {said[0].lower()}{said[1:]}; see {verb_path(arguments)} --help\n"
+
+
+def verb_path(arguments: Sequence[str]) -> str:
+    """Return the verb that a command line calls, with the program before it.
+
+    >>> verb_path(["models", "show", "galr"])
+    'septool models show'
+    """
+    path = "septool"
+    command = typer.main.get_command(app)
+    for word in arguments:
+        command = help.subcommand(command, word)
+        if command is None:
+            break
+        path += f" {word}"
+    return path
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
@@ -88,8 +116,8 @@ def main() -> None:
             raise
         sys.stderr.write(f"septool: {error}\n")
         sys.exit(error.status)
-    except WrongUsage as error:
-        sys.stderr.write(_in_words(error))
+    except typer.TyperException as error:  # of arguments
+        sys.stderr.write(describe_usage_error(error, sys.argv[1:]))
         sys.exit(2)
     except InterruptedBySignal as error:
         sys.stderr.write("septool: interrupted; what was finished is kept\n")

@@ -7,16 +7,17 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import results
 import torch
+import typer
 import typer.main
 
 from septool import __version__, catalogue, checkpoints
 from septool.cli import app
+from septool.commands import help
 from septool.losses import EQUATIONS, LOSSES
 from septool.models import MODELS
 from septool.profiling import papers
@@ -38,58 +39,47 @@ def roff(text: str) -> str:
     return "\n".join("\\&" + line if line[:1] in ".'" else line for line in escaped.splitlines())
 
 
-def choices(command: Any, param: Any) -> str:
-    """Return what an option can be, if that is a list."""
-    hint = get_type_hints(command.callback).get(param.name)  # typer's own options have none
-    kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, Enum)]
-    return "|".join(choice.value for kind in kinds for choice in kind)
-
-
-def invocation(command: Any, param: Any) -> str:
-    """Return how an option is written."""
-    named = choices(command, param) or param.name.upper()
-    value = "" if getattr(param, "is_flag", False) else " \\fI" + roff(named) + "\\fR"
-    return ", ".join(f"\\fB{roff(name)}\\fR{value}" for name in (*param.opts, *param.secondary_opts))
-
-
-def man_page(name: str, command: Any, children: dict[str, Any]) -> str:
-    """Return one man page."""
-    summary = (command.help or "").split("\n")[0].rstrip(".")
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and not getattr(p, "hidden", False)]
-    synopsis = " ".join(
-        ["[\\fIOPTIONS\\fR]"]
-        + (["\\fICOMMAND\\fR ..."] if children else [])
-        + [
-            f"\\fI{roff(p.name.upper())}\\fR" + (" ..." if p.nargs == -1 else "")
-            if p.required
-            else f"[\\fI{roff(p.name.upper())}\\fR]" + ("..." if p.nargs == -1 else "")
-            for p in arguments
-        ]
-    )
+def man_page(command: Any, context: typer.Context) -> str:
+    """Return the man page of a verb."""
+    name, below = context.command_path, help.subcommands(command, context)
+    about = help.summary(command)
     lines = [
         f'.TH "{name.upper().replace(" ", "-")}" 1 "" "septool {__version__}" "septool"',
         ".SH NAME",
-        f"{roff(name.replace(' ', '-'))} \\- {roff(summary[:1].lower() + summary[1:])}",
+        f"{roff(name.replace(' ', '-'))} \\- {roff(about[:1].lower() + about[1:])}",
         ".SH SYNOPSIS",
-        f"\\fB{roff(name)}\\fR {synopsis}",
+        f"\\fB{roff(name)}\\fR {roff(help.usage(command, context).removeprefix(name).strip())}",
         ".SH DESCRIPTION",
         *(line for part in (command.help or "").split("\n\n") for line in (".PP", roff(part))),
     ]
-    if children:
+    if below:
         lines.append(".SH COMMANDS")
-        for child, about in children.items():
-            lines += [".TP", f"\\fB{roff(child)}\\fR", roff((about.help or "").split("\n")[0])]
-    if arguments:
+        for child, verb in below.items():
+            lines += [".TP", f"\\fB{roff(child)}\\fR", roff(help.summary(verb))]
+    if arguments := help.arguments(command):
         lines.append(".SH ARGUMENTS")
         for param in arguments:
-            lines += [".TP", f"\\fI{roff(param.name.upper())}\\fR", roff(param.help or "")]
+            lines += [".TP", f"\\fI{roff(help.argument_name(param))}\\fR", roff(help.describe(param))]
     lines.append(".SH OPTIONS")
-    for param in options:
-        shown = param.default not in (None, False, (), []) and not callable(param.default)
-        default = f" (default: {_plain(param.default)})" if shown else ""
-        lines += [".TP", invocation(command, param), roff((param.help or "") + default)]
-    lines += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Show this help and exit."]
+    for group, params in help.option_groups(command, context).items():
+        lines += [] if group == "Options" else [f".SS {group}"]
+        for param in params:
+            names = ", ".join(f"\\fB{roff(option)}\\fR" for option in help.option_names(param))
+            value = help.value_name(command, param)
+            lines += [".TP", names + (f" \\fI{roff(value)}\\fR" if value else ""), roff(help.describe(param))]
+    if examples := help.examples(context):
+        lines.append(".SH EXAMPLES")
+        for line, purpose in examples:
+            lines += [
+                ".PP",
+                roff(purpose[:1].upper() + purpose[1:] + ":"),
+                ".PP",
+                ".nf",
+                ".RS",
+                roff(line),
+                ".RE",
+                ".fi",
+            ]
     lines += [
         ".SH EXIT STATUS",
         "0: all was done. 1: something failed; the rest was done. 2: wrong usage. 130, 143: interrupted.",
@@ -99,23 +89,16 @@ def man_page(name: str, command: Any, children: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(getattr(value, "value", value))
-
-
 def man_pages() -> Iterator[tuple[Path, str]]:
     """Yield a page for the program and for every verb."""
-    root = typer.main.get_command(app)
 
-    def walk(name: str, command: Any) -> Iterator[tuple[Path, str]]:
-        children = getattr(command, "commands", {})
-        yield ROOT / "man" / f"{name.replace(' ', '-')}.1", man_page(name, command, children)
-        for child, about in children.items():
-            yield from walk(f"{name} {child}", about)
+    def walk(command: Any, context: typer.Context) -> Iterator[tuple[Path, str]]:
+        yield ROOT / "man" / f"{context.command_path.replace(' ', '-')}.1", man_page(command, context)
+        for child, verb in help.subcommands(command, context).items():
+            yield from walk(verb, typer.Context(verb, info_name=child, parent=context))
 
-    yield from walk("septool", root)
+    root: Any = typer.main.get_command(app)
+    yield from walk(root, typer.Context(root, info_name="septool", help_option_names=["-h", "--help"]))
 
 
 def measured_scores(entry: catalogue.Entry, keys: Iterable[str], *, named: bool = False) -> str:
@@ -154,7 +137,7 @@ def verb_table() -> str:
     """Return README's line per verb."""
     root: Any = typer.main.get_command(app)
     lines = ["| verb | what it does |", "|---|---|"]
-    lines += [f"| `{name}` | {(verb.help or '').splitlines()[0]} |" for name, verb in root.commands.items()]
+    lines += [f"| `{name}` | {help.summary(verb)} |" for name, verb in help.subcommands(root, None).items()]
     return "\n".join(lines)
 
 

@@ -39,7 +39,7 @@ def extract(
     threshold: Annotated[
         float | None, typer.Option(help="Score from which it is there; the checkpoint's measured one by default.")
     ] = None,
-    html: options.Listening = None,
+    html: options.HtmlReport = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
     shard: options.Shard = None,

@@ -6,9 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from septool.commands import options
+from septool.commands import help, options
 
-app = typer.Typer(help="List, show, fetch, verify, convert and export checkpoints.", no_args_is_help=True)
+app = typer.Typer(
+    cls=help.Group,
+    help="List, show, fetch, verify, convert and export checkpoints.",
+    no_args_is_help=True,
+    subcommand_metavar="COMMAND ...",
+)
 
 
 @app.command("list")

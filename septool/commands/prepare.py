@@ -1,88 +1,71 @@
-"""``septool prepare``."""
+"""``septool prepare``: a verb for each corpus, made from the options of the corpus itself."""
 
-from enum import StrEnum
+import inspect
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+import typer.main
 
-from septool.commands import options
-from septool.commands.mix import Mode
+from septool.commands import help, options
+from septool.corpora import CORPORA
+
+SHARED = {  # what every corpus is prepared with
+    "source": inspect.Parameter.empty,
+    "out": Path("data"),
+    "jobs": 1,
+    "force": False,
+    "dry_run": False,
+    "json": False,
+    "quiet": False,
+    "verbose": False,
+    "debug": False,
+}
+HINTS: dict[str, Any] = {
+    "out": Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for the manifests.", rich_help_panel=options.OUTPUT)
+    ],
+    "jobs": options.Jobs,
+    "force": options.Force,
+    "dry_run": Annotated[
+        bool, typer.Option("--dry-run", help="Count, but write nothing.", rich_help_panel=options.OUTPUT)
+    ],
+    "json": options.Json,
+    "quiet": options.Quiet,
+    "verbose": options.Verbose,
+    "debug": options.Debug,
+}
+LEAST: dict[str, float] = {  # of an option, whatever corpus has it
+    "sample_rate": 1000,
+    "mixtures": 0,
+    "sources": 1,
+    "difference_db": 0,
+    "minimum_seconds": 0,
+}
 
 
-class Kind(StrEnum):
-    """What is in a mixture."""
+class Corpora(help.Group):
+    """The corpora as verbs; one is imported when it is asked for."""
 
-    clean = "clean"
-    both = "both"
-    single = "single"
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(CORPORA)
 
-
-class Protocol(StrEnum):
-    """The paper whose mixtures are made."""
-
-    atss_net = "atss-net"
-    galr = "galr"
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        return corpus_command(cmd_name)
 
 
-FIXED = "Published sets"
-FOLDER = "Sets of your own"
+app = typer.Typer(cls=Corpora, subcommand_metavar="CORPUS ...")
 
 
+@app.callback(invoke_without_command=True)
 def prepare(
-    corpus: Annotated[str | None, typer.Argument(help="Which one; --list shows them.")] = None,
-    source: Annotated[Path | None, typer.Argument(help="Where it is.")] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the manifests.")] = Path("data"),
-    protocol: Annotated[
-        Protocol | None,
-        typer.Option(help="Whose mixtures of LibriSpeech (atss-net).", rich_help_panel=FIXED),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Which splits (all); folder: in what ratio speakers are dealt (train=0.9,dev=0.05,test=0.05)."
-        ),
-    ] = None,
-    sample_rate: Annotated[int | None, typer.Option(min=1000, help="Hz of the mixtures (8000).")] = None,
-    mode: Annotated[
-        Mode | None,
-        typer.Option(help="Cut to the shortest or pad to the longest (min).", rich_help_panel=FIXED),
-    ] = None,
-    mix: Annotated[
-        Kind | None,
-        typer.Option(help="Voices, voices and noise, or the first voice and noise.", rich_help_panel=FIXED),
-    ] = None,
-    noise: Annotated[Path | None, typer.Option(help="Folder of the noise or the music.", rich_help_panel=FIXED)] = None,
-    snr: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="Range of the speech's level over noise or music, dB.", rich_help_panel=FIXED),
-    ] = None,
-    metadata: Annotated[
-        Path | None,
-        typer.Option(help="Folder of lists that do not come with septool.", rich_help_panel=FIXED),
-    ] = None,
-    mixtures: Annotated[
-        int | None,
-        typer.Option(min=0, help="Fixed mixtures per split (200; none for train).", rich_help_panel=FOLDER),
-    ] = None,
-    sources: Annotated[int | None, typer.Option(min=1, help="Voices in a mixture (2).", rich_help_panel=FOLDER)] = None,
-    difference_db: Annotated[
-        float | None,
-        typer.Option(min=0, help="Largest level difference of two voices, dB (5).", rich_help_panel=FOLDER),
-    ] = None,
-    minimum_seconds: Annotated[
-        float | None, typer.Option(min=0, help="Leave out shorter utterances (1).", rich_help_panel=FOLDER)
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn; same seed, same result (0).")] = None,
-    jobs: options.Jobs = 1,
-    force: options.Force = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, but write nothing.")] = False,
+    ctx: typer.Context,
     show: Annotated[
         bool, typer.Option("--list", help="Show what each corpus is, its licence, size, folder and options.")
     ] = False,
     json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
     """Turn a corpus on disk into manifests; no audio is copied and nothing is downloaded.
@@ -92,57 +75,127 @@ def prepare(
     utterances that training mixes anew every epoch, and {split}-2mix.jsonl, fixed mixtures to validate
     and test on; speakers are dealt to the splits by name, so the same tree gives the same files everywhere.
 
-    What is missing is listed and makes status 1; the rest is done. Options that a corpus does not have are
-    refused; numbers in brackets are the usual defaults.
+    What is missing is listed and makes status 1; the rest is done. Each corpus has options of its own:
+    septool prepare CORPUS --help.
     """
-    from dataclasses import asdict
-
     from septool.commands import printing
     from septool.errors import UsageError
     from septool.tasks.prepare import describe
+
+    if ctx.invoked_subcommand is not None:
+        return
+    if not show:
+        raise UsageError("prepare takes a corpus and where it is; septool prepare --list shows all")
+    rows = describe()
+    if json:
+        for row in rows:
+            printing.json_line(row)
+    else:
+        for row in rows:
+            typer.echo(f"{row['corpus']}: {row['about']}")
+            for key in ("licence", "size", "expects", "options"):
+                typer.echo(f"  {key:8} {row[key]}")
+
+
+def corpus_command(name: str) -> Any:
+    """Return the verb of a corpus: its documentation as help, the keyword parameters of its ``prepare`` as options.
+
+    Raises:
+        UsageError: no such corpus, with the nearest one.
+    """
+    corpus = CORPORA[name]
+    one = typer.Typer(context_settings=help.SETTINGS, add_completion=False)
+    one.command(name, cls=help.Command, help=_documentation(corpus))(_function(name, corpus.prepare))
+    command: Any = typer.main.get_command(one)
+    command.name = name
+    return command
+
+
+def _documentation(corpus: Any) -> str:
+    parts = (corpus.about, f"expects {corpus.expects}", f"licence: {corpus.licence}; size: {corpus.size}")
+    return "\n\n".join(_sentence(part) + "." for part in parts)
+
+
+def _function(corpus: str, task: Callable[..., Any]) -> Callable[..., None]:
+    """Return the function of a verb, with a parameter for each option of a corpus."""
+    said, hints = _said(task), get_type_hints(_unwrapped(task))
+    own = {
+        name: parameter.default
+        for name, parameter in inspect.signature(task).parameters.items()
+        if name not in ("source", "out", "jobs")
+    }
+    least = {name: LEAST.get(name) for name in own}
+    about = {
+        name: said[name] if said[name].split()[0] in get_args(hints[name]) else _sentence(said[name]) for name in own
+    }
+    typed = {name: Annotated[hints[name], typer.Option(help=about[name], min=least[name])] for name in own}
+    source = Annotated[Path, typer.Argument(help=_sentence(said["source"]))]
+    annotations = {"source": source} | typed | HINTS
+
+    def function(source: Path, **given: Any) -> None:
+        _prepare(corpus, source, own={name: given.pop(name) for name in own}, **given)
+
+    defaults = {"source": SHARED["source"]} | own | SHARED
+    function.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotations[name])
+            for name, default in defaults.items()
+        ]
+    )
+    function.__annotations__ = annotations
+    return function
+
+
+def _unwrapped(task: Callable[..., Any]) -> Callable[..., Any]:
+    return task.func if isinstance(task, partial) else task
+
+
+def _said(task: Callable[..., Any]) -> dict[str, str]:
+    """Return what the documentation of a function says of each argument."""
+    lines = (inspect.getdoc(_unwrapped(task)) or "").partition("Args:\n")[2].partition("\n\n")[0].splitlines()
+    said: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(" " * 8):  # goes on
+            said[list(said)[-1]] += " " + line.strip()
+        else:
+            name, _, text = line.strip().partition(": ")
+            said[name] = text
+    return said
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _prepare(
+    corpus: str,
+    source: Path,
+    *,
+    own: dict[str, Any],
+    out: Path,
+    jobs: int,
+    force: bool,
+    dry_run: bool,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    debug: bool,
+) -> None:
+    """Prepare a corpus and print what came of it."""
+    from dataclasses import asdict
+
+    from septool.commands import printing
     from septool.tasks.prepare import prepare as work
 
-    if show:
-        rows = describe()
-        if json:
-            for row in rows:
-                printing.json_line(row)
-        else:
-            for row in rows:
-                typer.echo(f"{row['corpus']}: {row['about']}")
-                for key in ("licence", "size", "expects", "options"):
-                    typer.echo(f"  {key:8} {row[key]}")
-        return
-    if corpus is None or source is None:
-        raise UsageError("prepare takes a corpus and where it is; septool prepare --list shows all")
-    prepared, left_out = work(
-        corpus,
-        source,
-        out=out,
-        protocol=protocol.value if protocol else None,
-        split=split,
-        sample_rate=sample_rate,
-        mode=mode.value if mode else None,
-        mix=mix.value if mix else None,
-        noise=noise,
-        snr=snr,
-        metadata=metadata,
-        mixtures=mixtures,
-        sources=sources,
-        difference_db=difference_db,
-        minimum_seconds=minimum_seconds,
-        seed=seed,
-        jobs=jobs,
-        force=force,
-        dry_run=dry_run,
-    )
+    given = {name: value for name, value in own.items() if value is not None}
+    prepared, left_out = work(corpus, source, out=out, jobs=jobs, force=force, dry_run=dry_run, **given)
     if json:
-        for one in prepared:
-            printing.json_line(asdict(one))
+        for manifest in prepared:
+            printing.json_line(asdict(manifest))
     else:
         columns = ["manifest", "split", "rows", "missing", "speakers", "hours", "MB", "rendered MB", "sha256"]
         printing.table(columns, map(_cells, prepared))
-    incomplete = sum(one.missing for one in prepared)
+    incomplete = sum(manifest.missing for manifest in prepared)
     if incomplete:
         for line in left_out:
             printing.note(line)
@@ -152,7 +205,17 @@ def prepare(
         printing.note(f"{len(left_out)} files were left out; the first: {left_out[0]}")
 
 
-def _cells(one: Any) -> list[Any]:
-    rendered = None if one.rendered_bytes is None else one.rendered_bytes / 1e6
-    hashed = one.sha256[:12] or None
-    return [one.path, one.split, one.rows, one.missing, one.speakers, one.hours, one.bytes / 1e6, rendered, hashed]
+def _cells(manifest: Any) -> list[Any]:
+    rendered = None if manifest.rendered_bytes is None else manifest.rendered_bytes / 1e6
+    digest = manifest.sha256[:12] or None
+    return [
+        manifest.path,
+        manifest.split,
+        manifest.rows,
+        manifest.missing,
+        manifest.speakers,
+        manifest.hours,
+        manifest.bytes / 1e6,
+        rendered,
+        digest,
+    ]

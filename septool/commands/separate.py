@@ -28,7 +28,7 @@ def separate(
         list[Path],
         typer.Option("--reference", help="A true voice; once for each, to print the gain at the model's rate."),
     ] = [],  # noqa: B006 - typer's way of an empty list
-    html: options.Listening = None,
+    html: options.HtmlReport = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
     shard: options.Shard = None,

@@ -3,7 +3,7 @@
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from septool.corpora import CORPORA
 from septool.corpora.base import Corpus, ManifestPart, TrialList
@@ -33,69 +33,32 @@ def prepare(
     source: Path,
     *,
     out: Path = Path("data"),
-    protocol: Literal["atss-net", "galr"] | None = None,
-    split: str | None = None,
-    sample_rate: int | None = None,
-    mode: Literal["min", "max"] | None = None,
-    mix: Literal["clean", "both", "single"] | None = None,
-    noise: Path | None = None,
-    snr: tuple[float, float] | None = None,
-    metadata: Path | None = None,
-    mixtures: int | None = None,
-    sources: int | None = None,
-    difference_db: float | None = None,
-    minimum_seconds: float | None = None,
-    seed: int | None = None,
     jobs: int = 1,
     force: bool = False,
     dry_run: bool = False,
+    **options: Any,
 ) -> tuple[list[Prepared], list[str]]:
     """Prepare a corpus: write one manifest per split and kind of row.
 
     A manifest that is there with the same content is left as it is, so a run that was stopped goes on.
-    None stands for the corpus's own default; an option that the corpus does not have is refused.
 
     Args:
         corpus: which one; see :data:`septool.corpora.CORPORA`.
         source: where it is.
         out: where the manifests go.
-        protocol: whose way of mixing, where papers went different ways.
-        split: which splits; for ``folder`` shares of the speakers, such as ``train=0.9,dev=0.1``.
-        sample_rate: Hz of the mixtures.
-        mode: cut to the shortest voice, or pad to the longest.
-        mix: voices alone, voices and noise, or the first voice and noise.
-        noise: where the noise, or the music, is.
-        snr: range of the speech's level over it, dB.
-        metadata: a folder with lists that do not come with septool.
-        mixtures: fixed mixtures per split.
-        sources: voices in a mixture.
-        difference_db: largest level difference between voices.
-        minimum_seconds: shorter utterances are left out.
-        seed: of whatever is drawn.
         jobs: processes.
         force: replace manifests that are there.
         dry_run: count, but write nothing.
+        options: of the corpus itself; see its ``prepare``.
 
     Returns:
         The manifests, and a line for each recording that is missing or was left out.
+
+    Raises:
+        UsageError: an unknown corpus, an option that it does not have, or one that it needs.
+        SeptoolError: all its recordings are missing, or a manifest is there and ``force`` is false.
     """
     entry: Corpus = CORPORA[corpus]
-    asked = {
-        "protocol": protocol,
-        "split": split,
-        "sample_rate": sample_rate,
-        "mode": mode,
-        "mix": mix,
-        "noise": noise,
-        "snr": snr,
-        "metadata": metadata,
-        "mixtures": mixtures,
-        "sources": sources,
-        "difference_db": difference_db,
-        "minimum_seconds": minimum_seconds,
-        "seed": seed,
-    }
-    options = {name: value for name, value in asked.items() if value is not None}
     _check(corpus, entry, options)
     found = entry.prepare(source, out, jobs=jobs, **options)
     if not any(part.rows for part in found.parts) and not any(each.trials for each in found.trials):

@@ -2,6 +2,8 @@
 
 import inspect
 import os
+import re
+import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +14,9 @@ import pytest
 import typer.main
 
 from septool import __version__, catalogue, cli
-from septool.commands import evaluate, extract, mix, prepare, separate, train
+from septool.commands import evaluate, extract, help, mix, separate, train
+from septool.commands.examples import EXAMPLES
+from septool.corpora import CORPORA
 from septool.errors import UsageError
 from septool.tasks import evaluate as evaluating
 from septool.tasks import extract as extracting
@@ -23,32 +27,38 @@ from septool.tasks import train as training
 from tests.conftest import Command
 
 ROOT: Any = typer.main.get_command(cli.app)
-VERBS = [[name] for name in ROOT.commands] + [["models", name] for name in ROOT.commands["models"].commands]
+GROUPS = {name: list(help.subcommands(verb, None)) for name, verb in help.subcommands(ROOT, None).items()}
+VERBS = [[name] for name in GROUPS] + [[name, child] for name, children in GROUPS.items() for child in children]
 PRINTING = {"json", "quiet", "verbose", "debug"}
+
+
+def found(verb: list[str]) -> Any:
+    command = ROOT
+    for name in verb:
+        command = command.get_command(None, name)
+    return command
 
 
 @pytest.mark.parametrize("verb", [[], *VERBS], ids=" ".join)
 def test_every_verb_has_help(septool: Command, verb: list[str]) -> None:
     result = septool(*verb, "-h")
     assert result.status == 0
-    assert result.lines[1].strip().startswith(f"Usage: septool {' '.join(verb)}".strip())
+    assert result.lines[0].startswith(f"Usage: septool {' '.join(verb)}".strip())
     assert result.errors == []
+    assert "Examples:" in result.lines
+    assert not [line for line in result.lines if re.search(r"<\w+(\[\w+\])?>", line)]  # the types of Python
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_every_option_says_what_it_does(verb: list[str]) -> None:
-    command = ROOT
-    for name in verb:
-        command = command.commands[name]
+    command = found(verb)
     assert command.help
     assert [param.name for param in command.params if not getattr(param, "help", None)] == []
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_help_has_no_line_breaks_of_the_source(verb: list[str]) -> None:
-    command = ROOT
-    for name in verb:
-        command = command.commands[name]
+    command = found(verb)
     assert all("\n" not in part for part in command.help.split("\n\n"))
 
 
@@ -68,6 +78,7 @@ def test_an_unknown_option_is_wrong_usage(septool: Command, verb: list[str]) -> 
         (["separate", "x.wav", "--segment", "-3"], "'--segment'", "'-3'"),
         (["separate", "x.wav", "--segment", "long"], "'--segment'", "'long'"),
         (["prepare", "libri2mix", ".", "--mix", "bth"], "'--mix'", "'bth'"),
+        (["prepare", "folder", ".", "--sample-rate", "10"], "'--sample-rate'", "'10'"),
         (["mix", "a.wav", "b.wav"], "'--out'", ""),
     ],
 )
@@ -80,6 +91,45 @@ def test_a_wrong_value_is_one_line_that_names_it(
     assert option in result.errors[0]
     assert value in result.errors[0]
     assert "Value error" not in result.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["separate", "x.wav", "--ouput", "y"],
+            "no such option: --ouput; did you mean --out?; see septool separate --help",
+        ),
+        (
+            ["prepare", "folder", ".", "--mix", "both"],
+            "no such option: --mix; did you mean --mixtures?; see septool prepare folder --help",
+        ),
+        (["models", "shw"], "no such command 'shw'; did you mean 'show'?; see septool models --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_was_probably_meant(septool: Command, arguments: list[str], said: str) -> None:
+    result = septool(*arguments)
+    assert (result.status, result.errors) == (2, [f"septool: {said}"])
+
+
+EXAMPLE_LINES = [line for examples in EXAMPLES.values() for line, _ in examples]
+
+
+@pytest.mark.parametrize("line", EXAMPLE_LINES)
+def test_an_example_is_a_command_line(line: str) -> None:
+    """Every option of it is there and takes its value; a pipe has one of septool in each place."""
+    calls = [re.split(r"[>|]", part)[0] for part in re.split(r"\bseptool\b", line)[1:]]
+    assert calls
+    for call in calls:
+        words = shlex.split(call)
+        verb = cli.verb_path(words).split()[1:]
+        assert verb
+        found(verb).make_context(" ".join(verb), words[len(verb) :])
+
+
+def test_examples_are_of_verbs_that_there_are() -> None:
+    assert set(EXAMPLES) == {" ".join(verb) for verb in ([], *VERBS)}
 
 
 def test_without_a_verb_there_is_help_alone(septool: Command) -> None:
@@ -150,12 +200,11 @@ def test_a_command_has_the_parameters_of_its_task(command: Callable[..., Any], t
         assert (tuple(value) if isinstance(value, list) else value) == work[name], name
 
 
-def test_prepare_has_the_parameters_of_its_task() -> None:
-    shown, work = parameters(prepare.prepare), parameters(preparing.prepare)
-    # With --list there is no corpus to name.
-    assert shown.keys() - PRINTING - {"show"} == work.keys()
-    for name in work.keys() - {"corpus", "source"}:
-        assert shown[name] == work[name], name
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_a_corpus_has_its_own_options_and_the_parameters_of_the_task(corpus: str) -> None:
+    shown, work = parameters(found(["prepare", corpus]).callback), parameters(preparing.prepare)
+    expected = CORPORA[corpus].options | {name: work[name] for name in work.keys() - {"corpus", "options"}}
+    assert {name: value for name, value in shown.items() if name not in PRINTING} == expected
 
 
 def test_mix_has_the_parameters_of_its_two_tasks() -> None:

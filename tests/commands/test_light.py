@@ -10,6 +10,7 @@ import pytest
 import typer.main
 
 from septool import audio, cli
+from septool.commands import help
 from tests.conftest import RATE, ROOT, voice
 from tests.corpora import toys
 
@@ -36,8 +37,10 @@ for line in json.load(sys.stdin):
             ends[" ".join(line)] = f"{type(error).__name__}: {error}"
 json.dump(ends, sys.stdout)
 """
-HELP = [[*verb, "--help"] for verb in ([], *([name] for name in TREE.commands))] + [
-    ["models", name, "--help"] for name in TREE.commands["models"].commands
+HELP = [[*verb, "--help"] for verb in ([], *([name] for name in help.subcommands(TREE, None)))] + [
+    [name, child, "--help"]
+    for name in ("models", "prepare")
+    for child in help.subcommands(TREE, None)[name].list_commands(None)
 ]
 WORK = {
     "models list": [],

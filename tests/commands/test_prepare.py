@@ -107,10 +107,10 @@ def test_the_list_says_what_where_and_under_which_licence(septool: Command) -> N
     ("arguments", "said"),
     [
         ((), "prepare takes a corpus and where it is; septool prepare --list shows all"),
-        (("folder",), "prepare takes a corpus and where it is; septool prepare --list shows all"),
-        (("folder", ".", "--mix", "both"), "folder does not take --mix; it takes --split, --mixtures, --sources"),
-        (("wsj0-2mix", ".", "--minimum-seconds", 2), "wsj0-2mix does not take --minimum-seconds; it takes --split"),
-        (("wsj0-music", "."), "wsj0-music needs --noise; it expects"),
+        (("folder",), "missing argument 'source'; see septool prepare folder --help"),
+        (("folder", ".", "--mix", "both"), "no such option: --mix; did you mean --mixtures?"),
+        (("wsj0-2mix", ".", "--minimum-seconds", 2), "no such option: --minimum-seconds"),
+        (("wsj0-music", "."), "missing option '--noise'; see septool prepare wsj0-music --help"),
     ],
 )
 def test_what_a_corpus_does_not_take_or_lacks_is_wrong_usage(

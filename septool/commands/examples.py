@@ -1,0 +1,86 @@
+"""Command lines that show a verb in use, for its help and its man page: what to type, and what it is for."""
+
+EXAMPLES: dict[str, list[tuple[str, str]]] = {
+    "": [
+        ("septool separate call.wav", "each voice of a recording in a file of its own"),
+        ("septool models list", "the models that are here, and their scores"),
+    ],
+    "separate": [
+        ("septool separate call.wav", "call_s1.wav and call_s2.wav, at the recording's rate and level"),
+        ("septool separate calls/ -o voices --skip-existing", "a tree of recordings; run it again to resume"),
+        ("ffmpeg -i film.mp4 -f wav - | septool separate - -o - > voices.wav", "in a pipe, one channel per voice"),
+        ("septool separate calls/ -o voices --html voices/report.html", "a page with players and spectrograms"),
+    ],
+    "extract": [
+        ("septool extract call.wav --reference alice.flac -o alice_only.wav", "one voice, known from a recording"),
+        ("septool extract calls/ --reference alice.flac -o alice --presence", "only where she speaks; scores printed"),
+    ],
+    "prepare": [
+        ("septool prepare --list", "every corpus: what it is, its licence, size, folder and options"),
+        ("septool prepare folder speech/ -o data", "a folder of your own, one sub-folder per speaker"),
+        ("septool prepare libri2mix LibriSpeech/ --split dev,test", "a published set, from its published lists"),
+    ],
+    "prepare folder": [
+        (
+            "septool prepare folder speech/ -o data",
+            "utterances to train on, 200 fixed mixtures to validate and test on",
+        ),
+        ("septool prepare folder speech/ --split test --sources 3 --mixtures 1000", "all speakers in one test set"),
+    ],
+    "prepare libri2mix": [
+        ("septool prepare libri2mix LibriSpeech/ --split dev,test", "the published mixtures, min mode at 8 kHz"),
+        ("septool prepare libri2mix LibriSpeech/ --mix both --noise wham_noise/", "in WHAM!'s noise"),
+    ],
+    "prepare libri3mix": [
+        ("septool prepare libri3mix LibriSpeech/ --sample-rate 16000 --mode max", "three voices, nothing cut"),
+    ],
+    "prepare wsj0-2mix": [("septool prepare wsj0-2mix wsj0/", "the published mixtures, min mode at 8 kHz")],
+    "prepare wsj0-3mix": [("septool prepare wsj0-3mix wsj0/ --split tt", "the test mixtures of three voices")],
+    "prepare librispeech-2mix": [
+        ("septool prepare librispeech-2mix LibriSpeech/ --protocol galr", "mixtures as the paper of GALR draws them"),
+    ],
+    "prepare wham": [("septool prepare wham wsj0/ --noise wham_noise/", "two voices in noise, by the published lists")],
+    "prepare wsj0-music": [
+        ("septool prepare wsj0-music wsj0/ --noise music/", "a voice and music, 0 to 5 dB below it")
+    ],
+    "prepare aishell2-noise": [
+        (
+            "septool prepare aishell2-noise AISHELL-2/ --noise noises/ --snr 0 10",
+            "a voice in noise 0 to 10 dB below it",
+        ),
+    ],
+    "prepare voxceleb1": [("septool prepare voxceleb1 VoxCeleb1/", "recordings by speaker, and the list of trials")],
+    "mix": [
+        ("septool mix a.wav b.wav --snr 2 -o mix.wav --sources truth/", "b 2 dB below a; the voices as mixed, too"),
+        ("septool mix data/dev-2mix.jsonl -o rendered/ -j 4", "every row of a manifest"),
+        ("septool mix a.wav b.wav -o - | septool separate -", "in a pipe"),
+    ],
+    "train": [
+        ("septool train --list", "the recipes: model, data, published scores"),
+        ("septool train galr-small -o runs/galr", "checkpoints and a log in runs/galr"),
+        ("septool train -o runs/galr --resume", "from where it stopped, to the same numbers"),
+        ("torchrun --nproc-per-node 4 -m septool train sepformer-wsj0-2mix", "on four GPUs"),
+    ],
+    "eval": [
+        ("septool eval data/test-2mix.jsonl -m galr --metric si-snri,sdri,pesq", "a model on a manifest"),
+        ("septool eval truth/ voices/ --metric si-snri,estoi --out items.csv", "files against references"),
+    ],
+    "profile": [
+        ("septool profile -m galr,papez --lengths 1-5s", "time, memory, MACs and parameters of two models"),
+        ("septool profile --paper sepformer-fig3 --html figure.html", "what a paper prints, beside what is measured"),
+        ("septool profile -m galr --lengths 4s --rounds 1 --train", "quick, and a training step as well"),
+    ],
+    "models": [("septool models list", "every checkpoint that septool knows")],
+    "models list": [("septool models list --json", "as JSON lines, for other programs")],
+    "models show": [("septool models show galr", "what the default checkpoint of GALR says of itself")],
+    "models fetch": [("septool models fetch galr", "into the cache, checked; nothing to do for one that is bundled")],
+    "models verify": [("septool models verify", "all checkpoints that are here")],
+    "models convert": [
+        (
+            "septool models convert speechbrain-sepformer encoder.ckpt masknet.ckpt decoder.ckpt -o mine.safetensors",
+            "SpeechBrain's SepFormer",
+        ),
+        ("septool models convert asteroid pytorch_model.bin -o conv-tasnet.safetensors", "a network of asteroid's"),
+    ],
+    "models export": [("septool models export galr -o galr.onnx", 'an ONNX file; pip install "septool[onnx]" first')],
+}
