@@ -12,20 +12,20 @@ from septool import audio, catalogue, checkpoints
 from septool.checkpoints import Header, ModelT
 from septool.device import choose_device
 from septool.errors import AudioError, UsageError
-from septool.inference.batch import Estimate, check_segments, estimate_blocks
-from septool.inference.enrolment import LONGEST, Voice, check_reference, embed
-from septool.inference.level import make_estimator
+from septool.inference.enrollment import MAX_REFERENCE_S, KnownVoiceEstimator, check_reference, embed_references
+from septool.inference.level import Estimator, make_estimator
+from septool.inference.streaming import check_segment, estimate_blocks
 from septool.models.base import Extractor, Separator
 from septool.signal.stitch import Stitcher
 
 Samples = np.ndarray | Tensor
 
 
-class Extraction(NamedTuple):
+class ExtractionResult(NamedTuple):
     """A voice, and how sure the model is that it is in the recording."""
 
     voice: np.ndarray  # [time]
-    presence: float  # the highest score of a stretch; above ``header.presence_threshold`` it counts as there
+    presence: float  # the highest score of a segment; above ``header.presence_threshold`` it counts as there
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class SeparationPipeline:
     def separate(self, recording: Samples, rate: int, *, segment: float = 30.0, overlap: float = 4.0) -> np.ndarray:
         """Take a recording apart, as ``septool separate`` does a file.
 
-        The model hears it at its own rate and level; the voices come back at the recording's, together as loud as it.
+        It is brought to the model's rate and level; the voices come back at the recording's, together as loud as it.
 
         Args:
             recording: ``[time]``, of any length, level and floating type.
             rate: of the recording, Hz.
-            segment: seconds given to the model at once; longer recordings are cut and put together.
-            overlap: seconds that two such pieces share.
+            segment: seconds given to the model at once; longer recordings are cut and stitched together.
+            overlap: seconds that two segments share.
 
         Returns:
             ``[voice, time]`` in float32, as long as the recording.
 
         Raises:
-            AudioError: it holds samples that are not numbers.
+            AudioError: it holds non-finite samples.
             UsageError: it has more than one channel, or ``segment`` and ``overlap`` do not go together.
         """
         return _estimate(
@@ -84,36 +84,40 @@ class ExtractionPipeline:
         threshold: float | None = None,
         segment: float = 10.0,
         overlap: float = 2.0,
-    ) -> Extraction:
+    ) -> ExtractionResult:
         """Extract a known voice from a recording, as ``septool extract`` does from a file.
 
         Args:
             recording: ``[time]``, of any length, level and floating type.
             rate: of the recording and of the references, Hz.
             references: recordings of the wanted voice alone, ``[time]`` each, a second of speech or more.
-            threshold: silence stretches whose score is lower; none are by default.
-            segment: seconds given to the model at once; longer recordings are cut and put together.
-            overlap: seconds that two such pieces share.
+            threshold: silence segments whose score is lower; none are by default.
+            segment: seconds given to the model at once; longer recordings are cut and stitched together.
+            overlap: seconds that two segments share.
 
         Returns:
             The voice, ``[time]`` in float32, as long as the recording, and its presence.
 
         Raises:
-            AudioError: samples that are not numbers, or a reference with too little of a voice.
-            UsageError: no reference, one with more than one channel, or stretches that do not go together.
+            AudioError: non-finite samples, or a reference with too little of a voice.
+            UsageError: no reference, one with more than one channel, or segments that do not go together.
         """
         if not references:
             raise UsageError("give a recording of the wanted voice")
-        own = self.header.sample_rate
-        known = [
-            audio.resample(_one_channel(each)[: round(LONGEST * rate)], rate, own).astype(np.float32)
-            for each in references
+        model_rate = self.header.sample_rate
+        resampled = [
+            audio.resample(_one_channel(reference)[: round(MAX_REFERENCE_S * rate)], rate, model_rate).astype(
+                np.float32
+            )
+            for reference in references
         ]
-        for number, each in enumerate(known, 1):
-            check_reference(each, own, f"reference {number}")
-        voice = Voice(self.model, embed(self.model, known, self.device), threshold)
-        heard = _estimate(voice, recording, rate, model_rate=own, device=self.device, segment=segment, overlap=overlap)
-        return Extraction(heard[0], max(voice.scores))
+        for number, reference in enumerate(resampled, 1):
+            check_reference(reference, model_rate, f"reference {number}")
+        estimator = KnownVoiceEstimator(self.model, embed_references(self.model, resampled, self.device), threshold)
+        voices = _estimate(
+            estimator, recording, rate, model_rate=model_rate, device=self.device, segment=segment, overlap=overlap
+        )
+        return ExtractionResult(voices[0], max(estimator.scores))
 
 
 def load_separator(name: str = "galr", device: str = "auto") -> SeparationPipeline:
@@ -139,12 +143,12 @@ def load_extractor(name: str = "galr-extractor", device: str = "auto") -> Extrac
 def _load(name: str, kind: type[ModelT], device: str) -> tuple[str, ModelT, Header, torch.device]:
     entry, path = catalogue.resolve_checkpoint(name)
     model, header = checkpoints.load(path, kind)
-    where = choose_device(device)
-    return entry, model.to(where), header, where
+    chosen = choose_device(device)
+    return entry, model.to(chosen), header, chosen
 
 
 def _estimate(
-    estimate: Estimate,
+    estimate: Estimator,
     recording: Samples,
     rate: int,
     *,
@@ -154,17 +158,17 @@ def _estimate(
     overlap: float,
 ) -> np.ndarray:
     """Return the voices of a recording at its own rate, ``[voice, time]``."""
-    check_segments(segment, overlap)
+    check_segment(segment, overlap)
     samples = _one_channel(recording)
     audio.check_finite(samples, "the recording")
-    pieces = estimate_blocks(
+    parts = estimate_blocks(
         estimate,
         [audio.resample(samples, rate, model_rate)],
         Stitcher(overlap=round(overlap * model_rate)),
         size=round(segment * model_rate),
         device=device,
     )
-    voices = audio.resample(np.concatenate(list(pieces), axis=1), model_rate, rate)[:, : len(samples)]
+    voices = audio.resample(np.concatenate(list(parts), axis=1), model_rate, rate)[:, : len(samples)]
     return np.pad(voices, ((0, 0), (0, len(samples) - voices.shape[1])))
 
 

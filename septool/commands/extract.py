@@ -29,7 +29,7 @@ def extract(
     channel: options.Channel = None,
     suffix: Annotated[str, typer.Option("--format", help="File format in a folder: wav, flac, ogg, ...")] = "wav",
     name: Annotated[
-        str, typer.Option("--name", help="File name in a folder, made of {stem}, {suffix} and {model}.")
+        str, typer.Option("--name", help="File name pattern in a folder, of {stem}, {suffix} and {model}.")
     ] = "{stem}_voice",
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 10.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 2.0,
@@ -57,14 +57,14 @@ def extract(
     """
     from septool.commands import printing
     from septool.inference.batch import Failed
-    from septool.inference.paths import PIPE, named
+    from septool.inference.paths import PIPE, display_name
     from septool.tasks.extract import Extracted
-    from septool.tasks.extract import extract as work
+    from septool.tasks.extract import extract as run_extraction
 
     options.check_json(out, json)
     tally = printing.Tally()
     with printing.Bar("extract", quiet=quiet, lines=False) as bar:
-        for result in work(
+        for result in run_extraction(
             inputs,
             references=references,
             model=model,
@@ -87,15 +87,15 @@ def extract(
         ):
             tally.add(result.outcome, result.error if isinstance(result, Failed) else None)
             if out == PIPE:
-                if isinstance(result, Extracted) and result.judged:
-                    printing.note(result.judged)
+                if isinstance(result, Extracted) and result.judgment:
+                    printing.note(result.judgment)
                 continue
             if json:
                 printing.json_line(result.row())
             elif isinstance(result, Extracted):
-                printing.line(f"{result.output}  {result.judged}".rstrip())
-                bar.say(f"{named(result.input)}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}")
+                printing.line(f"{result.output}  {result.judgment}".rstrip())
+                bar.say(f"{display_name(result.input)}: {result.summary}")
             elif not isinstance(result, Failed):
                 printing.line(result.outputs[0])
-                bar.say(f"{named(result.input)}: there already")
+                bar.say(f"{display_name(result.input)}: there already")
     tally.end(quiet=quiet)

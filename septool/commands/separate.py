@@ -20,13 +20,13 @@ def separate(
     channel: options.Channel = None,
     suffix: Annotated[str, typer.Option("--format", help="File format: wav, flac, ogg, ...")] = "wav",
     name: Annotated[
-        str, typer.Option("--name", help="File name, made of {stem}, {suffix}, {voice} and {model}.")
+        str, typer.Option("--name", help="File name pattern of {stem}, {suffix}, {voice} and {model}.")
     ] = "{stem}_s{voice}",
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 30.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 4.0,
     references: Annotated[
         list[Path],
-        typer.Option("--reference", help="A true voice; once for each, to print the gain at the model's rate."),
+        typer.Option("--reference", help="Reference source, repeatable; prints the SI-SNRi of each voice."),
     ] = [],  # noqa: B006 - typer's way of an empty list
     html: options.HtmlReport = None,
     force: options.Force = False,
@@ -45,14 +45,14 @@ def separate(
     """
     from septool.commands import printing
     from septool.inference.batch import Failed
-    from septool.inference.paths import PIPE, named
+    from septool.inference.paths import PIPE, display_name
     from septool.tasks.separate import Separated
-    from septool.tasks.separate import separate as work
+    from septool.tasks.separate import separate as run_separation
 
     options.check_json(out, json)
     tally = printing.Tally()
     with printing.Bar("separate", quiet=quiet, lines=False) as bar:
-        for result in work(
+        for result in run_separation(
             inputs,
             model=model,
             out=out,
@@ -81,9 +81,7 @@ def separate(
                 for path, gain in zip_longest(result.outputs, gains, fillvalue=""):
                     printing.line(f"{path}  {gain}".rstrip())
                 if isinstance(result, Separated):
-                    bar.say(
-                        f"{named(result.input)}: {result.seconds:.1f} s in {result.elapsed:.1f} s with {result.model}"
-                    )
+                    bar.say(f"{display_name(result.input)}: {result.summary}")
                 else:
-                    bar.say(f"{named(result.input)}: there already")
+                    bar.say(f"{display_name(result.input)}: there already")
     tally.end(quiet=quiet)

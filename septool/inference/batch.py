@@ -1,35 +1,36 @@
-"""Recordings in, voices out: any length, rate and channel count, in constant memory.
+"""Many recordings, one after the other or in several processes: what fails does not keep the others from being done."""
 
-What ``separate`` and ``extract`` have in common: cutting long recordings into stretches for a model and joining what it
-gives, pipes, and going on after a failure.
-"""
-
-import math
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from septool import audio, workers
-from septool.device import enough_memory
-from septool.errors import AudioError, InterruptedBySignal, SeptoolError, UsageError
-from septool.files import atomic_write, make_folder
+from septool.errors import AudioError, SeptoolError, UsageError
+from septool.files import make_folder
 from septool.inference import html_report
-from septool.inference.paths import PIPE, Plan, named, to_stdout
-from septool.signal.stitch import Joint, Stitcher
+from septool.inference.findings import Finding, report_caveats
+from septool.inference.level import Estimator
+from septool.inference.paths import (
+    PIPE,
+    Input,
+    Job,
+    check_pipe,
+    check_references_kept,
+    copy_to_stdout,
+    plan_jobs,
+    select_shard,
+)
+from septool.inference.streaming import FileEstimate, check_segment, estimate_file
 
-# What the voices are written as, by the input's sample format; anything else becomes PCM_16.
-SUBTYPES = {name: name for name in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")} | {"DOUBLE": "FLOAT"}
-Estimate = Callable[[Tensor], Tensor]  # [1, time] to [1, voice, time], levels as in the recording
 Progress = Callable[[str, float, float], None]  # a recording, the seconds of it that are done, and in all
 Done = TypeVar("Done")
 
@@ -60,86 +61,192 @@ class Skipped:
         return asdict(self) | {"skipped": True}
 
 
-def check_segments(segment: float, overlap: float) -> None:
-    """Refuse stretches that cannot be joined."""
-    if not 0 < 2 * overlap <= segment < math.inf:
-        raise UsageError(f"overlap is {overlap:g} s; it has to be above 0 and at most half of segment ({segment:g} s)")
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """What became of a recording whose voices were written."""
+
+    outcome: ClassVar[str] = "done"
+    input: str
+    model: str
+    seconds: float  # of audio
+    elapsed: float  # seconds it took
+    rate: int
+    channels: int
+    clipped: int  # samples that went over full scale
+
+    @property
+    def summary(self) -> str:
+        """How long it was and how long it took."""
+        return f"{self.seconds:.1f} s in {self.elapsed:.1f} s with {self.model}"
+
+    def row(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
 
 
-def stretches(blocks: Iterable[np.ndarray], size: int, overlap: int) -> Iterator[np.ndarray]:
-    """Cut a stream of blocks ``[time]`` into stretches of ``size`` that share ``overlap`` samples.
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What all recordings of one call have in common, whatever is made of them."""
 
-    The last one is as long as what is left, and never shorter than the overlap unless it is the only one.
-    """
-    if not 0 <= overlap < size:
-        raise UsageError(f"stretches of {size} samples cannot share {overlap}; use a longer --segment")
-    buffer = np.zeros(0, dtype=np.float32)
-    for block in blocks:
-        buffer = np.concatenate((buffer, block))
-        while len(buffer) > size:
-            yield buffer[:size]
-            buffer = buffer[size - overlap :]
-    yield buffer
+    out: str  # folder of the voices; - is standard output
+    name: str  # file name, made of {stem}, {suffix}, {voice} and {model}
+    suffix: str  # of the files, without a dot
+    segment: float  # seconds given to the model at once
+    overlap: float  # seconds that two segments share
+    device: torch.device
+    channel: int | None = None  # to listen to, from 1; all are averaged by default
+    jobs: int = 1  # processes; any number gives the same, in the same order
+    force: bool = False  # replace files that are there
+    skip_existing: bool = False
+    shard: str | None = None  # I/N for part I of N
+    html: Path | None = None  # report to write
+    report: Callable[[str], None] = lambda _: None  # callback for warnings
+    progress: Progress = lambda *_: None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            UsageError: naming the one that does not fit.
+        """
+        check_segment(self.segment, self.overlap)
+        audio.format_of(Path(f"voice.{self.suffix}"))
+        if self.jobs > 1 and (self.device.type != "cpu" or not workers.FORKS):
+            raise UsageError(f"--jobs {self.jobs} takes --device cpu and Linux; leave it out")
+
+    def check_inputs(self, inputs: Sequence[Input]) -> None:
+        """Refuse, before anything is done, inputs that do not go with the outputs."""
+        if self.html is not None:
+            if self.out == PIPE or any(each.label == PIPE for each in inputs):
+                raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
+            html_report.check_html_report(self.html, force=self.force)
+        check_pipe(self.out, inputs)
+
+    def plan(
+        self, inputs: Sequence[Input], explicit: Sequence[str], references: Sequence[Path], *, voices: int, model: str
+    ) -> list[Job]:
+        """Decide where voices go; return the jobs that are this machine's. See :func:`plan_jobs`."""
+        plan = plan_jobs(inputs, explicit, out=self.out, name=self.name, suffix=self.suffix, voices=voices, model=model)
+        if plan.own_voices:
+            self.report(f"{len(plan.own_voices)} files are left out: they are voices of the others")
+        check_references_kept(references, plan.jobs)
+        return select_shard(plan.jobs, self.shard)
 
 
-@torch.inference_mode()
-def estimate_blocks(
-    estimate: Estimate, blocks: Iterable[np.ndarray], stitcher: Stitcher, *, size: int, device: torch.device
-) -> Iterator[np.ndarray]:
-    """Take a stream apart at the model's rate; yield ``[voice, time]`` whose lengths add up to the stream's."""
-    for stretch in stretches(blocks, size, stitcher.overlap):
-        if not len(stretch):  # the resampler gave nothing, as for a file of one sample
-            stretch = np.zeros(1, dtype=np.float32)
-        mixture = torch.from_numpy(np.ascontiguousarray(stretch))[None].to(device)
-        with enough_memory(f"for {len(stretch)} samples at once; use a smaller --segment"):
-            voices = estimate(mixture)[0].cpu().numpy()
-        if not np.isfinite(voices).all():
-            raise SeptoolError("the model gave samples that are not numbers; are its weights damaged?")
-        yield stitcher.push(voices)
-    yield stitcher.finish()
+@dataclass
+class Task:
+    """A job that is being worked on."""
 
+    batch: Batch
+    job: Job
+    local_path: Path  # of the recording; not the job's if it comes from a pipe
+    targets: Sequence[Path]
+    findings: list[Finding] = field(default_factory=list)
 
-def estimate_file(
-    source: Path,
-    outputs: Sequence[Path],
-    estimate: Estimate,
-    *,
-    voices: int,
-    model_rate: int,
-    device: torch.device,
-    segment: float,
-    overlap: float,
-    channel: int | None = None,
-    subtype: str | None = None,
-    progress: Callable[[float, float], None] = lambda *_: None,
-) -> tuple[audio.AudioInfo, int, tuple[Joint, ...]]:
-    """Take one file apart into ``outputs``: one file per voice, or a single one with a channel per voice.
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the user is told that the voices went to."""
+        return (PIPE,) if self.batch.out == PIPE else tuple(map(str, self.targets))
 
-    Returns:
-        What the input is, the number of clipped samples, and the joints of a long recording.
-    """
-    stitcher = Stitcher(overlap=round(overlap * model_rate))
-    with ExitStack() as stack:
-        file = stack.enter_context(audio.open_audio(source))
-        reader = audio.Reader(file, source, model_rate, channel)
-        partials = [stack.enter_context(atomic_write(path)) for path in outputs]
-        chosen = subtype or SUBTYPES.get(file.subtype, "PCM_16")
-        writer = stack.enter_context(
-            audio.Writer(partials, voices, model_rate, file.samplerate, chosen, outputs[0], expected=file.frames)
+    def estimate(
+        self, estimate: Estimator, *, voices: int, model: str, model_rate: int
+    ) -> tuple[Completed, FileEstimate]:
+        """Write the estimates of the recording's voices, and note what is worth a word; see :func:`estimate_file`."""
+        batch, name = self.batch, self.job.display_name
+        started = time.perf_counter()
+        result = estimate_file(
+            self.local_path,
+            self.targets,
+            estimate,
+            voices=voices,
+            model_rate=model_rate,
+            device=batch.device,
+            segment=batch.segment,
+            overlap=batch.overlap,
+            channel=batch.channel,
+            progress=partial(batch.progress, name) if batch.jobs == 1 else lambda *_: None,
         )
-        size = round(segment * model_rate)
-        held: np.ndarray | None = None  # one block back, so that the last one is known as such
-        for block in estimate_blocks(estimate, reader, stitcher, size=size, device=device):
-            if held is not None:
-                writer.write(held)
-            held = block
-            if workers.stopping():
-                raise InterruptedBySignal("the parent's")
-            progress(reader.frames / file.samplerate, file.frames / file.samplerate)
-        assert held is not None
-        writer.write(held, last_frame=reader.frames)
-        about = audio.AudioInfo(file.samplerate, reader.frames, file.channels, file.subtype, audio.header_frames(file))
-    return about, writer.clipped, tuple(stitcher.joints)
+        self.findings += report_caveats(name, result, channel=batch.channel, model=model, model_rate=model_rate)
+        completed = Completed(
+            input=self.job.label,
+            model=model,
+            seconds=result.info.frames / result.info.rate,
+            elapsed=time.perf_counter() - started,
+            rate=result.info.rate,
+            channels=result.info.channels,
+            clipped=result.clipped,
+        )
+        return completed, result
+
+
+def run_batch(batch: Batch, jobs: Sequence[Job], work: Callable[[Task], Done]) -> Iterator[Done | Failed | Skipped]:
+    """Yield one result for each job, in order; one that fails does not keep the others from being done.
+
+    Args:
+        batch: what all have in common.
+        jobs: the recordings.
+        work: writes the targets of a task and returns its result.
+    """
+    processes = 1 if any(job.label == PIPE for job in jobs) else batch.jobs  # another process has another stdin
+    said: set[Finding] = set()  # of all recordings, so that once is enough
+    for result, findings in workers.each(partial(_run_job, batch, work), jobs, processes):
+        for finding in findings:
+            if finding not in said:
+                batch.report(finding.text)
+        said.update(finding for finding in findings if finding.recording is None)
+        yield result
+
+
+def _run_job(batch: Batch, work: Callable[[Task], Done], job: Job) -> tuple[Done | Failed | Skipped, list[Finding]]:
+    """Return the result of a job, and what is worth a word."""
+    task = Task(batch, job, job.path, job.targets)
+    try:
+        if batch.out != PIPE:
+            existing = [target for target in job.targets if target.exists()]
+            if batch.skip_existing and len(existing) == len(job.targets):
+                return Skipped(job.label, tuple(map(str, job.targets))), []
+            if existing and not batch.force:
+                advice = "use --force to replace it or --skip-existing"
+                if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
+                    advice = "the other voices do not; remove it or use --force"
+                raise SeptoolError(f"{existing[0]} exists; {advice}")
+            for folder in {target.parent for target in job.targets}:
+                make_folder(folder)
+        with ExitStack() as stack:
+            if job.label == PIPE:
+                task.local_path = stack.enter_context(stdin_as_file())
+            if batch.out == PIPE:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
+                task.targets = [Path(folder) / f"voices.{batch.suffix}"]
+            result = work(task)
+            if batch.out == PIPE:
+                copy_to_stdout(task.targets[0])
+        return result, task.findings
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a name that is too long, a folder that is not ours
+        return Failed(job.label, f"{job.display_name}: {error.strerror or error}"), task.findings
+    except SeptoolError as error:
+        name, text = job.display_name, str(error)
+        if task.local_path != job.path:
+            text = text.replace(str(task.local_path), name)
+        return Failed(job.label, text if name in text else f"{name}: {text}"), task.findings
+
+
+def write_report(
+    results: Iterable[Done | Failed | Skipped],
+    html: Path | None,
+    title: str,
+    describe: Callable[[Done | Skipped], html_report.Entry],
+) -> Iterator[Done | Failed | Skipped]:
+    """Pass results on, and when all are there write the HTML report, if one is wanted."""
+    entries: list[html_report.Entry] = []
+    for result in results:
+        failed = isinstance(result, Failed)
+        entries.append(html_report.Entry(result.input, result.error) if failed else describe(result))
+        yield result
+    if html is not None:
+        html_report.write_html_report(html, title, entries)
 
 
 @contextmanager
@@ -157,134 +264,3 @@ def stdin_as_file() -> Iterator[Path]:
         if not path.stat().st_size:
             raise AudioError("standard input is empty")
         yield path
-
-
-def work_through(
-    plans: Sequence[Plan],
-    work: Callable[[Plan, Path, Sequence[Path], Callable[[str], None]], Done],
-    *,
-    out: str,
-    suffix: str,
-    force: bool,
-    skip_existing: bool,
-    jobs: int,
-    device: torch.device,
-    report: Callable[[str], None],
-) -> Iterator[Done | Failed | Skipped]:
-    """Work on recordings; one that fails does not keep the others from it.
-
-    Args:
-        plans: the recordings.
-        work: makes the result of a plan, its recording as a file, the files that its voices go to, and what is
-            told of it.
-        out: ``-`` for standard output.
-        suffix: format of what goes there.
-        force: replace files that are there.
-        skip_existing: leave recordings alone whose voices are there.
-        jobs: processes; any number gives the same, in the same order.
-        device: where the work is done.
-        report: told what is worth a word.
-    """
-    if jobs > 1 and (device.type != "cpu" or not workers.FORKS):
-        raise UsageError(f"--jobs {jobs} takes --device cpu and Linux; leave it out")
-    if any(plan.shown == PIPE for plan in plans):
-        jobs = 1  # other processes have another standard input
-    one = partial(_work_on, work, out=out, suffix=suffix, force=force, skip_existing=skip_existing)
-    said: set[str] = set()  # of all recordings, so that once is enough
-    for plan, (result, told) in zip(plans, workers.each(one, plans, jobs), strict=True):
-        for line in told:
-            if named(plan.shown) in line or line not in said:
-                report(line)
-            if named(plan.shown) not in line:
-                said.add(line)
-        yield result
-
-
-def _work_on(
-    work: Callable[[Plan, Path, Sequence[Path], Callable[[str], None]], Done],
-    plan: Plan,
-    *,
-    out: str,
-    suffix: str,
-    force: bool,
-    skip_existing: bool,
-) -> tuple[Done | Failed | Skipped, list[str]]:
-    """Return the result of a recording, and what is worth a word."""
-    shown, real, targets = plan
-    subject = named(plan.shown)
-    told: list[str] = []
-    try:
-        if out != PIPE:
-            there = [target for target in targets if target.exists()]
-            if skip_existing and len(there) == len(targets):
-                return Skipped(shown, tuple(map(str, targets))), told
-            if there and not force:
-                advice = "use --force to replace it or --skip-existing"
-                if skip_existing:  # half a result is not one that is done, and may be somebody's
-                    advice = "the other voices do not; remove it or use --force"
-                raise SeptoolError(f"{there[0]} exists; {advice}")
-            for folder in {target.parent for target in targets}:
-                make_folder(folder)
-        with ExitStack() as stack:
-            if shown == PIPE:
-                real = stack.enter_context(stdin_as_file())
-            if out == PIPE:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
-                targets = [Path(folder) / f"voices.{suffix}"]
-            result = work(plan, real, targets, told.append)
-            if out == PIPE:
-                to_stdout(targets[0])
-        return result, told
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # a name that is too long, a folder that is not ours
-        return Failed(shown, f"{subject}: {error.strerror or error}"), told
-    except SeptoolError as error:
-        said = str(error) if real == plan.source else str(error).replace(str(real), subject)
-        return Failed(shown, said if subject in said else f"{subject}: {said}"), told
-
-
-def check_page(html: Path | None, found: Iterable[tuple[str, Path, Path]], out: str, *, force: bool) -> None:
-    """Refuse, before anything is done, a page that cannot be made: it points to files."""
-    if html is None:
-        return
-    if out == PIPE or any(shown == PIPE for shown, _, _ in found):
-        raise UsageError(f"--html {html} points to files; name them instead of standard input and output")
-    html_report.check(html, force=force)
-
-
-def on_page(
-    results: Iterable[Done | Failed | Skipped],
-    html: Path | None,
-    title: str,
-    entry: Callable[[Done | Skipped], html_report.Entry],
-) -> Iterator[Done | Failed | Skipped]:
-    """Pass results on, and when all are there write the page, if one is wanted."""
-    entries: list[html_report.Entry] = []
-    for result in results:
-        entries.append(html_report.Entry(result.input, result.error) if isinstance(result, Failed) else entry(result))
-        yield result
-    if html is not None:
-        html_report.write(html, title, entries)
-
-
-def tell(
-    report: Callable[[str], None],
-    subject: str,
-    about: audio.AudioInfo,
-    clipped: int,
-    *,
-    channel: int | None,
-    model: str,
-    model_rate: int,
-) -> None:
-    """Say what a listener may want to know of how a recording was worked on."""
-    if about.header_frames - about.frames > 0.1 * about.rate:
-        promised, there_are = about.header_frames / about.rate, about.frames / about.rate
-        report(f"{subject} is cut off: its header says {promised:.1f} s, {there_are:.1f} s are there")
-    if about.channels > 1 and channel is None:
-        report(f"{subject}: {about.channels} channels were averaged to one; --channel takes one of them")
-    if about.rate > model_rate:
-        report(f"{model} hears up to {model_rate // 2} Hz; what lies above is left out")
-    if clipped:
-        report(f"{subject}: {clipped} samples went over full scale and were clipped")

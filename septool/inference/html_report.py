@@ -1,17 +1,17 @@
-"""A page to listen to what was made of recordings: players and spectrograms one above the other.
+"""An HTML report with players and spectrograms of recordings and what was made of them, one above the other.
 
-Sound stays in its files, which the page points to from where it lies; pictures are inside it. A recording of
+Sound stays in its files, which the report points to from where it lies; pictures are inside it. A recording of
 any length is looked at in as many places as a picture has columns.
 """
 
 import base64
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from os.path import relpath
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -21,13 +21,8 @@ from septool.errors import AudioError, UsageError
 from septool.files import atomic_write, make_folder
 
 COLUMNS, ROWS = 900, 128  # of a spectrogram's picture
-WINDOW = 0.032  # seconds
+WINDOW_S = 0.032
 RANGE_DB = 70.0  # below the loudest of a picture; what is quieter is black
-STYLE = (
-    "body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em}"
-    "figure{margin:.5em 0}img,audio{display:block;width:100%}img{height:8em}"
-    "section{border-top:1px solid #ddd;padding-top:1em}p.failed{color:#a00}"
-)
 
 
 @dataclass(frozen=True)
@@ -40,15 +35,23 @@ class Track:
 
 @dataclass(frozen=True)
 class Entry:
-    """Recordings that are compared, or, with none, a word on why there are none."""
+    """Recordings that are compared, or the error that there are none for."""
 
     title: str
-    about: str
+    error: str = ""
     tracks: Sequence[Track] = ()
 
 
-def check(html: Path, *, force: bool) -> None:
-    """Refuse, before anything is done, a page that cannot be made.
+class Figure(NamedTuple):
+    """What the report shows of a track."""
+
+    caption: str
+    url: str  # of the sound, relative to the report
+    png: str  # in base64
+
+
+def check_html_report(html: Path, *, force: bool) -> None:
+    """Refuse, before anything is done, a report that cannot be made.
 
     Raises:
         UsageError: another suffix, a file that is there, or no matplotlib.
@@ -60,44 +63,51 @@ def check(html: Path, *, force: bool) -> None:
     try:
         import matplotlib.image  # noqa: F401
     except ImportError:
-        raise UsageError("pictures need matplotlib; install it with: pip install 'septool[plot]'") from None
+        raise UsageError("spectrograms need matplotlib; install it with: pip install 'septool[plot]'") from None
 
 
-def write(html: Path, title: str, entries: Iterable[Entry]) -> None:
-    """Write a page of entries, whole or not at all."""
-    sections = "".join(_section(entry, html.parent) for entry in entries)
+def write_html_report(html: Path, title: str, entries: Iterable[Entry]) -> None:
+    """Write a report of entries, whole or not at all."""
+    text = render_template("report.html.j2", title=title, sections=_sections(entries, html.parent))
     make_folder(html.parent)
     with atomic_write(html) as partial:
-        partial.write_text(
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-            f"<style>{STYLE}</style><h1>{escape(title)}</h1>{sections}</html>\n",
-            encoding="utf-8",
-            errors="replace",  # in names that are not UTF-8
-        )
+        partial.write_text(text, encoding="utf-8", errors="replace")  # in names that are not UTF-8
 
 
-def _section(entry: Entry, folder: Path) -> str:
-    kind = "" if entry.tracks else ' class="failed"'
-    try:
-        tracks = "".join(_figure(track, folder) for track in entry.tracks)
-    except AudioError as error:  # gone since, or damaged
-        return _section(Entry(entry.title, str(error)), folder)
-    about = f"<p{kind}>{escape(entry.about)}</p>" if entry.about else ""
-    return f"<section><h2>{escape(entry.title)}</h2>{about}{tracks}</section>"
+def render_template(name: str, **values: Any) -> str:
+    """Fill in one of the templates beside this file; values are escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("septool.inference"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(name).render(values)
 
 
-def _figure(track: Track, folder: Path) -> str:
-    where = quote(os.fsencode(Path(relpath(track.path, folder)).as_posix()))
-    about = audio.audio_info(track.path)
-    caption = f"{track.title}: {about.frames / about.rate:.1f} s, {about.rate} Hz"
-    drawn = base64.b64encode(picture(track.path)).decode()
-    return (
-        f'<figure><figcaption>{escape(caption)}</figcaption><img alt="spectrogram" src="data:image/png;base64,{drawn}">'
-        f'<audio controls preload="none" src="{where}"></audio></figure>'
+def _sections(entries: Iterable[Entry], folder: Path) -> Iterator[dict[str, Any]]:
+    for entry in entries:
+        figures, error = [], entry.error
+        try:
+            figures = [_figure(track, folder) for track in entry.tracks]
+        except AudioError as gone:  # since, or damaged
+            error = str(gone)
+        yield {"title": entry.title, "error": error, "figures": figures}
+
+
+def _figure(track: Track, folder: Path) -> Figure:
+    info = audio.audio_info(track.path)
+    return Figure(
+        caption=f"{track.title}: {info.frames / info.rate:.1f} s, {info.rate} Hz",
+        url=quote(os.fsencode(Path(relpath(track.path, folder)).as_posix())),
+        png=base64.b64encode(spectrogram_png(track.path)).decode(),
     )
 
 
-def picture(path: Path) -> bytes:
+def spectrogram_png(path: Path) -> bytes:
     """Draw a recording's spectrogram, the lowest frequency at the bottom, as a PNG file."""
     from matplotlib.image import imsave
 
@@ -108,15 +118,15 @@ def picture(path: Path) -> bytes:
 
 
 def spectrogram(path: Path) -> np.ndarray:
-    """Return levels in dB, ``[frequency, column]``, the mean over channels."""
+    """Return the levels of a recording in dB, ``[frequency, column]``, the mean over channels."""
     with audio.open_audio(path) as file:
-        size = max(round(WINDOW * file.samplerate), 2 * ROWS)
+        size = max(round(WINDOW_S * file.samplerate), 2 * ROWS)
         starts = np.linspace(0, max(file.frames - size, 0), COLUMNS).round().astype(int)
         bounds = np.linspace(1, size // 2 + 1, ROWS + 1).round().astype(int)[:-1]
         columns = []
         for start in starts:
             file.seek(start)
-            stretch = audio.to_mono(file.read(size, dtype="float32", always_2d=True, fill_value=0).T)
-            power = np.square(np.abs(np.fft.rfft(stretch * np.hanning(size))))
+            excerpt = audio.to_mono(file.read(size, dtype="float32", always_2d=True, fill_value=0).T)
+            power = np.square(np.abs(np.fft.rfft(excerpt * np.hanning(size))))
             columns.append(np.add.reduceat(power, bounds))
     return 10 * np.log10(np.stack(columns, axis=1) + 1e-10)

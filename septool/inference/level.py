@@ -1,15 +1,17 @@
-"""Feeding a model: the level it expects on the way in, the recording's level on the way out."""
+"""Running a model at the level it was trained at, and giving its voices the recording's level."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from septool.models.base import Extractor, Found, Separator
+from septool.models.base import Extraction, Extractor, Separator
 from septool.signal.levels import model_gain, remove_dc
 
+Estimator = Callable[[Tensor], Tensor]  # [batch, time] to [batch, voice, time], levels as in the recording
 
-def feed(model: Separator, mixture: Tensor) -> Tensor:
+
+def separate_at_model_level(model: Separator, mixture: Tensor) -> Tensor:
     """Run a separator at the level it was trained at.
 
     Args:
@@ -19,20 +21,33 @@ def feed(model: Separator, mixture: Tensor) -> Tensor:
     Returns:
         ``[batch, source, time]``. The scale of each source is the model's own: SI-SNR does not train it.
     """
-    mixture = remove_dc(mixture)
+    return _separate(model, remove_dc(mixture))
+
+
+def _separate(model: Separator, mixture: Tensor) -> Tensor:
+    """Map ``[batch, time]`` without an offset to ``[batch, source, time]``."""
     gain = model_gain(mixture)
     return model(mixture * gain) / gain[:, None]
 
 
-def find(model: Extractor, mixture: Tensor, embedding: Tensor) -> Found:
-    """Run an extractor on ``mixture [batch, time]`` at the level it was trained at; see :class:`Extractor`."""
+def extract_with_score(model: Extractor, mixture: Tensor, embedding: Tensor) -> Extraction:
+    """Run an extractor at the level it was trained at.
+
+    Args:
+        model: the extractor.
+        mixture: ``[batch, time]`` at any level, around any offset.
+        embedding: ``[batch, embedding]``.
+
+    Returns:
+        The voice, ``[batch, time]``, and its presence, ``[batch]``; see :class:`Extractor`.
+    """
     mixture = remove_dc(mixture)
     gain = model_gain(mixture)
-    voice, presence = model.find(mixture * gain, embedding)
-    return Found(voice / gain, presence)
+    voice, presence = model.extract_with_score(mixture * gain, embedding)
+    return Extraction(voice / gain, presence)
 
 
-def fit_scale(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) -> Tensor:
+def rescale_to_mixture(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) -> Tensor:
     """Scale estimates so that together they explain the mixture best, in least squares.
 
     SI-SNR leaves the scale of each output free; this gives the voices back the levels they have in
@@ -42,6 +57,9 @@ def fit_scale(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) -> Tensor
         mixture: ``[batch, time]``.
         estimates: ``[batch, source, time]``.
         ridge: part of the estimates' mean energy added to the normal equations' diagonal.
+
+    Returns:
+        ``[batch, source, time]``.
     """
     gram = estimates @ estimates.mT  # [B, C, C]
     sources = gram.shape[-1]
@@ -51,6 +69,11 @@ def fit_scale(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) -> Tensor
     return estimates * gains
 
 
-def make_estimator(model: Separator) -> Callable[[Tensor], Tensor]:
-    """Return the separation of one stretch by a model."""
-    return lambda mixture: fit_scale(remove_dc(mixture), feed(model, mixture))
+def make_estimator(model: Separator) -> Estimator:
+    """Return the separation of one segment by a model, ``[batch, time]`` to ``[batch, source, time]``."""
+
+    def estimate(mixture: Tensor) -> Tensor:
+        mixture = remove_dc(mixture)
+        return rescale_to_mixture(mixture, _separate(model, mixture))
+
+    return estimate

@@ -111,7 +111,7 @@ class MappingSeparator(Spectral, Separator[ConfigT]):
         return istft(spectra, self.analysis, mixture.shape[-1]) * level[:, None]
 
 
-class Found(NamedTuple):
+class Extraction(NamedTuple):
     """What an extractor makes of a mixture."""
 
     voice: Tensor  # [batch, time]
@@ -135,11 +135,11 @@ class Extractor(Model, ABC):
     def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
         """Map ``mixture [batch, time]`` and ``embedding [batch, embedding]`` to ``[batch, time]``."""
 
-    def find(self, mixture: Tensor, embedding: Tensor) -> Found:
+    def extract_with_score(self, mixture: Tensor, embedding: Tensor) -> Extraction:
         """Extract the voice and say how sure it is that it is there: here by how much of the energy it has, in dB."""
         voice = self.extract(mixture, embedding)
         share = (rms(voice) + 1e-8) / (rms(mixture) + 1e-8)
-        return Found(voice, 20 * torch.log10(share[..., 0]))
+        return Extraction(voice, 20 * torch.log10(share[..., 0]))
 
     def forward(self, mixture: Tensor, enrolment: Tensor) -> Tensor:
         """Map ``mixture [batch, time]`` and ``enrolment [batch, time]`` to ``[batch, time]``."""

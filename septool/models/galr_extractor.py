@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from septool.models.base import Extractor, Found, check_segments
+from septool.models.base import Extraction, Extractor, check_segments
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.galr import GloballyAttentive
 from septool.models.layers.masks import GatedMask, SourceSplit
@@ -132,14 +132,14 @@ class GALRExtractor(Extractor):
         cosines = (heard.unflatten(0, outputs.shape[:2]) * wanted[:, None]).sum(-1)
         return outputs, self.slope * cosines + self.offset
 
-    def find(self, mixture: Tensor, embedding: Tensor) -> Found:
+    def extract_with_score(self, mixture: Tensor, embedding: Tensor) -> Extraction:
         """Return the output that is most likely the wanted voice, and the log-odds that it is."""
         outputs, odds = self.match(mixture, embedding)
         presence, choice = odds.max(dim=-1)
         voice = outputs.take_along_dim(choice[:, None, None], dim=1)[:, 0]
         # SI-SNR leaves the scale open: the one that explains most of the mixture is taken.
         scale = (voice * mixture).sum(-1, keepdim=True) / (voice.square().sum(-1, keepdim=True) + 1e-8)
-        return Found(voice * scale, presence)
+        return Extraction(voice * scale, presence)
 
     def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
-        return self.find(mixture, embedding).voice
+        return self.extract_with_score(mixture, embedding).voice

@@ -15,8 +15,8 @@ from septool.data.mixing import render_mixture
 from septool.data.renderers import Rendered
 from septool.device import choose_device, enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
-from septool.inference.enrolment import embed, reference_of
-from septool.inference.level import feed, find
+from septool.inference.enrollment import embed_references, read_enrollment
+from septool.inference.level import extract_with_score, separate_at_model_level
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Extractor, Model, Separator
 from septool.models.speaker_net import SpeakerNet
@@ -67,7 +67,7 @@ def separated(network: Separator, rate: int, device: torch.device, row: manifest
         raise SeptoolError(f"{len(row.sources)} sources, the model gives {network.sources}")
     rendered = render_mixture(row, rate)
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
-    return ScoringInput(row.id, rendered, feed(network, mixture)[0].float().cpu().numpy())
+    return ScoringInput(row.id, rendered, separate_at_model_level(network, mixture)[0].float().cpu().numpy())
 
 
 def extracted(
@@ -77,11 +77,11 @@ def extracted(
 
     The stranger is who is enrolled in the next row of the manifest whose voice is not in this mixture.
     """
-    reference = reference_of(row, rate)
+    reference = read_enrollment(row, rate)
     assert row.enrolment is not None
     rendered, target = render_mixture(row, rate), row.enrolment.target
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
-    voice, presence = find(network, mixture, embed(network, [reference], device))
+    voice, presence = extract_with_score(network, mixture, embed_references(network, [reference], device))
     sources = torch.from_numpy(rendered.sources).to(device)
     nearest = si_snr(estimate=voice.float(), reference=sources).nan_to_num(nan=-torch.inf).argmax()
     found = {"right-voice": 100.0 * (nearest.item() == target), "presence": presence.item()}
@@ -89,8 +89,8 @@ def extracted(
     for stranger in (*rows[place + 1 :], *rows[:place]):
         if is_absent(stranger, row):
             with suppress(AudioError):  # said of its own row
-                known = embed(network, [reference_of(stranger, rate)], device)
-                found["absence"] = find(network, mixture, known).presence.item()
+                known = embed_references(network, [read_enrollment(stranger, rate)], device)
+                found["absence"] = extract_with_score(network, mixture, known).presence.item()
                 break
     alone = rendered._replace(sources=rendered.sources[target][None])
     return ScoringInput(row.id, alone, voice.float().cpu().numpy(), found=found)

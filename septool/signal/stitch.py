@@ -1,6 +1,6 @@
-"""Joining the estimates of overlapping stretches of a long recording, each voice kept on its own track.
+"""Joining the estimates of overlapping segments of a long recording, each voice kept on its own track.
 
-A separator puts its outputs in no particular order, so the stretches have to be aligned before they
+A separator puts its outputs in no particular order, so the segments have to be aligned before they
 are joined. Where all voices but one speak in the overlap, the waveforms there decide. Where more are silent
 they cannot, and the mean spectrum of what each track has said so far helps.
 """
@@ -11,14 +11,14 @@ from itertools import permutations
 import numpy as np
 
 BANDS = 40
-FRAME = 256  # samples of the spectra that describe a voice
-SAME = 0.5  # correlation in the overlap from which two waveforms are of one voice
-CLEAR = 0.2  # margin of mean correlation from which the overlap alone decides
+FRAME = 256  # samples of the spectra that characterize a voice
+SAME_SPEAKER_CORRELATION = 0.5  # in the overlap, from which two waveforms are of one voice
+CLEAR_MARGIN = 0.2  # of mean correlation, from which the overlap alone decides
 
 
 @dataclass(frozen=True)
-class Joint:
-    """How one stretch was attached to what came before."""
+class Seam:
+    """How one segment was attached to what came before."""
 
     at: int  # sample at which the overlap begins
     order: tuple[int, ...]  # estimate that continues each track
@@ -28,19 +28,19 @@ class Joint:
 
 @dataclass
 class Stitcher:
-    """Takes the estimates of successive stretches, gives back what is final.
+    """Takes the estimates of successive segments, gives back what is final.
 
     ``push`` returns ``[source, time]`` up to the start of the next overlap, ``finish`` the rest.
     """
 
-    overlap: int  # samples that two stretches share
-    joints: list[Joint] = field(default_factory=list)
-    _tail: np.ndarray | None = None
+    overlap: int  # samples that two segments share
+    seams: list[Seam] = field(default_factory=list)
+    _tail: np.ndarray | None = None  # [source, time]
     _voices: np.ndarray | None = None  # [source, band], sum of log spectra
     _at: int = 0
 
     def push(self, estimate: np.ndarray) -> np.ndarray:
-        """Attach the next stretch, ``[source, time]`` with ``time > overlap``."""
+        """Attach the next segment, ``[source, time]`` with ``time > overlap``; return ``[source, time]``."""
         if self._tail is None:
             joined = estimate
         else:
@@ -48,9 +48,9 @@ class Stitcher:
             estimate = estimate[list(self._align(estimate, shared))]
             # Raised cosine, shifted by half a sample so that both sides add up to one.
             rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(shared, dtype=np.float32) + 0.5) / shared)
-            joint = self._tail[:, :shared] * (1 - rise) + estimate[:, :shared] * rise
-            joined = np.concatenate((joint, estimate[:, shared:]), axis=1)
-        spectra = describe(joined)
+            crossfade = self._tail[:, :shared] * (1 - rise) + estimate[:, :shared] * rise
+            joined = np.concatenate((crossfade, estimate[:, shared:]), axis=1)
+        spectra = log_band_spectra(joined)
         self._voices = spectra if self._voices is None else self._voices + spectra
         end = max(joined.shape[1] - self.overlap, 0)
         self._tail = joined[:, end:]
@@ -58,7 +58,7 @@ class Stitcher:
         return joined[:, :end]
 
     def finish(self) -> np.ndarray:
-        """Return what is left after the last stretch."""
+        """Return what is left after the last segment, ``[source, time]``."""
         assert self._tail is not None, "finish needs at least one push"
         tail, self._tail = self._tail, None
         return tail
@@ -66,32 +66,32 @@ class Stitcher:
     def _align(self, estimate: np.ndarray, shared: int) -> tuple[int, ...]:
         assert self._tail is not None
         assert self._voices is not None
-        heard = correlations(self._tail[:, :shared], estimate[:, :shared])
-        order, margin = best_order(heard)
+        correlation = correlations(self._tail[:, :shared], estimate[:, :shared])
+        order, margin = best_order(correlation)
         by = "overlap"
-        if margin < CLEAR and len(order) > 1:
+        if margin < CLEAR_MARGIN and len(order) > 1:
             by = "voice"
-            voices = correlations(_centred(self._voices), _centred(describe(estimate)))
-            # A waveform that goes on in the overlap outweighs all spectra together.
-            order, _ = best_order(voices + 2 * len(order) * (heard > SAME))
-        self.joints.append(Joint(self._at, order, margin, by))
+            similarity = correlations(_normalize_spectra(self._voices), _normalize_spectra(log_band_spectra(estimate)))
+            # A waveform that continues in the overlap outweighs all spectra together.
+            order, _ = best_order(similarity + 2 * len(order) * (correlation > SAME_SPEAKER_CORRELATION))
+        self.seams.append(Seam(self._at, order, margin, by))
         return order
 
 
 def correlations(tracks: np.ndarray, estimates: np.ndarray) -> np.ndarray:
-    """Cosine of every track with every estimate, ``[track, estimate]``; 0 where one is silent."""
+    """Cosine of every track with every estimate: two ``[source, time]`` to ``[track, estimate]``; 0 for silence."""
     norms = np.linalg.norm(tracks, axis=1)[:, None] * np.linalg.norm(estimates, axis=1)
     return (tracks @ estimates.T) / np.maximum(norms, 1e-9)
 
 
 def best_order(scores: np.ndarray) -> tuple[tuple[int, ...], float]:
-    """Return the order of estimates with the highest mean score, and its margin over the next."""
+    """Return the order of estimates with the highest mean of ``scores [track, estimate]``, and its margin."""
     tracks = np.arange(len(scores))
     ranked = sorted(((scores[tracks, order].mean(), order) for order in permutations(tracks.tolist())), reverse=True)
     return ranked[0][1], float(ranked[0][0] - ranked[1][0]) if len(ranked) > 1 else 1.0
 
 
-def describe(voices: np.ndarray) -> np.ndarray:
+def log_band_spectra(voices: np.ndarray) -> np.ndarray:
     """Sum of the log spectra of a voice's loud frames, in bands: ``[source, time] -> [source, band]``."""
     frames = np.lib.stride_tricks.sliding_window_view(
         np.pad(voices, ((0, 0), (0, max(FRAME - voices.shape[1], 0)))), FRAME, axis=1
@@ -104,8 +104,8 @@ def describe(voices: np.ndarray) -> np.ndarray:
     return (np.log(bands + 1e-9) * loud).sum(1) / np.maximum(loud.sum(1), 1) * np.sqrt(loud.sum(1))
 
 
-def _centred(spectra: np.ndarray) -> np.ndarray:
-    """Take out each voice's level and what all voices have in common."""
+def _normalize_spectra(spectra: np.ndarray) -> np.ndarray:
+    """Take each voice's level and what all voices have in common out of ``[source, band]``."""
     shape = spectra - spectra.mean(axis=1, keepdims=True)
     shape = shape / np.maximum(np.linalg.norm(shape, axis=1, keepdims=True), 1e-9)
     return shape - shape.mean(axis=0, keepdims=True)

@@ -1,8 +1,8 @@
 """Checkpoints leave as ONNX files, for programs without Python or torch.
 
 The file takes ``mixture [1, time]``, of any level and any length over a network's first window, and gives ``voices
-[1, source, time]``: what :func:`septool.inference.feed` does. Resampling, long recordings piece by piece and the levels
-of the voices are left to whoever runs it.
+[1, source, time]``: what :func:`septool.inference.level.separate_at_model_level` does. Resampling, long recordings and
+the levels of the voices are left to whoever runs it.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from septool import audio, catalogue, checkpoints
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder
-from septool.inference.level import feed
+from septool.inference.level import separate_at_model_level
 from septool.models.base import Separator
 from septool.tasks.profile import EXAMPLE
 
@@ -51,7 +51,7 @@ class AtAnyLevel(nn.Module):
         self.model = model
 
     def forward(self, mixture: Tensor) -> Tensor:  # [B, T]
-        return feed(self.model, mixture)  # [B, C, T]
+        return separate_at_model_level(self.model, mixture)  # [B, C, T]
 
 
 def export(model: str, out: Path, *, force: bool = False) -> Exported:
@@ -135,6 +135,6 @@ def _differences(network: Separator, rate: int, session: Any) -> Iterator[float]
     for samples in SAMPLES:
         mixture = recording[None, :samples]
         with torch.inference_mode():
-            expected = feed(network, mixture)
+            expected = separate_at_model_level(network, mixture)
         (given,) = session.run(None, {"mixture": mixture.numpy()})
         yield float((torch.from_numpy(given) - expected).abs().max() / expected.abs().max())

@@ -1,12 +1,10 @@
 """Extracting one known voice from recordings of any length, rate and channel count, in constant memory."""
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from septool import audio, catalogue, checkpoints
 from septool.data import manifest
@@ -14,48 +12,20 @@ from septool.data.mixing import render_mixture
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import sha256_of
-from septool.inference.batch import (
-    Failed,
-    Progress,
-    Skipped,
-    check_page,
-    check_segments,
-    estimate_file,
-    on_page,
-    tell,
-    work_through,
-)
-from septool.inference.enrolment import Voice, embed, read_reference, reference_of
+from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
+from septool.inference.enrollment import KnownVoiceEstimator, embed_references, read_enrollment, read_reference
 from septool.inference.html_report import Entry, Track
-from septool.inference.paths import (
-    PIPE,
-    Plan,
-    check_pipe,
-    check_replaced,
-    find_inputs,
-    is_like_a_file,
-    make_plans,
-    named,
-    share,
-)
+from septool.inference.paths import Input, find_inputs, looks_like_file
 from septool.models.base import Extractor
 
 
-@dataclass(frozen=True)
-class Extracted:
+@dataclass(frozen=True, kw_only=True)
+class Extracted(Completed):
     """What became of one recording."""
 
-    outcome: ClassVar[str] = "done"
-    input: str
     output: str
-    model: str
-    seconds: float  # of audio
-    elapsed: float  # seconds it took
-    rate: int
-    channels: int
-    clipped: int  # samples that went over full scale
-    presence: float  # the highest score of a stretch; what the scale is, the model says
-    threshold: float | None = None  # stretches with a lower score were silenced; None if that was not asked for
+    presence: float  # the highest score of a segment, on the model's scale
+    threshold: float | None = None  # segments with a lower score were silenced; None if that was not asked for
     manifest_sha256: str | None = None  # of the manifest whose row it is
 
     @property
@@ -64,7 +34,7 @@ class Extracted:
         return None if self.threshold is None else self.presence >= self.threshold
 
     @property
-    def judged(self) -> str:
+    def judgment(self) -> str:
         """The answer in words, if it was asked for."""
         if self.threshold is None:
             return ""
@@ -72,8 +42,7 @@ class Extracted:
         return f"presence {self.presence:.2f}, {answer} (from {self.threshold:.2f})"
 
     def row(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self) | {"present": self.present}
+        return super().row() | {"present": self.present}
 
 
 def extract(
@@ -102,35 +71,48 @@ def extract(
 
     Args:
         inputs: files, folders (searched recursively), ``-`` for standard input, or one manifest whose rows
-            have enrolments.
+            have enrollments.
         references: recordings of the wanted voice alone; what it is known by is averaged over them.
         model: name of a checkpoint, of a model (its default checkpoint), or a ``.safetensors`` file.
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: processes that work on a recording each, where the device is the processor.
-        channel: the one that is listened to, from 1; all are averaged by default.
+        channel: the one to listen to, from 1; all are averaged by default.
         suffix: format of files in a folder and of standard output.
         name: file name in a folder, made of ``{stem}`` and ``{suffix}`` of the recording and ``{model}``.
-        segment: seconds given to the model at once; longer recordings are cut and put together.
-        overlap: seconds that two such pieces share.
+        segment: seconds given to the model at once; longer recordings are cut and stitched together.
+        overlap: seconds that two segments share.
         presence: write silence where the voice is not there.
         threshold: score from which it counts as there; by default the checkpoint's, as measured.
-        html: page with players and spectrograms of the recordings, the references and the voice; of a manifest,
-            whose mixtures are no files, of the voice alone.
+        html: HTML report with players and spectrograms of the recordings, the references and the voice; of a
+            manifest, whose mixtures are no files, of the voice alone.
         force: replace files that are there.
-        skip_existing: leave recordings alone whose voice is there.
+        skip_existing: skip recordings whose voice is there.
         shard: ``I/N`` works on the I-th of N parts of the recordings alone, for N machines.
-        report: told what is worth a word while it happens.
-        progress: told how far a recording is, where there is one process.
+        report: callback for warnings.
+        progress: callback for how far a recording is, where there is one process.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
         AudioError: a reference that cannot be used.
         CheckpointError: no such model, or a damaged one.
     """
-    check_segments(segment, overlap)
-    suffix = suffix.lstrip(".")
-    audio.format_of(Path(f"voice.{suffix}"))
+    batch = Batch(
+        out=out,
+        name=name,
+        suffix=suffix.lstrip("."),
+        segment=segment,
+        overlap=overlap,
+        device=choose_device(device),
+        channel=channel,
+        jobs=jobs,
+        force=force,
+        skip_existing=skip_existing,
+        shard=shard,
+        html=html,
+        report=report,
+        progress=progress,
+    )
     if threshold is not None and not presence:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
     rows = manifest_rows(inputs, references)
@@ -138,82 +120,50 @@ def extract(
         raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
     digest = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
-    below = [(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav", Path()) for id in rows]
-    found = below or find_inputs(inputs)
-    check_page(html, found, out, force=force)
-    check_pipe(out, found)
-    entry, path = catalogue.resolve_checkpoint(model)
+    mixtures = [Input(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav") for id in rows]
+    recordings = mixtures or find_inputs(inputs)
+    batch.check_inputs(recordings)
+    checkpoint, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path, Extractor)
-    threshold = limit(threshold, header.presence_threshold, entry) if presence else None
-    where = choose_device(device)
-    network.to(where)
-    plans = make_outputs(found, inputs, out=out, name=name, suffix=suffix, model=entry, report=report)
-    for plan in plans:
-        check_replaced(references, plan)
-    known = (
-        embed(network, [read_reference(each, header.sample_rate) for each in references], where) if not rows else None
-    )
+    threshold = resolve_threshold(threshold, header.presence_threshold, checkpoint) if presence else None
+    network.to(batch.device)
+    if looks_like_file(out):
+        batch, recordings = name_output(batch, recordings)
+    todo = batch.plan(recordings, inputs, references, voices=1, model=checkpoint)
+    rate = header.sample_rate
+    embedding = None
+    if not rows:
+        embedding = embed_references(network, [read_reference(path, rate) for path in references], batch.device)
 
-    def work(plan: Plan, real: Path, targets: Sequence[Path], say: Callable[[str], None]) -> Extracted:
+    def work(task: Task) -> Extracted:
         with tempfile.TemporaryDirectory(prefix="septool-") as folder:
-            embedding = known
-            if plan.shown in rows:
-                row = rows[plan.shown]
-                embedding = embed(network, [reference_of(row, header.sample_rate)], where)
-                real = Path(folder) / "mixture.wav"
-                audio.write_audio(real, render_mixture(row).mixture, row.sample_rate, "FLOAT")
-            assert embedding is not None
-            voice = Voice(network, embedding, threshold)
-            started = time.perf_counter()
-            about, clipped, _ = estimate_file(
-                real,
-                targets,
-                voice,
-                voices=1,
-                model_rate=header.sample_rate,
-                device=where,
-                segment=segment,
-                overlap=overlap,
-                channel=channel,
-                progress=partial(progress, named(plan.shown)) if jobs == 1 else lambda *_: None,
-            )
-            elapsed = time.perf_counter() - started
-        tell(say, named(plan.shown), about, clipped, channel=channel, model=entry, model_rate=header.sample_rate)
+            known = embedding
+            if known is None:
+                row = rows[task.job.label]
+                known = embed_references(network, [read_enrollment(row, rate)], batch.device)
+                task.local_path = Path(folder) / "mixture.wav"
+                audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
+            estimator = KnownVoiceEstimator(network, known, threshold)
+            completed, _ = task.estimate(estimator, voices=1, model=checkpoint, model_rate=rate)
         return Extracted(
-            plan.shown,
-            PIPE if out == PIPE else str(targets[0]),
-            entry,
-            about.frames / about.rate,
-            elapsed,
-            about.rate,
-            about.channels,
-            clipped,
-            max(voice.scores),
-            threshold,
-            digest,
+            **vars(completed),
+            output=task.outputs[0],
+            presence=max(estimator.scores),
+            threshold=threshold,
+            manifest_sha256=digest,
         )
 
-    def heard(result: Extracted | Skipped) -> Entry:
+    def describe(result: Extracted | Skipped) -> Entry:
         tracks = [] if rows else [Track("recording", Path(result.input))]
-        tracks += [Track("reference", each) for each in references]
+        tracks += [Track("reference", path) for path in references]
         if isinstance(result, Skipped):
             tracks.append(Track("voice", Path(result.outputs[0])))
         else:
-            tracks.append(Track("voice" + (f" ({result.judged})" if result.judged else ""), Path(result.output)))
-        return Entry(result.input, "", tracks)
+            judgment = f" ({result.judgment})" if result.judgment else ""
+            tracks.append(Track(f"voice{judgment}", Path(result.output)))
+        return Entry(result.input, tracks=tracks)
 
-    results = work_through(
-        share(plans, shard),
-        work,
-        out=out,
-        suffix=suffix,
-        force=force,
-        skip_existing=skip_existing,
-        jobs=jobs,
-        device=where,
-        report=report,
-    )
-    yield from on_page(results, html, f"Extracted by {entry}", heard)
+    yield from write_report(run_batch(batch, todo, work), html, f"Extracted by {checkpoint}", describe)
 
 
 def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str, manifest.Mixture]:
@@ -230,34 +180,30 @@ def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str
     if len(inputs) > 1:
         raise UsageError(f"{manifests[0]} is a manifest; give it alone")
     if references:
-        raise UsageError(f"{manifests[0]} has its own enrolments; leave out --reference")
+        raise UsageError(f"{manifests[0]} has its own enrollments; leave out --reference")
     rows = manifest.read_manifest(Path(manifests[0]))
     return {row.id: row for row in sorted(rows, key=lambda row: row.id)}
 
 
-def limit(asked: float | None, measured: float | None, model: str) -> float:
-    """Return the score from which a voice counts as there."""
-    if asked is None and measured is None:
+def resolve_threshold(requested: float | None, measured: float | None, model: str) -> float:
+    """Return the score from which a voice counts as there.
+
+    Raises:
+        UsageError: neither the user nor the checkpoint has one.
+    """
+    if requested is not None:
+        return requested
+    if measured is None:
         raise UsageError(f"{model} has no measured threshold for --presence; give one with --threshold")
-    return asked if asked is not None else float(measured or 0.0)
+    return measured
 
 
-def make_outputs(
-    found: list[tuple[str, Path, Path]],
-    inputs: Sequence[str],
-    *,
-    out: str,
-    name: str,
-    suffix: str,
-    model: str,
-    report: Callable[[str], None],
-) -> list[Plan]:
-    """Decide where the voices go; ``out`` is a file if it is named like one."""
-    if is_like_a_file(out):
-        file = Path(out)
-        audio.format_of(file)
-        if len(found) != 1:
-            raise UsageError(f"--out {out} is a file, {len(found)} recordings were given; name a folder")
-        out, name, suffix = str(file.parent), file.stem.replace("{", "{{").replace("}", "}}"), file.suffix[1:]
-        found = [(shown, source, Path()) for shown, source, _ in found]
-    return make_plans(found, inputs, out=out, name=name, suffix=suffix, voices=1, model=model, report=report)
+def name_output(batch: Batch, recordings: Sequence[Input]) -> tuple[Batch, list[Input]]:
+    """Return a batch that writes the one recording's voice to the file that ``--out`` names."""
+    file = Path(batch.out)
+    audio.format_of(file)
+    if len(recordings) != 1:
+        raise UsageError(f"--out {batch.out} is a file, {len(recordings)} recordings were given; name a folder")
+    name = file.stem.replace("{", "{{").replace("}", "}}")
+    batch = replace(batch, out=str(file.parent), name=name, suffix=file.suffix[1:])
+    return batch, [replace(each, subfolder=Path()) for each in recordings]

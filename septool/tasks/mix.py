@@ -18,7 +18,7 @@ from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, sha256_of
-from septool.inference.paths import PIPE, check_terminal, place, to_stdout
+from septool.inference.paths import PIPE, abspath_key, check_not_terminal, copy_to_stdout
 from septool.signal.levels import from_db, to_db
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
@@ -82,7 +82,7 @@ def mix_files(
         raise UsageError(f"--snr {' '.join(map(str, snr))} is not a level in dB")
     check_subtype(subtype)
     piped = str(out) == PIPE
-    check_terminal(str(out))
+    check_not_terminal(str(out))
     if not piped:
         audio.format_of(out)
     rate = sample_rate or audio.audio_info(inputs[0]).rate
@@ -111,7 +111,7 @@ def mix_files(
     with tempfile.TemporaryDirectory(prefix="septool-") as folder:
         path = Path(folder) / "mixture.wav"
         mixed = write_mixture(parts, rate, path, sources, subtype=subtype, force=force, gain=gain)
-        to_stdout(path)
+        copy_to_stdout(path)
     return replace(mixed, mixture=PIPE)
 
 
@@ -210,11 +210,11 @@ def _check_out(
     rows: Sequence[manifest.Mixture], names: Sequence[str], out: Path, path: Path, source: Path, force: bool
 ) -> None:
     """Refuse to write over the recordings that are read, or over the list of other mixtures."""
-    targets = {place(out / f"{name}.wav") for name in names}
+    targets = {abspath_key(out / f"{name}.wav") for name in names}
     for row in rows:
         parts = (*row.sources, *filter(None, (row.noise, row.enrolment)))
         for each in (*(part.path for part in parts), *filter(None, (row.mixture,))):
-            if place(row.locate(each)) in targets:
+            if abspath_key(row.locate(each)) in targets:
                 raise UsageError(f"{row.locate(each)} would be written over while it is read; name another --out")
     others = (
         {row.id for row in manifest.read_manifest(path)} - {row.id for row in rows}

@@ -1,68 +1,33 @@
 """Separating recordings of any length, rate and channel count, in constant memory."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, ClassVar
 
-from septool import audio, catalogue, checkpoints
+from septool import catalogue, checkpoints
 from septool.device import choose_device
 from septool.errors import UsageError
-from septool.inference.batch import (
-    Failed,
-    Progress,
-    Skipped,
-    check_page,
-    check_segments,
-    estimate_file,
-    on_page,
-    tell,
-    work_through,
-)
+from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import make_estimator
-from septool.inference.paths import (
-    PIPE,
-    Plan,
-    check_pipe,
-    check_replaced,
-    find_inputs,
-    is_like_a_file,
-    make_plans,
-    named,
-    share,
-)
+from septool.inference.paths import find_inputs, looks_like_file
 from septool.scoring.references import read_references, score_outputs
-from septool.signal.stitch import Joint
+from septool.signal.stitch import Seam
 
 
-@dataclass(frozen=True)
-class Separated:
+@dataclass(frozen=True, kw_only=True)
+class Separated(Completed):
     """What became of one recording."""
 
-    outcome: ClassVar[str] = "done"
-    input: str
     outputs: tuple[str, ...]
-    model: str
-    seconds: float  # of audio
-    elapsed: float  # seconds it took
-    rate: int
-    channels: int
-    clipped: int  # samples that went over full scale
-    joints: tuple[Joint, ...]  # where a long recording was put together, and how
+    joints: tuple[Seam, ...]  # where a long recording was stitched together, and how
     si_snri: tuple[float | None, ...] = ()  # dB of each output, if references were given; None is undefined
 
     @property
     def gains(self) -> tuple[str, ...]:
         """The improvement of each output in words."""
         return tuple("SI-SNRi undefined" if gain is None else f"SI-SNRi {gain:+.2f} dB" for gain in self.si_snri)
-
-    def row(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 def separate(
@@ -94,94 +59,68 @@ def separate(
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: processes that work on a recording each, where the device is the processor.
-        channel: the one that is listened to, from 1; all are averaged by default.
+        channel: the one to listen to, from 1; all are averaged by default.
         suffix: format of the files written.
         name: file name, made of ``{stem}`` and ``{suffix}`` of the recording, ``{voice}`` (from 1) and ``{model}``.
-        segment: seconds given to the model at once; longer recordings are cut and put together.
-        overlap: seconds that two such pieces share.
-        references: the true voices, to print the improvement of each, at the model's rate.
-        html: page with players and spectrograms of the recordings, the references and the voices.
+        segment: seconds given to the model at once; longer recordings are cut and stitched together.
+        overlap: seconds that two segments share.
+        references: the reference sources, to print the improvement of each voice, at the model's rate.
+        html: HTML report with players and spectrograms of the recordings, the references and the voices.
         force: replace files that are there.
-        skip_existing: leave recordings alone whose voices are there.
+        skip_existing: skip recordings whose voices are there.
         shard: ``I/N`` works on the I-th of N parts of the recordings alone, for N machines.
-        report: told what is worth a word while it happens.
-        progress: told how far a recording is, where there is one process.
+        report: callback for warnings.
+        progress: callback for how far a recording is, where there is one process.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
         CheckpointError: no such model, or a damaged one.
     """
-    check_segments(segment, overlap)
-    suffix = suffix.lstrip(".")
-    audio.format_of(Path(f"voice.{suffix}"))
-    found = find_inputs(inputs)
-    check_page(html, found, out, force=force)
-    check_pipe(out, found)
-    if is_like_a_file(out):
-        raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
-    if references and len(found) != 1:
-        raise UsageError(f"--reference takes one input, {len(found)} were given")
-    entry, path = catalogue.resolve_checkpoint(model)
-    network, header = checkpoints.load(path)
-    where = choose_device(device)
-    network.to(where)
-    if references and len(references) != header.sources:
-        raise UsageError(f"{entry} gives {header.sources} voices; give as many references, not {len(references)}")
-    plans = make_plans(
-        found, inputs, out=out, name=name, suffix=suffix, voices=header.sources, model=entry, report=report
+    batch = Batch(
+        out=out,
+        name=name,
+        suffix=suffix.lstrip("."),
+        segment=segment,
+        overlap=overlap,
+        device=choose_device(device),
+        channel=channel,
+        jobs=jobs,
+        force=force,
+        skip_existing=skip_existing,
+        shard=shard,
+        html=html,
+        report=report,
+        progress=progress,
     )
+    recordings = find_inputs(inputs)
+    batch.check_inputs(recordings)
+    if looks_like_file(out):
+        raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
+    if references and len(recordings) != 1:
+        raise UsageError(f"--reference takes one input, {len(recordings)} were given")
+    checkpoint, path = catalogue.resolve_checkpoint(model)
+    network, header = checkpoints.load(path)
+    network.to(batch.device)
+    if references and len(references) != header.sources:
+        raise UsageError(f"{checkpoint} gives {header.sources} voices; give as many references, not {len(references)}")
+    todo = batch.plan(recordings, inputs, references, voices=header.sources, model=checkpoint)
 
-    for plan in plans:
-        check_replaced(references, plan)
-
-    def work(plan: Plan, real: Path, targets: Sequence[Path], say: Callable[[str], None]) -> Separated:
-        true = read_references(references, real) if references else None
-        started = time.perf_counter()
-        about, clipped, joints = estimate_file(
-            real,
-            targets,
-            make_estimator(network),
-            voices=header.sources,
-            model_rate=header.sample_rate,
-            device=where,
-            segment=segment,
-            overlap=overlap,
-            channel=channel,
-            progress=partial(progress, named(plan.shown)) if jobs == 1 else lambda *_: None,
+    def work(task: Task) -> Separated:
+        sources = read_references(references, task.local_path) if references else None
+        completed, estimate = task.estimate(
+            make_estimator(network), voices=header.sources, model=checkpoint, model_rate=header.sample_rate
         )
-        elapsed = time.perf_counter() - started
-        gains = score_outputs(real, targets, true, header.sample_rate, channel) if true is not None else ()
-        tell(say, named(plan.shown), about, clipped, channel=channel, model=entry, model_rate=header.sample_rate)
-        return Separated(
-            plan.shown,
-            (PIPE,) if out == PIPE else tuple(map(str, targets)),
-            entry,
-            about.frames / about.rate,
-            elapsed,
-            about.rate,
-            about.channels,
-            clipped,
-            joints,
-            gains,
-        )
+        gains = ()
+        if sources is not None:
+            gains = score_outputs(task.local_path, task.targets, sources, header.sample_rate, channel)
+        return Separated(**vars(completed), outputs=task.outputs, joints=estimate.seams, si_snri=gains)
 
-    def heard(result: Separated | Skipped) -> Entry:
+    def describe(result: Separated | Skipped) -> Entry:
         tracks = [Track("recording", Path(result.input))]
-        tracks += [Track(f"reference {number}", each) for number, each in enumerate(references, 1)]
+        tracks += [Track(f"reference {number}", path) for number, path in enumerate(references, 1)]
         gains = result.gains if isinstance(result, Separated) else ()
         for number, (output, gain) in enumerate(zip_longest(result.outputs, gains), 1):
             tracks.append(Track(f"voice {number}" + (f" ({gain})" if gain else ""), Path(output)))
-        return Entry(result.input, "", tracks)
+        return Entry(result.input, tracks=tracks)
 
-    results = work_through(
-        share(plans, shard),
-        work,
-        out=out,
-        suffix=suffix,
-        force=force,
-        skip_existing=skip_existing,
-        jobs=jobs,
-        device=where,
-        report=report,
-    )
-    yield from on_page(results, html, f"Separated by {entry}", heard)
+    yield from write_report(run_batch(batch, todo, work), html, f"Separated by {checkpoint}", describe)

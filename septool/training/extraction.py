@@ -14,7 +14,7 @@ from septool.data import manifest, pool
 from septool.data.enrollment import sample_enrolled_mixture
 from septool.data.mixing import AugmentationSources, render_mixture
 from septool.errors import ManifestError
-from septool.inference.level import find
+from septool.inference.level import extract_with_score
 from septool.metrics.si_snr import si_snr
 from septool.signal.levels import model_gain
 from septool.training.trainer import Run
@@ -56,7 +56,7 @@ class ExtractorRun(Run):
             if not math.isfinite(before):  # of a silent voice nothing can be said
                 continue
             embedding = self.model.speaker(enrolment * model_gain(enrolment))
-            voice = find(self.model, mixture, embedding).voice.float()
+            voice = extract_with_score(self.model, mixture, embedding).voice.float()
             gains.append(si_snr(estimate=voice, reference=target).item() - before)
         return self.mean(gains)
 

@@ -23,7 +23,7 @@ from septool.data.mixing import AugmentationSources, load_augmentation_sources, 
 from septool.device import hardware
 from septool.errors import CheckpointError, ConfigError, SeptoolError
 from septool.files import atomic_write
-from septool.inference.level import feed
+from septool.inference.level import separate_at_model_level
 from septool.losses import LOSSES
 from septool.losses.pit import best_permutation
 from septool.metrics import METRICS, Metric
@@ -244,7 +244,7 @@ class Run:
             before = si_snr(estimate=mixture[:, None], reference=reference).mean(-1).item()
             if not math.isfinite(before):  # of a silent voice nothing can be said
                 continue
-            estimate = feed(self.model, mixture).float()
+            estimate = separate_at_model_level(self.model, mixture).float()
             gains.append(best_permutation(si_snr, estimate=estimate, reference=reference).value.item() - before)
         return self.mean(gains)
 

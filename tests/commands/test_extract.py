@@ -16,7 +16,7 @@ from septool.data import manifest
 from septool.data.manifest import Enrollment, Mixture, Source
 from septool.files import sha256_of
 from septool.models import MODELS
-from septool.models.base import Found
+from septool.models.base import Extraction
 from tests.conftest import RATE, Command, voice
 
 
@@ -158,13 +158,13 @@ def test_pipes(extract: Command, call: Path, alice: Path) -> None:
     assert any(line.startswith("septool: presence ") for line in result.errors)
 
 
-def test_long_recordings_are_judged_stretch_by_stretch(extract: Command, alice: Path, tmp_path: Path) -> None:
+def test_long_recordings_are_judged_segment_by_segment(extract: Command, alice: Path, tmp_path: Path) -> None:
     long = write(tmp_path / "long.wav", np.tile(voice(110, seed=1) + voice(210, seed=2), 4))
     whole = ("--reference", alice, "--segment", "5", "--overlap", "1")
     result = extract(long, *whole, "--json")
     assert audio.audio_info(tmp_path / "out/long_voice.wav").frames == 12 * RATE
     most = json.loads(result.lines[0])["presence"]
-    # Between the scores of two stretches: some are silenced, the best one is not.
+    # Between the scores of two segments: some are silenced, the best one is not.
     some = extract(long, *whole, "--presence", "--threshold", most - 1e-6, "--force", "--json")
     assert json.loads(some.lines[0])["present"] is True
     voiced = audio.read_audio(tmp_path / "out/long_voice.wav")[0][0]
@@ -182,7 +182,7 @@ def test_a_manifest_brings_its_references(extract: Command, alice: Path, tmp_pat
     result = extract(path)
     assert result.status == 1
     assert result.lines == [str(tmp_path / "out/a_b_voice.wav")]
-    assert result.errors[-1] == "septool: mixture c has no enrolment"
+    assert result.errors[-1] == "septool: mixture c has no enrollment"
     before = audio.read_audio(tmp_path / "out/a_b_voice.wav")[0]
     row = json.loads(extract(path, "--json", "--force", "-j", 2).lines[0])
     np.testing.assert_allclose(audio.read_audio(tmp_path / "out/a_b_voice.wav")[0], before, atol=2 / 2**15)
@@ -264,7 +264,7 @@ def test_only_the_first_minute_of_a_reference_is_listened_to(extract: Command, c
     ("arguments", "said"),
     [
         (["call.wav"], "give a recording of the wanted voice with --reference"),
-        (["rows.jsonl", "--reference", "alice.wav"], "rows.jsonl has its own enrolments; leave out --reference"),
+        (["rows.jsonl", "--reference", "alice.wav"], "rows.jsonl has its own enrollments; leave out --reference"),
         (["rows.jsonl", "--channel", "1"], "the mixtures of rows.jsonl have one channel; leave out --channel"),
         (["rows.jsonl", "call.wav"], "rows.jsonl is a manifest; give it alone"),
         (["call.wav", "b.wav", "--reference", "alice.wav", "-o", "-"], "--out - takes one input, 2 were given"),
@@ -320,11 +320,11 @@ def test_memory_does_not_grow_with_the_recording(
 ) -> None:
     seen: list[int] = []
 
-    def same(_: Any, mixture: torch.Tensor, __: torch.Tensor) -> Found:
+    def same(_: Any, mixture: torch.Tensor, __: torch.Tensor) -> Extraction:
         seen.append(mixture.shape[1])
-        return Found(mixture, torch.zeros(1))
+        return Extraction(mixture, torch.zeros(1))
 
-    monkeypatch.setattr(MODELS["galr-extractor"], "find", same)
+    monkeypatch.setattr(MODELS["galr-extractor"], "extract_with_score", same)
 
     for seconds in (30, 300):
         write(tmp_path / f"{seconds}.wav", np.resize(voice(110, seed=1), seconds * RATE))

@@ -290,7 +290,7 @@ BAD = {
     "frameless": "{} has no samples",
     "nan": "{} holds samples that are not numbers (NaN or infinite)",
     "infinite": "{} holds samples that are not numbers (NaN or infinite)",
-    "huge": "{}: the model gave samples that are not numbers; are its weights damaged?",
+    "huge": "{}: the model returned non-finite samples; are its weights damaged?",
     "torn": "{} breaks off while decoding: ",
     "endless": "{} does not say how long it is (flac from a pipe?); convert it to wav",
     "raw": "{} has no header that says what it is; convert it to wav",
@@ -622,7 +622,7 @@ def test_weights_that_are_no_numbers_give_no_files(
     checkpoints.save(other, {name: value * np.nan for name, value in model.state_dict().items()}, header)
     result = septool("separate", call, "-m", other, "-o", tmp_path / "out")
     assert result.status == 1
-    assert result.errors == [f"septool: {call}: the model gave samples that are not numbers; are its weights damaged?"]
+    assert result.errors == [f"septool: {call}: the model returned non-finite samples; are its weights damaged?"]
     assert files_below(tmp_path / "out") == []
 
 

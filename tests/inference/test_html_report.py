@@ -1,4 +1,4 @@
-"""The page to listen to: what it points to, and what its pictures show."""
+"""The HTML report: what it points to, and what its pictures show."""
 
 import re
 import sys
@@ -38,13 +38,13 @@ def test_a_spectrogram_shows_which_frequency_is_when(tone: Path) -> None:
 def test_short_recordings_have_pictures(tmp_path: Path, samples: int) -> None:
     audio.write_audio(tmp_path / "short.wav", np.full(samples, 0.1, dtype=np.float32), RATE)
     assert np.isfinite(html_report.spectrogram(tmp_path / "short.wav")).all()
-    assert html_report.picture(tmp_path / "short.wav").startswith(b"\x89PNG")
+    assert html_report.spectrogram_png(tmp_path / "short.wav").startswith(b"\x89PNG")
 
 
 def test_the_page_points_to_the_files_from_where_it_lies(tone: Path, tmp_path: Path) -> None:
     html = tmp_path / "pages" / "new" / "page.html"
-    entries = [Entry("<one>", "by galr", [Track("recording", tone)]), Entry("bad.wav", "bad.wav is empty")]
-    html_report.write(html, "A & B", entries)
+    entries = [Entry("<one>", tracks=[Track("recording", tone)]), Entry("bad.wav", "bad.wav is empty")]
+    html_report.write_html_report(html, "A & B", entries)
     text = html.read_text(encoding="utf-8")
     (source,) = re.findall(r'<audio[^>]* src="([^"]+)"', text)
     assert (html.parent / unquote(source)).resolve() == tone.resolve()
@@ -56,20 +56,22 @@ def test_the_page_points_to_the_files_from_where_it_lies(tone: Path, tmp_path: P
 
 def test_a_recording_that_is_gone_is_a_word_on_the_page(tone: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone.wav"
-    html_report.write(tmp_path / "page.html", "A", [Entry("one", "", [Track("gone", gone), Track("recording", tone)])])
+    html_report.write_html_report(
+        tmp_path / "page.html", "A", [Entry("one", tracks=[Track("gone", gone), Track("recording", tone)])]
+    )
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert f'<h2>one</h2><p class="failed">{gone} does not exist</p></section>' in text
+    assert f'<h2>one</h2>\n<p class="failed">{gone} does not exist</p>\n</section>' in text
 
 
 def test_a_page_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = tmp_path / "page.html"
     with pytest.raises(UsageError, match="has to end in"):
-        html_report.check(tmp_path / "page.txt", force=False)
-    html_report.check(there, force=False)
+        html_report.check_html_report(tmp_path / "page.txt", force=False)
+    html_report.check_html_report(there, force=False)
     there.touch()
     with pytest.raises(UsageError, match="exists; use --force"):
-        html_report.check(there, force=False)
-    html_report.check(there, force=True)
+        html_report.check_html_report(there, force=False)
+    html_report.check_html_report(there, force=True)
     monkeypatch.setitem(sys.modules, "matplotlib.image", None)
     with pytest.raises(UsageError, match=r"septool\[plot\]"):
-        html_report.check(tmp_path / "other.html", force=False)
+        html_report.check_html_report(tmp_path / "other.html", force=False)

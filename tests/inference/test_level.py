@@ -9,7 +9,7 @@ import torch
 from septool import checkpoints
 from septool.device import choose_device, enough_memory
 from septool.errors import SeptoolError, UsageError
-from septool.inference.level import feed, find, fit_scale
+from septool.inference.level import extract_with_score, make_estimator, rescale_to_mixture, separate_at_model_level
 from septool.models.base import Extractor
 from septool.signal.levels import rms
 
@@ -22,14 +22,16 @@ def test_a_model_hears_every_recording_at_one_level(tiny_checkpoint: Path) -> No
     model, _ = checkpoints.load(tiny_checkpoint)
     mixture = 0.05 * noise(2, 800)
     with torch.inference_mode():
-        plain = feed(model, mixture)
+        plain = separate_at_model_level(model, mixture)
         for gain in (1e-2, 20.0):
-            torch.testing.assert_close(feed(model, mixture * gain), plain * gain, rtol=1e-3, atol=1e-5 * gain)
-        assert feed(model, torch.zeros(1, 100)).isfinite().all()
+            torch.testing.assert_close(
+                separate_at_model_level(model, mixture * gain), plain * gain, rtol=1e-3, atol=1e-5 * gain
+            )
+        assert separate_at_model_level(model, torch.zeros(1, 100)).isfinite().all()
     heard = []
     model.register_forward_pre_hook(lambda _, given: heard.append(rms(given[0])))
     with torch.inference_mode():
-        feed(model, mixture)
+        separate_at_model_level(model, mixture)
     torch.testing.assert_close(heard[0], torch.full((2, 1), 0.1))
 
 
@@ -37,21 +39,31 @@ def test_the_scales_of_the_voices_are_found() -> None:
     sources = noise(2, 3, 4000)
     gains = torch.tensor([[0.5, 2.0, -1.0], [3.0, 0.1, 1.0]])[..., None]
     mixture = (sources * gains).sum(1)
-    scaled = fit_scale(mixture, sources * torch.tensor([10.0, 0.1, 1.0])[:, None], ridge=1e-9)
+    scaled = rescale_to_mixture(mixture, sources * torch.tensor([10.0, 0.1, 1.0])[:, None], ridge=1e-9)
     torch.testing.assert_close(scaled, sources * gains, rtol=1e-3, atol=2e-3)
+
+
+def test_an_estimate_explains_a_recording_whatever_its_offset(tiny_checkpoint: Path) -> None:
+    model, _ = checkpoints.load(tiny_checkpoint)
+    mixture = 0.05 * noise(2, 800)
+    mixture = mixture - mixture.mean(-1, keepdim=True)
+    with torch.inference_mode():
+        expected = rescale_to_mixture(mixture, separate_at_model_level(model, mixture))
+        for offset in (0.0, 0.3, -0.9):
+            torch.testing.assert_close(make_estimator(model)(mixture + offset), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_two_equal_outputs_do_not_blow_each_other_up() -> None:
     voice = noise(1, 1, 4000)
     estimates = torch.cat((voice, voice + 1e-4 * noise(1, 1, 4000)), 1)
-    scaled = fit_scale(voice[:, 0] + 0.01 * noise(1, 4000), estimates)
+    scaled = rescale_to_mixture(voice[:, 0] + 0.01 * noise(1, 4000), estimates)
     torch.testing.assert_close(scaled, estimates / 2, rtol=0.02, atol=0.02)
 
 
 def test_silence_stays_silence() -> None:
-    assert not fit_scale(torch.zeros(1, 100), torch.zeros(1, 2, 100)).any()
+    assert not rescale_to_mixture(torch.zeros(1, 100), torch.zeros(1, 2, 100)).any()
     one = torch.stack((noise(100), torch.zeros(100)))[None]
-    scaled = fit_scale(one[:, 0], one)
+    scaled = rescale_to_mixture(one[:, 0], one)
     torch.testing.assert_close(scaled, one, rtol=1e-3, atol=1e-3)
 
 
@@ -105,9 +117,9 @@ def test_an_extractor_hears_every_recording_at_one_level(tiny_extractor: Path) -
     mixture = 0.05 * noise(2, 800)
     with torch.inference_mode():
         embedding = model.speaker(noise(2, 4000))
-        plain = find(model, mixture, embedding)
+        plain = extract_with_score(model, mixture, embedding)
         for gain in (1e-2, 20.0):
-            found = find(model, mixture * gain, embedding)
+            found = extract_with_score(model, mixture * gain, embedding)
             torch.testing.assert_close(found.voice, plain.voice * gain, rtol=1e-3, atol=1e-5 * gain)
             torch.testing.assert_close(found.presence, plain.presence, rtol=0, atol=1e-3)
 
@@ -117,6 +129,6 @@ def test_an_offset_changes_nothing(speech: np.ndarray, tiny_checkpoint: Path) ->
     mixture = torch.from_numpy(speech.sum(0))[None]
     mixture = mixture - mixture.mean()
     with torch.inference_mode():
-        expected = feed(model, mixture)
+        expected = separate_at_model_level(model, mixture)
         for offset in (0.02, -0.3, 0.9):
-            torch.testing.assert_close(feed(model, mixture + offset), expected, atol=1e-4, rtol=1e-3)
+            torch.testing.assert_close(separate_at_model_level(model, mixture + offset), expected, atol=1e-4, rtol=1e-3)

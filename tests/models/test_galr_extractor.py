@@ -71,9 +71,9 @@ def test_it_starts_as_the_separator_whose_weights_it_takes() -> None:
 
 def test_the_voice_is_the_output_that_sounds_like_the_enrolment(model: GALRExtractor, voices: Tensor) -> None:
     mixture = voices.sum(0)[None].expand(2, -1)
-    found = model.find(mixture, model.speaker(voices))
+    found = model.extract_with_score(mixture, model.speaker(voices))
     torch.testing.assert_close(found.voice, voices, rtol=0, atol=0.02)  # at its level in the mixture, too
-    absent = model.find(mixture, torch.tensor([[0.0, -1.0]] * 2))
+    absent = model.extract_with_score(mixture, torch.tensor([[0.0, -1.0]] * 2))
     assert (found.presence > absent.presence + 5).all()
 
 

@@ -1,9 +1,9 @@
-"""Joining stretches: tracks keep their voice, and a joint that changes nothing is not heard."""
+"""Joining segments: tracks keep their voice, and a seam that changes nothing is not heard."""
 
 import numpy as np
 import pytest
 
-from septool.signal.stitch import FRAME, Stitcher, best_order, correlations, describe
+from septool.signal.stitch import FRAME, Stitcher, best_order, correlations, log_band_spectra
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -23,45 +23,45 @@ def cut(signal: np.ndarray, size: int, overlap: int) -> list[np.ndarray]:
     return [signal[:, start : start + size] for start in starts]
 
 
-def stitch(stretches: list[np.ndarray], overlap: int) -> tuple[np.ndarray, Stitcher]:
+def stitch(segments: list[np.ndarray], overlap: int) -> tuple[np.ndarray, Stitcher]:
     stitcher = Stitcher(overlap)
-    parts = [stitcher.push(stretch) for stretch in stretches]
+    parts = [stitcher.push(segment) for segment in segments]
     return np.concatenate([*parts, stitcher.finish()], axis=1), stitcher
 
 
 @pytest.mark.parametrize("samples", [1, 299, 300, 301, 1000, 1001, 1099, 1234])
-def test_stretches_of_one_signal_give_it_back(samples: int) -> None:
+def test_segments_of_one_signal_give_it_back(samples: int) -> None:
     signal = noise(2, samples)
     joined, _ = stitch(cut(signal, 300, 100) or [signal], 100)
     np.testing.assert_allclose(joined, signal, atol=1e-6)
 
 
 @pytest.mark.parametrize("sources", [1, 2, 3])
-def test_any_order_of_every_stretch_is_undone(sources: int) -> None:
+def test_any_order_of_every_segment_is_undone(sources: int) -> None:
     signal = coloured(9000, sources)
     random = np.random.default_rng(1)
     orders = [random.permutation(sources) for _ in range(20)]
-    stretches = [stretch[order] for stretch, order in zip(cut(signal, 2000, 500), orders, strict=False)]
-    joined, stitcher = stitch(stretches, 500)
+    segments = [segment[order] for segment, order in zip(cut(signal, 2000, 500), orders, strict=False)]
+    joined, stitcher = stitch(segments, 500)
     np.testing.assert_allclose(joined, signal[orders[0]], atol=1e-6)
-    for joint, order in zip(stitcher.joints, orders[1:], strict=False):
-        assert list(order[list(joint.order)]) == list(orders[0])
-        assert joint.by == "overlap"
+    for seam, order in zip(stitcher.seams, orders[1:], strict=False):
+        assert list(order[list(seam.order)]) == list(orders[0])
+        assert seam.by == "overlap"
 
 
 def test_after_silence_the_voice_goes_on_where_it_was() -> None:
     signal = coloured(9500)
     for start in range(1500, 9000, 1500):
         signal[:, start : start + 500] = 0
-    stretches = [s if n % 2 == 0 else s[::-1] for n, s in enumerate(cut(signal, 2000, 500))]
-    joined, stitcher = stitch(stretches, 500)
+    segments = [s if n % 2 == 0 else s[::-1] for n, s in enumerate(cut(signal, 2000, 500))]
+    joined, stitcher = stitch(segments, 500)
     np.testing.assert_allclose(joined, signal, atol=1e-6)
-    assert {joint.by for joint in stitcher.joints} == {"voice"}
-    assert all(joint.margin == 0 for joint in stitcher.joints)
+    assert {seam.by for seam in stitcher.seams} == {"voice"}
+    assert all(seam.margin == 0 for seam in stitcher.seams)
 
 
 def test_the_voice_decides_only_what_the_overlap_leaves_open() -> None:
-    # One of three speaks in the overlap, and in the next stretch it sounds like one of the others.
+    # One of three speaks in the overlap, and in the next segment it sounds like one of the others.
     first, second = coloured(2000, 3), coloured(2000, 3, seed=1)
     first[:, 1500:] = second[:, :500] = 0
     first[0, 1500:] = second[0, :500] = coloured(500, 3, seed=2)[0]
@@ -69,16 +69,16 @@ def test_the_voice_decides_only_what_the_overlap_leaves_open() -> None:
     second[1, 500:] = 0
     for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
         _, stitcher = stitch([first, second[order]], 500)
-        assert stitcher.joints[0].by == "voice"
-        assert order[stitcher.joints[0].order[0]] == 0
+        assert stitcher.seams[0].by == "voice"
+        assert order[stitcher.seams[0].order[0]] == 0
 
 
 def test_a_voice_that_says_nothing_for_long_is_known_again() -> None:
     signal = coloured(20_000)
     signal[1, 4000:15_000] = 0
     signal[:, 14_000:15_000] = 0
-    stretches = [s if n % 2 == 0 else s[::-1] for n, s in enumerate(cut(signal, 2000, 500))]
-    np.testing.assert_allclose(stitch(stretches, 500)[0], signal, atol=1e-6)
+    segments = [s if n % 2 == 0 else s[::-1] for n, s in enumerate(cut(signal, 2000, 500))]
+    np.testing.assert_allclose(stitch(segments, 500)[0], signal, atol=1e-6)
 
 
 def test_the_crossfade_is_even() -> None:
@@ -94,8 +94,8 @@ def test_the_crossfade_is_even() -> None:
 def test_what_is_held_back_is_never_more_than_the_overlap() -> None:
     stitcher = Stitcher(100)
     given = 0
-    for stretch in cut(noise(2, 3100), 300, 100):
-        given += stitcher.push(stretch).shape[1]
+    for segment in cut(noise(2, 3100), 300, 100):
+        given += stitcher.push(segment).shape[1]
         assert stitcher._tail is not None
         assert stitcher._tail.shape[1] == 100
     assert given == 3000
@@ -120,9 +120,9 @@ def test_a_description_is_of_the_loud_frames_and_not_of_their_number() -> None:
     signal = coloured(40 * FRAME)
     quiet = signal.copy()
     quiet[:, 20 * FRAME :] *= 1e-3
-    whole, half = describe(signal), describe(quiet)
-    assert np.isfinite(describe(0 * signal)).all()
-    assert not describe(0 * signal).any()
+    whole, half = log_band_spectra(signal), log_band_spectra(quiet)
+    assert np.isfinite(log_band_spectra(0 * signal)).all()
+    assert not log_band_spectra(0 * signal).any()
     for one, other in zip(whole, half, strict=True):
         assert np.corrcoef(one, other)[0, 1] > 0.99
     assert np.corrcoef(whole)[0, 1] < 0.9

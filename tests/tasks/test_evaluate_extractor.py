@@ -16,7 +16,7 @@ from septool.data import manifest
 from septool.data.manifest import Enrollment, Mixture, Source
 from septool.errors import UsageError
 from septool.files import sha256_of
-from septool.models.base import Found
+from septool.models.base import Extraction
 from septool.models.build import build_model
 from septool.models.galr_extractor import GALRExtractor
 from septool.scoring.items import Item, summarize_detections
@@ -56,14 +56,14 @@ def knowing(monkeypatch: pytest.MonkeyPatch, rows: Path) -> dict[float, str]:
         nearest = [float(torch.corrcoef(torch.stack((waves[0], known[name])))[0, 1]) for name in PITCHES]
         return torch.tensor([[float(np.argmax(nearest))]])
 
-    def find(self: Any, mixture: Tensor, embedding: Tensor) -> Found:
+    def find(self: Any, mixture: Tensor, embedding: Tensor) -> Extraction:
         name = list(PITCHES)[int(embedding.item())]
         given = takes[answers[name]]
         noise = torch.randn(given.shape, generator=torch.Generator().manual_seed(0))
         there = max(float(torch.corrcoef(torch.stack((mixture[0], takes[name])))[0, 1]), 0.0)
-        return Found((given + 0.01 * noise)[None], torch.tensor([there]))
+        return Extraction((given + 0.01 * noise)[None], torch.tensor([there]))
 
-    monkeypatch.setattr(GALRExtractor, "find", find)
+    monkeypatch.setattr(GALRExtractor, "extract_with_score", find)
     monkeypatch.setattr("septool.models.layers.speaker.SpeakerEmbedding.forward", speaker)
     return answers  # type: ignore[return-value]
 
@@ -94,7 +94,7 @@ def test_a_row_without_enrolment_fails_alone(rows: Path, tiny_extractor: Path) -
     first, second = rows.read_text().splitlines()
     rows.write_text(json.dumps(json.loads(first) | {"enrolment": None}) + "\n" + second + "\n")
     items, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu")
-    assert items[0].error == "mixture a has no enrolment"
+    assert items[0].error == "mixture a has no enrollment"
     assert "absence" not in items[1].found  # nobody else is enrolled
     assert [summary.metric for summary in summaries] == ["si-snr", "right-voice", "presence-eer"]
     assert [summary.failed for summary in summaries] == [1, 1, 1]

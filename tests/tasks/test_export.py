@@ -11,7 +11,7 @@ import torch
 
 from septool import checkpoints
 from septool.errors import CheckpointError, SeptoolError, UsageError
-from septool.inference.level import feed
+from septool.inference.level import separate_at_model_level
 from septool.models.build import build_model
 from septool.tasks import export as exporting
 from septool.tasks.export import export
@@ -45,7 +45,7 @@ def test_a_file_gives_what_the_checkpoint_gives_at_any_length_and_level(tmp_path
         mixture = level * np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
         (voices,) = session.run(["voices"], {"mixture": mixture})
         with torch.inference_mode():
-            expected = feed(network, torch.from_numpy(mixture)).numpy()
+            expected = separate_at_model_level(network, torch.from_numpy(mixture)).numpy()
         np.testing.assert_allclose(voices, expected, atol=1e-5 * np.abs(expected).max())
     with pytest.raises(SeptoolError, match=r"a\.onnx exists; use --force"):
         export(str(path), tmp_path / "new" / "a.onnx")

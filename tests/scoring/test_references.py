@@ -1,0 +1,23 @@
+"""Voices that were just separated, scored at the model's rate."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from septool import audio
+from septool.scoring.references import score_outputs
+
+
+def test_scores_do_not_ask_for_what_the_model_cannot_hear(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    true = random.standard_normal((2, 32000)) * 0.1  # white, at 16 kHz
+    half = [audio.resample(audio.resample(one, 16000, 8000), 8000, 16000) for one in true]
+    for number, voice in enumerate((true.sum(0), *half)):
+        soundfile.write(tmp_path / f"{number}.wav", voice, 16000, subtype="FLOAT")
+    files = [tmp_path / f"{number}.wav" for number in range(3)]
+    lost = score_outputs(files[0], files[1:], torch.from_numpy(true), 16000)
+    kept = score_outputs(files[0], files[1:], torch.from_numpy(true), 8000)
+    assert all(gain is not None and gain < 3 for gain in lost)
+    assert all(gain is not None and gain > 20 for gain in kept)
