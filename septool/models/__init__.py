@@ -9,6 +9,7 @@ MODELS = Registry(
         "afrcnn": "septool.models.afrcnn:AFRCNN",
         "atss-net": "septool.models.atss_net:AtssNet",
         "atss-net-pit": "septool.models.atss_net_pit:AtssNetPIT",
+        "band-gridnet": "septool.models.band_gridnet:BandGridNet",
         "blstm-tasnet": "septool.models.blstm_tasnet:BLSTMTasNet",
         "chimera++": "septool.models.chimera:Chimera",
         "conv-tasnet": "septool.models.conv_tasnet:ConvTasNet",

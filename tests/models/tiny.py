@@ -15,6 +15,16 @@ TINY: dict[str, dict[str, object]] = {
         "blocks": 2,
         "embedding": 5,
     },
+    "band-gridnet": {
+        "fft": 32,
+        "hop": 12,
+        "bands": [[2, 2], [3, 4]],
+        "channels": 8,
+        "blocks": 2,
+        "hidden": 8,
+        "heads": 2,
+        "key": 2,
+    },
     "blstm-tasnet": {"filters": 16, "window": 8, "hidden": 12},
     "conv-tasnet": {"filters": 16, "bottleneck": 12, "hidden": 16, "skip": 8, "blocks": 2, "repeats": 2},
     "dp-rcnet": {
