@@ -121,27 +121,36 @@ class ExtractionPipeline:
 
 
 def load_separator(name: str = "galr", device: str = "auto") -> SeparationPipeline:
-    """Load a separator by the name of its checkpoint, of its model, or a ``.safetensors`` file.
+    """Load a separator, fetching its weights if they are published and not here.
+
+    Args:
+        name: a checkpoint, a model (its default one), ``hf:OWNER/NAME[@REVISION]``, a ``.safetensors`` file, or a
+            folder or file of another toolkit.
+        device: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
         UsageError: no such checkpoint or device.
-        CheckpointError: a damaged file, or a model that does not separate.
+        CheckpointError: a damaged file, one that cannot be fetched, or a model that does not separate.
     """
     return SeparationPipeline(*_load(name, Separator, device))
 
 
 def load_extractor(name: str = "galr-extractor", device: str = "auto") -> ExtractionPipeline:
-    """Load an extractor by the name of its checkpoint, of its model, or a ``.safetensors`` file.
+    """Load an extractor, by any name that :func:`load_separator` takes.
 
     Raises:
         UsageError: no such checkpoint or device.
-        CheckpointError: a damaged file, or a model that does not extract.
+        CheckpointError: a damaged file, one that cannot be fetched, or a model that does not extract.
     """
     return ExtractionPipeline(*_load(name, Extractor, device))
 
 
 def _load(name: str, kind: type[ModelT], device: str) -> tuple[str, ModelT, Header, torch.device]:
-    entry, path = catalogue.resolve_checkpoint(name)
+    try:
+        entry, path = catalogue.resolve_checkpoint(name)
+    except catalogue.NotFetchedError:
+        catalogue.fetch_weights(name)
+        entry, path = catalogue.resolve_checkpoint(name)
     model, header = checkpoints.load(path, kind)
     chosen = choose_device(device)
     return entry, model.to(chosen), header, chosen

@@ -1,23 +1,30 @@
-"""The catalogue of known checkpoints, ``checkpoints.toml``: what a name means, where its weights are, fetching them.
+"""What the name of a checkpoint means: an entry of ``checkpoints.toml``, a repository of the hub, a file or folder.
 
-The only file that opens a network connection.
+Weights of other toolkits are brought into our shape once and kept in the cache, under a name made of the sums of their
+files and of everything else that decides what comes out.
 """
 
-import http.client
+import json
 import logging
-import shutil
-import urllib.request
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from septool import downloads
 from septool.config import build, cache_folder, read_toml, shipped
+from septool.downloads import HUB, HUB_FILE, Progress, RemoteFile
 from septool.errors import CheckpointError, UsageError
-from septool.files import atomic_write, make_folder, sha256_of
+from septool.files import make_folder, sha256_of
+from septool.interop import CONVERSION_VERSION
 from septool.models import MODELS
 from septool.registry import suggest
 
 LOG = logging.getLogger(__name__)
+OURS = "septool"  # the source of files that need no conversion
+HUB_NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+WEIGHTS = (".bin", ".pth", ".pt", ".ckpt", ".th")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,20 +32,32 @@ class Entry:
     """One table of ``checkpoints.toml``."""
 
     model: str
-    sha256: str
-    bytes: int
     sample_rate: int
     sources: int
     licence: str
     trained_on: str
     intended_use: str
+    sha256: str = ""  # of a bundled file
+    bytes: int = 0
     file: str | None = None  # bundled, in septool/weights
-    url: str | None = None  # fetched on request
+    files: tuple[RemoteFile, ...] = ()  # fetched on request
+    source: str = OURS  # what the remote files are: a source of ``models convert``
+    options: dict[str, Any] = field(default_factory=dict)  # of their conversion: what they do not say themselves
     default: bool = False  # what the model's bare name means
     card: str = ""
+    notices: str = ""  # restrictions that come with what it was trained on
     parameters: int = 0
     published: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of its files, as far as it is known."""
+        return self.bytes or sum(each.bytes or each.about_bytes for each in self.files)
+
+
+class NotFetchedError(CheckpointError):
+    """Weights that are known and not on this machine."""
 
 
 def read_catalogue() -> dict[str, Entry]:
@@ -48,26 +67,34 @@ def read_catalogue() -> dict[str, Entry]:
 
 
 def resolve_checkpoint(name: str) -> tuple[str, Path]:
-    """Find the checkpoint that a name means: an entry, a model's default entry, or a file.
+    """Find the checkpoint that a name means.
+
+    Args:
+        name: an entry, a model (its default entry), ``hf:OWNER/NAME[@REVISION]``, a ``.safetensors`` file, or a folder
+            or file in a layout that ``models convert`` knows.
 
     Returns:
         The checkpoint's name and its file, whose sha256 has been checked if it is a known one.
 
     Raises:
         UsageError: an unknown name, with the nearest known one.
-        CheckpointError: weights that are missing or damaged.
+        NotFetchedError: weights that have to be fetched first.
+        CheckpointError: weights that are missing, damaged, or of no network that septool has.
     """
     if name.endswith(".safetensors"):
         path = Path(name).absolute()
         # A run's weights go by the name of the run, which is its folder.
         names = {"best": path.parent.name, "last": f"{path.parent.name}-last", "average": f"{path.parent.name}-average"}
         return names.get(path.stem, path.stem), Path(name)
+    if name not in read_catalogue() and not HUB_NAME.fullmatch(name) and name not in MODELS and Path(name).exists():
+        return _convert_local(Path(name))
     key, entry = find_entry(name)
     path = weights_path(entry)
+    if path is None:
+        raise NotFetchedError(f"the weights of {key} are not here; get them with: septool models fetch {name}")
     if not path.exists():
-        raise CheckpointError(f"the weights of {key} are not here; get them with: septool models fetch {key}")
-    check_weights(path, entry)
-    LOG.info("%s is %s, sha256 %s...", key, path, entry.sha256[:12])
+        raise CheckpointError(f"the bundled weights of {key} are missing; install septool again")
+    LOG.info("%s is %s, sha256 %s...", key, path, check_weights(path, entry)[:12])
     return key, path
 
 
@@ -82,7 +109,15 @@ def resolve_part(name: str) -> tuple[Path, str]:
 
 
 def find_entry(name: str) -> tuple[str, Entry]:
-    """Find an entry by its own name, or by its model's if it is the default one."""
+    """Find an entry by its own name, by its model's if it is the default one, or make one of a hub's repository.
+
+    Raises:
+        UsageError: nothing that is known.
+        CheckpointError: a repository that cannot be looked at, or in no layout that is known.
+    """
+    if match := HUB_NAME.fullmatch(name):
+        repository, revision = match.groups()
+        return repository.rpartition("/")[2], _look_at_repository(repository, revision)
     known = read_catalogue()
     defaults = {entry.model: key for key, entry in known.items() if entry.default}
     key = name if name in known else defaults.get(name)
@@ -94,9 +129,12 @@ def find_entry(name: str) -> tuple[str, Entry]:
 def _unknown(name: str, known: set[str]) -> UsageError:
     """Build the error for what is no checkpoint: it may be a model, or a training run's folder or state."""
     path = Path(name)
+    if name.startswith("hf:"):
+        return UsageError(f"{name} is no repository of the hub; write hf:OWNER/NAME or hf:OWNER/NAME@REVISION")
     if name in MODELS:
         return UsageError(
-            f"{name} has no checkpoint here; train one (septool train RECIPE) or convert one (septool models convert)"
+            f"{name} has no default checkpoint; septool models list --remote shows what can be fetched, or train one "
+            "(septool train RECIPE) or convert one (septool models convert)"
         )
     if path.exists() or path.suffix == ".pt":
         folder = path if path.is_dir() else path.parent
@@ -104,48 +142,239 @@ def _unknown(name: str, known: set[str]) -> UsageError:
     return suggest("model", name, known)
 
 
-def weights_path(entry: Entry) -> Path:
-    """Return where an entry's file is or would be."""
+def weights_path(entry: Entry) -> Path | None:
+    """Return where an entry's weights are in our shape: bundled, or in the cache; None if they have to be fetched.
+
+    What is in the cache is looked up by the sums that its files had when they were fetched.
+    """
     if entry.file is not None:
-        return Path(__file__).parent / "weights" / entry.file
-    return cache_folder() / "weights" / f"{entry.sha256[:16]}.safetensors"
+        return bundled_path(entry)
+    sums = _known_sums(entry)
+    if sums is None:
+        return None
+    path = _derived_path(entry.source, sums, _told(entry))
+    if entry.source == OURS:
+        file = downloads.find_downloaded(_weights_file(entry))
+        return file if file is not None and file.exists() else None
+    return path if path.exists() else None
 
 
-def check_weights(path: Path, entry: Entry) -> None:
-    """Compare a file with its entry.
+def bundled_path(entry: Entry) -> Path:
+    """Return where an entry's weights are in the package."""
+    return Path(__file__).parent / "weights" / (entry.file or "")
+
+
+def _weights_file(entry: Entry) -> RemoteFile:
+    return next(each for each in entry.files if each.name.endswith(".safetensors"))
+
+
+def _known_sums(entry: Entry) -> dict[str, str] | None:
+    seen = downloads.read_sums()
+    sums = {each.name: each.sha256 or seen.get(each.url, {}).get("sha256", "") for each in entry.files}
+    return sums if all(sums.values()) else None
+
+
+def check_weights(path: Path, entry: Entry) -> str:
+    """Compare a file with its entry, or with what was written when it was converted; returns its sha256.
 
     Raises:
         CheckpointError: it is another file than the catalogue means.
     """
+    remote = None if entry.file is not None or entry.source != OURS else _weights_file(entry)
+    derived = downloads.read_sums().get(path.name, {}).get("sha256", "")
+    expected = remote.sha256 if remote else entry.sha256 or derived
+    if remote and not expected:
+        expected = downloads.read_sums().get(remote.url, {}).get("sha256", "")
     digest = sha256_of(path)
-    if digest != entry.sha256:
+    if digest != expected:
         remedy = "install septool again" if entry.file else f"delete {path} and fetch it again"
+        source = "checkpoints.toml" if entry.sha256 or (remote and remote.sha256) else "it was first seen with"
+        said = f"{source} says" if source == "checkpoints.toml" else source
         raise CheckpointError(
-            f"checkpoint {path.name} is damaged: its sha256 is {digest[:12]}..., "
-            f"checkpoints.toml says {entry.sha256[:12]}...; {remedy}"
+            f"checkpoint {path.name} is damaged: its sha256 is {digest[:12]}..., {said} {expected[:12]}...; {remedy}"
         )
+    return digest
 
 
-def fetch_weights(name: str) -> Path:
-    """Download a remote checkpoint into the cache and check it; a bundled one is already there."""
+def unpublished_sums(entry: Entry) -> list[str]:
+    """Name the files of which no sum was ever published, so that the one first seen has to be trusted."""
+    return [each.name for each in entry.files if not each.sha256]
+
+
+# Fetching.
+
+
+@dataclass(frozen=True)
+class PendingDownload:
+    """What has to be fetched before a name can be used."""
+
+    name: str
+    entry: Entry
+    bytes: int  # that are not here yet; 0 if no server tells
+    folder: Path  # where they will be
+
+
+def find_pending(name: str) -> PendingDownload | None:
+    """Say what would have to be fetched for a name; None if nothing has to, or the name means something else.
+
+    Raises:
+        CheckpointError: a server that has to be asked for sizes, or a repository, cannot be reached.
+    """
+    if name.endswith(".safetensors") or (not HUB_NAME.fullmatch(name) and Path(name).exists()):
+        return None
+    try:
+        key, entry = find_entry(name)
+    except UsageError:
+        return None  # said where it is resolved
+    if entry.file is not None or weights_path(entry) is not None:
+        return None
+    missing = [each for each in entry.files if downloads.find_downloaded(each) is None]
+    total = sum(downloads.remote_size(each) for each in missing)
+    return PendingDownload(key, entry, total, downloads.expected_path(entry.files[0]).parent)
+
+
+def fetch_weights(name: str, progress: Progress = lambda *_: None) -> Path:
+    """Fetch a checkpoint's files, check them and bring them into our shape; a bundled one is already there.
+
+    Args:
+        name: an entry, a model, or a repository of the hub.
+        progress: callback with a file's name, its bytes that are here, and all of them.
+
+    Returns:
+        The checkpoint in our shape.
+
+    Raises:
+        UsageError: an unknown name.
+        CheckpointError: a file that cannot be fetched, is another one than expected, or of no network that we have.
+    """
     key, entry = find_entry(name)
+    if entry.file is not None:
+        return resolve_checkpoint(key)[1]
+    paths = [downloads.download(each, progress) for each in entry.files]
     path = weights_path(entry)
-    if path.exists():
-        check_weights(path, entry)
-        return path
-    if entry.url is None:
-        raise CheckpointError(f"the bundled weights of {key} are missing; install septool again")
-    make_folder(path.parent)
-    with atomic_write(path) as partial:
-        try:
-            with urllib.request.urlopen(entry.url, timeout=60) as response, partial.open("wb") as file:
-                shutil.copyfileobj(response, file)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise CheckpointError(f"{entry.url} cannot be fetched: {error}") from None
-        digest = sha256_of(partial)
-        if digest != entry.sha256:
-            raise CheckpointError(
-                f"{entry.url} gave another file than expected: its sha256 is {digest[:12]}..., "
-                f"checkpoints.toml says {entry.sha256[:12]}..."
-            )
+    if path is None:
+        path = _convert(entry.source, paths, _told(entry))
+    check_weights(path, entry)
     return path
+
+
+# Conversion into the cache.
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    """Return what the catalogue knows and the files may not say, for the header of the checkpoint."""
+    origins = sorted({each.url.rpartition("/")[0] for each in entry.files})
+    return {
+        "options": entry.options,
+        "trained_on": entry.trained_on,
+        "licence": entry.licence,
+        "notices": entry.notices,
+        "intended_use": entry.intended_use,
+        "published": entry.published,
+        "sample_rate": entry.sample_rate or None,
+        "from": origins,
+    }
+
+
+def _derived_path(source: str, sums: Mapping[str, str], told: Mapping[str, Any]) -> Path:
+    parts = [source, sorted(sums.items()), told.get("options", {}), told.get("sample_rate"), CONVERSION_VERSION]
+    digest = sha256_of(json.dumps(parts, sort_keys=True).encode())
+    return cache_folder() / "weights" / f"{digest[:16]}.safetensors"
+
+
+def _convert(source: str, paths: Sequence[Path], told: Mapping[str, Any]) -> Path:
+    """Convert files into the cache, unless that was done; returns the checkpoint."""
+    from septool import checkpoints
+    from septool.interop.conversion import convert_files
+
+    if source == OURS:
+        return next(path for path in paths if path.name.endswith(".safetensors"))
+    path = _derived_path(source, {each.name: sha256_of(each) for each in paths}, told)
+    if path.exists():
+        return path
+    settings = dict(told.get("options", {}))
+    exact_tail = bool(settings.pop("exact_tail", False))
+    said = {key: value for key, value in told.items() if key not in ("options", "from", "sample_rate")}
+    rate = told.get("sample_rate")
+    converted = convert_files(source, paths, sample_rate=rate, settings=settings, exact_tail=exact_tail)
+    origin = ", ".join([*told.get("from", ()), converted.header.origin])
+    make_folder(path.parent)
+    checkpoints.save(path, converted.weights, replace(converted.header, origin=origin, **said))
+    downloads.record_sum(path.name, sha256_of(path), path.stat().st_size)
+    return path
+
+
+def _convert_local(path: Path) -> tuple[str, Path]:
+    """Bring a folder or file of another toolkit's layout into the cache."""
+    from septool.interop.conversion import find_files
+
+    name = path.absolute().name if path.is_dir() else path.stem
+    if ((path if path.is_dir() else path.parent) / "best.safetensors").exists():
+        raise _unknown(str(path), set())  # a training run's folder, or its state
+    if path.is_dir() and (path / "config.json").exists() and (path / "model.safetensors").exists():
+        return name, path / "model.safetensors"
+    try:
+        source, files = find_files("auto", [path])
+    except UsageError:
+        raise _unknown(str(path), set()) from None
+    try:
+        derived = _convert(source, files, {"licence": "unknown", "trained_on": "unknown"})
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}, to septool models convert {source} {path} -o NAME.safetensors") from None
+    entry_sum = downloads.read_sums().get(derived.name, {}).get("sha256", "")
+    if sha256_of(derived) != entry_sum:
+        derived.unlink(missing_ok=True)
+        derived = _convert(source, files, {"licence": "unknown", "trained_on": "unknown"})
+    return name, derived
+
+
+# Repositories of the hub that are in no catalogue.
+
+
+def _look_at_repository(repository: str, revision: str | None) -> Entry:
+    """Make an entry of a repository: its layout by the names of its files, its licence by its card."""
+    known = [entry for entry in read_catalogue().values() if _repository(entry) == repository]
+    if known and revision in (None, _revision(known[0])):
+        return known[0]
+    about = downloads.describe_repository(repository, revision or "main")
+    names = _layout(repository, list(about.files))
+    files = tuple(replace(about.files[name], name=name) for name in names)
+    ours = any(name.endswith(".safetensors") for name in names)
+    hints = known[0] if known else None
+    return Entry(
+        model=hints.model if hints else "",
+        sample_rate=hints.sample_rate if hints else 0,
+        sources=hints.sources if hints else 0,
+        licence=about.licence or "unknown",
+        trained_on=hints.trained_on if hints else "unknown",
+        intended_use=hints.intended_use if hints else "",
+        notices=hints.notices if hints else "",
+        files=files,
+        source=OURS if ours else "auto",
+        options=dict(hints.options) if hints else {},
+        card=f"{HUB}/{repository}",
+    )
+
+
+def _repository(entry: Entry) -> str:
+    match = HUB_FILE.fullmatch(entry.files[0].url) if entry.files else None
+    return match.group(1) if match else ""
+
+
+def _revision(entry: Entry) -> str:
+    match = HUB_FILE.fullmatch(entry.files[0].url)
+    return match.group(2) if match else ""
+
+
+def _layout(repository: str, names: Sequence[str]) -> list[str]:
+    """Pick the files that matter of a repository."""
+    parts = [f"{part}.ckpt" for part in ("encoder", "masknet", "decoder")]
+    if set(parts) <= set(names):
+        return [*(["hyperparams.yaml"] if "hyperparams.yaml" in names else []), *parts]
+    for suffixes in ((".safetensors",), WEIGHTS):
+        weights = [name for name in names if name.endswith(suffixes) and "/" not in name]
+        if len(weights) == 1:
+            return weights
+    raise CheckpointError(
+        f"{repository} is in no layout that septool knows; it has {', '.join(sorted(names)[:8]) or 'no files'}"
+    )

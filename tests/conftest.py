@@ -17,6 +17,7 @@ import torch
 from septool import audio, checkpoints, cli
 from septool.commands import options
 from septool.models.build import build_model
+from tests.hub import Hub, run_hub
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 
 RATE = 8000
@@ -46,6 +47,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:  # of the session, as fixtures that train are
         patch.setenv("SEPTOOL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         yield
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A server that plays the hub and others, and caches of its own."""
+    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    pytest.importorskip("httpx", reason="httpx is not installed")
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "SEPTOOL_OFFLINE", "SEPTOOL_AUTO_FETCH", "HF_HUB_CACHE", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with run_hub() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running
 
 
 @pytest.fixture(scope="session")

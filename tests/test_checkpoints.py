@@ -1,8 +1,7 @@
 """Checkpoints: whole, checked, and clear about what is wrong with them."""
 
-import http.client
 import json
-import urllib.request
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,12 +11,15 @@ from safetensors.torch import save_file
 
 from septool import catalogue, checkpoints, provenance
 from septool.checkpoints import Header
+from septool.downloads import RemoteFile
 from septool.errors import CheckpointError, UsageError
 from septool.files import sha256_of
+from septool.interop.conversion import SOURCES
 from septool.models import MODELS
 from septool.models.base import Extractor
 from septool.models.build import build_model
 from tests.conftest import RATE
+from tests.hub import Hub
 from tests.models.tiny import TINY
 
 
@@ -97,21 +99,22 @@ def test_every_wrong_weight_is_counted_and_one_named(tiny_checkpoint: Path) -> N
 
 
 @pytest.fixture
-def entry(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> catalogue.Entry:
-    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+def entry(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, hub: Hub) -> catalogue.Entry:
+    hub.files["tiny.safetensors"] = tiny_checkpoint.read_bytes()
+    file = RemoteFile(
+        name="tiny.safetensors", url=f"{hub.url}/plain/tiny.safetensors", sha256=sha256_of(tiny_checkpoint)
+    )
     entry = catalogue.Entry(
         model="papez",
-        sha256=sha256_of(tiny_checkpoint),
-        bytes=1,
         sample_rate=RATE,
         sources=2,
         licence="",
         trained_on="",
         intended_use="",
-        url=tiny_checkpoint.as_uri(),
+        files=(file,),
         default=True,
     )
-    other = replace(entry, default=False, url=None)
+    other = replace(entry, default=False, files=(), file="absent.safetensors")
     monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"papez-a": entry, "papez-b": other})
     return entry
 
@@ -125,7 +128,10 @@ def test_the_weights_of_a_run_go_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("conv-tasnet", r"conv-tasnet has no checkpoint here; train one \(septool train RECIPE\) or convert one"),
+        (
+            "conv-tasnet",
+            r"conv-tasnet has no default checkpoint; septool models list --remote .* \(septool train RECIPE\)",
+        ),
         ("{run}", "{run} is no checkpoint; a training run's is {run}/best.safetensors"),
         ("{run}/last.pt", "{run}/last.pt is no checkpoint; a training run's is {run}/best.safetensors"),
     ],
@@ -149,21 +155,8 @@ def test_names_and_files_are_resolved(entry: catalogue.Entry, tiny_checkpoint: P
 
 
 def test_bundled_weights_lie_in_the_package(entry: catalogue.Entry) -> None:
-    path = catalogue.weights_path(replace(entry, file="x.safetensors"))
+    path = catalogue.weights_path(replace(entry, file="x.safetensors", files=()))
     assert path == Path(checkpoints.__file__).parent / "weights/x.safetensors"
-
-
-@pytest.mark.parametrize("error", [OSError("no route"), http.client.IncompleteRead(b""), ValueError("no url")])
-def test_a_download_that_fails_is_one_line_and_no_file(
-    entry: catalogue.Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(urllib.request, "urlopen", fail)
-    with pytest.raises(CheckpointError, match=r"^file:.* cannot be fetched: "):
-        catalogue.fetch_weights("papez-a")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_bundled_weights_that_are_missing_cannot_be_fetched(entry: catalogue.Entry) -> None:
@@ -177,11 +170,17 @@ def test_the_shipped_catalogue_is_sound() -> None:
     assert len(defaults) == len(set(defaults))
     for name, entry in known.items():
         assert entry.model in MODELS, name
-        assert (entry.file is None) != (entry.url is None), name
-        assert set(entry.sha256) <= set("0123456789abcdef"), name
-        assert len(entry.sha256) == 64, name
+        assert (entry.file is None) != (not entry.files), name
+        for digest in (entry.sha256, *(each.sha256 for each in entry.files)):
+            assert re.fullmatch("[0-9a-f]{64}" if entry.file and digest == entry.sha256 else "([0-9a-f]{64})?", digest)
+        for each in entry.files:
+            assert each.url.startswith("https://"), name
+            assert each.url.endswith(f"/{each.name}"), name
+        assert entry.source == catalogue.OURS or entry.source in SOURCES, name
+        assert entry.licence, name
         path = catalogue.weights_path(entry)
-        if entry.file is not None or path.exists():
+        if entry.file is not None:
+            assert path is not None
             catalogue.check_weights(path, entry)
             header = checkpoints.read_header(path)
             assert (header.model, header.sample_rate, header.sources) == (entry.model, entry.sample_rate, entry.sources)

@@ -112,7 +112,7 @@ def training(entry: catalogue.Entry) -> str:
     """Return what the training of a bundled checkpoint took."""
     if not entry.file:
         return "-"
-    header = checkpoints.read_header(catalogue.weights_path(entry))
+    header = checkpoints.read_header(catalogue.bundled_path(entry))
     return f"{header.steps:,} steps, {header.hours:.1f} hours, {header.hardware}"
 
 
@@ -122,6 +122,8 @@ def checkpoint_table() -> str:
     columns += ["trained on", "last stage of training", "licence"]
     rows = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
     for name, entry in catalogue.read_catalogue().items():
+        if entry.file is None:
+            continue
         shown = f"[`{name}`]({entry.card})" if entry.card else f"`{name}`"
         scores = " | ".join(measured_scores(entry, [key]) or "-" for key in SEPARATION)
         scores += " | " + (measured_scores(entry, RECOGNITION, named=True) or "-")
@@ -129,6 +131,35 @@ def checkpoint_table() -> str:
         rows.append(
             f"| {shown} | {default} | {entry.sample_rate} | {entry.sources} | {entry.parameters:,} "
             f"| {entry.bytes / 1e6:.1f} | {scores} | {entry.trained_on} | {training(entry)} | {entry.licence} |"
+        )
+    return "\n".join(rows)
+
+
+PUBLISHED = {"si_snri": "SI-SNRi", "si_sdri": "SI-SDRi", "sdri": "SDRi", "si_snr": "SI-SNR", "pesq": "PESQ"}
+
+
+def published_table() -> str:
+    """Return README's table of weights that others have published."""
+    columns = [
+        "name",
+        "model",
+        "Hz",
+        "voices",
+        "MB",
+        "published score, dB",
+        "licence",
+        "restricted by its training data",
+    ]
+    rows = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
+    for name, entry in catalogue.read_catalogue().items():
+        if entry.file is not None:
+            continue
+        scores = [f"{label} {entry.published[key]}" for key, label in PUBLISHED.items() if key in entry.published]
+        shown = f"{', '.join(scores)} ({entry.published['on']})" if scores else "-"
+        size = f"{entry.total_bytes / 1e6:.0f}" if entry.total_bytes else "?"
+        rows.append(
+            f"| [`{name}`]({entry.card}) | {entry.model} | {entry.sample_rate} | {entry.sources} | {size} | {shown} "
+            f"| {entry.licence} | {entry.notices or '-'} |"
         )
     return "\n".join(rows)
 
@@ -242,7 +273,7 @@ def renewed(path: Path, parts: dict[str, str]) -> str:
 
 def facts(entry: catalogue.Entry) -> str:
     """Return a model card's table: what the file and its header say."""
-    header = checkpoints.read_header(catalogue.weights_path(entry))
+    header = checkpoints.read_header(catalogue.bundled_path(entry))
     recipe = header.recipe
     measured = dict(entry.measured)
     scores = measured_scores(entry, [*SEPARATION, *RECOGNITION, *SEXES], named=True)
@@ -268,7 +299,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only")
     check = parser.parse_args().check
-    tables = {"checkpoints": checkpoint_table(), "verbs": verb_table()}
+    tables = {"checkpoints": checkpoint_table(), "published": published_table(), "verbs": verb_table()}
     files = {
         **dict(man_pages()),
         ROOT / "docs" / "models.md": model_page(),
@@ -278,7 +309,7 @@ def main() -> int:
     if RESULTS.exists():
         files[ROOT / "benchmarks" / "RESULTS.md"] = results.page(RESULTS)
     for entry in catalogue.read_catalogue().values():
-        if entry.card:
+        if entry.file is not None and entry.card:
             files[ROOT / entry.card] = renewed(ROOT / entry.card, {"facts": facts(entry)})
     stale = [
         path for path, content in files.items() if not path.exists() or path.read_text(encoding="utf-8") != content

@@ -18,6 +18,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from septool import catalogue, checkpoints
+from septool.config import as_dict
 from septool.data import manifest
 from septool.files import sha256_of
 from septool.models import MODELS
@@ -38,7 +39,9 @@ def toml(value: Any) -> str:
     """Write a value as TOML."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value)
+    if isinstance(value, list | tuple):
+        return "[\n" + "".join(f"    {toml({k: v for k, v in item.items() if v})},\n" for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def by_sex(items: list[Item], rows: list[manifest.Mixture]) -> dict[str, float]:
@@ -111,15 +114,19 @@ def main() -> int:
         "card": f"docs/models/{args.name}.md",
         "measured": measured,
     }
-    known = {name: dict(vars(old)) for name, old in catalogue.read_catalogue().items()}
+    known = {name: as_dict(old) for name, old in catalogue.read_catalogue().items()}
     entry["published"] = known.get(args.name, {}).get("published")
     if args.default:
         for old in known.values():
             old["default"] &= old["model"] != header.model
     known[args.name] = entry
-    lines = ["# Every known checkpoint. Bundled ones are written by tools/ship.py.\n"]
+    lines = ["# Every known checkpoint. Bundled ones are written by tools/ship.py, the others fetched on request.\n"]
     for name, values in sorted(known.items()):
-        body = [f"{key} = {toml(value)}" for key, value in values.items() if value not in (None, {}, "")]
+        body = [
+            f"{key} = {toml(value)}"
+            for key, value in values.items()
+            if value not in (None, {}, "", (), 0, False, catalogue.OURS) or key == "sources"
+        ]
         lines.append("\n".join([f"[{name}]", *body]) + "\n")
     (ROOT / "checkpoints.toml").write_text("\n".join(lines), encoding="utf-8")
     print(json.dumps(entry, indent=1))

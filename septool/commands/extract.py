@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import options
+from septool.commands import downloading, options
 
 
 def extract(
@@ -43,6 +43,8 @@ def extract(
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
     shard: options.Shard = None,
+    yes: downloading.Yes = False,
+    offline: downloading.Offline = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -62,6 +64,7 @@ def extract(
     from septool.tasks.extract import extract as run_extraction
 
     options.check_json(out, json)
+    downloading.obtain_weights(model, yes=yes, quiet=quiet)
     tally = printing.Tally()
     with printing.Bar("extract", quiet=quiet, lines=False) as bar:
         for result in run_extraction(

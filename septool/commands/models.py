@@ -1,12 +1,12 @@
 """``septool models``: what there is, and getting it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from septool.commands import help, options
+from septool.commands import downloading, help, options
 
 app = typer.Typer(
     cls=help.Group,
@@ -17,46 +17,56 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_checkpoints(json: options.Json = False, debug: options.Debug = False) -> None:
-    """List every known checkpoint."""
+def list_checkpoints(
+    remote: Annotated[bool, typer.Option("--remote", help="Those that can be fetched, too.")] = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the checkpoints that are on this machine, or every known one."""
     from septool.commands import printing
-    from septool.tasks.models import known
+    from septool.tasks.models import list_known
 
-    rows = known()
+    rows = list_known(remote=remote)
     if json:
         for row in rows:
             printing.json_line(row)
         return
     printing.table(
-        ["checkpoint", "model", "Hz", "voices", "params", "MB", "SI-SNRi", "licence", "here"],
+        ["checkpoint", "model", "Hz", "voices", "params", "MB", "SI-SNRi", "published", "licence", "here"],
         [
             [
                 row["name"],
                 row["model"] + (" (default)" if row["default"] else ""),
                 row["sample_rate"],
                 row["sources"],
-                row["parameters"],
-                round(row["bytes"] / 1e6, 1),
+                row["parameters"] or None,
+                round(row["bytes"] / 1e6, 1) if row["bytes"] else None,
                 row["measured"].get("si_snri"),
+                row["published"].get("si_snri"),
                 row["licence"],
                 "yes" if row["here"] else "no",
             ]
             for row in rows
         ],
     )
+    if not remote:
+        printing.note("what can be fetched: septool models list --remote")
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Checkpoint, model, or .safetensors file.")],
+    name: Annotated[
+        str, typer.Argument(help="Checkpoint, model, hf:OWNER/NAME, .safetensors file, or folder of another toolkit's.")
+    ],
+    offline: downloading.Offline = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """Show everything a checkpoint says of itself."""
     from septool.commands import printing
-    from septool.tasks.models import describe
+    from septool.tasks.models import describe_checkpoint
 
-    about = describe(name)
+    about = describe_checkpoint(name)
     if json:
         printing.json_line(about)
         return
@@ -66,34 +76,51 @@ def show(
 def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
     return str(value)
 
 
 @app.command("fetch")
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="Checkpoints, or models for their default ones.")],
+    names: Annotated[list[str], typer.Argument(help="Checkpoints, models for their default ones, or hf:OWNER/NAME.")],
+    offline: downloading.Offline = False,
     json: options.Json = False,
+    quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Download checkpoints into the cache and check their sha256."""
+    """Download checkpoints, check their sha256 and bring them into our shape.
+
+    Files of the hub go to its own cache, others to ours ($SEPTOOL_CACHE). HF_TOKEN, HF_ENDPOINT and the proxies of the
+    environment are heeded. What breaks off is resumed. Files whose sha256 was never published are trusted when they are
+    first seen and have to stay the same.
+    """
+    from septool.commands import printing
     from septool.tasks.models import fetch as work
 
-    _print(work(names), "{file}", json=json)
+    with downloading.Meter(quiet=quiet) as meter:
+        checked = list(work(names, progress=meter))
+    for each in checked:
+        if not each.error and not quiet:
+            for text in downloading.restrictions(each.licence, each.notices):
+                printing.note(f"{each.name}: {text}")
+    _print(checked, "{file}", json=json)
 
 
 @app.command("verify")
 def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Checkpoints; all that are here by default.")] = None,
+    offline: downloading.Offline = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Compare weights on disk with the sha256 in checkpoints.toml."""
+    """Compare weights on disk with their sha256: of checkpoints.toml, or of what was seen first."""
     from septool.tasks.models import verify as work
 
-    _print(work(names or []), "{name}: OK", json=json)
+    _print(work(names or []), "{name}: OK{seen}", json=json)
 
 
-def _print(checked: Iterator[Any], form: str, *, json: bool) -> None:
+def _print(checked: Iterable[Any], form: str, *, json: bool) -> None:
     from dataclasses import asdict
 
     from septool.commands import printing
@@ -105,7 +132,8 @@ def _print(checked: Iterator[Any], form: str, *, json: bool) -> None:
         if json:
             printing.json_line(asdict(each))
         elif not each.error:
-            typer.echo(form.format(**asdict(each)))
+            seen = f" (as first seen: {', '.join(each.first_seen)})" if each.first_seen else ""
+            typer.echo(form.format(**asdict(each), seen=seen))
     for error in errors:
         printing.note(error)
     if errors:

@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import options
+from septool.commands import downloading, options
 
 
 def separate(
     inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")],
     model: Annotated[
-        str, typer.Option("-m", "--model", help="Checkpoint, model or .safetensors file (see: septool models list).")
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            help="Checkpoint, model, hf:OWNER/NAME, .safetensors file, or folder of another toolkit's "
+            "(see: septool models list --remote).",
+        ),
     ] = "galr",
     out: Annotated[str, typer.Option("-o", "--out", help="Folder for the voices; - is standard output.")] = ".",
     device: options.Device = "auto",
@@ -20,8 +26,13 @@ def separate(
     channel: options.Channel = None,
     suffix: Annotated[str, typer.Option("--format", help="File format: wav, flac, ogg, ...")] = "wav",
     name: Annotated[
-        str, typer.Option("--name", help="File name pattern of {stem}, {suffix}, {voice} and {model}.")
-    ] = "{stem}_s{voice}",
+        str | None,
+        typer.Option(
+            "--name",
+            help="File name pattern of {stem}, {suffix}, {voice} and {model}; {stem}_s{voice}, or {stem}_clean of one "
+            "voice.",
+        ),
+    ] = None,
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 30.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 4.0,
     references: Annotated[
@@ -32,6 +43,8 @@ def separate(
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
     shard: options.Shard = None,
+    yes: downloading.Yes = False,
+    offline: downloading.Offline = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -40,8 +53,9 @@ def separate(
     """Separate recordings into one file per voice.
 
     Any length, sample rate and channel count; the voices come at the recording's rate and level as
-    {stem}_s1.wav, {stem}_s2.wav, ... With -o - a single recording goes to standard output as one wav
-    file with a channel per voice. Ends with status 1 if a recording failed; the others are done.
+    {stem}_s1.wav, {stem}_s2.wav, ..., or as {stem}_clean.wav from a model that removes noise. With -o - a
+    single recording goes to standard output as one wav file with a channel per voice. Weights that are not here
+    are asked for once. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
     from septool.inference.batch import Failed
@@ -50,6 +64,7 @@ def separate(
     from septool.tasks.separate import separate as run_separation
 
     options.check_json(out, json)
+    downloading.obtain_weights(model, yes=yes, quiet=quiet)
     tally = printing.Tally()
     with printing.Bar("separate", quiet=quiet, lines=False) as bar:
         for result in run_separation(

@@ -23,8 +23,6 @@ from septool.interop.tensors import UNKNOWN, ForeignCheckpoint, Tensors, fit_ten
 from septool.models.build import build_model
 from septool.registry import suggest
 
-VERSION = 1  # of the conversion; a checkpoint that an older one derived is derived again
-
 ASSUMED_SPEECHBRAIN = "a norm in front of every layer, a skip around the layers within chunks"
 
 

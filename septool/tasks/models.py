@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from septool import catalogue
+from septool import catalogue, downloads
 from septool.config import as_dict
+from septool.downloads import Progress
 from septool.errors import CheckpointError
 from septool.headers import read_header
 
@@ -17,46 +18,87 @@ class Checked:
     name: str
     file: str = ""  # none if it could not be fetched
     error: str = ""  # what is wrong with it
+    licence: str = ""
+    notices: str = ""
+    first_seen: tuple[str, ...] = ()  # files of which no sum was published, so that the first one seen is trusted
 
 
-def known() -> list[dict[str, Any]]:
-    """Return every entry of ``checkpoints.toml``, with ``here`` saying whether its file is on this machine."""
-    return [
-        {"name": name} | as_dict(entry) | {"here": catalogue.weights_path(entry).exists()}
-        for name, entry in catalogue.read_catalogue().items()
-    ]
+def list_known(*, remote: bool = False) -> list[dict[str, Any]]:
+    """Return entries of ``checkpoints.toml``, with ``here`` saying whether they are ready on this machine.
+
+    Args:
+        remote: those that have to be fetched too; otherwise only those that are here.
+    """
+    rows = []
+    for name, entry in catalogue.read_catalogue().items():
+        path = catalogue.weights_path(entry)
+        here = path is not None and path.exists()
+        if here or remote:
+            rows.append({"name": name} | as_dict(entry) | {"bytes": entry.total_bytes, "here": here})
+    return rows
 
 
-def describe(name: str) -> dict[str, Any]:
-    """Return a checkpoint's header, and its entry if it is a known one."""
-    key, path = catalogue.resolve_checkpoint(name)
-    about: dict[str, Any] = {"name": key, "file": str(path)}
+def describe_checkpoint(name: str) -> dict[str, Any]:
+    """Return a checkpoint's header, and its entry if it is a known one; of one that is not here, where it will be."""
+    try:
+        key, path = catalogue.resolve_checkpoint(name)
+    except catalogue.NotFetchedError:
+        key, entry = catalogue.find_entry(name)
+        about: dict[str, Any] = {"name": key, "file": f"not here; septool models fetch {name}"}
+        about |= {
+            field: value
+            for field, value in as_dict(entry).items()
+            if field not in ("file", "files", "default", "bytes")
+        }
+        about |= {"from": sorted({each.url.rpartition("/")[0] for each in entry.files}), "bytes": entry.total_bytes}
+        about |= {"goes_to": str(downloads.expected_path(entry.files[0]))}
+        return {field: value for field, value in about.items() if value not in (None, "", {}, [], 0)}
+    about = {"name": key, "file": str(path)}
+    about |= {field: value for field, value in as_dict(read_header(path)).items() if value}
     entry = catalogue.read_catalogue().get(key)
     if entry is not None and catalogue.weights_path(entry) == path:  # not a file of the user's that is called the same
-        about |= {field: value for field, value in as_dict(entry).items() if field not in ("file", "default")}
-    about |= {field: value for field, value in as_dict(read_header(path)).items() if value}
-    return {field: value for field, value in about.items() if value not in (None, "", {})}
+        said = {field: value for field, value in as_dict(entry).items() if field not in ("file", "files", "default")}
+        about |= {field: value for field, value in said.items() if value}  # over what the header may leave unknown
+    return {field: value for field, value in about.items() if value not in (None, "", {}, [], ())}
 
 
-def fetch(names: Sequence[str]) -> Iterator[Checked]:
-    """Download checkpoints."""
-    for name in [catalogue.find_entry(name)[0] for name in names]:
+def fetch(names: Sequence[str], *, progress: Progress = lambda *_: None) -> Iterator[Checked]:
+    """Download checkpoints, check their files and bring them into our shape.
+
+    Args:
+        names: entries, models for their default ones, or ``hf:OWNER/NAME[@REVISION]``.
+        progress: callback with a file's name, its bytes that are here, and all of them.
+
+    Raises:
+        UsageError: a name that is not known; nothing is fetched then.
+    """
+    for name in names:
+        if not catalogue.HUB_NAME.fullmatch(name):
+            catalogue.find_entry(name)
+    for name in names:
+        key = name
         try:
-            yield Checked(name, str(catalogue.fetch_weights(name)))
+            key, entry = catalogue.find_entry(name)
+            path = catalogue.fetch_weights(name, progress)
         except CheckpointError as error:
-            yield Checked(name, error=str(error))
+            yield Checked(key, error=str(error))
+        else:
+            unpublished = tuple(catalogue.unpublished_sums(entry))
+            yield Checked(key, str(path), licence=entry.licence, notices=entry.notices, first_seen=unpublished)
 
 
 def verify(names: Sequence[str]) -> Iterator[Checked]:
-    """Check files against the catalogue; all that are here if none is named."""
-    here = [name for name, entry in catalogue.read_catalogue().items() if catalogue.weights_path(entry).exists()]
-    for name, entry in [catalogue.find_entry(name) for name in names or here]:
-        path = catalogue.weights_path(entry)
+    """Check files against the catalogue, and against what was seen first; all that are here if none is named."""
+    for name in names or [row["name"] for row in list_known()]:
+        key, path = name, ""
         try:
-            if not path.exists():
-                raise CheckpointError(f"the weights of {name} are not here; get them with: septool models fetch {name}")
-            catalogue.check_weights(path, entry)
+            key, entry = catalogue.find_entry(name)
+            for each in entry.files:
+                downloaded = downloads.find_downloaded(each)
+                if downloaded is not None:
+                    downloads.check_sum(each, downloaded)
+            path = str(catalogue.resolve_checkpoint(name)[1])
         except CheckpointError as error:
-            yield Checked(name, str(path), str(error))
+            yield Checked(key, path, str(error))
         else:
-            yield Checked(name, str(path))
+            yield Checked(key, path, first_seen=tuple(catalogue.unpublished_sums(entry)))

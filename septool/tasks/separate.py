@@ -1,7 +1,7 @@
 """Separating recordings of any length, rate and channel count, in constant memory."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def separate(
     jobs: int = 1,
     channel: int | None = None,
     suffix: str = "wav",
-    name: str = "{stem}_s{voice}",
+    name: str | None = None,
     segment: float = 30.0,
     overlap: float = 4.0,
     references: Sequence[Path] = (),
@@ -54,14 +54,16 @@ def separate(
 
     Args:
         inputs: files, folders (searched recursively), or ``-`` for standard input.
-        model: name of a checkpoint, of a model (its default checkpoint), or a ``.safetensors`` file.
+        model: name of a checkpoint, of a model (its default checkpoint), or what
+            :func:`septool.catalogue.resolve_checkpoint` takes else.
         out: folder for the voices, made if missing; ``-`` writes one file with a channel per voice to
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: processes that work on a recording each, where the device is the processor.
         channel: the one to listen to, from 1; all are averaged by default.
         suffix: format of the files written.
-        name: file name, made of ``{stem}`` and ``{suffix}`` of the recording, ``{voice}`` (from 1) and ``{model}``.
+        name: file name, made of ``{stem}`` and ``{suffix}`` of the recording, ``{voice}`` (from 1) and ``{model}``;
+            by default ``{stem}_s{voice}``, or ``{stem}_clean`` where there is one voice.
         segment: seconds given to the model at once; longer recordings are cut and stitched together.
         overlap: seconds that two segments share.
         references: the reference sources, to print the improvement of each voice, at the model's rate.
@@ -78,7 +80,7 @@ def separate(
     """
     batch = Batch(
         out=out,
-        name=name,
+        name=name or "{stem}_s{voice}",
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
@@ -103,6 +105,8 @@ def separate(
     network.to(batch.device)
     if references and len(references) != header.sources:
         raise UsageError(f"{checkpoint} gives {header.sources} voices; give as many references, not {len(references)}")
+    if name is None and header.sources == 1:
+        batch = replace(batch, name="{stem}_clean")
     todo = batch.plan(recordings, inputs, references, voices=header.sources, model=checkpoint)
 
     def work(task: Task) -> Separated:

@@ -1,0 +1,94 @@
+"""Weights that a verb needs and that are not here: asked for once, fetched with progress."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from septool.errors import CheckpointError
+
+ASK_FROM = 50_000_000  # bytes; smaller downloads are not worth a question
+
+
+def _set_offline(value: bool) -> bool:
+    if value:
+        os.environ["SEPTOOL_OFFLINE"] = "1"
+    return value
+
+
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Fetch the model's weights without a question.", rich_help_panel="Weights")
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", callback=_set_offline, help="Open no connection.", rich_help_panel="Weights")
+]
+
+
+def megabytes(count: int) -> str:
+    """Write a size; 0 is one that nobody knows."""
+    return f"{count / 1e6:.1f} MB" if count else "of unknown size"
+
+
+def obtain_weights(name: str, *, yes: bool, quiet: bool) -> None:
+    """Fetch the weights that a name means, if they are not here.
+
+    On a terminal a large download is asked for once. Elsewhere nothing is fetched unless ``--yes`` was given or
+    ``SEPTOOL_AUTO_FETCH=1`` is set.
+
+    Raises:
+        CheckpointError: they are not here and may not be fetched, or cannot be.
+    """
+    from septool import catalogue
+    from septool.commands import printing
+
+    pending = catalogue.find_pending(name)
+    if pending is None:
+        return
+    terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    agreed = yes or os.environ.get("SEPTOOL_AUTO_FETCH", "") not in ("", "0")
+    what = f"the weights of {pending.name} ({megabytes(pending.bytes)})"
+    if not agreed and not terminal:
+        raise CheckpointError(
+            f"{what} are not here; get them with: septool models fetch {name} (or give --yes, or set "
+            "SEPTOOL_AUTO_FETCH=1)"
+        )
+    for text in restrictions(pending.entry.licence, pending.entry.notices):
+        printing.note(text)
+    if not agreed and (not pending.bytes or pending.bytes > ASK_FROM):
+        question = f"septool: fetch {what} into {pending.folder}?"
+        if not typer.confirm(question, default=True, err=True):
+            raise CheckpointError(f"{what} were not fetched")
+    with Meter(quiet=quiet) as meter:
+        catalogue.fetch_weights(name, meter)
+
+
+def restrictions(licence: str, notices: str) -> list[str]:
+    """Return what has to be known before weights are used."""
+    return [text for text in (f"licence: {licence}" if licence else "", notices) if text]
+
+
+class Meter:
+    """The progress of a download, file by file."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._name = ""
+
+    def __enter__(self) -> "Meter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__()
+
+    def __call__(self, name: str, here: int, total: int) -> None:
+        """Take in how far a file is."""
+        from septool.commands import printing
+
+        if name != self._name:
+            self.__exit__()
+            self._bar, self._name = printing.Bar(f"fetch {name}", quiet=self._quiet), name
+            self._bar.__enter__()
+        self._bar.update(here // 1000, max(total // 1000, 1), "kB")

@@ -1,0 +1,230 @@
+"""Published weights by name: fetched, converted once, used; by entry, by repository, from a folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from septool import audio, catalogue, downloads
+from septool.api import load_separator
+from septool.catalogue import Entry, NotFetchedError, fetch_weights, resolve_checkpoint
+from septool.downloads import RemoteFile
+from septool.errors import CheckpointError, UsageError
+from septool.files import sha256_of
+from septool.headers import read_header
+from septool.interop.conversion import load_pickled_tensors
+from tests.conftest import Command
+from tests.hub import COMMIT, Hub
+from tests.interop.converting import asteroid_file, described, speechbrain_files
+from tests.models.parity import fixture, state
+
+PARTS = ("hyperparams.yaml", "encoder.ckpt", "masknet.ckpt", "decoder.ckpt")
+REPOSITORY = "speechbrain/sepformer-tiny"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What SpeechBrain publishes of a SepFormer at 16 kHz."""
+    folder = tmp_path_factory.mktemp("published") / "sepformer-tiny"
+    folder.mkdir()
+    speechbrain_files(folder, state(fixture("sepformer")))
+    described(folder)
+    return folder
+
+
+@pytest.fixture
+def entry(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Entry:
+    """The entry of a catalogue, and its repository on the server."""
+    for name in PARTS:
+        hub.files[f"{REPOSITORY}/{name}"] = (folder / name).read_bytes()
+    hub.cards[REPOSITORY] = {"license": "apache-2.0"}
+    url = f"https://huggingface.co/{REPOSITORY}/resolve/{COMMIT}"
+    sums = {"masknet.ckpt": sha256_of(folder / "masknet.ckpt")}
+    entry = Entry(
+        model="sepformer",
+        source="speechbrain-sepformer",
+        sample_rate=16000,
+        sources=2,
+        licence="Apache-2.0",
+        notices="trained on something",
+        trained_on="Libri2Mix",
+        intended_use="tests",
+        published={"si_snri": 20.6},
+        files=tuple(RemoteFile(name=name, url=f"{url}/{name}", sha256=sums.get(name, "")) for name in PARTS),
+    )
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"sepformer-tiny": entry})
+    return entry
+
+
+def test_an_entry_is_fetched_and_converted_once(entry: Entry, hub: Hub, tmp_path: Path, septool: Command) -> None:
+    with pytest.raises(NotFetchedError, match="get them with: septool models fetch sepformer-tiny"):
+        resolve_checkpoint("sepformer-tiny")
+    path = fetch_weights("sepformer-tiny")
+    header = read_header(path)
+    assert (header.model, header.sample_rate, header.sources, header.licence) == ("sepformer", 16000, 2, "Apache-2.0")
+    assert (header.notices, header.published) == ("trained on something", {"si_snri": 20.6})
+    assert "huggingface.co/speechbrain/sepformer-tiny" in header.origin
+    assert sha256_of(downloads.find_downloaded(entry.files[2]) or tmp_path) in header.origin
+    seen = len(hub.requests)
+    written = path.stat().st_mtime_ns
+    assert resolve_checkpoint("sepformer-tiny") == ("sepformer-tiny", path)
+    assert fetch_weights("sepformer-tiny") == path
+    assert (len(hub.requests), path.stat().st_mtime_ns) == (seen, written)
+    verified = septool("models", "verify").lines
+    assert verified == ["sepformer-tiny: OK (as first seen: hyperparams.yaml, encoder.ckpt, decoder.ckpt)"]
+    assert json.loads(septool("models", "show", "sepformer-tiny", "--json").lines[0])["licence"] == "Apache-2.0"
+
+
+def test_a_conversion_of_another_version_is_made_again(entry: Entry, monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
+    old = fetch_weights("sepformer-tiny")
+    monkeypatch.setattr(catalogue, "CONVERSION_VERSION", 1000)
+    with pytest.raises(NotFetchedError):
+        resolve_checkpoint("sepformer-tiny")
+    seen = len(hub.requests)
+    new = fetch_weights("sepformer-tiny")
+    assert new != old
+    assert len(hub.requests) == seen, "its files were here"
+
+
+def test_damage_to_what_was_converted_is_found(entry: Entry) -> None:
+    path = fetch_weights("sepformer-tiny")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match=r"is damaged: .*it was first seen with .*; delete .* and fetch it again"):
+        resolve_checkpoint("sepformer-tiny")
+    path.unlink()
+    assert fetch_weights("sepformer-tiny") == path
+
+
+def test_an_entry_that_says_another_rate_than_its_files_is_refused(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"sepformer-tiny": replace(entry, sample_rate=8000)})
+    with pytest.raises(UsageError, match="8000 was given, but these files say 16000"):
+        fetch_weights("sepformer-tiny")
+    assert not list((tmp_path / "cache/weights").glob("*.safetensors"))
+
+
+def test_a_repository_by_its_name(entry: Entry, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "read_catalogue", dict)
+    path = fetch_weights(f"hf:{REPOSITORY}")
+    assert read_header(path).licence == "apache-2.0"
+    assert resolve_checkpoint(f"hf:{REPOSITORY}@{COMMIT}") == ("sepformer-tiny", path)
+    monkeypatch.setenv("SEPTOOL_OFFLINE", "1")
+    seen = len(hub.requests)
+    assert resolve_checkpoint(f"hf:{REPOSITORY}@{COMMIT}")[1] == path
+    with pytest.raises(CheckpointError, match="hf:o/absent is not here, and connections are off"):
+        resolve_checkpoint("hf:o/absent")
+    assert len(hub.requests) == seen
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("hf:o/absent", CheckpointError, "set HF_TOKEN"),
+        ("hf:absent", UsageError, "write hf:OWNER/NAME or hf:OWNER/NAME@REVISION"),
+        ("hf:o/pictures", CheckpointError, r"o/pictures is in no layout that septool knows; it has a\.png"),
+    ],
+)
+def test_a_name_of_no_repository(hub: Hub, name: str, error: type[Exception], said: str) -> None:
+    hub.files["o/pictures/a.png"] = b"x"
+    with pytest.raises(error, match=said):
+        fetch_weights(name)
+
+
+def test_a_folder_is_converted_into_the_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, septool: Command, speech: np.ndarray
+) -> None:
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+    name, path = resolve_checkpoint(str(folder))
+    assert name == "sepformer-tiny"
+    assert resolve_checkpoint(str(folder)) == (name, path)
+    assert path.parent == tmp_path / "cache/weights"
+    recording = tmp_path / "call.wav"
+    audio.write_audio(recording, speech.sum(0)[:8000], 16000)
+    result = septool("separate", recording, "-m", folder, "-o", tmp_path / "out")
+    assert (result.status, len(result.lines)) == (0, 2)
+    (folder / "hyperparams.yaml").rename(folder / "kept")
+    try:
+        with pytest.raises(UsageError, match=r"do not say chunk and heads .*to septool models convert"):
+            resolve_checkpoint(str(folder))
+    finally:
+        (folder / "kept").rename(folder / "hyperparams.yaml")
+
+
+def test_a_file_is_converted_into_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+    tensors, arguments = state(fixture("convtasnet_asteroid")), {"n_blocks": 3, "sample_rate": 8000}
+    (path,) = asteroid_file(tmp_path / "pytorch_model.bin", "ConvTasNet", tensors, arguments)
+    name, derived = resolve_checkpoint(str(path))
+    assert name == "pytorch_model"
+    assert read_header(derived).model == "conv-tasnet"
+    again = load_pickled_tensors(path)
+    again["state_dict"]["masker.bottleneck.0.beta"] += 1
+    torch.save(again, path)
+    assert resolve_checkpoint(str(path))[1] != derived, "other weights, another checkpoint"
+
+
+# The question before a download.
+
+
+@pytest.fixture
+def quiet_call(tmp_path: Path, speech: np.ndarray) -> Path:
+    path = tmp_path / "in" / "call.wav"
+    path.parent.mkdir()
+    audio.write_audio(path, speech.sum(0)[:4000], 16000)
+    return path
+
+
+def test_off_a_terminal_nothing_is_fetched_unasked(
+    entry: Entry, quiet_call: Path, tmp_path: Path, septool: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("separate", quiet_call, "-m", "sepformer-tiny", "-o", tmp_path / "out")
+    result = septool(*command)
+    assert result.status == 1
+    assert len(result.errors) == 1
+    assert "are not here; get them with: septool models fetch sepformer-tiny (or give --yes" in result.errors[0]
+    assert septool(*command, "--yes").status == 0
+    assert septool(*command, "--force").status == 0
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "another"))
+    assert septool(*command, "--force").status == 1
+    monkeypatch.setenv("SEPTOOL_AUTO_FETCH", "1")
+    result = septool(*command, "--force")
+    assert result.status == 0
+    assert "septool: licence: Apache-2.0" in result.errors
+    assert "septool: trained on something" in result.errors
+
+
+def test_offline_is_said(entry: Entry, quiet_call: Path, septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEPTOOL_OFFLINE", "")  # which the flag sets, and this test takes back
+    result = septool("separate", quiet_call, "-m", "sepformer-tiny", "--yes", "--offline")
+    assert result.status == 1
+    assert "connections are off" in result.errors[-1]
+
+
+def test_a_loaded_pipeline_is_fetched(entry: Entry, speech: np.ndarray) -> None:
+    pipeline = load_separator("sepformer-tiny")
+    assert pipeline.header.sample_rate == 16000
+    assert pipeline.separate(speech.sum(0)[:4000], 16000).shape == (2, 4000)
+
+
+def test_enhancement_is_written_as_clean(
+    tmp_path: Path, quiet_call: Path, septool: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from septool.models.build import build_model
+    from tests.interop.converting import SIZES, their_names
+
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+    foreign, sizes, arguments = SIZES["ConvTasNet"]
+    model = build_model(foreign.model, sizes | {"sources": 1})
+    tensors = their_names(model, foreign)
+    (path,) = asteroid_file(tmp_path / "model.bin", "ConvTasNet", tensors, arguments | {"sample_rate": 16000})
+    result = septool("separate", quiet_call, "-m", path, "-o", tmp_path / "out")
+    assert result.status == 0
+    assert result.lines == [str(tmp_path / "out/call_clean.wav")]
+    assert septool("separate", quiet_call, "-m", path, "-o", tmp_path / "out", "--name", "{stem}_s{voice}").lines == [
+        str(tmp_path / "out/call_s1.wav")
+    ]
