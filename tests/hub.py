@@ -28,6 +28,7 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)  # OWNER/NAME/FILE
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)  # OWNER/NAME
     faults: dict[str, str] = field(default_factory=dict)  # of FILE: what goes wrong, once if it ends with "-once"
+    small: set[str] = field(default_factory=set)  # FILE: of which the hub keeps no sha256
     token: str = ""  # the one that is asked for, if any
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
     uploaded: dict[str, bytes] = field(default_factory=dict)  # OWNER/NAME/FILE
@@ -122,17 +123,17 @@ class _Handler(BaseHTTPRequestHandler):
             {
                 "rfilename": name.removeprefix(f"{repository}/"),
                 "size": len(self.state.files[name]),
-                "lfs": {
-                    "sha256": _digest(self.state.files[name]),
-                    "size": len(self.state.files[name]),
-                    "pointerSize": 1,
-                },
+                "lfs": None if name.rpartition("/")[2] in self.state.small else self._lfs(name),
             }
             for name in names
         ]
         card = self.state.cards.get(repository, {})
         about = {"id": repository, "modelId": repository, "sha": COMMIT, "private": False, "tags": []}
         self._json(about | {"siblings": siblings, "cardData": card, "downloads": 0, "likes": 0})
+
+    def _lfs(self, name: str) -> dict[str, Any]:
+        content = self.state.files[name]
+        return {"sha256": _digest(content), "size": len(content), "pointerSize": 1}
 
     def _resolve(self, repository: str, revision: str, name: str) -> None:
         """Answer as the hub does: a redirect to where large files lie, with what is known of them."""

@@ -10,6 +10,7 @@ speaker network is scored on a list of trials.
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -42,6 +43,16 @@ def toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[\n" + "".join(f"    {toml({k: v for k, v in item.items() if v})},\n" for item in value) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def write_catalogue(known: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Write ``checkpoints.toml``: the bundled ones first, without fields that say nothing."""
+    lines = ["# Every known checkpoint. Bundled ones are written by tools/ship.py, the others fetched on request.\n"]
+    for name, values in sorted(known.items(), key=lambda each: (not each[1].get("file"), each[0])):
+        silent = (None, {}, "", (), [], 0, False, catalogue.OURS)
+        body = [f"{key} = {toml(value)}" for key, value in values.items() if value not in silent or key == "sources"]
+        lines.append("\n".join([f"[{name}]", *body]) + "\n")
+    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def by_sex(items: list[Item], rows: list[manifest.Mixture]) -> dict[str, float]:
@@ -120,15 +131,7 @@ def main() -> int:
         for old in known.values():
             old["default"] &= old["model"] != header.model
     known[args.name] = entry
-    lines = ["# Every known checkpoint. Bundled ones are written by tools/ship.py, the others fetched on request.\n"]
-    for name, values in sorted(known.items()):
-        body = [
-            f"{key} = {toml(value)}"
-            for key, value in values.items()
-            if value not in (None, {}, "", (), 0, False, catalogue.OURS) or key == "sources"
-        ]
-        lines.append("\n".join([f"[{name}]", *body]) + "\n")
-    (ROOT / "checkpoints.toml").write_text("\n".join(lines), encoding="utf-8")
+    write_catalogue(known, ROOT / "checkpoints.toml")
     print(json.dumps(entry, indent=1))
     return 0
 
