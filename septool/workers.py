@@ -1,14 +1,16 @@
-"""Doing the same to many items in several processes: results in order, stopped at once, in words if one dies."""
+"""Doing the same to many items in several processes: results in order, stopped at once, and what a killed one held."""
 
+import os
 import signal
 import sys
-from collections import deque
+import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import suppress
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
 from multiprocessing.sharedctypes import RawValue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from septool.errors import SeptoolError
 
@@ -16,42 +18,133 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 FORKS = sys.platform == "linux"  # a process has all that this one has, at no cost; elsewhere that is not safe
-_function: Callable[[Any], Any]  # of this process, if it is a worker
-_stop: Any = None  # set by its parent
+AHEAD = 4  # items taken per process before the first of them is wanted
+KILLED = "a worker process was killed, perhaps for lack of memory; use fewer --jobs"
+_stop: Any = None  # of this process, if it is a worker; set by its parent
 
 
-def each(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+def each(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    jobs: int,
+    *,
+    killed: Callable[[Item], Result] | None = None,
+) -> Iterator[Result]:
     """Yield ``function(item)`` in the order of the items, which are taken only a little ahead.
 
     Args:
         function: at the top level of a module; anything where processes are forked.
         items: may be endless; memory holds a few per process.
-        jobs: processes; 1 works in this one.
+        jobs: processes; 1 works in this one. They end when this one does, however that ends.
+        killed: the result of an item whose process was killed; another process takes its place.
 
     Raises:
-        SeptoolError: a process was killed.
+        SeptoolError: a process was killed, and there is no ``killed``.
     """
     if jobs == 1:
         yield from map(function, items)
         return
-    context = get_context("fork" if FORKS else None)
-    stop = RawValue("b")
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(function, stop))
-    pending: deque[Future[Result]] = deque()
+    pool = _Pool(function, jobs)
+    source, exhausted = iter(items), False
+    taken, wanted = 0, 0
+    outcomes: dict[int, _Outcome] = {}
     try:
-        for item in items:
-            pending.append(pool.submit(_call, item))
-            if len(pending) > 4 * jobs:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    except BrokenProcessPool:
-        raise SeptoolError("a worker process was killed, perhaps for lack of memory; use fewer --jobs") from None
+        while True:
+            while not exhausted and pool.idle and taken - wanted <= AHEAD * jobs:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    exhausted = True
+                else:
+                    pool.submit(taken, item)
+                    taken += 1
+            if wanted in outcomes:
+                outcome = outcomes.pop(wanted)
+                wanted += 1
+                if outcome.lost:
+                    if killed is None:
+                        raise SeptoolError(KILLED)
+                    yield killed(outcome.value)
+                elif outcome.failed:
+                    raise outcome.value
+                else:
+                    yield outcome.value
+            elif wanted == taken:
+                return
+            else:
+                outcomes |= pool.collect()
     except BaseException:
-        stop.value = True
+        pool.stop.value = True
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.close()
+
+
+class _Outcome(NamedTuple):
+    """What became of an item."""
+
+    value: Any  # the result, the error, or the item of a process that was killed
+    failed: bool = False
+    lost: bool = False
+
+
+class _Worker(NamedTuple):
+    process: Any
+    connection: Connection
+
+
+class _Pool:
+    """Processes that have an item each, so that of a killed one it is known what it held."""
+
+    def __init__(self, function: Callable[[Any], Any], jobs: int) -> None:
+        self.context = get_context("fork" if FORKS else "spawn")
+        self.function, self.stop = function, RawValue("b")
+        self.idle: list[_Worker] = []
+        self.busy: dict[Connection, tuple[_Worker, int, Any]] = {}
+        for _ in range(jobs):
+            self.idle.append(self._start())
+
+    def _start(self) -> _Worker:
+        here, there = self.context.Pipe()
+        process: Any = self.context.Process(target=_serve, args=(there, self.function, self.stop))  # pyright: ignore
+        process.start()
+        there.close()  # so that its end is told by this pipe
+        return _Worker(process, here)
+
+    def submit(self, number: int, item: Any) -> None:
+        """Give an item to an idle process."""
+        worker = self.idle.pop()
+        self.busy[worker.connection] = (worker, number, item)
+        with suppress(BrokenPipeError):  # killed while it was idle: collect tells
+            worker.connection.send((item,))
+
+    def collect(self) -> dict[int, _Outcome]:
+        """Wait until an item or several are done."""
+        outcomes = {}
+        for connection in wait(list(self.busy)):
+            worker, number, item = self.busy.pop(connection)  # pyright: ignore
+            try:
+                outcomes[number] = worker.connection.recv()
+                self.idle.append(worker)
+            except (EOFError, OSError):
+                outcomes[number] = _Outcome(item, lost=True)
+                worker.connection.close()
+                worker.process.join()
+                self.idle.append(self._start())
+        return outcomes
+
+    def close(self) -> None:
+        """End all processes, each when its item is done."""
+        workers = [*self.idle, *(worker for worker, _, _ in self.busy.values())]
+        for worker in workers:
+            with suppress(OSError):  # killed
+                worker.connection.send(())  # a closed pipe would not do: other processes have its end, too
+        for worker in workers:
+            if worker.connection in self.busy:  # a result that nobody takes could keep it from ending
+                with suppress(Exception):
+                    worker.connection.recv()
+            worker.process.join()
+            worker.connection.close()
 
 
 def start(*_: object) -> None:
@@ -70,11 +163,28 @@ def stopping() -> bool:
     return bool(_stop and _stop.value)
 
 
-def _begin(function: Callable[[Any], Any], stop: Any) -> None:
-    global _function, _stop
-    _function, _stop = function, stop
+def _serve(connection: Connection, function: Callable[[Any], Any], stop: Any) -> None:
+    """Work on items until there are no more."""
+    global _stop
+    _stop = stop
     start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while message := connection.recv():
+        (item,) = message
+        try:
+            outcome = _Outcome(function(item))
+        except BaseException as error:
+            error.add_note(traceback.format_exc())  # tracebacks cannot be sent
+            outcome = _Outcome(error, failed=True)
+        try:
+            connection.send(outcome)
+        except Exception as error:  # it cannot be sent
+            connection.send(_Outcome(RuntimeError(f"{type(outcome.value).__name__}: {error}"), failed=True))
 
 
-def _call(item: Any) -> Any:
-    return _function(item)
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: killed, it cannot say so, and output pipes would stay open."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import torch
 
 from septool import workers
 from septool.errors import AudioError, InterruptedBySignal, SeptoolError
+from tests.conftest import ROOT
 
 
 def square(n: int) -> int:
@@ -66,6 +70,74 @@ def test_an_error_of_an_item_is_the_callers(jobs: int) -> None:
 def test_a_process_that_is_killed_is_told_in_words() -> None:
     with pytest.raises(SeptoolError, match="a worker process was killed, perhaps for lack of memory; use fewer --jobs"):
         list(workers.each(die, range(3), 2))
+
+
+def die_of_two(n: int) -> int:
+    return die(n) if n == 2 else square(n)
+
+
+def test_a_process_that_is_killed_loses_its_own_item_alone() -> None:
+    results = list(workers.each(die_of_two, range(12), 2, killed=lambda n: -n))
+    assert results == [-2 if n == 2 else n * n for n in range(12)]
+
+
+def wait_for_the_end(folder: Path, n: int) -> None:
+    (folder / f"{n}.{os.getpid()}").touch()
+    time.sleep(120)
+
+
+PARENT = """
+import sys
+from functools import partial
+from pathlib import Path
+from septool import workers
+from tests.test_workers import wait_for_the_end
+list(workers.each(partial(wait_for_the_end, Path(sys.argv[1])), range(2), 2))
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGHUP])
+def test_processes_end_with_their_parent_however_that_ends(tmp_path: Path, end: signal.Signals) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, tmp_path], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    )
+    try:
+        limit = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < limit:
+            time.sleep(0.05)
+        assert len(list(tmp_path.iterdir())) == 2
+        parent.send_signal(end)
+        # Whoever reads the command's output waits for the last process that can write to it.
+        assert parent.communicate(timeout=60)[0] == b""
+    finally:
+        for path in tmp_path.iterdir():
+            with suppress(ProcessLookupError):
+                os.kill(int(path.suffix[1:]), signal.SIGKILL)
+
+
+class Unsendable:
+    def __reduce__(self) -> str:
+        raise TypeError("not to be sent")
+
+
+def unsendable(_: int) -> Unsendable:
+    return Unsendable()
+
+
+def test_a_result_that_cannot_be_sent_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="Unsendable: not to be sent"):
+        list(workers.each(unsendable, range(2), 2))
+
+
+def large(n: int) -> bytes:
+    return bytes(2**20) if n else b""
+
+
+def test_results_that_nobody_takes_keep_no_process_from_ending() -> None:
+    results = workers.each(large, range(9), 2)
+    assert next(results) == b""
+    results.close()  # type: ignore[attr-defined]
 
 
 def linger(folder: Path, _: int) -> None:
