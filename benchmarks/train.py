@@ -13,21 +13,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks import peers, section
 from septool import audio, checkpoints
-from septool.config import build
 from septool.device import choose_device
 from septool.profiling.measure import MOST, timed_in_turns
 from septool.tasks.prepare import prepare
-from septool.tasks.train import kind
-from septool.training import data
-from septool.training.recipe import Recipe
-from septool.training.trainer import Run
+from septool.training.data import Batch, count_samples, load_micro_batches
+from septool.training.distributed import Distributed
+from septool.training.recipe import recipe_from_dict
+from septool.training.trainer import Trainer
 
 RATE, CLIP, LEARNING_RATE = 8000, 5.0, 1e-4
 ALONE = ("papez", "galr", "dp-rcnet", "atss-net")
@@ -88,21 +87,20 @@ class Plain:
         loss.item()
 
 
-def ours(model: str, folder: Path, options: argparse.Namespace, device: torch.device) -> Run:
+def ours(model: str, folder: Path, options: argparse.Namespace, device: torch.device) -> Trainer:
     """Build our side, with the other's weights if there is another."""
     values: dict[str, Any] = {"model": model}
     if model in peers.IN_TOOLKITS:
         path = peers.converted(model, peers.theirs(model), folder)
-        values |= {"config": checkpoints.read_header(path).config, "initialise": str(path)}
+        values |= {"config": checkpoints.read_header(path).config, "initialize": str(path)}
     values |= {
         "data": {"train": str(corpus(folder)), "sample_rate": 16_000 if model == "atss-net" else RATE},
         "mixing": {"seconds": options.seconds},
-        "enrolling": {"absent": 0.0},
+        "enrollment": {"absent": 0.0},
         "optimizer": {"lr": LEARNING_RATE, "clip": CLIP},
         "loop": {"batch": options.batch, "precision": options.precision},
     }
-    recipe = build(Recipe, values)
-    return kind(recipe)(recipe, folder, device)
+    return Trainer(recipe_from_dict(values), folder, Distributed(device))
 
 
 def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -110,22 +108,23 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
     device = choose_device(options.device)
     with tempfile.TemporaryDirectory() as folder:
         run = ours(model, Path(folder), options, device)
-        shares = data.load(run.items(0), range(MOST + 1), jobs=options.jobs)
-        piece, waits = torch.empty(0), []
+        shares = load_micro_batches(run.role.training_set(0), range(MOST + 1), jobs=options.jobs)
+        waits: list[float] = []
+        batch: Batch = torch.empty(0)
 
         def step() -> None:
-            nonlocal piece
+            nonlocal batch
             started = time.perf_counter()
-            (piece,) = next(shares)
+            (batch,) = next(shares)
             waits.append(time.perf_counter() - started)
-            run.step(piece)
+            run.step(batch)
 
-        calls = [step]
+        calls: list[Callable[[], None]] = [step]
         if model in peers.IN_TOOLKITS:
             plain = Plain(model, device, options.precision)
-            calls.append(lambda: plain.step(piece))
+            calls.append(lambda: plain.step(cast(Tensor, batch)))  # a separator's
         own, *others = timed_in_turns(calls, device, options.budget)
-    samples = data.samples(piece)
+    samples = count_samples(batch)
     row: dict[str, Any] = {"kind": "train", "model": model, "audio s": options.seconds, "batch": options.batch}
     row |= {"precision": options.precision, "waiting for data": statistics.median(waits[1:]) / own.median}
     row |= {"ours": samples / own.median, "from": samples / own.high, "to": samples / own.low}

@@ -223,10 +223,10 @@ def recipe_page() -> str:
         "| name | model | trained on | mixtures | steps | batch | published |",
         "|---|---|---|---|---|---|---|",
     ]
-    for about in recipes.describe():
+    for about in recipes.describe_recipes():
         name, told = about["name"], about["published"]
         model = f"{about['model']} `{about['row']}`" if about["row"] else about["model"]
-        source = f"{recipes.scores(told)} ({told['data']}; {told['table']})" if told else "-"
+        source = f"{recipes.format_scores(told)} ({told['data']}; {told['table']})" if told else "-"
         lines.append(
             f"| [`{name}`](../septool/recipes/{name}.toml) | {model} | {about['data']} | {about['mixing']} "
             f"| {about['steps']:,} | {about['batch']} | {source} |"

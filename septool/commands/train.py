@@ -11,13 +11,13 @@ from septool.commands import options
 
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="Name of a bundled recipe, or a .toml file; a run that goes on has its own.")
+        str | None, typer.Argument(help="Name of a bundled recipe, or a .toml file; a resumed run has its own.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The run's folder; runs/RECIPE+SETTINGS by default.")
     ] = None,
     settings: Annotated[
-        list[str], typer.Option("--set", help="Change a setting, such as loop.batch=8; as often as needed.")
+        list[str], typer.Option("--set", help="Change a setting, such as loop.batch=8; repeatable.")
     ] = [],  # noqa: B006 - typer's way of an empty list
     seed: Annotated[
         int | None, typer.Option("--seed", help="Of weights, mixtures and dropout; the recipe's by default.")
@@ -25,10 +25,10 @@ def train(
     device: options.Device = "auto",
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run in --out, by its own recipe; start RECIPE if there is none."),
+        typer.Option("--resume", help="Resume the run in --out, by its own recipe; start RECIPE if there is none."),
     ] = False,
     jobs: Annotated[
-        int, typer.Option("-j", "--jobs", min=0, help="Processes that draw mixtures.", rich_help_panel="Machine")
+        int, typer.Option("-j", "--jobs", min=0, help="Processes that sample mixtures.", rich_help_panel="Machine")
     ] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads of a step.", rich_help_panel="Machine")
@@ -37,7 +37,7 @@ def train(
         bool, typer.Option("--compile", help="Run steps through torch.compile.", rich_help_panel="Machine")
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files as well.")] = False,
-    save_minutes: Annotated[float, typer.Option(min=0.1, help="Longest time between two saved states.")] = 10.0,
+    save_minutes: Annotated[float, typer.Option(min=0.1, help="Save the state at least every N minutes.")] = 10.0,
     show: Annotated[
         bool, typer.Option("--list", help="Show the recipes: model, data, and what is published for each.")
     ] = False,
@@ -49,9 +49,9 @@ def train(
     """Train a model by a recipe.
 
     The run's folder gets recipe.json, log.jsonl, best.safetensors and last.safetensors (checkpoints
-    that separate and eval take by their path) and last.pt, from which --resume goes on to the same
+    that separate and eval take by their path) and last.pt, from which --resume comes to the same
     numbers as a run that was never stopped, by its own recipe; --set changes that, and every change is
-    said and logged. Ctrl-C and SIGTERM end a run after the step, or the validation, that is running, and
+    reported and logged. Ctrl-C and SIGTERM end a run after the step, or the validation, that is running, and
     its state is saved; Ctrl-C again ends it at once.
 
     Recordings are decoded once; what that leaves is kept in ~/.cache/septool/speech ($SEPTOOL_CACHE), at
@@ -59,33 +59,34 @@ def train(
 
     Several processes train together if torchrun starts them: torchrun --nproc-per-node N -m septool
     train RECIPE. They share every batch, so their number changes the time and, without dropout and
-    batch normalisation, nothing else but the rounding of sums.
+    batch normalization, nothing else but the rounding of sums.
     """
     # torch would warn in every process that weights might be left out in a step; some networks do leave some.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from septool.commands import printing
-    from septool.training.recipe import describe, scores
+    from septool.training.recipe import describe_recipes, format_scores
 
     if show:
-        rows = describe()
+        rows = describe_recipes()
         if json:
             for row in rows:
                 printing.json_line(row)
         else:
             printing.table(
-                ["recipe", "model", "row", "trained on", "published"],
-                [[row["name"], row["model"], row["row"], row["data"], scores(row["published"])] for row in rows],
+                ["recipe", "model", "variant", "trained on", "published"],
+                [[row["name"], row["model"], row["row"], row["data"], format_scores(row["published"])] for row in rows],
             )
         return
     from septool.device import choose_device
-    from septool.tasks.train import kind, plan
+    from septool.tasks.train import plan_run
     from septool.tasks.train import train as work
-    from septool.training import distributed
+    from septool.training.distributed import is_main_process
+    from septool.training.role import training_role
 
     settings = settings if seed is None else [*settings, f"seed={seed}"]
-    run, folder, resume = plan(recipe, settings, out, resume=resume)
-    metric, score = kind(run).metric, ""
-    with printing.Bar("train", quiet=quiet or json or not distributed.first()) as bar:
+    run, folder, resume = plan_run(recipe, settings, out, resume=resume)
+    metric, score = training_role(run).metric, ""
+    with printing.Bar("train", quiet=quiet or json or not is_main_process()) as bar:
 
         def tell(event: dict[str, Any]) -> None:
             nonlocal score
@@ -104,7 +105,7 @@ def train(
             elif event["event"] == "early stop":
                 bar.say(f"step {event['step']}: stopped early, {event['epochs']} epochs without improvement")
             elif event["event"] == "interrupted":
-                bar.say(f"step {event['step']}: interrupted; the state is saved, and --resume goes on from it")
+                bar.say(f"step {event['step']}: interrupted; the state is saved, and --resume continues from it")
             elif event["event"] == "changed":
                 bar.say(f"{event['setting']} was {event['was']}, is {event['is']} from step {event['step']} on")
             elif event["event"] == "start":
@@ -129,5 +130,5 @@ def train(
             save_minutes=save_minutes,
             report=tell,
         )
-    if not json and distributed.first():
+    if not json and is_main_process():
         typer.echo(f"{folder / 'best.safetensors'}  {metric.name} {best:.2f} {metric.unit}")

@@ -1,4 +1,4 @@
-"""What a run learns from: the items of every step, shared out among processes and pieces.
+"""What a run learns from: the items of every step, shared out among processes and micro-batches.
 
 Which items a step has, and what is in them, are functions of the seed and the step alone, so workers,
 processes and restarts change nothing. A mixture is ``[part, time]``: its sources, and then what else is
@@ -8,12 +8,12 @@ in it (noise, or what a file holds beyond the sources); the parts sum to the mix
 import signal
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from septool import audio, workers
 from septool.data.manifest import Mixture
@@ -21,94 +21,105 @@ from septool.data.mixing import render_mixture
 from septool.errors import ConfigError, SeptoolError
 
 GRACE_SECONDS = 30  # for the step during which a run is asked to end
-JITTER = 0.02  # part of its length by which a mixture may move in the order of lengths
+LENGTH_JITTER = 0.02  # part of its length by which a mixture may move in the order of lengths
 Key = tuple[int, ...]
+Batch = Tensor | tuple[Tensor, ...]  # items, stacked; each starts with a waveform, [batch, ..., time]
 
 
-class Items(Protocol):
+class TrainingSet(Protocol):
     """All that a run learns from."""
 
-    vary: bool  # whether items of a batch may differ in length
+    variable_length: bool  # whether items of a batch may differ in length
 
-    def keys(self, step: int) -> list[Key]:
-        """Return what step ``step`` takes, as many as a batch has."""
+    def batch_keys(self, step: int) -> list[Key]:
+        """Return the keys of the items of step ``step``, as many as a batch has."""
         ...
 
     def __getitem__(self, key: Key) -> Any:
-        """Return one item."""
+        """Return one item: a waveform ``[..., time]``, or a tuple that begins with one."""
         ...
 
 
-class Drawn:
-    """Items drawn anew for every epoch by ``draw(seed=, epoch=, index=)``; ``vary`` if those are whole utterances."""
+class DynamicMixtures:
+    """Items sampled anew for every epoch by ``sample(seed=, epoch=, index=)``."""
 
     def __init__(
-        self, draw: Callable[..., Any], *, seed: int, batch: int, epoch_steps: int, vary: bool = False
+        self, sample: Callable[..., Any], *, seed: int, batch: int, epoch_steps: int, variable_length: bool = False
     ) -> None:
-        self.draw, self.seed, self.batch, self.epoch_steps, self.vary = draw, seed, batch, epoch_steps, vary
+        """Set up.
 
-    def keys(self, step: int) -> list[Key]:
+        Args:
+            sample: returns an item, a function of its three arguments.
+            seed: of the run.
+            batch: items a step.
+            epoch_steps: steps an epoch.
+            variable_length: items are whole utterances.
+        """
+        self.sample, self.seed, self.batch, self.epoch_steps = sample, seed, batch, epoch_steps
+        self.variable_length = variable_length
+
+    def batch_keys(self, step: int) -> list[Key]:
         epoch, place = divmod(step, self.epoch_steps)
         return [(epoch, place * self.batch + item) for item in range(self.batch)]
 
     def __getitem__(self, key: Key) -> Any:
         epoch, index = key
-        return self.draw(seed=self.seed, epoch=epoch, index=index)
+        return self.sample(seed=self.seed, epoch=epoch, index=index)
 
 
-class Static:
-    """The mixtures of a manifest as they are, each once a round, cut to ``seconds`` or whole (0).
+class FixedMixtures:
+    """The mixtures of a manifest as they are, each once an epoch, cut to ``seconds`` or whole (0).
 
-    Batches come in random order. A batch of whole mixtures holds neighbours in length, so that little is lost when
-    they are cut to the shortest; lengths count a little more or less at random, so that every round has other
-    neighbours. What does not fill a batch waits for another round.
+    An epoch is here once through the manifest. Batches come in random order. A batch of whole mixtures holds neighbors
+    in length, so that little is lost when they are cut to the shortest; lengths count a little more or less at random,
+    so that every epoch has other neighbors. What does not fill a batch waits for another epoch.
     """
 
-    vary = False  # every key says how long its batch is
+    variable_length = False  # every key says how long its batch is
 
     def __init__(self, rows: Sequence[Mixture], *, rate: int, seconds: float, seed: int, batch: int) -> None:
         if len(rows) < batch:
             raise ConfigError(f"loop.batch is {batch}, the manifest has {len(rows)} mixtures")
         self.rows, self.rate, self.seed, self.batch = rows, rate, seed, batch
         self.crop = round(seconds * rate)
-        self.lengths = None if self.crop else np.array([_frames(row, rate) for row in rows])
-        self.more = any(row.noise or row.mixture for row in rows)  # all items have as many parts
-        self._round: tuple[int, np.ndarray] | None = None  # the last that was asked for, and its batches
+        self.lengths = None if self.crop else np.array([_header_frames(row, rate) for row in rows])
+        self.has_rest = any(row.noise or row.mixture for row in rows)  # then all items have that part
+        self._epoch: tuple[int, np.ndarray] | None = None  # the last that was asked for, and its batches
 
-    def _batches(self, round_: int) -> np.ndarray:
-        """Return the rows of a round's batches, ``[batch, item]``."""
-        if self._round is None or self._round[0] != round_:
-            self._round = round_, self._shuffle(round_)
-        return self._round[1]
+    def _batches(self, epoch: int) -> np.ndarray:
+        """Return the rows of an epoch's batches, ``[batch, item]``."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, self._shuffle(epoch)
+        return self._epoch[1]
 
-    def _shuffle(self, round_: int) -> np.ndarray:
-        random = np.random.default_rng([self.seed, round_])
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        random = np.random.default_rng([self.seed, epoch])
         order = random.permutation(len(self.rows))
         if self.lengths is not None:
-            counted = self.lengths * random.uniform(1 - JITTER, 1 + JITTER, len(order))
+            counted = self.lengths * random.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(order))
             # From a random place on, so that it is not always the longest that do not fill a batch.
             order = np.roll(np.argsort(counted), random.integers(len(order)))
         full = len(order) // self.batch * self.batch
         return random.permutation(order[:full].reshape(-1, self.batch))
 
-    def keys(self, step: int) -> list[Key]:
-        round_, place = divmod(step, len(self.rows) // self.batch)
-        rows = self._batches(round_)[place]
+    def batch_keys(self, step: int) -> list[Key]:
+        epoch, place = divmod(step, len(self.rows) // self.batch)
+        rows = self._batches(epoch)[place]
         frames = self.crop if self.lengths is None else int(self.lengths[rows].min())
-        return [(round_, int(row), frames) for row in rows]
+        return [(epoch, int(row), frames) for row in rows]
 
     def __getitem__(self, key: Key) -> Tensor:
-        round_, index, frames = key
+        epoch, index, frames = key
         mixture, parts, _ = render_mixture(self.rows[index], self.rate)
-        if self.more:
+        if self.has_rest:
             parts = np.concatenate([parts, (mixture - parts.sum(0))[None]])
-        random = np.random.default_rng([self.seed, round_, index])
+        random = np.random.default_rng([self.seed, epoch, index])
         start = int(random.integers(max(parts.shape[1] - frames, 0) + 1))
         parts = parts[:, start : start + frames]
         return torch.from_numpy(np.pad(parts, ((0, 0), (0, frames - parts.shape[1]))))
 
 
-def _frames(row: Mixture, rate: int) -> int:
+def _header_frames(row: Mixture, rate: int) -> int:
     """Return how long a mixture is rendered at a rate, from headers alone; resampling may differ by one."""
     if row.frames is not None:
         return round(row.frames * rate / row.sample_rate)
@@ -120,80 +131,90 @@ def _frames(row: Mixture, rate: int) -> int:
     return int(rate * (min(seconds) if row.mode == "min" else max(seconds)))
 
 
-def collate(items: Sequence[Any]) -> Any:
-    """Stack items; waveforms of several lengths are cut to the shortest."""
+def collate_items(items: Sequence[Any]) -> Any:
+    """Stack items; waveforms ``[..., time]`` of several lengths are cut to the shortest."""
     if isinstance(items[0], Tensor | np.ndarray) and items[0].ndim:
         frames = min(item.shape[-1] for item in items)
         return torch.stack([torch.as_tensor(item)[..., :frames] for item in items])
     if isinstance(items[0], tuple):
-        return tuple(collate(parts) for parts in zip(*items, strict=True))
+        return tuple(collate_items(parts) for parts in zip(*items, strict=True))
     return default_collate(list(items))
 
 
-def samples(piece: Any) -> int:
-    """Return how many samples of mixtures a piece has."""
-    waves = piece[0] if isinstance(piece, tuple | list) else piece
+def count_samples(batch: Batch) -> int:
+    """Return how many samples the mixtures of a batch have."""
+    waves = batch[0] if isinstance(batch, tuple | list) else batch
     return waves.shape[0] * waves.shape[-1]
 
 
-class Pieces:
-    """The items of a piece, stacked; an error of ours comes back as a value.
+class MicroBatches:
+    """The items of a micro-batch, stacked; an error of ours comes back as a value.
 
     A DataLoader raises what happens in its processes with their tracebacks as the message.
     """
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: TrainingSet) -> None:
         self.items = items
 
-    def __getitem__(self, piece: tuple[Sequence[Key], slice]) -> Any:
-        keys, own = piece
+    def __getitem__(self, key: tuple[Sequence[Key], slice]) -> Batch | SeptoolError:
+        keys, own = key
         try:
-            if not self.items.vary:
-                return collate([self.items[key] for key in keys[own]])
+            if not self.items.variable_length:
+                return collate_items([self.items[item] for item in keys[own]])
             # As long as the shortest of the batch, whoever works on that one.
-            return _part(collate([self.items[key] for key in keys]), own)
+            return _select_items(collate_items([self.items[item] for item in keys]), own)
         except SeptoolError as error:
             return error
 
 
-def _part(batch: Any, own: slice) -> Any:
-    return tuple(_part(each, own) for each in batch) if isinstance(batch, tuple) else batch[own].clone()
+def _select_items(batch: Any, own: slice) -> Any:
+    return tuple(_select_items(part, own) for part in batch) if isinstance(batch, tuple) else batch[own].clone()
 
 
-def _start(worker: int) -> None:
+def _start_worker(worker: int) -> None:
     workers.start(worker)
     # A scheduler asks every process of a run to end; the step that is running may still need what this one makes.
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
-def load(
-    items: Items, steps: range, *, rank: int = 0, ranks: int = 1, pieces: int = 1, jobs: int = 0, pin: bool = False
-) -> Generator[list[Any]]:
-    """Yield what one process works on in each step: its share of the batch, in pieces.
+def load_micro_batches(
+    items: TrainingSet,
+    steps: range,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    accumulation_steps: int = 1,
+    jobs: int = 0,
+    pin: bool = False,
+) -> Generator[list[Batch]]:
+    """Yield what one process works on in each step: its share of the batch, in micro-batches.
 
     Args:
         items: where it comes from.
         steps: the steps.
         rank: number of the process.
-        ranks: processes that share a batch.
-        pieces: how many to cut a share into.
+        world_size: processes that share a batch.
+        accumulation_steps: how many micro-batches to cut a share into.
         jobs: processes that make the items; 0 makes them in this one.
         pin: put them where a CUDA device copies from while it computes.
+
+    Raises:
+        SeptoolError: an item that cannot be made.
     """
     keys = [
-        (batch, slice(place, None, ranks * pieces))
-        for batch in map(items.keys, steps)
-        for place in range(rank * pieces, (rank + 1) * pieces)
+        (batch, slice(place, None, world_size * accumulation_steps))
+        for batch in map(items.batch_keys, steps)
+        for place in range(rank * accumulation_steps, (rank + 1) * accumulation_steps)
     ]
     with warnings.catch_warnings():
         # The user chose how many; there may be more than processors, where decoding waits for a disk.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
-        loader: DataLoader[Any] = DataLoader(
-            Pieces(items),  # type: ignore[arg-type] - a map-style dataset, whatever it derives from
+        loader = DataLoader(
+            cast("Dataset[Batch | SeptoolError]", MicroBatches(items)),  # a map-style one, whatever it derives from
             batch_size=None,
-            sampler=keys,
+            sampler=cast("Sequence[int]", keys),
             num_workers=jobs,
-            worker_init_fn=_start,
+            worker_init_fn=_start_worker,
             multiprocessing_context="fork" if jobs and workers.FORKS else None,
             pin_memory=pin,
             # The loader draws a base seed from the global generator; its own keeps dropout out of the matter.
@@ -202,10 +223,11 @@ def load(
         ready = iter(loader)
     try:
         for _ in steps:
-            share = [next(ready) for _ in range(pieces)]
-            for piece in share:
-                if isinstance(piece, SeptoolError):
-                    raise piece
+            share: list[Batch] = []
+            for made in [next(ready) for _ in range(accumulation_steps)]:
+                if isinstance(made, SeptoolError):
+                    raise made
+                share.append(made)
             yield share
     finally:
         del ready  # its processes end with it; kept by a traceback, they would be waited for in vain

@@ -1,4 +1,4 @@
-"""Ending between two steps: a run that is asked to end leaves a state to go on from first."""
+"""Ending between two steps: a run that is interrupted leaves a state to resume from first."""
 
 import signal
 import threading
@@ -6,33 +6,38 @@ from types import FrameType
 from typing import Any
 
 
-class Stop:
-    """Notes the signals that ask a program to end, while the block runs; ``answer`` lets them have their way.
+class Interrupt:
+    """Catches SIGINT and SIGTERM while the block runs; ``reraise`` lets them take effect.
 
     A second SIGINT ends at once. A second SIGTERM does not: a scheduler sends it to every process, and torchrun, which
     gets it too, once more to those that it has started.
     """
 
     def __init__(self) -> None:
-        self.asked = 0  # the number of the signal that came first
-        self._before: dict[int, Any] = {}
+        self.signal_number = 0  # of the signal that came first
+        self._handlers: dict[int, Any] = {}  # those of before, of whatever kind signal.signal returns
 
-    def __enter__(self) -> "Stop":
-        if threading.current_thread() is threading.main_thread():  # no other hears signals
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+    @property
+    def received(self) -> bool:
+        """Whether a signal has come to this process."""
+        return self.signal_number > 0
+
+    def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is threading.main_thread():  # no other receives signals
+            self._handlers = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        again = self.asked and number == signal.SIGINT
-        self.asked = self.asked or number
+    def _catch(self, number: int, _: FrameType | None) -> None:
+        again = self.received and number == signal.SIGINT
+        self.signal_number = self.signal_number or number
         if again:
-            self.answer()
+            self.reraise()
 
-    def answer(self) -> None:
-        """End as the signal would have; if none came here, another process of the run has heard one."""
+    def reraise(self) -> None:
+        """End as the signal would have; if none came here, another process of the run has received one."""
         self.__exit__()
-        signal.raise_signal(self.asked or signal.SIGTERM)
+        signal.raise_signal(self.signal_number or signal.SIGTERM)

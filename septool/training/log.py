@@ -1,29 +1,34 @@
-"""What a run says of itself: ``log.jsonl`` in its folder and, if asked for, TensorBoard's files."""
+"""What a run reports: ``log.jsonl`` in its folder and, if asked for, TensorBoard's files."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from septool.errors import UsageError
 from septool.files import atomic_write
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+Event = dict[str, Any]  # "event" (its kind), "step", and what is reported
 COUNTERS = ("step", "steps", "epoch")  # no curves
-ENDING = ("early stop", "average")  # said at the end of a run, and again if it goes on from there
+FINAL_EVENTS = ("early stop", "average")  # of the end of a run, and again if it is resumed from there
 
 
-class Journal:
-    """The log of a run; a run that goes on drops the lines after the state that it goes on from."""
+class TrainingLog:
+    """The log of a run; a run that is resumed drops the lines after the state that it is resumed from."""
 
-    def __init__(self, folder: Path, *, step: int, pending: bool = False, tensorboard: bool = False) -> None:
-        """Open the log at ``step``, whose validation is ``pending``."""
-        self._writer = _tensorboard(folder / "tensorboard", step) if tensorboard else None
+    def __init__(self, folder: Path, *, step: int, validation_pending: bool = False, tensorboard: bool = False) -> None:
+        """Open the log at ``step``, whose validation may be pending."""
+        self._writer = _tensorboard_writer(folder / "tensorboard", step) if tensorboard else None
         path = folder / "log.jsonl"
         if path.exists():
             with atomic_write(path) as partial:
-                partial.write_text("".join(line + "\n" for line in _until(path, step, pending)), encoding="utf-8")
+                kept = _lines_until(path, step, validation_pending)
+                partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
-    def write(self, event: dict[str, Any]) -> None:
+    def write(self, event: Event) -> None:
         """Append a line."""
         self._file.write(json.dumps(event) + "\n")
         self._file.flush()
@@ -32,7 +37,7 @@ class Journal:
                 if isinstance(value, int | float) and key not in COUNTERS:
                     self._writer.add_scalar(f"{event['event']}/{key}", value, event["step"])
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "TrainingLog":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,21 +46,21 @@ class Journal:
             self._writer.close()
 
 
-def _until(path: Path, step: int, pending: bool) -> list[str]:
+def _lines_until(path: Path, step: int, validation_pending: bool) -> list[str]:
     """Return the whole lines of a log up to a step; a run that was killed may have left half a line."""
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-            undone = pending and event["step"] == step and event["event"] == "validation"
-            if event["step"] <= step and not undone and event["event"] not in ENDING:
+            undone = validation_pending and event["step"] == step and event["event"] == "validation"
+            if event["step"] <= step and not undone and event["event"] not in FINAL_EVENTS:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             continue
     return kept
 
 
-def _tensorboard(folder: Path, step: int) -> Any:
+def _tensorboard_writer(folder: Path, step: int) -> "SummaryWriter":
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

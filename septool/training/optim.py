@@ -1,21 +1,22 @@
-"""How weights move: optimisers, the learning rate's schedule, and the averaged weights."""
+"""How weights move: optimizers, the learning rate's schedule, and averaged weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from septool.training.recipe import Optimizer, Schedule
 
 
-def optimizers(model: nn.Module, how: Optimizer) -> list[torch.optim.Optimizer]:
-    """Build what a recipe's optimiser consists of; between them they move every weight once."""
-    lr, decay, betas = how.lr, how.weight_decay, how.betas
-    if how.name == "adam":
+def make_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
+    """Build what a recipe's optimizer consists of; between them they move every weight once."""
+    lr, decay, betas = settings.lr, settings.weight_decay, settings.betas
+    if settings.name == "adam":
         return [torch.optim.Adam(model.parameters(), lr, betas, weight_decay=decay)]
-    if how.name == "adamw":
+    if settings.name == "adamw":
         return [torch.optim.AdamW(model.parameters(), lr, betas, weight_decay=decay)]
     matrices = [
         weight
@@ -32,8 +33,8 @@ def optimizers(model: nn.Module, how: Optimizer) -> list[torch.optim.Optimizer]:
     ]
 
 
-def learning_rate(schedule: Schedule, *, step: int, epoch: int, steps: int, plateau_scale: float) -> float:
-    """Return the factor on the base learning rate at a step."""
+def learning_rate_factor(schedule: Schedule, *, step: int, epoch: int, steps: int, plateau_scale: float) -> float:
+    """Return the factor on the base learning rate at a step of a run of ``steps``."""
     warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
     match schedule.name:
         case "exponential":
@@ -50,7 +51,7 @@ def learning_rate(schedule: Schedule, *, step: int, epoch: int, steps: int, plat
             return warm
 
 
-def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an optimizer's state; its settings stay those that it was made with."""
     settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
@@ -59,25 +60,33 @@ def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
 
 
 class MovingAverage:
-    """An exponential moving average of a model's weights."""
+    """An exponential moving average of a model's weights, by the rule of :mod:`torch.optim.swa_utils`.
+
+    Not its ``AveragedModel``: that copies buffers of equal shape only, and the tables of positions of some networks
+    grow with what they have seen; and it starts from the weights after the first step instead of those before it.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay = model, decay
         self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     def update(self, step: int) -> None:
-        """Take in the weights after step ``step``."""
+        """Take in the weights after step ``step``; what is not a float (counters) is copied."""
         # The average starts as the plain mean of what there is, so early weights do not linger.
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
-            else:
-                self.weights[name].copy_(value)
+        current = self.model.state_dict()
+        floats = [name for name, value in current.items() if value.is_floating_point()]
+        get_ema_multi_avg_fn(decay)([self.weights[name] for name in floats], [current[name] for name in floats], step)
+        for name in current.keys() - floats:
+            self.weights[name].copy_(current[name])
 
 
-def mean_weights(several: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Average the weights of several checkpoints of one model; what is not a float is the last one's."""
+def mean_weights(several: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Average the weights of several checkpoints of one model; what is not a float is the last one's.
+
+    In double precision at once: the running mean of ``torch.optim.swa_utils`` rounds at every checkpoint, and its
+    result depends on their order.
+    """
     mean = {}
     for name, last in several[-1].items():
         values = [weights[name] for weights in several]

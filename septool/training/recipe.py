@@ -1,14 +1,14 @@
-"""A training run as data: the sections of a recipe and what they may say."""
+"""A training run as data: the sections of a recipe, their bounds, and where recipes come from."""
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from septool.config import as_dict, build, override, read_toml
 from septool.data.enrollment import EnrollmentSampling
@@ -16,16 +16,21 @@ from septool.data.mixing import DynamicMixing
 from septool.errors import ConfigError, UsageError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-STATIC = ("sources", "seconds")  # what of the mixing counts for mixtures that are not drawn
-ABOUT = ("table", "data")  # what is published of a recipe besides scores
-NEAR = 3  # names to suggest
+STATIC_KEYS = ("sources", "seconds")  # what of the mixing counts for mixtures that are fixed
+ABOUT_SCORES = ("table", "data")  # what is published of a recipe besides scores
+SUGGESTIONS = 3  # names
+# Bounds of settings: beyond them there are typing errors, and numbers that torch or the memory have no room for.
+MOST_STEPS, MOST_BATCH, MOST_SEED = 10**9, 10**6, 2**64 - 1
+RATES = 1_000, 1_000_000  # Hz
+MOST_SECONDS, MOST_SOURCES, MOST_DB = 3600.0, 64, 200.0
+MOST_OF_CONFIG = 10**6  # channels, layers, samples
 
 
-def _at_least(least: int, section: object, *names: str) -> None:
+def _check_range(least: float, most: float, section: object, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
-        if value is not None and not least <= value < math.inf:
-            raise ValueError(f"{name} is {value}; it is at least {least}")
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"{name} is {value}; it lies between {least} and {most}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +42,19 @@ class Data:
     mixing: Literal["dynamic", "static"] = "dynamic"
     validation: str = "data/dev-2mix.jsonl"  # fixed mixtures
     sample_rate: int = 8000
-    validation_items: int | None = None  # the first so many; all by default
+    validation_items: int | None = None  # only the first N; all by default
     name: str = ""  # what the checkpoint says it was trained on
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "sample_rate", "validation_items")
+        _check_range(*RATES, self, "sample_rate")
+        _check_range(1, MOST_STEPS, self, "validation_items")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """How weights move.
 
-    "muon" orthogonalises the updates of the matrices of linear and recurrent layers (Jordan et al.,
+    "muon" orthogonalizes the updates of the matrices of linear and recurrent layers (Jordan et al.,
     2024; scaled to Adam's step size as in Liu et al., 2025) and leaves the rest to AdamW.
     """
 
@@ -59,7 +65,8 @@ class Optimizer:
     clip: float = 5.0  # L2 norm of the whole gradient; 0 is off
 
     def __post_init__(self) -> None:
-        _at_least(0, self, "lr", "weight_decay", "clip")
+        _check_range(0, 100, self, "lr", "weight_decay")
+        _check_range(0, 1_000_000, self, "clip")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas is {list(self.betas)}; each lies between 0 and 1")
 
@@ -76,33 +83,39 @@ class Schedule:
     start: int = 0  # exponential, plateau: first epoch
     turn: int = 0  # exponential: epoch from which on later_factor takes the factor's place; 0 for never
     later_factor: float = 1.0
-    decay: int = 0  # trapezoid: steps of linear fall to zero at the end
+    decay: int = 0  # trapezoid: steps of linear annealing to zero at the end
 
     def __post_init__(self) -> None:
-        _at_least(0, self, "warmup", "factor", "patience", "start", "turn", "later_factor", "decay")
-        _at_least(1, self, "every")
+        _check_range(0, MOST_STEPS, self, "warmup", "patience", "start", "turn", "decay")
+        _check_range(1, MOST_STEPS, self, "every")
+        _check_range(0, 100, self, "factor", "later_factor")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """How long, in what pieces, and at which precision."""
+    """How long, in what micro-batches, and at which precision."""
 
     steps: int = 100_000
     epoch_steps: int = 1000  # steps between two validations
     batch: int = 4  # mixtures a step, of all processes together
-    accumulate: int = 1  # pieces that a process works through its share of a batch in; more need less memory
+    # Micro-batches that a process cuts its share of a batch into; more need less memory.
+    accumulation_steps: int = field(default=1, metadata={"formerly": "accumulate"})
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema: float = 0.0  # decay of the averaged weights that are validated and kept; 0 is off
     loss_floor: float | None = None  # dB; items already better than this are left out (SepFormer: -30)
     patience: int = 0  # epochs without improvement that end the run; 0 for never
-    average: int = 0  # validated weights that are kept, and averaged in the end
+    average: int = 0  # checkpoints that are kept, and averaged in the end
     average_of: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        _at_least(0, self, "patience", "average")
-        _at_least(1, self, "steps", "epoch_steps", "batch", "accumulate")
+        _check_range(1, MOST_STEPS, self, "steps", "epoch_steps")
+        _check_range(1, MOST_BATCH, self, "batch", "accumulation_steps")
+        _check_range(0, MOST_STEPS, self, "patience")
+        _check_range(0, 1000, self, "average")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; it lies between 0 and 1")
+        if self.loss_floor is not None and not math.isfinite(self.loss_floor):
+            raise ValueError(f"loss_floor is {self.loss_floor}; it is a number of dB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,81 +124,180 @@ class Recipe:
 
     model: str
     published: dict[str, Any] = field(default_factory=dict)  # what a paper reports for it, and where
-    row: str | None = None  # a named configuration of the model
+    variant: str | None = field(default=None, metadata={"formerly": "row"})  # a named configuration of the model
     config: dict[str, Any] = field(default_factory=dict)
     loss: str | None = None  # the model's own by default
     seed: int = 0
-    initialise: str | None = None  # a checkpoint to start from
+    initialize: str | None = field(default=None, metadata={"formerly": "initialise"})  # a checkpoint to start from
     # Parts of the model that start from other checkpoints, "PART" = "CHECKPOINT" or "CHECKPOINT#PART".
     parts: dict[str, str] = field(default_factory=dict)
     data: Data = Data()
     mixing: DynamicMixing = field(default_factory=DynamicMixing)
-    enrolling: EnrollmentSampling = field(default_factory=EnrollmentSampling)  # of extractors
+    enrollment: EnrollmentSampling = field(  # of extractors
+        default_factory=EnrollmentSampling, metadata={"formerly": "enrolling"}
+    )
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loop: Loop = Loop()
 
     def __post_init__(self) -> None:
-        _at_least(0, self, "seed")
+        _check_range(0, MOST_SEED, self, "seed")
+        for key, value in _flatten(self.config, "config."):
+            _check_config_value(key, value)
+        for key, value, most in (
+            ("mixing.seconds", self.mixing.seconds, MOST_SECONDS),
+            ("mixing.sources", self.mixing.sources, MOST_SOURCES),
+            ("enrollment.seconds", self.enrollment.seconds, MOST_SECONDS),
+        ):
+            if value > most:
+                raise ValueError(f"{key} is {value}; it is at most {most:g}")
+        for key in ("mixing.difference_db", "mixing.speed"):
+            if max(map(abs, getattr(self.mixing, key.partition(".")[2]))) > MOST_DB:
+                raise ValueError(f"{key} goes beyond {MOST_DB:g}")
         if self.data.mixing == "static":
             for each in fields(DynamicMixing):
-                if each.name not in STATIC and getattr(self.mixing, each.name) != getattr(DynamicMixing(), each.name):
+                changed = getattr(self.mixing, each.name) != getattr(DynamicMixing(), each.name)
+                if changed and each.name not in STATIC_KEYS:
                     raise ValueError(f"mixing.{each.name} changes nothing in mixtures that data.mixing says are static")
 
 
-def load(name: str, settings: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or path and apply ``key=value`` settings."""
-    return build(Recipe, override(_read(_locate(name)), settings))
+def _check_config_value(key: str, value: Any) -> None:
+    """Refuse numbers that no network can have; what else a field asks for is checked where the field is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if "dropout" in key and not 0 <= value < 1:
+        raise ValueError(f"{key} is {value}; a dropout rate lies between 0 and 1")
+    if not abs(value) <= MOST_OF_CONFIG:
+        raise ValueError(f"{key} is {value}; it lies between {-MOST_OF_CONFIG} and {MOST_OF_CONFIG}")
 
 
-def _locate(name: str) -> Path:
+def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or path and apply ``key=value`` settings.
+
+    Raises:
+        UsageError: no such recipe, or a setting or value that it cannot have.
+    """
+    return build(Recipe, override(_read_with_base(_find_recipe(name)), map_settings(settings)))
+
+
+def recipe_from_dict(values: Mapping[str, Any], settings: Sequence[str] = ()) -> Recipe:
+    """Build a recipe from nested values, with old keys or new ones, and ``key=value`` settings."""
+    return build(Recipe, override(_with_new_keys(values), map_settings(settings)))
+
+
+def map_settings(settings: Sequence[str]) -> list[str]:
+    """Return ``key=value`` settings with the keys of today."""
+    renamed = []
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        path = path.strip()
+        for old, new in _old_keys(Recipe).items():
+            if path == old or path.startswith(f"{old}."):
+                path = new + path.removeprefix(old)
+        renamed.append(path + equals + text)
+    return renamed
+
+
+def _old_keys(kind: type, section: str = "") -> dict[str, str]:
+    """Return the keys of a recipe that had another name, old to new; a renamed section comes before its keys."""
+    renamed, hints = {}, get_type_hints(kind)
+    for each in fields(kind):
+        if "formerly" in each.metadata:
+            renamed[section + each.metadata["formerly"]] = section + each.name
+        if is_dataclass(hints[each.name]):
+            renamed |= _old_keys(hints[each.name], f"{section}{each.name}.")
+    return renamed
+
+
+def _rename_key(values: dict[str, Any], old: str, new: str) -> None:
+    """Give an entry of nested values, if it is there, another key in its section; two entries are left alone."""
+    section, _, key = old.rpartition(".")
+    if section:
+        if not isinstance(values.get(section), Mapping):
+            return
+        values[section] = dict(values[section])
+        values = values[section]
+    name = new.rpartition(".")[2]
+    if key in values and name not in values:
+        values[name] = values.pop(key)
+
+
+def _with_new_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with the keys of today."""
+    renamed = dict(values)
+    for old, new in _old_keys(Recipe).items():
+        _rename_key(renamed, old, new)
+    return renamed
+
+
+def recipe_record(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as plain values for what a run leaves on disk: ``recipe.json``, ``last.pt``, checkpoint headers.
+
+    Keys that were renamed keep their old names there, so that other programs find them.
+    """
+    values = as_dict(recipe)
+    for old, new in _old_keys(Recipe).items():
+        _rename_key(values, new, old)
+    return values
+
+
+def effective_record(recipe: Recipe) -> dict[str, Any]:
+    """Return :func:`recipe_record` without the settings of the mixing that fixed mixtures do not go by."""
+    values = recipe_record(recipe)
+    if recipe.data.mixing == "static":
+        values["mixing"] = {name: values["mixing"][name] for name in STATIC_KEYS}
+    return values
+
+
+def _find_recipe(name: str) -> Path:
     path = Path(name)
     if path.suffix != ".toml":
         path = RECIPES / f"{name}.toml"
         if not path.exists():
-            raise UsageError(f"unknown recipe {name!r}{_meant(name)}; septool train --list shows all")
+            raise UsageError(f"unknown recipe {name!r}{_suggestion(name)}; septool train --list shows all")
     return path
 
 
-def _meant(name: str) -> str:
-    begun = sorted((known for known in bundled() if known.startswith(name)), key=len)
-    near = (begun or get_close_matches(name, bundled()))[:NEAR]
+def _suggestion(name: str) -> str:
+    begun = sorted((known for known in recipe_names() if known.startswith(name)), key=len)
+    near = (begun or get_close_matches(name, recipe_names()))[:SUGGESTIONS]
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-def bundled() -> list[str]:
+def recipe_names() -> list[str]:
     """Return the names of the recipes that come with septool."""
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def describe() -> list[dict[str, Any]]:
+def describe_recipes() -> list[dict[str, Any]]:
     """Return what each of them trains, on what, and what is published for it."""
-    chosen = {name: load(name) for name in bundled()}
+    chosen = {name: load_recipe(name) for name in recipe_names()}
     return [
-        {"name": name, "model": recipe.model, "row": recipe.row, "data": recipe.data.name}
+        {"name": name, "model": recipe.model, "row": recipe.variant, "data": recipe.data.name}
         | {"mixing": recipe.data.mixing, "steps": recipe.loop.steps, "batch": recipe.loop.batch}
         | {"published": recipe.published}
         for name, recipe in chosen.items()
     ]
 
 
-def scores(published: Mapping[str, Any]) -> str:
+def format_scores(published: Mapping[str, Any]) -> str:
     """Write what a recipe's ``published`` says of scores."""
-    return ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in published.items() if key not in ABOUT)
+    scores = {key: value for key, value in published.items() if key not in ABOUT_SCORES}
+    return ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in scores.items())
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read_with_base(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a recipe's file over that of its ``base``, a bundled recipe or a file beside it."""
     if path in seen:
         raise ConfigError(f"{path} is its own base")
-    values = read_toml(path)
+    values = _with_new_keys(read_toml(path))
     base = values.pop("base", None)
     if base is None:
         return values
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base is {base!r}; it is the name of a recipe")
-    below = path.parent / base if base.endswith(".toml") else _locate(base)
-    return _merge(_read(below, (*seen, path)), values)
+    below = path.parent / base if base.endswith(".toml") else _find_recipe(base)
+    return _merge(_read_with_base(below, (*seen, path)), values)
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -197,40 +309,35 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def in_effect(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as plain values, without those of the mixing that its mixtures do not go by."""
-    values = as_dict(recipe)
-    if recipe.data.mixing == "static":
-        values["mixing"] = {name: values["mixing"][name] for name in STATIC}
-    return values
-
-
 def run_name(name: str, settings: Sequence[str] = ()) -> str:
     """Name a run by its recipe and by what the settings change in it, whatever their order."""
-    changed = changes(load(name), load(name, settings))
-    full = "+".join([Path(name).stem, *(f"{key}={_word(now)}" for key, (_, now) in changed.items())])
+    before, after = (recipe_record(recipe) for recipe in (load_recipe(name), load_recipe(name, settings)))
+    changed = _differences(before, after)
+    full = "+".join([Path(name).stem, *(f"{key}={_as_file_name(now)}" for key, (_, now) in changed.items())])
     if len(full.encode()) <= 120:
         return full
     return f"{Path(name).stem}+{hashlib.sha256(full.encode()).hexdigest()[:12]}"
 
 
-def changes(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
+def recipe_changes(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
     """Return the settings in which two runs differ, as they are in the one and in the other."""
-    was, now = (_flat(as_dict(recipe) | {"published": {}}) for recipe in (before, after))
+    return _differences(as_dict(before), as_dict(after))
+
+
+def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    was, now = (dict(_flatten(values | {"published": {}})) for values in (before, after))
     return {key: (was.get(key), now.get(key)) for key in sorted(was | now) if was.get(key) != now.get(key)}
 
 
-def _flat(values: dict[str, Any], where: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{where}{key}.")
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
         elif value is not None:
-            flat[where + key] = value
-    return flat
+            yield prefix + key, value
 
 
-def _word(value: Any) -> str:
+def _as_file_name(value: Any) -> str:
     """Write a value as part of a file's name."""
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return re.sub(r"[^\w.,=-]+", "_", text)

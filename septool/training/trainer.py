@@ -1,15 +1,12 @@
-"""A run of training: its model, a step, a validation, and the states on disk that it can go on from."""
+"""The trainer: from a recipe and a folder to checkpoints, step by step and epoch by epoch."""
 
 import json
-import logging
 import math
-import os
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import partial
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,190 +14,244 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from septool import catalogue, checkpoints
-from septool.config import as_dict, build
-from septool.data import manifest, pool
-from septool.data.mixing import AugmentationSources, load_augmentation_sources, render_mixture, sample_parts
+from septool.config import as_dict
 from septool.device import hardware
-from septool.errors import CheckpointError, ConfigError, SeptoolError
-from septool.files import atomic_write
-from septool.inference.level import separate_at_model_level
-from septool.losses import LOSSES
-from septool.losses.pit import best_permutation
-from septool.metrics import METRICS, Metric
-from septool.metrics.si_snr import si_snr
+from septool.files import atomic_write, make_folder, sha256_of
+from septool.models.base import Model
 from septool.models.build import build_model
 from septool.provenance import software
-from septool.signal.levels import model_gain
-from septool.training.data import Drawn, Items, Static
-from septool.training.distributed import Ranks
-from septool.training.optim import MovingAverage, learning_rate, mean_weights, optimizers, restore
-from septool.training.recipe import Recipe, changes, in_effect
+from septool.training.data import Batch, TrainingSet, count_samples, load_micro_batches
+from septool.training.distributed import Distributed
+from septool.training.interrupt import Interrupt
+from septool.training.log import Event, TrainingLog
+from septool.training.optim import learning_rate_factor, mean_weights
+from septool.training.recipe import Recipe, effective_record
+from septool.training.role import Role, training_role
+from septool.training.state import TrainingState
 
-LOG = logging.getLogger(__name__)
-STATES = LAST, PREVIOUS = "last.pt", "previous.pt"  # what a run goes on from: the first that is whole
-WORST = -30.0  # dB, what a validation counts for an estimate that has no score: silence, or what is no number
-
-
-@dataclass
-class Progress:
-    """Where a run stands."""
-
-    step: int = 0
-    best: float = -math.inf  # validation score
-    stale: int = 0  # epochs since the best one
-    bad_epochs: int = 0  # since the last improvement or plateau step
-    plateau_scale: float = 1.0
-    skipped: int = 0  # steps whose gradient was not finite
-    pending: bool = False  # an epoch is over, its validation is not
-    recent: list[float] = field(default_factory=list)  # losses since the last line of the log
-    kept: list[list[Any]] = field(default_factory=list)  # [score, step] of the weights to be averaged in the end
+LOG_EVERY = 50  # steps a line of the log stands for
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+Report = Callable[[Event], None]
 
 
-class Objective(nn.Module):
+class LossModule(nn.Module):
     """A run's loss as a forward pass: what gradients are shared around."""
 
-    def __init__(self, model: nn.Module, losses: Callable[[Any], Tensor]) -> None:
+    def __init__(self, model: nn.Module, losses: Callable[[Batch], Tensor]) -> None:
         super().__init__()
         self.model, self.losses = model, losses
 
-    def forward(self, batch: Any) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         """Return the loss of each item, ``[batch]``."""
         return self.losses(batch)
 
 
-class Run:
-    """One training run and its folder: of a separator here, of other models in subclasses.
+class Trainer:
+    """One training run in its folder.
 
-    What differs is an item (``drawer``), its loss (``losses``) and how well the model does (``score``).
+    What it learns from and how it is scored is the matter of its :class:`~septool.training.role.Role`, what it can be
+    resumed from that of its :class:`~septool.training.state.TrainingState`.
     """
 
-    metric: ClassVar[Metric] = METRICS["si-snri"]  # of the validation
+    def __init__(self, recipe: Recipe, folder: Path, distributed: Distributed, *, resume: bool = False) -> None:
+        """Build a run: with the weights that its recipe starts from, or with the state in its folder.
 
-    def __init__(
-        self, recipe: Recipe, out: Path, device: torch.device, group: Ranks | None = None, *, resume: bool = False
-    ) -> None:
-        """Build a run, with the weights that its recipe starts from unless it will ``resume``."""
-        self.recipe, self.out, self.device = recipe, out, device
-        self.ranks = group or Ranks(device)
+        Raises:
+            UsageError: a model, setting or checkpoint that does not exist.
+            CheckpointError: weights, or a state to resume from, that are missing, damaged or of another network.
+        """
+        self.recipe, self.folder, self.distributed = recipe, folder, distributed
+        self.device = distributed.device
         torch.manual_seed(recipe.seed)
-        self.model = build_model(recipe.model, recipe.config, recipe.row).to(device)
-        if recipe.initialise and not resume:
-            checkpoints.load_into(self.model, Path(recipe.initialise))
+        self.model: Model = build_model(recipe.model, recipe.config, recipe.variant).to(self.device)
+        if recipe.initialize and not resume:
+            checkpoints.load_into(self.model, Path(recipe.initialize))
         for part, name in recipe.parts.items() if not resume else ():
             checkpoints.load_part(self.model, part, *catalogue.resolve_part(name))
         norms = (module for module in self.model.modules() if isinstance(module, BatchNorm))
-        self.statistics = [value for norm in norms for value in norm.buffers()]
-        self.average = MovingAverage(self.model, recipe.loop.ema)
-        self.loss = LOSSES[recipe.loss or self.model.loss]
-        self.optimizers = optimizers(self.model, recipe.optimizer)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.loop.precision == "fp16")
-        self._objective = Objective(self.model, self.losses)
-        self.objective = self.ranks.wrap(self._objective)
-        self.progress = Progress(best=-self.sign * math.inf)
-        self.hours = 0.0
-        self.manifests: dict[str, str] = {}
+        self.batchnorm_buffers = [value for norm in norms for value in norm.buffers()]
+        role = training_role(recipe)
+        self.role: Role[Model, Any] = role(recipe, self.model, distributed)
+        self.state = TrainingState(recipe, self.model, self.device, worst=role.worst_score())
+        self.changed = self.state.resume(folder) if resume else {}
+        self._loss_module = LossModule(self.model, lambda batch: self.role.losses(batch))
+        self._wrapped_loss = distributed.wrap(self._loss_module)
+        self.manifests: dict[str, str] = {}  # sha256 by path
+        self._log: TrainingLog | None = None
+        self._report: Report = lambda _: None
+        self._interrupt = Interrupt()
+        self._save_seconds, self._hours_before = math.inf, self.state.hours
+        self._started = self._last_save = time.monotonic()
 
     @property
-    def sign(self) -> int:
-        """1 if more is better, else -1."""
-        return 1 if self.metric.better == "higher" else -1
+    def epoch_number(self) -> int:
+        """How many epochs are complete."""
+        return self.state.progress.step // self.recipe.loop.epoch_steps
 
     @property
-    def epoch(self) -> int:
-        return self.progress.step // self.recipe.loop.epoch_steps
+    def finished(self) -> bool:
+        """Whether the run has come to its end, or nowhere for as long as it was given."""
+        loop, progress = self.recipe.loop, self.state.progress
+        return progress.step >= loop.steps or 0 < loop.patience <= progress.epochs_since_best
 
-    def drawer(self, speech: pool.UtterancePool, around: AugmentationSources) -> Callable[..., Any]:
-        """Return ``draw(seed=, epoch=, index=)`` of one item: its parts, ``[part, time]``."""
-        return partial(sample_parts, speech, self.recipe.mixing, around)
+    @property
+    def stopped(self) -> bool:
+        """Whether this process or another of the run has been asked to end."""
+        return self.distributed.any(self._interrupt.received)
 
-    def mixtures(self, path: Path) -> list[manifest.Mixture]:
-        """Read a manifest of mixtures of as many voices as the model separates."""
-        rows = manifest.read_manifest(path)
-        voices = {len(row.sources) for row in rows}
-        if voices != {self.model.sources}:
-            raise ConfigError(f"{path} mixes {sorted(voices)} voices, the model separates {self.model.sources}")
-        return rows
+    def compile(self) -> None:
+        """Run steps through torch.compile: the loss, and what it calls of the model. Validation stays as it is."""
+        self._loss_module.compile()
 
-    def items(self, jobs: int) -> Items:
-        """Open what the run learns from."""
-        recipe, loop = self.recipe, self.recipe.loop
-        path, rate = Path(recipe.data.train), recipe.data.sample_rate
-        if recipe.data.mixing == "static":
-            rows = self.mixtures(path)
-            return Static(rows, rate=rate, seconds=recipe.mixing.seconds, seed=recipe.seed, batch=loop.batch)
-        if self.model.role == "separator" and recipe.mixing.sources != self.model.sources:
-            raise ConfigError(f"mixing.sources is {recipe.mixing.sources}, the model separates {self.model.sources}")
-        with self.ranks.one_at_first():
-            speech = pool.load_pool(path, rate, max(jobs, 1))
-            around = load_augmentation_sources(recipe.mixing, rate, max(jobs, 1))
-        return Drawn(
-            self.drawer(speech, around),
-            seed=recipe.seed,
-            batch=loop.batch,
-            epoch_steps=loop.epoch_steps,
-            vary=not recipe.mixing.seconds,
+    def fit(
+        self,
+        *,
+        jobs: int = 0,
+        tensorboard: bool = False,
+        save_minutes: float = 10.0,
+        report: Report = lambda _: None,
+    ) -> float:
+        """Train to the end of the run, or until a signal asks for its end; return the best validation score.
+
+        Args:
+            jobs: processes that make the items; 0 makes them in this one.
+            tensorboard: write TensorBoard's files as well.
+            save_minutes: longest time between two states on disk.
+            report: called in the main process with each event.
+        """
+        loop, progress, is_main = self.recipe.loop, self.state.progress, self.distributed.is_main
+        training_set, validation_set = self.role.training_set(jobs), self.role.validation_set()
+        used = (self.recipe.data.train, self.recipe.data.validation, *self.recipe.mixing.manifests)
+        self.manifests = {path: sha256_of(Path(path)) for path in used}
+        make_folder(self.folder)  # now that the run can start
+        self._report, self._save_seconds = report, 60 * save_minutes
+        with ExitStack() as stack:
+            if is_main:
+                with atomic_write(self.folder / "recipe.json") as partial:
+                    partial.write_text(json.dumps(effective_record(self.recipe), indent=1) + "\n", encoding="utf-8")
+                pending = progress.validation_pending
+                log = TrainingLog(self.folder, step=progress.step, validation_pending=pending, tensorboard=tensorboard)
+                self._log = stack.enter_context(log)
+            self._interrupt = stack.enter_context(Interrupt())
+            self._emit("start", self._describe())
+            for key, (was, now) in self.changed.items():
+                self._emit("changed", {"setting": key, "was": was, "is": now})
+            self._started = self._last_save = time.monotonic()
+            self._hours_before = self.state.hours
+            while (progress.validation_pending or not self.finished) and not self.stopped:
+                if not self.epoch(training_set, jobs):
+                    break
+                self._validate_epoch(validation_set)
+            if self.stopped:
+                self._emit("interrupted", {}, write=False)
+                self.distributed.barrier()  # for the state
+                self._interrupt.reraise()
+            if loop.patience and progress.epochs_since_best >= loop.patience:
+                self._emit("early stop", {"epochs": progress.epochs_since_best})
+            if progress.average_candidates:
+                self._emit("average", self.average_candidates(validation_set))
+        return progress.best
+
+    def epoch(self, training_set: TrainingSet, jobs: int = 0) -> bool:
+        """Take the steps that are left of an epoch and save the state; false if the run was stopped before its end."""
+        loop, progress, distributed = self.recipe.loop, self.state.progress, self.distributed
+        number = (progress.step - progress.validation_pending) // loop.epoch_steps
+        end = min((number + 1) * loop.epoch_steps, loop.steps)
+        shares = load_micro_batches(
+            training_set,
+            range(progress.step, end),
+            rank=distributed.rank,
+            world_size=distributed.world_size,
+            accumulation_steps=loop.accumulation_steps,
+            jobs=jobs,
+            pin=self.device.type == "cuda",
         )
+        before = time.monotonic()
+        with closing(shares):
+            for micro_batches in shares:
+                ready = time.monotonic()
+                event = self.step(*micro_batches)
+                now = time.monotonic()
+                self.state.hours = self._hours_before + (now - self._started) / 3600
+                samples = distributed.world_size * sum(map(count_samples, micro_batches))
+                event |= {"steps": loop.steps, "epoch": number, "samples_per_s": samples / (now - before)}
+                event |= {"waiting": (ready - before) / (now - before)}  # part of the time that the data took
+                before = now
+                self._log_step(event)
+                if self.stopped:
+                    break
+                if distributed.is_main and now - self._last_save > self._save_seconds and progress.step < end:
+                    self.save()
+                    self._last_save = now
+        if progress.step < end:
+            if distributed.is_main:
+                self.save()
+            return False
+        if not progress.validation_pending:  # a validation may take longer than what is asked to end is given
+            progress.validation_pending = True
+            if distributed.is_main:
+                self.save()
+        return True
 
-    def autocast(self) -> Any:
-        precision = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.recipe.loop.precision]
-        return nullcontext() if precision is None else torch.autocast(self.device.type, precision)
+    def step(self, *micro_batches: Batch) -> Event:
+        """Take one step on this process's share of a batch; a step that is not finite moves nothing and is counted.
 
-    def losses(self, batch: Any) -> Tensor:
-        """Return the loss of each item of a batch, ``[batch]``."""
-        parts = batch.to(self.device, non_blocking=True)
-        parts = parts * model_gain(parts.sum(1))[:, None]
-        # Behind the sources stands what else is in the mixture.
-        return self.loss(self.model, parts.sum(1), parts[:, : self.model.sources])
-
-    def step(self, *pieces: Any) -> dict[str, float]:
-        """Take one step on this process's share of a batch; what is not finite moves nothing and is counted."""
-        progress, loop, how = self.progress, self.recipe.loop, self.recipe.optimizer
-        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = how.lr * self._rate()
-        seed = np.random.SeedSequence([self.recipe.seed, progress.step, self.ranks.rank])
+        Returns:
+            The mean loss of the whole batch, and the norm of its gradient before clipping.
+        """
+        progress, loop = self.state.progress, self.recipe.loop
+        self._set_learning_rate()
+        seed = np.random.SeedSequence([self.recipe.seed, progress.step, self.distributed.rank])
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
         self.model.train()
         self.model.zero_grad(set_to_none=True)
-        statistics = [value.clone() for value in self.statistics]
-        share = loop.batch / self.ranks.count
-        loss, kept = 0.0, 0.0
-        for place, piece in enumerate(pieces, 1):
-            with self.ranks.alone(self.objective) if place < len(pieces) else nullcontext():
-                with self.autocast():
-                    losses = self.objective(piece)  # [B]
-                # What is not a number is not below the floor: it counts, and the step is skipped for it.
-                counted = losses if loop.loss_floor is None else losses[~(losses <= loop.loss_floor)]
-                self.scaler.scale(counted.sum() / share).backward()
-            loss += losses.mean().item() / len(pieces)
-            kept += len(counted)
-        loss, kept = self.ranks.total(loss / self.ranks.count, kept)
-        norm = self._clip(scale=loop.batch / kept if kept else 0.0)
-        if kept and math.isfinite(norm):
-            for optimizer in self.optimizers:
-                self.scaler.step(optimizer)
+        buffers_before = [value.clone() for value in self.batchnorm_buffers]
+        share = loop.batch / self.distributed.world_size
+        loss, counted = 0.0, 0.0
+        for place, micro_batch in enumerate(micro_batches, 1):
+            with nullcontext() if place == len(micro_batches) else self.distributed.no_sync(self._wrapped_loss):
+                with self._autocast():
+                    losses = self._wrapped_loss(micro_batch)  # [B]
+                # NaN is not below the floor: it counts, and the step is skipped for it.
+                above = losses if loop.loss_floor is None else losses[~(losses <= loop.loss_floor)]
+                self.state.scaler.scale(above.sum() / share).backward()
+            loss += losses.mean().item() / len(micro_batches)
+            counted += len(above)
+        loss, counted = self.distributed.all_reduce_sum(loss / self.distributed.world_size, counted)
+        norm = self._clip_gradient(scale=loop.batch / counted if counted else 0.0)
+        if counted and math.isfinite(norm):
+            for optimizer in self.state.optimizers:
+                self.state.scaler.step(optimizer)
             if loop.ema:
-                self.average.update(progress.step)
-        elif kept:
-            progress.skipped += 1
-            for value, before in zip(self.statistics, statistics, strict=True):
+                self.state.average.update(progress.step)
+        elif counted:
+            progress.skipped_steps += 1
+            for value, before in zip(self.batchnorm_buffers, buffers_before, strict=True):
                 value.copy_(before)  # the forward pass had moved them
-        self.scaler.update()
+        self.state.scaler.update()
         progress.step += 1
         return {"loss": loss, "gradient": norm}
 
-    def _rate(self) -> float:
-        return learning_rate(
-            self.recipe.schedule,
-            step=self.progress.step,
-            epoch=self.epoch,
-            steps=self.recipe.loop.steps,
-            plateau_scale=self.progress.plateau_scale,
-        )
+    def _autocast(self) -> AbstractContextManager[object]:
+        precision = PRECISIONS.get(self.recipe.loop.precision)
+        return nullcontext() if precision is None else torch.autocast(self.device.type, precision)
 
-    def _clip(self, scale: float) -> float:
+    def _set_learning_rate(self) -> None:
+        factor = learning_rate_factor(
+            self.recipe.schedule,
+            step=self.state.progress.step,
+            epoch=self.epoch_number,
+            steps=self.recipe.loop.steps,
+            plateau_scale=self.state.progress.plateau_scale,
+        )
+        for optimizer in self.state.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.recipe.optimizer.lr * factor
+
+    def _clip_gradient(self, scale: float) -> float:
         """Scale the gradient, clip it, and return its norm before that."""
-        for optimizer in self.optimizers:
-            self.scaler.unscale_(optimizer)
+        for optimizer in self.state.optimizers:
+            self.state.scaler.unscale_(optimizer)
         if scale != 1:
             for weight in self.model.parameters():
                 if weight.grad is not None:
@@ -208,155 +259,97 @@ class Run:
         clip = self.recipe.optimizer.clip or math.inf
         return nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
 
-    def compile(self) -> None:
-        """Run steps through torch.compile: the loss, and what it calls of the model. Validation stays as it is."""
-        self._objective.compile()
-
-    def validation_set(self) -> list[Any]:
-        """Read this process's share of what the run is validated on: fixed mixtures."""
-        data = self.recipe.data
-        rows = self.mixtures(Path(data.validation))[: data.validation_items]
-        return [render_mixture(row, data.sample_rate) for row in self.ranks.share(rows)]
-
     def validate(self, items: list[Any]) -> float:
-        """Return the score of the weights that would be kept."""
+        """Return the score of the weights that would be kept, on items of the role's validation set."""
         current = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.weights)
-        self.ranks.agree(self.model.state_dict().values())  # the statistics of batch normalisation are each its own
+        self.model.load_state_dict(self.state.weights)
+        # The buffers of batch normalization are each process's own.
+        self.distributed.broadcast(self.model.state_dict().values())
         self.model.eval()
-        with torch.inference_mode(), self.autocast():
-            value = self.score(items)
+        with torch.inference_mode(), self._autocast():
+            score = self.role.score(items)
         self.model.load_state_dict(current)
         # Learning rates and the end of the run hang on it: not even a last bit may differ between processes.
-        return self.ranks.total(value if self.ranks.first else 0.0)[0]
+        return self.distributed.all_reduce_sum(score if self.distributed.is_main else 0.0)[0]
 
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """What is validated and kept: the averaged weights if the recipe averages."""
-        return self.average.weights if self.recipe.loop.ema else self.model.state_dict()
+    def _validate_epoch(self, items: list[Any]) -> None:
+        """Validate at the end of an epoch, log that, and save what came of it."""
+        progress = self.state.progress
+        number = (progress.step - progress.validation_pending) // self.recipe.loop.epoch_steps
+        score = self.validate(items)
+        progress.validation_pending = False
+        best = self.note_score(score)
+        if self.recipe.loop.average:
+            self._note_candidate(score)
+        event = {"epoch": number, self.role.metric.key: score, "best": progress.best, "skipped": progress.skipped_steps}
+        event |= {"hours": round(self.state.hours, 4), "lr": self.state.optimizers[0].param_groups[0]["lr"]}
+        self._emit("validation", event)
+        if self.distributed.is_main:
+            self.save(score, best=best)
+        self._last_save = time.monotonic()
 
-    def score(self, items: list[Any]) -> float:
-        """Return the model's mean SI-SNRi in dB, the same in every process."""
-        gains: list[float] = []
-        for item in items:
-            mixture = torch.from_numpy(item.mixture).to(self.device)[None]
-            reference = torch.from_numpy(item.sources).to(self.device)[None]
-            before = si_snr(estimate=mixture[:, None], reference=reference).mean(-1).item()
-            if not math.isfinite(before):  # of a silent voice nothing can be said
-                continue
-            estimate = separate_at_model_level(self.model, mixture).float()
-            gains.append(best_permutation(si_snr, estimate=estimate, reference=reference).value.item() - before)
-        return self.mean(gains)
-
-    def mean(self, gains: Sequence[float]) -> float:
-        """Return the mean over all processes, and say how many have none to be counted.
-
-        Raises:
-            SeptoolError: there are no gains.
-        """
-        lost = [gain for gain in gains if not math.isfinite(gain)]
-        total, count, undefined = self.ranks.total(
-            sum(gain for gain in gains if math.isfinite(gain)) + WORST * len(lost), len(gains), len(lost)
-        )
-        if not count:
-            raise SeptoolError(
-                f"none of the mixtures of {self.recipe.data.validation} has a defined {self.metric.name}: "
-                "their voices are silent"
-            )
-        if undefined and self.ranks.first:
-            LOG.warning(
-                "for %d of %d mixtures the model gives silence or what is no number; each counts as %g dB",
-                undefined,
-                count,
-                WORST,
-            )
-        return total / count
-
-    def note_validation(self, value: float) -> bool:
+    def note_score(self, score: float) -> bool:
         """Take a validation score into account; true if it is the best so far."""
-        progress, schedule = self.progress, self.recipe.schedule
-        if self.sign * value > self.sign * progress.best:
-            progress.best, progress.stale, progress.bad_epochs = value, 0, 0
+        progress, schedule = self.state.progress, self.recipe.schedule
+        if self.role.is_better(score, progress.best):
+            progress.best, progress.epochs_since_best, progress.bad_epochs = score, 0, 0
             return True
-        progress.stale += 1
-        if self.epoch > schedule.start:
+        progress.epochs_since_best += 1
+        if self.epoch_number > schedule.start:
             progress.bad_epochs += 1
         if schedule.name == "plateau" and progress.bad_epochs > schedule.patience:
             progress.plateau_scale *= schedule.factor
             progress.bad_epochs = 0
         return False
 
-    @property
-    def over(self) -> bool:
-        """Whether the run has come to its end, or nowhere for as long as it was given."""
-        loop, progress = self.recipe.loop, self.progress
-        return progress.step >= loop.steps or 0 < loop.patience <= progress.stale
-
-    def keep(self, value: float) -> None:
-        """Note which weights will be averaged in the end."""
-        loop, kept = self.recipe.loop, self.progress.kept
-        kept.append([value, self.progress.step])
+    def _note_candidate(self, score: float) -> None:
+        """Choose which weights will be averaged in the end."""
+        loop, candidates = self.recipe.loop, self.state.progress.average_candidates
+        candidates.append([score, self.state.progress.step])
         if loop.average_of == "best":
-            kept.sort(key=lambda entry: -self.sign * entry[0])
-            del kept[loop.average :]
+            candidates.sort(key=lambda entry: entry[0], reverse=self.role.metric.better == "higher")
+            del candidates[loop.average :]
         else:
-            del kept[: -loop.average or None]
+            del candidates[: -loop.average or None]
 
-    def save(self, value: float = math.nan, *, best: bool = False) -> None:
-        """Write ``last.safetensors``, if best ``best.safetensors``, and ``last.pt`` to go on from.
+    def save(self, score: float = math.nan, *, best: bool = False) -> None:
+        """Write ``last.safetensors``, if best ``best.safetensors``, and ``last.pt`` to resume from.
 
-        ``value`` is the validation score of these very weights, not a number if they have none.
+        ``score`` is the validation score of these very weights, NaN if they have none.
 
-        ``last.pt`` comes last, so that what a killed run goes on from never knows more than the other files; the
-        one before it stays as ``previous.pt``.
+        ``last.pt`` comes last, so that what a killed run is resumed from never knows more than the other files.
         """
+        progress = self.state.progress
+        candidates = [self._candidate_path(step) for _, step in progress.average_candidates]
         names = ["last", *(["best"] if best else [])]
-        kept = [self._kept(step) for _, step in self.progress.kept]
-        names += [path.stem for path in kept if path == self._kept(self.progress.step)]
+        names += [path.stem for path in candidates if path == self._candidate_path(progress.step)]
         for name in names:
-            checkpoints.save(self.out / f"{name}.safetensors", self.weights, self.header(value))
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.weights,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "scaler": self.scaler.state_dict(),
-            "progress": vars(self.progress),
-            "hours": self.hours,
-            "recipe": json.dumps(as_dict(self.recipe)),
-        }
-        last = self.out / LAST
-        with atomic_write(last) as partial:
-            try:
-                torch.save(state, partial)
-            except RuntimeError as error:  # what its writer says of a full disk or a quota
-                raise SeptoolError(f"{last} cannot be written; is the disk full?") from error
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())  # before it takes the place of one that is known to be whole
-            if last.exists():
-                os.replace(last, self.out / PREVIOUS)
-        for path in set(self.out.glob("step-*.safetensors")) - set(kept):
+            checkpoints.save(self.folder / f"{name}.safetensors", self.state.weights, self.header(score))
+        self.state.save(self.folder)
+        for path in set(self.folder.glob("step-*.safetensors")) - set(candidates):
             path.unlink()
 
-    def _kept(self, step: int) -> Path:
-        return self.out / f"step-{step}.safetensors"
+    def _candidate_path(self, step: int) -> Path:
+        return self.folder / f"step-{step}.safetensors"
 
-    def average_kept(self, items: list[Any]) -> dict[str, Any]:
-        """Average the kept weights into ``average.safetensors`` and return what to log of them."""
+    def average_candidates(self, items: list[Any]) -> Event:
+        """Average the weights that were kept into ``average.safetensors``, and return what to log of them."""
         several = []
-        self.ranks.wait()  # for the files
-        for _, step in self.progress.kept:
-            checkpoints.load_into(self.model, self._kept(step))
+        candidates = self.state.progress.average_candidates
+        self.distributed.barrier()  # for the files
+        for _, step in candidates:
+            checkpoints.load_into(self.model, self._candidate_path(step))
             several.append({name: value.clone() for name, value in self.model.state_dict().items()})
         mean = mean_weights(several)
         self.model.load_state_dict(mean)
-        self.average.weights = mean
-        value = self.validate(items)
-        if self.ranks.first:
-            checkpoints.save(self.out / "average.safetensors", mean, self.header(value))
-        return {self.metric.key: value, "of": [step for _, step in self.progress.kept]}
+        self.state.average.weights = mean
+        score = self.validate(items)
+        if self.distributed.is_main:
+            checkpoints.save(self.folder / "average.safetensors", mean, self.header(score))
+        return {self.role.metric.key: score, "of": [step for _, step in candidates]}
 
-    def header(self, value: float) -> checkpoints.Header:
-        """Return what a checkpoint says of itself; ``value`` is its validation score."""
+    def header(self, score: float) -> checkpoints.Header:
+        """Return what a checkpoint says of itself; ``score`` is its validation score."""
         recipe = self.recipe
         return checkpoints.Header(
             model=recipe.model,
@@ -364,66 +357,43 @@ class Run:
             sample_rate=recipe.data.sample_rate,
             sources=self.model.sources,
             trained_on=recipe.data.name,
-            recipe=in_effect(recipe),
-            steps=self.progress.step,
-            hours=round(self.hours, 3),
+            recipe=effective_record(recipe),
+            steps=self.state.progress.step,
+            hours=round(self.state.hours, 3),
             hardware=hardware(self.device),
-            measured={f"validation_{self.metric.key}": round(value, 3)} if math.isfinite(value) else {},
+            measured={f"validation_{self.role.metric.key}": round(score, 3)} if math.isfinite(score) else {},
             software=software(),
             manifests=self.manifests,
         )
 
-    def resume(self) -> dict[str, tuple[Any, Any]]:
-        """Take up the state in the run's folder, and return the settings that have changed since.
+    def _emit(self, name: str, event: Event, *, write: bool = True) -> None:
+        """Report an event of the main process, and ``write`` it to the log."""
+        if self._log:
+            event = {"event": name, "step": self.state.progress.step} | event
+            self._report(event)
+            if write:
+                self._log.write(event)
 
-        Raises:
-            CheckpointError: there is none, it is damaged, or it is of another network or optimizer.
-        """
-        path, state = read_state(self.out)
-        if path.name != LAST:
-            LOG.warning("%s is torn or missing; the run goes on from %s", self.out / LAST, path)
-        before = recipe_of(state)
-        if before.model != self.recipe.model:
-            raise CheckpointError(f"{self.out} is a run of {before.model}, not {self.recipe.model}")
-        changed = changes(before, self.recipe)
-        try:
-            self.model.load_state_dict(state["model"])
-            for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-                restore(optimizer, kept)
-            self.average = MovingAverage(self.model, self.recipe.loop.ema)
-            if before.loop.ema:
-                self.average.weights = {name: value.to(self.device) for name, value in state["average"].items()}
-            if state.get("scaler"):
-                self.scaler.load_state_dict(state["scaler"])
-            self.progress = Progress(**state["progress"])
-            self.hours = state["hours"]
-        except Exception as error:  # torch raises many kinds for other shapes
-            shapes = [key for key in changed if key.startswith(("row", "config.", "optimizer.name"))]
-            why = ", ".join(f"{key} was {changed[key][0]}, is {changed[key][1]}" for key in shapes)
-            raise CheckpointError(
-                f"the state in {self.out} does not fit this recipe: {why or ' '.join(str(error).split())}"
-            ) from None
-        return changed
+    def _log_step(self, event: Event) -> None:
+        """Report a step; every :data:`LOG_EVERY` write a line, with the mean loss since the last."""
+        recent = self.state.progress.recent_losses
+        recent.append(event["loss"])
+        due = self.state.progress.step % LOG_EVERY == 0
+        if due:
+            event["loss"] = sum(recent) / len(recent)
+            recent.clear()
+        self._emit("step", event, write=due)
 
-
-def read_state(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Read ``last.pt``, or ``previous.pt`` if that was torn; return which, and what is in it, in main memory.
-
-    Raises:
-        CheckpointError: there is none, or it is damaged.
-    """
-    paths = [folder / name for name in STATES if (folder / name).exists()]
-    if not paths:
-        raise CheckpointError(f"{folder / LAST} does not exist; there is nothing to resume, start without --resume")
-    damage = ""
-    for path in paths:
-        try:
-            return path, torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a torn file
-            damage = damage or f"{path} is damaged: {' '.join(str(error).split())}"
-    raise CheckpointError(damage)
-
-
-def recipe_of(state: dict[str, Any]) -> Recipe:
-    """Return the recipe that a state was made by."""
-    return build(Recipe, json.loads(state["recipe"]))
+    def _describe(self) -> Event:
+        """Return what a run's numbers depend on besides its recipe."""
+        return {
+            "model": self.recipe.model,
+            "parameters": sum(weight.numel() for weight in self.model.parameters()),
+            "batch": self.recipe.loop.batch,
+            "processes": self.distributed.world_size,
+            "pieces": self.recipe.loop.accumulation_steps,
+            "hardware": hardware(self.device),
+            "threads": torch.get_num_threads(),
+            "software": software(),
+            "manifests": self.manifests,
+        }

@@ -1,41 +1,44 @@
 """Training a speaker network to name the speakers of its pool, validated on trials of others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from septool.data import pool, trials
-from septool.data.enrollment import sample_speaker_item
+from septool.data.enrollment import SpeakerItem, sample_speaker_item
 from septool.data.mixing import AugmentationSources
 from septool.errors import ConfigError, ManifestError
 from septool.metrics import Metric
 from septool.metrics.eer import EER, equal_error_rate
+from septool.models.speaker_net import SpeakerNet
 from septool.scoring.verification import score_trials
 from septool.signal.levels import model_gain
-from septool.training.trainer import Run
+from septool.training.data import Batch
+from septool.training.role import Role
 
 
-class SpeakerRun(Run):
+class SpeakerRole(Role[SpeakerNet, trials.Trial]):
     """The validation manifest of its recipe is a list of trials; voices mixed in are to be ignored."""
 
     metric: ClassVar[Metric] = EER
 
-    def drawer(self, speech: pool.UtterancePool, around: AugmentationSources) -> Callable[..., Any]:
-        """Return ``draw(seed=, epoch=, index=)`` of one item: a recording ``[time]`` and its speaker's number."""
+    def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., SpeakerItem]:
+        """Return ``sample(seed=, epoch=, index=)`` of one item: a recording ``[time]`` and its speaker's number."""
         if len(speech.speaker_names) != self.model.config.speakers:
             raise ConfigError(
                 f"{self.recipe.data.train} has {len(speech.speaker_names)} speakers; config.speakers has to be that, "
                 f"not {self.model.config.speakers}"
             )
-        return partial(sample_speaker_item, speech, self.recipe.mixing, around)
+        return partial(sample_speaker_item, speech, self.recipe.mixing, augmentation)
 
-    def losses(self, batch: Any) -> Tensor:
+    def losses(self, batch: Batch) -> Tensor:
+        """Return the loss of each item of ``([batch, time], [batch])``, ``[batch]``."""
         recording, speaker = (part.to(self.device) for part in batch)
-        return self.loss(self.model, recording * model_gain(recording), speaker)
+        return self.loss_function(self.model, recording * model_gain(recording), speaker)
 
     def validation_set(self) -> list[trials.Trial]:
         path = Path(self.recipe.data.validation)
@@ -45,7 +48,7 @@ class SpeakerRun(Run):
                 raise ManifestError(f"{recording} does not exist; it is in the trials of {path}")
         return chosen
 
-    def score(self, items: list[trials.Trial]) -> float:
+    def score(self, items: Sequence[trials.Trial]) -> float:
         """Return the equal error rate in percent."""
         scores = score_trials(self.model.embedding, items, self.recipe.data.sample_rate, self.device)
         return equal_error_rate(scores, np.array([item.same for item in items])).percent

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from septool.tasks.prepare import prepare
-from septool.training.trainer import Run
+from septool.training.trainer import Trainer
 from tests.conftest import Command
 from tests.models.tiny import TINY
 
@@ -44,7 +44,7 @@ def test_a_run(septool: Command, recipe: Path, tmp_path: Path) -> None:
     assert any("step 2: si-snri " in line for line in result.errors)
     again = septool("train", recipe, "-o", out, "-d", "cpu")
     assert again.status == 2
-    assert again.errors == [f"septool: {out} holds a run already; go on with --resume or choose another --out"]
+    assert again.errors == [f"septool: {out} holds a run already; resume it with --resume or choose another --out"]
     assert septool("train", recipe, "-o", out, "-d", "cpu", "--resume", "-q").status == 0
 
 
@@ -80,7 +80,7 @@ def test_a_run_goes_on_by_its_own_recipe(septool: Command, recipe: Path, tmp_pat
     assert again.status == 2
     assert again.errors == [
         f"septool: {out} has mixing.seconds 0.2, {recipe} 0.1; "
-        f"--resume -o {out} goes on as it is, and --set changes that"
+        f"--resume -o {out} resumes it as it is, and --set changes that"
     ]
     other = septool("train", "galr-small", "-o", out, "-d", "cpu", "--resume")
     assert (other.status, other.errors) == (2, [f"septool: {out} is a run of papez, not galr"])
@@ -95,7 +95,7 @@ def test_a_run_goes_on_by_its_own_recipe(septool: Command, recipe: Path, tmp_pat
 def test_the_recipes_are_listed(septool: Command) -> None:
     result = septool("train", "--list")
     assert result.status == 0
-    assert result.lines[0].split() == ["recipe", "model", "row", "trained", "on", "published"]
+    assert result.lines[0].split() == ["recipe", "model", "variant", "trained", "on", "published"]
     (row,) = [line.split() for line in result.lines if line.startswith("galr-wsj0-2mix ")]
     assert row == ["galr-wsj0-2mix", "galr", "d128-m4", "WSJ0-2mix", "si-snri", "20.3,", "sdri", "20.5"]
     rows = {row["name"]: row for row in map(json.loads, septool("train", "--list", "--json").lines)}
@@ -115,17 +115,17 @@ def test_without_a_recipe_there_is_nothing_to_train(septool: Command, tmp_path: 
 def test_an_interrupted_run_says_at_which_step(
     septool: Command, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = Run.step
+    step = Trainer.step
 
-    def interrupted(run: Run, *pieces: Any) -> dict[str, float]:
+    def interrupted(run: Trainer, *pieces: Any) -> dict[str, float]:
         signal.raise_signal(signal.SIGTERM)
         return step(run, *pieces)
 
-    monkeypatch.setattr(Run, "step", interrupted)
+    monkeypatch.setattr(Trainer, "step", interrupted)
     result = septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu")
     assert result.status == 143
     assert result.errors[-2:] == [
-        "septool: step 1: interrupted; the state is saved, and --resume goes on from it",
+        "septool: step 1: interrupted; the state is saved, and --resume continues from it",
         "septool: interrupted; what was finished is kept",
     ]
 

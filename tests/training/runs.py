@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 
-from septool.training import recipe as recipes
+from septool.training.distributed import Distributed
+from septool.training.recipe import Recipe, recipe_from_dict
 from tests.models.tiny import TINY
 
+ALONE = Distributed(torch.device("cpu"))
 CLOCKS = ("samples_per_s", "hours", "waiting")
 
 
-def recipe(folder: Path, /, **changes: Any) -> recipes.Recipe:
+def recipe(folder: Path, /, **changes: Any) -> Recipe:
     """A recipe of six steps and two epochs on the manifests of a folder, some of its sections changed."""
     model = changes.get("model", "galr")
     values: dict[str, Any] = {
@@ -25,7 +27,7 @@ def recipe(folder: Path, /, **changes: Any) -> recipes.Recipe:
     }
     for section, change in changes.items():
         values[section] = values.get(section, {}) | change if isinstance(change, dict) else change
-    return recipes.build(recipes.Recipe, values)
+    return recipe_from_dict(values)
 
 
 def lines(out: Path, event: str | None = None) -> list[dict[str, Any]]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from septool.tasks import train as training
 from septool.tasks.train import train
-from septool.training.log import Journal
-from septool.training.trainer import Run
+from septool.training import trainer
+from septool.training.log import TrainingLog
+from septool.training.trainer import Trainer
 from tests.training.runs import lines, recipe, state
 
 LOOP = {"steps": 3, "epoch_steps": 2, "average": 2}
@@ -39,10 +39,10 @@ def killed_at(moment: int, manifests: Path, out: Path, *, resume: bool = False) 
 
             return call
 
-        training.LOG_EVERY = 2
+        trainer.LOG_EVERY = 2
         os.fsync = lambda _: None  # the system itself goes on
-        Journal.write = counted(Journal.write)  # type: ignore[method-assign]
-        Run.step = counted(Run.step)  # type: ignore[method-assign]
+        TrainingLog.write = counted(TrainingLog.write)  # type: ignore[method-assign]
+        Trainer.step = counted(Trainer.step)  # type: ignore[method-assign]
         os.replace = counted(os.replace)
         torch.save = counted(torch.save)
         train(recipe(manifests, loop=LOOP), out, resume=resume, save_minutes=0)

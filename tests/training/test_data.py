@@ -15,7 +15,7 @@ from septool.data import manifest
 from septool.data.manifest import Mixture, Source
 from septool.data.mixing import render_mixture
 from septool.errors import AudioError, ConfigError
-from septool.training.data import Drawn, Static, collate, load
+from septool.training.data import DynamicMixtures, FixedMixtures, collate_items, load_micro_batches
 from tests.training.conftest import RATE
 
 
@@ -36,44 +36,44 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Mixture]:
     return made
 
 
-def static(rows: list[Mixture], *, seconds: float = 0.0, seed: int = 0, batch: int = 4) -> Static:
-    return Static(rows, rate=RATE, seconds=seconds, seed=seed, batch=batch)
+def fixed(rows: list[Mixture], *, seconds: float = 0.0, seed: int = 0, batch: int = 4) -> FixedMixtures:
+    return FixedMixtures(rows, rate=RATE, seconds=seconds, seed=seed, batch=batch)
 
 
-def taken(items: Static, steps: range) -> list[int]:
-    return [key[1] for step in steps for key in items.keys(step)]
+def taken(items: FixedMixtures, steps: range) -> list[int]:
+    return [key[1] for step in steps for key in items.batch_keys(step)]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
-def test_every_mixture_comes_once_a_round_in_another_order(rows: list[Mixture], seconds: float) -> None:
-    items = static(rows, seconds=seconds)
+def test_every_mixture_comes_once_an_epoch_in_another_order(rows: list[Mixture], seconds: float) -> None:
+    items = fixed(rows, seconds=seconds)
     first, second = taken(items, range(5)), taken(items, range(5, 10))
     assert sorted(first) == sorted(second) == list(range(20))
     assert first != second
-    assert taken(static(rows, seconds=seconds), range(5)) == first
-    assert taken(static(rows, seconds=seconds, seed=1), range(5)) != first
+    assert taken(fixed(rows, seconds=seconds), range(5)) == first
+    assert taken(fixed(rows, seconds=seconds, seed=1), range(5)) != first
 
 
 def test_what_does_not_fill_a_batch_waits(rows: list[Mixture]) -> None:
-    items = static(rows, batch=3)
-    rounds = [taken(items, range(6 * round_, 6 * round_ + 6)) for round_ in range(8)]
+    items = fixed(rows, batch=3)
+    rounds = [taken(items, range(6 * epoch, 6 * epoch + 6)) for epoch in range(8)]
     assert all(len(set(each)) == 18 for each in rounds)
     assert set(chain(*rounds)) == set(range(20))
 
 
 def test_whole_mixtures_meet_neighbours_and_lose_little(rows: list[Mixture]) -> None:
-    items = static(rows)
-    batches = [torch.stack([items[key] for key in items.keys(step)]) for step in range(50)]
+    items = fixed(rows)
+    batches = [torch.stack([items[key] for key in items.batch_keys(step)]) for step in range(50)]
     left = sum(batch.shape[0] * batch.shape[-1] for batch in batches)
     there = 10 * sum(render_mixture(row).mixture.size for row in rows)
     assert left / there > 0.85  # 0.68 on average if any four came together
-    partners = {frozenset(key[1] for key in items.keys(step)) for step in range(50)}
+    partners = {frozenset(key[1] for key in items.batch_keys(step)) for step in range(50)}
     assert len(partners) > 10
 
 
 def test_items_are_what_the_rows_say(rows: list[Mixture]) -> None:
-    items = static(rows)
-    key = items.keys(3)[0]
+    items = fixed(rows)
+    key = items.batch_keys(3)[0]
     whole = render_mixture(rows[key[1]]).sources
     (place,) = np.flatnonzero(whole[0] == items[key][0, 0].item())
     np.testing.assert_array_equal(items[key], whole[:, place : place + key[2]])
@@ -81,7 +81,7 @@ def test_items_are_what_the_rows_say(rows: list[Mixture]) -> None:
 
 
 def test_a_short_mixture_is_padded_to_the_crop(rows: list[Mixture]) -> None:
-    item = static(rows, seconds=0.5)[(0, 2, 4000)]
+    item = fixed(rows, seconds=0.5)[(0, 2, 4000)]
     whole = render_mixture(rows[2]).sources
     np.testing.assert_array_equal(item[:, : whole.shape[1]], whole)
     assert not item[:, whole.shape[1] :].any()
@@ -89,7 +89,7 @@ def test_a_short_mixture_is_padded_to_the_crop(rows: list[Mixture]) -> None:
 
 def test_noise_is_the_last_part(rows: list[Mixture]) -> None:
     noisy = replace(rows[1], noise=replace(rows[5].sources[0], gain_db=-6.0))
-    items = static([rows[0], noisy], batch=1)
+    items = fixed([rows[0], noisy], batch=1)
     with_noise, without = items[(0, 1, 880)], items[(0, 0, 800)]
     assert len(with_noise) == len(without) == 3
     assert not without[2].any()
@@ -98,7 +98,7 @@ def test_noise_is_the_last_part(rows: list[Mixture]) -> None:
 
 def test_a_manifest_smaller_than_a_batch_is_refused(rows: list[Mixture]) -> None:
     with pytest.raises(ConfigError, match=r"loop\.batch is 21, the manifest has 20 mixtures"):
-        static(rows, batch=21)
+        fixed(rows, batch=21)
 
 
 def test_lengths_come_from_headers(rows: list[Mixture], manifests: Path) -> None:
@@ -113,43 +113,49 @@ def test_lengths_come_from_headers(rows: list[Mixture], manifests: Path) -> None
         replace(rows[7], frames=123),
         *manifest.read_manifest(manifests / "fixed-2mix.jsonl"),
     ]
-    lengths = static(every).lengths
+    lengths = fixed(every).lengths
     assert lengths is not None
     for row, length in zip(every, lengths, strict=True):
         assert abs(render_mixture(row, RATE).mixture.size - length) <= 1
 
 
-def test_processes_and_pieces_share_a_batch_out() -> None:
-    items = Drawn(lambda *, seed, epoch, index: torch.tensor([seed, epoch, index]), seed=7, batch=8, epoch_steps=3)
-    whole = [share[0] for share in load(items, range(2, 5))]
+def test_processes_and_micro_batches_share_a_batch_out() -> None:
+    items = DynamicMixtures(
+        lambda *, seed, epoch, index: torch.tensor([seed, epoch, index]), seed=7, batch=8, epoch_steps=3
+    )
+    whole = [share[0] for share in load_micro_batches(items, range(2, 5))]
     assert [batch[:, 1:].tolist() for batch in whole] == [
         [[0, index] for index in range(16, 24)],
         [[1, index] for index in range(8)],
         [[1, index] for index in range(8, 16)],
     ]
-    shares = [list(load(items, range(2, 5), rank=rank, ranks=2, pieces=2)) for rank in range(2)]
+    shares = [
+        list(load_micro_batches(items, range(2, 5), rank=rank, world_size=2, accumulation_steps=2)) for rank in range(2)
+    ]
     for step, batch in enumerate(whole):
         pieces = [piece for share in shares for piece in share[step]]
         assert all(len(piece) == 2 for piece in pieces)
         assert sorted(torch.cat(pieces).tolist()) == batch.tolist()
 
 
-@pytest.mark.parametrize(("ranks", "pieces"), [(1, 1), (2, 1), (1, 2), (2, 2)])
-def test_whole_utterances_are_as_long_as_the_shortest_of_the_batch(ranks: int, pieces: int) -> None:
-    def draw(*, seed: int, epoch: int, index: int) -> tuple[np.ndarray, int]:
+@pytest.mark.parametrize(("ranks", "parts"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_whole_utterances_are_as_long_as_the_shortest_of_the_batch(ranks: int, parts: int) -> None:
+    def sample(*, seed: int, epoch: int, index: int) -> tuple[np.ndarray, int]:
         random = np.random.default_rng([seed, epoch, index])
         return random.uniform(size=(2, int(random.integers(5, 50)))), index
 
-    items = Drawn(draw, seed=7, batch=8, epoch_steps=3, vary=True)
+    items = DynamicMixtures(sample, seed=7, batch=8, epoch_steps=3, variable_length=True)
     for step in range(3):
-        drawn = [draw(seed=7, epoch=0, index=8 * step + place) for place in range(8)]
+        drawn = [sample(seed=7, epoch=0, index=8 * step + place) for place in range(8)]
         shortest = min(parts.shape[1] for parts, _ in drawn)
         seen = []
         for rank in range(ranks):
-            (share,) = load(items, range(step, step + 1), rank=rank, ranks=ranks, pieces=pieces)
-            for parts, index in share:
-                assert parts.shape == (8 // ranks // pieces, 2, shortest)
-                for own, place in zip(parts, index.tolist(), strict=True):
+            (share,) = load_micro_batches(
+                items, range(step, step + 1), rank=rank, world_size=ranks, accumulation_steps=parts
+            )
+            for waves, index in share:
+                assert waves.shape == (8 // ranks // parts, 2, shortest)
+                for own, place in zip(waves, index.tolist(), strict=True):
                     np.testing.assert_array_equal(own, drawn[place - 8 * step][0][:, :shortest])
                     seen.append(place - 8 * step)
         assert sorted(seen) == list(range(8))
@@ -159,7 +165,7 @@ def test_whole_utterances_are_as_long_as_the_shortest_of_the_batch(ranks: int, p
 def test_an_error_of_an_item_is_one_line(rows: list[Mixture], jobs: int) -> None:
     gone = replace(rows[0], sources=(Source(path="gone.wav"),), frames=800)
     with pytest.raises(AudioError, match=r"^[^\n]*gone\.wav does not exist$"):
-        list(load(static([gone], batch=1), range(1), jobs=jobs))
+        list(load_micro_batches(fixed([gone], batch=1), range(1), jobs=jobs))
 
 
 def test_an_interrupt_is_left_to_the_parent() -> None:
@@ -167,13 +173,13 @@ def test_an_interrupt_is_left_to_the_parent() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         return torch.tensor([index])
 
-    items = Drawn(interrupted, seed=0, batch=1, epoch_steps=3)
-    assert [share[0].item() for share in load(items, range(3), jobs=1)] == [0, 1, 2]
+    items = DynamicMixtures(interrupted, seed=0, batch=1, epoch_steps=3)
+    assert [share[0].item() for share in load_micro_batches(items, range(3), jobs=1)] == [0, 1, 2]
 
 
 def test_waveforms_of_several_lengths_are_cut_to_the_shortest() -> None:
     items = [(np.ones((2, length)), torch.full((length + 1,), 2.0), length) for length in (5, 3, 4)]
-    waves, more, numbers = collate(items)
+    waves, more, numbers = collate_items(items)
     assert waves.shape == (3, 2, 3)
     assert more.shape == (3, 4)
     assert numbers.tolist() == [5, 3, 4]

@@ -19,10 +19,10 @@ import torch
 from septool.config import as_dict
 from septool.data import manifest
 from septool.errors import UsageError
-from septool.tasks.train import check, train
-from septool.training.distributed import Ranks, first, joined, lost_a_peer
-from septool.training.extraction import ExtractorRun
+from septool.tasks.train import check_run, train
+from septool.training.distributed import Distributed, init_distributed, is_main_process, is_peer_lost
 from septool.training.recipe import Recipe
+from septool.training.trainer import Trainer
 from tests.conftest import ROOT
 from tests.models.tiny import TINY_EXTRACTORS
 from tests.training.runs import largest_difference, lines, recipe, state
@@ -83,7 +83,7 @@ def test_two_processes_are_one_with_the_same_batch(manifests: Path, tmp_path: Pa
     assert process.returncode == 0, errors
     assert len(out.splitlines()) == 1  # only one of them prints
     assert sum("in validation" in line for line in errors.splitlines()) == 2
-    losses = [state(tmp_path / name)["progress"]["recent"] for name in ("one", "two")]
+    losses = [state(tmp_path / name)["progress"]["recent_losses"] for name in ("one", "two")]
     assert min(losses[0]) < 27 < max(losses[0])  # some items are left out, so that the processes weigh differently
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert largest_difference(tmp_path / "one", tmp_path / "two") < 1e-5
@@ -137,8 +137,8 @@ def test_every_process_scores_the_weights_of_the_first(manifests: Path, tmp_path
     chosen = Recipe(model="voicefilter", config=TINY_EXTRACTORS["voicefilter"])
 
     def work() -> None:
-        with joined(torch.device("cpu")) as group:
-            run = ExtractorRun(chosen, tmp_path, torch.device("cpu"), group)
+        with init_distributed(torch.device("cpu")) as group:
+            run = Trainer(chosen, tmp_path, group)
             torch.manual_seed(group.rank)  # so that the statistics of batch normalisation go apart
             run.model.train()(torch.randn(2, 400), torch.randn(2, 400))
             statistics = [value for name, value in run.model.state_dict().items() if "running" in name]
@@ -147,7 +147,7 @@ def test_every_process_scores_the_weights_of_the_first(manifests: Path, tmp_path
             def score(items: list[Any]) -> float:
                 return float(sum(value.sum() for value in statistics)) + group.rank
 
-            run.score = score  # type: ignore[method-assign]
+            run.role.score = score  # type: ignore[method-assign]
             (tmp_path / str(group.rank)).write_text(json.dumps([own, run.validate([])]))
 
     assert in_two(work) == [0, 0]
@@ -188,7 +188,7 @@ def test_a_process_that_dies_ends_the_run_with_one_line(
     ours = [line for line in errors.splitlines() if line.startswith("septool: ")]
     assert ours == [
         "septool: one of the 2 processes of this run has ended, and the run with it; "
-        "go on with --resume, with as many processes as you like"
+        "resume it with --resume, with as many processes as you like"
     ]
     step = state(out)["progress"]["step"]
     train(replace(endless, loop=replace(endless.loop, steps=step + 1)), out, resume=True)
@@ -206,28 +206,30 @@ def test_a_process_that_dies_ends_the_run_with_one_line(
     ],
 )
 def test_only_a_lost_process_is_called_lost(said: str, lost: bool) -> None:
-    assert lost_a_peer(RuntimeError(said)) == lost
+    assert is_peer_lost(RuntimeError(said)) == lost
 
 
 def test_a_batch_is_shared_by_whole_items(manifests: Path) -> None:
-    chosen = recipe(manifests, loop={"batch": 6, "accumulate": 2})
-    check(chosen, Ranks(torch.device("cpu"), 0, 3))
-    with pytest.raises(UsageError, match=r"loop\.batch is 6; 4 process\(es\) with 2 piece\(s\) each share multiples"):
-        check(chosen, Ranks(torch.device("cpu"), 0, 4))
+    chosen = recipe(manifests, loop={"batch": 6, "accumulation_steps": 2})
+    check_run(chosen, Distributed(torch.device("cpu"), 0, 3))
+    with pytest.raises(
+        UsageError, match=r"loop\.batch is 6; 4 process\(es\) with 2 micro-batch\(es\) each share multiples"
+    ):
+        check_run(chosen, Distributed(torch.device("cpu"), 0, 4))
 
 
 def test_everything_validated_is_somebodys(manifests: Path) -> None:
-    shares = [Ranks(torch.device("cpu"), rank, 3).share(range(10)) for rank in range(3)]
+    shares = [Distributed(torch.device("cpu"), rank, 3).shard(range(10)) for rank in range(3)]
     assert sorted(item for share in shares for item in share) == list(range(10))
 
 
 def test_a_process_alone_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert first()
-    with joined(torch.device("cpu")) as group:
-        assert (group.rank, group.count, group.first) == (0, 1, True)
-        assert group.total(1.5, 2.0) == [1.5, 2.0]
+    assert is_main_process()
+    with init_distributed(torch.device("cpu")) as group:
+        assert (group.rank, group.world_size, group.is_main) == (0, 1, True)
+        assert group.all_reduce_sum(1.5, 2.0) == [1.5, 2.0]
     monkeypatch.setenv("RANK", "1")
-    assert not first()
+    assert not is_main_process()
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 0, reason="there are CUDA devices")
@@ -236,6 +238,6 @@ def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, value)
     with (
         pytest.raises(UsageError, match=r"more processes than this machine has CUDA devices \(0\)"),
-        joined(torch.device("cuda")),
+        init_distributed(torch.device("cuda")),
     ):
         pass

@@ -18,12 +18,11 @@ from septool.models.build import build_model
 from septool.models.speaker_net import SpeakerNet
 from septool.tasks.prepare import prepare
 from septool.tasks.train import train
-from septool.training import recipe as recipes
-from septool.training.extraction import ExtractorRun
-from septool.training.trainer import Run
-from septool.training.verification import SpeakerRun
+from septool.training.recipe import Recipe, recipe_from_dict
+from septool.training.trainer import Trainer
 from tests.conftest import RATE
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
+from tests.training.runs import ALONE
 
 NET = SPEAKER | {"rate": RATE, "speakers": 4}
 LOOP = {"steps": 4, "epoch_steps": 2, "batch": 2}
@@ -53,7 +52,7 @@ def data(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def speaker_recipe(data: Path, **changes: Any) -> recipes.Recipe:
+def speaker_recipe(data: Path, **changes: Any) -> Recipe:
     values: dict[str, Any] = {
         "model": "speaker-net",
         "loss": "additive-margin",
@@ -62,19 +61,19 @@ def speaker_recipe(data: Path, **changes: Any) -> recipes.Recipe:
         "mixing": {"seconds": 0.3, "difference_db": [-30.0, -20.0]},
         "loop": LOOP,
     }
-    return recipes.build(recipes.Recipe, values | changes)
+    return recipe_from_dict(values | changes)
 
 
-def extractor_recipe(data: Path, **changes: Any) -> recipes.Recipe:
+def extractor_recipe(data: Path, **changes: Any) -> Recipe:
     values: dict[str, Any] = {
         "model": "galr-extractor",
         "config": TINY["galr"] | {"speaker": SPEAKER | {"rate": RATE}},
         "data": {"train": str(data / "train-speech.jsonl"), "validation": str(data / "dev.jsonl")},
         "mixing": {"seconds": 0.25},
-        "enrolling": {"seconds": 0.3, "absent": 0.5},
+        "enrollment": {"seconds": 0.3, "absent": 0.5},
         "loop": LOOP,
     }
-    return recipes.build(recipes.Recipe, values | changes)
+    return recipe_from_dict(values | changes)
 
 
 def kept(out: Path) -> dict[str, torch.Tensor]:
@@ -105,18 +104,18 @@ def test_a_speaker_network_is_scored_by_its_equal_error_rate(data: Path, tmp_pat
     assert 0 <= best <= 100
     assert header.measured == {"validation_eer": pytest.approx(best, abs=1e-3)}
     assert (header.model, header.sources) == ("speaker-net", 0)
-    run = SpeakerRun(speaker_recipe(data), tmp_path, torch.device("cpu"))
-    assert run.score(run.validation_set()) != best  # fresh weights
-    run.model = model
-    assert run.score(run.validation_set()) == pytest.approx(best)
+    run = Trainer(speaker_recipe(data), tmp_path, ALONE)
+    assert run.role.score(run.role.validation_set()) != best  # fresh weights
+    run.role.model = model
+    assert run.role.score(run.role.validation_set()) == pytest.approx(best)
 
 
 def test_less_is_better_for_an_error_rate(data: Path, tmp_path: Path) -> None:
-    run = SpeakerRun(speaker_recipe(data), tmp_path, torch.device("cpu"))
-    assert run.note_validation(30.0)
-    assert not run.note_validation(40.0)
-    assert run.note_validation(20.0)
-    assert run.progress.best == 20.0
+    run = Trainer(speaker_recipe(data), tmp_path, ALONE)
+    assert run.note_score(30.0)
+    assert not run.note_score(40.0)
+    assert run.note_score(20.0)
+    assert run.state.progress.best == 20.0
 
 
 def test_the_number_of_speakers_has_to_be_the_pools(data: Path, tmp_path: Path) -> None:
@@ -136,7 +135,7 @@ def test_a_trial_without_its_recording_is_told_before_training(data: Path, tmp_p
 @pytest.mark.parametrize("make", [speaker_recipe, extractor_recipe])
 def test_mixtures_that_are_fixed_are_for_separators(data: Path, tmp_path: Path, make: Any) -> None:
     whole = replace(make(data), mixing=DynamicMixing())
-    with pytest.raises(UsageError, match=f"static; {whole.model} learns from mixtures that are drawn"):
+    with pytest.raises(UsageError, match=f"static; {whole.model} learns from mixtures that are sampled"):
         train(replace(whole, data=replace(whole.data, mixing="static")), tmp_path)
 
 
@@ -145,17 +144,17 @@ def test_an_extractor_is_scored_on_the_voice_that_is_enrolled(data: Path, tmp_pa
     model, header = checkpoints.load(tmp_path / "best.safetensors", Extractor)
     assert header.measured == {"validation_si_snri": pytest.approx(best, abs=1e-3)}
     assert (header.model, header.sources) == ("galr-extractor", 1)
-    run = ExtractorRun(extractor_recipe(data), tmp_path, torch.device("cpu"))
-    items = run.validation_set()
+    run = Trainer(extractor_recipe(data), tmp_path, ALONE)
+    items = run.role.validation_set()
     target = audio.load_audio(Path(manifest.read_manifest(data / "dev.jsonl")[1].sources[1].path), RATE)
     np.testing.assert_array_equal(items[1].target, target[: len(items[1].target)])
-    run.model = model.eval()
-    assert run.score(items) == pytest.approx(best)
+    run.role.model = model.eval()
+    assert run.role.score(items) == pytest.approx(best)
 
 
 def test_the_speaker_network_stays_as_it_is(data: Path, tmp_path: Path) -> None:
     chosen = extractor_recipe(data)
-    before = ExtractorRun(chosen, tmp_path, torch.device("cpu")).model.state_dict()
+    before = Trainer(chosen, tmp_path, ALONE).model.state_dict()
     train(chosen, tmp_path / "run")
     after = kept(tmp_path / "run")
     moved = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
@@ -184,7 +183,7 @@ def parts(tmp_path: Path) -> dict[str, str]:
 
 
 def test_parts_start_from_other_checkpoints(data: Path, tmp_path: Path, parts: dict[str, str]) -> None:
-    model = Run(extractor_recipe(data, parts=parts), tmp_path, torch.device("cpu")).model
+    model = Trainer(extractor_recipe(data, parts=parts), tmp_path, ALONE).model
     separator, _ = checkpoints.load(Path(parts["separator"]))
     network, _ = checkpoints.load(Path(parts["speaker"].removesuffix("#embedding")), SpeakerNet)
     for prefix, weights in (("separator", separator.state_dict()), ("speaker", network.embedding.state_dict())):
@@ -194,7 +193,7 @@ def test_parts_start_from_other_checkpoints(data: Path, tmp_path: Path, parts: d
 
 def test_parts_that_do_not_fit_are_worded(data: Path, tmp_path: Path, parts: dict[str, str]) -> None:
     def start(chosen: dict[str, str]) -> None:
-        Run(extractor_recipe(data, parts=chosen), tmp_path, torch.device("cpu"))
+        Trainer(extractor_recipe(data, parts=chosen), tmp_path, ALONE)
 
     with pytest.raises(UsageError, match="unknown part of the model 'separater'; did you mean 'separator'"):
         start({"separater": parts["separator"]})
@@ -205,10 +204,10 @@ def test_parts_that_do_not_fit_are_worded(data: Path, tmp_path: Path, parts: dic
 
 
 def test_a_step_that_is_not_finite_leaves_the_statistics_of_norms(data: Path, tmp_path: Path) -> None:
-    chosen = recipes.Recipe(model="voicefilter", config=TINY_EXTRACTORS["voicefilter"])
-    run = ExtractorRun(chosen, tmp_path, torch.device("cpu"))
+    chosen = Recipe(model="voicefilter", config=TINY_EXTRACTORS["voicefilter"])
+    run = Trainer(chosen, tmp_path, ALONE)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     assert any("running" in name for name in before)
     run.step((torch.full((2, 2, 400), torch.inf), torch.randn(2, 400)))
-    assert run.progress.skipped == 1
+    assert run.state.progress.skipped_steps == 1
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())

@@ -13,8 +13,8 @@ import pytest
 
 from septool.errors import InterruptedBySignal
 from septool.tasks.train import train
-from septool.training.interrupt import Stop
-from septool.training.trainer import Run
+from septool.training.interrupt import Interrupt
+from septool.training.trainer import Trainer
 from tests.training.runs import lines, recipe, state
 from tests.training.test_crash import assert_same_weights
 from tests.training.test_distributed import in_two
@@ -92,16 +92,16 @@ def test_handlers_are_put_back(manifests: Path, tmp_path: Path) -> None:
 
 
 def test_another_thread_can_train() -> None:
-    entered: list[int] = []
+    entered: list[bool] = []
 
     def work() -> None:
-        with Stop() as stop:
-            entered.append(stop.asked)
+        with Interrupt() as interrupt:
+            entered.append(interrupt.received)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert entered == [0]
+    assert entered == [False]
 
 
 def status(work: Callable[[], object]) -> None:
@@ -113,16 +113,16 @@ def status(work: Callable[[], object]) -> None:
 
 
 def test_a_signal_to_all_processes_leaves_the_workers_their_step(manifests: Path, tmp_path: Path) -> None:
-    step = Run.step
+    step = Trainer.step
 
-    def long(run: Run, *pieces: Any) -> dict[str, float]:
+    def long(run: Trainer, *pieces: Any) -> dict[str, float]:
         os.killpg(0, signal.SIGTERM)
         time.sleep(0.3)  # in which a worker that ended would be missed
         return step(run, *pieces)
 
     def child() -> None:
         os.setsid()
-        Run.step = long  # type: ignore[method-assign]
+        Trainer.step = long  # type: ignore[method-assign]
         status(lambda: train(recipe(manifests), tmp_path, jobs=2))
 
     process = multiprocessing.get_context("fork").Process(target=child)
@@ -135,14 +135,14 @@ def test_a_signal_to_all_processes_leaves_the_workers_their_step(manifests: Path
 def test_a_signal_to_one_of_several_processes_ends_all(
     manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = Run.step
+    step = Trainer.step
 
-    def second(run: Run, *pieces: Any) -> dict[str, float]:
+    def second(run: Trainer, *pieces: Any) -> dict[str, float]:
         event = step(run, *pieces)
-        if run.ranks.rank == 1 and run.progress.step == 2:
+        if run.distributed.rank == 1 and run.state.progress.step == 2:
             signal.raise_signal(signal.SIGTERM)
         return event
 
-    monkeypatch.setattr(Run, "step", second)
+    monkeypatch.setattr(Trainer, "step", second)
     assert in_two(lambda: status(lambda: train(recipe(manifests), tmp_path))) == [143, 143]
     assert state(tmp_path)["progress"]["step"] == 2

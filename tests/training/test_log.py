@@ -11,15 +11,15 @@ from septool import provenance
 from septool.errors import UsageError
 from septool.provenance import source_commit
 from septool.tasks.train import train
-from septool.training.log import Journal
+from septool.training.log import TrainingLog
 from tests.training.runs import recipe
 
 
 def test_what_a_killed_run_wrote_beyond_its_state_goes(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"event": "step", "step": 1}\n{"event": "step", "step": 2}\n{"event": "step", "step": 3}\n{"ev')
-    with Journal(tmp_path, step=2) as journal:
-        journal.write({"event": "step", "step": 3, "loss": 1.0})
+    with TrainingLog(tmp_path, step=2) as log:
+        log.write({"event": "step", "step": 3, "loss": 1.0})
     assert path.read_text().splitlines() == [
         '{"event": "step", "step": 1}',
         '{"event": "step", "step": 2}',
@@ -53,7 +53,7 @@ def test_the_commit_is_that_of_the_code_and_of_nothing_around_it(
 
     model, code = tmp_path / "package" / "models" / "model.py", tmp_path / "package" / "provenance.py"
     for path in (model, code):
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     monkeypatch.setattr(provenance, "__file__", str(code))
     assert source_commit.__wrapped__() == ""  # no repository

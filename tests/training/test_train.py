@@ -14,11 +14,13 @@ from septool.data import manifest
 from septool.data.manifest import Source
 from septool.errors import CheckpointError, ConfigError, ManifestError, SeptoolError, UsageError
 from septool.files import sha256_of
-from septool.tasks.train import Run, train
-from septool.training.optim import learning_rate
+from septool.tasks.train import train
+from septool.training.optim import learning_rate_factor
 from septool.training.recipe import Schedule
-from septool.training.trainer import WORST
-from tests.training.runs import largest_difference, lines, recipe, state
+from septool.training.role import UNSCORED_DB
+from septool.training.separation import SeparatorRole
+from septool.training.trainer import Trainer
+from tests.training.runs import ALONE, largest_difference, lines, recipe, state
 
 RATE = 8000
 
@@ -27,7 +29,7 @@ RATE = 8000
 def test_a_resumed_run_goes_on_to_the_same_numbers(
     manifests: Path, tmp_path: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("septool.tasks.train.LOG_EVERY", 2)
+    monkeypatch.setattr("septool.training.trainer.LOG_EVERY", 2)
     whole = recipe(manifests, optimizer={"name": optimizer})
     train(whole, tmp_path / "whole")
 
@@ -82,11 +84,11 @@ def test_every_checkpoint_states_the_score_of_its_own_weights(manifests: Path, t
         header = checkpoints.read_header(tmp_path / f"{name}.safetensors")
         assert header.measured == {"validation_si_snri": score}, name
 
-    run = Run(recipe(manifests), tmp_path / "between", torch.device("cpu"))
-    run.out.mkdir()
-    run.progress.best = 9.0
+    run = Trainer(recipe(manifests), tmp_path / "between", ALONE)
+    run.folder.mkdir()
+    run.state.progress.best = 9.0
     run.save()  # between two validations
-    assert checkpoints.read_header(run.out / "last.safetensors").measured == {}
+    assert checkpoints.read_header(run.folder / "last.safetensors").measured == {}
 
 
 def test_the_number_of_voices_has_to_be_the_models(manifests: Path, tmp_path: Path) -> None:
@@ -123,12 +125,12 @@ def test_a_silent_voice_is_left_out_of_the_validation(manifests: Path, tmp_path:
     scores = {}
     for name, chosen in {"all": rows, "with": [silent, *rows], "only": [silent]}.items():
         (manifests / f"{name}.jsonl").write_text(manifest.dump_manifest(chosen))
-        run = Run(recipe(manifests, data={"validation": f"{manifests}/{name}.jsonl"}), tmp_path, torch.device("cpu"))
+        run = Trainer(recipe(manifests, data={"validation": f"{manifests}/{name}.jsonl"}), tmp_path, ALONE)
         if name == "only":
             with pytest.raises(SeptoolError, match=r"none of the mixtures of .*only\.jsonl has a defined si-snri"):
-                run.validate(run.validation_set())
+                run.validate(run.role.validation_set())
             break
-        scores[name] = run.validate(run.validation_set())
+        scores[name] = run.validate(run.role.validation_set())
     assert scores["with"] == pytest.approx(scores["all"], abs=1e-6)
 
 
@@ -136,8 +138,8 @@ def test_a_silent_voice_is_left_out_of_the_validation(manifests: Path, tmp_path:
 def test_an_estimate_without_a_score_counts_as_a_bad_one(
     manifests: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    run = Run(recipe(manifests, loop={"ema": 0.0}), tmp_path, torch.device("cpu"))
-    good, other = run.validation_set()
+    run = Trainer(recipe(manifests, loop={"ema": 0.0}), tmp_path, ALONE)
+    good, other = run.role.validation_set()
     first = run.validate([good])
     forward, calls = run.model.forward, []
 
@@ -147,8 +149,8 @@ def test_an_estimate_without_a_score_counts_as_a_bad_one(
         return estimate if len(calls) == 1 else torch.full_like(estimate, value)
 
     monkeypatch.setattr(run.model, "forward", broken)
-    assert run.validate([good, other]) == pytest.approx((first + WORST) / 2, abs=1e-5)
-    assert "for 1 of 2 mixtures the model gives silence or what is no number; each counts as -30 dB" in caplog.text
+    assert run.validate([good, other]) == pytest.approx((first + UNSCORED_DB) / 2, abs=1e-5)
+    assert "for 1 of 2 mixtures the model gives silence or NaN; each counts as -30 dB" in caplog.text
 
 
 def test_a_resumed_run_needs_nothing_of_where_it_began(manifests: Path, tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_a_state_is_there_before_a_validation(manifests: Path, tmp_path: Path, m
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "score", killed)
+        patch.setattr(SeparatorRole, "score", killed)
         with pytest.raises(KilledError):
             train(recipe(manifests), tmp_path)
     assert state(tmp_path)["progress"]["step"] == 4
@@ -198,7 +200,7 @@ def test_a_torn_state_falls_back_to_the_one_before(
     torn = (tmp_path / "last.pt").read_bytes()
     (tmp_path / "last.pt").write_bytes(torn[: len(torn) // 2])
     train(recipe(manifests), tmp_path, resume=True)
-    assert f"last.pt is torn or missing; the run goes on from {tmp_path / 'previous.pt'}" in caplog.text
+    assert f"last.pt is damaged or missing; the run is resumed from {tmp_path / 'previous.pt'}" in caplog.text
     assert lines(tmp_path) == whole
     assert all(torch.equal(value, after[name]) for name, value in state(tmp_path)["model"].items())
 
@@ -220,7 +222,7 @@ def test_a_torn_state_falls_back_to_the_one_before(
 def test_another_network_or_optimizer_does_not_fit(
     manifests: Path, tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
-    Run(recipe(manifests), tmp_path, torch.device("cpu")).save()
+    Trainer(recipe(manifests), tmp_path, ALONE).save()
     with pytest.raises(CheckpointError) as error:
         train(recipe(manifests, **changes), tmp_path, resume=True)
     assert str(error.value) == said.format(tmp_path)
@@ -240,12 +242,11 @@ def test_a_changed_setting_counts_from_the_state_on_and_is_logged(manifests: Pat
 
 
 def test_an_average_that_begins_late_begins_with_the_weights(manifests: Path, tmp_path: Path) -> None:
-    run = Run(recipe(manifests, loop={"ema": 0.0}), tmp_path, torch.device("cpu"))
+    run = Trainer(recipe(manifests, loop={"ema": 0.0}), tmp_path, ALONE)
     run.step(torch.randn(2, 2, 400))
     run.save()
-    again = Run(recipe(manifests), tmp_path, torch.device("cpu"))
-    again.resume()
-    assert all(torch.equal(value, again.weights[name]) for name, value in run.model.state_dict().items())
+    again = Trainer(recipe(manifests), tmp_path, ALONE, resume=True)
+    assert all(torch.equal(value, again.state.weights[name]) for name, value in run.model.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_an_average_that_begins_late_begins_with_the_weights(manifests: Path, tm
 def test_a_full_disk_keeps_the_previous_state(
     manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    run = Run(recipe(manifests), tmp_path, torch.device("cpu"))
+    run = Trainer(recipe(manifests), tmp_path, ALONE)
     run.save(best=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -273,21 +274,21 @@ def test_a_full_disk_keeps_the_previous_state(
 
 
 def test_a_step_that_is_not_finite_moves_nothing_and_is_counted(manifests: Path, tmp_path: Path) -> None:
-    run = Run(recipe(manifests), tmp_path, torch.device("cpu"))
+    run = Trainer(recipe(manifests), tmp_path, ALONE)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     run.step(torch.full((2, 2, 400), math.nan))
-    assert run.progress.skipped == 1
+    assert run.state.progress.skipped_steps == 1
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
 
 
 def test_a_loss_that_is_no_number_is_not_below_the_floor(manifests: Path, tmp_path: Path) -> None:
-    run = Run(recipe(manifests, loop={"loss_floor": -30.0}), tmp_path, torch.device("cpu"))
+    run = Trainer(recipe(manifests, loop={"loss_floor": -30.0}), tmp_path, ALONE)
     run.step(torch.full((2, 2, 400), math.nan))
-    assert run.progress.skipped == 1
+    assert run.state.progress.skipped_steps == 1
 
 
 def test_items_below_the_loss_floor_are_left_out(manifests: Path, tmp_path: Path) -> None:
-    run = Run(recipe(manifests, loop={"loss_floor": 1000.0}), tmp_path, torch.device("cpu"))
+    run = Trainer(recipe(manifests, loop={"loss_floor": 1000.0}), tmp_path, ALONE)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     run.step(torch.randn(2, 2, 400))
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
@@ -307,40 +308,40 @@ def test_items_below_the_loss_floor_are_left_out(manifests: Path, tmp_path: Path
     ],
 )
 def test_schedules(schedule: Schedule, step: int, epoch: int, expected: float) -> None:
-    factor = learning_rate(schedule, step=step, epoch=epoch, steps=1000, plateau_scale=0.25)
+    factor = learning_rate_factor(schedule, step=step, epoch=epoch, steps=1000, plateau_scale=0.25)
     assert factor == pytest.approx(expected)
 
 
 def test_the_plateau_schedule_halves_after_patience(manifests: Path, tmp_path: Path) -> None:
-    run = Run(recipe(manifests, schedule={"name": "plateau", "patience": 1}), tmp_path, torch.device("cpu"))
-    run.progress.step = 4  # second epoch
-    assert run.note_validation(5.0)
-    assert not run.note_validation(4.0)
-    assert run.progress.plateau_scale == 1.0
-    assert not run.note_validation(4.0)
-    assert run.progress.plateau_scale == 0.5
+    run = Trainer(recipe(manifests, schedule={"name": "plateau", "patience": 1}), tmp_path, ALONE)
+    run.state.progress.step = 4  # second epoch
+    assert run.note_score(5.0)
+    assert not run.note_score(4.0)
+    assert run.state.progress.plateau_scale == 1.0
+    assert not run.note_score(4.0)
+    assert run.state.progress.plateau_scale == 0.5
 
 
-def test_a_batch_in_pieces_is_the_same_step(manifests: Path, tmp_path: Path) -> None:
-    for pieces in (1, 2, 4):
-        # Some items are left out, so that the pieces weigh differently.
-        loop = {"batch": 4, "accumulate": pieces, "loss_floor": 27.0}
-        train(recipe(manifests, model="dprnn", loop=loop, optimizer={"lr": 1e-4}), tmp_path / str(pieces))
-    losses = state(tmp_path / "1")["progress"]["recent"]
+def test_a_batch_in_micro_batches_is_the_same_step(manifests: Path, tmp_path: Path) -> None:
+    for parts in (1, 2, 4):
+        # Some items are left out, so that the micro-batches weigh differently.
+        loop = {"batch": 4, "accumulation_steps": parts, "loss_floor": 27.0}
+        train(recipe(manifests, model="dprnn", loop=loop, optimizer={"lr": 1e-4}), tmp_path / str(parts))
+    losses = state(tmp_path / "1")["progress"]["recent_losses"]
     assert min(losses) < 27 < max(losses)
-    for pieces in ("2", "4"):
-        assert largest_difference(tmp_path / "1", tmp_path / pieces) < 1e-5
-        assert state(tmp_path / pieces)["progress"]["recent"] == pytest.approx(losses, rel=1e-5)
+    for parts in ("2", "4"):
+        assert largest_difference(tmp_path / "1", tmp_path / parts) < 1e-5
+        assert state(tmp_path / parts)["progress"]["recent_losses"] == pytest.approx(losses, rel=1e-5)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(manifests: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"loop\.batch is 2; 1 process\(es\) with 3 piece\(s\)"):
-        train(recipe(manifests, loop={"accumulate": 3}), tmp_path)
+    with pytest.raises(UsageError, match=r"loop\.batch is 2; 1 process\(es\) with 3 micro-batch\(es\)"):
+        train(recipe(manifests, loop={"accumulation_steps": 3}), tmp_path)
 
 
-def test_enrolments_are_for_extractors(manifests: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="enrolling changes nothing for galr, which is no extractor"):
-        train(recipe(manifests, enrolling={"absent": 0.5}), tmp_path)
+def test_enrollments_are_for_extractors(manifests: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="enrollment changes nothing for galr, which is no extractor"):
+        train(recipe(manifests, enrollment={"absent": 0.5}), tmp_path)
 
 
 def test_half_precision_is_refused_without_a_gpu(manifests: Path, tmp_path: Path) -> None:
@@ -350,22 +351,21 @@ def test_half_precision_is_refused_without_a_gpu(manifests: Path, tmp_path: Path
 
 def test_half_precision_lowers_its_scale_until_gradients_are_finite(manifests: Path, tmp_path: Path) -> None:
     chosen = recipe(manifests, model="conv-tasnet", loop={"precision": "fp16"})
-    run = Run(chosen, tmp_path, torch.device("cpu"))  # convolutions, unlike LSTMs, have it there
+    run = Trainer(chosen, tmp_path, ALONE)  # convolutions, unlike LSTMs, have it there
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     sources = torch.randn(2, 2, 400)
-    scale = run.scaler.get_scale()
+    scale = run.state.scaler.get_scale()
     run.step(sources)
-    assert run.progress.skipped == 1
-    assert run.scaler.get_scale() == scale / 2
+    assert run.state.progress.skipped_steps == 1
+    assert run.state.scaler.get_scale() == scale / 2
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
-    while run.progress.skipped == run.progress.step < 20:
+    while run.state.progress.skipped_steps == run.state.progress.step < 20:
         run.step(sources)
-    assert run.progress.step == run.progress.skipped + 1
+    assert run.state.progress.step == run.state.progress.skipped_steps + 1
     assert not all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
     run.save()
-    again = Run(chosen, tmp_path, torch.device("cpu"))
-    again.resume()
-    assert again.scaler.get_scale() == run.scaler.get_scale() < scale
+    again = Trainer(chosen, tmp_path, ALONE, resume=True)
+    assert again.state.scaler.get_scale() == run.state.scaler.get_scale() < scale
 
 
 def test_a_run_that_gets_no_better_ends_early(manifests: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from septool.data.mixing import load_augmentation_sources, sample_parts
 from septool.data.pool import load_pool
 from septool.files import sha256_of
 from septool.tasks.train import train
-from septool.training.trainer import Run
-from tests.training.runs import lines, recipe
+from septool.training.trainer import Trainer
+from tests.training.runs import ALONE, lines, recipe
 
 RATE = 8000
 
@@ -41,17 +41,18 @@ def test_the_loss_gets_the_mixture_with_noise_and_the_voices_without(
     manifests: Path, tmp_path: Path, mixing: dict[str, Any]
 ) -> None:
     how = recipe(manifests, mixing=mixing)
-    run = Run(how, tmp_path, torch.device("cpu"))
+    run = Trainer(how, tmp_path, ALONE)
     seen: list[Tensor] = []
 
     def loss(model: nn.Module, mixture: Tensor, sources: Tensor) -> Tensor:
         seen.extend((mixture, sources))
         return mixture.mean(1)
 
-    run.loss = loss  # type: ignore[assignment]
-    speech, around = load_pool(manifests / "train-speech.jsonl", RATE), load_augmentation_sources(how.mixing, RATE)
-    parts = sample_parts(speech, how.mixing, around, seed=0, epoch=0, index=0)
-    run.losses(torch.from_numpy(parts)[None])
+    run.role.loss_function = loss  # type: ignore[assignment]
+    speech = load_pool(manifests / "train-speech.jsonl", RATE)
+    augmentation = load_augmentation_sources(how.mixing, RATE)
+    parts = sample_parts(speech, how.mixing, augmentation, seed=0, epoch=0, index=0)
+    run.role.losses(torch.from_numpy(parts)[None])
     mixture, sources = (each[0].numpy() for each in seen)
     assert sources.shape == (2, 2000)
     gain = sources[0, 500] / parts[0, 500]

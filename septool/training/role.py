@@ -1,0 +1,124 @@
+"""What differs between the training of a separator, of an extractor and of a speaker network."""
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torch import Tensor
+
+from septool.data import pool
+from septool.data.mixing import AugmentationSources, load_augmentation_sources
+from septool.errors import SeptoolError
+from septool.losses import LOSSES
+from septool.metrics import METRICS, Metric
+from septool.models import MODELS
+from septool.models.base import Model
+from septool.registry import Registry
+from septool.training.data import Batch, DynamicMixtures, TrainingSet
+from septool.training.distributed import Distributed
+from septool.training.recipe import Recipe
+
+LOG = logging.getLogger(__name__)
+UNSCORED_DB = -30.0  # what a validation counts for an estimate that has no score: silence or NaN
+ModelT = TypeVar("ModelT", bound=Model)
+ItemT = TypeVar("ItemT")
+
+
+class Role(ABC, Generic[ModelT, ItemT]):
+    """How models of one role are trained: what an item is, its loss, the validation set and its score.
+
+    One for each ``role`` of :class:`septool.models.base.Model`; a run's :class:`~septool.training.trainer.Trainer` does
+    the rest, which is the same for all.
+    """
+
+    metric: ClassVar[Metric] = METRICS["si-snri"]  # of the validation
+
+    def __init__(self, recipe: Recipe, model: ModelT, distributed: Distributed) -> None:
+        self.recipe, self.model, self.distributed = recipe, model, distributed
+        self.device = distributed.device
+        self.loss_function: Callable[..., Tensor] = LOSSES[recipe.loss or model.loss]
+
+    @abstractmethod
+    def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., Any]:
+        """Return ``sample(seed=, epoch=, index=)`` of one item, for :class:`~septool.training.data.DynamicMixtures`."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Tensor:
+        """Return the loss of each item of a batch, ``[batch]``."""
+
+    @abstractmethod
+    def validation_set(self) -> list[ItemT]:
+        """Read this process's share of what the run is validated on."""
+
+    @abstractmethod
+    def score(self, items: Sequence[ItemT]) -> float:
+        """Return the model's score on all processes' items, in the unit of ``metric``, the same in every process."""
+
+    def training_set(self, jobs: int) -> TrainingSet:
+        """Open what the run learns from: here items that are sampled, decoded by ``jobs`` processes before."""
+        recipe, loop = self.recipe, self.recipe.loop
+        with self.distributed.local_main_first():
+            speech = pool.load_pool(Path(recipe.data.train), recipe.data.sample_rate, max(jobs, 1))
+            augmentation = load_augmentation_sources(recipe.mixing, recipe.data.sample_rate, max(jobs, 1))
+        return DynamicMixtures(
+            self.sampler(speech, augmentation),
+            seed=recipe.seed,
+            batch=loop.batch,
+            epoch_steps=loop.epoch_steps,
+            variable_length=not recipe.mixing.seconds,
+        )
+
+    @classmethod
+    def is_better(cls, score: float, best: float) -> bool:
+        """Say whether a score is better than another."""
+        return score > best if cls.metric.better == "higher" else score < best
+
+    @classmethod
+    def worst_score(cls) -> float:
+        """Return what every score is better than."""
+        return -math.inf if cls.metric.better == "higher" else math.inf
+
+    def mean_improvement(self, improvements: Sequence[float]) -> float:
+        """Return the mean in dB over all processes; those that are not finite count as :data:`UNSCORED_DB`.
+
+        Raises:
+            SeptoolError: there are none.
+        """
+        lost = [gain for gain in improvements if not math.isfinite(gain)]
+        total, count, undefined = self.distributed.all_reduce_sum(
+            sum(gain for gain in improvements if math.isfinite(gain)) + UNSCORED_DB * len(lost),
+            len(improvements),
+            len(lost),
+        )
+        if not count:
+            raise SeptoolError(
+                f"none of the mixtures of {self.recipe.data.validation} has a defined {self.metric.name}: "
+                "their voices are silent"
+            )
+        if undefined and self.distributed.is_main:
+            LOG.warning(
+                "for %d of %d mixtures the model gives silence or NaN; each counts as %g dB",
+                undefined,
+                count,
+                UNSCORED_DB,
+            )
+        return total / count
+
+
+# By the role of the model.
+TRAINING_ROLES = Registry(
+    "role",
+    {
+        "separator": "septool.training.separation:SeparatorRole",
+        "extractor": "septool.training.extraction:ExtractorRole",
+        "speaker": "septool.training.verification:SpeakerRole",
+    },
+)
+
+
+def training_role(recipe: Recipe) -> type[Role[Any, Any]]:
+    """Return how a recipe's model is trained."""
+    return TRAINING_ROLES[MODELS[recipe.model].role]

@@ -1,0 +1,79 @@
+"""Training a separator: mixtures of as many voices as it separates, sampled or fixed, and SI-SNRi."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from septool.data import manifest, pool
+from septool.data.mixing import AugmentationSources, Rendered, render_mixture, sample_parts
+from septool.errors import ConfigError
+from septool.inference.level import separate_at_model_level
+from septool.losses.pit import best_permutation
+from septool.metrics.si_snr import si_snr
+from septool.models.base import Separator
+from septool.signal.levels import model_gain
+from septool.training.data import Batch, FixedMixtures, TrainingSet
+from septool.training.role import Role
+
+
+class SeparatorRole(Role[Separator, Rendered]):
+    """The validation manifest of its recipe has mixtures of as many voices as the model separates."""
+
+    def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., np.ndarray]:
+        """Return ``sample(seed=, epoch=, index=)`` of one mixture: its parts, ``[part, time]``."""
+        return partial(sample_parts, speech, self.recipe.mixing, augmentation)
+
+    def training_set(self, jobs: int) -> TrainingSet:
+        recipe, sources = self.recipe, self.model.sources
+        if recipe.data.mixing == "static":
+            rows = self._read_mixtures(Path(recipe.data.train))
+            return FixedMixtures(
+                rows,
+                rate=recipe.data.sample_rate,
+                seconds=recipe.mixing.seconds,
+                seed=recipe.seed,
+                batch=recipe.loop.batch,
+            )
+        if recipe.mixing.sources != sources:
+            raise ConfigError(f"mixing.sources is {recipe.mixing.sources}, the model separates {sources}")
+        return super().training_set(jobs)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return the loss of each item of ``[batch, part, time]``, at the level of the model, ``[batch]``."""
+        assert isinstance(batch, Tensor)
+        parts = batch.to(self.device, non_blocking=True)
+        parts = parts * model_gain(parts.sum(1))[:, None]
+        # Behind the sources stands what else is in the mixture.
+        return self.loss_function(self.model, parts.sum(1), parts[:, : self.model.sources])
+
+    def _read_mixtures(self, path: Path) -> list[manifest.Mixture]:
+        """Read a manifest of mixtures of as many voices as the model separates."""
+        rows = manifest.read_manifest(path)
+        voices = {len(row.sources) for row in rows}
+        if voices != {self.model.sources}:
+            raise ConfigError(f"{path} mixes {sorted(voices)} voices, the model separates {self.model.sources}")
+        return rows
+
+    def validation_set(self) -> list[Rendered]:
+        data = self.recipe.data
+        rows = self._read_mixtures(Path(data.validation))[: data.validation_items]
+        return [render_mixture(row, data.sample_rate) for row in self.distributed.shard(rows)]
+
+    def score(self, items: Sequence[Rendered]) -> float:
+        """Return the mean SI-SNRi in dB."""
+        improvements: list[float] = []
+        for item in items:
+            mixture = torch.from_numpy(item.mixture).to(self.device)[None]
+            reference = torch.from_numpy(item.sources).to(self.device)[None]
+            before = si_snr(estimate=mixture[:, None], reference=reference).mean(-1).item()
+            if not math.isfinite(before):  # undefined for a silent voice
+                continue
+            estimate = separate_at_model_level(self.model, mixture).float()
+            after = best_permutation(si_snr, estimate=estimate, reference=reference).value.item()
+            improvements.append(after - before)
+        return self.mean_improvement(improvements)

@@ -1,0 +1,77 @@
+"""States on disk: those of earlier versions are resumed, and what is no state is told apart from one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from septool.errors import CheckpointError
+from septool.tasks.train import plan_run, train
+from septool.training.state import read_state
+from tests.training.runs import lines, recipe, state
+
+# As the first versions wrote them.
+FIRST_COUNTERS = {
+    "epochs_since_best": "stale",
+    "skipped_steps": "skipped",
+    "validation_pending": "pending",
+    "recent_losses": "recent",
+    "average_candidates": "kept",
+}
+
+
+def as_first_written(folder: Path) -> dict[str, Any]:
+    """Give a run's state the keys of the first versions, and return it."""
+    content = state(folder)
+    content["progress"] = {FIRST_COUNTERS.get(key, key): value for key, value in content["progress"].items()}
+    torch.save(content, folder / "last.pt")
+    return content
+
+
+def test_a_state_of_the_first_versions_is_resumed_to_the_same_numbers(manifests: Path, tmp_path: Path) -> None:
+    loop = {"average": 1, "accumulation_steps": 2}
+    train(recipe(manifests, loop=loop), tmp_path / "whole")
+    train(recipe(manifests, loop=loop | {"steps": 4}), tmp_path / "old")
+    old = as_first_written(tmp_path / "old")
+    assert old["progress"].keys() == {
+        *("step", "best", "stale", "bad_epochs", "plateau_scale", "skipped", "pending", "recent", "kept")
+    }
+    written = json.loads(old["recipe"])
+    assert {"row", "initialise", "enrolling"} < written.keys()
+    assert written["loop"]["accumulate"] == 2
+    longer, folder, resume = plan_run(None, ["loop.steps=6"], tmp_path / "old", resume=True)
+    assert resume
+    train(longer, folder, resume=True)
+    first, second = (state(tmp_path / name) for name in ("whole", "old"))
+    for part in ("model", "average"):
+        assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
+    assert first["progress"] == second["progress"]
+    assert lines(tmp_path / "whole", "validation") == lines(tmp_path / "old", "validation")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([1, 2], r"it holds a list, not the state of a run"),
+        ({"weights": {}}, r"it is not the state of a run: it has no 'model'"),
+        ({"model": 3}, r"it is not the state of a run: it has 'model' of type int"),
+        ({"progress": {"step": "x"}}, r"its progress has 'step' 'x'"),
+        ({"progress": {"stride": 1}}, r"its progress has 'stride' 1"),
+        ({"recipe": "[" * 100_000}, r"maximum recursion depth"),
+        ({"recipe": "3"}, r"last\.pt is damaged: "),
+        ({"recipe": '{"model": "galr", "loop": {"steps": 0}}'}, r"steps is 0; it lies between 1 and"),
+    ],
+)
+def test_what_is_no_state_is_said_in_one_line(manifests: Path, tmp_path: Path, content: Any, said: str) -> None:
+    train(recipe(manifests, loop={"steps": 1}), tmp_path)
+    whole = state(tmp_path)
+    changed = whole | content if isinstance(content, dict) and "weights" not in content else content
+    torch.save(changed, tmp_path / "last.pt")
+    (tmp_path / "previous.pt").unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match=said) as error:
+        read_state(tmp_path)
+    assert "\n" not in str(error.value)
+    torch.save(whole, tmp_path / "previous.pt")
+    assert read_state(tmp_path).path == tmp_path / "previous.pt"
