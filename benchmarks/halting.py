@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import section
-from septool.models.papez import Config, Halting, Papez, WorkingMemoryLayer
+from septool.models.papez import Config, Halting, Papez
 from septool.profiling.macs import count
 from septool.profiling.measure import recording, timed_in_turns
 from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths
@@ -38,18 +38,18 @@ class Scheduled(Papez):
         super().__init__(config)
         self.schedule = torch.tensor(schedule)
 
-    def think(self, tokens: Tensor, memory: Tensor, shares: list[float] | None = None) -> Tensor:
+    def iterate(self, tokens: Tensor, memory: Tensor, active_fractions: list[float] | None = None) -> Tensor:
         rank = torch.rand(tokens.shape[1], generator=torch.Generator().manual_seed(0))
         self._last = (rank[:, None] < self.schedule).sum(1) - 1  # step of each token that is left
         self._step = 0
-        return super().think(tokens, memory, shares)
+        return super().iterate(tokens, memory, active_fractions)
 
-    def _halt(self, layer: WorkingMemoryLayer, tokens: Tensor, spent: Tensor) -> tuple[Tensor, Tensor, bool]:  # noqa: ARG002
+    def _halt(self, layer: Any, tokens: Any, halting_probability: Any) -> tuple[Tensor, Tensor, bool]:  # noqa: ARG002
         if self.config.halting == "drop":
             self._last = self._last[self._last >= self._step]
-        weight, spent = (self._last == self._step).float()[None], (self._last <= self._step).float()[None]
+        weight, halted = (self._last == self._step).float()[None], (self._last <= self._step).float()[None]
         self._step += 1
-        return weight, spent, bool(spent.all())
+        return weight, halted, bool(halted.all())
 
 
 def compare(schedule: str, seconds: float, budget: float) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def compare(schedule: str, seconds: float, budget: float) -> list[dict[str, Any]
     with torch.inference_mode():
         macs = [count(network, mixture).total for network in networks]
         timings = timed_in_turns([lambda n=network: n(mixture) for network in networks], CPU, budget)
-        shares = [network.running_share(mixture) for network in networks]
+        shares = [network.active_fraction_per_step(mixture) for network in networks]
     return [
         {
             "kind": "halting",

@@ -15,7 +15,7 @@ def test_as_many_tokens_run_as_the_schedule_says(name: str, way: Halting) -> Non
     torch.manual_seed(0)
     model = Scheduled(Config(**SMALL, halting=way), SCHEDULES[name]).eval()
     mixture = torch.randn(1, 4000)
-    assert model.running_share(mixture) == pytest.approx(SCHEDULES[name], abs=0.05)
+    assert model.active_fraction_per_step(mixture) == pytest.approx(SCHEDULES[name], abs=0.05)
     assert len(SCHEDULES[name]) <= STEPS
     with torch.inference_mode():
         assert torch.isfinite(model(mixture)).all()

@@ -17,9 +17,9 @@ from septool.models.chimera import Chimera
 def chimera(model: Chimera, mixture: Tensor, sources: Tensor, alpha: float = 0.975) -> Tensor:
     """``alpha`` times the clustering loss and ``1 - alpha`` times the mask loss of each item, ``[batch]``."""
     mixed, apart = model.spectrum(mixture), model.spectrum(sources)
-    state = model.read(mixed)
+    state = model.encode(mixed)
     magnitude = mixed.abs()
     clustering = whitened(model.embed(state).flatten(1, 2), dominance(apart), magnitude.flatten(1))
     target = torch.minimum(phase_sensitive(mixed, apart).clamp_min(0), magnitude[:, None])
-    error = pit_error(model.infer(state) * magnitude[:, None], target, power=1)
+    error = pit_error(model.estimate_masks(state) * magnitude[:, None], target, power=1)
     return alpha * clustering + (1 - alpha) * error / magnitude.mean((1, 2)).clamp_min(1e-12)

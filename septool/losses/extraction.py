@@ -43,7 +43,7 @@ def recognition(
     Returns:
         ``[batch]``, in dB but for the second term.
     """
-    outputs, odds = model.match(mixture, model.speaker(enrolment))
+    outputs, odds = model.separate_and_match(mixture, model.speaker(enrolment))
     there = target.abs().amax(-1) > 0
     sources = torch.stack((target, mixture - target), dim=1)
     best = best_permutation(partial(si_snr, eps=EPS), estimate=outputs.float(), reference=sources)

@@ -17,7 +17,7 @@ def autoencoder(model: TwoStepTDCN, mixture: Tensor, sources: Tensor) -> Tensor:
 
     The ideal masks are in the order of the sources, so no permutation is searched.
     """
-    estimate = model.decoder(model.ideal(mixture, sources), mixture.shape[-1])
+    estimate = model.decoder(model.ideal_latents(mixture, sources), mixture.shape[-1])
     return -si_snr(estimate=estimate.float(), reference=sources.float(), eps=EPS).mean(-1)
 
 
@@ -27,7 +27,7 @@ def latent(model: TwoStepTDCN, mixture: Tensor, sources: Tensor) -> Tensor:
     Only the separator gets a gradient.
     """
     with torch.no_grad():
-        latents, target = model.encode(mixture), model.ideal(mixture, sources)
+        latents, target = model.encode(mixture), model.ideal_latents(mixture, sources)
     score = partial(_si_sdr, eps=EPS)
     estimate = model.separate(latents)
     return -best_permutation(score, estimate=estimate.flatten(2).float(), reference=target.flatten(2).float()).value

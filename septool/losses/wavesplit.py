@@ -18,7 +18,7 @@ CEILING = 30.0  # dB; what is better than this does not count
 
 def layerwise_sdr(model: Wavesplit, mixture: Tensor, sources: Tensor) -> Tensor:
     """Minus the mean clipped SDR in dB of the estimates of all layers, ``[batch]``; lower is better."""
-    estimate = torch.stack(list(model.layerwise(mixture)), dim=2)  # [B, source, layer, T]
+    estimate = torch.stack(list(model.layer_estimates(mixture)), dim=2)  # [B, source, layer, T]
     return -best_permutation(_clipped_sdr, estimate=estimate.float(), reference=sources.float()[:, :, None]).value
 
 

@@ -1,7 +1,7 @@
 """ADANet: deep attractor network with anchors (Luo, Chen and Mesgarani, TASLP 2018).
 
 "Speaker-independent speech separation with deep attractor network". Like deep clustering it embeds every
-bin, but the centres (attractors) are found in one step, which training goes through: a few trained
+bin, but the centers (attractors) are found in one step, which training goes through: a few trained
 anchors give a first guess of each bin's voice, whose weighted means are the attractors. Of all choices of
 C anchors, the one whose attractors are least alike is taken.
 
@@ -10,7 +10,7 @@ Where the paper leaves a choice:
 - The embeddings have no activation and any length.
 - Quiet bins, which take no part in the attractors, are those 40 dB below the loudest.
 - The features are log magnitudes; septool feeds every model at one level, which takes the place of
-  mean and variance normalisation.
+  mean and variance normalization.
 """
 
 from dataclasses import dataclass

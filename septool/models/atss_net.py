@@ -45,7 +45,7 @@ CONFIGS = {
 }
 
 
-class AtssNet(MaskingExtractor):
+class AtssNet(MaskingExtractor[Config]):
     """The whole system: speaker embedding, mask (eq. 4), the mixture's phase (eq. 6)."""
 
     loss = "spectral-l2"

@@ -1,4 +1,4 @@
-"""Atss-Net (PIT): Atss-Net with a mask for each voice instead of an enrolment (Li, Lin, Bao and Li, Interspeech 2020).
+"""Atss-Net (PIT): Atss-Net with a mask for each voice instead of an enrollment (Li, Lin, Bao and Li, Interspeech 2020).
 
 The separator of Table 3: "the same architecture", without the speaker embedding as input, under
 permutation-invariant training. The 4.68 M parameters printed for both are met only if the embedding's place

@@ -1,7 +1,7 @@
-"""What every model is: a module that maps recordings to voices, with its configuration beside it."""
+"""What every model is: a module that maps recordings to sources, with its configuration beside it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import torch
@@ -15,12 +15,17 @@ from septool.signal.stft import Analysis, istft, stft
 class SeparatorConfig:
     """What every separator's configuration has."""
 
-    sources: int = 2  # C, voices in the mixture
+    sources: int = 2  # C, talkers in the mixture
 
     def __post_init__(self) -> None:
         if self.sources < 1:
             raise ValueError(f"sources is {self.sources}; a separator has at least one output")
         check_segments(self)
+
+
+def at_least(least: int, default: int) -> Any:
+    """Return a configuration field whose whole number may be as small as ``least``; of others it is at least 1."""
+    return field(default=default, metadata={"least": least})
 
 
 def check_segments(config: object) -> None:
@@ -31,23 +36,24 @@ def check_segments(config: object) -> None:
             raise ValueError(f"{name} is {size} frames; half-overlapping ones need an even number")
 
 
-ConfigT = TypeVar("ConfigT", bound=SeparatorConfig)
+ConfigT = TypeVar("ConfigT")
+SeparatorConfigT = TypeVar("SeparatorConfigT", bound=SeparatorConfig)
 
 
-class Model(nn.Module):
+class Model(nn.Module, Generic[ConfigT]):
     """What can be built by name, trained by a recipe and kept in a checkpoint."""
 
     role: ClassVar[Literal["separator", "extractor", "speaker"]]
     loss: ClassVar[str]  # the loss of the paper, by its name in septool.losses
-    config: Any
+    config: ConfigT
 
     @property
     def sources(self) -> int:
-        """Voices that it gives."""
+        """Number of sources in the output."""
         raise NotImplementedError
 
 
-class Separator(Model, ABC, Generic[ConfigT]):
+class Separator(Model[SeparatorConfigT], ABC):
     """A network that takes a mixture apart.
 
     Any number of samples from one up comes back as the same number, and the items of a batch never
@@ -56,7 +62,6 @@ class Separator(Model, ABC, Generic[ConfigT]):
 
     role = "separator"
     loss = "si-snr"
-    config: ConfigT
 
     @property
     def sources(self) -> int:
@@ -68,17 +73,17 @@ class Separator(Model, ABC, Generic[ConfigT]):
 
 
 class Spectral(nn.Module):
-    """What works on the spectrum of its analysis."""
+    """A model that works on spectra."""
 
     analysis: Analysis
 
     def spectrum(self, waves: Tensor) -> Tensor:
-        """Analyse ``[..., time]`` into complex ``[..., frame, bin]``."""
+        """Analyze ``[..., time]`` into complex ``[..., frame, bin]``."""
         return stft(waves, self.analysis)
 
 
-class MaskingSeparator(Spectral, Separator[ConfigT]):
-    """A separator that gives each voice a share of every bin of the mixture, with the mixture's phase."""
+class MaskingSeparator(Spectral, Separator[SeparatorConfigT]):
+    """A separator that masks the spectrum of the mixture for each source, and keeps its phase."""
 
     @abstractmethod
     def masks(self, spectrum: Tensor) -> Tensor:
@@ -90,10 +95,10 @@ class MaskingSeparator(Spectral, Separator[ConfigT]):
         return istft(self.masks(spectrum) * spectrum[:, None], self.analysis, mixture.shape[-1])
 
 
-class MappingSeparator(Spectral, Separator[ConfigT]):
-    """A separator that maps the mixture's spectrum to those of the voices themselves (complex spectral mapping).
+class MappingSeparator(Spectral, Separator[SeparatorConfigT]):
+    """A separator that maps the mixture's spectrum to those of the sources (complex spectral mapping).
 
-    It works at a level of its own: the mixture is divided by its standard deviation, the voices are multiplied by it.
+    It works at a level of its own: the mixture is divided by its standard deviation, the estimates multiplied by it.
     """
 
     @abstractmethod
@@ -101,7 +106,7 @@ class MappingSeparator(Spectral, Separator[ConfigT]):
         """Map complex ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``."""
 
     def level(self, mixture: Tensor) -> Tensor:
-        """What a mixture is divided by: ``[batch, time] -> [batch, 1]``."""
+        """Return what ``mixture [batch, time]`` is divided by, ``[batch, 1]``."""
         return standard_deviation(mixture)
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -112,20 +117,20 @@ class MappingSeparator(Spectral, Separator[ConfigT]):
 
 
 class Extraction(NamedTuple):
-    """What an extractor makes of a mixture."""
+    """The target speaker's estimate, and a score of presence."""
 
     voice: Tensor  # [batch, time]
-    presence: Tensor  # [batch]: the higher, the surer that the voice is there; on a scale of the model's own
+    presence: Tensor  # [batch]: the higher, the surer that the target speaks; on a scale of the model's own
 
 
-class Extractor(Model, ABC):
-    """A network that takes one known voice out of a mixture.
+class Extractor(Model[ConfigT], ABC):
+    """A network that extracts one target speaker from a mixture.
 
     The same promises as a separator's: same length out as in, batch items independent.
     """
 
     role = "extractor"
-    speaker: nn.Module  # maps [batch, time] to what the model knows a voice by, [batch, embedding]
+    speaker: nn.Module  # maps an enrollment [batch, time] to an embedding [batch, embedding]
 
     @property
     def sources(self) -> int:
@@ -136,24 +141,27 @@ class Extractor(Model, ABC):
         """Map ``mixture [batch, time]`` and ``embedding [batch, embedding]`` to ``[batch, time]``."""
 
     def extract_with_score(self, mixture: Tensor, embedding: Tensor) -> Extraction:
-        """Extract the voice and say how sure it is that it is there: here by how much of the energy it has, in dB."""
+        """Extract from ``mixture [batch, time]`` by ``embedding [batch, embedding]``, and score the presence.
+
+        Here the score is the level of the estimate, in dB against the mixture.
+        """
         voice = self.extract(mixture, embedding)
-        share = (rms(voice) + 1e-8) / (rms(mixture) + 1e-8)
-        return Extraction(voice, 20 * torch.log10(share[..., 0]))
+        ratio = (rms(voice) + 1e-8) / (rms(mixture) + 1e-8)
+        return Extraction(voice, 20 * torch.log10(ratio[..., 0]))
 
-    def forward(self, mixture: Tensor, enrolment: Tensor) -> Tensor:
-        """Map ``mixture [batch, time]`` and ``enrolment [batch, time]`` to ``[batch, time]``."""
-        return self.extract(mixture, self.speaker(enrolment))
+    def forward(self, mixture: Tensor, enrollment: Tensor) -> Tensor:
+        """Map ``mixture [batch, time]`` and ``enrollment [batch, time]`` to ``[batch, time]``."""
+        return self.extract(mixture, self.speaker(enrollment))
 
 
-class MaskingExtractor(Spectral, Extractor):
-    """An extractor that gives its voice a share of every bin of the mixture, with the mixture's phase."""
+class MaskingExtractor(Spectral, Extractor[ConfigT]):
+    """An extractor that masks the spectrum of the mixture, and keeps its phase."""
 
     @abstractmethod
     def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""
 
     def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
-        """Extract a voice from ``mixture [batch, time]``."""
+        """Extract from ``mixture [batch, time]`` by ``embedding [batch, embedding]``; returns ``[batch, time]``."""
         spectrum = self.spectrum(mixture)
         return istft(self.mask(spectrum, embedding) * spectrum, self.analysis, mixture.shape[-1])

@@ -8,7 +8,7 @@ Where this differs from the paper, or the paper leaves a choice:
 
 - The paper cuts the waveform without overlap and scales every piece to unit norm. Later tables list
   the network with a stride of 20 samples, so windows overlap by half here; they keep their level.
-- The public implementation that is compared against has sigmoid masks, normalises over all frames and
+- The public implementation that is compared against has sigmoid masks, normalizes over all frames and
   has no skip connection; the first two are settings, and two layers have no skip connection anyway.
 - The same tables print 23.6 M parameters; the layers as described have 23.1 M, 2 % less.
 """
@@ -71,7 +71,7 @@ class BLSTMTasNet(Separator[Config]):
             for pair in range(config.layers // 2)
         )
         self.mask = nn.Linear(2 * hidden, config.sources * filters)
-        self.share = nn.Softmax(dim=-2) if config.mask == "softmax" else nn.Sigmoid()
+        self.mask_activation = nn.Softmax(dim=-2) if config.mask == "softmax" else nn.Sigmoid()
         self.decoder = Decoder(filters, config.window)
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -80,5 +80,5 @@ class BLSTMTasNet(Separator[Config]):
         x, _ = self.lstms[0](self.norm(encoded))  # [B, K, 2 hidden]
         for lstm in self.lstms[1:]:
             x = lstm(x)[0] + x  # identity skip connections, from the second layer on
-        masks = self.share(self.mask(x).unflatten(-1, (self.config.sources, -1)))  # [B, K, C, N]
+        masks = self.mask_activation(self.mask(x).unflatten(-1, (self.config.sources, -1)))  # [B, K, C, N]
         return self.decoder(encoded[:, None] * masks.transpose(1, 2), mixture.shape[-1])

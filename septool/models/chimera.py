@@ -8,7 +8,7 @@ Where the paper leaves a choice:
 - Of its mask activations the sigmoid is taken, and of its embeddings tanh with unit length; their
   parameter counts are equal (32.9 M).
 - The features are log magnitudes; septool feeds every model at one level, which takes the place of
-  mean and variance normalisation.
+  mean and variance normalization.
 - The MISI iterations of its successor (WA-MISI) are not part of it.
 """
 
@@ -54,10 +54,10 @@ class Chimera(MaskingSeparator[Config]):
 
     def masks(self, spectrum: Tensor) -> Tensor:
         """Map ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``, between 0 and 1."""
-        return self.infer(self.read(spectrum))
+        return self.estimate_masks(self.encode(spectrum))
 
-    def read(self, spectrum: Tensor) -> Tensor:
-        """Map ``[batch, frame, bin]`` to what both heads look at, ``[batch, frame, 2 hidden]``."""
+    def encode(self, spectrum: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin]`` to the input of both heads, ``[batch, frame, 2 hidden]``."""
         return self.lstm(log_magnitude(spectrum))
 
     def embed(self, state: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Chimera(MaskingSeparator[Config]):
         vectors = torch.tanh(self.embedding(state)).unflatten(-1, (-1, self.config.embedding))
         return F.normalize(vectors, dim=-1)
 
-    def infer(self, state: Tensor) -> Tensor:
+    def estimate_masks(self, state: Tensor) -> Tensor:
         """Mask head: ``[batch, source, frame, bin]``, between 0 and 1."""
         masks = torch.sigmoid(self.mask(state))
         return masks.unflatten(-1, (self.config.sources, -1)).transpose(1, 2)

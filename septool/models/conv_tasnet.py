@@ -9,7 +9,7 @@ Where the paper leaves a choice:
 - 5.1 M printed parameters are 5,050,545 with the last block's residual convolution, whose output
   nothing reads. It does not exist here: 4,984,881, 2 % less.
 - A much used re-implementation has no skip path, no biases, a ReLU on encoder and masks, and
-  normalises each frame of the input by itself: the row ``no-skip``.
+  normalizes each frame of the input by itself: the row ``no-skip``.
 - Another (asteroid's) keeps the PReLU before the masks without a skip path as well: ``mask_prelu``.
 - torchaudio's puts half a window of zeros around the recording and a ReLU on the masks: the row ``torchaudio``.
 """
@@ -20,7 +20,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from septool.models.base import Separator, SeparatorConfig
+from septool.models.base import Separator, SeparatorConfig, at_least
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.norms import GlobalLayerNorm, GlobalNorm1d
 
@@ -33,16 +33,16 @@ class Config(SeparatorConfig):
     window: int = 16  # L, samples; the stride is L / 2
     bottleneck: int = 128  # B, channels between the blocks
     hidden: int = 512  # H, channels in a block
-    skip: int = 128  # Sc, channels of the skip path; 0 for none
+    skip: int = at_least(0, 128)  # Sc, channels of the skip path; 0 for none
     kernel: int = 3  # P, odd
     blocks: int = 8  # X, blocks in a stack
     repeats: int = 3  # R, stacks
-    bias: bool = True  # of the convolutions in the separator
+    bias: bool = True  # biases in the convolutions of the separator
     rectify: bool = False  # H in equation 2 is a ReLU instead of the identity
     mask: Literal["sigmoid", "relu"] = "sigmoid"
     input_norm: Literal["global", "frame"] = "global"  # gLN or, over the filters alone, cLN
     mask_prelu: bool = False  # a PReLU before the masks where there is no skip path; with one there always is
-    edge: int = 0  # zeros put before and after the recording, samples
+    edge: int = at_least(0, 0)  # zeros put before and after the recording, samples
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ Where the paper leaves a choice:
 - "The feature dimension is doubled by the Bi-LSTM" reads as 2 D_r outputs, "the number of hidden units in
   each Bi-LSTM is set to 128" as 256; only the second gives the 9.2 M parameters of Table 1 (the first 4.8 M).
 - The skip connection is drawn in a figure only: one around each of the two sub-blocks, as in ConvNeXt.
-- The first normalisation is gLN, LayerNorm has ConvNeXt's epsilon, and the share of stochastic depth
+- The first normalization is gLN, LayerNorm has ConvNeXt's epsilon, and the rate of stochastic depth
   rises from 0 to ConvNeXt-T's 0.1; the paper names none of them.
 - Encoder and decoder have no bias (equations 2 and 4).
 """
@@ -40,7 +40,7 @@ class Config(SeparatorConfig):
     blocks: tuple[int, ...] = (3, 3, 9, 3)  # in each stage
     hidden: int = 128  # LSTM units a direction
     scale: float = 1e-6  # LayerScale at the start
-    stochastic_depth: float = 0.1  # share of residual branches left out in training, at the last block
+    stochastic_depth: float = 0.1  # rate of residual branches dropped in training, at the last block
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,20 +56,21 @@ CONFIGS = {"paper": Config()}
 class RecurrentPath(nn.Module):
     """Half of the block of section 2.2.2: an LSTM along the position axis in a ConvNeXt block."""
 
-    def __init__(self, config: Config, width: int, share: float) -> None:
+    def __init__(self, config: Config, width: int, drop_rate: float) -> None:
         super().__init__()
-        self.share = share
+        self.drop_rate = drop_rate
         self.lstm = BiLSTM(width, config.hidden)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
         self.scale = nn.Parameter(torch.full((width,), config.scale))
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, sequence, position, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, channel]`` to the same shape."""
         branch = self.scale * self.contract(F.gelu(self.expand(self.norm(self.lstm(x)))))
-        if self.training and self.share:  # stochastic depth: an item keeps its branch or loses all of it
-            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.share
-            branch = branch * kept / (1 - self.share)
+        if self.training and self.drop_rate:  # stochastic depth: an item keeps its branch or loses all of it
+            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop_rate
+            branch = branch * kept / (1 - self.drop_rate)
         return x + branch
 
 
@@ -87,8 +88,10 @@ class DPRCNet(Separator[Config]):
         before, block = config.features, 0
         for width, blocks in zip(config.widths, config.blocks, strict=True):
             stages += (nn.LayerNorm(before, eps=1e-6), nn.Linear(before, width))
-            for share in (steepness * (block + i) for i in range(blocks)):  # section 2.2.2
-                stages.append(DualPathBlock(RecurrentPath(config, width, share), RecurrentPath(config, width, share)))
+            for drop_rate in (steepness * (block + i) for i in range(blocks)):  # section 2.2.2
+                stages.append(
+                    DualPathBlock(RecurrentPath(config, width, drop_rate), RecurrentPath(config, width, drop_rate))
+                )
             before, block = width, block + blocks
         self.stages = nn.Sequential(*stages)
         self.split = SourceSplit(before, config.filters, config.sources)

@@ -11,7 +11,7 @@ Where the papers leave a choice:
 - k-means weighs bins by their magnitude instead of dropping those 40 dB below the loudest, and starts
   from points far apart instead of random ones: the same recording always gives the same voices.
 - The features are log magnitudes; septool feeds every model at one level, which takes the place of the
-  papers' mean and variance normalisation.
+  papers' mean and variance normalization.
 - Later papers print 13.6 M parameters for DPCL++; the rows here have 10.6 M (the 4 x 300 network), 14.2 M
   (with the enhancement network below) and 18.4 M (2 x 600). No stated configuration gives 13.6 M.
 - DPCL++ was trained in stages. Here its loss is the sum of both objectives, so one run trains all.
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from septool.models.base import MaskingSeparator, SeparatorConfig
+from septool.models.base import MaskingSeparator, SeparatorConfig, at_least
 from septool.models.layers.recurrent import DeepBiLSTM
 from septool.signal.stft import Analysis, log_magnitude
 
@@ -38,10 +38,10 @@ class Config(SeparatorConfig):
     hidden: int = 300  # LSTM units a direction
     layers: int = 4
     embedding: int = 40  # D
-    activation: Literal["tanh", "linear"] = "tanh"  # of the embedding, before its length is made one
-    hardness: float | None = None  # alpha of soft k-means; none gives every bin to one voice
-    steps: int = 10  # of k-means
-    enhancement: int = 0  # LSTM layers of the enhancement network; 0 leaves it out
+    activation: Literal["tanh", "linear"] = "tanh"  # activation of the embedding, before it is normalized
+    hardness: float | None = None  # alpha of soft k-means; none assigns every bin to one source
+    steps: int = 10  # k-means iterations
+    enhancement: int = at_least(0, 0)  # LSTM layers of the enhancement network; 0 leaves it out
     dropout: float = 0.5  # between LSTM layers
 
 
@@ -52,38 +52,38 @@ CONFIGS = {
 }
 
 
-def k_means(points: Tensor, weights: Tensor, count: int, *, hardness: float | None, steps: int) -> Tensor:
+def weighted_k_means(points: Tensor, weights: Tensor, count: int, *, hardness: float | None, steps: int) -> Tensor:
     """Weighted k-means of each item apart, with gradients where it is soft.
 
     Args:
         points: ``[batch, point, dimension]``.
         weights: ``[batch, point]``, how much each point counts; not negative.
         count: number of clusters.
-        hardness: shares are ``softmax(-hardness * squared distance)``; none gives each point to the
-            nearest centre alone.
-        steps: how often the centres move.
+        hardness: assignments are ``softmax(-hardness * squared distance)``; none gives each point to the
+            nearest center alone.
+        steps: how often the centers move.
 
     Returns:
-        The share of each cluster in each point, ``[batch, point, cluster]``, adding up to one.
+        The assignment of each point to each cluster, ``[batch, point, cluster]``, adding up to one.
     """
-    centres = _far_apart(points, weights, count)
+    centers = _initial_centers(points, weights, count)
     for _ in range(steps):
-        counted = _shares(points, centres, hardness) * weights[..., None]
+        counted = _assignments(points, centers, hardness) * weights[..., None]
         # A cluster without weight (silence) moves to the origin.
-        centres = counted.mT @ points / counted.sum(1)[..., None].clamp_min(1e-12)
-    return _shares(points, centres, hardness)
+        centers = counted.mT @ points / counted.sum(1)[..., None].clamp_min(1e-12)
+    return _assignments(points, centers, hardness)
 
 
-def _shares(points: Tensor, centres: Tensor, hardness: float | None) -> Tensor:
+def _assignments(points: Tensor, centers: Tensor, hardness: float | None) -> Tensor:
     # |v - m|^2 without |v|^2, which is common to all clusters.
-    distance = centres.square().sum(-1)[:, None] - 2 * points @ centres.mT  # [B, N, C]
+    distance = centers.square().sum(-1)[:, None] - 2 * points @ centers.mT  # [B, N, C]
     if hardness is None:
-        return F.one_hot(distance.argmin(-1), centres.shape[1]).to(points.dtype)
+        return F.one_hot(distance.argmin(-1), centers.shape[1]).to(points.dtype)
     return torch.softmax(-hardness * distance, dim=-1)
 
 
-def _far_apart(points: Tensor, weights: Tensor, count: int) -> Tensor:
-    """Start at the heaviest point; every next centre is the one farthest from those chosen, by weight."""
+def _initial_centers(points: Tensor, weights: Tensor, count: int) -> Tensor:
+    """Start at the heaviest point; every next center is the weighted point farthest from those chosen."""
     items = torch.arange(len(points), device=points.device)
     chosen = [points[items, weights.argmax(-1)]]  # [B, D] each
     nearest = torch.full_like(weights, torch.inf)
@@ -94,14 +94,15 @@ def _far_apart(points: Tensor, weights: Tensor, count: int) -> Tensor:
 
 
 class Enhancement(nn.Module):
-    """One network reads the mixture beside each estimate; a softmax over the voices joins its answers."""
+    """One network reads the mixture beside each estimate; a softmax over the sources joins the outputs."""
 
     def __init__(self, bins: int, config: Config) -> None:
         super().__init__()
         self.lstm = DeepBiLSTM(2 * bins, config.hidden, config.enhancement, config.dropout)
         self.linear = nn.Linear(2 * config.hidden, bins)
 
-    def forward(self, spectrum: Tensor, masks: Tensor) -> Tensor:  # [B, T, F], [B, C, T, F]
+    def forward(self, spectrum: Tensor, masks: Tensor) -> Tensor:
+        """Refine ``masks [batch, source, frame, bin]`` of ``spectrum [batch, frame, bin]``; returns their shape."""
         mixtures = spectrum[:, None].expand_as(masks)
         pairs = log_magnitude(torch.cat((mixtures, masks * mixtures), dim=-1))  # [B, C, T, 2F]
         scores = self.linear(self.lstm(pairs.flatten(0, 1)))  # [B C, T, F]
@@ -136,12 +137,12 @@ class DPCL(MaskingSeparator[Config]):
 
     def cluster(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
         """Cluster the bins of ``[batch, frame, bin]``, and refine if so built: ``[batch, source, frame, bin]``."""
-        shares = k_means(
+        assignments = weighted_k_means(
             embedding.flatten(1, 2),
             spectrum.abs().flatten(1),
             self.config.sources,
             hardness=self.config.hardness,
             steps=self.config.steps,
         )
-        masks = shares.mT.unflatten(-1, spectrum.shape[1:])
+        masks = assignments.mT.unflatten(-1, spectrum.shape[1:])
         return masks if self.enhancement is None else self.enhancement(spectrum, masks)

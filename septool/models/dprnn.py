@@ -30,14 +30,14 @@ ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
 class Config(SeparatorConfig):
     """The row of the smallest window (18.8 dB SI-SNRi on WSJ0-2mix)."""
 
-    filters: int = 64  # of the encoder
+    filters: int = 64  # filters of the encoder
     features: int = 64  # N, channels of the blocks
     window: int = 2  # encoder kernel, samples; the stride is half of it
     chunk: int = 250  # K, frames
     blocks: int = 6  # B
     hidden: int = 128  # H, LSTM units a direction
     rectify: bool = True  # ReLU after the encoder
-    bias: bool = False  # of the convolution before the chunks
+    bias: bool = False  # bias in the convolution before the chunks
     padding: Literal["even", "unfold"] = "even"
     mask: Literal["relu", "sigmoid"] = "relu"
 

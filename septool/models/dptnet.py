@@ -8,7 +8,7 @@ What is around the blocks follows the authors' code: gLN, a 1x1 convolution, gat
 are 2.83 M parameters, 2.81 M with 64 filters. GALR's Table 3 prints 2.8 M for the latter; the 2.6 M of
 SepFormer's table and the 2.7 M of DP-RCNet's are met by no reading that we found.
 
-Asteroid's version normalises a sequence as a whole instead of each of its positions, and may end its
+Asteroid's version normalizes a sequence as a whole instead of each of its positions, and may end its
 masks with a sigmoid; it puts more zeros around the chunks.
 """
 
@@ -34,14 +34,14 @@ ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
 class Config(SeparatorConfig):
     """The published system (20.2 dB SI-SNR on WSJ0-2mix)."""
 
-    filters: int = 256  # of the encoder
+    filters: int = 256  # filters of the encoder
     features: int = 64  # N, channels of the blocks
     window: int = 2  # encoder kernel, samples; the stride is half of it
     chunk: int = 250  # K, frames
     blocks: int = 6  # B
     hidden: int = 128  # LSTM units a direction
     heads: int = 4  # h
-    norm: Literal["position", "sequence"] = "position"  # what shares mean and variance in a transformer
+    norm: Literal["position", "sequence"] = "position"  # what mean and variance are taken over in a transformer
     padding: Literal["even", "unfold"] = "even"
     mask: Literal["relu", "sigmoid"] = "relu"
 
@@ -54,7 +54,7 @@ CONFIGS = {
 
 
 class ImprovedTransformer(nn.Module):
-    """Attention and a recurrent feed-forward network along the position axis, each normalised after."""
+    """Attention and a recurrent feed-forward network along the position axis, each normalized after."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -65,7 +65,8 @@ class ImprovedTransformer(nn.Module):
         self.linear = nn.Linear(2 * config.hidden, config.features)
         self.norm2 = norm(config.features)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, sequence, position, N]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, feature]`` to the same shape."""
         z = x.flatten(0, 1)
         z = self.norm1(z + self.attention(z))
         recurrent, _ = self.lstm(z)  # [B sequence, position, 2 hidden]

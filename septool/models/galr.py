@@ -74,7 +74,8 @@ class LocallyAttentive(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.norm = GlobalLayerNorm(config.filters)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, segment, frame, filter]`` to the same shape."""
         z = self.first_norm(x) + self.position(x.shape[2])
         return self.norm(z + self.dropout(self.attention(z))) + x
 
@@ -82,11 +83,12 @@ class LocallyAttentive(nn.Module):
 class GloballyRecurrent(RecurrentResidual):
     """Table 2: a bidirectional LSTM along the segments, at every frame of them."""
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, segment, frame, filter]`` to the same shape."""
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
-def layers(config: Config) -> tuple[nn.Module, nn.Module]:
+def build_layers(config: Config) -> tuple[nn.Module, nn.Module]:
     """Build what works within the segments and what works across them."""
     within: nn.Module = RecurrentResidual(config.filters, config.hidden)
     across: nn.Module = GloballyAttentive(config.filters, config.segment, config.summary, config.heads, config.dropout)
@@ -104,7 +106,7 @@ class GALR(Separator[Config]):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.filters, config.window)
-        self.blocks = nn.Sequential(*(nn.Sequential(*layers(config)) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(*(nn.Sequential(*build_layers(config)) for _ in range(config.blocks)))
         self.split = SourceSplit(config.filters, config.filters, config.sources)
         self.mask = GatedMask(config.filters, config.filters)
         self.decoder = Decoder(config.filters, config.window)

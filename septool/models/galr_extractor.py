@@ -1,18 +1,16 @@
-"""GALR told whom to listen for: an extractor in the time domain, septool's own.
+"""GALR steered by a speaker embedding: an extractor in the time domain, septool's own.
 
 Atss-Net's authors name the time domain as what comes next (Li, Lin, Bao and Li, 2020, section 6). Here GALR
-(Lam, Wang, Su and Yu, 2021) takes the mixture apart into a voice and the rest, with Atss-Net's speaker network
-beside it:
+(Lam, Wang, Su and Yu, 2021) separates the mixture into the target and the rest, beside Atss-Net's speaker network:
 
 - *Adaptation*: from the second block on, the embedding scales and shifts the features before every block
   (feature-wise linear modulation, Perez et al., 2018). It starts as the identity, so that a separator's
   trained weights can be taken over whole.
-- *Recognition*: the speaker network hears both outputs as well. The one whose embedding has the smaller angle to
-  the enrolment's is the answer, and how small that angle is says whether the voice is there at all.
+- *Recognition*: the speaker network embeds both outputs as well. The one whose embedding is closer to the
+  enrollment's is returned, and their cosine similarity scores whether the target speaks at all.
 
-So neither output has to be the voice by its place, which a network that was trained to separate would have
-to unlearn first; and the weights keep what they know of separation. The speaker network is trained beforehand and
-stays as it is.
+So no output is the target by its position, which a network that was trained to separate would have to unlearn
+first, and the separator's weights stay useful. The speaker network is trained beforehand and frozen.
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +27,7 @@ from septool.models.layers.recurrent import RecurrentResidual
 from septool.models.layers.speaker import SpeakerConfig, SpeakerEmbedding
 from septool.signal import frames
 
-OUTPUTS = 2  # the voice and the rest
+OUTPUTS = 2  # the target and the rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,8 @@ class Adaptation(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # [B, S, K, D], [B, E]
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Map ``[batch, segment, frame, channel]`` and ``[batch, embedding]`` to the first one's shape."""
         gain, bias = self.linear(embedding)[:, None, None].chunk(2, dim=-1)
         return torch.addcmul(x + bias, x, gain)
 
@@ -92,7 +91,7 @@ class AdaptedGALR(nn.Module):
         self.decoder = Decoder(config.filters, config.window)
 
     def forward(self, mixture: Tensor, embedding: Tensor) -> Tensor:
-        """Take ``mixture [batch, time]`` apart into ``[batch, output, time]``, in no particular order."""
+        """Separate ``mixture [batch, time]`` by ``embedding [batch, embedding]`` into ``[batch, output, time]``."""
         encoded = torch.relu(self.encoder(mixture))  # [B, I, D]
         count = encoded.shape[1]
         padding = frames.galr_padding(count, self.segment)
@@ -103,7 +102,7 @@ class AdaptedGALR(nn.Module):
         return self.decoder(encoded[:, None] * masks, mixture.shape[-1])
 
 
-class GALRExtractor(Extractor):
+class GALRExtractor(Extractor[Config]):
     """The whole system: speaker embedding, adapted separation, recognition."""
 
     loss = "recognition"
@@ -117,24 +116,23 @@ class GALRExtractor(Extractor):
         self.slope = nn.Parameter(torch.tensor(10.0))
         self.offset = nn.Parameter(torch.tensor(-5.0))
 
-    def match(self, mixture: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Take a mixture apart and compare what comes out with the wanted voice.
+    def separate_and_match(self, mixture: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Separate ``mixture [batch, time]`` and compare the outputs with ``embedding [batch, embedding]``.
 
         Returns:
-            The outputs ``[batch, output, time]``, and the log-odds of each to be the wanted voice
-            ``[batch, output]``.
+            The outputs ``[batch, output, time]``, and the log-odds of each to be the target, ``[batch, output]``.
         """
-        wanted = F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
+        target = F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=-1)
         # At the mean square of 1 that layers start with.
-        outputs = self.separator(mixture, (wanted * wanted.shape[-1] ** 0.5).to(self.slope.dtype))
-        # What is recognised is not to be moved by it: an output could be made to sound like anyone.
-        heard = F.normalize(self.speaker(outputs.detach().flatten(0, 1)).to(wanted.dtype), dim=-1)
-        cosines = (heard.unflatten(0, outputs.shape[:2]) * wanted[:, None]).sum(-1)
+        outputs = self.separator(mixture, (target * target.shape[-1] ** 0.5).to(self.slope.dtype))
+        # Recognition sends the outputs no gradient: they could be made to sound like anyone.
+        embeddings = F.normalize(self.speaker(outputs.detach().flatten(0, 1)).to(target.dtype), dim=-1)
+        cosines = (embeddings.unflatten(0, outputs.shape[:2]) * target[:, None]).sum(-1)
         return outputs, self.slope * cosines + self.offset
 
     def extract_with_score(self, mixture: Tensor, embedding: Tensor) -> Extraction:
-        """Return the output that is most likely the wanted voice, and the log-odds that it is."""
-        outputs, odds = self.match(mixture, embedding)
+        """Return the output ``[batch, time]`` that is most likely the target, and its log-odds ``[batch]``."""
+        outputs, odds = self.separate_and_match(mixture, embedding)
         presence, choice = odds.max(dim=-1)
         voice = outputs.take_along_dim(choice[:, None, None], dim=1)[:, 0]
         # SI-SNR leaves the scale open: the one that explains most of the mixture is taken.
@@ -142,4 +140,5 @@ class GALRExtractor(Extractor):
         return Extraction(voice * scale, presence)
 
     def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
+        """Return the output ``[batch, time]`` that is most likely the target."""
         return self.extract_with_score(mixture, embedding).voice

@@ -2,10 +2,10 @@
 
 One transformer layer is applied over and over (recurrence); a few memory tokens, shared by all chunks
 and averaged after every step, stand in for the inter-chunk transformer; and every token decides by
-itself after how many steps it has been thought about enough (adaptive computation time, section 3.3).
+itself after how many steps it has been iterated enough (adaptive computation time, section 3.3).
 
 Where paper and released code differ, the code is followed, since the published numbers were made with
-it: LeakyReLU for ReLU at both ends, instance normalisation in the embedding and mask networks, signed
+it: LeakyReLU for ReLU at both ends, instance normalization in the embedding and mask networks, signed
 features times a tanh mask, and the halting probability read from the state that enters a step while
 the weight goes to the state that leaves it. The released code transforms halted tokens all the same
 and only gives them no weight, so what is saved depends on how halting is done (``Config.halting``):
@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from septool.models.base import Separator, SeparatorConfig
+from septool.models.base import Separator, SeparatorConfig, at_least
 from septool.models.layers.attention import SelfAttention, SinusoidalPosition
 from septool.models.layers.codec import Decoder, Encoder
 from septool.signal import frames
@@ -51,7 +51,7 @@ class Config(SeparatorConfig):
     width: int = 256  # H, channels of encoder and tokens
     window: int = 16  # encoder kernel, samples; the stride is half of it
     chunk: int = 150  # K, tokens
-    memory: int = 16  # M, working memory slots
+    memory: int = at_least(0, 16)  # M, working memory slots
     depth: int = 16  # N, most steps a token is given
     heads: int = 8
     feedforward: int = 1024
@@ -72,7 +72,7 @@ class Config(SeparatorConfig):
             raise ValueError(f"halting is {self.halting!r}; it needs a memory, and steps told apart by the norms")
 
 
-ROUNDS = 2  # of the dual path, as in SepFormer
+DUAL_PATH_ROUNDS = 2  # as in SepFormer
 _DUAL = Config(chunk=250, memory=0, depth=8, time="sum", estimator="own")
 
 # Table 3: the steps from SepFormer to row (6), which is "k250"; then chunk size and memory size. The paper trains with
@@ -103,14 +103,14 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[..., token, channel]``, in single precision at least: half overflows where it is quiet."""
+        """Normalize ``[..., token, channel]``, in single precision at least: half overflows where it is quiet."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(x, dim=-2, correction=0, keepdim=True)
         return ((x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias).to(self.weight.dtype)
 
 
 class StepNorm(nn.Module):
-    """Layer normalisation whose gain and bias belong to the step, the time-step encoding, or to all if they are one."""
+    """Layer normalization whose gain and bias belong to the step, the time-step encoding, or to all if they are one."""
 
     def __init__(self, steps: int, channels: int) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class StepNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(steps, channels))
 
     def forward(self, x: Tensor, step: int) -> Tensor:
-        """Normalise ``[..., channel]``."""
+        """Normalize ``[..., channel]``."""
         row = step % len(self.weight)
         return F.layer_norm(x, x.shape[-1:], self.weight[row], self.bias[row])
 
@@ -162,12 +162,12 @@ class WorkingMemoryLayer(nn.Module):
         active = self._feed(tokens[running], self.dropout(self.attention.out(attended[running])), step)
         return tokens.masked_scatter(running[..., None], active), memory
 
-    def enter(self, states: Tensor, step: int) -> Tensor:
-        """Tell states the step, unless the norms do."""
+    def add_time_encoding(self, states: Tensor, step: int) -> Tensor:
+        """Add the encoding of the step to states ``[..., width]``, unless the norms do."""
         return states if self.time is None else states + self.time(self.depth)[step]
 
-    def probability(self, tokens: Tensor) -> Tensor:
-        """Return how sure each token is that it may halt, ``[batch, token]``."""
+    def step_probability(self, tokens: Tensor) -> Tensor:
+        """Return the probability ``[batch, token]`` of ``tokens [batch, token, width]`` to halt at this step."""
         scores = tokens[..., -1] if self.estimator is None else self.estimator(tokens)[..., 0]
         return torch.sigmoid(scores.to(torch.promote_types(scores.dtype, torch.float32)))
 
@@ -187,7 +187,7 @@ class WorkingMemoryLayer(nn.Module):
             return frames.segment(F.linear(tokens, weight), self.chunk, padding, shared).add_(table)
         known = known.clone() if known.requires_grad else known
         known[:, :, :slots] = (shared + table[:slots])[:, None]
-        number = changed.flatten().cumsum(0).view_as(changed) * changed  # of the changed tokens, from one
+        number = changed.flatten().cumsum(0).view_as(changed) * changed  # counts the changed tokens from one
         number = frames.segment(number[..., None], self.chunk, padding)[..., 0]  # [B, S, K]
         places = number > 0
         anew = F.linear(tokens[changed], weight)[number[places] - 1]
@@ -257,97 +257,117 @@ class Papez(Separator[Config]):
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
         encoded = self.encoder_mix(F.leaky_relu(self.encoder_norm(self.encoder(mixture))))  # [B, I, H]
-        thought = self.think(*self.embed(encoded))
-        masks = self.mask_out(self.mask_act(self.mask_norm(self.mask_in(thought))))
+        hidden = self.iterate(*self.embed(encoded))
+        masks = self.mask_out(self.mask_act(self.mask_norm(self.mask_in(hidden))))
         masks = torch.tanh(masks).unflatten(-1, (self.config.sources, -1)).transpose(1, 2)  # [B, C, I, H]
         features = self.decoder_norm(self.decoder_mix(masks * encoded[:, None]))
         return self.decoder(F.leaky_relu(features), mixture.shape[-1])
 
     def embed(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn encoded frames and the fixed slots into token and memory states, normalised together."""
-        memory = self.config.memory
-        sequence = F.pad(encoded, (0, bool(memory)))
+        """Map encoded frames ``[batch, token, width]`` to token states and memory states ``[batch, slot, width]``.
+
+        Both are normalized together.
+        """
+        sequence = F.pad(encoded, (0, bool(self.config.memory)))
         slots = self.slots.to(sequence.dtype).expand(len(encoded), -1, -1)
         states = self.embed_norm(self.embed_in(torch.cat((sequence, slots), dim=1)))
-        tokens, memory = self.embed_out(self.embed_act(states)).split((encoded.shape[1], memory), dim=1)
+        tokens, memory = self.embed_out(self.embed_act(states)).split((encoded.shape[1], self.config.memory), dim=1)
         return tokens, memory
 
-    def think(self, tokens: Tensor, memory: Tensor, shares: list[float] | None = None) -> Tensor:
-        """Apply the layer until every token has halted; ``shares`` gets the share of those that run, step by step."""
+    def iterate(self, tokens: Tensor, memory: Tensor, active_fractions: list[float] | None = None) -> Tensor:
+        """Apply the layer until every token has halted.
+
+        Args:
+            tokens: ``[batch, token, width]``.
+            memory: ``[batch, slot, width]``.
+            active_fractions: gets the fraction of tokens that still run appended, step by step.
+
+        Returns:
+            The state of each token, weighted over the steps, ``[batch, token, width]``.
+        """
         if self.config.halting == "drop":
             pairs = zip(tokens.split(1), memory.split(1), strict=True)  # items lose different tokens
-            return torch.cat([self._drop(*pair, shares) for pair in pairs])
+            return torch.cat([self._iterate_dropping(*pair, active_fractions) for pair in pairs])
         if self.config.memory:
-            return self._iterate(self.layer, tokens, memory, shares)
+            return self._iterate_layer(self.layer, tokens, memory, active_fractions)
         count, padding = tokens.shape[1], frames.dprnn_padding(tokens.shape[1], self.config.chunk)
         chunks = frames.segment(tokens, self.config.chunk, padding)  # [B, S, K, H]
-        for _ in range(ROUNDS):
-            chunks = chunks + self._along(self.layer, chunks, shares)
+        for _ in range(DUAL_PATH_ROUNDS):
+            chunks = chunks + self._iterate_sequences(self.layer, chunks, active_fractions)
             if self.inter is not None:
-                chunks = chunks + self._along(self.inter, chunks.transpose(1, 2), shares).transpose(1, 2)
+                chunks = chunks + self._iterate_sequences(
+                    self.inter, chunks.transpose(1, 2), active_fractions
+                ).transpose(1, 2)
         return frames.overlap_add(chunks, count, padding)
 
-    def _along(self, layer: WorkingMemoryLayer, chunks: Tensor, shares: list[float] | None) -> Tensor:
+    def _iterate_sequences(
+        self, layer: WorkingMemoryLayer, chunks: Tensor, active_fractions: list[float] | None
+    ) -> Tensor:
         sequences = chunks.flatten(0, 1)
-        return self._iterate(layer, sequences, sequences[:, :0], shares).unflatten(0, chunks.shape[:2])
+        return self._iterate_layer(layer, sequences, sequences[:, :0], active_fractions).unflatten(0, chunks.shape[:2])
 
-    def _iterate(self, layer: WorkingMemoryLayer, tokens: Tensor, memory: Tensor, shares: list[float] | None) -> Tensor:
-        """Think with one layer about sequences that keep all their tokens: ``reference``, ``freeze`` and ``none``."""
+    def _iterate_layer(
+        self, layer: WorkingMemoryLayer, tokens: Tensor, memory: Tensor, active_fractions: list[float] | None
+    ) -> Tensor:
+        """Apply one layer to sequences that keep all their tokens: ``reference``, ``freeze`` and ``none``."""
         halting, depth = self.config.halting, self.config.depth
-        output, spent = torch.zeros_like(tokens), tokens.new_zeros(tokens.shape[:2])  # P, probability used up
+        output = torch.zeros_like(tokens)
+        halting_probability = tokens.new_zeros(tokens.shape[:2])  # P, summed over the steps
         running = states = None
         for step in range(depth):
-            if shares is not None:
-                shares.append((spent < self.config.threshold).float().mean().item())
-            tokens, memory = layer.enter(tokens, step), layer.enter(memory, step)
+            if active_fractions is not None:
+                active_fractions.append((halting_probability < self.config.threshold).float().mean().item())
+            tokens, memory = layer.add_time_encoding(tokens, step), layer.add_time_encoding(memory, step)
             if halting == "none":
                 tokens, memory = layer(tokens, memory, step)
                 continue
             if halting == "freeze":
-                states = layer.project(tokens, memory, states, running)  # of those that ran in the step before
-                running = spent < 1 if step else None
-            weight, spent, last = self._halt(layer, tokens, spent)
+                states = layer.project(tokens, memory, states, running)  # anew where a token ran in the step before
+                running = halting_probability < 1 if step else None
+            weight, halting_probability, last = self._halt(layer, tokens, halting_probability)
             tokens, memory = layer(tokens, memory, step, running, states)
             output = output + weight[..., None] * tokens
             if last:
                 break
         return tokens if halting == "none" else output.to(tokens.dtype)
 
-    def _drop(self, tokens: Tensor, memory: Tensor, shares: list[float] | None) -> Tensor:
-        """Think about one item, taking halted tokens out of the sequence: ``drop``."""
+    def _iterate_dropping(self, tokens: Tensor, memory: Tensor, active_fractions: list[float] | None) -> Tensor:
+        """Iterate one item, taking halted tokens out of the sequence: ``drop``."""
         output = torch.zeros_like(tokens, dtype=torch.promote_types(tokens.dtype, torch.float32))
-        spent = tokens.new_zeros(tokens.shape[:2])
-        places = torch.arange(tokens.shape[1], device=tokens.device)  # of the tokens that are left
+        halting_probability = tokens.new_zeros(tokens.shape[:2])
+        places = torch.arange(tokens.shape[1], device=tokens.device)  # indices of the tokens that are left
         for step in range(self.config.depth):
-            if shares is not None:
-                shares.append(len(places) / output.shape[1])
-            weight, spent, last = self._halt(self.layer, tokens, spent)
+            if active_fractions is not None:
+                active_fractions.append(len(places) / output.shape[1])
+            weight, halting_probability, last = self._halt(self.layer, tokens, halting_probability)
             tokens, memory = self.layer(tokens, memory, step)
             output = output.index_add(1, places, (weight[..., None] * tokens).to(output.dtype))
             if last:
                 break
-            left = (spent < self.config.threshold)[0]
-            tokens, spent, places = tokens[:, left], spent[:, left], places[left]
+            left = (halting_probability < self.config.threshold)[0]
+            tokens, halting_probability, places = tokens[:, left], halting_probability[:, left], places[left]
         return output.to(tokens.dtype)
 
-    def _halt(self, layer: WorkingMemoryLayer, tokens: Tensor, spent: Tensor) -> tuple[Tensor, Tensor, bool]:
+    def _halt(
+        self, layer: WorkingMemoryLayer, tokens: Tensor, halting_probability: Tensor
+    ) -> tuple[Tensor, Tensor, bool]:
         """One step of section 3.3: weights of this step's output, new P, and whether it is the last.
 
         The probability is that of the state that enters the step.
         """
-        probability = layer.probability(tokens)
-        running = spent < 1
-        pressed = spent + probability * running
-        halts = (pressed > self.config.threshold) & running
-        goes_on = (pressed <= self.config.threshold) & running
-        weight = (1 - spent) * halts + probability * goes_on
-        spent = spent + weight
-        return weight, spent, not bool((spent < self.config.threshold).any())
+        probability = layer.step_probability(tokens)
+        running = halting_probability < 1
+        tentative = halting_probability + probability * running
+        halts = (tentative > self.config.threshold) & running
+        still_running = (tentative <= self.config.threshold) & running
+        weight = (1 - halting_probability) * halts + probability * still_running
+        halting_probability = halting_probability + weight
+        return weight, halting_probability, not bool((halting_probability < self.config.threshold).any())
 
     @torch.no_grad()
-    def running_share(self, mixture: Tensor) -> list[float]:
-        """Return the share of tokens still running at each step that is taken, for the profiler."""
+    def active_fraction_per_step(self, mixture: Tensor) -> list[float]:
+        """Return the fraction of tokens of ``mixture [batch, time]`` that still run at each step taken."""
         encoded = self.encoder_mix(F.leaky_relu(self.encoder_norm(self.encoder(mixture))))
-        shares: list[float] = []
-        self.think(*self.embed(encoded), shares)
-        return shares
+        active_fractions: list[float] = []
+        self.iterate(*self.embed(encoded), active_fractions)
+        return active_fractions

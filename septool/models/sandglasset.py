@@ -70,14 +70,16 @@ class Depthwise(nn.Module):
 class Coarsen(Depthwise):
     """Strided convolution: every ``context`` positions become one."""
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, segment, position, channel]`` to ``[batch, segment, position / context, channel]``."""
         return (x.unflatten(2, (-1, len(self.weight))) * self.weight).sum(3) + self.bias
 
 
 class Refine(Depthwise):
     """Transposed convolution: every position becomes ``context`` of them."""
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K / context, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, segment, position / context, channel]`` to ``[batch, segment, position, channel]``."""
         return (x[..., None, :] * self.weight + self.bias).flatten(2, 3)
 
 
@@ -94,7 +96,8 @@ class SelfAttentive(nn.Module):
         self.norm = GlobalLayerNorm(config.features)
         self.refine = Refine(config.features, context)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, segment, position, feature]`` to the same shape."""
         x = self.coarse_norm(self.coarsen(x)).transpose(1, 2) + self.position(x.shape[1])  # [B, K / context, S, D]
         x = self.norm(x + self.dropout(self.attention(x)))
         return self.refine(x.transpose(1, 2))
@@ -122,11 +125,11 @@ class Sandglasset(Separator[Config]):
         encoded = torch.relu(self.encoder(mixture))  # [B, L, E]
         count, size = encoded.shape[1], self.config.segment
         padding = frames.galr_padding(count, size)
-        segments = self.sandglass(frames.segment(self.linear(self.norm(encoded)), size, padding))  # [B, S, K, D]
+        segments = self.apply_blocks(frames.segment(self.linear(self.norm(encoded)), size, padding))  # [B, S, K, D]
         masks = torch.relu(self.split(self.activation(segments), count, padding))  # [B, C, L, E]
         return self.decoder(masks * encoded[:, None], mixture.shape[-1])
 
-    def sandglass(self, segments: Tensor) -> Tensor:
+    def apply_blocks(self, segments: Tensor) -> Tensor:
         """Pass ``[batch, segment, size, feature]`` through the blocks, mirrored ones joined."""
         outputs = [segments]
         for index, block in enumerate(self.blocks):

@@ -1,7 +1,7 @@
 """SepFormer: attention is all you need in speech separation (Subakan, Ravanelli et al., ICASSP 2021).
 
-One transformer reads every chunk, another
-one reads across the chunks; nothing recurs. The printed 26 M parameters are 25.7 M, rounded up.
+One transformer reads every chunk, another one reads across the chunks; nothing recurs. The printed 26 M
+parameters are 25.7 M, rounded up.
 
 Where the paper and its authors' code (SpeechBrain) differ, the code is followed, since the published
 numbers were made with it:
@@ -54,7 +54,7 @@ CONFIGS = {
 
 
 class TransformerLayer(nn.Module):
-    """The layer g of section 2.3.1: attention and a feed-forward network, each normalised before."""
+    """The layer g of section 2.3.1: attention and a feed-forward network, each normalized before."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -64,7 +64,8 @@ class TransformerLayer(nn.Module):
         self.expand = nn.Linear(config.filters, config.feedforward)
         self.contract = nn.Linear(config.feedforward, config.filters)
 
-    def forward(self, z: Tensor) -> Tensor:  # [..., position, F]
+    def forward(self, z: Tensor) -> Tensor:
+        """Map ``[..., position, filter]`` to the same shape."""
         z = self.attention(self.norm1(z)) + z  # eq. 4
         return self.contract(torch.relu_(self.expand(self.norm2(z)))) + z  # eq. 5, its widest tensor in place
 
@@ -79,7 +80,8 @@ class Transformer(nn.Module):
         self.layer_norm = nn.LayerNorm(config.filters, eps=1e-6)
         self.global_norm = GlobalLayerNorm(config.filters)
 
-    def forward(self, z: Tensor) -> Tensor:  # [B, sequence, position, F]
+    def forward(self, z: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, filter]`` to the same shape."""
         start = z if self.position is None else z + self.position(z.shape[2])  # eq. 3
         return self.global_norm(self.layer_norm(self.layers(start))) + z  # eq. 6
 

@@ -24,7 +24,7 @@ class Config(SpeakerConfig):
 CONFIGS = {"paper": Config()}
 
 
-class SpeakerNet(Model):
+class SpeakerNet(Model[Config]):
     """The embedding, and a linear layer to one score a speaker."""
 
     role = "speaker"
@@ -41,5 +41,5 @@ class SpeakerNet(Model):
         self.classifier = nn.Linear(config.embedding, config.speakers)
 
     def forward(self, recording: Tensor) -> Tensor:
-        """Map ``[batch, time]`` to unnormalised log-likelihoods ``[batch, speaker]``."""
+        """Map ``[batch, time]`` to unnormalized log-likelihoods ``[batch, speaker]``."""
         return self.classifier(self.embedding(recording))

@@ -7,7 +7,7 @@ few operations.
 Where paper and released code differ, the code is followed: masks come from one convolution along the
 axis of the filters, and a softmax shares every filter out among the sources.
 
-The code has 2,596,486 parameters, 1,024 of them in a normalisation that it never applies and that does
+The code has 2,596,486 parameters, 1,024 of them in a normalization that it never applies and that does
 not exist here. SepFormer's paper prints 2.6 M for it; the 2.7 M in DP-RCNet's are 4 % more.
 """
 
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers.codec import CentredDecoder, CentredEncoder
+from septool.models.layers.codec import CenteredDecoder, CenteredEncoder
+from septool.models.layers.masks import FilterConvolution
 from septool.models.layers.norms import GlobalLayerNorm, GlobalNorm1d
 
 
@@ -55,33 +56,14 @@ class UBlock(nn.Module):
         self.contract = nn.Sequential(nn.Conv1d(hidden, width, 1), GlobalNorm1d(width))
         self.out = nn.Sequential(GlobalNorm1d(width), nn.PReLU(width))
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, C, I], I a multiple of 2 ** (Q - 1)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, channel, frame]`` to the same shape; the frames are a multiple of ``2 ** (depth - 1)``."""
         features = self.expand(x)
         rates = [features := level(features) for level in self.levels]
         merged = rates.pop()
         while rates:
             merged = rates.pop() + F.interpolate(merged, scale_factor=2)  # repeats every frame
         return self.out(self.contract(self.merge(merged)) + x)
-
-
-class FilterConvolution(nn.Module):
-    """One convolution along the axis of the filters for each source, N + 1 taps long.
-
-    It is computed as a product with the Toeplitz matrix of its taps, several times as fast as a
-    convolution that has a single channel.
-    """
-
-    def __init__(self, filters: int, sources: int) -> None:
-        super().__init__()
-        bound = (filters + 1) ** -0.5
-        self.weight = nn.Parameter(torch.empty(sources, filters + 1).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(sources).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, I, N]
-        filters = x.shape[-1]
-        taps = F.pad(self.weight, ((filters - 1) // 2, (filters - 2) // 2))
-        matrix = taps.unfold(-1, filters, 1).flip(-2)  # [C, N, N], row n holds the taps around filter n
-        return F.linear(x, matrix.flatten(0, 1), self.bias.repeat_interleave(filters)).unflatten(-1, matrix.shape[:2])
 
 
 class SuDoRMRF(Separator[Config]):
@@ -91,13 +73,13 @@ class SuDoRMRF(Separator[Config]):
         super().__init__()
         self.config = config
         filters, width = config.filters, config.width
-        self.encoder = CentredEncoder(filters, config.window, bias=True, multiple=2 ** (config.depth - 1))
+        self.encoder = CenteredEncoder(filters, config.window, bias=True, multiple=2 ** (config.depth - 1))
         self.norm = GlobalLayerNorm(filters)
         self.bottleneck = nn.Linear(filters, width)
         self.blocks = nn.Sequential(*(UBlock(config) for _ in range(config.blocks)))
         self.widen = nn.Linear(width, filters)
         self.mask = FilterConvolution(filters, config.sources)
-        self.decoder = CentredDecoder(filters, config.sources, config.window, bias=True)
+        self.decoder = CenteredDecoder(filters, config.sources, config.window, bias=True)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""

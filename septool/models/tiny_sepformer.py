@@ -7,8 +7,8 @@ SepFormer: the channels of a layer are split between attention and a depthwise s
 There is no public code, and the description at hand is the abstract. The layer below is the reading of it
 that meets both published sizes, 20.0 M and 5.3 M parameters, if all else is as in SepFormer:
 
-- The input is normalised, then split into halves; each branch adds its input and normalises again; the
-  branches together are added to the layer's input. A feed-forward network follows, normalised before.
+- The input is normalized, then split into halves; each branch adds its input and normalizes again; the
+  branches together are added to the layer's input. A feed-forward network follows, normalized before.
 - The convolution sees 3 positions and has no activation.
 - In the small system every layer is applied 4 times in a row, so that 8 are applied and 2 exist.
 """
@@ -61,7 +61,8 @@ class SeparableConvolution(nn.Module):
         self.depthwise = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.pointwise = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, sequence, position, channel]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, channel]`` to the same shape."""
         along = self.depthwise(x.flatten(0, 1).mT).mT  # [B sequence, position, channel]
         return self.pointwise(along).unflatten(0, x.shape[:2])
 
@@ -81,7 +82,8 @@ class ConvolutionAttention(nn.Module):
         self.expand = nn.Linear(config.filters, config.feedforward)
         self.contract = nn.Linear(config.feedforward, config.filters)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, sequence, position, filter]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, filter]`` to the same shape."""
         far, near = self.norm1(x).chunk(2, dim=-1)
         far = self.attention_norm(self.attention(far) + far)
         near = self.convolution_norm(self.convolution(near) + near)
@@ -100,7 +102,8 @@ class Transformer(nn.Module):
         self.layer_norm = nn.LayerNorm(config.filters, eps=1e-6)
         self.global_norm = GlobalLayerNorm(config.filters)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, sequence, position, filter]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, filter]`` to the same shape."""
         y = x + self.position(x.shape[2])
         for layer in self.layers:
             for _ in range(self.sharing):

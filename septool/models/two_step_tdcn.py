@@ -9,12 +9,12 @@ The two steps are two trainings:
 
 1. ``loss = "two-step-autoencoder"``. The separator takes no part in it, so a validation score says
    nothing and the last weights are the ones to keep.
-2. ``loss = "two-step-latent"``, initialised with those weights. The loss sends no gradient to encoder
+2. ``loss = "two-step-latent"``, initialized with those weights. The loss sends no gradient to encoder
    and decoder.
 
 The model's own loss trains the whole network at once, as the paper does for comparison.
 
-Where paper and released code differ, the code is followed: it has a normalisation before the mask
+Where paper and released code differ, the code is followed: it has a normalization before the mask
 layer, and masks go through a ReLU and then a softmax over the sources.
 """
 
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers.codec import CentredDecoder, CentredEncoder
+from septool.models.layers.codec import CenteredDecoder, CenteredEncoder
+from septool.models.layers.masks import FilterConvolution
 from septool.models.layers.norms import GlobalLayerNorm, GlobalNorm1d
 
 
@@ -67,28 +67,9 @@ class Block(nn.Module):
             nn.Conv1d(wide, narrow, 1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, channel, I]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, channel, frame]`` to the same shape."""
         return x + self.layers(x)
-
-
-class FilterConvolution(nn.Module):
-    """One convolution along the axis of the filters for each source, N + 1 taps long.
-
-    It is computed as a product with the Toeplitz matrix of its taps, several times as fast as a
-    convolution that has a single channel.
-    """
-
-    def __init__(self, filters: int, sources: int) -> None:
-        super().__init__()
-        bound = (filters + 1) ** -0.5
-        self.weight = nn.Parameter(torch.empty(sources, filters + 1).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(sources).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, I, N]
-        filters = x.shape[-1]
-        taps = F.pad(self.weight, ((filters - 1) // 2, (filters - 2) // 2))
-        matrix = taps.unfold(-1, filters, 1).flip(-2)  # [C, N, N], row n holds the taps around filter n
-        return F.linear(x, matrix.flatten(0, 1), self.bias.repeat_interleave(filters)).unflatten(-1, matrix.shape[:2])
 
 
 class TwoStepTDCN(Separator[Config]):
@@ -98,14 +79,14 @@ class TwoStepTDCN(Separator[Config]):
         super().__init__()
         self.config = config
         filters, narrow = config.filters, config.bottleneck
-        self.encoder = CentredEncoder(filters, config.window, bias=True)
+        self.encoder = CenteredEncoder(filters, config.window, bias=True)
         self.norm = GlobalLayerNorm(filters)
         self.bottleneck = nn.Linear(filters, narrow)
         self.blocks = nn.Sequential(*(Block(config, 2**x) for _ in range(config.repeats) for x in range(config.blocks)))
         self.widen = nn.Linear(narrow, filters) if narrow != filters else nn.Identity()
         self.mask_norm = GlobalLayerNorm(filters)
         self.mask = FilterConvolution(filters, config.sources)
-        self.decoder = CentredDecoder(filters, config.sources, config.window, bias=True)
+        self.decoder = CenteredDecoder(filters, config.sources, config.window, bias=True)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
@@ -116,7 +97,7 @@ class TwoStepTDCN(Separator[Config]):
         latents = torch.relu(self.encoder(waveform.reshape(-1, waveform.shape[-1])))
         return latents.unflatten(0, waveform.shape[:-1])
 
-    def ideal(self, mixture: Tensor, sources: Tensor) -> Tensor:
+    def ideal_latents(self, mixture: Tensor, sources: Tensor) -> Tensor:
         """Mask the latents of ``mixture [batch, time]`` as well as the space allows, knowing the ``sources``.
 
         Returns:

@@ -31,7 +31,7 @@ class Config(SeparatorConfig):
     hop: int = 128  # samples
     hidden: int = 896  # LSTM units a direction
     layers: int = 3  # a stage
-    second: Literal["sum", "each"] = "sum"  # of the first stage's estimates, which the second reads
+    second: Literal["sum", "each"] = "sum"  # input of the second stage: the sum of the first one's estimates, or each
     dropout: float = 0.5  # between LSTM layers
 
 

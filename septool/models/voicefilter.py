@@ -1,4 +1,4 @@
-"""VoiceFilter: a mask for the voice that an enrolment recording is of (Wang et al., Interspeech 2019).
+"""VoiceFilter: a mask for the speaker of an enrollment recording (Wang et al., Interspeech 2019).
 
 "VoiceFilter: targeted voice separation by speaker-conditioned spectrogram masking". Convolutions over the
 spectrogram, the speaker's embedding appended to every frame, a bidirectional LSTM, a mask.
@@ -10,7 +10,7 @@ Where paper and practice differ:
   the public implementation by maum-ai, 601 bins and a 256-d embedding.
 - The original's embedding comes from an LSTM trained in part on private recordings; here it is Atss-Net's
   speaker network, trained beforehand and then left alone unless ``joint``.
-- Batch normalisation and the ReLU behind the LSTM are the public implementation's.
+- Batch normalization and the ReLU behind the LSTM are the public implementation's.
 """
 
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Config:
     fft: int = 512
     window: int = 400  # samples, 25 ms at 16 kHz
     hop: int = 160  # samples
-    channels: int = 64  # of the convolutions
+    channels: int = 64  # channels of the convolutions
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16)  # in time, of the 5x5 convolutions
     maps: int = 8  # channels that the LSTM reads
     hidden: int = 400  # LSTM units a direction
@@ -47,7 +47,7 @@ CONFIGS = {
 }
 
 
-def convolution(inputs: int, outputs: int, kernel: tuple[int, int], dilation: int = 1) -> nn.Sequential:
+def conv_layer(inputs: int, outputs: int, kernel: tuple[int, int], dilation: int = 1) -> nn.Sequential:
     """Build one layer over ``[batch, channel, frame, bin]``, dilated in time, that keeps the size."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, dilation=(dilation, 1), padding="same"),
@@ -63,10 +63,10 @@ class MaskNetwork(nn.Module):
         super().__init__()
         channels = config.channels
         self.convolutions = nn.Sequential(
-            convolution(1, channels, (1, 7)),
-            convolution(channels, channels, (7, 1)),
-            *(convolution(channels, channels, (5, 5), dilation) for dilation in config.dilations),
-            convolution(channels, config.maps, (1, 1)),
+            conv_layer(1, channels, (1, 7)),
+            conv_layer(channels, channels, (7, 1)),
+            *(conv_layer(channels, channels, (5, 5), dilation) for dilation in config.dilations),
+            conv_layer(channels, config.maps, (1, 1)),
         )
         self.lstm = DeepBiLSTM(config.maps * bins + config.speaker.embedding, config.hidden, layers=1, dropout=0.0)
         self.dense = nn.Linear(2 * config.hidden, config.dense)
@@ -80,7 +80,7 @@ class MaskNetwork(nn.Module):
         return torch.sigmoid(self.out(torch.relu(self.dense(torch.relu(read)))))
 
 
-class VoiceFilter(MaskingExtractor):
+class VoiceFilter(MaskingExtractor[Config]):
     """The whole system: speaker embedding, mask, the mixture's phase."""
 
     loss = "compressed-l2"

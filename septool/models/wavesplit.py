@@ -45,7 +45,7 @@ CONFIGS = {
 }
 
 
-def dilated(channels: int, width: int, dilation: int) -> nn.Conv1d:
+def dilated_conv(channels: int, width: int, dilation: int) -> nn.Conv1d:
     """Convolve over three samples, ``dilation`` apart, without changing the length."""
     return nn.Conv1d(channels, width, 3, padding=dilation, dilation=dilation)
 
@@ -79,7 +79,7 @@ class SpeakerStack(nn.Module):
         super().__init__()
         self.sources, width = config.sources, config.width
         self.layers = nn.ModuleList(
-            nn.Sequential(dilated(width if i else 1, width, 2**i), nn.PReLU(), GlobalNorm1d(width))
+            nn.Sequential(dilated_conv(width if i else 1, width, 2**i), nn.PReLU(), GlobalNorm1d(width))
             for i in range(config.speaker_layers)
         )
         self.out = nn.Conv1d(width, config.sources * width, 1)
@@ -99,12 +99,13 @@ class SeparationLayer(nn.Module):
     def __init__(self, channels: int, config: Config, dilation: int) -> None:
         super().__init__()
         width = config.width
-        self.conv = dilated(channels, width, dilation)
+        self.conv = dilated_conv(channels, width, dilation)
         self.scale = nn.Linear(config.sources * width, width)
         self.shift = nn.Linear(config.sources * width, width)
         self.out = nn.Sequential(nn.PReLU(), GlobalNorm1d(width))
 
-    def forward(self, x: Tensor, speakers: Tensor) -> Tensor:  # [B, channel, T], [B, C d]
+    def forward(self, x: Tensor, speakers: Tensor) -> Tensor:
+        """Map ``[batch, channel, time]`` and centroids ``[batch, source * width]`` to ``[batch, width, time]``."""
         scale, shift = self.scale(speakers)[..., None], self.shift(speakers)[..., None]
         return self.out(torch.addcmul(shift, scale, self.conv(x)))
 
@@ -126,10 +127,10 @@ class Wavesplit(Separator[Config]):
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        *_, last = self.layerwise(mixture)
+        *_, last = self.layer_estimates(mixture)
         return last
 
-    def layerwise(self, mixture: Tensor) -> Iterator[Tensor]:
+    def layer_estimates(self, mixture: Tensor) -> Iterator[Tensor]:
         """Yield the estimate ``[batch, source, time]`` of each layer in turn; the last is the network's."""
         speakers = self.centroids(self.speaker(mixture)).flatten(1)  # [B, C d]
         x = self.layers[0](mixture[:, None], speakers)  # [B, d, T]

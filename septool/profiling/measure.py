@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class Subject:
     def build(self) -> Network:
         """Build the network, ready to use; fresh weights are the same every time."""
         torch.manual_seed(0)
-        model = build_model(self.model, self.config)
+        model = cast(Network, build_model(self.model, self.config))
         if self.weights:
             checkpoints.load_into(model, self.weights)
         return model.eval()
@@ -192,7 +192,7 @@ def _forward(subject: Subject, model: Network, seconds: float, how: Conditions, 
         latency=latency,
         real_time_factor=latency.median / (seconds * how.batch),
         memory=memory,
-        running=tuple(papez.running_share(mixture[:1])) if papez else (),
+        running=tuple(papez.active_fraction_per_step(mixture[:1])) if papez else (),
         quality=subject.quality,
         quality_from=subject.quality_from,
     )
@@ -257,7 +257,7 @@ def recording(speech: Path | None, rate: int, seconds: float, batch: int) -> Ten
 def macs_by_shape(subject: Subject, samples: int) -> int:
     """Count the MACs of one recording without computing anything."""
     with torch.device("meta"):
-        model = build_model(subject.model, subject.config).eval()
+        model = cast(Network, build_model(subject.model, subject.config).eval())
         return count(model, *inputs_of(model, torch.empty(1, samples))).total
 
 

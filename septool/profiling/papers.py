@@ -209,7 +209,7 @@ def _term_macs(term: Term, seconds: float) -> int:
 def _modules(name: str, seconds: float, rate: int = 8000) -> dict[str, dict[str, int]]:
     model, _, row = name.partition(":")
     with torch.device("meta"):
-        return count(build_model(model, row=row or None).eval(), torch.empty(1, round(seconds * rate))).modules
+        return count(build_model(model, variant=row or None).eval(), torch.empty(1, round(seconds * rate))).modules
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:

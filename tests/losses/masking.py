@@ -20,7 +20,7 @@ class Answers(nn.Module):
     def spectrum(self, waves: Tensor) -> Tensor:
         return stft(waves, self.analysis)
 
-    def read(self, spectrum: Tensor) -> Tensor:
+    def encode(self, spectrum: Tensor) -> Tensor:
         return spectrum
 
     def embed(self, spectrum: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class Answers(nn.Module):
     def masks(self, spectrum: Tensor) -> Tensor:
         return self.answer
 
-    def infer(self, state: Tensor) -> Tensor:
+    def estimate_masks(self, state: Tensor) -> Tensor:
         return self.answer
 
     def cluster(self, spectrum: Tensor, embedding: Tensor) -> Tensor:

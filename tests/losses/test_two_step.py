@@ -49,7 +49,7 @@ def test_the_second_step_is_lowest_where_the_separator_hits_its_target(
     model: TwoStepTDCN, sources: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with torch.no_grad():
-        target = model.ideal(sources.sum(1), sources)
+        target = model.ideal_latents(sources.sum(1), sources)
         monkeypatch.setattr(model, "separate", lambda latents: target.flip(1) * 3)
         assert LOSSES["two-step-latent"](model, sources.sum(1), sources).max() < -80
 

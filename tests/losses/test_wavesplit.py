@@ -18,7 +18,7 @@ class Layers:
     def __init__(self, *estimates: Tensor) -> None:
         self.estimates = estimates
 
-    def layerwise(self, mixture: Tensor) -> Iterator[Tensor]:
+    def layer_estimates(self, mixture: Tensor) -> Iterator[Tensor]:
         yield from self.estimates
 
 

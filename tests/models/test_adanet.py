@@ -11,7 +11,7 @@ def test_parameters_are_the_published_9_1_million() -> None:
         assert sum(p.numel() for p in ADANet(CONFIGS["paper"]).parameters()) == 9_079_500
 
 
-def test_attractors_are_the_centres_of_what_is_heard() -> None:
+def test_attractors_are_the_centers_of_what_is_heard() -> None:
     layer = Attractors(Config(embedding=2, anchors=3))
     with torch.no_grad():  # the first two are alike, so the third has to be chosen
         layer.anchors.copy_(torch.tensor([[30.0, 0.0], [29.0, 1.0], [0.0, 30.0]]))

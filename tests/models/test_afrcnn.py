@@ -1,4 +1,4 @@
-"""A-FRCNN: equal to the authors' code, in both ways of taking in neighbours."""
+"""A-FRCNN: equal to the authors' code, in both ways of taking in neighbors."""
 
 import pytest
 import torch

@@ -22,6 +22,6 @@ def test_masks_are_those_of_an_independent_implementation() -> None:
 def test_embeddings_have_unit_length() -> None:
     model = Chimera(Config(fft=64, hop=16, hidden=16, layers=2, embedding=8)).eval()
     with torch.inference_mode():
-        embedding = model.embed(model.read(model.spectrum(torch.randn(2, 400))))
+        embedding = model.embed(model.encode(model.spectrum(torch.randn(2, 400))))
     assert embedding.shape == (2, 26, 33, 8)
     torch.testing.assert_close(embedding.norm(dim=-1), torch.ones(2, 26, 33))

@@ -53,6 +53,12 @@ def test_counts_that_make_no_sense_are_refused(name: str, setting: str, value: i
         config_of(name, {setting: value})
 
 
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_named_configuration_stays_within_the_bounds_of_its_fields(name: str) -> None:
+    for variant, config in MODELS.module(name).CONFIGS.items():
+        assert config_of(name, variant=variant) == config
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "said"),
     [

@@ -15,7 +15,7 @@ def test_parameters(row: str) -> None:
 
 def test_stochastic_depth_leaves_whole_items_out_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
-    path = RecurrentPath(Config(hidden=4, scale=1.0), width=8, share=0.25)
+    path = RecurrentPath(Config(hidden=4, scale=1.0), width=8, drop_rate=0.25)
     x = torch.randn(1, 2, 3, 8).expand(2000, -1, -1, -1)
     with torch.no_grad():
         full = path.eval()(x) - x
@@ -25,13 +25,13 @@ def test_stochastic_depth_leaves_whole_items_out_and_keeps_the_mean() -> None:
     torch.testing.assert_close(kept[~gone], full[~gone] / 0.75, rtol=1e-3, atol=1e-5)
 
 
-def test_the_share_rises_from_the_first_block_to_the_last() -> None:
+def test_the_drop_rate_rises_from_the_first_block_to_the_last() -> None:
     with torch.device("meta"):
         model = DPRCNet()
-    shares = [path.share for path in model.modules() if isinstance(path, RecurrentPath)]
-    assert len(shares) == 36
-    assert shares == sorted(shares)
-    assert (shares[0], shares[-1]) == pytest.approx((0.0, 0.1))
+    rates = [path.drop_rate for path in model.modules() if isinstance(path, RecurrentPath)]
+    assert len(rates) == 36
+    assert rates == sorted(rates)
+    assert (rates[0], rates[-1]) == pytest.approx((0.0, 0.1))
 
 
 def test_stages_without_their_blocks_are_refused() -> None:

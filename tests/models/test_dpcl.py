@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from septool.losses.deep_clustering import deep_clustering
-from septool.models.dpcl import CONFIGS, DPCL, Config, k_means
+from septool.models.dpcl import CONFIGS, DPCL, Config, weighted_k_means
 from tests.models.parity import assert_parity, fixture, load_renamed
 
 PARAMETERS = {"4x300": 10_629_960, "2x600": 18_355_560, "dpcl++": 14_216_289}
@@ -33,7 +33,7 @@ def test_k_means_finds_clusters_and_ignores_points_without_weight(hardness: floa
     points = torch.eye(4)[member] * 2 + 0.1 * torch.randn(2, 300, 4, generator=generator)
     weights = torch.rand(2, 300, generator=generator)
     points[:, ::7], weights[:, ::7] = 50.0, 0.0
-    shares = k_means(points, weights, count, hardness=hardness, steps=10)
+    shares = weighted_k_means(points, weights, count, hardness=hardness, steps=10)
     torch.testing.assert_close(shares.sum(-1), torch.ones(2, 300))
     heavy = weights > 0
     same = (shares @ shares.mT).gt(0.5) == (member[:, :, None] == member[:, None])

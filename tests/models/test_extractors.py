@@ -1,4 +1,4 @@
-"""What every registered extractor promises: the separators' contract, with an enrolment recording."""
+"""What every registered extractor promises: the separators' contract, with an enrollment recording."""
 
 from pathlib import Path
 
@@ -46,19 +46,19 @@ def test_any_length_in_is_the_same_length_out(name: str, samples: int, enrolled:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("samples", LENGTHS)
 def test_the_outermost_samples_are_read_and_answered(name: str, samples: int) -> None:
-    model, enrolment = make(name), recording(4000)
-    assert_edges_matter(lambda mixtures: model(mixtures, enrolment.expand(len(mixtures), -1)), samples)
+    model, enrollment = make(name), recording(4000)
+    assert_edges_matter(lambda mixtures: model(mixtures, enrollment.expand(len(mixtures), -1)), samples)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_item_alone_is_the_same_item_in_a_batch(name: str) -> None:
     model = make(name)
     mixtures = recording(1013, batch=3) * torch.tensor([[1.0], [0.1], [3.0]])
-    enrolments = recording(4000, batch=3)
-    enrolments[1, 1500:3000] = 0  # other items keep more frames
+    enrollments = recording(4000, batch=3)
+    enrollments[1, 1500:3000] = 0  # other items keep more frames
     with torch.inference_mode():
-        together = model(mixtures, enrolments)
-        alone = torch.cat([model(m[None], e[None]) for m, e in zip(mixtures, enrolments, strict=True)])
+        together = model(mixtures, enrollments)
+        alone = torch.cat([model(m[None], e[None]) for m, e in zip(mixtures, enrollments, strict=True)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
 
 
@@ -80,20 +80,20 @@ def test_other_precisions(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_compiled_loss_is_the_same(name: str) -> None:
     model = make(name)
-    mixture, target, enrolment = recording(900, 2), 0.5 * recording(900, 2), recording(4000, 2)
+    mixture, target, enrollment = recording(900, 2), 0.5 * recording(900, 2), recording(4000, 2)
     loss = LOSSES[model.loss]
-    expected = loss(model, mixture, target, enrolment)
+    expected = loss(model, mixture, target, enrollment)
     torch.compiler.reset()
     compiled = torch.compile(loss, backend="eager")
-    torch.testing.assert_close(compiled(model, mixture, target, enrolment), expected)
+    torch.testing.assert_close(compiled(model, mixture, target, enrollment), expected)
 
 
 @pytest.mark.parametrize(("name", "joint"), [*((name, False) for name in NAMES), *((name, True) for name in JOINT)])
 def test_gradients_reach_every_parameter_that_is_trained(name: str, joint: bool) -> None:
     model = make(name, **({"joint": True} if joint else {})).train()
     before = {key: value.clone() for key, value in model.state_dict().items() if key.startswith("speaker.")}
-    mixture, target, enrolment = recording(900, 2), 0.5 * recording(900, 2), recording(4000, 2)
-    loss = LOSSES[model.loss](model, mixture, target, enrolment)
+    mixture, target, enrollment = recording(900, 2), 0.5 * recording(900, 2), recording(4000, 2)
+    loss = LOSSES[model.loss](model, mixture, target, enrollment)
     assert loss.shape == (2,)
     loss.mean().backward()
     reached = {key for key, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
@@ -105,13 +105,13 @@ def test_gradients_reach_every_parameter_that_is_trained(name: str, joint: bool)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_enrolment_matters_and_its_level_does_not(name: str) -> None:
+def test_the_enrollment_matters_and_its_level_does_not(name: str) -> None:
     model, mixture = make(name), recording(1000)
     with torch.no_grad():  # an untrained network hardly tells voices apart
         model.get_parameter("speaker.linear.weight").mul_(1000)
     one, other = recording(4000), torch.cumsum(recording(4000), dim=-1)
     with torch.inference_mode():
-        by_one, by_other, louder = (model(mixture, enrolment) for enrolment in (one, other, 5 * one))
+        by_one, by_other, louder = (model(mixture, enrollment) for enrollment in (one, other, 5 * one))
     assert (by_one - louder).abs().max() < 0.02 * (by_one - by_other).abs().max()
 
 
@@ -120,6 +120,6 @@ def test_a_configuration_and_weights_bring_back_the_same_model(name: str, tmp_pa
     model = make(name, **({"joint": True} if name in JOINT else {}))
     again = MODELS[name](build(MODELS.module(name).Config, as_dict(model.config))).eval()  # type: ignore[attr-defined]
     again.load_state_dict(model.state_dict())
-    mixture, enrolment = recording(500), recording(2000)
+    mixture, enrollment = recording(500), recording(2000)
     with torch.inference_mode():
-        torch.testing.assert_close(again(mixture, enrolment), model(mixture, enrolment), rtol=0, atol=0)
+        torch.testing.assert_close(again(mixture, enrollment), model(mixture, enrollment), rtol=0, atol=0)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from septool.models.galr import CONFIGS, GALR, layers
+from septool.models.galr import CONFIGS, GALR, build_layers
 
 # Counted from an independent sketch of the paper; the paper prints 1.5M and 2.3M.
 PARAMETERS = {
@@ -27,7 +27,7 @@ def test_parameters_are_those_of_table_3(row: str) -> None:
 def test_one_layer_works_within_segments_and_one_across_them(row: str) -> None:
     config = replace(CONFIGS[row], filters=8, segment=6, summary=3, hidden=4, heads=2)
     torch.manual_seed(0)
-    within, across = (layer.eval() for layer in layers(config))
+    within, across = (layer.eval() for layer in build_layers(config))
     x = torch.randn(1, 4, 6, 8)  # [B, S, K, D]
     changed = x.clone()
     changed[0, 2, 1, 0] += 1

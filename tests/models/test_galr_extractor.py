@@ -69,7 +69,7 @@ def test_it_starts_as_the_separator_whose_weights_it_takes() -> None:
         torch.testing.assert_close(model.separator(mixture, torch.randn(1, 5)), separator(mixture), rtol=0, atol=0)
 
 
-def test_the_voice_is_the_output_that_sounds_like_the_enrolment(model: GALRExtractor, voices: Tensor) -> None:
+def test_the_voice_is_the_output_that_sounds_like_the_enrollment(model: GALRExtractor, voices: Tensor) -> None:
     mixture = voices.sum(0)[None].expand(2, -1)
     found = model.extract_with_score(mixture, model.speaker(voices))
     torch.testing.assert_close(found.voice, voices, rtol=0, atol=0.02)  # at its level in the mixture, too
@@ -81,11 +81,11 @@ def test_its_loss_in_closed_form(model: GALRExtractor, voices: Tensor) -> None:
     loss = LOSSES["recognition"]
     hiss = torch.arange(800) % 2 * 2 - 1.0
     model.separator = Apart(3 * voices + hiss * torch.tensor([[0.3], [0.6]]))
-    mixture, enrolment = voices.sum(0)[None], voices[:1]
-    _, odds = model.match(mixture, model.speaker(enrolment))
-    silent = loss(model, mixture, torch.zeros_like(mixture), enrolment)
+    mixture, enrollment = voices.sum(0)[None], voices[:1]
+    _, odds = model.separate_and_match(mixture, model.speaker(enrollment))
+    silent = loss(model, mixture, torch.zeros_like(mixture), enrollment)
     torch.testing.assert_close(silent[0], torch.log1p(odds[0].exp()).sum())
-    present = loss(model, mixture, voices[:1], enrolment)
+    present = loss(model, mixture, voices[:1], enrollment)
     surprise = torch.log1p(odds[0, 0].exp()) + torch.log1p((-odds[0, 1]).exp())  # the second output is the voice
     ratios = torch.tensor([9 / 2 / 0.3**2, 9 / 2 / 0.6**2])
     torch.testing.assert_close(present[0], surprise - 10 * ratios.log10().mean(), rtol=0, atol=0.01)
@@ -93,7 +93,7 @@ def test_its_loss_in_closed_form(model: GALRExtractor, voices: Tensor) -> None:
 
 def test_nothing_moves_an_output_to_sound_like_the_voice() -> None:
     model = tiny()
-    _, odds = model.match(recording(800), model.speaker(recording(4000)))
+    _, odds = model.separate_and_match(recording(800), model.speaker(recording(4000)))
     odds.sum().backward()
     assert all(p.grad is None for p in model.separator.parameters())
     assert model.slope.grad is not None

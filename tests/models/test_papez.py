@@ -55,7 +55,7 @@ def test_the_steps_to_papez_separate_and_learn_with_all_their_parameters(row: st
     model.eval()
     with torch.inference_mode():
         torch.testing.assert_close(model(mixture)[:1], model(mixture[:1]), rtol=1e-4, atol=1e-5)
-    steps = len(model.running_share(mixture[:1]))
+    steps = len(model.active_fraction_per_step(mixture[:1]))
     paths = 4 if row in ("1-recurrence", "2-pruning") else 2 if row == "3-no-inter" else 1
     assert steps == paths * TINY.depth if row == "1-recurrence" else paths <= steps <= paths * TINY.depth
 
@@ -69,7 +69,7 @@ def test_a_path_across_the_chunks_carries_what_is_far_away() -> None:
         other[:, -1] += 1
         memory = tokens[:, : CONFIGS[row].memory]
         with torch.inference_mode():
-            return float((model.think(tokens, memory) - model.think(other, memory))[:, :20].abs().max())
+            return float((model.iterate(tokens, memory) - model.iterate(other, memory))[:, :20].abs().max())
 
     assert change("3-no-inter") == 0
     assert change("2-pruning") > 1e-6
@@ -113,7 +113,7 @@ def gradient(model: Papez, mixture: Tensor) -> Tensor:
 def test_freezing_equals_computing_everything_and_keeping_the_old_state(monkeypatch: pytest.MonkeyPatch) -> None:
     mixture = torch.randn(2, 2003, generator=torch.Generator().manual_seed(1))
     model = random_model("freeze")
-    shares = model.running_share(mixture)
+    shares = model.active_fraction_per_step(mixture)
     assert min(shares) < 0.9, "the test needs tokens that halt before the end"
     with torch.inference_mode():
         skipped = model(mixture)
@@ -144,7 +144,7 @@ def test_the_ways_of_halting_agree_while_no_token_halts() -> None:
             model.embed_out.bias[-1] = -20
             model.layer.norm2.bias[:, -1] = -20
             outputs.append(model(mixture))
-        assert model.running_share(mixture) == [1.0] * TINY.depth
+        assert model.active_fraction_per_step(mixture) == [1.0] * TINY.depth
     torch.testing.assert_close(outputs[1], outputs[0])
     torch.testing.assert_close(outputs[2], outputs[0])
 
@@ -152,18 +152,20 @@ def test_the_ways_of_halting_agree_while_no_token_halts() -> None:
 def test_without_halting_the_last_state_is_the_output() -> None:
     mixture = torch.randn(1, 1501, generator=torch.Generator().manual_seed(4))
     model = random_model("none")
-    assert model.running_share(mixture) == [1.0] * TINY.depth
+    assert model.active_fraction_per_step(mixture) == [1.0] * TINY.depth
     with torch.no_grad():
         tokens, memory = torch.randn(1, 50, TINY.width), torch.randn(1, TINY.memory, TINY.width)
-        thought = model.think(tokens, memory)
+        hidden = model.iterate(tokens, memory)
         for step in range(TINY.depth):
             tokens, memory = model.layer(tokens, memory, step)
-    torch.testing.assert_close(thought, tokens)
+    torch.testing.assert_close(hidden, tokens)
 
 
 def test_the_share_of_running_tokens_falls_and_agrees_between_modes() -> None:
     mixture = torch.randn(1, 2003, generator=torch.Generator().manual_seed(5))
-    shares = {halting: random_model(halting).running_share(mixture) for halting in ("reference", "freeze", "drop")}
+    shares = {
+        halting: random_model(halting).active_fraction_per_step(mixture) for halting in ("reference", "freeze", "drop")
+    }
     for share in shares.values():
         assert share[0] == 1.0
         assert sorted(share, reverse=True) == share
@@ -185,8 +187,8 @@ def test_mixed_precision_stays_close(halting: str) -> None:
 def test_gradients_of_quiet_channels_fit_into_half_precision() -> None:
     random = torch.Generator().manual_seed(0)
     quiet = (1e-3 * torch.randn(1, 400, 2, generator=random)).half().requires_grad_()
-    normalised = InstanceNorm(2)(quiet).float()
-    (8 * normalised * torch.randn(normalised.shape, generator=random)).sum().backward()
+    normalized = InstanceNorm(2)(quiet).float()
+    (8 * normalized * torch.randn(normalized.shape, generator=random)).sum().backward()
     assert quiet.grad is not None
     assert quiet.grad.isfinite().all()
 

@@ -31,7 +31,7 @@ def test_blocks_of_the_same_granularity_are_joined() -> None:
     model = Sandglasset(Config(filters=8, features=8, segment=8, contexts=(1, 2, 2, 1), hidden=4, heads=2))
     model.blocks = nn.ModuleList(nn.Identity() for _ in range(4))
     # Outputs of the four blocks: x, x, x + x, 2 x + x.
-    torch.testing.assert_close(model.sandglass(torch.ones(1, 2, 8, 8)), torch.full((1, 2, 8, 8), 3.0))
+    torch.testing.assert_close(model.apply_blocks(torch.ones(1, 2, 8, 8)), torch.full((1, 2, 8, 8), 3.0))
 
 
 @pytest.mark.parametrize("wrong", [{"contexts": (1, 4)}, {"segment": 100}])

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from septool.losses import LOSSES
-from septool.models.layers.speaker import SpeakerEmbedding, SpeechFeatures, keep
+from septool.models.layers.speaker import SpeakerEmbedding, SpeechFeatures, keep_frames
 from septool.models.speaker_net import CONFIGS, Config, SpeakerNet
 
 TINY = Config(mels=16, widths=(4, 6, 8, 8), blocks=(1, 1, 1, 1), embedding=5, speakers=3)
@@ -23,7 +23,7 @@ def test_parameters() -> None:
 def test_frames_without_speech_are_left_out() -> None:
     sequence = torch.arange(6.0)[None, :, None].expand(2, 6, 1)
     wanted = torch.tensor([[False, True, False, True, True, False], [True] * 6])
-    assert keep(sequence, wanted)[..., 0].tolist() == [[1, 3, 4, 1, 3, 4], [0, 1, 2, 3, 4, 5]]
+    assert keep_frames(sequence, wanted)[..., 0].tolist() == [[1, 3, 4, 1, 3, 4], [0, 1, 2, 3, 4, 5]]
 
 
 def test_a_pause_changes_little() -> None:

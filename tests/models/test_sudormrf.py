@@ -5,10 +5,11 @@ import torch
 from torch.nn import functional as F
 
 from septool.interop.authors import SUDORMRF_NAMES
-from septool.models.sudormrf import CONFIGS, Config, FilterConvolution, SuDoRMRF
+from septool.models.layers.masks import FilterConvolution
+from septool.models.sudormrf import CONFIGS, Config, SuDoRMRF
 from tests.models.parity import assert_parity, fixture, load_converted
 
-# The authors' code has 1,024 more, a normalisation that it never applies.
+# The authors' code has 1,024 more, a normalization that it never applies.
 PARAMETERS = {"1.0x": 2_596_486 - 1_024}
 
 

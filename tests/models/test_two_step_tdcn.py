@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from septool.interop.authors import TWO_STEP_NAMES
-from septool.models.two_step_tdcn import CONFIGS, Config, FilterConvolution, TwoStepTDCN
+from septool.models.layers.masks import FilterConvolution
+from septool.models.two_step_tdcn import CONFIGS, Config, TwoStepTDCN
 from tests.models.parity import assert_parity, fixture, load_converted
 
 SMALL = {"filters": 16, "bottleneck": 16, "hidden": 32, "blocks": 3, "repeats": 2}
@@ -30,7 +31,7 @@ def test_the_ideal_masks_of_the_sources_add_up_to_one() -> None:
     model = TwoStepTDCN(Config(**SMALL, sources=3)).eval()
     sources = torch.randn(2, 3, 205)
     with torch.inference_mode():
-        total = model.ideal(sources.sum(1), sources).sum(1)
+        total = model.ideal_latents(sources.sum(1), sources).sum(1)
         torch.testing.assert_close(total, model.encode(sources.sum(1)))
 
 

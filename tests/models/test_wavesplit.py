@@ -68,6 +68,6 @@ def test_every_layer_has_an_estimate_and_the_last_is_the_output() -> None:
     model = Wavesplit(Config(**SMALL)).eval()
     mixture = torch.randn(2, 100)
     with torch.inference_mode():
-        layers = list(model.layerwise(mixture))
+        layers = list(model.layer_estimates(mixture))
         assert len(layers) == 6
         torch.testing.assert_close(model(mixture), layers[-1])

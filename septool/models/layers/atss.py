@@ -1,10 +1,11 @@
-"""The mask network of Atss-Net, which its separator without enrolments is built of as well (Li et al., 2020)."""
+"""The mask network of Atss-Net, which its separator without enrollments is built of as well (Li et al., 2020)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from septool.models.base import at_least
 from septool.models.layers.attention import attend
 
 
@@ -17,7 +18,7 @@ class MaskConfig:
     hop: int = 160  # samples
     channels: int = 64  # d_k
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16)  # in time, of Table 1's 5x5 convolutions
-    blocks: int = 3  # N
+    blocks: int = at_least(0, 3)  # N
     heads: int = 2  # h
 
 
@@ -30,6 +31,7 @@ class Convolution(nn.Module):
         self.convolution = nn.Conv2d(inputs, outputs, kernel, dilation=(dilation, 1), padding="same")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin, channel]`` to the same shape with the outputs as channels."""
         # The permuted view is torch's channels-last layout: no copy is made.
         return self.convolution(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
@@ -43,7 +45,8 @@ class TemporalAttention(nn.Module):
         self.qkv = nn.Linear(config.channels, 3 * config.heads * config.channels)  # W^Q, W^K, W^V, 1x1
         self.out = Convolution(config.heads * config.channels, config.channels, 3)  # W^O
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, F, d_k]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin, channel]`` to the same shape."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, T, F, 3, h, d_k]
         query, key, value = qkv.permute(3, 0, 2, 4, 1, 5).flatten(1, 2)  # [B F, h, T, d_k] each
         heads = attend(query, key, value)  # eq. 7
@@ -59,12 +62,13 @@ class FeedForward(nn.Module):
         self.expand = nn.Linear(bins, 4 * bins)
         self.contract = nn.Linear(4 * bins, bins)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, F, d_k]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin, channel]`` to the same shape."""
         return self.contract(torch.relu(self.expand(x.mT))).mT  # eq. 12
 
 
 class AttentionBlock(nn.Module):
-    """Temporal attention and feed-forward layer, each normalised first and added to its input (eq. 13)."""
+    """Temporal attention and feed-forward layer, each normalized first and added to its input (eq. 13)."""
 
     def __init__(self, bins: int, config: MaskConfig) -> None:
         super().__init__()
@@ -73,7 +77,8 @@ class AttentionBlock(nn.Module):
         self.feed_norm = nn.LayerNorm([bins, config.channels])
         self.feed = FeedForward(bins)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, F, d_k]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin, channel]`` to the same shape."""
         x = x + self.attention(self.attention_norm(x))  # eq. 11
         return x + self.feed(self.feed_norm(x))
 

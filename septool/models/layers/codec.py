@@ -39,7 +39,7 @@ class Decoder(nn.Module):
         return waves.reshape(batch, count, -1)[..., :samples]
 
 
-class CentredEncoder(Encoder):
+class CenteredEncoder(Encoder):
     """Encoder whose first window is centered on the first sample: half a window of zeros goes in front.
 
     SuDoRM-RF, A-FRCNN and the two-step TDCN place their windows so.
@@ -56,10 +56,10 @@ class CentredEncoder(Encoder):
         return super().forward(F.pad(mixture, (self.hop, missing + self.window % 2)))
 
 
-class CentredDecoder(nn.Module):
-    """Synthesis to :class:`CentredEncoder`, all sources at once.
+class CenteredDecoder(nn.Module):
+    """Synthesis to :class:`CenteredEncoder`, all sources at once.
 
-    ``apart`` gives every source a basis of its own; otherwise each is heard from the filters of all.
+    ``apart`` gives every source a basis of its own; otherwise each is synthesized from the filters of all.
     """
 
     def __init__(self, filters: int, sources: int, window: int, *, bias: bool = False, apart: bool = True) -> None:

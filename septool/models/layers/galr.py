@@ -20,7 +20,8 @@ class GloballyAttentive(nn.Module):
         self.norm = GlobalLayerNorm(filters)
         self.inverse = nn.Linear(summary, segment)  # C_inv, K x (Q + 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, K, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, segment, frame, filter]`` to the same shape."""
         # Both maps act on the K axis; as a product from the left they need no transposed copy.
         summary = torch.matmul(self.map.weight, x) + self.map.bias[:, None]  # [B, S, Q, D]
         summary = self.map_norm(summary).transpose(1, 2) + self.position(x.shape[1])  # eq. 12, [B, Q, S, D]

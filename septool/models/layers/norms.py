@@ -19,7 +19,7 @@ class GlobalLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[batch, ..., channel]``."""
+        """Normalize ``[batch, ..., channel]``."""
         return torch.addcmul(self.bias, F.layer_norm(x, x.shape[1:], eps=self.eps), self.weight)
 
 

@@ -23,7 +23,7 @@ class BiLSTM(nn.Module):
 
 
 class RecurrentResidual(nn.Module):
-    """A bidirectional LSTM along sequences, its output normalised and added to the input.
+    """A bidirectional LSTM along sequences, its output normalized and added to the input.
 
     GALR equations 2 and 3, DPRNN equations 1 to 6.
     """

@@ -24,7 +24,7 @@ class SpeakerConfig:
     rate: int = 16000  # samples a second
     mels: int = 64
     widths: tuple[int, ...] = (16, 32, 64, 128)  # channels of the stages
-    blocks: tuple[int, ...] = (2, 2, 2, 2)  # of ResNet-18
+    blocks: tuple[int, ...] = (2, 2, 2, 2)  # residual blocks in each stage, as in ResNet-18
     embedding: int = 128
     speech_db: float = 30.0  # below the loudest frame; quieter ones are left out
 
@@ -44,7 +44,7 @@ class SpeechFeatures(nn.Module):
 
     def forward(self, recording: Tensor) -> Tensor:
         """Map ``[batch, time]`` to ``[batch, frame, mel]``."""
-        if recording.is_meta:  # which has no precision to choose
+        if recording.is_meta:  # a meta tensor has no autocast
             return self._features(recording)
         with torch.autocast(recording.device.type, enabled=False):  # what is quiet is zero in half precision
             return self._features(recording.to(torch.promote_types(recording.dtype, torch.float32)))
@@ -53,14 +53,14 @@ class SpeechFeatures(nn.Module):
         power = stft(recording, self.analysis).abs().square()
         energy = 10 * torch.log10(power.sum(-1) + 1e-10)  # dB, [B, L]
         speech = energy >= energy.amax(-1, keepdim=True) - self.speech_db
-        features = keep(torch.log(power @ self.filters.to(power.dtype) + 1e-10), speech)
+        features = keep_frames(torch.log(power @ self.filters.to(power.dtype) + 1e-10), speech)
         return (features - features.mean(1, keepdim=True)).to(self.filters.dtype)
 
 
-def keep(sequence: Tensor, wanted: Tensor) -> Tensor:
-    """Keep the wanted frames in their order and repeat them from the first until the length is that of before.
+def keep_frames(sequence: Tensor, wanted: Tensor) -> Tensor:
+    """Keep the wanted frames in their order and repeat them from the first until the length is as before.
 
-    So the items of a batch, of which different numbers are left, still share one shape.
+    So the items of a batch, of which different numbers are left, still share one shape ``[batch, frame, channel]``.
 
     Args:
         sequence: ``[batch, frame, channel]``.
@@ -87,12 +87,13 @@ class ResidualBlock(nn.Module):
         if inputs != outputs or stride != 1:
             self.shortcut.extend((nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)))
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, C, L, F]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, channel, frame, bin]`` to ``[batch, output, frame / stride, bin / stride]``."""
         return torch.relu(self.convolutions(x) + self.shortcut(x))
 
 
 class SpeakerEmbedding(nn.Module):
-    """From recordings of one voice each to a vector that tells it from others.
+    """From recordings of one speaker each to an embedding.
 
     A frozen one is no longer trained: it has no gradients and stays in evaluation mode, whatever happens to
     the model that it is a part of.
