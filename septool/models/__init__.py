@@ -25,6 +25,7 @@ MODELS = Registry(
         "speaker-net": "septool.models.speaker_net:SpeakerNet",
         "sudormrf": "septool.models.sudormrf:SuDoRMRF",
         "tf-gridnet": "septool.models.tf_gridnet:TFGridNet",
+        "tf-locoformer": "septool.models.tf_locoformer:TFLocoformer",
         "tiny-sepformer": "septool.models.tiny_sepformer:TinySepFormer",
         "two-step-tdcn": "septool.models.two_step_tdcn:TwoStepTDCN",
         "upit-blstm-st": "septool.models.upit_blstm:UPIT",

@@ -54,6 +54,17 @@ TINY: dict[str, dict[str, object]] = {
         "heads": 2,
         "key": 2,
     },
+    "tf-locoformer": {
+        "fft": 32,
+        "hop": 12,
+        "blocks": 2,
+        "channels": 8,
+        "hidden": [12, 10],
+        "stride": 3,
+        "heads": 2,
+        "attention": 8,
+        "groups": 2,
+    },
     "tiny-sepformer": {
         "filters": 16,
         "window": 8,

@@ -175,6 +175,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "mixing": {"seconds": 4.0},
         "epochs": 150,
     },
+    "tf-locoformer-": {  # the authors' recipe
+        "optimizer": {"name": "adamw", "lr": 1e-3, "weight_decay": 1e-2, "clip": 5.0},
+        "schedule": {"name": "plateau", "factor": 0.5, "patience": 3, "warmup": 4000},
+        "loop": {"batch": 4, "patience": 10, "precision": "fp32", "average": 5, "average_of": "best"},
+        "mixing": {"seconds": 4.0},
+        "epochs": 150,
+    },
 }
 PUBLISHED["voicefilter-"] = PUBLISHED["atss-net-"]
 DYNAMIC = {"sepformer-": {"schedule": {"start": 100, "patience": 4}, "mixing": {"speed": (0.95, 1.05)}}}
@@ -216,6 +223,10 @@ SCORES: dict[str, dict[str, float]] = {
     "tf-gridnet-wsj0-2mix-d48-32ms": {"si_snri": 23.2},  # what the authors report of their code
     "tf-gridnet-wsj0-2mix-d48-v1": {"si_snr": 22.8},
     "tf-gridnet-wsj0-2mix-d128-i1": {"si_snr": 23.1},
+    "tf-locoformer-wsj0-2mix": {"si_snr": 23.64, "sdr": 23.93},  # the authors' repository
+    "tf-locoformer-wsj0-2mix-l-dm": {"si_snri": 25.1, "sdri": 25.2},  # lists of what papers report
+    "tf-locoformer-wsj0-2mix-s-dm": {"si_snri": 22.8, "sdri": 23.0},
+    "tf-locoformer-libri2mix": {"si_snri": 22.1, "sdri": 22.2},
     "voicefilter-aishell2": {
         f"pesq_at_{snr}_db": pesq for snr, pesq in {5: 1.83, 10: 2.13, 15: 2.41, 20: 2.62}.items()
     },
