@@ -1,0 +1,135 @@
+"""Turns: who speaks when, and the file formats that say so."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from septool.errors import ManifestError
+
+OVERLAP = "overlap"  # what two or more people are called who speak at once
+
+
+class Turn(NamedTuple):
+    """One person speaking without a pause that matters."""
+
+    start: float  # s
+    end: float  # s
+    speaker: str
+
+
+def merge_turns(turns: Iterable[Turn], gap: float = 0.0) -> list[Turn]:
+    """Sort turns by their start, and join those of one speaker that are at most ``gap`` seconds apart."""
+    merged: dict[str, list[Turn]] = {}
+    for turn in sorted(turns):
+        own = merged.setdefault(turn.speaker, [])
+        if own and turn.start - own[-1].end <= gap:
+            own[-1] = own[-1]._replace(end=max(own[-1].end, turn.end))
+        else:
+            own.append(turn)
+    return sorted(turn for own in merged.values() for turn in own)
+
+
+def find_overlaps(turns: Iterable[Turn]) -> list[Turn]:
+    """Return where two or more people speak at once, as turns of :data:`OVERLAP`."""
+    edges = sorted((time, change) for turn in merge_turns(turns) for time, change in ((turn.start, 1), (turn.end, -1)))
+    overlaps: list[Turn] = []
+    speaking, since = 0, 0.0
+    for time, change in edges:
+        if speaking < 2 <= speaking + change:
+            since = time
+        elif speaking >= 2 > speaking + change and time > since:
+            overlaps.append(Turn(since, time, OVERLAP))
+        speaking += change
+    return merge_turns(overlaps)
+
+
+def to_rttm(turns: Sequence[Turn], recording: str) -> str:
+    """Write turns as NIST's Rich Transcription Time Marked lines, as dscore, pyannote and meeteval read them.
+
+    Args:
+        turns: who speaks when.
+        recording: file identifier; blanks, which separate the fields, become underscores.
+    """
+    name = "_".join(recording.split()) or "recording"
+    return "".join(
+        f"SPEAKER {name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {'_'.join(turn.speaker.split())} "
+        "<NA> <NA>\n"
+        for turn in turns
+    )
+
+
+def read_rttm(path: Path) -> dict[str, list[Turn]]:
+    """Read the turns of every recording of an RTTM file, by its identifier.
+
+    Raises:
+        ManifestError: naming the file, the line and what is wrong with it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ManifestError(f"{path} is not an RTTM file: it is not text") from None
+    turns: dict[str, list[Turn]] = {}
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if not fields or fields[0] != "SPEAKER":  # comments and records of other types
+            continue
+        try:
+            start, duration = float(fields[3]), float(fields[4])
+            if not (start >= 0 <= duration < float("inf")):
+                raise ValueError
+            turns.setdefault(fields[1], []).append(Turn(start, start + duration, fields[7]))
+        except (IndexError, ValueError):
+            raise ManifestError(
+                f"{path}, line {number}: {line[:60]!r} is no turn; one reads: SPEAKER FILE 1 START SECONDS "
+                "<NA> <NA> NAME <NA> <NA>"
+            ) from None
+    return {recording: merge_turns(own) for recording, own in turns.items()}
+
+
+def to_json(turns: Sequence[Turn], recording: str) -> str:
+    """Write turns and overlaps as one JSON object."""
+    content = {
+        "recording": recording,
+        "speakers": sorted({turn.speaker for turn in turns}),
+        "turns": [_rounded(turn) for turn in turns],
+        "overlaps": [{"start": round(turn.start, 3), "end": round(turn.end, 3)} for turn in find_overlaps(turns)],
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _rounded(turn: Turn) -> dict[str, object]:
+    return {"start": round(turn.start, 3), "end": round(turn.end, 3), "speaker": turn.speaker}
+
+
+def to_audacity(turns: Sequence[Turn], recording: str) -> str:  # noqa: ARG001 - same signature as the others
+    """Write turns as a label track of Audacity: start, end and text a line, overlaps marked."""
+    marked = sorted([*turns, *find_overlaps(turns)])
+    return "".join(f"{turn.start:.6f}\t{turn.end:.6f}\t{turn.speaker}\n" for turn in marked)
+
+
+def to_webvtt(turns: Sequence[Turn], recording: str) -> str:  # noqa: ARG001 - same signature as the others
+    """Write turns as WebVTT cues without words: a voice tag a turn."""
+    cues = [
+        f"{_clock(turn.start)} --> {_clock(turn.end)}\n<v {turn.speaker}>{turn.speaker}</v>\n"
+        for turn in turns
+    ]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _clock(seconds: float) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"
+
+
+# What ``--activity`` takes, with the suffix that tells it.
+FORMATS: dict[str, tuple[str, Callable[[Sequence[Turn], str], str]]] = {
+    "rttm": (".rttm", to_rttm),
+    "json": (".json", to_json),
+    "audacity": (".txt", to_audacity),
+    "webvtt": (".vtt", to_webvtt),
+}

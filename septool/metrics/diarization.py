@@ -1,0 +1,102 @@
+"""Diarization error rate: how long who speaks is told wrongly (NIST, Rich Transcription evaluation plan, 2009).
+
+The part of the reference speech, counted once for each speaker, that is missed, invented or given to somebody else.
+Speakers are mapped one to one so that as much speech as possible agrees; overlapping speech counts for every speaker
+in it. Times within ``collar`` seconds of a start or an end of the reference are left out, on both sides of it, as
+``md-eval`` and dscore do; pyannote.metrics calls twice that length its collar.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from septool.metrics import UndefinedError
+
+Interval = tuple[float, float, str]  # start and end in s, speaker
+
+
+class DiarizationError(NamedTuple):
+    """Seconds of each kind of error, and who of the estimate is who of the reference."""
+
+    missed: float
+    false_alarm: float
+    confusion: float
+    total: float  # of reference speech, counted once for each speaker
+    mapping: dict[str, str]  # estimated to reference speaker
+
+    @property
+    def percent(self) -> float:
+        """The error rate; above 100 where more is invented than was said.
+
+        Raises:
+            UndefinedError: nobody speaks in the reference.
+        """
+        if not self.total:
+            raise UndefinedError("nobody speaks in the reference")
+        return 100 * (self.missed + self.false_alarm + self.confusion) / self.total
+
+
+def diarization_error(
+    *, estimate: Sequence[Interval], reference: Sequence[Interval], collar: float = 0.0
+) -> DiarizationError:
+    """Compare who speaks when with who should.
+
+    Args:
+        estimate: turns, in any order; those of one speaker may overlap.
+        reference: the true ones.
+        collar: seconds before and after every boundary of the reference that are left out.
+    """
+    edges = _edges(estimate, reference, collar)
+    middles, lengths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    boundaries = np.sort([time for start, end, _ in _union(reference) for time in (start, end)])
+    scored = np.ones(len(middles), dtype=bool)
+    if collar and len(boundaries):
+        place = np.searchsorted(boundaries, middles)
+        before = middles - boundaries[np.maximum(place - 1, 0)]
+        after = boundaries[np.minimum(place, len(boundaries) - 1)] - middles
+        scored = np.minimum(np.abs(before), np.abs(after)) >= collar
+    lengths = lengths * scored
+    names, active = _activity(reference, middles)
+    found, speaking = _activity(estimate, middles)
+    together = (active[:, None] & speaking[None]) @ lengths  # [reference, estimate], s
+    rows, columns = linear_sum_assignment(together, maximize=True)
+    pairs = [(row, column) for row, column in zip(rows, columns, strict=True) if together[row, column] > 0]
+    correct = sum(float(together[row, column]) for row, column in pairs)
+    true, said = active.sum(0), speaking.sum(0)
+    return DiarizationError(
+        missed=float(np.maximum(true - said, 0) @ lengths),
+        false_alarm=float(np.maximum(said - true, 0) @ lengths),
+        confusion=float(np.minimum(true, said) @ lengths) - correct,
+        total=float(true @ lengths),
+        mapping={found[column]: names[row] for row, column in pairs},
+    )
+
+
+def _union(turns: Iterable[Interval]) -> list[Interval]:
+    """Join the turns of each speaker that touch or overlap."""
+    joined: dict[str, list[Interval]] = {}
+    for start, end, speaker in sorted(turns):
+        own = joined.setdefault(speaker, [])
+        if own and start <= own[-1][1]:
+            own[-1] = (own[-1][0], max(own[-1][1], end), speaker)
+        else:
+            own.append((start, end, speaker))
+    return [turn for own in joined.values() for turn in own]
+
+
+def _edges(estimate: Sequence[Interval], reference: Sequence[Interval], collar: float) -> np.ndarray:
+    """Return every time at which what is scored may change, in s."""
+    times = [time for start, end, _ in (*estimate, *_union(reference)) for time in (start, end)]
+    around = [time + side for start, end, _ in _union(reference) for time in (start, end) for side in (-collar, collar)]
+    return np.unique(np.asarray([*times, *around, 0.0], dtype=np.float64))
+
+
+def _activity(turns: Sequence[Interval], times: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Return the speakers, and whether each speaks at each of the times, ``[speaker, time]``."""
+    names = sorted({speaker for _, _, speaker in turns})
+    active = np.zeros((len(names), len(times)), dtype=bool)
+    for start, end, speaker in turns:
+        active[names.index(speaker), np.searchsorted(times, start) : np.searchsorted(times, end)] = True
+    return names, active
