@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from septool.conversation.turns import (
+from septool.data.turns import (
     FORMATS,
     Turn,
     find_overlaps,

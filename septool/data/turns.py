@@ -112,10 +112,7 @@ def to_audacity(turns: Sequence[Turn], recording: str) -> str:  # noqa: ARG001 -
 
 def to_webvtt(turns: Sequence[Turn], recording: str) -> str:  # noqa: ARG001 - same signature as the others
     """Write turns as WebVTT cues without words: a voice tag a turn."""
-    cues = [
-        f"{_clock(turn.start)} --> {_clock(turn.end)}\n<v {turn.speaker}>{turn.speaker}</v>\n"
-        for turn in turns
-    ]
+    cues = [f"{_clock(turn.start)} --> {_clock(turn.end)}\n<v {turn.speaker}>{turn.speaker}</v>\n" for turn in turns]
     return "\n".join(["WEBVTT\n", *cues])
 
 

@@ -1,0 +1,140 @@
+"""Conversation manifests: JSON lines of segments placed in time, rendered to a mixture and one track a speaker.
+
+A row says of every segment who speaks it, where it is cut from and where in the conversation it starts; between
+the segments there is silence. Paths are relative to the manifest's own folder.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from septool import audio
+from septool.config import build
+from septool.data.turns import Turn, merge_turns
+from septool.errors import ConfigError, ManifestError
+from septool.signal.levels import from_db
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationSegment:
+    """Somebody speaking: ``frames`` samples of a file from ``start`` on, at the file's own rate."""
+
+    speaker: str
+    path: str
+    at: float  # s in the conversation
+    start: int = 0
+    frames: int = -1  # -1: to the end
+    gain_db: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.at < float("inf"):
+            raise ValueError(f"{self.path} is at {self.at} s; a segment starts at 0 s or later")
+        if self.start < 0 or self.frames < -1:
+            raise ValueError(f"{self.path} starts at {self.start} and has {self.frames} frames")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """One row: a recording of ``seconds`` in which segments of several speakers stand at their places."""
+
+    id: str
+    sample_rate: int
+    seconds: float
+    segments: tuple[ConversationSegment, ...]
+    speakers: tuple[str, ...] = ()  # in the order of the tracks; by default in that of their first words
+    split: str = ""
+    root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
+
+    def __post_init__(self) -> None:
+        if not self.segments:
+            raise ValueError("segments is empty")
+        if self.sample_rate < 1:
+            raise ValueError(f"sample_rate is {self.sample_rate}")
+        last = max(segment.at for segment in self.segments)
+        if not last < self.seconds < float("inf"):
+            raise ValueError(f"seconds is {self.seconds}; the last segment starts at {last} s")
+        heard = dict.fromkeys(segment.speaker for segment in sorted(self.segments, key=lambda segment: segment.at))
+        if not self.speakers:
+            object.__setattr__(self, "speakers", tuple(heard))
+        elif set(self.speakers) != set(heard):
+            raise ValueError(f"speakers are {', '.join(self.speakers)}; the segments are of {', '.join(heard)}")
+
+
+class RenderedConversation(NamedTuple):
+    """A conversation as samples."""
+
+    mixture: np.ndarray  # [time]
+    sources: np.ndarray  # [speaker, time]
+    turns: list[Turn]  # who speaks when; pauses within a segment belong to it
+
+
+def is_conversation_manifest(path: Path) -> bool:
+    """Say whether the first row of a manifest has segments, as those of conversations have."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = json.loads(file.readline())
+    except (OSError, ValueError):  # said better by who reads it
+        return False
+    return isinstance(first, dict) and "segments" in first
+
+
+def read_conversations(path: Path) -> list[Conversation]:
+    """Read a manifest of conversations, sorted by id.
+
+    Raises:
+        ManifestError: naming the file, the line and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ManifestError(f"{path} is not a manifest: it is not text") from None
+    rows: dict[str, Conversation] = {}
+    for line, content in enumerate(text.split("\n"), 1):
+        if not content.strip():
+            continue
+        try:
+            row = build(Conversation, {**json.loads(content), "root": path.parent})
+        except (ValueError, TypeError, RecursionError, ConfigError) as error:
+            raise ManifestError(f"{path}, line {line}: {error}") from None
+        if row.id in rows:
+            raise ManifestError(f"{path}, line {line}: the id {row.id!r} is there already; every row needs its own")
+        rows[row.id] = row
+    if not rows:
+        raise ManifestError(f"{path} has no rows")
+    return [rows[id] for id in sorted(rows)]
+
+
+def dump_conversations(rows: list[Conversation]) -> str:
+    """Return a manifest's text, rows sorted by id."""
+    lines = []
+    for row in sorted(rows, key=lambda row: row.id):
+        values = {key: value for key, value in vars(row).items() if key not in ("root", "segments")}
+        lines.append(json.dumps(values | {"segments": [vars(segment) for segment in row.segments]}, ensure_ascii=False))
+    return "".join(line + "\n" for line in lines)
+
+
+def render_conversation(row: Conversation, rate: int | None = None) -> RenderedConversation:
+    """Render a row: every segment is cut, resampled, scaled and put in its place; what goes beyond the end is cut.
+
+    Args:
+        row: the manifest row.
+        rate: Hz to render at instead of the row's own rate.
+    """
+    rate = rate or row.sample_rate
+    frames = round(row.seconds * rate)
+    sources = np.zeros((len(row.speakers), frames), dtype=np.float32)
+    turns = []
+    for segment in row.segments:
+        path = row.root / PurePosixPath(segment.path)
+        voice = audio.load_audio(path, rate, segment.start, segment.frames)
+        audio.check_finite(voice, path)
+        start = round(segment.at * rate)
+        voice = voice[: frames - start] * np.float32(from_db(segment.gain_db))
+        sources[row.speakers.index(segment.speaker), start : start + len(voice)] += voice
+        turns.append(Turn(start / rate, (start + len(voice)) / rate, segment.speaker))
+    return RenderedConversation(sources.sum(axis=0, dtype=np.float32), sources, merge_turns(turns))
