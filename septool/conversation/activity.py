@@ -1,0 +1,99 @@
+"""Speech activity in the two tracks of a separator: nobody, one person on one track, or two at once.
+
+A separator with two outputs gives a ghost where one person talks alone: a quiet copy on the other track, or the voice
+shared between both. Its energy alone does not tell it from a second person who is quiet; that it has its energy where
+the other track has it, does. Eight such features go into a logistic regression.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+from scipy.signal import stft
+
+FRAME_S = 0.032  # windows of the spectra; frames are half as far apart
+LOW_HZ, HIGH_HZ = 60.0, 3400.0  # of speech on a telephone, which every checkpoint hears
+SMOOTHING_S = (0.15, 0.5, 1.0)  # what features are averaged over
+# Fitted by tools/fit_overlap.py: features in the order of ``overlap_features``, then the constant.
+WEIGHTS = np.array([-0.067, -0.019, 0.156, 0.142, -2.738, -2.652, -1.383, -1.819, 6.079])
+SPEECH_RANGE_DB = 40.0  # below the loud parts of a recording there is no speech
+NOISE_MARGIN_DB = 9.0  # above the quietest tenth of a recording speech may begin
+LOUDEST_FLOOR_DB = 15.0  # below the loud parts there is speech, however noisy the recording
+
+
+class Activity(NamedTuple):
+    """What happens in each frame, of ``frame_length(rate)`` samples."""
+
+    speech: np.ndarray  # [frame], somebody speaks
+    both: np.ndarray  # [frame], two do
+    louder: np.ndarray  # [frame], the track that has more of the energy around
+
+
+def frame_length(rate: int) -> int:
+    """Return the samples between two frames."""
+    return round(FRAME_S * rate) // 2
+
+
+def magnitudes(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Return magnitudes of the band of speech, ``[..., time]`` to ``[..., bin, frame]``; frame i is at sample i * hop."""
+    size = 2 * frame_length(rate)
+    frequencies, _, spectrum = stft(samples, rate, nperseg=size, noverlap=size // 2)
+    return np.abs(spectrum[..., (frequencies >= LOW_HZ) & (frequencies <= HIGH_HZ), :])
+
+
+def overlap_features(mixture: np.ndarray, tracks: np.ndarray, rate: int) -> np.ndarray:
+    """Return what tells two people from one with a ghost, ``[frame, 8]``.
+
+    Args:
+        mixture: ``[time]``.
+        tracks: both outputs of the separator, ``[2, time]``.
+        rate: Hz.
+    """
+    heard, (first, second) = magnitudes(mixture, rate), magnitudes(tracks, rate)
+    shapes = [np.sqrt(each) - np.sqrt(each).mean(0) for each in (first, second)]
+    features: dict[str, np.ndarray] = {}
+    for name, seconds in zip(("short", "middle", "long"), SMOOTHING_S, strict=True):
+        frames = 2 * round(seconds / FRAME_S) + 1
+
+        def smooth(energy: np.ndarray, frames: int = frames) -> np.ndarray:
+            return uniform_filter1d(energy.sum(0), frames)
+
+        one, other = smooth(first**2), smooth(second**2)
+        features[f"level {name}"] = 10 * np.log10((np.minimum(one, other) + 1e-10) / (np.maximum(one, other) + 1e-10))
+        features[f"cosine {name}"] = smooth(first * second) / np.sqrt(one * other + 1e-20)
+        features[f"correlation {name}"] = smooth(shapes[0] * shapes[1]) / np.sqrt(
+            smooth(shapes[0] ** 2) * smooth(shapes[1] ** 2) + 1e-20
+        )
+        share = smooth(heard**2 * (first > second)) / (smooth(heard**2) + 1e-12)  # of the energy, where one is louder
+        features[f"share {name}"] = np.log(np.minimum(share, 1 - share) + 1e-3)
+    chosen = (
+        *("share short", "share long", "level short", "level long"),
+        *("cosine long", "correlation middle", "cosine short", "correlation short"),
+    )
+    return np.stack([features[name] for name in chosen], axis=1)
+
+
+def is_speech(level_db: np.ndarray, loud_db: float, quiet_db: float) -> np.ndarray:
+    """Say which levels are of speech, by those of the loud and the quiet parts of the recording, in dB."""
+    floor = max(loud_db - SPEECH_RANGE_DB, min(quiet_db + NOISE_MARGIN_DB, loud_db - LOUDEST_FLOOR_DB))
+    return level_db >= floor
+
+
+def frame_levels(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Return the level of each frame in dB, averaged over 0.15 s, ``[frame]``."""
+    energy = (magnitudes(samples, rate) ** 2).sum(0)
+    return 10 * np.log10(uniform_filter1d(energy, 2 * round(SMOOTHING_S[0] / FRAME_S) + 1) + 1e-12)
+
+
+def find_overlap(mixture: np.ndarray, tracks: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Say in which frames of a window two people talk, if anybody does, and which track is louder, ``[frame]`` each.
+
+    Args:
+        mixture: ``[time]``.
+        tracks: both outputs of the separator, ``[2, time]``.
+        rate: Hz.
+    """
+    odds = overlap_features(mixture, tracks, rate) @ WEIGHTS[:-1] + WEIGHTS[-1]
+    frames = 2 * round(SMOOTHING_S[1] / FRAME_S) + 1
+    one, other = (uniform_filter1d((each**2).sum(0), frames) for each in magnitudes(tracks, rate))
+    return odds > 0, (other > one).astype(int)

@@ -1,0 +1,265 @@
+"""A conversation of any number of people into one track a person, from a separator with two outputs.
+
+At any moment hardly ever more than two people talk. So the recording is separated window by window into two tracks,
+what each track carries is cut into runs (:mod:`septool.conversation.runs`), the runs of the whole recording are
+clustered by who speaks (:mod:`septool.conversation.clustering`), and each person's track is put together: the
+recording itself where they are alone, the separated track where somebody else talks too, silence where they are not.
+
+Memory does not grow with the recording but for 62 numbers a second and an embedding a run: the samples and tracks
+of the first pass lie in a temporary file until the second.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from septool.conversation.activity import Activity, find_overlap, frame_length, frame_levels, is_speech
+from septool.conversation.clustering import ANY_COUNT, SpeakerCount, cluster_speakers
+from septool.conversation.runs import (
+    Run,
+    WindowActivity,
+    close_gaps,
+    drop_islands,
+    embed_run,
+    find_runs,
+    link_runs,
+    run_samples,
+    smooth_activity,
+    spans,
+)
+from septool.data.turns import Turn, merge_turns
+from septool.errors import UsageError
+
+WINDOW_S, OVERLAP_S = 8.0, 2.0
+# Found on every second conversation of the validation set (docs/conversations.md).
+THRESHOLD = 0.7  # cosine distance of embeddings, each less the recording's mean, of two people
+LEAST_SHARE = 0.03  # of the speech, that a person has at least
+PADDING_S = 0.2  # a turn begins and ends this much outside of what is surely speech
+TURN_GAP_S = 0.8  # a person who pauses for less goes on with the same turn
+SHORTEST_TURN_S = 0.15
+FADE_S = 0.048  # from one way of taking a voice to another
+
+Separate = Callable[[np.ndarray], np.ndarray]  # [time] to [2, time], levels as in the recording
+Embed = Callable[[np.ndarray], np.ndarray]  # [time] to [embedding]
+
+
+@dataclass(frozen=True)
+class Diarization:
+    """Who speaks when."""
+
+    turns: list[Turn]
+    speakers: tuple[str, ...]  # by the order of their first words
+    seconds: tuple[float, ...]  # of speech of each
+    embeddings: np.ndarray  # [speaker, embedding], the mean of each one's runs
+
+
+@dataclass
+class _Window:
+    start: int  # sample
+    samples: int
+    levels: np.ndarray  # dB of the mixture, [frame]
+    both: np.ndarray  # two people, if anybody speaks, [frame]
+    louder: np.ndarray  # [frame]
+
+
+@dataclass
+class ConversationSeparator:
+    """The two passes over one recording; a context that removes its temporary file.
+
+    Args:
+        separate: takes a window apart.
+        embed: what a voice sounds like.
+        rate: Hz of everything.
+        count: how many people there may be.
+        threshold: cosine distance from which two voices are two people.
+    """
+
+    separate: Separate
+    embed: Embed
+    rate: int
+    count: SpeakerCount = ANY_COUNT
+    threshold: float = THRESHOLD
+    window_s: float = WINDOW_S
+    overlap_s: float = OVERLAP_S
+    _windows: list[_Window] = field(default_factory=list, repr=False)
+    _labels: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int), repr=False)
+    _runs: list[Run] = field(default_factory=list, repr=False)
+    _found: list[WindowActivity] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < 2 * self.overlap_s <= self.window_s:
+            raise UsageError(
+                f"overlap is {self.overlap_s:g} s; it has to be above 0 and at most half of the window "
+                f"({self.window_s:g} s)"
+            )
+        self.hop = frame_length(self.rate)
+        # Whole frames, so that a window's frames are the recording's.
+        self.step = round((self.window_s - self.overlap_s) * self.rate / self.hop) * self.hop
+        self.size = self.step + round(self.overlap_s * self.rate / self.hop) * self.hop
+        self.frames = 0  # samples of the recording
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="septool-")
+        self._path = Path(self._folder.name) / "tracks"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[int]:
+        """Make the first pass over a stream of blocks ``[time]``; yields the samples done after each window."""
+        buffer = np.zeros(0, dtype=np.float32)
+        with self._path.open("wb") as file:
+            for block in blocks:
+                buffer = np.concatenate((buffer, block))
+                while len(buffer) > self.size:
+                    self._listen_to(buffer[: self.size], file)
+                    buffer = buffer[self.step :]
+                    yield self._windows[-1].start + self.size
+            if len(buffer) or not self._windows:
+                self._listen_to(buffer, file)
+            self.frames = self._windows[-1].start + self._windows[-1].samples
+            yield self.frames
+
+    def _listen_to(self, mixture: np.ndarray, file: object) -> None:
+        start = self._windows[-1].start + self.step if self._windows else 0
+        given = mixture if len(mixture) else np.zeros(1, dtype=np.float32)
+        tracks = self.separate(given)
+        both, louder = find_overlap(given, tracks, self.rate)
+        self._windows.append(_Window(start, len(given), frame_levels(given, self.rate), both, louder))
+        np.concatenate((given[None], tracks)).astype(np.float32).tofile(file)
+
+    def _samples(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read a window of the first pass: the mixture ``[time]`` and the tracks ``[2, time]``."""
+        before = sum(window.samples for window in self._windows[:number]) if number else 0
+        shape = (3, self._windows[number].samples)
+        stored = np.memmap(self._path, dtype=np.float32, mode="r", offset=12 * before, shape=shape)
+        return np.array(stored[0]), np.array(stored[1:])
+
+    def diarize(self) -> Diarization:
+        """Say who speaks when, after the first pass."""
+        levels = np.concatenate([window.levels for window in self._windows])
+        loud, quiet = np.percentile(levels, 95), np.percentile(levels, 10)
+        self._found = []
+        for window in self._windows:
+            speech = is_speech(window.levels, loud, quiet)
+            found = smooth_activity(Activity(speech, window.both & speech, window.louder), self.rate)
+            self._found.append(WindowActivity(window.start // self.hop, found))
+        self._runs = find_runs(self._found, self.rate)
+        embeddings = self._embed_runs()
+        cannot, must = link_runs(self._runs, self.rate)
+        seconds = np.array([len(run.frames) * self.hop / self.rate for run in self._runs])
+        centered = embeddings - np.average(embeddings, axis=0, weights=seconds) if len(self._runs) > 1 else embeddings
+        self._labels = cluster_speakers(
+            centered,
+            seconds,
+            cannot_link=cannot,
+            must_link=must,
+            threshold=self.threshold,
+            count=self.count,
+            least_share=LEAST_SHARE,
+        )
+        return self._summarize(embeddings, seconds)
+
+    def _embed_runs(self) -> np.ndarray:
+        embeddings: list[np.ndarray] = []
+        size = len(self.embed(np.zeros(self.rate, dtype=np.float32) + 1e-3 * np.sin(np.arange(self.rate))))
+        number, mixture, tracks = -1, np.zeros(0), np.zeros((2, 0))
+        for run in self._runs:
+            if run.window != number:
+                number = run.window
+                mixture, tracks = self._samples(number)
+            heard = run_samples(run, self._found[number], mixture, tracks, self.rate)
+            embeddings.append(embed_run(heard, self.rate, self.embed, size))
+        return np.stack(embeddings) if embeddings else np.zeros((0, size))
+
+    def _summarize(self, embeddings: np.ndarray, seconds: np.ndarray) -> Diarization:
+        people = int(self._labels.max(initial=-1)) + 1
+        names = tuple(f"speaker{number + 1}" for number in range(people))
+        active = np.zeros((people, self.frames // self.hop + 2), dtype=bool)
+        borders = self._borders()
+        for run, speaker in zip(self._runs, self._labels, strict=True):
+            first, last = borders[run.window], borders[run.window + 1]
+            frames = run.frames[(run.frames >= first) & (run.frames < last)]
+            active[speaker, frames] = True
+        per_second, turns = self.rate / self.hop, []
+        length = self.frames / self.rate
+        for name, own in zip(names, active, strict=True):
+            joined = drop_islands(close_gaps(own, round(0.3 * per_second)), round(SHORTEST_TURN_S * per_second))
+            turns += [
+                Turn(max(first / per_second - PADDING_S, 0.0), min(last / per_second + PADDING_S, length), name)
+                for first, last in spans(joined)
+            ]
+        spoken = tuple(float(own.sum() / per_second) for own in active)
+        mean = [
+            np.average(embeddings[self._labels == speaker], axis=0, weights=seconds[self._labels == speaker])
+            for speaker in range(people)
+        ]
+        return Diarization(
+            merge_turns((turn for turn in turns if turn.end > turn.start), TURN_GAP_S),
+            names,
+            spoken,
+            np.stack(mean) if mean else embeddings,
+        )
+
+    def _borders(self) -> list[int]:
+        """Return the frame from which each window counts, half way into what it shares with the one before."""
+        between = [
+            (window.start + previous.start + len(previous)) // 2
+            for previous, window in zip(self._found, self._found[1:], strict=False)
+        ]
+        return [0, *between, self.frames // self.hop + 2]
+
+    def voices(self) -> Iterator[np.ndarray]:
+        """Make the second pass: yield ``[speaker + 1, time]``, each person's track and, last, what is in none."""
+        people = int(self._labels.max(initial=-1)) + 1
+        borders, tail = self._borders(), np.zeros((people + 1, 0), dtype=np.float32)
+        for number, (window, found) in enumerate(zip(self._windows, self._found, strict=True)):
+            mixture, tracks = self._samples(number)
+            span = (borders[number] - found.start, borders[number + 1] - found.start)
+            share = self._ramp(span, window.samples, first=number == 0, last=number == len(self._windows) - 1)
+            out = np.zeros((people + 1, window.samples), dtype=np.float32)
+            for speaker in range(people):
+                alone, beside = self._gains(number, speaker)
+                out[speaker] = alone * mixture + (beside * tracks).sum(0)
+            out[people] = mixture - out[:people].sum(0)
+            out *= share
+            out[:, : tail.shape[1]] += tail
+            done = window.samples if number == len(self._windows) - 1 else self.step
+            yield out[:, :done]
+            tail = out[:, done:]
+
+    def _gains(self, number: int, speaker: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return how much of the mixture, ``[time]``, and of each track, ``[2, time]``, is a person's."""
+        found, window = self._found[number], self._windows[number]
+        alone, beside = np.zeros(len(found)), np.zeros((2, len(found)))
+        for run, label in zip(self._runs, self._labels, strict=True):
+            if run.window == number and label == speaker:
+                inside = run.frames - found.start
+                # Up to the next run of anybody, so that the quiet ends of words stay.
+                both = found.activity.both[inside]
+                alone[inside[~both]] = 1.0
+                beside[run.track, inside[both]] = 1.0
+        return self._fade(alone, window.samples), np.stack([self._fade(each, window.samples) for each in beside])
+
+    def _fade(self, gain: np.ndarray, samples: int) -> np.ndarray:
+        """Spread gains ``[frame]`` over samples, with cross-fades."""
+        width = max(round(FADE_S * self.rate / self.hop), 1)
+        smooth = np.convolve(np.pad(gain, width, mode="edge"), np.ones(width) / width, "same")[width:-width]
+        return np.interp(np.arange(samples), np.arange(len(gain)) * self.hop, smooth)
+
+    def _ramp(self, span: tuple[int, int], samples: int, *, first: bool, last: bool) -> np.ndarray:
+        """Return the share of a window in the result, ``[time]``; those of neighbors add up to one."""
+        fade = max(self.size - self.step, 1) // 4
+        time = np.arange(samples, dtype=np.float32)
+        start, end = span[0] * self.hop, span[1] * self.hop
+        rise = np.ones(samples) if first else np.clip((time - start) / fade + 0.5, 0, 1)
+        fall = np.ones(samples) if last else np.clip((end - time) / fade + 0.5, 0, 1)
+        return (rise * fall).astype(np.float32)
