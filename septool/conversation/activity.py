@@ -18,6 +18,7 @@ SMOOTHING_S = (0.15, 0.5, 1.0)  # what features are averaged over
 WEIGHTS = np.array([-0.067, -0.019, 0.156, 0.142, -2.738, -2.652, -1.383, -1.819, 6.079])
 SPEECH_RANGE_DB = 40.0  # below the loud parts of a recording there is no speech
 NOISE_MARGIN_DB = 9.0  # above the quietest tenth of a recording speech may begin
+SILENT_DB = -80.0  # full scale; there is no speech below, however quiet the recording
 LOUDEST_FLOOR_DB = 15.0  # below the loud parts there is speech, however noisy the recording
 
 
@@ -37,6 +38,8 @@ def frame_length(rate: int) -> int:
 def magnitudes(samples: np.ndarray, rate: int) -> np.ndarray:
     """Return magnitudes of the band of speech, ``[..., time]`` to ``[..., bin, frame]``; frame i is at sample i * hop."""
     size = 2 * frame_length(rate)
+    missing = max(size - samples.shape[-1], 0)
+    samples = np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(0, missing)])
     frequencies, _, spectrum = stft(samples, rate, nperseg=size, noverlap=size // 2)
     return np.abs(spectrum[..., (frequencies >= LOW_HZ) & (frequencies <= HIGH_HZ), :])
 
@@ -76,7 +79,7 @@ def overlap_features(mixture: np.ndarray, tracks: np.ndarray, rate: int) -> np.n
 def is_speech(level_db: np.ndarray, loud_db: float, quiet_db: float) -> np.ndarray:
     """Say which levels are of speech, by those of the loud and the quiet parts of the recording, in dB."""
     floor = max(loud_db - SPEECH_RANGE_DB, min(quiet_db + NOISE_MARGIN_DB, loud_db - LOUDEST_FLOOR_DB))
-    return level_db >= floor
+    return level_db >= max(floor, SILENT_DB)
 
 
 def frame_levels(samples: np.ndarray, rate: int) -> np.ndarray:

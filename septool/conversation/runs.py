@@ -63,7 +63,7 @@ def smooth_activity(activity: Activity, rate: int) -> Activity:
 
 
 def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:
-    """List the runs of all windows, in the order of windows, tracks and time."""
+    """List the runs of all windows, in the order of windows and, in each, of their beginnings."""
     per_second = rate / frame_length(rate)
     runs = []
     for number, window in enumerate(windows):
@@ -75,7 +75,7 @@ def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:
                 frames = np.flatnonzero((numbered == run) & on)
                 if len(frames) >= SHORTEST_S * per_second:
                     runs.append(Run(number, track, frames + window.start, float(both[frames].mean())))
-    return runs
+    return sorted(runs, key=lambda run: (run.window, run.frames[0]))
 
 
 def link_runs(runs: Sequence[Run], rate: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,134 @@
+"""The two passes: tracks that add up to the recording, people who keep theirs, memory that stays."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from septool.conversation.clustering import SpeakerCount
+from septool.conversation.separation import ConversationSeparator, Diarization
+from septool.errors import UsageError
+from septool.metrics.diarization import diarization_error
+
+RATE = 8000
+PITCHES = {"ann": 230.0, "bob": 110.0, "cat": 160.0}
+# Who speaks from when to when, s; ann and bob overlap from 7 to 8.5, cat and ann from 16 to 17.
+SCRIPT = [
+    *(("ann", 0.5, 3.0), ("bob", 3.5, 6.0), ("ann", 6.5, 8.5), ("bob", 7.0, 9.5), ("cat", 10.0, 13.0)),
+    *(("ann", 13.5, 17.0), ("cat", 16.0, 19.0), ("bob", 19.5, 22.0)),
+]
+SECONDS = 22.5
+
+
+def buzz(name: str, samples: int) -> np.ndarray:
+    """A hum with the harmonics of a voice and syllables."""
+    time = np.arange(samples) / RATE
+    wave = sum(np.cos(2 * np.pi * PITCHES[name] * k * time) / k for k in range(1, int(3000 / PITCHES[name])))
+    return (0.05 * wave * (1 + 0.5 * np.sin(2 * np.pi * 4 * time))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, np.ndarray]:
+    tracks = {name: np.zeros(round(SECONDS * RATE), dtype=np.float32) for name in PITCHES}
+    for name, start, end in SCRIPT:
+        first, last = round(start * RATE), round(end * RATE)
+        tracks[name][first:last] = buzz(name, last - first)
+    return tracks
+
+
+class Oracle:
+    """A separator that knows the sources, gives them in any order, and a ghost where one speaks alone."""
+
+    def __init__(self, sources: dict[str, np.ndarray]) -> None:
+        self.sources, self.place, self.step = list(sources.values()), 0, 0
+        self.random = np.random.default_rng(0)
+
+    def __call__(self, mixture: np.ndarray) -> np.ndarray:
+        inside = [source[self.place : self.place + len(mixture)] for source in self.sources]
+        self.place += self.step
+        tracks = np.zeros((2, len(mixture)), dtype=np.float32)
+        busy = [np.abs(np.convolve(np.abs(each), np.ones(800) / 800, "same")) > 1e-3 for each in inside]
+        turn = self.random.integers(2)
+        for number, each in enumerate(inside):  # whoever comes second while the first still talks gets the other track
+            clash = any((busy[number] & busy[other]).any() for other in range(number))
+            tracks[(turn + clash) % 2] += each
+        return tracks + 0.05 * tracks[::-1]
+
+
+def embed(samples: np.ndarray) -> np.ndarray:
+    """What a voice sounds like: the energy at each one's harmonics."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 2 * RATE)) ** 2
+    energy = [
+        sum(spectrum[round(2 * pitch * k) - 2 : round(2 * pitch * k) + 3].sum() for k in range(1, 6))
+        for pitch in PITCHES.values()
+    ]
+    return np.array(energy) / (np.linalg.norm(energy) + 1e-12)
+
+
+def run(
+    sources: dict[str, np.ndarray], *, block: int = 5000, count: SpeakerCount | None = None
+) -> tuple[Diarization, np.ndarray]:
+    mixture = sum(sources.values())
+    oracle = Oracle(sources)
+    settings = {} if count is None else {"count": count}
+    with ConversationSeparator(oracle, embed, RATE, **settings) as conversation:
+        oracle.step = conversation.step
+        blocks: Iterator[np.ndarray] = (mixture[start : start + block] for start in range(0, len(mixture), block))
+        *_, done = conversation.listen(blocks)
+        assert done == len(mixture)
+        found = conversation.diarize()
+        return found, np.concatenate(list(conversation.voices()), axis=1)
+
+
+def test_everybody_is_found_where_they_speak(sources: dict[str, np.ndarray]) -> None:
+    found, voices = run(sources)
+    assert found.speakers == ("speaker1", "speaker2", "speaker3")
+    error = diarization_error(
+        estimate=found.turns, reference=[(start, end, name) for name, start, end in SCRIPT], collar=0.25
+    )
+    assert error.percent < 15
+    assert error.mapping == {"speaker1": "ann", "speaker2": "bob", "speaker3": "cat"}
+    assert voices.shape == (4, round(SECONDS * RATE))
+
+
+def test_somebody_alone_is_the_recording_itself_and_the_others_are_silent(sources: dict[str, np.ndarray]) -> None:
+    _, voices = run(sources)
+    alone = slice(round(11.0 * RATE), round(12.0 * RATE))  # cat
+    np.testing.assert_allclose(voices[2, alone], sources["cat"][alone], atol=1e-6)
+    assert np.abs(voices[[0, 1, 3], alone]).max() < 1e-6
+
+
+def test_voices_and_the_rest_add_up_to_the_recording(sources: dict[str, np.ndarray]) -> None:
+    _, voices = run(sources)
+    np.testing.assert_allclose(voices.sum(0), sum(sources.values()), atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 700, 10**6])
+def test_blocks_change_nothing(sources: dict[str, np.ndarray], block: int) -> None:
+    short = {name: source[: 3 * RATE] for name, source in sources.items()} if block == 1 else sources
+    expected, voices = run(short)
+    found, again = run(short, block=block)
+    assert found.turns == expected.turns
+    np.testing.assert_array_equal(again, voices)
+
+
+def test_a_number_of_people_that_is_asked_for_is_given(sources: dict[str, np.ndarray]) -> None:
+    found, voices = run(sources, count=SpeakerCount(2, 2))
+    assert (len(found.speakers), len(voices)) == (2, 3)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 100, 8000])
+def test_silence_has_nobody_in_it(samples: int) -> None:
+    with ConversationSeparator(lambda mixture: np.zeros((2, len(mixture))), embed, RATE) as conversation:
+        for _ in conversation.listen([np.zeros(samples, dtype=np.float32)]):
+            pass
+        assert conversation.diarize().turns == []
+        rest = np.concatenate(list(conversation.voices()), axis=1)
+    assert rest.shape == (1, max(samples, 1))
+
+
+def test_windows_that_cannot_be_joined_are_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"overlap is 5 s; it has to be above 0 and at most half of the window \(8 s\)"
+    ):
+        ConversationSeparator(lambda mixture: mixture, embed, RATE, overlap_s=5.0)
