@@ -1,0 +1,62 @@
+"""The networks behind a conversation: a separator with two outputs, and a speaker network at its rate."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from septool.conversation.clustering import ANY_COUNT, SpeakerCount
+from septool.conversation.separation import ConversationSeparator
+from septool.errors import UsageError
+from septool.inference.level import make_estimator
+from septool.models.base import Separator
+from septool.models.speaker_net import SpeakerNet
+from septool.signal.levels import model_gain
+
+TRACKS = 2  # outputs of a separator that conversations are taken apart by
+
+
+def conversation_separator(
+    separator: Separator,
+    speaker_net: SpeakerNet,
+    rate: int,
+    device: torch.device,
+    count: SpeakerCount = ANY_COUNT,
+) -> ConversationSeparator:
+    """Put together what takes conversations apart.
+
+    Args:
+        separator: network with two outputs, at ``rate``.
+        speaker_net: network that voices are told apart by, at the same rate.
+        rate: Hz.
+        device: where both are.
+        count: how many people there may be.
+
+    Raises:
+        UsageError: the separator has another number of outputs, or the networks work at different rates.
+    """
+    if separator.sources != TRACKS:
+        raise UsageError(
+            f"--speakers takes a model with {TRACKS} outputs, this one has {separator.sources}; leave out --speakers"
+        )
+    own = speaker_net.config.rate
+    if own != rate:
+        raise UsageError(f"the speaker network works at {own} Hz, the separator at {rate} Hz; choose two that agree")
+    estimate = make_estimator(separator)
+
+    @torch.inference_mode()
+    def separate(mixture: np.ndarray) -> np.ndarray:
+        return estimate(torch.from_numpy(np.ascontiguousarray(mixture))[None].to(device))[0].float().cpu().numpy()
+
+    return ConversationSeparator(separate, make_embedder(speaker_net, device), rate, count)
+
+
+def make_embedder(speaker_net: SpeakerNet, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from one voice's samples ``[time]`` to its embedding ``[embedding]``."""
+
+    @torch.inference_mode()
+    def embed(samples: np.ndarray) -> np.ndarray:
+        wave = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[None].to(device)
+        return speaker_net.embedding(wave * model_gain(wave)).float().cpu().numpy()[0]
+
+    return embed

@@ -1,0 +1,103 @@
+"""Scores of a conversation that was taken apart: who speaks when, how many, and how clear each person's track is."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from septool.data.conversations import RenderedConversation
+from septool.data.turns import Turn
+from septool.metrics.diarization import diarization_error
+from septool.metrics.si_snr import si_snr
+
+COLLAR_S = 0.25  # around boundaries, for the second of the two diarization error rates
+
+
+@dataclass(frozen=True)
+class ConversationScores:
+    """What became of one conversation."""
+
+    id: str
+    speakers: int  # who there are
+    found: int  # who were found
+    der: float  # %, no collar
+    der_collar: float  # %, 0.25 s left out on both sides of every boundary
+    missed: float  # %, of reference speech, with the collar, as the next two
+    false_alarm: float
+    confusion: float
+    si_snri: tuple[float | None, ...]  # dB of each speaker over their own turns; None for one who was not found
+    wrong_track: float  # %, of all speakers' energy in the tracks, of that in another's
+
+    def row(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def score_conversation(
+    id: str,
+    rendered: RenderedConversation,
+    speakers: Sequence[str],
+    *,
+    turns: Sequence[Turn],
+    voices: np.ndarray,
+    names: Sequence[str],
+    rate: int,
+) -> ConversationScores:
+    """Compare a conversation's tracks and turns with the true ones.
+
+    Args:
+        id: of the conversation.
+        rendered: the mixture, the sources ``[speaker, time]`` and the true turns.
+        speakers: who they are, in the order of the sources.
+        turns: who was found to speak when.
+        voices: the tracks, ``[track, time]``.
+        names: whom the tracks are of, as in ``turns``.
+        rate: Hz of all samples.
+    """
+    bare = diarization_error(estimate=turns, reference=rendered.turns)
+    error = diarization_error(estimate=turns, reference=rendered.turns, collar=COLLAR_S)
+    track_of = {true: list(names).index(name) for name, true in error.mapping.items() if name in names}
+    gains: list[float | None] = []
+    right = wrong = 0.0
+    for number, speaker in enumerate(speakers):
+        own = _own_speech(rendered, speaker, rate)
+        reference, mixture = rendered.sources[number][own], rendered.mixture[own]
+        energy = float(reference @ reference)
+        # Of the speaker's own samples in each track, by projection; what is turned over is no voice of theirs.
+        parts = np.maximum(voices[:, own] @ reference / max(energy, 1e-12), 0.0) * energy
+        mine = track_of.get(speaker)
+        right += float(parts[mine]) if mine is not None else 0.0
+        wrong += float(parts.sum()) - (float(parts[mine]) if mine is not None else 0.0)
+        gains.append(None if mine is None else _gain_db(voices[mine][own], mixture, reference))
+    total = max(error.total, 1e-12)
+    return ConversationScores(
+        id=id,
+        speakers=len(speakers),
+        found=len(names),
+        der=bare.percent,
+        der_collar=error.percent,
+        missed=100 * error.missed / total,
+        false_alarm=100 * error.false_alarm / total,
+        confusion=100 * error.confusion / total,
+        si_snri=tuple(gains),
+        wrong_track=100 * wrong / max(right + wrong, 1e-12),
+    )
+
+
+def _own_speech(rendered: RenderedConversation, speaker: str, rate: int) -> np.ndarray:
+    """Say which samples are of a speaker's turns, ``[time]``."""
+    own = np.zeros(rendered.mixture.shape[-1], dtype=bool)
+    for turn in rendered.turns:
+        if turn.speaker == speaker:
+            own[round(turn.start * rate) : round(turn.end * rate)] = True
+    return own
+
+
+def _gain_db(estimate: np.ndarray, mixture: np.ndarray, reference: np.ndarray) -> float | None:
+    """Return the SI-SNR improvement in dB; None where a track is silent or the speaker was alone all the time."""
+    signals = torch.from_numpy(np.stack([estimate, mixture])).double()
+    after, before = si_snr(estimate=signals, reference=torch.from_numpy(reference).double()).tolist()
+    gain = after - before
+    return gain if np.isfinite(gain) else None
