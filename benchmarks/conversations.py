@@ -1,0 +1,162 @@
+"""Conversations on a manifest: ours, today's two tracks, and what each step would give if it were perfect.
+
+``python -m benchmarks.conversations dev-meetings.jsonl --out benchmarks/results/cpu/conversations.jsonl`` renders
+every conversation, takes it apart in several ways and prints one table. Settings of the steps were chosen on every
+second conversation (the first, third, ...); the others are reported apart.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+
+from septool import catalogue, checkpoints
+from septool.conversation.clustering import ANY_COUNT, SpeakerCount
+from septool.conversation.networks import make_embedder
+from septool.conversation.separation import ConversationSeparator
+from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
+from septool.data.turns import Turn
+from septool.inference.level import make_estimator
+from septool.models.speaker_net import SpeakerNet
+from septool.scoring.conversations import ConversationScores, score_conversation
+
+CPU = torch.device("cpu")
+BLOCK = 80_000  # samples read at once
+
+
+class Kept:
+    """The separation of a conversation's windows, made once for all the ways that share it."""
+
+    def __init__(self, separate: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.separate = separate
+        self.windows: list[np.ndarray] = []
+
+    def replay(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a separator that gives the windows in their order."""
+        place = iter(range(1 << 30))
+
+        def separate(mixture: np.ndarray) -> np.ndarray:
+            number = next(place)
+            if number == len(self.windows):
+                self.windows.append(self.separate(mixture))
+            return self.windows[number]
+
+        return separate
+
+
+class OracleSeparation:
+    """The true sources on two tracks: whoever begins while somebody speaks gets the other track."""
+
+    def __init__(self, rendered: RenderedConversation, step: int) -> None:
+        self.sources, self.step, self.place = rendered.sources, step, 0
+
+    def __call__(self, mixture: np.ndarray) -> np.ndarray:
+        inside = self.sources[:, self.place : self.place + len(mixture)]
+        self.place += self.step
+        tracks, busy = np.zeros((2, len(mixture)), np.float32), np.zeros((2, len(mixture)), bool)
+        for source in inside[np.argsort([np.argmax(each != 0) for each in inside])]:
+            on = np.convolve(source != 0, np.ones(160), "same") > 0
+            track = int((busy[0] & on).sum() > (busy[1] & on).sum())
+            tracks[track] += source
+            busy[track] |= on
+        return tracks
+
+
+def take_apart(
+    rendered: RenderedConversation, conversation: ConversationSeparator
+) -> tuple[list[Turn], tuple[str, ...], np.ndarray]:
+    """Run both passes over a rendered conversation; returns turns, names and tracks ``[speaker, time]``."""
+    mixture = rendered.mixture
+    with conversation:
+        blocks = (mixture[start : start + BLOCK] for start in range(0, len(mixture), BLOCK))
+        for _ in conversation.listen(blocks):
+            pass
+        found = conversation.diarize()
+        voices = np.concatenate(list(conversation.voices()), axis=1)
+    return found.turns, found.speakers, voices[:-1]
+
+
+def oracle_embedder(rendered: RenderedConversation) -> Callable[[np.ndarray], np.ndarray]:
+    """Return embeddings that say who it is: the source that a run correlates with most, wherever it is."""
+    size = 1 << (2 * rendered.mixture.shape[-1] - 1).bit_length()
+    spectra = np.conj(np.fft.rfft(rendered.sources, size))
+
+    def embed(samples: np.ndarray) -> np.ndarray:
+        likeness = np.abs(np.fft.irfft(np.fft.rfft(samples, size) * spectra, size)).max(-1)
+        return (likeness == likeness.max()).astype(np.float32)
+
+    return embed
+
+
+def ways(
+    row: Conversation, rendered: RenderedConversation, kept: Kept, embed: Callable[[np.ndarray], np.ndarray], rate: int
+) -> Iterator[tuple[str, ConversationSeparator]]:
+    """Yield every way of taking a conversation apart by its name."""
+    exact = SpeakerCount(len(row.speakers), len(row.speakers))
+    yield "septool", ConversationSeparator(kept.replay(), embed, rate, ANY_COUNT)
+    yield "number known", ConversationSeparator(kept.replay(), embed, rate, exact)
+    yield "two tracks, one voice each", ConversationSeparator(kept.replay(), embed, rate, SpeakerCount(2, 2))
+    yield "oracle speakers", ConversationSeparator(kept.replay(), oracle_embedder(rendered), rate, ANY_COUNT)
+    oracle = OracleSeparation(rendered, 0)
+    perfect = ConversationSeparator(oracle, embed, rate, ANY_COUNT)
+    oracle.step = perfect.step
+    yield "oracle separation", perfect
+
+
+def table(scores: dict[str, list[ConversationScores]]) -> Iterable[str]:
+    """Write the means, over all conversations and over those that nothing was chosen on."""
+    yield "| way | conversations | number right | DER, % | DER (collar 0.25 s), % | SI-SNRi, dB | wrong track, % |"
+    yield "|---|---|---|---|---|---|---|"
+    for way, every in scores.items():
+        for which, some in (("all", every), ("held out", every[1::2])):
+            gains = [gain for score in some for gain in score.si_snri if gain is not None]
+            right = sum(score.speakers == score.found for score in some)
+            yield (
+                f"| {way} | {len(some)} {which} | {right} | {fmean(score.der for score in some):.1f} | "
+                f"{fmean(score.der_collar for score in some):.1f} | {fmean(gains):.1f} | "
+                f"{fmean(score.wrong_track for score in some):.1f} |"
+            )
+
+
+def main() -> int:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--model", default="galr")
+    parser.add_argument("--speaker-model", default="speaker-net")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    network, header = checkpoints.load(catalogue.resolve_checkpoint(args.model)[1])
+    speakers, _ = checkpoints.load(catalogue.resolve_checkpoint(args.speaker_model)[1], SpeakerNet)
+    estimate, rate = make_estimator(network), header.sample_rate
+
+    @torch.inference_mode()
+    def separate(mixture: np.ndarray) -> np.ndarray:
+        return estimate(torch.from_numpy(np.ascontiguousarray(mixture))[None])[0].numpy()
+
+    scores: dict[str, list[ConversationScores]] = {}
+    lines = []
+    for row in read_conversations(args.manifest):
+        rendered = render_conversation(row, rate)
+        kept = Kept(separate)
+        for way, conversation in ways(row, rendered, kept, make_embedder(speakers, CPU), rate):
+            turns, names, voices = take_apart(rendered, conversation)
+            score = score_conversation(
+                row.id, rendered, row.speakers, turns=turns, voices=voices, names=names, rate=rate
+            )
+            scores.setdefault(way, []).append(score)
+            lines.append(json.dumps({"way": way, "model": args.model} | score.row()))
+            print(lines[-1], file=sys.stderr, flush=True)
+    if args.out:
+        args.out.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    print("\n".join(table(scores)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
