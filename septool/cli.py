@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from septool.commands import evaluate, extract, help, mix, models, options, prepare, profile, separate, train
+from septool.commands import activity, evaluate, extract, help, mix, models, options, prepare, profile, separate, train
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.version import __version__
 
-VERBS = ("prepare", "mix", "train", "eval", "separate", "extract", "profile", "models")
+VERBS = ("prepare", "mix", "train", "eval", "separate", "activity", "extract", "profile", "models")
 
 
 class Verbs(help.Group):
@@ -42,6 +42,7 @@ app.command("mix")(mix.mix)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("separate")(separate.separate)
+app.command("activity")(activity.activity)
 app.command("extract")(extract.extract)
 app.command("profile")(profile.profile)
 app.add_typer(models.app, name="models")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from septool.errors import AudioError
+from septool.errors import AudioError, SeptoolError
 
 NAME_LIMIT = 255  # bytes of a file's name, on all common systems
 
@@ -28,6 +28,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse to replace a file that nobody said may be replaced.
+
+    Raises:
+        SeptoolError: it exists.
+    """
+    if path.exists():
+        raise SeptoolError(f"{path} exists; use --force to replace it")
 
 
 def make_folder(folder: Path) -> None:

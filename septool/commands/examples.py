@@ -10,6 +10,14 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("septool separate calls/ -o voices --skip-existing", "a tree of recordings; run it again to resume"),
         ("ffmpeg -i film.mp4 -f wav - | septool separate - -o - > voices.wav", "in a pipe, one channel per voice"),
         ("septool separate calls/ -o voices --html voices/report.html", "a page with players and spectrograms"),
+        (
+            "septool separate meeting.wav --speakers auto --activity rttm",
+            "a track for each person, and who speaks when",
+        ),
+    ],
+    "activity": [
+        ("septool activity meeting.wav", "meeting.rttm: who speaks when"),
+        ("septool activity meeting.wav --speakers 2-6 --format webvtt -o -", "captions without words, on the terminal"),
     ],
     "extract": [
         ("septool extract call.wav --reference alice.flac -o alice_only.wav", "one voice, known from a recording"),

@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from septool.commands import downloading, options
+from septool.data.turns import FORMATS
+
+CONVERSATIONS = "Conversations"  # group of options in the help
 
 
 def separate(
@@ -35,6 +38,26 @@ def separate(
     ] = None,
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 30.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 4.0,
+    speakers: Annotated[
+        str | None,
+        typer.Option(
+            "--speakers",
+            help="A conversation of so many people: auto, N or N-M; one track each.",
+            rich_help_panel=CONVERSATIONS,
+        ),
+    ] = None,
+    activity: Annotated[
+        str | None,
+        typer.Option("--activity", help=f"Write who speaks when: {', '.join(FORMATS)}.", rich_help_panel=CONVERSATIONS),
+    ] = None,
+    rest: Annotated[
+        Path | None,
+        typer.Option("--rest", help="File for what is in nobody's track.", rich_help_panel=CONVERSATIONS),
+    ] = None,
+    speaker_model: Annotated[
+        str,
+        typer.Option("--speaker-model", help="Speaker network to tell voices apart by.", rich_help_panel=CONVERSATIONS),
+    ] = "speaker-net",
     references: Annotated[
         list[Path],
         typer.Option("--reference", help="Reference source, repeatable; prints the SI-SNRi of each voice."),
@@ -60,7 +83,7 @@ def separate(
     from septool.commands import printing
     from septool.inference.batch import Failed
     from septool.inference.paths import PIPE, display_name
-    from septool.tasks.separate import Separated
+    from septool.tasks.separate import Separated, SeparatedConversation
     from septool.tasks.separate import separate as run_separation
 
     options.check_json(out, json)
@@ -78,6 +101,10 @@ def separate(
             name=name,
             segment=segment,
             overlap=overlap,
+            speakers=speakers,
+            activity=activity,
+            rest=rest,
+            speaker_model=speaker_model,
             references=references,
             html=html,
             force=force,
@@ -93,9 +120,11 @@ def separate(
                 printing.json_line(result.row())
             elif not isinstance(result, Failed):
                 gains = result.gains if isinstance(result, Separated) else ()
+                if isinstance(result, SeparatedConversation):
+                    gains = [f"{seconds:.1f} s of speech" for seconds in result.spoken]
                 for path, gain in zip_longest(result.outputs, gains, fillvalue=""):
                     printing.line(f"{path}  {gain}".rstrip())
-                if isinstance(result, Separated):
+                if isinstance(result, Separated | SeparatedConversation):
                     bar.say(f"{display_name(result.input)}: {result.summary}")
                 else:
                     bar.say(f"{display_name(result.input)}: there already")

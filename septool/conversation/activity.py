@@ -36,7 +36,7 @@ def frame_length(rate: int) -> int:
 
 
 def magnitudes(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Return magnitudes of the speech band, ``[..., time]`` to ``[..., bin, frame]``, centered on multiples of the hop."""
+    """Return magnitudes of the speech band, ``[..., time]`` to ``[..., bin, frame]``, a frame every hop."""
     size = 2 * frame_length(rate)
     missing = max(size - samples.shape[-1], 0)
     samples = np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(0, missing)])

@@ -1,10 +1,12 @@
 """The networks behind a conversation: a separator with two outputs, and a speaker network at its rate."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from septool import catalogue, checkpoints
 from septool.conversation.clustering import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.errors import UsageError
@@ -13,7 +15,38 @@ from septool.models.base import Separator
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import model_gain
 
+SPEAKER_MODEL = "speaker-net"
 TRACKS = 2  # outputs of a separator that conversations are taken apart by
+
+
+@dataclass(frozen=True)
+class ConversationNetworks:
+    """What conversations are taken apart by, loaded once for many recordings."""
+
+    name: str  # of the separator's checkpoint
+    separator: Separator
+    speaker_net: SpeakerNet
+    rate: int  # Hz
+    device: torch.device
+
+    def start(self, count: SpeakerCount = ANY_COUNT) -> ConversationSeparator:
+        """Return what takes one recording apart, of so many people."""
+        return conversation_separator(self.separator, self.speaker_net, self.rate, self.device, count)
+
+
+def load_conversation_networks(model: str, speaker_model: str, device: torch.device) -> ConversationNetworks:
+    """Load a separator with two outputs and a speaker network by their names or files.
+
+    Raises:
+        UsageError: an unknown name, or networks that do not go together.
+        CheckpointError: weights that are missing or damaged.
+    """
+    name, path = catalogue.resolve_checkpoint(model)
+    separator, header = checkpoints.load(path)
+    speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerNet)
+    networks = ConversationNetworks(name, separator.to(device), speaker_net.to(device), header.sample_rate, device)
+    networks.start()  # refuses what does not go together before anything is read
+    return networks
 
 
 def conversation_separator(

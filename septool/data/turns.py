@@ -130,3 +130,8 @@ FORMATS: dict[str, tuple[str, Callable[[Sequence[Turn], str], str]]] = {
     "audacity": (".txt", to_audacity),
     "webvtt": (".vtt", to_webvtt),
 }
+
+
+def format_activity(name: str, turns: Sequence[Turn], recording: str) -> str:
+    """Write turns in a format of :data:`FORMATS`."""
+    return FORMATS[name][1](turns, recording)

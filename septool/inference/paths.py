@@ -28,6 +28,11 @@ class Input:
         """What it is called in messages."""
         return display_name(self.label)
 
+    @property
+    def stem(self) -> str:
+        """What names of its outputs are made of."""
+        return "stdin" if self.label == PIPE else self.path.stem
+
 
 def display_name(label: str) -> str:
     """Return what a recording is called in messages."""
@@ -125,8 +130,7 @@ def plan_jobs(
     jobs: list[Job] = []
     owners: dict[str, Job] = {}  # of output files
     for recording in inputs:
-        names = _format_names(recording, name, voices, model)
-        targets = tuple(Path(out) / recording.subfolder / f"{each}.{suffix}" for each in names)
+        targets = format_targets(recording, out, name, suffix, voices, model)
         job = Job(recording.label, recording.path, recording.subfolder, targets)
         for target in targets:
             owner = owners.setdefault(abspath_key(target), job)
@@ -146,10 +150,9 @@ def plan_jobs(
     return JobPlan(tuple(kept), tuple(own_voices))
 
 
-def _format_names(recording: Input, name: str, voices: int, model: str) -> list[str]:
-    """Return the file names of a recording's voices, without suffix."""
-    stem = "stdin" if recording.label == PIPE else recording.path.stem
-    parts = {"stem": stem, "suffix": recording.path.suffix[1:], "model": model}
+def format_targets(recording: Input, out: str, name: str, suffix: str, voices: int, model: str) -> tuple[Path, ...]:
+    """Return the files of a recording's voices; arguments as for :func:`plan_jobs`."""
+    parts = {"stem": recording.stem, "suffix": recording.path.suffix[1:], "model": model}
     try:
         if not {field for _, field, _, _ in Formatter().parse(name) if field is not None} <= {*parts, "voice"}:
             raise ValueError
@@ -158,7 +161,7 @@ def _format_names(recording: Input, name: str, voices: int, model: str) -> list[
         raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {{voice}} and {{model}} only") from None
     if len(set(names)) < len(names):
         raise UsageError(f"--name {name!r} gives every voice the same file; put {{voice}} in it")
-    return names
+    return tuple(Path(out) / recording.subfolder / f"{each}.{suffix}" for each in names)
 
 
 def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:

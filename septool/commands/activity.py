@@ -1,0 +1,73 @@
+"""``septool activity``."""
+
+from typing import Annotated
+
+import typer
+
+from septool.commands import options
+from septool.data.turns import FORMATS
+
+
+def activity(
+    inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")],
+    speakers: Annotated[str, typer.Option("--speakers", help="How many people: auto, N or N-M.")] = "auto",
+    format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "rttm",
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="Separator with two outputs (see: septool models list).")
+    ] = "galr",
+    speaker_model: Annotated[
+        str, typer.Option("--speaker-model", help="Speaker network to tell voices apart by.")
+    ] = "speaker-net",
+    out: Annotated[
+        str, typer.Option("-o", "--out", help="Folder for the files; - is standard output.", rich_help_panel="Output")
+    ] = ".",
+    device: options.Device = "auto",
+    channel: options.Channel = None,
+    force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say who speaks when, in a conversation of any number of people.
+
+    Writes {stem}.rttm (or .json, .txt with Audacity's labels, .vtt) for each recording. People are called speaker1,
+    speaker2, ... in the order of their first words; septool separate --speakers writes their voices under the same
+    numbers. Ends with status 1 if a recording failed; the others are done.
+    """
+    from septool.commands import printing
+    from septool.inference.batch import Failed
+    from septool.inference.paths import PIPE, display_name
+    from septool.tasks.activity import FoundActivity, find_activity
+
+    options.check_json(out, json)
+    tally = printing.Tally()
+    with printing.Bar("activity", quiet=quiet, lines=False) as bar:
+        for result in find_activity(
+            inputs,
+            model=model,
+            speaker_model=speaker_model,
+            speakers=speakers,
+            format=format,
+            out=out,
+            device=device,
+            channel=channel,
+            force=force,
+            skip_existing=skip_existing,
+            progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
+        ):
+            tally.add(result.outcome, result.error if isinstance(result, Failed) else None)
+            if json:
+                printing.json_line(result.row())
+            elif isinstance(result, FoundActivity):
+                if out == PIPE:
+                    printing.line(result.text.rstrip("\n"))
+                else:
+                    printing.line(result.output)
+                people = "1 person" if len(result.speakers) == 1 else f"{len(result.speakers)} people"
+                bar.say(f"{display_name(result.input)}: {people} in {result.seconds:.1f} s")
+            elif not isinstance(result, Failed):
+                printing.line(result.outputs[0])
+                bar.say(f"{display_name(result.input)}: there already")
+    tally.end(quiet=quiet)

@@ -1,0 +1,108 @@
+"""Conversations in files: one recording in, a track a person out, in constant memory."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from septool import audio, workers
+from septool.conversation.separation import ConversationSeparator, Diarization
+from septool.errors import InterruptedBySignal
+from septool.files import atomic_write
+from septool.inference.streaming import SUBTYPES, FileEstimate
+
+FormatTargets = Callable[[int], Sequence[Path]]  # the files of so many people
+Progress = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class ConversationEstimate:
+    """What was found of a recording and what was written."""
+
+    file: FileEstimate
+    diarization: Diarization
+    targets: tuple[Path, ...]
+
+
+def diarize_file(
+    source: Path,
+    conversation: ConversationSeparator,
+    *,
+    channel: int | None = None,
+    progress: Progress = lambda *_: None,
+) -> tuple[audio.AudioInfo, Diarization]:
+    """Say who speaks when in a file; ``conversation`` is an entered context.
+
+    Args:
+        source: the recording.
+        conversation: what takes it apart.
+        channel: the one to listen to, from 1; all are averaged by default.
+        progress: called with the seconds that are done, and with all of them.
+
+    Raises:
+        AudioError: the recording cannot be read.
+    """
+    with audio.open_audio(source) as file:
+        reader = audio.Reader(file, source, conversation.rate, channel)
+        for _ in conversation.listen(reader):
+            if workers.stopping():
+                raise InterruptedBySignal("SIGINT")
+            progress(reader.frames / file.samplerate, file.frames / file.samplerate)
+        info = audio.AudioInfo(file.samplerate, reader.frames, file.channels, file.subtype, audio.header_frames(file))
+    return info, conversation.diarize()
+
+
+def separate_conversation(
+    source: Path,
+    format_targets: FormatTargets,
+    conversation: ConversationSeparator,
+    *,
+    rest: Path | None = None,
+    channel: int | None = None,
+    progress: Progress = lambda *_: None,
+) -> ConversationEstimate:
+    """Write each person's track of a file; ``conversation`` is an entered context.
+
+    Args:
+        source: the recording.
+        format_targets: names the files of so many people: one each, or a single one with a channel a person.
+        conversation: what takes it apart.
+        rest: file for what is in nobody's track.
+        channel: the one to listen to, from 1; all are averaged by default.
+        progress: called with the seconds that are done, and with all of them.
+
+    Raises:
+        AudioError: the recording cannot be read, or a target not be written.
+    """
+    info, diarization = diarize_file(source, conversation, channel=channel, progress=progress)
+    people = len(diarization.speakers)
+    targets = tuple(format_targets(people)) if people else ()
+    subtype = SUBTYPES.get(info.subtype, "PCM_16")
+    with ExitStack() as stack:
+
+        def open_writer(paths: Sequence[Path], voices: int) -> audio.Writer:
+            partials = [stack.enter_context(atomic_write(path)) for path in paths]
+            return stack.enter_context(
+                audio.Writer(partials, voices, conversation.rate, info.rate, subtype, paths[0], expected=info.frames)
+            )
+
+        writers = []
+        if targets:
+            writers.append((open_writer(targets, people), slice(0, people)))
+        if rest is not None:
+            writers.append((open_writer([rest], 1), slice(people, people + 1)))
+        held: np.ndarray | None = None  # one block back, so that the last one is known as such
+        for block in conversation.voices() if writers else ():
+            if workers.stopping():
+                raise InterruptedBySignal("SIGINT")
+            if held is not None:
+                for writer, part in writers:
+                    writer.write(held[part])
+            held = block
+        if held is not None:
+            for writer, part in writers:
+                writer.write(held[part], last_frame=info.frames)
+        clipped = sum(writer.clipped for writer, _ in writers)
+    return ConversationEstimate(FileEstimate(info, clipped, ()), diarization, targets)

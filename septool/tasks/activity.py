@@ -1,0 +1,116 @@
+"""Who speaks when in recordings, without their voices."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from septool.conversation.clustering import parse_count
+from septool.conversation.networks import SPEAKER_MODEL, load_conversation_networks
+from septool.conversation.recording import diarize_file
+from septool.data.turns import FORMATS, Turn, format_activity
+from septool.device import choose_device
+from septool.errors import SeptoolError, UsageError
+from septool.files import atomic_write, make_folder, refuse_existing
+from septool.inference.batch import Failed, Progress, Skipped, stdin_as_file
+from septool.inference.paths import PIPE, Input, find_inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundActivity:
+    """Who speaks when in one recording."""
+
+    outcome: ClassVar[str] = "done"
+    input: str
+    output: str  # file, - for standard output
+    text: str  # what is in it
+    model: str
+    seconds: float  # of audio
+    speakers: tuple[str, ...]
+    spoken: tuple[float, ...]  # seconds of speech of each
+    turns: tuple[Turn, ...]
+
+    def row(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        values = asdict(self) | {"turns": [turn._asdict() for turn in self.turns]}
+        del values["text"]
+        return values
+
+
+def find_activity(
+    inputs: Sequence[str],
+    *,
+    model: str = "galr",
+    speaker_model: str = SPEAKER_MODEL,
+    speakers: str = "auto",
+    format: str = "rttm",
+    out: str = ".",
+    device: str = "auto",
+    channel: int | None = None,
+    force: bool = False,
+    skip_existing: bool = False,
+    progress: Progress = lambda *_: None,
+) -> Iterator[FoundActivity | Failed | Skipped]:
+    """Find who speaks when; one result for each recording, failed ones among them.
+
+    Args:
+        inputs: files, folders (searched recursively), or ``-`` for standard input.
+        model: separator with two outputs, by the name of a checkpoint or of a model, or a ``.safetensors`` file.
+        speaker_model: the speaker network that voices are told apart by.
+        speakers: how many people there are, ``auto``, ``N`` or ``N-M``.
+        format: rttm, json, audacity or webvtt.
+        out: folder for the files, made if missing; ``-`` leaves the text to the caller.
+        device: auto, cpu, cuda, cuda:N or mps.
+        channel: the one to listen to, from 1; all are averaged by default.
+        force: replace files that are there.
+        skip_existing: skip recordings whose file is there.
+        progress: callback for how far a recording is.
+
+    Raises:
+        UsageError: the request contradicts itself; nothing is done then.
+        CheckpointError: no such model, or a damaged one.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
+    count, recordings = parse_count(speakers), find_inputs(inputs)
+    networks = load_conversation_networks(model, speaker_model, choose_device(device))
+
+    def find(recording: Input, target: Path) -> FoundActivity:
+        with ExitStack() as stack:
+            path = stack.enter_context(stdin_as_file()) if recording.label == PIPE else recording.path
+            conversation = stack.enter_context(networks.start(count))
+            info, found = diarize_file(
+                path,
+                conversation,
+                channel=channel,
+                progress=lambda done, total: progress(recording.display_name, done, total),
+            )
+        text = format_activity(format, found.turns, recording.stem)
+        if out != PIPE:
+            make_folder(target.parent)
+            with atomic_write(target) as partial:
+                partial.write_text(text, encoding="utf-8")
+        return FoundActivity(
+            input=recording.label,
+            output=PIPE if out == PIPE else str(target),
+            text=text,
+            model=networks.name,
+            seconds=info.frames / info.rate,
+            speakers=found.speakers,
+            spoken=tuple(round(seconds, 2) for seconds in found.seconds),
+            turns=tuple(found.turns),
+        )
+
+    for recording in recordings:
+        target = Path(out) / recording.subfolder / f"{recording.stem}{FORMATS[format][0]}"
+        try:
+            if out != PIPE and target.exists() and skip_existing:
+                yield Skipped(recording.label, (str(target),))
+                continue
+            if out != PIPE and not force:
+                refuse_existing(target)
+            yield find(recording, target)
+        except SeptoolError as error:
+            name, text = recording.display_name, str(error)
+            yield Failed(recording.label, text if name in text else f"{name}: {text}")

@@ -1,0 +1,116 @@
+"""``septool separate --speakers`` and ``septool activity``: files, JSON, pipes, refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from septool import audio
+from septool.conversation import networks
+from septool.conversation.separation import ConversationSeparator
+from septool.data.turns import read_rttm
+from tests.conftest import Command
+from tests.conversation.test_separation import PITCHES, SCRIPT, SECONDS, Oracle, buzz, embed
+
+RATE = 8000
+
+
+@pytest.fixture
+def sources() -> dict[str, np.ndarray]:
+    tracks = {name: np.zeros(round(SECONDS * RATE), dtype=np.float32) for name in PITCHES}
+    for name, start, end in SCRIPT:
+        first, last = round(start * RATE), round(end * RATE)
+        tracks[name][first:last] = buzz(name, last - first)
+    return tracks
+
+
+@pytest.fixture
+def meeting(sources: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recording of three people, and networks that know them."""
+
+    def start(count: object, **_: object) -> ConversationSeparator:
+        oracle = Oracle(sources)
+        conversation = ConversationSeparator(oracle, embed, RATE, count)  # type: ignore[arg-type]
+        oracle.step = conversation.step
+        return conversation
+
+    monkeypatch.setattr(networks, "conversation_separator", lambda _0, _1, _2, _3, count: start(count))
+    audio.write_audio(tmp_path / "meeting.wav", sum(sources.values()), RATE, "FLOAT")
+    return tmp_path / "meeting.wav"
+
+
+def test_a_track_a_person_and_who_speaks_when(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    rest = tmp_path / "rest.wav"
+    result = septool(
+        "separate", meeting, "--speakers", "auto", "--activity", "rttm", "--rest", rest, "-o", tmp_path / "out"
+    )
+    assert result.status == 0, result.errors
+    names = [f"meeting_s{number}.wav" for number in (1, 2, 3)]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["meeting.rttm", *names]
+    assert [line.split()[0] for line in result.lines] == [str(tmp_path / "out" / name) for name in names]
+    turns = read_rttm(tmp_path / "out" / "meeting.rttm")["meeting"]
+    assert {turn.speaker for turn in turns} == {"speaker1", "speaker2", "speaker3"}
+    tracks = [audio.load_audio(tmp_path / "out" / name, RATE) for name in names]
+    together = np.stack([*tracks, audio.load_audio(rest, RATE)])
+    np.testing.assert_allclose(together.sum(0), audio.load_audio(meeting, RATE), atol=1e-5)
+    assert any("3 people" in line for line in result.errors)
+
+
+def test_a_number_is_kept_and_json_says_who(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    result = septool("separate", meeting, "--speakers", "2", "-o", tmp_path / "out", "--json")
+    row = json.loads(result.lines[0])
+    assert row["speakers"] == ["speaker1", "speaker2"]
+    assert len(row["outputs"]) == len(row["spoken"]) == 2
+    assert set(row["turns"][0]) == {"start", "end", "speaker"}
+
+
+def test_nothing_is_replaced_without_force(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    (tmp_path / "meeting_s3.wav").write_text("mine")
+    result = septool("separate", meeting, "--speakers", "auto", "-o", tmp_path)
+    assert result.status == 1
+    assert "meeting_s3.wav exists; use --force to replace it" in result.errors[-1]
+    assert not (tmp_path / "meeting_s1.wav").exists()
+    assert septool("separate", meeting, "--speakers", "auto", "-o", tmp_path, "--force").status == 0
+    again = septool("separate", meeting, "--speakers", "auto", "-o", tmp_path, "--skip-existing")
+    assert again.status == 0
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix"), [("rttm", "rttm"), ("json", "json"), ("audacity", "txt"), ("webvtt", "vtt")]
+)
+def test_activity_alone(septool: Command, meeting: Path, tmp_path: Path, format: str, suffix: str) -> None:
+    result = septool("activity", meeting, "--format", format, "-o", tmp_path / "out")
+    path = tmp_path / "out" / f"meeting.{suffix}"
+    assert result.lines == [str(path)]
+    printed = septool("activity", meeting, "--format", format, "-o", "-")
+    assert "\n".join(printed.lines).rstrip("\n") == path.read_text().rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--speakers", "some"], "--speakers is 'some'; it can be auto, a number of people such as 3, or a range"),
+        (["--speakers", "0"], "--speakers is '0'"),
+        (["--speakers", "4-2"], "--speakers is '4-2'"),
+        (["--activity", "rttm"], "--activity is for conversations; give --speakers auto"),
+        (["--rest", "r.wav"], "--rest is for conversations; give --speakers auto"),
+        (["--speakers", "2", "--activity", "srt"], "--activity is 'srt'; it can be rttm, json, audacity, webvtt"),
+        (["--speakers", "2", "--reference", "a.wav"], "--reference is for a known number of voices"),
+        (["--speakers", "2", "--model", "speaker-net"], "speaker-net"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(septool: Command, meeting: Path, arguments: list[str], said: str) -> None:
+    result = septool("separate", meeting, *arguments)
+    assert result.status in (1, 2)
+    assert said in result.errors[-1]
+    assert sorted(path.name for path in meeting.parent.iterdir()) == ["meeting.wav"]
+
+
+def test_real_networks_take_the_example_apart(septool: Command, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "two-talkers.flac"
+    result = septool("separate", example, "--speakers", "auto", "-o", tmp_path, "-d", "cpu", "--json")
+    row = json.loads(result.lines[0])
+    assert row["speakers"] == ["speaker1", "speaker2"]
+    tracks = [audio.load_audio(Path(path), RATE) for path in row["outputs"]]
+    assert {len(track) for track in tracks} == {len(audio.load_audio(example, RATE))}
