@@ -13,8 +13,9 @@ from torch import Tensor
 
 from benchmarks import section
 from septool.models.papez import Config, Halting, Papez
-from septool.profiling.macs import count
-from septool.profiling.measure import recording, timed_in_turns
+from septool.profiling.macs import count_macs
+from septool.profiling.measure import load_batch
+from septool.profiling.timing import time_interleaved
 from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths
 
 CPU = torch.device("cpu")
@@ -54,14 +55,14 @@ class Scheduled(Papez):
 
 def compare(schedule: str, seconds: float, budget: float) -> list[dict[str, Any]]:
     """Measure the ways of halting under one schedule."""
-    mixture = recording(EXAMPLE, SEPARATION_RATE, seconds, 1)
+    mixture = load_batch(EXAMPLE, SEPARATION_RATE, seconds, 1)
     networks: list[Papez] = [Papez(Config(halting="none")).eval()]
     networks += [Scheduled(Config(halting=way), SCHEDULES[schedule]).eval() for way in WAYS]
     for network in networks[1:]:
         network.load_state_dict(networks[0].state_dict())
     with torch.inference_mode():
-        macs = [count(network, mixture).total for network in networks]
-        timings = timed_in_turns([lambda n=network: n(mixture) for network in networks], CPU, budget)
+        macs = [count_macs(network, mixture).total for network in networks]
+        timings = time_interleaved([lambda n=network: n(mixture) for network in networks], CPU, budget)
         shares = [network.active_fraction_per_step(mixture) for network in networks]
     return [
         {

@@ -19,7 +19,7 @@ import torch
 from septool import audio
 from septool.data.mixing import AugmentationSources, Background, DynamicMixing, Reverberation, sample_parts
 from septool.data.pool import FULL_SCALE, UtterancePool
-from septool.tasks.profile import this_machine
+from septool.tasks.profile import describe_machine
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ROUNDS, MIXTURES = 9, 50
@@ -102,7 +102,7 @@ def main() -> None:
         f"{ROUNDS} rounds of {MIXTURES}, and the quartiles.\nOf the utterances ({UTTERANCE_SECONDS:g} s) a stretch is "
         f"cut at random; impulse responses are {RESPONSE_SECONDS:g} s long. Written by `python -m benchmarks.mixing`.\n"
     )
-    print(f"{this_machine(torch.device('cpu'), 1)}, numpy {np.__version__}, scipy {scipy.__version__}, ", end="")
+    print(f"{describe_machine(torch.device('cpu'), 1)}, numpy {np.__version__}, scipy {scipy.__version__}, ", end="")
     print(f"soxr {soxr.__version__}.\n")
     print("| mixtures | 8 kHz | 16 kHz |")
     print("|---|---|---|")

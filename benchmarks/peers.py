@@ -26,8 +26,10 @@ from torch import Tensor, nn
 
 from benchmarks import released, section
 from septool import checkpoints
-from septool.profiling.measure import Gauge, recording, timed_in_turns, wake
+from septool.profiling.measure import load_batch, warm_up
+from septool.profiling.memory import PeakMemory
 from septool.profiling.report import milliseconds
+from septool.profiling.timing import time_interleaved
 from septool.tasks.convert import convert
 from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths
 
@@ -84,17 +86,17 @@ def converted(model: str, network: nn.Module, folder: Path) -> Path:
 def memory(model: str, ours: Path | None, lengths: Sequence[float], threads: int) -> list[int | None]:
     """Return the peak of the memory that one side needs at every length."""
     torch.set_num_threads(threads)
-    wake(CPU)
+    warm_up(CPU)
     if ours is None:
         released.code() if model == "papez" else import_module(toolkit(model))
-    gauge, peaks = Gauge(CPU), []
+    memory, peaks = PeakMemory(CPU), []
     network = checkpoints.load(ours)[0] if ours else theirs(model)
     for seconds in lengths:
-        mixture = recording(EXAMPLE, SEPARATION_RATE, seconds, 1)
-        gauge.reset()
+        mixture = load_batch(EXAMPLE, SEPARATION_RATE, seconds, 1)
+        memory.reset()
         with torch.inference_mode():
             network(mixture)
-        peaks.append(gauge.peak())
+        peaks.append(memory.peak())
     return peaks
 
 
@@ -108,13 +110,13 @@ def compare(model: str, lengths: Sequence[float], threads: int, budget: float) -
             their_peaks, our_peaks = (pool.apply(memory, (model, side, lengths, threads)) for side in (None, path))
     rows = []
     for seconds, their_peak, our_peak in zip(lengths, their_peaks, our_peaks, strict=True):
-        mixture = recording(EXAMPLE, SEPARATION_RATE, seconds, 1)
+        mixture = load_batch(EXAMPLE, SEPARATION_RATE, seconds, 1)
         with torch.inference_mode():
             difference = _difference(ours(mixture), network(mixture))
             if not difference <= EQUAL:  # nor NaN
                 raise SystemExit(f"{model} at {seconds:g} s: outputs differ by {difference:.1e} of the largest sample")
             calls: list[Callable[[], Any]] = [lambda x=mixture: network(x), lambda x=mixture: ours(x)]
-            their_time, our_time = timed_in_turns(calls, CPU, budget)
+            their_time, our_time = time_interleaved(calls, CPU, budget)
         row: dict[str, Any] = {"kind": "peer", "model": model, "against": toolkit(model), "audio s": seconds}
         for side, timing, peak in (("theirs", their_time, their_peak), ("ours", our_time, our_peak)):
             row[f"{side} ms"], row[f"{side} from"], row[f"{side} to"] = milliseconds(timing)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks import section
-from septool.profiling.measure import Row
+from septool.profiling.records import Row
 from septool.profiling.report import milliseconds
 from septool.tasks.profile import profile
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from septool.files import atomic_write
-from septool.tasks.profile import this_machine
+from septool.tasks.profile import describe_machine
 
 
 def parser(about: str | None, *, budget: float, per: str) -> argparse.ArgumentParser:
@@ -27,7 +27,8 @@ def measure(
 ) -> None:
     """Print rows as they come, and write all of them to a file once they are there."""
     torch.set_num_threads(threads)
-    lines = [json.dumps({"kind": "machine", **asdict(this_machine(device, threads)), "title": title, "about": about})]
+    machine = asdict(describe_machine(device, threads))
+    lines = [json.dumps({"kind": "machine", **machine, "title": title, "about": about})]
     for row in rows:
         lines.append(json.dumps(row))
         print(lines[-1], flush=True)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks import peers, section
 from septool import audio, checkpoints
 from septool.device import choose_device
-from septool.profiling.measure import MOST, timed_in_turns
+from septool.profiling.timing import MAX_REPEATS, time_interleaved
 from septool.tasks.prepare import prepare
 from septool.training.data import Batch, count_samples, load_micro_batches
 from septool.training.distributed import Distributed
@@ -108,7 +108,7 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
     device = choose_device(options.device)
     with tempfile.TemporaryDirectory() as folder:
         run = ours(model, Path(folder), options, device)
-        shares = load_micro_batches(run.role.training_set(0), range(MOST + 1), jobs=options.jobs)
+        shares = load_micro_batches(run.role.training_set(0), range(MAX_REPEATS + 1), jobs=options.jobs)
         waits: list[float] = []
         batch: Batch = torch.empty(0)
 
@@ -123,7 +123,7 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
         if model in peers.IN_TOOLKITS:
             plain = Plain(model, device, options.precision)
             calls.append(lambda: plain.step(cast(Tensor, batch)))  # a separator's
-        own, *others = timed_in_turns(calls, device, options.budget)
+        own, *others = time_interleaved(calls, device, options.budget)
     samples = count_samples(batch)
     row: dict[str, Any] = {"kind": "train", "model": model, "audio s": options.seconds, "batch": options.batch}
     row |= {"precision": options.precision, "waiting for data": statistics.median(waits[1:]) / own.median}

@@ -20,8 +20,8 @@ from septool.cli import app
 from septool.commands import help
 from septool.losses import EQUATIONS, LOSSES
 from septool.models import MODELS
-from septool.profiling import papers
-from septool.profiling.macs import count
+from septool.profiling.comparison import published_rows
+from septool.profiling.macs import count_macs
 from septool.training import recipe as recipes
 
 ROOT = Path(__file__).parent.parent
@@ -237,7 +237,7 @@ def recipe_page() -> str:
 def _printed(name: str, config: Any) -> tuple[str, str]:
     """Return the parameters and the multiply-accumulates that the papers print for a network."""
     sizes, costs = [], []
-    for paper, system in papers.published(name, config):
+    for paper, system in published_rows(name, config):
         values, seconds = system.published, paper.lengths[0]
         sizes += [f"{values['parameters_m']:g}"] if "parameters_m" in values else []
         giga = values.get("gmacs") or values.get("gflops", 0.0) / 2
@@ -252,7 +252,7 @@ def _cost(kind: Any, config: Any) -> tuple[int, int]:
         model = kind(config).eval()
         rate = getattr(getattr(config, "speaker", config), "rate", 8000)  # separators work at any
         inputs = [torch.empty(1, 4 * rate)] * (2 if model.role == "extractor" else 1)
-        return sum(parameter.numel() for parameter in model.parameters()), count(model, *inputs).total
+        return sum(parameter.numel() for parameter in model.parameters()), count_macs(model, *inputs).total
 
 
 def _source(module: Any) -> str:

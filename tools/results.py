@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from septool.profiling import papers, report
-from septool.profiling.papers import TOLERANCE, Comparison
+from septool.profiling.comparison import TOLERANCE, Comparison
 from septool.profiling.report import CONVENTION, Machine, Profile, Table
 
 HEAD = f"""# Results
@@ -23,15 +23,15 @@ def page(folder: Path) -> str:
     """Return the page."""
     parts = [HEAD]
     for device in sorted(path for path in folder.iterdir() if path.is_dir()):
-        paths = sorted(device.glob("*.jsonl"), key=lambda path: (path.stem not in papers.NAMES, path.stem))
+        paths = sorted(device.glob("*.jsonl"), key=lambda path: (path.stem not in papers.paper_names(), path.stem))
         parts.append(f"# {device.name}\n")
         for path in paths:
-            parts += _paper(_profile(path)) if path.stem in papers.NAMES else _comparison(path)
+            parts += _paper(_profile(path)) if path.stem in papers.paper_names() else _comparison(path)
     return "\n".join(parts)
 
 
 def _profile(path: Path) -> Profile:
-    return replace(report.read(path), paper=papers.load(path.stem))
+    return replace(report.read_profile(path), paper=papers.read_paper(path.stem))
 
 
 def _paper(profile: Profile) -> Iterator[str]:

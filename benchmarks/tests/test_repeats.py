@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.repeats import compared
-from septool.profiling.measure import Row, Timing
+from septool.profiling.records import Row, Timing
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from septool.commands import options
+from septool.profiling.papers import paper_names
 
 
 def profile(
@@ -16,10 +17,7 @@ def profile(
     lengths: Annotated[str | None, typer.Option(help="Seconds of audio: 1-5s (the default), 0.5,1,2,4,60s.")] = None,
     paper: Annotated[
         str | None,
-        typer.Option(
-            help="Measure what a paper prints: sepformer-fig3, papez-table2, papez-table3, dp-rcnet-table1, "
-            "galr-table1, galr-table3, or a .toml file."
-        ),
+        typer.Option(help=f"Measure what a paper prints: {', '.join(paper_names())}, or a .toml file."),
     ] = None,
     device: options.Device = "auto",
     dtype: Annotated[str, typer.Option(help="fp32, tf32, fp16 or bf16.", rich_help_panel="Machine")] = "fp32",
@@ -60,7 +58,7 @@ def profile(
     than 10 % are marked. Ends with status 1 if something could not be measured.
     """
     from septool.commands import printing
-    from septool.profiling.report import lines, tables
+    from septool.profiling.report import profile_lines, tables
     from septool.tasks.profile import profile as work
 
     with printing.Bar("profile", quiet=quiet) as bar:
@@ -87,7 +85,7 @@ def profile(
             report=bar.update,
         )
     if json:
-        for line in lines(measured):
+        for line in profile_lines(measured):
             printing.json_line(line)
     else:
         for table in tables(measured):

@@ -1,7 +1,7 @@
 """Measuring in fresh processes that take turns.
 
 Two processes that do the same differ by more than the repeats within either: their pages lie elsewhere, and a shared
-machine is faster now than in a minute. So every subject is measured in several, one round of all subjects after the
+machine is faster now than in a minute. So every target is measured in several, one round of all targets after the
 other, and a time stands between what processes say, not between repeats in one of them.
 """
 
@@ -12,36 +12,38 @@ from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-from septool.profiling.measure import Conditions, Failed, Row, Subject, Timing, measure, summary
+from septool.profiling.measure import Target, measure
+from septool.profiling.records import Failed, Row, Settings, Timing
+from septool.profiling.timing import summarize_times
 
 
 def measure_in_rounds(
-    subjects: Sequence[Subject],
+    targets: Sequence[Target],
     lengths: Sequence[float],
-    how: Conditions,
+    settings: Settings,
     report: Callable[[int, int, str], None] = lambda *_: None,
 ) -> tuple[list[Row], list[Failed]]:
-    """Measure every subject at every length, in ``how.rounds`` processes each.
+    """Measure every target at every length, in ``settings.rounds`` processes each.
 
     A length, or training, that fails in a process is tried in no later one; a row is of those it went well in.
 
     Args:
-        subjects: what to measure.
+        targets: what to measure.
         lengths: of the recordings, in seconds.
-        how: the conditions; what they ask for besides times is done in the first round.
-        report: called with the number of processes that have ended, of how many, and the next one's subject.
+        settings: the conditions; what they ask for besides times is done in the first round.
+        report: called with the number of processes that have ended, of how many, and the next one's target.
     """
     rows: dict[tuple[int, float], list[Row]] = {}
     failures: dict[tuple[int, float | None], Failed] = {}
-    left = [tuple(lengths)] * len(subjects)
-    trained = [how.train] * len(subjects)
-    for turn in range(how.rounds):
-        for number, subject in enumerate(subjects):
+    left = [tuple(lengths)] * len(targets)
+    trained = [settings.train] * len(targets)
+    for turn in range(settings.rounds):
+        for number, target in enumerate(targets):
             if not left[number]:
                 continue
-            report(turn * len(subjects) + number, how.rounds * len(subjects), subject.name)
+            report(turn * len(targets) + number, settings.rounds * len(targets), target.name)
             well: dict[float, Row] = {}
-            for result in measure_apart(subject, left[number], replace(how, train=trained[number])):
+            for result in measure_isolated(target, left[number], replace(settings, train=trained[number])):
                 if isinstance(result, Row):
                     well[result.seconds] = result
                     continue
@@ -51,30 +53,30 @@ def measure_in_rounds(
             for seconds, row in well.items():
                 rows.setdefault((number, seconds), []).append(row)
             left[number] = tuple(seconds for seconds in left[number] if seconds in well)
-        how = replace(how, trace=None, nvtx=False)
-    report(how.rounds * len(subjects), how.rounds * len(subjects), "")
-    return [_together(rows[place], how) for place in sorted(rows)], list(failures.values())
+        settings = replace(settings, trace=None, nvtx=False)
+    report(settings.rounds * len(targets), settings.rounds * len(targets), "")
+    return [_combine_rows(rows[place], settings) for place in sorted(rows)], list(failures.values())
 
 
-def _together(rows: Sequence[Row], how: Conditions) -> Row:
-    """Join what processes say of one subject at one length."""
-    latency = among([row.latency for row in rows])
+def _combine_rows(rows: Sequence[Row], settings: Settings) -> Row:
+    """Join what processes say of one target at one length."""
+    latency = combine([row.latency for row in rows])
     trained = [row.training for row in rows if row.training]
     return replace(
         rows[0],
         latency=latency,
-        real_time_factor=latency.median / (rows[0].seconds * how.batch),
+        real_time_factor=latency.median / (rows[0].seconds * settings.batch),
         memory=_median([row.memory for row in rows]),
-        training=among(trained) if trained else None,
+        training=combine(trained) if trained else None,
         training_memory=_median([row.training_memory for row in rows]),
     )
 
 
-def among(timings: Sequence[Timing]) -> Timing:
+def combine(timings: Sequence[Timing]) -> Timing:
     """Join the times of processes: of several, the median of medians and what that lies between."""
     if len(timings) == 1:
         return timings[0]
-    joined = summary([timing.median for timing in timings])
+    joined = summarize_times([timing.median for timing in timings])
     return replace(joined, repeats=sum(timing.repeats for timing in timings), processes=len(timings))
 
 
@@ -83,14 +85,14 @@ def _median(sizes: Sequence[int | None]) -> int | None:
     return statistics.median_high(known) if known else None
 
 
-def measure_apart(subject: Subject, lengths: Sequence[float], how: Conditions) -> Iterator[Row | Failed]:
-    """Measure in a fresh process, which leaves nothing behind that the next subject would be charged for.
+def measure_isolated(target: Target, lengths: Sequence[float], settings: Settings) -> Iterator[Row | Failed]:
+    """Measure in a fresh process, which leaves nothing behind that the next target would be charged for.
 
     What it had measured when it was killed is not lost.
     """
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_and_send, args=(sender, subject, lengths, how), daemon=True)
+    process = context.Process(target=_measure_and_send, args=(sender, target, lengths, settings), daemon=True)
     process.start()
     sender.close()
     try:
@@ -100,14 +102,14 @@ def measure_apart(subject: Subject, lengths: Sequence[float], how: Conditions) -
         process.join()
         why = f"its process ended with status {process.exitcode}"
         hint = "; the system kills what needs too much memory" if process.exitcode == -signal.SIGKILL else ""
-        yield Failed(subject.name, None, why + hint)
+        yield Failed(target.name, None, why + hint)
     finally:
         process.kill()
         process.join()
 
 
-def _measure_and_send(sender: Connection, subject: Subject, lengths: Sequence[float], how: Conditions) -> None:
+def _measure_and_send(sender: Connection, target: Target, lengths: Sequence[float], settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too and ends this process
-    for result in measure(subject, lengths, how):
+    for result in measure(target, lengths, settings):
         sender.send(result)
     sender.send(None)

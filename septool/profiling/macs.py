@@ -27,7 +27,7 @@ class Macs:
     modules: dict[str, dict[str, int]]  # path of a module -> kind of operation -> MACs, its parts' included
 
 
-def count(model: nn.Module, *inputs: Tensor) -> Macs:
+def count_macs(model: nn.Module, *inputs: Tensor) -> Macs:
     """Count one forward pass; model and inputs may be on any device, meta included."""
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
     # In inference mode the counter gets to see an LSTM or attention whole, not the pieces it is made of.

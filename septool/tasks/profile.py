@@ -20,11 +20,12 @@ from septool.models import MODELS
 from septool.models.base import Extractor, Separator
 from septool.models.build import config_of
 from septool.models.papez import Halting
-from septool.profiling import papers
+from septool.profiling.comparison import compare_to_paper, published_si_snri
 from septool.profiling.isolation import measure_in_rounds
-from septool.profiling.measure import DTYPES, Conditions, Row, Subject, exponent
-from septool.profiling.papers import Paper
-from septool.profiling.report import Growth, Machine, Profile, check, write
+from septool.profiling.measure import Target
+from septool.profiling.papers import Paper, read_paper
+from septool.profiling.records import DTYPES, Row, Settings, scaling_exponent
+from septool.profiling.report import Growth, Machine, Profile, check_outputs, write_profile
 from septool.provenance import source_commit
 from septool.registry import suggest
 
@@ -87,32 +88,36 @@ def profile(
         SeptoolError: a file is there and ``force`` is false; nothing was measured.
         CheckpointError: a checkpoint that is missing or damaged.
     """
-    where = choose_device(device)
-    table = papers.load(paper) if paper else None
+    chosen = choose_device(device)
+    table = read_paper(paper) if paper else None
     if table and lengths:
         raise UsageError(f"--paper {paper} brings its lengths; leave out --lengths {lengths}")
     seconds = table.lengths if table else parse_lengths(lengths or LENGTHS)
-    subjects = _of_paper(table, model, halting) if table else [find(name, halting) for name in _split(model or MODEL)]
-    names = [subject.name for subject in subjects]
+    targets = (
+        _targets_of_paper(table, model, halting)
+        if table
+        else [find_target(name, halting) for name in _split_names(model or MODEL)]
+    )
+    names = [target.name for target in targets]
     if len(set(names)) < len(names):
         raise UsageError(f"--model names {max(names, key=names.count)} twice")
     if halting is not None and halting not in get_args(Halting):
         raise suggest("way of halting", halting, get_args(Halting))
-    if halting is not None and not any(subject.model == "papez" for subject in subjects):
+    if halting is not None and not any(target.model == "papez" for target in targets):
         raise UsageError(f"--halting {halting} is for checkpoints of Papez; {model or MODEL} has none")
     if dtype not in DTYPES:
         raise suggest("precision", dtype, DTYPES)
-    if dtype == "tf32" and where.type != "cuda":
-        raise UsageError(f"--dtype tf32 needs a CUDA GPU; the device is {where}")
-    if nvtx and (compile or where.type != "cuda"):
-        raise UsageError(f"--nvtx needs a CUDA GPU, and modules that are not compiled; the device is {where}")
-    if torch_profiler and len(subjects) > 1:
-        raise UsageError(f"--torch-profiler takes one model, {len(subjects)} were given")
+    if dtype == "tf32" and chosen.type != "cuda":
+        raise UsageError(f"--dtype tf32 needs a CUDA GPU; the device is {chosen}")
+    if nvtx and (compile or chosen.type != "cuda"):
+        raise UsageError(f"--nvtx needs a CUDA GPU, and modules that are not compiled; the device is {chosen}")
+    if torch_profiler and len(targets) > 1:
+        raise UsageError(f"--torch-profiler takes one model, {len(targets)} were given")
     speech = speech or EXAMPLE
     audio.audio_info(speech)
-    check(out, plot, html, torch_profiler, force=force)
-    how = Conditions(
-        device=str(where),
+    check_outputs(out, plot, html, torch_profiler, force=force)
+    settings = Settings(
+        device=str(chosen),
         dtype=dtype,
         threads=threads,
         batch=batch,
@@ -125,17 +130,17 @@ def profile(
         nvtx=nvtx,
     )
 
-    rows, failures = measure_in_rounds(subjects, seconds, how, report)
+    rows, failures = measure_in_rounds(targets, seconds, settings, report)
     measured = Profile(
-        machine=this_machine(where, threads),
-        conditions=how,
+        machine=describe_machine(chosen, threads),
+        conditions=settings,
         rows=rows,
-        growth=growth(rows),
+        growth=fit_growth(rows),
         failures=failures,
         paper=table,
-        comparisons=papers.compare(table, rows, where.type) if table else (),
+        comparisons=compare_to_paper(table, rows, chosen.type) if table else (),
     )
-    write(measured, out=out, plot=plot, html=html)
+    write_profile(measured, out=out, plot=plot, html=html)
     return measured
 
 
@@ -160,7 +165,7 @@ def parse_lengths(text: str) -> tuple[float, ...]:
     return tuple(sorted(set(lengths)))
 
 
-def find(name: str, halting: str | None = None) -> Subject:
+def find_target(name: str, halting: str | None = None) -> Target:
     """Return the network that a name means.
 
     A model or a row of one has fresh weights. Papez would halt tokens at random with them, so it halts none, and
@@ -171,7 +176,7 @@ def find(name: str, halting: str | None = None) -> Subject:
         _check_role(model)
         if halting and model == "papez":
             raise UsageError(f"--halting {halting} needs trained weights; {name} has fresh ones, name a checkpoint")
-        return _fresh(name, model, row or None, {})
+        return _fresh_target(name, model, row or None, {})
     entry = catalogue.read_catalogue().get(name)
     if not name.endswith(".safetensors") and entry is None:
         raise suggest("model", name, {*MODELS, *catalogue.read_catalogue()})
@@ -184,7 +189,7 @@ def find(name: str, halting: str | None = None) -> Subject:
     if halting not in (None, "none") and papez and header.config.get("halting") == "none":
         raise UsageError(f"--halting {halting} needs weights that learned to halt; {key} was trained without halting")
     halts = {"halting": halting} if halting and papez else {}
-    return Subject(
+    return Target(
         name=key,
         model=header.model,
         config=header.config | halts,
@@ -200,10 +205,10 @@ def _check_role(model: str) -> None:
         raise UsageError(f"{model} neither separates nor extracts; profile measures models that do")
 
 
-def _fresh(name: str, model: str, row: str | None, settings: dict[str, Any]) -> Subject:
+def _fresh_target(name: str, model: str, row: str | None, settings: dict[str, Any]) -> Target:
     config = config_of(model, settings, row)
-    score = papers.published_si_snri(model, config)
-    return Subject(
+    score = published_si_snri(model, config)
+    return Target(
         name=name,
         model=model,
         config=vars(config) | ({"halting": "none"} if model == "papez" else {}),
@@ -213,28 +218,28 @@ def _fresh(name: str, model: str, row: str | None, settings: dict[str, Any]) -> 
     )
 
 
-def _of_paper(paper: Paper, model: str | None, halting: str | None) -> list[Subject]:
+def _targets_of_paper(paper: Paper, model: str | None, halting: str | None) -> list[Target]:
     if halting:
         raise UsageError(f"--halting {halting} needs trained weights; a paper's table is measured with fresh ones")
     known = {system.model for system in paper.rows}
-    wanted = set(_split(model)) if model else known
+    wanted = set(_split_names(model)) if model else known
     for name in wanted - known:
         raise suggest(f"system of {paper.title}", name, known)
-    subjects = []
+    targets = []
     for system in (system for system in paper.rows if system.model in wanted):
         name, _, row = system.model.partition(":")
-        subject = _fresh(system.label, name, row or None, system.config)
+        target = _fresh_target(system.label, name, row or None, system.config)
         source = "" if system.si_snri is None else "published"
-        subjects.append(replace(subject, quality=system.si_snri, quality_from=source))
-    return subjects
+        targets.append(replace(target, quality=system.si_snri, quality_from=source))
+    return targets
 
 
-def _split(names: str) -> list[str]:
+def _split_names(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def growth(rows: Sequence[Row]) -> list[Growth]:
-    """Fit the costs of every subject that was measured at two lengths or more."""
+def fit_growth(rows: Sequence[Row]) -> list[Growth]:
+    """Fit the costs of every target that was measured at two lengths or more."""
     fits = []
     for model in dict.fromkeys(row.model for row in rows):
         own = [row for row in rows if row.model == model]
@@ -245,18 +250,18 @@ def growth(rows: Sequence[Row]) -> list[Growth]:
         fits.append(
             Growth(
                 model=model,
-                latency=exponent(lengths, [row.latency.median for row in own]),
-                macs=exponent(lengths, [row.macs for row in own]),
-                memory=exponent(lengths, work) if len(work) == len(own) else None,
+                latency=scaling_exponent(lengths, [row.latency.median for row in own]),
+                macs=scaling_exponent(lengths, [row.macs for row in own]),
+                memory=scaling_exponent(lengths, work) if len(work) == len(own) else None,
             )
         )
     return fits
 
 
-def this_machine(device: torch.device, threads: int | None) -> Machine:
+def describe_machine(device: torch.device, threads: int | None) -> Machine:
     """Describe the machine, and what runs on it."""
     gpu = device.type == "cuda"
-    driver = _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if gpu else ""
+    driver = _output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if gpu else ""
     return Machine(
         hardware=torch.cuda.get_device_name(device) if gpu else _processor(),
         cores=os.cpu_count() or 1,
@@ -270,7 +275,7 @@ def this_machine(device: torch.device, threads: int | None) -> Machine:
     )
 
 
-def _said(*command: str) -> str:
+def _output_of(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -8,7 +8,8 @@ import pytest
 
 from septool.commands.profile import profile as command
 from septool.profiling import isolation
-from septool.profiling.measure import Failed, measure
+from septool.profiling.measure import measure
+from septool.profiling.records import Failed
 from septool.tasks import profile as profiling
 from tests.conftest import Command
 
@@ -16,7 +17,7 @@ from tests.conftest import Command
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in this process: a fresh one takes seconds to start."""
-    monkeypatch.setattr(isolation, "measure_apart", measure)
+    monkeypatch.setattr(isolation, "measure_isolated", measure)
 
 
 def test_the_command_has_the_parameters_of_its_task() -> None:
@@ -79,7 +80,7 @@ def test_json_is_one_object_a_line(septool: Command) -> None:
 
 def test_what_failed_is_listed_last_and_ends_with_status_1(septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     failure = Failed("galr:d64-m16", 2.0, "no room")
-    monkeypatch.setattr(isolation, "measure_apart", lambda *arguments: [*measure(*arguments), failure])
+    monkeypatch.setattr(isolation, "measure_isolated", lambda *arguments: [*measure(*arguments), failure])
     result = septool("profile", "-m", "galr:d64-m16", "--lengths", "0.1", "--budget", 0, "-d", "cpu")
     assert result.status == 1
     assert result.errors[-1] == "septool: galr:d64-m16 at 2 s: no room"

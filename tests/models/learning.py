@@ -17,7 +17,7 @@ from septool import audio
 from septool.losses import LOSSES
 from septool.models.build import build_model
 from septool.signal.levels import model_gain
-from septool.tasks.profile import this_machine
+from septool.tasks.profile import describe_machine
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     print(
         f"{STEPS} steps of Adam (3e-3) on {MIXTURES} fixed mixtures of {SECONDS} s, tiny networks, one thread, seed 0."
     )
-    print(f"Written by `python -m tests.models.learning`. {this_machine(torch.device('cpu'), None)}.\n")
+    print(f"Written by `python -m tests.models.learning`. {describe_machine(torch.device('cpu'), None)}.\n")
     print("| model | loss | before | after | lower by |")
     print("|---|---|---|---|---|")
     for name in sys.argv[1:] or sorted(CASES):

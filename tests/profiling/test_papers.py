@@ -5,27 +5,23 @@ import pytest
 
 from septool.errors import ConfigError, UsageError
 from septool.models.build import config_of
-from septool.profiling import papers
-from septool.profiling.measure import Row, Timing
-from septool.profiling.papers import Paper, System, Term, compare
+from septool.profiling.comparison import compare_to_paper, published_si_snri
+from septool.profiling.papers import Paper, System, Term, paper_names, read_paper
+from septool.profiling.records import Row, Timing
 
 
-@pytest.mark.parametrize("name", papers.NAMES)
+@pytest.mark.parametrize("name", paper_names())
 def test_every_bundled_table_names_networks_that_exist(name: str) -> None:
-    paper = papers.load(name)
+    paper = read_paper(name)
     assert paper.rows
     for asked in (*((row.model, row.config) for row in paper.rows), *((term.model, {}) for term in paper.terms)):
         model, _, row = asked[0].partition(":")
         assert config_of(model, asked[1], row or None)
 
 
-def test_every_table_in_the_folder_is_listed() -> None:
-    assert {path.stem for path in papers.PAPERS.glob("*.toml")} == set(papers.NAMES)
-
-
 def test_an_unknown_table_is_named_with_the_nearest_known_one() -> None:
     with pytest.raises(UsageError, match="unknown paper table 'galr-table2'; did you mean 'galr-table"):
-        papers.load("galr-table2")
+        read_paper("galr-table2")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +37,7 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path, text: str, s
         f'title = "T"\nprotocol = "P"\nlengths = [1]\n{text}\n[[rows]]\nlabel = "A"\nmodel = "galr"\n', encoding="utf-8"
     )
     with pytest.raises(ConfigError, match=said):
-        papers.load(str(path))
+        read_paper(str(path))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +55,7 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path, text: str, s
 def test_published_scores_belong_to_exactly_one_network(
     model: str, row: str | None, settings: dict[str, Any], si_snri: float | None
 ) -> None:
-    assert papers.published_si_snri(model, config_of(model, settings, row)) == si_snri
+    assert published_si_snri(model, config_of(model, settings, row)) == si_snri
 
 
 def row(model: str, seconds: float = 1.0, **changed: Any) -> Row:
@@ -87,7 +83,7 @@ def test_what_is_marked_is_the_ratio_to_the_reference(macs: float, differs: bool
         System(label="B", model="dprnn", published={"gmacs": 2.0}, why={"gmacs": "known"}),
     )
     measured = [row("A", macs=2 * 10**9), row("B", macs=round(4 * macs * 10**9))]
-    first, second = compare(paper, measured, "cpu")
+    first, second = compare_to_paper(paper, measured, "cpu")
     assert (first.ratio, first.published_relative, first.measured_relative, first.differs) == (2, 1, 1, False)
     assert second.published_relative == 2
     assert second.measured_relative == pytest.approx(2 * macs)
@@ -98,9 +94,9 @@ def test_what_is_marked_is_the_ratio_to_the_reference(macs: float, differs: bool
 def test_units_are_those_that_the_papers_print() -> None:
     printed = {"parameters_m": 4.0, "gmacs": 6.0, "gflops": 12.0, "latency_ms": 200.0, "cpu_s": 0.2, "memory_gb": 0.1}
     paper = table(System(label="A", model="galr", published=printed))
-    for comparison in compare(paper, [row("A")], "cpu"):
+    for comparison in compare_to_paper(paper, [row("A")], "cpu"):
         assert comparison.ratio == pytest.approx(0.5)
-    (mebibytes,) = compare(
+    (mebibytes,) = compare_to_paper(
         table(System(label="A", model="galr", published={"memory_mib": 1.0})), [row("A", memory=2**20)], "cpu"
     )
     assert mebibytes.ratio == 1
@@ -108,14 +104,14 @@ def test_units_are_those_that_the_papers_print() -> None:
 
 def test_a_time_that_was_printed_for_another_device_is_left_out() -> None:
     paper = table(System(label="A", model="galr", published={"cpu_s": 1.0, "gpu_ms": 5.0}))
-    assert [one.published for one in compare(paper, [row("A")], "cpu")] == [1.0]
-    assert [one.published for one in compare(paper, [row("A")], "cuda")] == [5.0]
-    assert compare(paper, [row("A")], "mps") == []
+    assert [one.published for one in compare_to_paper(paper, [row("A")], "cpu")] == [1.0]
+    assert [one.published for one in compare_to_paper(paper, [row("A")], "cuda")] == [5.0]
+    assert compare_to_paper(paper, [row("A")], "mps") == []
 
 
 def test_memory_that_could_not_be_measured_is_left_out() -> None:
     paper = table(System(label="A", model="galr", published={"memory_gb": 1.0}))
-    assert compare(paper, [row("A", memory=None)], "cpu") == []
+    assert compare_to_paper(paper, [row("A", memory=None)], "cpu") == []
 
 
 def test_a_claim_without_a_number_is_checked() -> None:
@@ -125,7 +121,7 @@ def test_a_claim_without_a_number_is_checked() -> None:
         System(label="C", model="dptnet", more=("latency_ms",), why={"latency_ms": "known"}),
     )
     slow, fast = Timing(0.2, 0.2, 0.2, 5), Timing(0.05, 0.05, 0.05, 5)
-    second, third = compare(paper, [row("A"), row("B", latency=slow), row("C", latency=fast)], "cpu")
+    second, third = compare_to_paper(paper, [row("A"), row("B", latency=slow), row("C", latency=fast)], "cpu")
     assert (second.claim, second.published, second.measured_relative, second.differs) == ("> 1", None, 2, False)
     assert (third.measured_relative, third.differs, third.why) == (0.5, True, "known")
 
@@ -138,7 +134,7 @@ def test_the_number_of_parameters_is_compared_once_for_all_lengths() -> None:
         reference="A",
         rows=(System(label="A", model="galr", published={"parameters_m": 2.0, "gmacs": 3.0}),),
     )
-    found = compare(paper, [row("A"), row("A", seconds=2.0)], "cpu")
+    found = compare_to_paper(paper, [row("A"), row("A", seconds=2.0)], "cpu")
     assert [(one.quantity, one.seconds) for one in found] == [
         ("parameters, M", 1.0),
         ("MACs, G", 1.0),
@@ -151,13 +147,13 @@ def test_without_the_reference_there_is_no_relation_to_it() -> None:
         System(label="A", model="galr", published={"gmacs": 1.0}),
         System(label="B", model="dprnn", published={"gmacs": 2.0}),
     )
-    (one,) = compare(paper, [row("B")], "cpu")
+    (one,) = compare_to_paper(paper, [row("B")], "cpu")
     assert (one.measured_relative, one.differs) == (None, False)
 
 
 def test_complexities_of_galr_table_1_hold_for_what_is_counted() -> None:
-    paper = papers.load("galr-table1")
-    grown = compare(paper, [], "cpu")
+    paper = read_paper("galr-table1")
+    grown = compare_to_paper(paper, [], "cpu")
     assert [one.published for one in grown] == [term.power for term in paper.terms]
     assert [one.label for one in grown if one.differs] == []
 
@@ -165,6 +161,6 @@ def test_complexities_of_galr_table_1_hold_for_what_is_counted() -> None:
 def test_a_wrong_complexity_is_marked() -> None:
     wrong = Term(label="GALR", model="galr:d64-m16", module=r"blocks\.\d+\.1", kind="attention", power=1)
     paper = Paper(title="T", protocol="P", lengths=(4.0, 8.0), rows=(System(label="A", model="galr"),), terms=(wrong,))
-    (one,) = compare(paper, [], "cpu")
+    (one,) = compare_to_paper(paper, [], "cpu")
     assert one.differs
     assert one.measured == pytest.approx(2, abs=0.1)

@@ -21,25 +21,18 @@ from septool.errors import AudioError, CheckpointError, SeptoolError, UsageError
 from septool.models import MODELS
 from septool.models.base import Separator
 from septool.models.build import build_model
-from septool.profiling import isolation, report
+from septool.profiling import isolation, report, timing
 from septool.profiling import measure as measuring
-from septool.profiling.isolation import measure_apart
-from septool.profiling.measure import (
-    Conditions,
-    Failed,
-    Gauge,
-    Row,
-    Subject,
-    exponent,
-    measure,
-    recording,
-    timed,
-)
-from septool.tasks.profile import EXAMPLE, find, parse_lengths, profile
+from septool.profiling.isolation import measure_isolated
+from septool.profiling.measure import Target, load_batch, measure
+from septool.profiling.memory import PeakMemory
+from septool.profiling.records import Failed, Row, Settings, scaling_exponent
+from septool.profiling.timing import summarize_times, time_call
+from septool.tasks.profile import EXAMPLE, find_target, parse_lengths, profile
 from tests.models.tiny import TINY, TINY_EXTRACTORS
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
-QUICK = Conditions(budget=0.0)
+QUICK = Settings(budget=0.0)
 TABLE = """
 title = "A table"
 protocol = "0.1 s"
@@ -59,14 +52,14 @@ published = {parameters_m = 0.5, gmacs = 2}
 """
 
 
-def tiny(model: str) -> Subject:
-    return Subject(name=model, model=model, config=(TINY | TINY_EXTRACTORS)[model], rate=8000)
+def tiny(model: str) -> Target:
+    return Target(name=model, model=model, config=(TINY | TINY_EXTRACTORS)[model], rate=8000)
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in this process: a fresh one takes seconds to start."""
-    monkeypatch.setattr(isolation, "measure_apart", measure)
+    monkeypatch.setattr(isolation, "measure_isolated", measure)
 
 
 @pytest.fixture
@@ -104,12 +97,12 @@ def test_lengths_that_are_none_are_refused(text: str) -> None:
 
 def test_the_exponent_is_that_of_a_power_law() -> None:
     lengths = [0.5, 1, 2, 8]
-    assert exponent(lengths, [3 * length**1.7 for length in lengths]) == pytest.approx(1.7)
+    assert scaling_exponent(lengths, [3 * length**1.7 for length in lengths]) == pytest.approx(1.7)
 
 
 @pytest.mark.parametrize("name", sorted(TINY | TINY_EXTRACTORS))
 def test_every_model_can_be_measured_and_trained(name: str) -> None:
-    _, row = measure(tiny(name), [0.1], Conditions(budget=0.0, train=True))
+    _, row = measure(tiny(name), [0.1], Settings(budget=0.0, train=True))
     assert isinstance(row, Row), row
     model = tiny(name).build()
     assert row.parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -120,7 +113,7 @@ def test_every_model_can_be_measured_and_trained(name: str) -> None:
 
 
 def test_rows_come_by_length_with_their_real_time_factor() -> None:
-    rows = [*measure(tiny("galr"), [0.2, 0.1], Conditions(budget=0.0, batch=3))]
+    rows = [*measure(tiny("galr"), [0.2, 0.1], Settings(budget=0.0, batch=3))]
     assert [row.seconds for row in rows] == [0.1, 0.2]
     for row in rows:
         assert isinstance(row, Row)
@@ -131,7 +124,7 @@ def test_rows_come_by_length_with_their_real_time_factor() -> None:
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
 def test_other_precisions_run(dtype: Any) -> None:
-    (row,) = measure(tiny("conv-tasnet"), [0.1], Conditions(budget=0.0, dtype=dtype))
+    (row,) = measure(tiny("conv-tasnet"), [0.1], Settings(budget=0.0, dtype=dtype))
     assert isinstance(row, Row), row
 
 
@@ -142,27 +135,27 @@ def test_repeating_ends_when_the_median_is_known() -> None:
         nonlocal calls
         calls += 1
 
-    timing = timed(call, torch.device("cpu"), budget=0.0)
-    assert (timing.repeats, calls) == (3, 4)  # and one to warm up
-    assert timed(call, torch.device("cpu"), budget=60.0).repeats <= 1000
+    measured = time_call(call, torch.device("cpu"), budget=0.0)
+    assert (measured.repeats, calls) == (3, 4)  # and one to warm up
+    assert time_call(call, torch.device("cpu"), budget=60.0).repeats <= 1000
 
 
 def test_two_runs_agree_within_their_stated_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     # A machine whose every pass takes 1 s and up to a tenth more, rarely three times as long.
     random = np.random.default_rng(0)
-    monkeypatch.setattr(measuring, "_once", lambda *_: 1 + random.exponential(0.03) + 2.0 * (random.random() < 0.03))
-    runs = [timed(lambda: None, torch.device("cpu"), budget=60.0) for _ in range(40)]
+    monkeypatch.setattr(timing, "_time_once", lambda *_: 1 + random.exponential(0.03) + 2.0 * (random.random() < 0.03))
+    runs = [time_call(lambda: None, torch.device("cpu"), budget=60.0) for _ in range(40)]
     for first, second in pairwise(runs):
         assert first.low <= second.high
         assert second.low <= first.high
-    assert all(run.high - run.low < measuring.SETTLED * run.median for run in runs)
-    assert all(measuring.FEW <= run.repeats < measuring.MOST for run in runs)
+    assert all(run.high - run.low < timing.SETTLED * run.median for run in runs)
+    assert all(timing.ENOUGH_REPEATS <= run.repeats < timing.MAX_REPEATS for run in runs)
 
 
 @pytest.mark.parametrize("repeats", [6, 20, 100])
 def test_the_stated_spread_holds_the_true_median(repeats: int) -> None:
     random = np.random.default_rng(repeats)
-    runs = [measuring.summary(list(random.exponential(size=repeats))) for _ in range(1000)]
+    runs = [summarize_times(list(random.exponential(size=repeats))) for _ in range(1000)]
     covered = sum(run.low <= math.log(2) <= run.high for run in runs)
     assert covered >= 940  # 950 are expected at least
     # Not by saying nothing: the error of a median shrinks with the root of the repeats.
@@ -171,13 +164,13 @@ def test_the_stated_spread_holds_the_true_median(repeats: int) -> None:
 
 @LINUX
 def test_the_gauge_shows_the_peak_and_forgets_it() -> None:
-    gauge = Gauge(torch.device("cpu"))
+    memory = PeakMemory(torch.device("cpu"))
     np.ones(2**27, dtype=np.uint8)
-    held = gauge.peak()
+    held = memory.peak()
     assert held is not None
     assert held >= 0.95 * 2**27
-    gauge.reset()
-    after = gauge.peak()
+    memory.reset()
+    after = memory.peak()
     assert after is not None
     assert after < held - 2**26
 
@@ -196,7 +189,7 @@ class Breaking(Separator[Any]):
 
 
 def test_a_length_that_fails_does_not_take_the_others_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Subject, "build", lambda self: Breaking())
+    monkeypatch.setattr(Target, "build", lambda self: Breaking())
     first, second, third = measure(tiny("galr"), [0.1, 0.2, 0.3], QUICK)
     assert isinstance(first, Row)
     assert second == Failed("galr", 0.2, "no room")
@@ -208,22 +201,22 @@ def test_a_step_that_fails_leaves_what_was_measured(monkeypatch: pytest.MonkeyPa
         raise torch.OutOfMemoryError("no room")
 
     monkeypatch.setattr(measuring, "training_step", no_room)
-    row, failed = measure(tiny("galr"), [0.1], Conditions(budget=0.0, train=True))
+    row, failed = measure(tiny("galr"), [0.1], Settings(budget=0.0, train=True))
     assert isinstance(row, Row)
     assert row.training is None
     assert failed == Failed("galr", 0.1, "no room")
 
 
 def test_weights_that_do_not_fit_are_a_failure(tiny_checkpoint: Path) -> None:
-    subject = Subject(name="x", model="galr", config=TINY["galr"], rate=8000, weights=tiny_checkpoint)
-    (failed,) = measure(subject, [0.1], QUICK)
+    target = Target(name="x", model="galr", config=TINY["galr"], rate=8000, weights=tiny_checkpoint)
+    (failed,) = measure(target, [0.1], QUICK)
     assert isinstance(failed, Failed)
     assert "does not fit" in failed.error
 
 
 def test_a_trace_is_written(tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
-    (row,) = measure(tiny("galr"), [0.05], Conditions(budget=0.0, trace=path))
+    (row,) = measure(tiny("galr"), [0.05], Settings(budget=0.0, trace=path))
     assert isinstance(row, Row), row
     names = {event.get("name") for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]}
     assert "aten::lstm" in names
@@ -236,10 +229,10 @@ def test_modules_are_marked_one_inside_the_other(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda.profiler, "profile", nullcontext)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: seen.append("synchronized"))
     model = tiny("galr").build()
-    mixture = recording(None, 8000, 0.05, 1)
+    mixture = load_batch(None, 8000, 0.05, 1)
     with torch.inference_mode():
         expected = model(mixture)
-        measuring.mark(model, lambda: torch.testing.assert_close(model(mixture), expected))
+        measuring.mark_modules(model, lambda: torch.testing.assert_close(model(mixture), expected))
         assert seen[:3] == ["GALR", "encoder", "encoder.basis"]
         assert seen[-2:] == ["end", "synchronized"]
         assert seen.count("end") == len(seen) // 2
@@ -249,7 +242,7 @@ def test_modules_are_marked_one_inside_the_other(monkeypatch: pytest.MonkeyPatch
 
 
 def test_speech_is_repeated_and_brought_to_level(call: Path) -> None:
-    mixture = recording(call, 8000, 7.0, batch=2)  # the recording has 3 s
+    mixture = load_batch(call, 8000, 7.0, batch=2)  # the recording has 3 s
     assert mixture.shape == (2, 56000)
     torch.testing.assert_close(mixture[0, :24000], mixture[1, 24000:48000])
     assert mixture[0].square().mean().sqrt() == pytest.approx(0.1, rel=1e-3)  # -20 dB
@@ -257,7 +250,7 @@ def test_speech_is_repeated_and_brought_to_level(call: Path) -> None:
 
 def test_a_papez_that_halts_is_counted_by_what_its_tokens_need(tiny_checkpoint: Path, call: Path) -> None:
     def cost(halting: str) -> Row:
-        (row,) = measure(find(str(tiny_checkpoint), halting), [0.5], Conditions(budget=0.0, speech=call))
+        (row,) = measure(find_target(str(tiny_checkpoint), halting), [0.5], Settings(budget=0.0, speech=call))
         assert isinstance(row, Row)
         return row
 
@@ -272,14 +265,14 @@ def test_a_papez_that_halts_is_counted_by_what_its_tokens_need(tiny_checkpoint: 
 
 
 def test_names_mean_models_rows_and_checkpoints(tiny_checkpoint: Path) -> None:
-    assert find("galr").config == vars(MODELS.module("galr").Config())
-    assert find("galr:d64-m16").config == vars(MODELS.module("galr").CONFIGS["d64-m16"])
-    assert find("papez").config["halting"] == "none"
-    assert (find("voicefilter").rate, find("galr").rate) == (16000, 8000)
-    loaded = find(str(tiny_checkpoint), "drop")
+    assert find_target("galr").config == vars(MODELS.module("galr").Config())
+    assert find_target("galr:d64-m16").config == vars(MODELS.module("galr").CONFIGS["d64-m16"])
+    assert find_target("papez").config["halting"] == "none"
+    assert (find_target("voicefilter").rate, find_target("galr").rate) == (16000, 8000)
+    loaded = find_target(str(tiny_checkpoint), "drop")
     assert (loaded.name, loaded.model, loaded.weights) == ("tiny", "papez", tiny_checkpoint)
     assert loaded.config["halting"] == "drop"
-    assert (find("galr").quality, find("galr").quality_from) == (20.3, "published")
+    assert (find_target("galr").quality, find_target("galr").quality_from) == (20.3, "published")
 
 
 def test_weights_that_never_learned_to_halt_are_not_made_to(tmp_path: Path) -> None:
@@ -287,9 +280,9 @@ def test_weights_that_never_learned_to_halt_are_not_made_to(tmp_path: Path) -> N
     path = tmp_path / "still.safetensors"
     header = checkpoints.Header(model="papez", config=config, sample_rate=8000, sources=2)
     checkpoints.save(path, build_model("papez", config).state_dict(), header)
-    assert find(str(path), "none").config["halting"] == "none"
+    assert find_target(str(path), "none").config["halting"] == "none"
     with pytest.raises(UsageError, match="--halting drop needs weights that learned to halt; still was trained"):
-        find(str(path), "drop")
+        find_target(str(path), "drop")
 
 
 def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
@@ -299,7 +292,7 @@ def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
         model="galr", config=TINY["galr"], sample_rate=8000, sources=2, measured={"si_snri": 7.5}
     )
     checkpoints.save(path, model.state_dict(), header)
-    assert (find(str(path)).quality, find(str(path)).quality_from) == (7.5, "measured")
+    assert (find_target(str(path)).quality, find_target(str(path)).quality_from) == (7.5, "measured")
 
 
 @pytest.mark.parametrize(
@@ -332,7 +325,7 @@ def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], error: type[Exception], said: str
 ) -> None:
-    monkeypatch.setattr(isolation, "measure_apart", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setattr(isolation, "measure_isolated", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(error, match=said):
         profile(device="cpu", **arguments)
 
@@ -353,11 +346,11 @@ def test_a_file_that_is_there_stays_unless_forced(
     path.write_text("mine")
     asked: dict[str, Any] = {"model": str(tiny_checkpoint), "lengths": "0.1", "device": "cpu", "budget": 0.0}
     asked[option] = path
-    monkeypatch.setattr(isolation, "measure_apart", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setattr(isolation, "measure_isolated", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(SeptoolError, match=rf"mine\.{suffix} exists; use --force to replace it"):
         profile(**asked)
     assert path.read_text() == "mine"
-    monkeypatch.setattr(isolation, "measure_apart", measure)
+    monkeypatch.setattr(isolation, "measure_isolated", measure)
     profile(**asked, force=True)
     assert path.read_bytes()[:4] != b"mine"
     assert list(tmp_path.iterdir()) == [path]
@@ -366,10 +359,10 @@ def test_a_file_that_is_there_stays_unless_forced(
 def test_a_folder_for_results_is_made_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolation, "measure_apart", lambda *_: [])
+    monkeypatch.setattr(isolation, "measure_isolated", lambda *_: [])
     profile(model="galr", device="cpu", out=tmp_path / "new" / "a.jsonl")
     assert (tmp_path / "new" / "a.jsonl").exists()
-    monkeypatch.setattr(isolation, "measure_apart", lambda *_: pytest.fail("something was measured"))
+    monkeypatch.setattr(isolation, "measure_isolated", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(AudioError, match="is a file, not a folder"):
         profile(model="galr", device="cpu", out=tmp_path / "new" / "a.jsonl" / "b.jsonl")
 
@@ -404,15 +397,15 @@ def test_everything_is_written(tmp_path: Path, tiny_checkpoint: Path, call: Path
         )
     assert [row.seconds for row in measured.rows] == [0.1, 0.2, 0.4]
     (fit,) = measured.growth
-    assert fit.macs == pytest.approx(exponent([0.1, 0.2, 0.4], [row.macs for row in measured.rows]))
+    assert fit.macs == pytest.approx(scaling_exponent([0.1, 0.2, 0.4], [row.macs for row in measured.rows]))
     assert math.isfinite(fit.latency)
 
     machine, *costs, growth = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert machine["kind"] == "machine"
     assert machine["torch"] == torch.__version__
     assert machine["conditions"]["speech"] == call.name
-    again = report.read(tmp_path / "a.jsonl")
-    assert json.loads(json.dumps(list(report.lines(again)))) == [machine, *costs, growth]
+    again = report.read_profile(tmp_path / "a.jsonl")
+    assert json.loads(json.dumps(list(report.profile_lines(again)))) == [machine, *costs, growth]
     assert [(cost["kind"], cost["model"], cost["seconds"]) for cost in costs] == [
         ("cost", "tiny", length) for length in (0.1, 0.2, 0.4)
     ]
@@ -474,7 +467,7 @@ def test_some_systems_of_a_paper_are_enough(table: Path) -> None:
 
 @pytest.mark.slow
 def test_compiled_models_are_measured() -> None:
-    for row in measure_apart(tiny("conv-tasnet"), [0.1], Conditions(budget=0.0, compile=True, train=True)):
+    for row in measure_isolated(tiny("conv-tasnet"), [0.1], Settings(budget=0.0, compile=True, train=True)):
         assert isinstance(row, Row), row
         assert row.memory is None
         assert row.training_memory is None
@@ -492,14 +485,14 @@ def test_training_steps_are_compiled_too(monkeypatch: pytest.MonkeyPatch) -> Non
         return run
 
     monkeypatch.setattr(torch, "compile", compile)
-    rows = [*measure(tiny("conv-tasnet"), [0.1], Conditions(budget=0.0, compile=True, train=True))]
+    rows = [*measure(tiny("conv-tasnet"), [0.1], Settings(budget=0.0, compile=True, train=True))]
     assert len(rows) == 2
     assert compiled["forward"] == compiled["backward"] > 1
 
 
 @pytest.mark.device
 def test_a_gpu_is_measured() -> None:
-    rows = [*measure_apart(tiny("galr"), [0.1, 0.2], Conditions(device="cuda", budget=0.1, train=True))]
+    rows = [*measure_isolated(tiny("galr"), [0.1, 0.2], Settings(device="cuda", budget=0.1, train=True))]
     assert len(rows) == 4, rows
     for row in rows[2:]:
         assert isinstance(row, Row), row
@@ -514,6 +507,6 @@ def test_a_model_that_needs_no_memory_can_be_drawn(tmp_path: Path, tiny_checkpoi
     measured = profile(model=str(tiny_checkpoint), lengths="0.1,0.2", device="cpu", budget=0.0, speech=call)
     for memory in (None, 0):
         rows = tuple(replace(row, memory=memory) for row in measured.rows)
-        figure = report.draw(replace(measured, rows=rows))
+        figure = report.draw_profile(replace(measured, rows=rows))
         figure.savefig(tmp_path / "a.png")
         assert [len(axes.lines) for axes in figure.axes[:2]] == [1, 0]

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from septool.profiling import papers
-from septool.profiling.measure import Conditions, Failed, Row, Timing
-from septool.profiling.papers import Comparison
-from septool.profiling.report import Machine, Profile, Table, write
+from septool.profiling.comparison import Comparison, compare_to_paper
+from septool.profiling.papers import read_paper
+from septool.profiling.records import Failed, Row, Settings, Timing
+from septool.profiling.report import Machine, Profile, Table, write_profile
 from tools import results
 
 MACHINE = Machine(
@@ -42,16 +42,16 @@ def row(model: str, latency: Timing, seconds: float = 5.0) -> Row:
 
 def save(folder: Path, name: str, *rows: Row, failures: tuple[Failed, ...] = ()) -> None:
     folder.mkdir(exist_ok=True)
-    comparisons = papers.compare(papers.load(name), rows, "cpu")
+    comparisons = compare_to_paper(read_paper(name), rows, "cpu")
     profile = Profile(
         machine=MACHINE,
-        conditions=Conditions(speech=Path("call.wav")),
+        conditions=Settings(speech=Path("call.wav")),
         rows=list(rows),
         growth=[],
         failures=list(failures),
         comparisons=comparisons,
     )
-    write(profile, out=folder / f"{name}.jsonl", plot=None, html=None)
+    write_profile(profile, out=folder / f"{name}.jsonl", plot=None, html=None)
 
 
 def test_tables_machine_and_failures_are_shown(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from septool.errors import ConfigError, UsageError
 from septool.losses import LOSSES
 from septool.models import MODELS, galr, papez, sepformer
 from septool.models.build import build_model, config_of
-from septool.profiling import papers
+from septool.profiling.comparison import published_si_snri
 from septool.training import recipe as recipes
 
 
@@ -293,7 +293,7 @@ def test_published_scores_are_those_of_the_cost_tables() -> None:
     for name in NAMES:
         chosen = recipes.load_recipe(name)
         if chosen.data.name == "WSJ0-2mix" and chosen.data.mixing == "static" and "test" in chosen.published["data"]:
-            known = papers.published_si_snri(chosen.model, config_of(chosen.model, chosen.config, chosen.variant))
+            known = published_si_snri(chosen.model, config_of(chosen.model, chosen.config, chosen.variant))
             if known is not None:
                 assert abs(chosen.published["si_snri"] - known) < 0.11, name  # papers round and differ by so much
                 compared += 1

@@ -1,0 +1,36 @@
+"""The most memory that a network needs: on a GPU the allocator's peak, on a processor (Linux) the resident set's."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+
+class PeakMemory:
+    """The most memory that was in use since the last reset, over what was in use when this was made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._status = Path("/proc/self/status")
+        self._before = self._read("VmRSS", "allocated_bytes.all.current")
+
+    def reset(self) -> None:
+        """Forget the peak so far."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif self.device.type == "cpu":
+            with suppress(OSError):  # without it, the peak since the start, which grows with the length anyway
+                Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+    def peak(self) -> int | None:
+        """Return bytes, or None where the system does not say."""
+        peak = self._read("VmHWM", "allocated_bytes.all.peak")
+        return None if peak is None or self._before is None else peak - self._before
+
+    def _read(self, resident: str, allocated: str) -> int | None:
+        if self.device.type == "cuda":
+            return torch.cuda.memory_stats(self.device)[allocated]
+        if self.device.type == "cpu" and self._status.exists():
+            line = next(line for line in self._status.read_text().splitlines() if line.startswith(resident + ":"))
+            return int(line.split()[1]) * 1024  # "VmHWM:   1234 kB"
+        return None

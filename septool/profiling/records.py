@@ -1,0 +1,79 @@
+"""What is asked of a measurement and what comes of it: settings, timings, rows, failures. Imports no torch."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+Dtype = Literal["fp32", "tf32", "fp16", "bf16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+MIN_REPEATS = 3  # of a time, in all rounds together, whatever the budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How networks are measured."""
+
+    device: str = "cpu"
+    dtype: Dtype = "fp32"
+    threads: int | None = None
+    batch: int = 1
+    compile: bool = False
+    train: bool = False
+    rounds: int = 1  # fresh processes for each target
+    budget: float = 10.0  # seconds of repeating, for each target, length and kind of pass, in all rounds together
+    speech: Path | None = None  # the input; noise without
+    trace: Path | None = None
+    nvtx: bool = False
+
+    @property
+    def min_repeats(self) -> int:
+        """Repeats in a process, whatever the budget."""
+        return math.ceil(MIN_REPEATS / self.rounds)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of wall clock."""
+
+    median: float
+    low: float  # the true median is between these with 95 %, or 75 % to 94 % if there are fewer than six repeats
+    high: float
+    repeats: int
+    processes: int = 1  # with several, the median is that of their medians, and so is what it lies between
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One target at one length."""
+
+    model: str
+    seconds: float  # of audio
+    parameters: int
+    bytes: int  # on disk
+    macs: int  # of one recording
+    flops: int  # two for each MAC
+    latency: Timing
+    real_time_factor: float  # latency of a batch over the audio in it
+    memory: int | None  # bytes
+    training: Timing | None = None  # one step
+    training_memory: int | None = None
+    running: tuple[float, ...] = ()  # Papez: share of the tokens that still run, step by step
+    quality: float | None = None  # SI-SNRi in dB
+    quality_from: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What could not be measured, and why."""
+
+    model: str
+    seconds: float | None  # None: at any length
+    error: str
+
+
+def scaling_exponent(lengths: Sequence[float], values: Sequence[float]) -> float:
+    """Return the p of the ``length ** p`` that fits best: the slope of the line through the logarithms."""
+    return statistics.linear_regression([*map(math.log, lengths)], [*map(math.log, values)]).slope
