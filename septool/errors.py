@@ -36,5 +36,6 @@ class InterruptedBySignal(BaseException):
 
     @property
     def status(self) -> int:
-        """What shells make of a signal."""
-        return 128 + signal.Signals[self.args[0]]
+        """What shells make of a signal; of one that is not named, what they make of Ctrl-C."""
+        named = str(self.args[0]) if self.args else ""
+        return 128 + signal.Signals.__members__.get(named, signal.SIGINT)

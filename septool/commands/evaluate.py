@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from septool.commands import options
+from septool.metrics import METRICS
 
 
 def evaluate(
@@ -15,7 +16,7 @@ def evaluate(
     estimates: Annotated[Path | None, typer.Argument(help="Folder of estimates {id}_s1.wav, ...")] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", help="Run this model on the manifest.")] = None,
     metric: Annotated[
-        str, typer.Option("--metric", help="si-snr, si-snri, sdr, sdri, pesq, stoi, estoi; commas between.")
+        str, typer.Option("--metric", help=f"{', '.join(METRICS)}; separated by commas.")
     ] = "si-snri,sdri",
     sample_rate: Annotated[
         int | None, typer.Option(min=1000, help="Hz that files are brought to before scoring; their own by default.")
