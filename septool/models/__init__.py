@@ -20,6 +20,7 @@ MODELS = Registry(
         "galr": "septool.models.galr:GALR",
         "galr-extractor": "septool.models.galr_extractor:GALRExtractor",
         "papez": "septool.models.papez:Papez",
+        "re-sepformer": "septool.models.re_sepformer:RESepFormer",
         "sandglasset": "septool.models.sandglasset:Sandglasset",
         "sepformer": "septool.models.sepformer:SepFormer",
         "speaker-net": "septool.models.speaker_net:SpeakerNet",

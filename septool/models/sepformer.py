@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import Separator, SeparatorConfig
-from septool.models.layers.attention import SelfAttention, SinusoidalPosition
+from septool.models.layers.attention import SinusoidalPosition, TransformerLayer
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
@@ -53,30 +53,14 @@ CONFIGS = {
 }
 
 
-class TransformerLayer(nn.Module):
-    """The layer g of section 2.3.1: attention and a feed-forward network, each normalized before."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(config.filters, eps=1e-6)
-        self.attention = SelfAttention(config.filters, config.heads)
-        self.norm2 = nn.LayerNorm(config.filters, eps=1e-6)
-        self.expand = nn.Linear(config.filters, config.feedforward)
-        self.contract = nn.Linear(config.feedforward, config.filters)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map ``[..., position, filter]`` to the same shape."""
-        z = self.attention(self.norm1(z)) + z  # eq. 4
-        return self.contract(torch.relu_(self.expand(self.norm2(z)))) + z  # eq. 5, its widest tensor in place
-
-
 class Transformer(nn.Module):
     """IntraT and InterT: positions, K layers, and a skip around all of them."""
 
     def __init__(self, config: Config, layers: int) -> None:
         super().__init__()
         self.position = SinusoidalPosition(config.filters) if config.position else None
-        self.layers = nn.Sequential(*(TransformerLayer(config) for _ in range(layers)))
+        sizes = config.filters, config.heads, config.feedforward
+        self.layers = nn.Sequential(*(TransformerLayer(*sizes) for _ in range(layers)))  # g, section 2.3.1
         self.layer_norm = nn.LayerNorm(config.filters, eps=1e-6)
         self.global_norm = GlobalLayerNorm(config.filters)
 

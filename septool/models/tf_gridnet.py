@@ -110,7 +110,8 @@ class HeadNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(heads, 1, bins or 1, channels))
         self.bias = nn.Parameter(torch.zeros(heads, 1, bins or 1, channels))
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, L, T, F, channel]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, head, frame, bin, channel]`` to the same shape."""
         return torch.addcmul(self.bias, F.layer_norm(self.activation(x), x.shape[-self.axes :]), self.weight)
 
 
@@ -128,7 +129,8 @@ class AttentionModule(nn.Module):
         self.activation = nn.PReLU()
         self.norm = nn.LayerNorm([bins, channels] if normed else channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, F, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin, channel]`` to the same shape."""
         parts = self.qkv(x).split(self.sizes, dim=-1)
         query, key, value = (
             # Copied before PReLU, which is three times slower on a permuted view.
@@ -149,7 +151,8 @@ class Block(nn.Module):
         self.inter = RecurrentModule(config)
         self.attention = AttentionModule(config, bins)
 
-    def forward(self, z: Tensor) -> Tensor:  # [B, T, F, D]
+    def forward(self, z: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin, channel]`` to the same shape."""
         time, frequency = (frames.window_padding(n, *self.window, both=self.both) for n in z.shape[1:3])
         x = self.intra(F.pad(z, (0, 0, *frequency, *time)))
         x = self.inter(x.transpose(1, 2)).transpose(1, 2)

@@ -71,7 +71,8 @@ class RMSGroupNorm(nn.Module):
         self.groups = groups
         self.weight = nn.Parameter(torch.ones(channels))
 
-    def forward(self, x: Tensor) -> Tensor:  # [..., D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize ``[..., channel]``."""
         grouped = x.unflatten(-1, (self.groups, -1))
         # The norm, unlike the root of a mean, has a gradient at zero.
         rms = torch.linalg.vector_norm(grouped, dim=-1, keepdim=True) * grouped.shape[-1] ** -0.5
@@ -91,7 +92,8 @@ class ConvSwiGLU(nn.Module):
         self.contract = nn.Linear(hidden, config.kernel * config.channels, bias=False)  # Deconv1D
         self.bias = nn.Parameter(torch.zeros(config.channels))
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, sequence, position, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, channel]`` to the same shape."""
         count = x.shape[2]
         padding = frames.window_padding(count, *self.window)
         value, gate = self.expand(frames.unfold(F.pad(x, (0, 0, *padding)), *self.window)).chunk(2, dim=-1)
@@ -118,7 +120,8 @@ class RotaryAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * attention, bias=False)
         self.out = nn.Linear(attention, channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, sequence, position, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, channel]`` to the same shape."""
         qkv = self.qkv(x).flatten(0, 1).unflatten(-1, (3, self.heads, -1))  # [B sequence, position, 3, H, A / H]
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         mixed = attend(rotate(query), rotate(key), value)  # [B sequence, H, position, A / H]
@@ -136,7 +139,8 @@ class Transformer(nn.Module):
         self.attention = RotaryAttention(config.channels, config.attention, config.heads)
         self.behind = ConvSwiGLU(config, behind)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, sequence, position, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, sequence, position, channel]`` to the same shape."""
         x = x + self.before(self.norm1(x))
         x = x + self.attention(self.norm2(x))
         return x + self.behind(self.norm3(x))
@@ -150,7 +154,8 @@ class Block(nn.Module):
         self.frequency = Transformer(config)
         self.time = Transformer(config)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, F, D]
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, frame, bin, channel]`` to the same shape."""
         return self.time(self.frequency(x).transpose(1, 2)).transpose(1, 2)
 
 

@@ -41,6 +41,7 @@ TINY: dict[str, dict[str, object]] = {
     "dptnet": {"filters": 16, "features": 12, "window": 8, "chunk": 20, "blocks": 2, "hidden": 12},
     "galr": {"filters": 16, "window": 8, "segment": 20, "summary": 4, "blocks": 2, "hidden": 12, "heads": 4},
     "papez": {"width": 16, "window": 8, "chunk": 20, "memory": 3, "depth": 3, "heads": 4, "feedforward": 24},
+    "re-sepformer": {"filters": 16, "window": 8, "chunk_size": 21, "layers": 1, "heads": 4, "feedforward": 24},
     "sandglasset": {"filters": 16, "features": 12, "segment": 20, "contexts": [1, 2, 2, 1], "hidden": 12, "heads": 4},
     "sepformer": {"filters": 16, "window": 8, "chunk": 20, "intra": 1, "inter": 1, "heads": 4, "feedforward": 24},
     "sudormrf": {"filters": 16, "width": 12, "hidden": 12, "depth": 3, "blocks": 2},

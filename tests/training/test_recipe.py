@@ -168,6 +168,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "data": {"sample_rate": 16000},
         "epochs": 50,
     },
+    "re-sepformer-": {  # the recipe in SpeechBrain
+        "optimizer": {"name": "adam", "lr": 15e-5, "clip": 5.0, "weight_decay": 0.0},
+        "schedule": {"name": "plateau", "start": 85, "factor": 0.5, "patience": 2},
+        "loop": {"batch": 1, "loss_floor": -30.0, "precision": "fp32"},
+        "mixing": {"seconds": 0.0, "speed": (0.95, 1.05)},
+        "epochs": 200,
+    },
     "tf-gridnet-": {  # the recipe in ESPnet
         "optimizer": {"name": "adam", "lr": 1e-3, "clip": 5.0, "weight_decay": 0.0},
         "schedule": {"name": "plateau", "factor": 0.5, "patience": 3, "start": 0, "warmup": 0},
@@ -219,6 +226,7 @@ SCORES: dict[str, dict[str, float]] = {
     "atss-net-pit-librispeech": {"sdr_improved": 8.57},
     "voicefilter-librispeech": {"sdr_improved": 7.78},
     "atss-net-aishell2": {f"pesq_at_{snr}_db": pesq for snr, pesq in {5: 2.06, 10: 2.42, 15: 2.87, 20: 3.22}.items()},
+    "re-sepformer-wsj0-2mix-dm": {"si_snri": 18.6},  # the results in SpeechBrain
     "tf-gridnet-wsj0-2mix": {"si_snri": 23.5},  # the abstract
     "tf-gridnet-wsj0-2mix-d48-32ms": {"si_snri": 23.2},  # what the authors report of their code
     "tf-gridnet-wsj0-2mix-d48-v1": {"si_snr": 22.8},

@@ -46,6 +46,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0) -> T
     return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
 
 
+class TransformerLayer(nn.Module):
+    """Attention and a feed-forward network, each normalized before and added to its input.
+
+    SepFormer equations 4 and 5; RE-SepFormer has the same layer.
+    """
+
+    def __init__(self, channels: int, heads: int, feedforward: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
+        self.attention = SelfAttention(channels, heads)
+        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.expand = nn.Linear(channels, feedforward)
+        self.contract = nn.Linear(feedforward, channels)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map ``[..., position, channel]`` to the same shape."""
+        z = self.attention(self.norm1(z)) + z  # eq. 4
+        return self.contract(torch.relu_(self.expand(self.norm2(z)))) + z  # eq. 5, its widest tensor in place
+
+
 class SinusoidalPosition(nn.Module):
     """Sine and cosine position table (Vaswani et al., 2017, 3.5), grown as longer inputs come."""
 
