@@ -7,7 +7,7 @@ PAPERS = galr-table3 galr-table1 dp-rcnet-table1 papez-table3 papez-table2 sepfo
 RESULTS = benchmarks/results/$(DEVICE)
 MEASURED = $(PAPERS) $(if $(filter cpu,$(DEVICE)),halting repeats peers train)
 
-.PHONY: help check lint types imports generated test slow device peers bench generate format
+.PHONY: help check lint types imports generated test coverage mutants slow device peers bench generate format
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,12 @@ generated:  ## man pages and tables are fresh
 
 test:  ## the fast tests
 	$(PYTHON) -m pytest
+
+coverage:  ## the fast tests with branch coverage, against the floor in pyproject.toml
+	$(PYTHON) -m pytest --cov --cov-report=term:skip-covered
+
+mutants:  ## break the code a line at a time: an hour on two cores
+	$(PYTHON) tools/mutants.py
 
 slow:  ## the tests that take minutes
 	$(PYTHON) -m pytest -n0 -m slow

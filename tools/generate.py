@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import architecture
 import results
 import torch
 import typer
@@ -26,6 +27,7 @@ from septool.training import recipe as recipes
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 # What is measured of checkpoints, as it is called and in what unit.
 SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
@@ -305,7 +307,11 @@ def main() -> int:
         ROOT / "docs" / "models.md": model_page(),
         ROOT / "docs" / "recipes.md": recipe_page(),
         ROOT / "README.md": renewed(ROOT / "README.md", tables),
+        ARCHITECTURE: renewed(ARCHITECTURE, {"picture": architecture.picture(), "rooms": architecture.room_table()}),
     }
+    for document in (ARCHITECTURE, ROOT / "CONTRIBUTING.md"):
+        if missing := architecture.missing_places(document.read_text(encoding="utf-8")):
+            raise SystemExit(f"{document.name} names what is not there: {', '.join(missing)}")
     if RESULTS.exists():
         files[ROOT / "benchmarks" / "RESULTS.md"] = results.page(RESULTS)
     for entry in catalogue.read_catalogue().values():

@@ -1,0 +1,46 @@
+"""The script that breaks the code on purpose: it says which lines are gone, and what a test noticed."""
+
+from pathlib import Path
+
+import pytest
+
+from tools import mutants
+from tools.mutants import Fault, Outcome
+
+FAULT = Fault(module="signal/levels", old="a + b", new="a - b", tests=("signal/test_levels.py",))
+
+
+def test_a_fault_breaks_the_one_line_that_it_names() -> None:
+    assert FAULT.break_source("x = a + b\ny = b + a\n") == "x = a - b\ny = b + a\n"
+
+
+@pytest.mark.parametrize(("text", "times"), [("x = a * b\n", 0), ("x = a + b\ny = a + b\n", 2)])
+def test_a_line_that_is_gone_or_there_twice_is_refused(tmp_path: Path, text: str, times: int) -> None:
+    (tmp_path / "septool" / "signal").mkdir(parents=True)
+    (tmp_path / "septool" / "signal" / "levels.py").write_text(text)
+    (said,) = mutants.stale_faults([FAULT], tmp_path)
+    assert said == f"septool/signal/levels.py has 'a + b' {times} times; mend it in mutants.toml"
+
+
+@pytest.mark.parametrize(("line", "noticed"), [("a + b", False), ("a * b", True)])
+def test_a_fault_is_noticed_by_the_test_that_fails_and_mended_after_it(
+    tmp_path: Path, line: str, noticed: bool
+) -> None:
+    module, test = tmp_path / "septool" / "signal" / "levels.py", tmp_path / "tests" / "signal" / "test_levels.py"
+    for path in (module, test):
+        path.parent.mkdir(parents=True)
+    module.write_text(f"a, b = 3, 0\nx = {line}\n")
+    test.write_text(
+        "import runpy\ndef test_x():\n    assert runpy.run_path('septool/signal/levels.py')['x'] == "
+        f"{3 if not noticed else 0}\n"
+    )
+    fault = Fault(module="signal/levels", old=f"x = {line}", new="x = a - b", tests=("signal/test_levels.py",))
+    assert mutants.try_fault(tmp_path, fault).test == ("tests/signal/test_levels.py::test_x" if noticed else None)
+    assert module.read_text() == f"a, b = 3, 0\nx = {line}\n"
+
+
+def test_the_page_shows_what_nothing_notices() -> None:
+    page = mutants.render_page([Outcome(FAULT, "tests/signal/test_levels.py::test_x"), Outcome(FAULT, None)])
+    assert "1 of 2 are noticed." in page
+    assert "| `a + b` | `a - b` | `signal/test_levels.py::test_x` |" in page
+    assert "| `a + b` | `a - b` | **nothing** |" in page
