@@ -102,7 +102,7 @@ def test_voices_are_as_long_as_the_recording(separator: SeparationPipeline, samp
         (np.zeros((2, 8000), np.float32), UsageError, r"this one is \[2, 8000\]"),
         (np.zeros(8000, np.int16), UsageError, "this one is int16"),
         (np.zeros(0), AudioError, "has no samples"),
-        (np.full(8000, np.nan), AudioError, "not numbers"),
+        (np.full(8000, np.nan), AudioError, "non-finite"),
     ],
 )
 def test_what_is_no_recording(

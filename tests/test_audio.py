@@ -2,7 +2,6 @@
 
 import os
 import resource
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import soundfile
 
 from septool import audio
 from septool.errors import AudioError, SeptoolError, UsageError
-from septool.files import atomic_write
 from tests.conftest import RATE, voice
 
 
@@ -118,7 +116,7 @@ def test_block_by_block_is_what_it_is_at_once(tmp_path: Path, rate: int, samples
     path = tmp_path / "x.wav"
     audio.write_audio(path, noise(2, samples), rate, "FLOAT")
     with audio.open_audio(path) as file:
-        reader = audio.Reader(file, path, 8000, block_seconds=2000 / rate)
+        reader = audio.Reader(file, 8000, block_seconds=2000 / rate)
         blocks = list(reader)
     assert reader.frames == samples
     assert len(blocks) == samples // 2000 + 1
@@ -165,37 +163,6 @@ def test_a_rate_that_a_format_does_not_have(tmp_path: Path) -> None:
 def test_a_suffix_that_is_no_format() -> None:
     with pytest.raises(UsageError, match=r"x\.doc has the suffix '\.doc'; audio can be written as \.aif, "):
         audio.format_of(Path("x.doc"))
-
-
-def test_a_file_takes_its_place_only_if_all_went_well(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_text("before")
-    with suppress(ZeroDivisionError), atomic_write(path) as partial:
-        partial.write_text("half")
-        raise ZeroDivisionError
-    assert path.read_text() == "before"
-    with atomic_write(path) as partial:
-        partial.write_text("after")
-        assert path.read_text() == "before"
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("x", "after")]
-
-
-def test_names_as_long_as_they_can_be_are_written(tmp_path: Path) -> None:
-    one, other = (tmp_path / f"{'ü' * 124}_s{n}.wav" for n in (1, 2))
-    with atomic_write(one) as first, atomic_write(other) as second:
-        assert first != second
-        first.write_text("1")
-        second.write_text("2")
-    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["1", "2"]
-
-
-def test_a_place_that_is_none_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(AudioError, match="x cannot be written: Not a directory"),
-        atomic_write(tmp_path / "file/x") as p,
-    ):
-        p.write_text("text")
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])

@@ -25,12 +25,9 @@ def report_caveats(
         model: the checkpoint's name.
         model_rate: Hz.
     """
-    info, caveats = estimate.info, []
-    if info.header_frames - info.frames > 0.1 * info.rate:
-        announced, present = info.header_frames / info.rate, info.frames / info.rate
-        caveats.append(
-            Finding(f"{recording} is cut off: its header says {announced:.1f} s, {present:.1f} s are there", recording)
-        )
+    info = estimate.info
+    caveats: list[Finding] = []
+    caveats += [Finding(each.describe(recording), recording) for each in info.findings if not each.is_harmless]
     if info.channels > 1 and channel is None:
         averaged = f"{recording}: {info.channels} channels were averaged to one; --channel takes one of them"
         caveats.append(Finding(averaged, recording))

@@ -120,13 +120,14 @@ def spectrogram_png(path: Path) -> bytes:
 def spectrogram(path: Path) -> np.ndarray:
     """Return the levels of a recording in dB, ``[frequency, column]``, the mean over channels."""
     with audio.open_audio(path) as file:
-        size = max(round(WINDOW_S * file.samplerate), 2 * ROWS)
+        size = max(round(WINDOW_S * file.rate), 2 * ROWS)
         starts = np.linspace(0, max(file.frames - size, 0), COLUMNS).round().astype(int)
         bounds = np.linspace(1, size // 2 + 1, ROWS + 1).round().astype(int)[:-1]
         columns = []
         for start in starts:
             file.seek(start)
-            excerpt = audio.to_mono(file.read(size, dtype="float32", always_2d=True, fill_value=0).T)
+            excerpt = audio.to_mono(file.read(size))
+            excerpt = np.pad(excerpt, (0, size - len(excerpt)))
             power = np.square(np.abs(np.fft.rfft(excerpt * np.hanning(size))))
             columns.append(np.add.reduceat(power, bounds))
     return 10 * np.log10(np.stack(columns, axis=1) + 1e-10)

@@ -119,11 +119,11 @@ def estimate_file(
     stitcher = Stitcher(overlap=round(overlap * model_rate))
     with ExitStack() as stack:
         file = stack.enter_context(audio.open_audio(source))
-        reader = audio.Reader(file, source, model_rate, channel)
+        reader = audio.Reader(file, model_rate, channel)
         partials = [stack.enter_context(atomic_write(path)) for path in targets]
         subtype = SUBTYPES.get(file.subtype, "PCM_16")
         writer = stack.enter_context(
-            audio.Writer(partials, voices, model_rate, file.samplerate, subtype, targets[0], expected=file.frames)
+            audio.Writer(partials, voices, model_rate, file.rate, subtype, targets[0], expected=file.frames)
         )
         size = round(segment * model_rate)
         held: np.ndarray | None = None  # one block back, so that the last one is known as such
@@ -133,8 +133,8 @@ def estimate_file(
             held = block
             if workers.stopping():
                 raise InterruptedBySignal("SIGINT")
-            progress(reader.frames / file.samplerate, file.frames / file.samplerate)
+            progress(reader.frames / file.rate, file.frames / file.rate)
         assert held is not None
         writer.write(held, last_frame=reader.frames)
-        info = audio.AudioInfo(file.samplerate, reader.frames, file.channels, file.subtype, audio.header_frames(file))
+        info = file.info()
     return FileEstimate(info, writer.clipped, tuple(stitcher.seams))

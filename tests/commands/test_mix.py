@@ -125,7 +125,7 @@ def test_wrong_usage(
     ("samples", "said"),
     [
         (np.zeros(4000), "is silent, so it has no level to set"),
-        (np.full(4000, np.nan), "holds samples that are not numbers (NaN or infinite)"),
+        (np.full(4000, np.nan), "holds non-finite samples (NaN or infinite)"),
     ],
 )
 def test_a_recording_without_a_level(

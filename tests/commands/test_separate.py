@@ -266,13 +266,6 @@ def damaged(folder: Path, kind: str) -> Path:
             path = path.with_suffix(".flac")
             soundfile.write(path, sound, RATE)
             path.write_bytes(path.read_bytes()[:3000])
-        case "endless":
-            path = path.with_suffix(".flac")
-            soundfile.write(path, sound, RATE)
-            content = bytearray(path.read_bytes())
-            content[21] &= 0xF0  # the number of samples, as an encoder writes it that cannot seek back
-            content[22:26] = bytes(4)
-            path.write_bytes(content)
         case "raw":
             path = path.with_suffix(".raw")
             path.write_bytes(b"12345678")
@@ -288,13 +281,12 @@ BAD = {
     "empty": "{} is empty",
     "text": "{} cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?",
     "frameless": "{} has no samples",
-    "nan": "{} holds samples that are not numbers (NaN or infinite)",
-    "infinite": "{} holds samples that are not numbers (NaN or infinite)",
-    "huge": "{}: the model returned non-finite samples; are its weights damaged?",
+    "nan": "{} holds non-finite samples (NaN or infinite)",
+    "infinite": "{} holds non-finite samples (NaN or infinite)",
+    "huge": "{} holds samples of 2e+29; full scale is 1. Is it damaged?",
     "torn": "{} breaks off while decoding: ",
-    "endless": "{} does not say how long it is (flac from a pipe?); convert it to wav",
     "raw": "{} has no header that says what it is; convert it to wav",
-    "pipe": "{} is not a regular file; give - and pipe it in",
+    "pipe": "{} is a named pipe that nobody writes to",
     "loop": "{} cannot be read: Too many levels of symbolic links",
 }
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from septool import audio
+from septool.audio import writing
 from septool.errors import SeptoolError, UsageError
 from septool.inference.level import make_estimator
 from septool.inference.streaming import FileEstimate, estimate_blocks, estimate_file, segments
@@ -231,7 +232,7 @@ def test_one_file_with_a_channel_for_each_voice(tmp_path: Path) -> None:
 
 
 def test_more_than_a_wav_can_hold_is_written_as_rf64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "WAV_LIMIT", 4 * RATE)
+    monkeypatch.setattr(writing, "WAV_LIMIT", 4 * RATE)
     for seconds, form in ((1, "WAV"), (2, "RF64")):
         source = file_of(tmp_path / "x.wav", two_bands(seconds).sum(0), RATE)
         outputs = [tmp_path / "1.wav", tmp_path / "2.wav"]

@@ -1,0 +1,36 @@
+"""Decoding, resampling and writing audio: the only package that touches codecs.
+
+Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[time]`` for one voice.
+"""
+
+from septool.audio.findings import Finding, FindingKind
+from septool.audio.folders import FoundAudio, describe_left_out, find_audio_files
+from septool.audio.formats import FOREIGN, SUFFIXES, format_of, nearest_subtype, readable_suffixes
+from septool.audio.reading import AudioFile, AudioInfo, Reader, audio_info, load_audio, open_audio, read_audio
+from septool.audio.resampling import check_finite, resample, to_mono
+from septool.audio.writing import Writer, write_audio
+
+__all__ = [
+    "FOREIGN",
+    "SUFFIXES",
+    "AudioFile",
+    "AudioInfo",
+    "Finding",
+    "FindingKind",
+    "FoundAudio",
+    "Reader",
+    "Writer",
+    "audio_info",
+    "check_finite",
+    "describe_left_out",
+    "find_audio_files",
+    "format_of",
+    "load_audio",
+    "nearest_subtype",
+    "open_audio",
+    "read_audio",
+    "readable_suffixes",
+    "resample",
+    "to_mono",
+    "write_audio",
+]

@@ -1,0 +1,167 @@
+"""Containers of plain samples: where they begin, how many the header announces, and whether that can be true.
+
+WAV (RIFF, RIFX, RF64, BW64), W64, AIFF and AIFF-C, AU, CAF and NIST SPHERE. What follows the announced samples decides
+whether there are more of them: other chunks, as there should be, or samples, where a 32-bit size wrapped around or a
+recorder was killed before it could write the size.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from septool.audio.sources import ByteSource
+
+HEADER_LIMIT = 2**24  # bytes before the samples: pictures and descriptions of a broadcast can be large
+STREAMED = 2**31 - 2**16  # what writers to a pipe put for a size, or more
+W64_RIFF, W64_DATA = (
+    b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",
+    b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a",
+)
+CHUNKS_AFTER = frozenset(
+    b"LIST|fact|cue |smpl|bext|id3 |ID3 |JUNK|junk|FLLR|PEAK|inst|iXML|_PMX|afsp|plst|labl|note|PAD |umid|cart|"
+    b"levl|minf|regn|elm1|axml|chna|SNDM|slnt|strc|acid|DISP|MARK|COMT|INST|NAME|AUTH|(c) |ANNO|APPL|MIDI|AESD|SAXL|"
+    b"COMM|FVER|info|strg|mark|peak|ovvw|chan|kuki|pakt|free|uuid|edct|levl|list|summ".split(b"|")
+)
+TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+PADDING_BYTES = 2**20  # up to which a file may be filled up
+PADDING_S = 0.1  # of what is no chunk; less than that behind the samples is no reason to doubt the header
+
+
+@dataclass(frozen=True)
+class SampleData:
+    """Where a container's samples are."""
+
+    offset: int  # bytes before them
+    announced: int | None  # bytes of them; None where the header says that nobody knew
+    big_endian_chunks: bool = False
+    has_chunks: bool = True
+    size_field: tuple[int, int] | None = None  # place and length of the announcement, of a WAV
+
+
+def locate_samples(source: ByteSource) -> SampleData | None:
+    """Return where the samples of a container begin; None if it is not one of those here, or damaged."""
+    head = source.peek(0, 40)
+    match head[:4]:
+        case b"RIFF" | b"RF64" | b"BW64" if head[8:12] == b"WAVE":
+            return _wav(source, "little")
+        case b"RIFX" if head[8:12] == b"WAVE":
+            return _wav(source, "big")
+        case b"FORM" if head[8:12] in (b"AIFF", b"AIFC"):
+            return _aiff(source)
+        case b".snd" | b"dns.":
+            order = "big" if head[:4] == b".snd" else "little"
+            offset, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
+            return SampleData(offset, None if size >= STREAMED else size, has_chunks=False)
+        case b"caff":
+            return _caf(source)
+        case b"riff" if head[:16] == W64_RIFF:
+            return _w64(source)
+        case b"NIST":
+            return _sphere(source)
+    return None
+
+
+def _wav(source: ByteSource, order: Literal["little", "big"]) -> SampleData | None:
+    place, long_size = 12, None
+    while place < HEADER_LIMIT and len(head := source.peek(place, 8)) == 8:
+        size = int.from_bytes(head[4:], order)
+        if head[:4] == b"ds64":
+            long_size = int.from_bytes(source.peek(place + 16, 8), "little")
+        if head[:4] == b"data":
+            if long_size is not None and size == 2**32 - 1:
+                size = long_size if long_size < 2**63 else None
+            elif size == 2**32 - 1 or (source.size is None and size >= STREAMED):
+                size = None
+            return SampleData(place + 8, size, big_endian_chunks=order == "big", size_field=(place + 4, 4))
+        place += 8 + size + size % 2
+    return None
+
+
+def _aiff(source: ByteSource) -> SampleData | None:
+    place = 12
+    described = False
+    while place < HEADER_LIMIT and len(head := source.peek(place, 8)) == 8:
+        size = int.from_bytes(head[4:], "big")
+        described |= head[:4] == b"COMM"
+        if head[:4] == b"SSND":
+            if not described:
+                return None
+            skipped = int.from_bytes(source.peek(place + 8, 4), "big")
+            unknown = size == 2**32 - 1 or (source.size is None and size >= STREAMED)
+            return SampleData(place + 16 + skipped, None if unknown else max(size - 8 - skipped, 0), True)
+        place += 8 + size + size % 2
+    return None
+
+
+def _caf(source: ByteSource) -> SampleData | None:
+    place = 8
+    while place < HEADER_LIMIT and len(head := source.peek(place, 12)) == 12:
+        size = int.from_bytes(head[4:], "big", signed=True)
+        if head[:4] == b"data":
+            return SampleData(place + 16, None if size < 0 else max(size - 4, 0), True)
+        if size < 0:
+            return None
+        place += 12 + size
+    return None
+
+
+def _w64(source: ByteSource) -> SampleData | None:
+    place = 40
+    while place < HEADER_LIMIT and len(head := source.peek(place, 24)) == 24:
+        size = int.from_bytes(head[16:], "little")
+        if head[:16] == W64_DATA:
+            return SampleData(place + 24, max(size - 24, 0) if size < 2**63 else None)
+        if size < 24:
+            return None
+        place += size + -size % 8
+    return None
+
+
+def _sphere(source: ByteSource) -> SampleData | None:
+    head = source.peek(0, 2**14)
+    try:
+        offset = int(head[8:16])
+    except ValueError:
+        return None
+    fields = dict(re.findall(rb"^(\w+) -[is]\d* (\S+)", head[:offset], re.MULTILINE))
+    try:
+        count, width, channels = (int(fields[name]) for name in (b"sample_count", b"sample_n_bytes", b"channel_count"))
+    except (KeyError, ValueError):
+        return None
+    return SampleData(offset, count * width * channels, has_chunks=False)
+
+
+def length_of_samples(source: ByteSource, data: SampleData, second: int) -> int:
+    """Return how many bytes of samples a regular file holds, whatever its header says; ``second`` is a second of them.
+
+    What cannot be a chunk behind the announced samples belongs to them.
+    """
+    assert source.size is not None
+    rest = max(source.size - data.offset, 0)
+    if data.announced is None or data.announced >= rest:
+        return rest
+    tail = rest - data.announced
+    if tail < PADDING_S * second or not is_sound(source, data, data.offset + data.announced, second):
+        return data.announced
+    return rest
+
+
+def is_sound(source: ByteSource, data: SampleData, place: int, second: int) -> bool:
+    """Say whether what follows the announced samples are more samples, rather than chunks, tags or padding."""
+    head = source.peek(place, max(int(PADDING_S * second), 16))
+    if len(head) < PADDING_S * second or head.startswith(TAGS):
+        return False
+    if data.has_chunks:
+        for skip in (0, 1):  # chunks begin at even places, which some writers forget
+            if head[skip : skip + 4] in CHUNKS_AFTER:
+                return False
+            size = int.from_bytes(head[skip + 4 : skip + 8], "big" if data.big_endian_chunks else "little")
+            left = (source.size or 0) - place - skip - 8
+            if head[skip : skip + 4].isascii() and head[skip : skip + 4].decode().isprintable() and size <= left:
+                return False
+    return source.size is None or not _is_zero(source, place)
+
+
+def _is_zero(source: ByteSource, place: int) -> bool:
+    """Say whether a file is filled up with zeros, of which there are few; more are silence."""
+    return len(rest := source.peek(place, PADDING_BYTES + 1)) <= PADDING_BYTES and not rest.strip(b"\0")

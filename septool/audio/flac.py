@@ -1,0 +1,139 @@
+"""FLAC (RFC 9639): the number of samples that its header announces, and what the last frame says of it."""
+
+from collections.abc import Callable
+
+from septool.audio.decoders import Part, part_from_bytes
+from septool.audio.mpeg import tag_size
+from septool.audio.sources import ByteSource
+
+INFO_END = 42  # bytes of the mark and of the block that comes first
+TOTAL = slice(18, 26)  # eight bytes whose last 36 bits are the number of samples
+MASK = 2**36 - 1
+TAIL = 2**16  # bytes at the end in which the last frame begins
+BLOCK_SIZES = {1: 192, 2: 576, 3: 1152, 4: 2304, 5: 4608} | {code: 256 << code - 8 for code in range(8, 16)}
+
+
+def _table(polynomial: int, bits: int) -> list[int]:
+    top, mask = 1 << bits - 1, (1 << bits) - 1
+    table = []
+    for byte in range(256):
+        value = byte << bits - 8
+        for _ in range(8):
+            value = (value << 1 ^ polynomial if value & top else value << 1) & mask
+        table.append(value)
+    return table
+
+
+CRC8, CRC16 = _table(0x07, 8), _table(0x8005, 16)
+
+
+class FlacPatch:
+    """A stream of FLAC whose header does not say how long it is, so that it is decoded to its end.
+
+    Args:
+        pull: gives the next bytes; raises StopIteration or returns none at the end.
+    """
+
+    def __init__(self, pull: Callable[[], bytes]) -> None:
+        self._pull = pull
+        head = bytearray()
+        while len(head) < INFO_END and (part := self._more()):
+            head += part
+        total = int.from_bytes(head[TOTAL], "big")
+        self.announced = total & MASK if head[:4] == b"fLaC" else None
+        head[TOTAL] = (total & ~MASK).to_bytes(8, "big")
+        self._data = bytes(head)
+
+    def _more(self) -> bytes:
+        try:
+            return self._pull()
+        except StopIteration:
+            return b""
+
+    def pull(self, count: int) -> bytes:
+        """Return the next bytes, up to ``count``."""
+        while not self._data:
+            self._data = self._more()
+            if not self._data:
+                return b""
+        part, self._data = self._data[:count], self._data[count:]
+        return part
+
+
+class FlacFeed:
+    """A file or stream of FLAC."""
+
+    lost_bytes, gaps, first_gap_s, has_end = (
+        0,
+        0,
+        None,
+        True,
+    )  # libFLAC finds its way over damage itself, and tells of an error
+
+    def __init__(self, source: ByteSource, start: int) -> None:
+        source.seek(start)
+        self._patch: FlacPatch | None = FlacPatch(lambda: source.read(2**16))
+        self.announced = self._patch.announced
+
+    def next_part(self) -> Part | None:
+        patch, self._patch = self._patch, None
+        return None if patch is None else part_from_bytes(patch.pull)
+
+
+def flac_start(source: ByteSource) -> int | None:
+    """Return where FLAC begins, tags before it left out; None if it is none."""
+    place = 0
+    while size := tag_size(source.peek(place, 32)):
+        place += size
+    return place if source.peek(place, 4) == b"fLaC" else None
+
+
+def is_confirmed(source: ByteSource, start: int) -> bool:
+    """Say whether the last frame of a regular file is whole and ends where the header says."""
+    assert source.size is not None
+    head = source.peek(start, INFO_END)
+    total, smallest = int.from_bytes(head[TOTAL], "big") & MASK, int.from_bytes(head[8:10], "big")
+    data = source.peek(max(source.size - TAIL, 0), TAIL)
+    place = len(data)
+    while total and (place := data.rfind(b"\xff", 0, place)) >= 0:
+        if frame_end(data[place : place + 16], smallest) == total:
+            return _crc(CRC16, 16, data[place:]) == 0
+    return False
+
+
+def frame_end(head: bytes, block: int) -> int | None:
+    """Return the number of the sample behind a frame; None if no frame begins here.
+
+    Args:
+        head: 16 bytes, which is as long as a frame's header gets.
+        block: samples of a frame, of a stream in which all have as many.
+    """
+    if len(head) < 6 or head[1] & 0xFE != 0xF8:
+        return None
+    size_code, rate_code = head[2] >> 4, head[2] & 15
+    ones = 8 - (head[4] ^ 0xFF).bit_length()  # as in UTF-8
+    extra = 0 if ones == 0 else ones - 1
+    if ones == 1 or ones > 7 or size_code == 0 or rate_code == 15:
+        return None
+    number = head[4] & (0x7F >> ones if ones else 0x7F)
+    place = 5
+    for byte in head[place : place + extra]:
+        number = number << 6 | byte & 0x3F
+    place += extra
+    size = BLOCK_SIZES.get(size_code, 0)
+    if size_code in (6, 7):
+        width = size_code - 5
+        size = int.from_bytes(head[place : place + width], "big") + 1
+        place += width
+    place += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    if len(head) <= place or _crc(CRC8, 8, head[: place + 1]) != 0:
+        return None
+    return size + (number if head[1] & 1 else number * block)
+
+
+def _crc(table: list[int], bits: int, data: bytes) -> int:
+    """Return a sum with the most significant bit first, from 0; 0 over data with their sum behind them."""
+    value, shift, mask = 0, bits - 8, (1 << bits) - 1
+    for byte in data:
+        value = (value << 8 & mask) ^ table[value >> shift ^ byte]
+    return value

@@ -1,0 +1,69 @@
+"""Recordings in a folder, and what beside them is left out."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from septool.audio.formats import AV_HINT, FOREIGN, readable_suffixes
+from septool.errors import AudioError
+from septool.printable import printable
+
+
+class FoundAudio(NamedTuple):
+    """What a folder and those below hold, each list sorted."""
+
+    files: list[Path]  # recordings, by their suffixes
+    left_out: list[Path]  # everything else that is not hidden
+
+
+def find_audio_files(folder: Path) -> FoundAudio:
+    """Search a folder and those below for recordings; links are followed.
+
+    What is hidden, or in a hidden folder below, is other programs' own, such as the ._call.wav that macOS leaves
+    beside call.wav. A folder below that cannot be listed is among what is left out.
+
+    Raises:
+        AudioError: the folder itself cannot be listed.
+    """
+    known = readable_suffixes()
+    found = FoundAudio([], [])
+    for path, is_file in sorted(_below(folder, frozenset())):
+        found[not is_file or path.suffix.lower() not in known].append(path)
+    return found
+
+
+def describe_left_out(paths: Sequence[Path]) -> str | None:
+    """Return one line that says what was left out, files of one suffix counted together; None if there is nothing.
+
+    What holds audio that nothing here reads, and folders that cannot be listed, are told by their names.
+    """
+    named = [path for path in paths if path.suffix.lower() in FOREIGN or path.is_dir()]
+    others = Counter(path.suffix.lower() or "without suffix" for path in paths if path not in set(named))
+    parts = [printable(path) for path in named] + [f"{count} {suffix}" for suffix, count in sorted(others.items())]
+    if not parts:
+        return None
+    hint = f" ({AV_HINT})" if any(path.suffix.lower() in FOREIGN for path in named) else ""
+    return f"left out: {', '.join(parts)}{hint}"
+
+
+def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
+    """Yield what is below a folder, and whether it is a file rather than a folder that cannot be listed."""
+    try:
+        about = folder.stat()
+        here = (about.st_dev, about.st_ino)
+        if here in above:  # a link to a folder that it is in
+            return
+        with os.scandir(folder) as entries:
+            seen = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        if above:
+            yield folder, False
+            return
+        raise AudioError(f"{printable(folder)} cannot be listed: {error.strerror}") from None
+    for entry in seen:
+        if entry.is_dir():
+            yield from _below(folder / entry.name, above | {here})
+        elif entry.is_file():
+            yield folder / entry.name, True

@@ -1,0 +1,55 @@
+"""Formats: which suffixes can be written, which can be read and by what, and the sample formats each has."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import soundfile
+
+from septool.errors import UsageError
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"})
+# Read by libsndfile, not written here.
+READ_ONLY = frozenset(
+    {".aifc", ".avr", ".bw64", ".bwf", ".ircam", ".mp1", ".mp2", ".mpga", ".nist", ".oga", ".paf", ".pvf", ".sds"}
+    | {".sf", ".snd", ".sph", ".svx", ".voc", ".wav49", ".wave", ".wv1", ".wv2", ".wve", ".xi"}
+)
+# Read by FFmpeg's libraries, which the package av brings.
+FOREIGN = frozenset(
+    {".3g2", ".3gp", ".aac", ".ac3", ".adts", ".amr", ".ape", ".asf", ".avi", ".dts", ".eac3", ".f4v", ".flv"}
+    | {".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".mts", ".ogv"}
+    | {".ra", ".rm", ".spx", ".ts", ".tta", ".vob", ".webm", ".wma", ".wmv", ".wv"}
+)
+HEADERLESS = frozenset({".al", ".gsm", ".pcm", ".raw", ".s16", ".sln", ".ul", ".vox"})  # samples and nothing else
+AV_HINT = "reading it takes PyAV: pip install 'septool[av]'"
+
+
+@cache
+def has_av() -> bool:
+    """Say whether PyAV is installed."""
+    return importlib.util.find_spec("av") is not None
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Return the suffixes of what can be read here."""
+    return SUFFIXES | READ_ONLY | (FOREIGN if has_av() else frozenset())
+
+
+def format_of(path: Path) -> str:
+    """Return libsndfile's format name for the suffix of a path to write."""
+    suffix = path.suffix.lower()
+    if not suffix:
+        raise UsageError(f"{path} names no format; give a file name that ends in .wav, say")
+    if suffix not in SUFFIXES:
+        raise UsageError(f"{path} has the suffix {suffix!r}; audio can be written as {', '.join(sorted(SUFFIXES))}")
+    return {".opus": "OGG", ".aif": "AIFF"}.get(suffix, suffix[1:].upper())
+
+
+def nearest_subtype(path: Path, wanted: str) -> str:
+    """Return ``wanted`` if the format of ``path`` has it, else what loses least."""
+    if path.suffix.lower() == ".opus":
+        return "OPUS"
+    kind = format_of(path)
+    if soundfile.check_format(kind, wanted):
+        return wanted
+    return "PCM_24" if soundfile.check_format(kind, "PCM_24") else str(soundfile.default_subtype(kind))

@@ -1,0 +1,241 @@
+"""MPEG audio (mp1, mp2, mp3) frame by frame, so that its length is counted and damage is stepped over.
+
+ISO/IEC 11172-3 and 13818-3: a frame says its own length, and no header says how many there are, except for the Xing
+frame that most writers of files put first and writers of streams cannot.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from septool.audio.decoders import Part, part_from_pipe
+from septool.audio.sources import ByteSource
+
+BITRATES = {  # kbit/s by (MPEG-1, layer)
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+WINDOW = 2**14  # bytes looked through at once
+SEARCH = 2**17  # bytes behind a tag in which a first frame has to begin
+
+
+@dataclass(frozen=True)
+class FrameHeader:
+    """What a frame's four bytes say."""
+
+    version: int  # 3: MPEG-1, 2: MPEG-2, 0: MPEG-2.5
+    layer: int
+    rate: int
+    size: int  # bytes, with the header
+    samples: int  # per channel
+    is_mono: bool
+
+    def goes_with(self, other: "FrameHeader") -> bool:
+        """Say whether both can be of one stream."""
+        return (self.version, self.layer, self.rate) == (other.version, other.layer, other.rate)
+
+
+def parse_header(data: bytes) -> FrameHeader | None:
+    """Read a frame's header; None if it is none, or one of free format, which does not say how long it is."""
+    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = data[1] >> 3 & 3, 4 - (data[1] >> 1 & 3)
+    bitrate, rate, padding = data[2] >> 4, data[2] >> 2 & 3, data[2] >> 1 & 1
+    if version == 1 or layer == 4 or not 0 < bitrate < 15 or rate == 3:
+        return None
+    kilobits = BITRATES[version == 3, layer if version == 3 or layer == 1 else 2][bitrate - 1]
+    hertz = RATES[version][rate]
+    samples = 384 if layer == 1 else 1152 if layer == 2 or version == 3 else 576
+    slot = 4 if layer == 1 else 1
+    size = (samples // 8 * kilobits * 1000 // slot // hertz + padding) * slot
+    return FrameHeader(version, layer, hertz, size, samples, data[3] >> 6 == 3)
+
+
+def tag_size(head: bytes) -> int:
+    """Return the length of a tag that begins here; 0 if none does."""
+    if head[:3] == b"ID3" and len(head) >= 10 and not any(byte & 0x80 for byte in head[6:10]):
+        size = sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
+        return 10 + size + (10 if head[5] & 0x10 else 0)
+    if head[:3] == b"TAG":
+        return 128
+    if head[:8] == b"APETAGEX" and len(head) >= 24:
+        size, flags = int.from_bytes(head[12:16], "little"), int.from_bytes(head[20:24], "little")
+        return size + 32 if flags & 1 << 29 else 32  # a footer, of which the items were passed as damage
+    return 0
+
+
+def first_frame(source: ByteSource) -> int | None:
+    """Return where a stream of MPEG audio begins; None if the source is none."""
+    place = 0
+    while size := tag_size(source.peek(place, 32)):
+        place += size
+        if source.size is None and place > 2**24:
+            return None
+    data = source.peek(place, SEARCH + WINDOW if place else WINDOW)
+    start = 0
+    while 0 <= (start := data.find(b"\xff", start)) < SEARCH:
+        if _chain(data, start, 3):
+            return place + start
+        start += 1
+    return None
+
+
+def _chain(data: bytes, start: int, links: int) -> bool:
+    """Say whether frames follow one another from here, as many as asked for or to the end."""
+    first = header = parse_header(data[start : start + 4])
+    for _ in range(links):
+        if header is None or first is None or not header.goes_with(first):
+            return False
+        start += header.size
+        if start + 4 > len(data):
+            return start <= len(data)
+        header = parse_header(data[start : start + 4])
+    return True
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a Xing frame says."""
+
+    frames: int | None  # of MPEG audio, itself not among them
+    delay: int  # samples that the encoder put before the sound
+    padding: int  # and behind it
+
+
+def parse_xing(frame: bytes, header: FrameHeader) -> Announcement | None:
+    """Read a Xing (or Info) frame; None if it is one of sound."""
+    if header.layer != 3:
+        return None
+    side = (17 if header.is_mono else 32) if header.version == 3 else 9 if header.is_mono else 17
+    at = 4 + side
+    if frame[36:40] == b"VBRI":
+        return Announcement(int.from_bytes(frame[50:54], "big"), 0, 0)
+    if frame[at : at + 4] not in (b"Xing", b"Info"):
+        return None
+    flags = int.from_bytes(frame[at + 4 : at + 8], "big")
+    count = int.from_bytes(frame[at + 8 : at + 12], "big") if flags & 1 else None
+    place = at + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+    extra = frame[place : place + 24]
+    if len(extra) < 24 or not extra[:4].strip(b"\0"):
+        return Announcement(count, 0, 0)
+    return Announcement(count, extra[21] << 4 | extra[22] >> 4, (extra[22] & 15) << 8 | extra[23])
+
+
+class MpegFeed:
+    """The whole frames of a stream; what lies between them is left out and counted.
+
+    Args:
+        source: the stream.
+        drop_xing: leave the Xing frame out, because it is wrong; a decoder would end where it says.
+    """
+
+    def __init__(self, source: ByteSource, start: int, *, drop_xing: bool = False) -> None:
+        self.lost_bytes, self.gaps, self.has_end = 0, 0, True
+        self.first_gap_s: float | None = None
+        self.counted = 0  # samples of the frames that were passed on
+        source.seek(start)
+        self._source, self._drop_xing = source, drop_xing
+        self._data, self._at_end = b"", False
+        self._frames: Iterator[bytes] | None = None
+        self._held: bytes | None = None
+        self.xing: Announcement | None = None
+        self.announced: int | None = None
+        self._frames = self._walk()
+        self._held = next(self._frames, None)
+
+    def next_part(self) -> Part | None:
+        if self._frames is None or self._held is None:
+            return None
+        frames, self._frames = self._frames, None
+        held = [self._held]
+
+        def pull() -> bytes:
+            parts = [held.pop()] if held else []
+            size = 0
+            for frame in frames:
+                parts.append(frame)
+                size += len(frame)
+                if size > WINDOW // 4:
+                    break
+            return b"".join(parts)
+
+        return part_from_pipe(pull)
+
+    def count(self) -> int:
+        """Return how many samples there are, priming left out; nothing is left to decode then."""
+        assert self._frames is not None
+        for _ in self._frames:
+            pass
+        return self.samples()
+
+    def samples(self) -> int:
+        """Return the samples of the frames passed on, without what the Xing frame says is none of the sound."""
+        trimmed = self.xing.delay + self.xing.padding if self.xing and not self._drop_xing else 0
+        return max(self.counted - trimmed, 0)
+
+    def _fill(self, count: int) -> bool:
+        while len(self._data) < count and not self._at_end:
+            part = self._source.read(WINDOW)
+            self._at_end = len(part) < WINDOW
+            self._data += part
+        return len(self._data) >= count
+
+    def _walk(self) -> Iterator[bytes]:
+        first: FrameHeader | None = None
+        while self._fill(4):
+            header = parse_header(self._data[:4])
+            if header is not None and (first is None or header.goes_with(first)):
+                if not self._fill(header.size):
+                    if self._at_end and not self.announced:
+                        self.has_end = False
+                    return
+                frame, self._data = self._data[: header.size], self._data[header.size :]
+                if first is None:
+                    first = header
+                    self.xing = parse_xing(frame, header)
+                    if self.xing:
+                        trimmed = self.xing.delay + self.xing.padding
+                        if self.xing.frames:
+                            self.announced = max(self.xing.frames * header.samples - trimmed, 0)
+                        if not self._drop_xing:
+                            yield frame
+                        continue
+                self.counted += header.samples
+                yield frame
+            elif not self._step_over(first):
+                return
+
+    def _step_over(self, first: FrameHeader | None) -> bool:
+        """Leave out what is no frame; False at the end."""
+        self._fill(32)
+        if size := tag_size(self._data[:32]):
+            while size and self._fill(1):
+                passed = min(size, len(self._data))
+                self._data, size = self._data[passed:], size - passed
+            return True
+        lost, was_zero = 0, True
+        while self._fill(WINDOW) or self._data:
+            start = 1
+            while (start := self._data.find(b"\xff", start)) >= 0:
+                if tag_size(self._data[start : start + 32]):
+                    break
+                header = parse_header(self._data[start : start + 4])
+                if header and (first is None or header.goes_with(first)) and _chain(self._data, start, 2):
+                    break
+                start += 1
+            tag = self._data.find(b"TAG")
+            ends = [place for place in (start, tag if tag >= 0 and len(self._data) - tag == 128 else -1) if place >= 0]
+            end = min(ends) if ends else (len(self._data) if self._at_end else len(self._data) - WINDOW // 8)
+            was_zero &= not self._data[:end].strip(b"\0")
+            self._data, lost = self._data[end:], lost + end
+            if ends or self._at_end:
+                break
+        if not was_zero:
+            if not self.gaps:
+                self.first_gap_s = self.counted / first.rate if first else 0.0
+            self.lost_bytes += lost
+            self.gaps += 1
+        return bool(self._data)

@@ -1,0 +1,34 @@
+"""Channels and rates of samples in memory, and whether they are numbers that can be worked with."""
+
+import numpy as np
+import soxr
+
+from septool.errors import AudioError
+from septool.printable import printable
+
+LARGEST = 1e10  # files that hold integers as floats reach 2^31; the squares of what is beyond leave float32
+
+
+def check_finite(samples: np.ndarray, name: object) -> None:
+    """Refuse a recording of which a sample is not finite, or so large that nothing can be computed with it."""
+    if not samples.size:
+        return
+    largest = float(max(samples.max(), -samples.min()))
+    if not np.isfinite(largest):
+        raise AudioError(f"{printable(name)} holds non-finite samples (NaN or infinite)")
+    if largest > LARGEST:
+        raise AudioError(f"{printable(name)} holds samples of {largest:.0e}; full scale is 1. Is it damaged?")
+
+
+def to_mono(samples: np.ndarray, channel: int | None = None) -> np.ndarray:
+    """Average the channels of ``[channel, time]``, or take one of them, counted from 1."""
+    if channel is not None:
+        return np.ascontiguousarray(samples[channel - 1])
+    return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
+
+
+def resample(samples: np.ndarray, rate: float, target: float) -> np.ndarray:
+    """Resample ``[time]`` (or ``[channel, time]``) with soxr's high-quality filter."""
+    if rate == target:
+        return samples
+    return soxr.resample(samples.T, rate, target, quality="HQ").T

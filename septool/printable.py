@@ -1,0 +1,25 @@
+"""Text of others on a terminal or in a report: nothing in it acts."""
+
+import os
+import unicodedata
+
+TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # direction of writing
+
+
+def printable(text: object) -> str:
+    r"""Return a name or a message of others with everything escaped that a terminal would act on.
+
+    Control characters, line breaks, marks that change the direction of writing and bytes that are no UTF-8 come out as
+    ``\x1b``, ``\n``, ``\u202e`` and ``\xff``; everything else stays as it is.
+    """
+    shown = os.fsdecode(text) if isinstance(text, bytes) else str(text)
+    return "".join(_shown(character) for character in shown)
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in TURNING:
+        return character.encode("unicode_escape", "surrogatepass").decode()
+    return character
