@@ -20,7 +20,9 @@ W64_RIFF, W64_DATA = (
 CHUNKS_AFTER = frozenset(
     b"LIST|fact|cue |smpl|bext|id3 |ID3 |JUNK|junk|FLLR|PEAK|inst|iXML|_PMX|afsp|plst|labl|note|PAD |umid|cart|"
     b"levl|minf|regn|elm1|axml|chna|SNDM|slnt|strc|acid|DISP|MARK|COMT|INST|NAME|AUTH|(c) |ANNO|APPL|MIDI|AESD|SAXL|"
-    b"COMM|FVER|info|strg|mark|peak|ovvw|chan|kuki|pakt|free|uuid|edct|levl|list|summ".split(b"|")
+    b"COMM|FVER|info|strg|mark|peak|ovvw|chan|kuki|pakt|free|uuid|edct|levl|list|summ|RIFF|RIFX|RF64|FORM|riff|caff".split(
+        b"|"
+    )
 )
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 PADDING_BYTES = 2**20  # up to which a file may be filled up
@@ -156,7 +158,7 @@ def is_sound(source: ByteSource, data: SampleData, place: int, second: int) -> b
             if head[skip : skip + 4] in CHUNKS_AFTER:
                 return False
             size = int.from_bytes(head[skip + 4 : skip + 8], "big" if data.big_endian_chunks else "little")
-            left = (source.size or 0) - place - skip - 8
+            left = 2**24 if source.size is None else source.size - place - skip - 8
             if head[skip : skip + 4].isascii() and head[skip : skip + 4].decode().isprintable() and size <= left:
                 return False
     return source.size is None or not _is_zero(source, place)

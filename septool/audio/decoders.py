@@ -17,7 +17,7 @@ import soundfile
 
 from septool.audio.containers import SampleData, is_sound, length_of_samples
 from septool.audio.findings import Finding, FindingKind
-from septool.audio.sources import HEAD, ByteSource, Feeder, Rewindable, as_file
+from septool.audio.sources import ByteSource, Feeder, Rewindable, as_file
 from septool.errors import AudioError
 
 RAW_BYTES = {
@@ -211,7 +211,7 @@ class SeekingDecoder:
             if not streamed:  # as many times the samples as the announced bytes are of those that are there
                 share = max(data.announced / there, 1.0)
                 self.header_frames = round(opened.frames * share)
-        self.findings = compared(self.rate, self.expected, self.header_frames, TOLERANCE_S * self.rate)
+        self.findings = compared(self.rate, self.expected, self.header_frames, 0)
 
     def read(self, frames: int) -> np.ndarray:
         try:
@@ -220,7 +220,7 @@ class SeekingDecoder:
             raise AudioError(f"{self._source.name} breaks off while decoding: {words_of(error)}") from None
         self._frames += len(samples)
         if len(samples) < frames:
-            self.findings = compared(self.rate, self._frames, self.header_frames, TOLERANCE_S * self.rate)
+            self.findings = compared(self.rate, self._frames, self.header_frames, 0)
         return samples
 
     def seek(self, frame: int) -> bool:
@@ -265,7 +265,28 @@ class Feed(Protocol):
         """Whether the end that the format has was there; known when all parts are read."""
         ...
 
+    @property
+    def priming(self) -> int:
+        """Samples that the coder put before the sound."""
+        ...
+
+    @property
+    def padding(self) -> int:
+        """Samples that the coder put behind the sound."""
+        ...
+
+    @property
+    def ends_as_announced(self) -> bool:
+        """Whether the padding was there; known when all parts are read."""
+        ...
+
     def next_part(self) -> "Part | None": ...
+
+
+class PlainFeed:
+    """What holds for feeds that know nothing of it."""
+
+    priming, padding, ends_as_announced = 0, 0, True
 
 
 class ForwardDecoder:
@@ -289,12 +310,33 @@ class ForwardDecoder:
         self.expected, self._tolerance = expected or feed.announced or 0, tolerance_s * self.rate
         self._frames, self._errors, self._fruitless = 0, 0, 0
         self._first_error: int | None = None
+        self._held = np.zeros((0, self.channels), dtype=np.float32)  # what may turn out to be padding
+        self._skipped, self._given, self._is_trimmed = 0, 0, False
 
     @property
     def header_frames(self) -> int | None:
         return self._feed.announced or None
 
     def read(self, frames: int) -> np.ndarray:
+        """Return what is decoded, without what the coder put before and behind the sound."""
+        while self._skipped < self._feed.priming and self._part is not None:
+            self._skipped += len(self._decode(self._feed.priming - self._skipped))
+        missing = frames + self._feed.padding - len(self._held)
+        if missing > 0:
+            self._held = np.concatenate((self._held, self._decode(missing)))
+        end = len(self._held)
+        if self._part is not None:
+            end -= self._feed.padding
+        elif self._feed.ends_as_announced and not self._is_trimmed:
+            self._held = self._held[: max(end - self._feed.padding, 0)]
+            self._is_trimmed = True
+        samples, self._held = self._held[: min(frames, end)], self._held[min(frames, end) :]
+        self._given += len(samples)
+        if self._part is None and not len(self._held):
+            self.findings = self._found()
+        return samples
+
+    def _decode(self, frames: int) -> np.ndarray:
         parts: list[np.ndarray] = []
         left = frames
         while left and self._part is not None:
@@ -311,8 +353,6 @@ class ForwardDecoder:
             self._frames += len(samples)
             if (not len(samples) and not failed) or self._fruitless > FRUITLESS:
                 self._next_part()
-        if self._part is None:
-            self.findings = self._found()
         return np.concatenate(parts) if parts else np.zeros((0, self.channels), dtype=np.float32)
 
     def _next_part(self) -> None:
@@ -333,15 +373,15 @@ class ForwardDecoder:
         if count:
             places = [] if self._first_error is None else [self._first_error]
             if self._feed.first_gap_s is not None:
-                places.append(min(round(self._feed.first_gap_s * self.rate), self._frames))
-            first = min(places, default=self._frames)
+                places.append(min(round(self._feed.first_gap_s * self.rate), self._given))
+            first = min(places, default=self._given)
             found.append(Finding(FindingKind.GAP, self.rate, first, None, self._feed.lost_bytes, count))
         announced = self._feed.announced
         if announced is None:
-            return found if self._feed.has_end else [*found, Finding(FindingKind.CUT_OFF, self.rate, self._frames)]
+            return found if self._feed.has_end else [*found, Finding(FindingKind.CUT_OFF, self.rate, self._given)]
         if not announced:
-            return [*found, Finding(FindingKind.UNKNOWN_LENGTH, self.rate, self._frames)]
-        return found + compared(self.rate, self._frames, announced, self._tolerance)
+            return [*found, Finding(FindingKind.UNKNOWN_LENGTH, self.rate, self._given)]
+        return found + compared(self.rate, self._given, announced, self._tolerance)
 
     def seek(self, frame: int) -> bool:  # noqa: ARG002 - it is only read forwards
         return False
@@ -391,12 +431,6 @@ def part_from_bytes(pull: Callable[[int], bytes]) -> Part:
     """
     head = Rewindable(pull)
     return Part(Forward(as_file(head)), head)
-
-
-def pieces(source: ByteSource) -> Iterator[bytes]:
-    """Yield the bytes of a source."""
-    while part := source.read(HEAD):
-        yield part
 
 
 _quiet = threading.Lock()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from septool.audio.decoders import Part, part_from_bytes
+from septool.audio.decoders import Part, PlainFeed, part_from_bytes
 from septool.audio.mpeg import tag_size
 from septool.audio.sources import ByteSource
 
@@ -60,7 +60,7 @@ class FlacPatch:
         return part
 
 
-class FlacFeed:
+class FlacFeed(PlainFeed):
     """A file or stream of FLAC."""
 
     lost_bytes, gaps, first_gap_s, has_end = (

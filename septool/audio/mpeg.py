@@ -18,6 +18,7 @@ BITRATES = {  # kbit/s by (MPEG-1, layer)
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+DECODER_DELAY = 529  # samples by which any decoder of layer III is late
 WINDOW = 2**14  # bytes looked through at once
 SEARCH = 2**17  # bytes behind a tag in which a first frame has to begin
 
@@ -127,17 +128,19 @@ def parse_xing(frame: bytes, header: FrameHeader) -> Announcement | None:
 class MpegFeed:
     """The whole frames of a stream; what lies between them is left out and counted.
 
+    The Xing frame, which is silence, is none of them: a decoder that saw it would end where it says, right or wrong.
+
     Args:
         source: the stream.
-        drop_xing: leave the Xing frame out, because it is wrong; a decoder would end where it says.
+        start: where it begins.
     """
 
-    def __init__(self, source: ByteSource, start: int, *, drop_xing: bool = False) -> None:
+    def __init__(self, source: ByteSource, start: int) -> None:
         self.lost_bytes, self.gaps, self.has_end = 0, 0, True
         self.first_gap_s: float | None = None
         self.counted = 0  # samples of the frames that were passed on
         source.seek(start)
-        self._source, self._drop_xing = source, drop_xing
+        self._source = source
         self._data, self._at_end = b"", False
         self._frames: Iterator[bytes] | None = None
         self._held: bytes | None = None
@@ -164,16 +167,27 @@ class MpegFeed:
 
         return part_from_pipe(pull)
 
+    @property
+    def priming(self) -> int:
+        """Samples before the sound: the encoder's, and those of every decoder of the layer."""
+        return self.xing.delay + DECODER_DELAY if self.xing and self.xing.delay else 0
+
+    @property
+    def padding(self) -> int:
+        """Samples behind the sound, as far as they leave the decoder."""
+        return max(self.xing.padding - DECODER_DELAY, 0) if self.xing and self.xing.delay else 0
+
+    @property
+    def ends_as_announced(self) -> bool:
+        """Whether there are as many frames as the Xing frame says."""
+        return self.announced is None or self.counted == self.announced + self.priming + self.padding
+
     def count(self) -> int:
-        """Return how many samples there are, priming left out; nothing is left to decode then."""
+        """Return how many samples of sound there are; nothing is left to decode then."""
         assert self._frames is not None
         for _ in self._frames:
             pass
-        return self.samples()
-
-    def samples(self) -> int:
-        """Return the samples of the frames passed on, without what the Xing frame says is none of the sound."""
-        trimmed = self.xing.delay + self.xing.padding if self.xing and not self._drop_xing else 0
+        trimmed = self.priming + (self.padding if self.ends_as_announced else 0)
         return max(self.counted - trimmed, 0)
 
     def _fill(self, count: int) -> bool:
@@ -197,11 +211,9 @@ class MpegFeed:
                     first = header
                     self.xing = parse_xing(frame, header)
                     if self.xing:
-                        trimmed = self.xing.delay + self.xing.padding
                         if self.xing.frames:
-                            self.announced = max(self.xing.frames * header.samples - trimmed, 0)
-                        if not self._drop_xing:
-                            yield frame
+                            total = self.xing.frames * header.samples
+                            self.announced = max(total - self.priming - self.padding, 0)
                         continue
                 self.counted += header.samples
                 yield frame

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from septool.audio.decoders import Part, part_from_bytes, part_from_pipe
+from septool.audio.decoders import Part, PlainFeed, part_from_bytes, part_from_pipe
 from septool.audio.flac import FlacPatch
 from septool.audio.sources import ByteSource
 
@@ -71,7 +71,7 @@ def clock(head: bytes) -> int:
     return int.from_bytes(head[27:30], "big") >> 4  # of FLAC's STREAMINFO
 
 
-class OggFeed:
+class OggFeed(PlainFeed):
     """The streams of a file, one after the other."""
 
     def __init__(self, source: ByteSource) -> None:

@@ -85,6 +85,8 @@ class AvDecoder:
             if track > len(tracks):
                 raise UsageError(f"{source.name} has {len(tracks)} track(s) of sound; there is no track {track}")
             self._stream = tracks[track - 1]
+            if self._stream.codec_context is None:
+                raise AudioError(f"{source.name} holds sound of a kind that FFmpeg does not know")
             self._lost, self._gaps, self._first_gap = 0, 0, 0
             self._frames = 0
             self._blocks = self._decode()

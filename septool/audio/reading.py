@@ -18,11 +18,8 @@ from septool.audio.decoders import (
     Decoder,
     ForwardDecoder,
     NotPlainError,
-    Part,
     PlainDecoder,
     SeekingDecoder,
-    part_from_pipe,
-    pieces,
     quiet,
     words_of,
 )
@@ -200,11 +197,8 @@ def _decoded(source: ByteSource, track: int, suffix: str) -> AudioFile:
             return file
     reason = _Reason()
     data = containers.locate_samples(source)
-    if track == 1:
-        if source.size is not None and (decoder := _seeking(source, data, reason)):
-            return AudioFile(source, decoder, lambda: decoder.expected)
-        if source.size is None and data and (decoder := _piped(source)):
-            return AudioFile(source, decoder, lambda: None)
+    if track == 1 and source.size is not None and (decoder := _seeking(source, data, reason)):
+        return AudioFile(source, decoder, lambda: decoder.expected)
     if has_av():
         from septool.audio.pyav import AvDecoder
 
@@ -217,6 +211,8 @@ def _decoded(source: ByteSource, track: int, suffix: str) -> AudioFile:
         raise AudioError(f"{source.name}: to choose track {track} takes PyAV: pip install 'septool[av]'")
     if suffix in FOREIGN or source.peek(4, 4) == b"ftyp" or source.peek(0, 4) == b"\x1aE\xdf\xa3":
         raise AudioError(f"{source.name}: {AV_HINT}")
+    if source.size is None and data:
+        raise AudioError(f"{source.name} holds samples of a kind that cannot be read from a pipe; save it as a file")
     if suffix in HEADERLESS:
         raise AudioError(f"{source.name} has no header that says what it is; convert it to wav")
     text = f" ({reason.text})" if reason.text else ""
@@ -282,16 +278,15 @@ def _mpeg(source: ByteSource) -> AudioFile | None:
     head = source.peek(0, 12)
     if start is None or (start and head[:3] != b"ID3" and (head.startswith(MPEG_ELSEWHERE) or head[4:8] == b"ftyp")):
         return None
-    wrong, length = False, None
+    length = None
     if isinstance(source, FileSource):
         walk = mpeg.MpegFeed(other := source.again(), start)
         counted = walk.count()
         other.close()
-        wrong = walk.announced is not None and counted != walk.announced
-        length = None if wrong or walk.gaps or not walk.has_end else counted
+        if walk.ends_as_announced and walk.has_end and not walk.gaps:
+            length = counted
     try:
-        feed = mpeg.MpegFeed(source, start, drop_xing=wrong)
-        decoder = ForwardDecoder(source.name, feed, expected=length or 0)
+        decoder = ForwardDecoder(source.name, mpeg.MpegFeed(source, start), expected=length or 0)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{source.name} cannot be read as audio ({words_of(error)}); is it damaged?") from None
     return AudioFile(source, decoder, lambda: length)
@@ -372,27 +367,6 @@ class _OwningFile(soundfile.SoundFile):
         super().close()
         if self._own is not None:
             self._own.close()
-
-
-class _PipeFeed:
-    """A stream of another container, which libsndfile finds its way in as it comes."""
-
-    announced = None
-    lost_bytes, gaps, first_gap_s, has_end = 0, 0, None, True
-
-    def __init__(self, source: ByteSource) -> None:
-        self._pieces: Iterator[bytes] | None = pieces(source)
-
-    def next_part(self) -> Part | None:
-        parts, self._pieces = self._pieces, None
-        return part_from_pipe(lambda: next(parts, b"")) if parts else None
-
-
-def _piped(source: ByteSource) -> ForwardDecoder | None:
-    try:
-        return ForwardDecoder(source.name, _PipeFeed(source))
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{source.name} cannot be read as audio ({words_of(error)}); save it as a file") from None
 
 
 def audio_info(path: Path, *, track: int = 1) -> AudioInfo:

@@ -115,7 +115,7 @@ def change(found: Path, what: str) -> None:
         ("short", "2 voices of 4795 samples were estimated, the references are 2 voices of 4800 samples"),
         ("uneven", "the voices of a in {found} differ in length"),
         ("rate", "{found}/a_s1.wav is 16000 Hz, the others are 8000; --sample-rate brings all to one"),
-        ("nan", "the estimate holds samples that are not numbers"),
+        ("nan", "{found}/a_s1.wav holds non-finite samples (NaN or infinite)"),
         (
             "text",
             "{found}/a_s1.wav cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?",
@@ -135,8 +135,8 @@ def test_what_cannot_be_scored_fails_alone(true: Path, tmp_path: Path, what: str
 @pytest.mark.parametrize(
     ("name", "samples", "error"),
     [
-        ("a_s1", np.full(4800, np.inf), "the reference holds samples that are not numbers"),
-        ("a", np.full(4800, np.nan), "the mixture holds samples that are not numbers"),
+        ("a_s1", np.full(4800, np.inf), "{true}/a_s1.wav holds non-finite samples (NaN or infinite)"),
+        ("a", np.full(4800, np.nan), "{true}/a.wav holds non-finite samples (NaN or infinite)"),
         ("a", ONE[:-1], "the mixture has 4799 samples, the references have 4800"),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_bad_reference_or_mixture_fails_alone(
     found = put(tmp_path / "found", a_s1=at(ONE, 5), a_s2=at(TWO, 5), b_s1=at(TWO, 7), b_s2=at(ONE, 7))
     put(true, **{name: samples.astype(np.float32)})
     (a, b), _ = evaluate(true, found, metric="si-snri")
-    assert a.error == error
+    assert a.error == error.format(true=true)
     assert not b.error
 
 
