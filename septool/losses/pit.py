@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+MOST_ORDERS_SOURCES = 5  # up to here all orders are compared at once, beyond by linear assignment
+LOST = 1e4  # rank of a pair without a finite score, far beyond any of decibels
 Score = Callable[..., Tensor]  # score(estimate=, reference=) -> higher is better
 
 
@@ -20,6 +22,9 @@ class Best(NamedTuple):
 def best_permutation(score: Score, *, estimate: Tensor, reference: Tensor) -> Best:
     """Assign estimates to references so that the mean score is highest.
 
+    Where all pairs of a reference are undefined (it is silent), any estimate does for it. A silent estimate, undefined
+    for the other references too, is the worst of all for those: it goes to the silent reference if there is one.
+
     Args:
         score: a metric, called once on all pairs.
         estimate: ``[batch, source, time]``.
@@ -32,10 +37,29 @@ def best_permutation(score: Score, *, estimate: Tensor, reference: Tensor) -> Be
         raise ValueError(f"there are {estimate.shape[1]} estimates and {reference.shape[1]} references")
     pairs = score(estimate=estimate[:, None], reference=reference[:, :, None])  # [batch, reference, estimate]
     sources = pairs.shape[1]
-    orders = torch.tensor(list(permutations(range(sources))), device=pairs.device)  # [order, reference]
-    scores = pairs[:, torch.arange(sources, device=pairs.device), orders]  # [batch, order, reference]
-    # What has no finite score (a silent reference, an exact estimate) must not hide the order of the others.
-    ranks = scores.detach().nan_to_num(nan=torch.nan, posinf=1e4, neginf=-1e4).nanmean(-1)
-    index = ranks.nan_to_num(nan=-torch.inf).argmax(-1)
-    value = scores.mean(-1).gather(-1, index[:, None])[:, 0]
-    return Best(value, orders[index])
+    ranks = rank_pairs(pairs.detach())
+    if sources > MOST_ORDERS_SOURCES:
+        order = torch.stack([assign_sources(item) for item in ranks])
+    else:
+        orders = torch.tensor(list(permutations(range(sources))), device=pairs.device)  # [order, reference]
+        totals = ranks[:, torch.arange(sources, device=pairs.device), orders].sum(-1)  # [batch, order]
+        order = orders[totals.argmax(-1)]
+    value = pairs.gather(-1, order[..., None])[..., 0].mean(-1)
+    return Best(value, order)
+
+
+def rank_pairs(pairs: Tensor) -> Tensor:
+    """Make scores ``[..., reference, estimate]`` comparable: finite, a silent reference's 0, a silent estimate's worst."""
+    ranks = pairs.nan_to_num(nan=-LOST, posinf=LOST, neginf=-LOST)
+    return ranks.masked_fill(pairs.isnan().all(-1, keepdim=True), 0.0)
+
+
+def assign_sources(ranks: Tensor) -> Tensor:
+    """Return the estimate of each reference ``[reference]`` that makes the sum of ``[reference, estimate]`` highest.
+
+    There may be more estimates than references, not fewer.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    _, order = linear_sum_assignment(ranks.cpu().double().numpy(), maximize=True)
+    return torch.from_numpy(order).to(ranks.device)

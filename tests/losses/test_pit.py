@@ -112,3 +112,34 @@ def test_the_model_is_asked_by_the_loss() -> None:
 def test_as_many_estimates_as_references(estimates: int) -> None:
     with pytest.raises(ValueError, match=f"there are {estimates} estimates and 2 references"):
         negative_si_snr(estimate=sounds(2, estimates, 50), reference=sounds(2, 2, 50))
+
+
+def test_a_voice_that_speaks_is_worth_more_than_a_silent_estimate() -> None:
+    """Of a three-voice model on two talkers: the silent estimate belongs to the silent reference."""
+    reference = sounds(1, 3, 300)
+    reference[:, 2] = 0
+    noise = sounds(1, 3, 300, seed=1)
+    estimate = torch.stack(
+        (noise[:, 0] * 0, reference[:, 1] + 0.7 * noise[:, 1], reference[:, 0] + 0.3 * noise[:, 0]), 1
+    )
+    assert best_permutation(si_snr, estimate=estimate, reference=reference).order.tolist() == [[2, 1, 0]]
+
+
+def test_many_voices_are_assigned_without_comparing_all_orders() -> None:
+    reference = sounds(2, 10, 300)
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(2))
+    estimate = (reference + 0.3 * sounds(2, 10, 300, seed=1))[:, order]
+    best = best_permutation(si_snr, estimate=estimate, reference=reference)
+    assert best.order.tolist() == [order.argsort().tolist()] * 2
+    plain = si_snr(estimate=estimate[:, order.argsort()], reference=reference).mean(-1)
+    torch.testing.assert_close(best.value, plain)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_both_ways_of_assigning_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, estimate = sounds(3, 4, 60, seed=seed), sounds(3, 4, 60, seed=seed + 100)
+    all_orders = best_permutation(si_snr, estimate=estimate, reference=reference)
+    monkeypatch.setattr("septool.losses.pit.MOST_ORDERS_SOURCES", 1)
+    assigned = best_permutation(si_snr, estimate=estimate, reference=reference)
+    assert assigned.order.tolist() == all_orders.order.tolist()
+    torch.testing.assert_close(assigned.value, all_orders.value)
