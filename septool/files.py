@@ -201,14 +201,14 @@ def _to_disk(path: Path) -> None:
         os.close(file)
 
 
-def refuse_existing(path: Path) -> None:
-    """Refuse to replace a file that nobody said may be replaced.
+def refuse_existing(path: Path, *, force: bool, otherwise: str = "") -> None:
+    """Refuse to replace a file unless ``force``; ``otherwise`` is what can be done besides.
 
     Raises:
-        SeptoolError: it exists.
+        SeptoolError: it is there.
     """
-    if path.exists():
-        raise SeptoolError(f"{printable(path)} exists; use --force to replace it")
+    if path.exists() and not force:
+        raise SeptoolError(f"{printable(path)} exists; use --force to replace it" + (f" or {otherwise}" if otherwise else ""))
 
 
 def make_folder(folder: Path) -> None:

@@ -147,6 +147,11 @@ class _Pool:
             worker.connection.close()
 
 
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def start(*_: object) -> None:
     """Make a new process one of these; any arguments will do."""
     # Ctrl-C reaches every process of the terminal; the parent alone answers it. The parent's handler of

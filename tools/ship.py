@@ -23,7 +23,8 @@ from septool.config import as_dict
 from septool.data import manifest
 from septool.files import sha256_of
 from septool.models import MODELS
-from septool.scoring.items import Item, write_table
+from septool.scoring.item_files import write_items_csv
+from septool.scoring.items import Item
 from septool.tasks.evaluate import evaluate
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +85,7 @@ def main() -> int:
     if kind.role != "speaker":  # trials go by the paths of their recordings here
         table = ROOT / "docs" / "models" / f"{args.name}.csv"
         # Without the hashes: the weights get another one below, when their scores are written into them.
-        write_table(table, [replace(item, of={}) for item in items], METRICS.split(","))
+        write_items_csv(table, [replace(item, hashes={}) for item in items], METRICS.split(","))
     scores = {summary.metric.replace("-", "_"): round(summary.mean, 2) for summary in summaries}
     thresholds = {summary.metric: summary.threshold for summary in summaries}
     measured = {

@@ -1,7 +1,7 @@
 """``septool eval``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,20 +11,48 @@ from septool.metrics import METRICS
 
 def evaluate(
     source: Annotated[
-        Path, typer.Argument(help="Manifest (.jsonl), trials (.txt), or folder of references {id}_s1.wav, ...")
+        Path,
+        typer.Argument(help="Manifest (.jsonl), trials (.txt), folder of references {id}_s1.wav, ..., or a reference."),
     ],
-    estimates: Annotated[Path | None, typer.Argument(help="Folder of estimates {id}_s1.wav, ...")] = None,
+    estimates: Annotated[
+        Path | None, typer.Argument(help="Folder of estimates {id}_s1.wav, ..., or one estimate.")
+    ] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", help="Run this model on the manifest.")] = None,
     metric: Annotated[
-        str, typer.Option("--metric", help=f"{', '.join(METRICS)}; separated by commas.")
-    ] = "si-snri,sdri",
+        str | None,
+        typer.Option(
+            "--metric",
+            help=f"{', '.join(METRICS)}; commas between. By default si-snri,sdri; of two files si-snr,sdr.",
+        ),
+    ] = None,
     sample_rate: Annotated[
         int | None, typer.Option(min=1000, help="Hz that files are brought to before scoring; their own by default.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File for every item: .jsonl or .csv.")] = None,
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            "--pair", help="How estimates are named, such as {id}_est{voice}.wav; the usual ways are tried by default."
+        ),
+    ] = None,
+    trim: Annotated[bool, typer.Option("--trim", help="Cut signals of different lengths to the shortest.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="File for every item: .jsonl or .csv.", rich_help_panel=options.OUTPUT),
+    ] = None,
     device: options.Device = "auto",
-    jobs: options.Jobs = 1,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many mixtures.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "-j", "--jobs", min=1, help="Number of processes; all cores by default.", rich_help_panel=options.MACHINE
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score only the first N items.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Status 1 also for undefined scores and surplus estimates.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare two results, A.jsonl B.jsonl: B minus A, item by item.")
+    ] = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
     json: options.Json = False,
@@ -34,23 +62,38 @@ def evaluate(
 ) -> None:
     """Score a model on a manifest, or estimates against references.
 
-    Estimates are put in their best order by SI-SNR first. The mixture that an improvement (si-snri, sdri) starts
-    from is the manifest's or, for a folder of references, {id}.wav in it or else their sum. Files are scored at
-    their own rate or --sample-rate, a model at its own; scores at different rates do not compare.
+    Estimates are assigned to references by SI-SNR first. The mixture that an improvement (si-snri, sdri) starts
+    from is the manifest's or, for a folder of references, {id}.wav or mix/{id}.wav in it or else their sum. Files are
+    scored at their own rate or --sample-rate, a model at its own; scores at different rates do not compare.
 
-    An extractor is scored on the voice that a row's enrolment is of: also by how often it is the right voice,
+    An extractor is scored on the voice that a row's enrollment is of: also by how often it is the right voice,
     nearest to its own reference, and by the equal error rate of its presence score, asked once for that voice and
-    once for a stranger's. A speaker network is scored by its equal error rate on a list of trials, 1 FILE FILE or 0.
+    once for another speaker's. A speaker network is scored by its equal error rate on a list of trials, 1 FILE FILE
+    or 0.
 
-    A score that is undefined (a silent reference, say) is counted apart and never becomes a number. With
-    --json every item is a line and the summary of every metric is one more. Ends with status 1 if an item
-    could not be scored. A file of JSON lines grows with every item: a run of a model that was stopped goes on
-    with --skip-existing.
+    A score that is undefined (a silent reference, say) is counted apart and never becomes a number. An item fails
+    where a voice is lost: its estimate is missing, or silent while its reference is not. Status 1 if an item failed,
+    with --strict also for undefined scores and for estimates without a reference. With --json every item is a line and
+    the summary of every metric is one more. A file of JSON lines grows with every item: a run of a model that was
+    stopped goes on with --skip-existing.
+
+    --compare A.jsonl B.jsonl prints the paired difference of two results of one manifest, its 95 % interval and the
+    p-value of a permutation test.
     """
     from dataclasses import asdict
 
     from septool.commands import printing
     from septool.tasks.evaluate import evaluate as work
+
+    if compare:
+        others = {"--model": model, "--metric": metric, "--pair": pair, "--out": out, "--sample-rate": sample_rate}
+        _compare(source, estimates, [option for option, value in others.items() if value is not None], json=json)
+        return
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        printing.note(text)
 
     with printing.Bar("eval", quiet=quiet) as bar:
         items, summaries = work(
@@ -59,6 +102,8 @@ def evaluate(
             model=model,
             metric=metric,
             sample_rate=sample_rate,
+            pair=pair,
+            trim=trim,
             out=out,
             device=device,
             jobs=jobs,
@@ -66,39 +111,72 @@ def evaluate(
             force=force,
             skip_existing=skip_existing,
             report=lambda done, total, _: bar.update(done, total),
+            warn=warn,
         )
     if json:
         for item in items:
-            printing.json_line(item.row())
+            printing.json_line(item.to_row())
         for summary in summaries:
             printing.json_line(asdict(summary))
     else:
-        printing.table(
-            ["metric", "unit", "Hz", "mean", "95% from", "to", "median", "5th pct", "count", "undefined", "failed"],
-            [
-                [
-                    s.metric,
-                    s.unit,
-                    s.sample_rate,
-                    s.mean,
-                    s.low,
-                    s.high,
-                    s.median,
-                    s.fifth,
-                    s.count,
-                    s.undefined,
-                    s.failed,
-                ]
-                for s in summaries
-            ],
-        )
+        printing.table(list(COLUMNS), [[getattr(each, name) for name in COLUMNS.values()] for each in summaries])
         for summary in summaries:
-            if summary.threshold is not None and not quiet:
-                printing.note(
-                    f"{summary.metric}: as many are missed as let through at a score of {summary.threshold:.3f}"
-                )
+            _explain(summary, quiet=quiet)
     failed = [item for item in items if item.error]
     for item in failed:
         printing.note(f"{item.id}: {item.error}")
-    if failed:
+    undefined = sum(summary.undefined for summary in summaries)
+    if failed or (strict and (warnings or undefined)):
         raise typer.Exit(1)
+
+
+COLUMNS = {  # to fields of a summary
+    "metric": "metric",
+    "unit": "unit",
+    "Hz": "sample_rate",
+    "mean": "mean",
+    "95% from": "low",
+    "to": "high",
+    "5th pct": "fifth",
+    "median": "median",
+    "95th pct": "ninety_fifth",
+    "count": "count",
+    "undefined": "undefined",
+    "failed": "failed",
+}
+
+
+def _explain(summary: Any, *, quiet: bool) -> None:
+    """Say on stderr why scores are undefined, and the threshold of an error rate."""
+    from septool.commands import printing
+
+    if quiet:
+        return
+    for reason, count in summary.reasons.items():
+        printing.note(f"{summary.metric}: {count} undefined, {reason}")
+    if summary.threshold is not None:
+        printing.note(f"{summary.metric}: threshold of equal error rate {summary.threshold:.3f}")
+
+
+def _compare(first: Path, second: Path | None, surplus: list[str], *, json: bool) -> None:
+    from dataclasses import asdict
+
+    from septool.commands import printing
+    from septool.errors import UsageError
+    from septool.tasks.evaluate import compare
+
+    if second is None or any(path.suffix != ".jsonl" for path in (first, second)):
+        raise UsageError("--compare takes two results, A.jsonl B.jsonl, as eval --out writes them")
+    if surplus:
+        raise UsageError(f"--compare reads results that are there; leave out {', '.join(surplus)}")
+    comparisons = compare(first, second)
+    if json:
+        for each in comparisons:
+            printing.json_line(asdict(each))
+        return
+    columns = ["metric", "unit", "first", "second", "difference", "95% from", "to", "p", "items", "unpaired"]
+    rows = [
+        [c.metric, c.unit, c.first, c.second, c.difference, c.low, c.high, f"{c.p_value:.4f}", c.count, c.unpaired]
+        for c in comparisons
+    ]
+    printing.table(columns, rows)

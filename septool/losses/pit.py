@@ -49,7 +49,7 @@ def best_permutation(score: Score, *, estimate: Tensor, reference: Tensor) -> Be
 
 
 def rank_pairs(pairs: Tensor) -> Tensor:
-    """Make scores ``[..., reference, estimate]`` comparable: finite, a silent reference's 0, a silent estimate's worst."""
+    """Make scores ``[..., reference, estimate]`` finite: 0 for a silent reference, the worst for a silent estimate."""
     ranks = pairs.nan_to_num(nan=-LOST, posinf=LOST, neginf=-LOST)
     return ranks.masked_fill(pairs.isnan().all(-1, keepdim=True), 0.0)
 

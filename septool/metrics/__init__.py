@@ -44,6 +44,8 @@ METRICS = {
     for metric in (
         Metric("si-snr", "si-snr", "dB"),
         Metric("si-snri", "si-snr", "dB", improvement=True),
+        Metric("si-sdr", "si-snr", "dB"),  # of zero-mean signals, which is the same
+        Metric("si-sdri", "si-snr", "dB", improvement=True),
         Metric("sdr", "sdr", "dB"),
         Metric("sdri", "sdr", "dB", improvement=True),
         Metric("pesq", "pesq", "MOS"),
@@ -51,3 +53,6 @@ METRICS = {
         Metric("estoi", "estoi", ""),
     )
 }
+
+# What else they are called, "_" read as "-".
+ALIASES = {name.replace("-", ""): name for name in METRICS if "-" in name}

@@ -21,7 +21,7 @@ def pesq_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> floa
         UndefinedError: another rate, less than a quarter second, no utterance found, or too many.
     """
     if rate not in MODES:
-        raise UndefinedError(f"PESQ is defined at 8000 and 16000 Hz, not at {rate}")
+        raise UndefinedError(f"PESQ is defined at 8000 and 16000 Hz, not at {rate}; --sample-rate resamples")
     if not np.any(estimate):
         raise UndefinedError("the estimate is silent")
     signals = reference.astype(np.float32), estimate.astype(np.float32)

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ import torch
 from septool import audio, catalogue, checkpoints
 from septool.data import manifest, trials
 from septool.data.mixing import render_mixture
-from septool.data.renderers import Rendered
 from septool.device import choose_device, enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.inference.enrollment import embed_references, read_enrollment
@@ -21,7 +21,12 @@ from septool.metrics.si_snr import si_snr
 from septool.models.base import Extractor, Model, Separator
 from septool.models.speaker_net import SpeakerNet
 from septool.scoring.items import ScoringInput
+from septool.scoring.layouts import VoiceFiles, find_voices, nfc, surplus_voices
 from septool.scoring.verification import embed_recording
+
+
+def _as_it_is(signals: Any) -> ScoringInput:
+    return signals
 
 
 class ScoringJob(NamedTuple):
@@ -29,53 +34,74 @@ class ScoringJob(NamedTuple):
 
     ids: list[str]  # of the items, in order
     rate: int
-    pairs: Callable[[Container[str]], Iterator[ScoringInput]]  # all but those with the ids given
+    tasks: Callable[[Container[str]], Iterator[Any]]  # for all items but those with the ids given
+    load: Callable[[Any], ScoringInput] = _as_it_is  # makes the signals of a task, in whatever process scores them
+    warnings: Sequence[str] = ()  # estimates that no reference belongs to
 
 
 def estimates_from_model(rows: list[manifest.Mixture], model: str, device: str) -> ScoringJob:
     """Separate every mixture of a manifest, or extract its enrolled voice, at the model's rate."""
     _, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path, Model)
-    where = choose_device(device)
-    network.to(where)
+    torch_device = choose_device(device)
+    network.to(torch_device)
 
     match network:
         case Separator():
-            work = partial(separated, network, header.sample_rate, where)
+            estimate = partial(separate_row, network, header.sample_rate, torch_device)
         case Extractor():
-            work = partial(extracted, network, header.sample_rate, where, rows)
+            places = {row.id: place for place, row in enumerate(rows)}
+            estimate = partial(extract_row, network, header.sample_rate, torch_device, rows, places)
         case _:
             raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 
-    def pairs(done: Container[str]) -> Iterator[ScoringInput]:
+    def tasks(done: Container[str]) -> Iterator[ScoringInput]:
         for row in rows:
             if row.id in done:
                 continue
             try:
                 with torch.inference_mode(), enough_memory("for a whole mixture at once"):
-                    pair = work(row)
-                yield pair
+                    signals = estimate(row)
+                yield signals
             except SeptoolError as error:
                 yield ScoringInput(row.id, error=str(error))
 
-    return ScoringJob([row.id for row in rows], header.sample_rate, pairs)
+    return ScoringJob([row.id for row in rows], header.sample_rate, tasks)
 
 
-def separated(network: Separator, rate: int, device: torch.device, row: manifest.Mixture) -> ScoringInput:
-    """Separate a row's mixture."""
+def separate_row(network: Separator, rate: int, device: torch.device, row: manifest.Mixture) -> ScoringInput:
+    """Separate a row's mixture at ``rate`` Hz."""
     if len(row.sources) != network.sources:
         raise SeptoolError(f"{len(row.sources)} sources, the model gives {network.sources}")
     rendered = render_mixture(row, rate)
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
-    return ScoringInput(row.id, rendered, separate_at_model_level(network, mixture)[0].float().cpu().numpy())
+    return ScoringInput(
+        row.id,
+        [*rendered.sources],
+        [*separate_at_model_level(network, mixture)[0].float().cpu().numpy()],
+        rendered.mixture,
+    )
 
 
-def extracted(
-    network: Extractor, rate: int, device: torch.device, rows: Sequence[manifest.Mixture], row: manifest.Mixture
+def extract_row(
+    network: Extractor,
+    rate: int,
+    device: torch.device,
+    rows: Sequence[manifest.Mixture],
+    places: dict[str, int],
+    row: manifest.Mixture,
 ) -> ScoringInput:
-    """Extract a row's enrolled voice, and see what the model makes of an enrolment of somebody else.
+    """Extract a row's enrolled voice, and score the model's presence for an enrollment of another speaker.
 
-    The stranger is who is enrolled in the next row of the manifest whose voice is not in this mixture.
+    The other speaker is who is enrolled in the next row of the manifest whose voice is not in this mixture.
+
+    Args:
+        network: the extractor.
+        rate: Hz to render at.
+        device: where the model is.
+        rows: the manifest.
+        places: where in it each row is, by its id.
+        row: the row.
     """
     reference = read_enrollment(row, rate)
     assert row.enrolment is not None
@@ -84,16 +110,17 @@ def extracted(
     voice, presence = extract_with_score(network, mixture, embed_references(network, [reference], device))
     sources = torch.from_numpy(rendered.sources).to(device)
     nearest = si_snr(estimate=voice.float(), reference=sources).nan_to_num(nan=-torch.inf).argmax()
-    found = {"right-voice": 100.0 * (nearest.item() == target), "presence": presence.item()}
-    place = rows.index(row)
-    for stranger in (*rows[place + 1 :], *rows[:place]):
-        if is_absent(stranger, row):
-            with suppress(AudioError):  # said of its own row
-                known = embed_references(network, [read_enrollment(stranger, rate)], device)
-                found["absence"] = extract_with_score(network, mixture, known).presence.item()
+    detections = {"right-voice": 100.0 * (nearest.item() == target), "presence": presence.item()}
+    place = places[row.id]
+    for other in (*rows[place + 1 :], *rows[:place]):
+        if is_absent(other, row):
+            with suppress(AudioError):  # told of its own row
+                known = embed_references(network, [read_enrollment(other, rate)], device)
+                detections["absence"] = extract_with_score(network, mixture, known).presence.item()
                 break
-    alone = rendered._replace(sources=rendered.sources[target][None])
-    return ScoringInput(row.id, alone, voice.float().cpu().numpy(), found=found)
+    return ScoringInput(
+        row.id, [rendered.sources[target]], [*voice.float().cpu().numpy()], rendered.mixture, detections=detections
+    )
 
 
 def is_absent(other: manifest.Mixture, row: manifest.Mixture) -> bool:
@@ -105,94 +132,152 @@ def trial_scores(path: Path, model: str, device: str, limit: int | None) -> Scor
     """Compare the recordings of a list of trials by a speaker network: the cosine of their embeddings."""
     listed = [(f"{trial.first} {trial.second}", trial) for trial in trials.read_trials(path)[:limit]]
     network, header = checkpoints.load(catalogue.resolve_checkpoint(model)[1], SpeakerNet)
-    where = choose_device(device)
-    network.to(where)
+    torch_device = choose_device(device)
+    network.to(torch_device)
 
     @cache
     @torch.inference_mode()
     def embedding(recording: Path) -> torch.Tensor:
         with enough_memory("for a whole recording at once"):
-            return embed_recording(network.embedding, recording, header.sample_rate, where)
+            return embed_recording(network.embedding, recording, header.sample_rate, torch_device)
 
-    def pairs(done: Container[str]) -> Iterator[ScoringInput]:
+    def tasks(done: Container[str]) -> Iterator[ScoringInput]:
         for id, trial in dict(listed).items():
             if id in done:
                 continue
             try:
                 cosine = float(embedding(trial.first) @ embedding(trial.second))
-                yield ScoringInput(id, found={"same" if trial.same else "different": cosine})
+                yield ScoringInput(id, detections={"same" if trial.same else "different": cosine})
             except SeptoolError as error:
                 yield ScoringInput(id, error=str(error))
 
-    return ScoringJob([id for id, _ in listed], header.sample_rate, pairs)
+    return ScoringJob([id for id, _ in listed], header.sample_rate, tasks)
 
 
-def estimates_on_disk(rows: list[manifest.Mixture], folder: Path, sample_rate: int | None = None) -> ScoringJob:
-    """Read the estimates ``{id}_s1``, ``{id}_s2``, ... of every mixture of a manifest."""
-    files, rate = _by_name(folder), sample_rate or rows[0].sample_rate
+@dataclass(frozen=True)
+class _Reading:
+    """How files are brought to one rate."""
 
-    def pairs(_: Container[str]) -> Iterator[ScoringInput]:
-        for row in rows:
-            try:
-                # Resampled, not rendered at another rate: so the files were, and the lengths agree.
-                own = row.sample_rate if sample_rate else rate
-                mixture, sources = (audio.resample(part, own, rate) for part in render_mixture(row, own)[:2])
-                voices = _voices(files, row.id, len(row.sources), folder, rate, resample=sample_rate is not None)
-                yield ScoringInput(row.id, Rendered(mixture, sources), voices)
-            except SeptoolError as error:
-                yield ScoringInput(row.id, error=str(error))
+    rate: int
+    resample: bool  # else files of another rate are refused
 
-    return ScoringJob([row.id for row in rows], rate, pairs)
+    def read(self, path: Path) -> np.ndarray:
+        """Read a file as one channel, ``[time]``."""
+        samples, own = audio.read_audio(path)
+        if own != self.rate and not self.resample:
+            raise AudioError(f"{path} is {own} Hz, the others are {self.rate}; --sample-rate brings all to one")
+        return audio.resample(audio.to_mono(samples), own, self.rate)
+
+    def read_voices(self, files: VoiceFiles, id: str, count: int) -> list[np.ndarray]:
+        """Read the voices 1 to ``count`` of an item, and whatever more there are behind those, ``[time]`` each."""
+        there = files.voices.get(id, {})
+        for voice in range(1, count + 1):
+            if voice not in there:
+                raise SeptoolError(f"{files.folder} has no {files.name(id, voice)}")
+        return [self.read(path) for path in there.values()]
 
 
-MOST_VOICES = 9  # of a mixture, that a file is looked for
+def estimates_of_manifest(
+    rows: list[manifest.Mixture],
+    folder: Path,
+    limit: int | None = None,
+    sample_rate: int | None = None,
+    template: str | None = None,
+) -> ScoringJob:
+    """Read the estimates of every mixture of a manifest from a folder.
+
+    Args:
+        rows: the manifest.
+        folder: of the estimates, as :func:`septool.scoring.layouts.find_voices` finds them.
+        limit: score the first so many rows.
+        sample_rate: Hz that everything is brought to; the first row's by default.
+        template: of the estimates' names.
+    """
+    files, rate = find_voices(folder, template), sample_rate or rows[0].sample_rate
+    reading = _Reading(rate, sample_rate is not None)
+    counts = {nfc(manifest.file_stem(row.id)): len(row.sources) for row in rows}
+    chosen = rows[:limit]
+    return ScoringJob(
+        [row.id for row in chosen],
+        rate,
+        lambda _: iter(chosen),
+        partial(_load_row, files, reading),
+        [*surplus_voices(files, counts)],
+    )
+
+
+def _load_row(files: VoiceFiles, reading: _Reading, row: manifest.Mixture) -> ScoringInput:
+    try:
+        # Resampled, not rendered at another rate: so the files were, and the lengths agree.
+        own = row.sample_rate if reading.resample else reading.rate
+        mixture, sources = (audio.resample(part, own, reading.rate) for part in render_mixture(row, own)[:2])
+        estimates = reading.read_voices(files, nfc(manifest.file_stem(row.id)), len(row.sources))
+    except SeptoolError as error:
+        return ScoringInput(row.id, error=str(error))
+    return ScoringInput(row.id, [*sources], estimates, mixture)
 
 
 def estimates_in_folders(
-    references: Path, estimates: Path, limit: int | None = None, sample_rate: int | None = None
+    references: Path,
+    estimates: Path,
+    limit: int | None = None,
+    sample_rate: int | None = None,
+    template: str | None = None,
 ) -> ScoringJob:
-    """ScoringInput two folders with files ``{id}_s1``, ``{id}_s2``, ...; ``{id}`` itself is the mixture, if there.
+    """Pair the voices of two folders; a mixture without a file is taken to be the sum of its references.
 
-    A mixture without a file is taken to be the sum of its references.
+    Args:
+        references: folder of the references, and of the mixtures if they are there.
+        estimates: folder of the estimates.
+        limit: score the first so many items.
+        sample_rate: Hz that everything is brought to; the first reference's by default.
+        template: of the estimates' names; those of references too where it fits them.
     """
-    true, found = _by_name(references), _by_name(estimates)
-    names = sorted(name.removesuffix("_s1") for name in true if name.endswith("_s1"))[:limit]
+    found = find_voices(estimates, template)
+    true = find_voices(references, template) if template else find_voices(references)
+    if not true.voices:
+        true = find_voices(references)
+    names = list(true.voices)[:limit]
     if not names:
-        raise UsageError(f"{references} has no files named like call_s1.wav, call_s2.wav")
-    rate = sample_rate or _first_rate(true[f"{name}_s1"] for name in names)
-    resample = sample_rate is not None
-
-    def pairs(_: Container[str]) -> Iterator[ScoringInput]:
-        for name in names:
-            count = 1
-            while f"{name}_s{count + 1}" in true:
-                count += 1
-            try:
-                sources = _voices(true, name, count, references, rate, resample=resample)
-                mixture = _read(true[name], rate, resample=resample) if name in true else sources.sum(0)
-                for folder, files in ((estimates, found), (references, true)):
-                    further = [each for each in range(count + 1, MOST_VOICES + 1) if f"{name}_s{each}" in files]
-                    if further:
-                        raise SeptoolError(f"{folder} has {name}_s{further[0]}; there are {count} references in a row")
-                voices = _voices(found, name, count, estimates, rate, resample=resample)
-                yield ScoringInput(name, Rendered(mixture, sources), voices)
-            except SeptoolError as error:
-                yield ScoringInput(name, error=str(error))
-
-    return ScoringJob(names, rate, pairs)
+        raise UsageError(f"{references} has no files named like call_s1.wav, call_s2.wav; --pair says how they are")
+    rate = sample_rate or _first_rate(next(iter(true.voices[id].values())) for id in names)
+    counts = {id: len(voices) for id, voices in true.voices.items()}
+    return ScoringJob(
+        names,
+        rate,
+        lambda _: iter(names),
+        partial(_load_pair, true, found, _Reading(rate, sample_rate is not None)),
+        [*surplus_voices(found, counts)],
+    )
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    """Audio files by their place in the folder without suffix, ``/`` made ``_`` as in the names that mix gives."""
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder")
-    files: dict[str, Path] = {}
-    for path in audio.find_audio_files(folder).files:
-        name = manifest.file_stem(path.relative_to(folder).with_suffix("").as_posix())
-        if name in files:
-            raise UsageError(f"{files[name]} and {path} go by the same name; remove one")
-        files[name] = path
-    return files
+def _load_pair(true: VoiceFiles, found: VoiceFiles, reading: _Reading, id: str) -> ScoringInput:
+    try:
+        count = len(true.voices[id])
+        references = reading.read_voices(true, id, count)
+        estimates = reading.read_voices(found, id, count)
+        if id in true.mixtures:
+            mixture = reading.read(true.mixtures[id])
+        else:
+            shortest = min(map(len, references))
+            mixture = np.sum([voice[:shortest] for voice in references], axis=0)
+    except SeptoolError as error:
+        return ScoringInput(id, error=str(error))
+    return ScoringInput(id, references, estimates, mixture)
+
+
+def estimate_file(reference: Path, estimate: Path, sample_rate: int | None = None) -> ScoringJob:
+    """Pair two files: one reference and its estimate, without a mixture."""
+    rate = sample_rate or audio.audio_info(reference).rate
+    load = partial(_load_files, reference, estimate, _Reading(rate, sample_rate is not None))
+    return ScoringJob([estimate.stem], rate, lambda _: iter([estimate.stem]), load)
+
+
+def _load_files(reference: Path, estimate: Path, reading: _Reading, id: str) -> ScoringInput:
+    try:
+        return ScoringInput(id, [reading.read(reference)], [reading.read(estimate)])
+    except SeptoolError as error:
+        return ScoringInput(id, error=str(error))
 
 
 def _first_rate(paths: Iterable[Path]) -> int:
@@ -204,21 +289,3 @@ def _first_rate(paths: Iterable[Path]) -> int:
             error = error or reason
     assert error is not None
     raise error
-
-
-def _read(path: Path, rate: int, *, resample: bool) -> np.ndarray:
-    samples, own = audio.read_audio(path)
-    if own != rate and not resample:
-        raise AudioError(f"{path} is {own} Hz, the others are {rate}; --sample-rate brings all to one")
-    return audio.resample(audio.to_mono(samples), own, rate)
-
-
-def _voices(files: dict[str, Path], name: str, count: int, folder: Path, rate: int, *, resample: bool) -> np.ndarray:
-    stems = [f"{manifest.file_stem(name)}_s{voice + 1}" for voice in range(count)]
-    for stem in stems:
-        if stem not in files:
-            raise SeptoolError(f"{folder} has no {stem}")
-    voices = [_read(files[stem], rate, resample=resample) for stem in stems]
-    if len({len(voice) for voice in voices}) > 1:
-        raise SeptoolError(f"the voices of {name} in {folder} differ in length")
-    return np.stack(voices)

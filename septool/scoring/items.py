@@ -1,23 +1,15 @@
-"""What recordings scored: the values of an item, and their summary over all items."""
+"""What one item scored: its estimates assigned to its references, and a value or a reason for each metric."""
 
-import csv
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from septool.data.mixing import Rendered
-from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write
-from septool.losses.pit import best_permutation
-from septool.metrics import FUNCTIONS, METRICS, UndefinedError
-from septool.metrics.eer import EqualErrorRate, equal_error_rate
+from septool.errors import UsageError
+from septool.losses.pit import assign_sources, rank_pairs
+from septool.metrics import ALIASES, FUNCTIONS, METRICS, UndefinedError
 from septool.metrics.si_snr import si_snr
 from septool.registry import suggest
 
@@ -25,38 +17,39 @@ HASHES = ("manifest_sha256", "model_sha256")
 
 
 class ScoringInput(NamedTuple):
-    """A mixture and its estimates, or why there are none."""
+    """The signals of one item, or why there are none."""
 
     id: str
-    mixture: Rendered | None = None
-    estimate: np.ndarray | None = None  # [source, time]
+    references: Sequence[np.ndarray] = ()  # [time] each
+    estimates: Sequence[np.ndarray] = ()  # [time] each
+    mixture: np.ndarray | None = None  # [time]; without one, improvements are undefined
     error: str = ""
-    found: Mapping[str, float] = {}  # what finding a voice, or telling two apart, is scored by
+    detections: Mapping[str, float] = {}  # scores of whether a voice is there, or of whether two are the same
 
 
 @dataclass(frozen=True)
 class Item:
-    """What one mixture scored: for each metric a value per reference, or why there is none."""
+    """What one item scored: for each metric a value per reference, or why there is none."""
 
     id: str
     scores: dict[str, list[float | None]] = field(default_factory=dict)
     reasons: dict[str, list[str | None]] = field(default_factory=dict)  # where a score is None
     order: tuple[int, ...] = ()  # estimate of each reference
-    found: Mapping[str, float] = field(default_factory=dict)
+    detections: Mapping[str, float] = field(default_factory=dict)
     error: str = ""  # the whole item failed
-    of: Mapping[str, str] = field(default_factory=dict)  # sha256 of the manifest and of the model
+    hashes: Mapping[str, str] = field(default_factory=dict)  # sha256 of the manifest and of the model
 
-    def row(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, Any]:
         """Return plain values for JSON; empty parts are left out."""
         if self.error:
-            return {"id": self.id, "error": self.error, **self.of}
+            return {"id": self.id, "error": self.error, **self.hashes}
         why = {metric: reasons for metric, reasons in self.reasons.items() if any(reasons)}
         undefined = {"undefined": why} if why else {}
-        return {"id": self.id, "order": list(self.order), **self.scores, **self.found, **undefined, **self.of}
+        return {"id": self.id, "order": list(self.order), **self.scores, **self.detections, **undefined, **self.hashes}
 
     @classmethod
-    def parse(cls, row: Mapping[str, Any]) -> "Item":
-        """Make an item of what :meth:`row` gave."""
+    def from_row(cls, row: Mapping[str, Any]) -> "Item":
+        """Make an item of what :meth:`to_row` gave."""
         scores = {metric: row[metric] for metric in METRICS if metric in row}
         why = row.get("undefined", {})
         reasons = {metric: why.get(metric, [None] * len(values)) for metric, values in scores.items()}
@@ -72,30 +65,11 @@ class Item:
         )
 
 
-@dataclass(frozen=True)
-class Summary:
-    """One metric over all items; every reference of an item counts."""
-
-    metric: str
-    unit: str
-    mean: float
-    low: float  # 95 % confidence interval of the mean, by bootstrap over items
-    high: float
-    median: float
-    fifth: float  # 5th percentile
-    count: int
-    undefined: int  # references where the metric has no value
-    failed: int  # items that could not be scored at all
-    threshold: float | None = None  # of an error rate: the score at which it is that
-    sample_rate: int | None = None  # Hz at which it was scored
-    manifest_sha256: str | None = None  # of what it was scored on, unless that is a folder
-    model_sha256: str | None = None  # of what was scored, unless that is files
-
-
 def parse_metric_names(names: str | Sequence[str]) -> list[str]:
-    """Split and check a list of metrics such as ``si-snri,sdri,pesq``."""
+    """Split and check a list of metrics such as ``si-snri,sdri,pesq``; ``sisdr`` and its like stand for si-sdr."""
     parts = names.split(",") if isinstance(names, str) else list(names)
-    chosen = [part.strip().lower() for part in parts if part.strip()]
+    given = [part.strip().lower().replace("_", "-") for part in parts if part.strip()]
+    chosen = [ALIASES.get(name, name) for name in given]
     for name in chosen:
         if name not in METRICS:
             raise suggest("metric", name, METRICS)
@@ -104,206 +78,111 @@ def parse_metric_names(names: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def score_item(metrics: Sequence[str], rate: int, pair: ScoringInput) -> Item:
-    """Score the estimates of one mixture in their best order by SI-SNR."""
-    if pair.mixture is None or pair.estimate is None:
-        return Item(pair.id, error=pair.error, found=pair.found)
-    mixture = pair.mixture.mixture.astype(np.float64)
-    estimate, reference = pair.estimate.astype(np.float64), pair.mixture.sources.astype(np.float64)
-    if not reference.shape[1]:
-        return Item(pair.id, error="the references have no samples")
-    if estimate.shape != reference.shape:
-        return Item(pair.id, error=f"{_shape(estimate)} were estimated, the references are {_shape(reference)}")
-    if len(mixture) != reference.shape[1]:
-        return Item(pair.id, error=f"the mixture has {len(mixture)} samples, the references have {reference.shape[1]}")
-    for what, samples in (("estimate", estimate), ("reference", reference), ("mixture", mixture)):
-        if not np.isfinite(samples).all():
-            return Item(pair.id, error=f"the {what} holds samples that are not numbers")
-    tensors = torch.from_numpy(estimate)[None], torch.from_numpy(reference)[None]
-    order = tuple(best_permutation(si_snr, estimate=tensors[0], reference=tensors[1]).order[0].tolist())
+def score_item(metrics: Sequence[str], rate: int, signals: ScoringInput, *, trim: bool = False) -> Item:
+    """Score the estimates of one item, each at the reference that it is assigned to by SI-SNR.
+
+    An item fails as a whole where a voice is lost: an estimate is missing, or silent while its reference is not. The
+    scores of the other voices alone would say more of the item than is true. A silent reference leaves its own
+    scores undefined.
+
+    Args:
+        metrics: names of :data:`septool.metrics.METRICS`.
+        rate: Hz of all signals.
+        signals: the item.
+        trim: cut all signals to the shortest instead of refusing different lengths.
+    """
+    if signals.error or not signals.references:
+        return Item(signals.id, error=signals.error, detections=signals.detections)
+    try:
+        references, estimates, mixture = _checked(signals, trim)
+        order = assign_estimates(estimates, references)
+        for number, (reference, place) in enumerate(zip(references, order, strict=True), 1):
+            if np.ptp(reference) and not np.ptp(estimates[place]):
+                raise _ItemError(f"estimate {place + 1} is silent, reference {number} is not: the voice is lost")
+    except _ItemError as error:
+        return Item(signals.id, error=str(error))
     scores: dict[str, list[float | None]] = {}
     reasons: dict[str, list[str | None]] = {}
     for metric in metrics:
-        values: list[float | None] = []
-        why: list[str | None] = []
-        for true, voice in zip(reference, estimate[list(order)], strict=True):
-            value, reason = _score(metric, voice, true, mixture, rate)
-            values.append(value)
-            why.append(reason)
-        scores[metric], reasons[metric] = values, why
-    return Item(pair.id, scores, reasons, order, pair.found)
+        pairs = [
+            _score(metric, estimates[place], reference, mixture, rate)
+            for reference, place in zip(references, order, strict=True)
+        ]
+        scores[metric], reasons[metric] = [value for value, _ in pairs], [reason for _, reason in pairs]
+    return Item(signals.id, scores, reasons, order, signals.detections)
 
 
-def _shape(voices: np.ndarray) -> str:
-    return f"{voices.shape[0]} voices of {voices.shape[1]} samples"
+class _ItemError(Exception):
+    """Why an item cannot be scored."""
+
+
+def _checked(signals: ScoringInput, trim: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return references and estimates ``[source, time]`` and the mixture ``[time]``, all float64 of one length."""
+    references, estimates = list(signals.references), list(signals.estimates)
+    mixture = signals.mixture
+    shortest = min(map(len, [*references, *estimates, *([] if mixture is None else [mixture])]))
+    if trim:
+        references, estimates = ([voice[:shortest] for voice in voices] for voices in (references, estimates))
+        mixture = None if mixture is None else mixture[:shortest]
+    if not max(map(len, references)):
+        raise _ItemError("the references have no samples")
+    for what, voices in (("references", references), ("estimates", estimates)):
+        if len({len(voice) for voice in voices}) > 1:
+            lengths = ", ".join(str(len(voice)) for voice in voices)
+            raise _ItemError(f"the {what} differ in length ({lengths} samples); --trim cuts all to the shortest")
+    if len(estimates) < len(references):
+        raise _ItemError(f"{len(estimates)} voices were estimated, there are {len(references)} references")
+    frames = len(references[0])
+    if len(estimates[0]) != frames:
+        raise _ItemError(
+            f"the estimates have {len(estimates[0])} samples, the references have {frames}; --trim cuts all to the "
+            "shortest"
+        )
+    if mixture is not None and len(mixture) != frames:
+        raise _ItemError(
+            f"the mixture has {len(mixture)} samples, the references have {frames}; --trim cuts all to the shortest"
+        )
+    stacked = np.stack(references).astype(np.float64), np.stack(estimates).astype(np.float64)
+    for what, samples in (("reference", stacked[0]), ("estimate", stacked[1]), ("mixture", mixture)):
+        if samples is not None and not np.isfinite(samples).all():
+            raise _ItemError(f"the {what} has non-finite samples")
+    return *stacked, None if mixture is None else mixture.astype(np.float64)
+
+
+def assign_estimates(estimates: np.ndarray, references: np.ndarray) -> tuple[int, ...]:
+    """Return the estimate of each reference that makes the sum of the SI-SNRs highest.
+
+    Args:
+        estimates: ``[estimate, time]``, as many as references or more.
+        references: ``[reference, time]``.
+    """
+    pairs = si_snr(estimate=torch.from_numpy(estimates)[None], reference=torch.from_numpy(references)[:, None])
+    # What is constant has no mean that can be taken off to exactly nothing.
+    pairs[np.ptp(references, axis=1) == 0] = torch.nan
+    pairs[:, np.ptp(estimates, axis=1) == 0] = torch.nan
+    return tuple(assign_sources(rank_pairs(pairs)).tolist())
 
 
 def _score(
-    name: str, estimate: np.ndarray, reference: np.ndarray, mixture: np.ndarray, rate: int
+    name: str, estimate: np.ndarray, reference: np.ndarray, mixture: np.ndarray | None, rate: int
 ) -> tuple[float | None, str | None]:
     metric = METRICS[name]
     function = FUNCTIONS[metric.base]
+    if not np.ptp(reference):
+        return None, "the reference is silent"
+    if metric.improvement and mixture is None:
+        return None, "there is no mixture to improve on"
     try:
         value = function(estimate=estimate, reference=reference, rate=rate)
         if metric.improvement:
-            value -= function(estimate=mixture, reference=reference, rate=rate)
+            value -= _mixture_score(function, mixture, reference, rate)
     except UndefinedError as error:
         return None, str(error)
     return value, None
 
 
-def summarize_items(items: Iterable[Item], metrics: Sequence[str]) -> list[Summary]:
-    """Add up items; undefined values and failed items are counted apart, never as numbers."""
-    items = list(items)
-    failed = sum(bool(item.error) for item in items)
-    random = np.random.default_rng(0)
-    summaries = []
-    for metric in metrics:
-        per_item = [[v for v in item.scores.get(metric, []) if v is not None] for item in items if not item.error]
-        undefined = sum(v is None for item in items if not item.error for v in item.scores.get(metric, []))
-        filled = [np.array(values) for values in per_item if values]
-        values = np.concatenate(filled) if filled else np.zeros(0)
-        low, high = _interval(filled, random)
-        summaries.append(
-            Summary(
-                metric,
-                METRICS[metric].unit,
-                float(values.mean()) if len(values) else math.nan,
-                low,
-                high,
-                float(np.median(values)) if len(values) else math.nan,
-                float(np.percentile(values, 5)) if len(values) else math.nan,
-                len(values),
-                undefined,
-                failed,
-            )
-        )
-    return summaries
-
-
-def _interval(filled: list[np.ndarray], random: np.random.Generator, draws: int = 1000) -> tuple[float, float]:
-    if len(filled) < 2:
-        return math.nan, math.nan
-    sums, counts = np.array([v.sum() for v in filled]), np.array([len(v) for v in filled])
-    drawn = random.integers(len(filled), size=(draws, len(filled)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
-
-
-def summarize_detections(items: Sequence[Item], name: str, *, yes: str, no: str) -> list[Summary]:
-    """Add up how often the right voice was found, and the equal error rate of what was found under two names.
-
-    Scores under one of the names alone leave the error rate undefined.
-
-    Args:
-        items: the items.
-        name: what to call the error rate.
-        yes: name of the scores that ought to be high.
-        no: name of those that ought to be low.
-    """
-    failed = sum(bool(item.error) for item in items)
-    random = np.random.default_rng(0)
-    summaries = []
-    right = [np.array([item.found["right-voice"]]) for item in items if "right-voice" in item.found]
-    if right:
-        low, high = _interval(right, random)
-        mean = float(np.mean(right))
-        summaries.append(Summary("right-voice", "%", mean, low, high, math.nan, math.nan, len(right), 0, failed))
-    high_ones, low_ones = (np.array([item.found[key] for item in items if key in item.found]) for key in (yes, no))
-    nan = math.nan
-    if bool(len(high_ones)) != bool(len(low_ones)):
-        undefined = len(high_ones) + len(low_ones)
-        summaries.append(Summary(name, "%", nan, nan, nan, nan, nan, 0, undefined, failed))
-    elif len(high_ones):
-        error = error_rate(high_ones, low_ones)
-        drawn = [error_rate(*(random.choice(s, len(s)) for s in (high_ones, low_ones))).percent for _ in range(200)]
-        low, high = np.percentile(drawn, [2.5, 97.5]).tolist()
-        count = len(high_ones) + len(low_ones)
-        summaries.append(Summary(name, "%", error.percent, low, high, nan, nan, count, 0, failed, error.threshold))
-    return summaries
-
-
-def error_rate(yes: np.ndarray, no: np.ndarray) -> EqualErrorRate:
-    """Return the equal error rate of scores that ought to be high and of ones that ought to be low."""
-    return equal_error_rate(np.concatenate((yes, no)), np.arange(len(yes) + len(no)) < len(yes))
-
-
-def read_items(path: Path, metrics: Sequence[str], of: Mapping[str, str]) -> dict[str, Item]:
-    """Read the items of a file of JSON lines that are done: without failure, and scored by all these metrics.
-
-    Raises:
-        SeptoolError: the file holds items of another manifest or model, or scores that would be lost.
-    """
-    items: dict[str, Item] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            item = Item.parse(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # the last line of a run that was killed
-        if item.of != of:
-            raise SeptoolError(f"{path} holds scores of another manifest or model; use --force to replace it")
-        if item.error:
-            continue
-        if item.scores.keys() >= set(metrics):
-            items[item.id] = item
-        elif lost := sorted(item.scores.keys() - set(metrics)):
-            raise SeptoolError(
-                f"{path} holds scores by {lost[0]}, which would be lost; ask for it too, use another --out or --force"
-            )
-    return items
-
-
-@contextmanager
-def writing(out: Path | None, there: Iterable[Item], metrics: Sequence[str]) -> Iterator[Callable[[Item], None]]:
-    """Yield what takes items to a file, which begins with those that are ``there``.
-
-    JSON lines are written one by one, so that a run that is stopped leaves its items. CSV is written at the end,
-    since its columns depend on all items.
-    """
-    items = list(there)
-    if out is None or out.suffix != ".jsonl":
-        yield items.append
-        if out is not None:
-            write_table(out, items, metrics)
-        return
-    with atomic_write(out) as partial_path:
-        partial_path.write_text("".join(map(_line, items)), encoding="utf-8")
-    with out.open("a", encoding="utf-8") as file:
-
-        def append(item: Item) -> None:
-            try:
-                file.write(_line(item))
-                file.flush()
-            except OSError as error:
-                raise SeptoolError(f"{out} cannot be written: {error.strerror}") from None
-
-        yield append
-
-
-def _line(item: Item) -> str:
-    return json.dumps(item.row()) + "\n"
-
-
-def write_table(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> None:
-    """Write the items as CSV with one row per reference, or per item where there is none."""
-    besides = list(dict.fromkeys(name for item in items for name in item.found))
-    hashes = [key for key in HASHES if any(key in item.of for item in items)]
-    with (
-        atomic_write(out) as partial_path,
-        partial_path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["id", "source", *metrics, *besides, "note", *hashes])
-        for item in items:
-            of = [item.of.get(key, "") for key in hashes]
-            if item.error:
-                writer.writerow([item.id, "", *("" for _ in (*metrics, *besides)), item.error, *of])
-                continue
-            more = [f"{item.found[name]:.4f}" if name in item.found else "" for name in besides]
-            if not item.order:
-                writer.writerow([item.id, "", *("" for _ in metrics), *more, "", *of])
-            for voice in range(len(item.order)):
-                values = [item.scores[metric][voice] for metric in metrics]
-                notes = {reason for metric in metrics if (reason := item.reasons[metric][voice])}
-                numbers = ["" if value is None else f"{value:.4f}" for value in values]
-                writer.writerow([item.id, voice + 1, *numbers, *more, "; ".join(sorted(notes)), *of])
+def _mixture_score(function: Any, mixture: Any, reference: np.ndarray, rate: int) -> float:
+    try:
+        return function(estimate=mixture, reference=reference, rate=rate)
+    except UndefinedError as error:
+        raise UndefinedError(str(error).replace("the estimate", "the mixture")) from None

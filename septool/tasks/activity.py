@@ -108,8 +108,8 @@ def find_activity(
             if out != PIPE and target.exists() and skip_existing:
                 yield Skipped(recording.label, (str(target),))
                 continue
-            if out != PIPE and not force:
-                refuse_existing(target)
+            if out != PIPE:
+                refuse_existing(target, force=force)
             yield find(recording, target)
         except SeptoolError as error:
             name, text = recording.display_name, str(error)

@@ -2,25 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from septool import catalogue, workers
-from septool.data import manifest
-from septool.errors import SeptoolError, UsageError
-from septool.files import make_folder, sha256_of
+from septool.audio import SUFFIXES
+from septool.data.manifest import read_manifest
+from septool.errors import UsageError
+from septool.files import make_folder, refuse_existing, sha256_of
 from septool.metrics.eer import EER
-from septool.scoring.estimates import estimates_from_model, estimates_in_folders, estimates_on_disk, trial_scores
-from septool.scoring.items import (
-    Item,
-    Summary,
-    parse_metric_names,
-    read_items,
-    score_item,
-    summarize_detections,
-    summarize_items,
-    writing,
+from septool.scoring.estimates import (
+    ScoringJob,
+    estimate_file,
+    estimates_from_model,
+    estimates_in_folders,
+    estimates_of_manifest,
+    trial_scores,
 )
+from septool.scoring.item_files import item_writer, load_items, read_items
+from septool.scoring.items import Item, parse_metric_names, score_item
+from septool.scoring.layouts import parse_template
+from septool.scoring.summary import Comparison, Summary, compare_items, summarize_detections, summarize_items
+
+DEFAULT_METRICS, PAIR_METRICS = "si-snri,sdri", "si-snr,sdr"  # two files have no mixture to improve on
+FEW = 16  # items that are not worth starting processes for
 
 
 def evaluate(
@@ -28,33 +33,40 @@ def evaluate(
     estimates: Path | None = None,
     *,
     model: str | None = None,
-    metric: str = "si-snri,sdri",
+    metric: str | None = None,
     sample_rate: int | None = None,
+    pair: str | None = None,
+    trim: bool = False,
     out: Path | None = None,
     device: str = "auto",
-    jobs: int = 1,
+    jobs: int | None = None,
     limit: int | None = None,
     force: bool = False,
     skip_existing: bool = False,
     report: Callable[[int, int, Item], None] = lambda *_: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[Item], list[Summary]]:
     """Score a model or estimates.
 
     Args:
-        source: a manifest, a list of trials (``.txt``), or a folder of references ``{id}_s1``, ``{id}_s2``, ...
-        estimates: folder of estimates under the same names; None to run ``model``.
-        model: the checkpoint to run: a separator on a manifest, an extractor on one with enrolments, or a
+        source: a manifest, a list of trials (``.txt``), a folder of references ``{id}_s1``, ``{id}_s2``, ..., or a
+            reference.
+        estimates: folder of estimates under the same names, or one estimate; None to run ``model``.
+        model: the checkpoint to run: a separator on a manifest, an extractor on one with enrollments, or a
             speaker network on trials.
-        metric: names, separated by commas.
+        metric: names, separated by commas; si-snri,sdri by default, si-snr,sdr of two files.
         sample_rate: Hz that references and ``estimates`` are brought to before they are scored; their own by
             default. A model is scored at its own rate.
+        pair: template of the estimates' names, such as ``{id}_est{voice}.wav``; the usual ones are tried by default.
+        trim: cut signals of different lengths to the shortest.
         out: file for the items: ``.jsonl``, which grows with every item, or ``.csv``.
         device: where the model runs.
-        jobs: processes that score.
-        limit: only the first so many mixtures.
+        jobs: processes that score; all cores by default. Any number gives the same scores.
+        limit: score only the first so many items.
         force: replace ``out`` if it is there.
         skip_existing: take over the items that are in ``out`` already, of the same manifest and model.
         report: called with the number done, of how many, and the item.
+        warn: called with a line for estimates that no reference belongs to.
 
     Returns:
         The items in the order of their ids, and one summary per metric.
@@ -62,50 +74,103 @@ def evaluate(
     Raises:
         UsageError: neither or both of ``estimates`` and ``model``, or an unknown metric.
     """
-    metrics = parse_metric_names(metric)
+    files = source.suffix.lower() in SUFFIXES and not source.is_dir()
+    metrics = parse_metric_names(metric or (PAIR_METRICS if files else DEFAULT_METRICS))
+    _check_usage(estimates, model, sample_rate, pair, out, skip_existing)
+    if out is not None:
+        resumable = out.suffix == ".jsonl" and model is not None
+        refuse_existing(out, force=force or skip_existing, otherwise="--skip-existing to go on" if resumable else "")
+        make_folder(out.parent)  # now, not after hours of scoring
+    on_trials = source.suffix == ".txt"
+    metrics = [] if on_trials else metrics
+    job = _find_job(source, estimates, model, sample_rate, pair, device, limit)
+    for line in job.warnings:
+        warn(line)
+
+    hashes = {} if source.is_dir() or files else {"manifest_sha256": sha256_of(source)}
+    if model is not None:
+        hashes["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(model)[1])
+    existing = read_items(out, metrics, hashes) if out and out.exists() and skip_existing and not force else {}
+    items, total = {id: existing[id] for id in job.ids if id in existing}, len(set(job.ids))
+    if jobs is None:
+        jobs = workers.cores() if total - len(items) > FEW and metrics else 1
+    with item_writer(out, existing.values(), metrics) as write:
+        for item in workers.each(_Score(metrics, job, trim), job.tasks(items.keys()), jobs):
+            items[item.id] = replace(item, hashes=hashes)
+            write(items[item.id])
+            report(len(items), total, items[item.id])
+    ordered = [items[id] for id in job.ids]
+    positive, negative = ("same", "different") if on_trials else ("presence", "absence")
+    name = EER.name if on_trials else "presence-eer"
+    summaries = summarize_items(ordered, metrics)
+    summaries += summarize_detections(ordered, name, positive=positive, negative=negative)
+    return ordered, [replace(summary, sample_rate=job.rate, **hashes) for summary in summaries]
+
+
+class _Score:
+    """Loads and scores a task."""
+
+    def __init__(self, metrics: list[str], job: ScoringJob, trim: bool) -> None:
+        self.metrics, self.load, self.rate, self.trim = metrics, job.load, job.rate, trim
+
+    def __call__(self, task: Any) -> Item:
+        return score_item(self.metrics, self.rate, self.load(task), trim=self.trim)
+
+
+def _check_usage(
+    estimates: Path | None,
+    model: str | None,
+    sample_rate: int | None,
+    pair: str | None,
+    out: Path | None,
+    skip_existing: bool,
+) -> None:
     if out is not None and out.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"--out {out} has to end in .jsonl or .csv")
     if (estimates is None) == (model is None):
         raise UsageError("give a folder of estimates or --model, one of the two")
-    if sample_rate is not None and estimates is None:
-        raise UsageError("--sample-rate is for a folder of estimates; a model is scored at its own rate")
+    if estimates is None:
+        for option, value in (("--sample-rate", sample_rate), ("--pair", pair)):
+            if value is not None:
+                raise UsageError(f"{option} is for a folder of estimates; a model is scored at its own rate")
+    if pair is not None:
+        parse_template(pair)
     if skip_existing and (out is None or out.suffix != ".jsonl" or model is None):
         raise UsageError("--skip-existing goes on with the items of a --model in --out FILE.jsonl")
-    if out is not None and out.exists() and not (force or skip_existing):
-        again = " or --skip-existing to go on" if out.suffix == ".jsonl" and model is not None else ""
-        raise SeptoolError(f"{out} exists; use --force to replace it{again}")
-    if out is not None:
-        make_folder(out.parent)  # now, not after hours of scoring
-    on_trials = source.suffix == ".txt"
-    if on_trials:
+
+
+def _find_job(
+    source: Path,
+    estimates: Path | None,
+    model: str | None,
+    sample_rate: int | None,
+    pair: str | None,
+    device: str,
+    limit: int | None,
+) -> ScoringJob:
+    if source.suffix == ".txt":
         if model is None:
             raise UsageError(f"{source} is a list of trials; give the speaker network with --model")
-        metrics = []
-        work = trial_scores(source, model, device, limit)
-    elif source.is_dir():
+        return trial_scores(source, model, device, limit)
+    if source.is_dir():
         if estimates is None:
             raise UsageError(f"{source} is a folder of references; give the folder of estimates, or a manifest")
-        work = estimates_in_folders(source, estimates, limit, sample_rate)
-    else:
-        rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)[:limit]
-        if model is not None:
-            work = estimates_from_model(rows, model, device)
-        else:
-            assert estimates is not None
-            work = estimates_on_disk(rows, estimates, sample_rate)
-
-    of = {} if source.is_dir() else {"manifest_sha256": sha256_of(source)}
+        return estimates_in_folders(source, estimates, limit, sample_rate, pair)
+    if source.suffix.lower() in SUFFIXES:
+        if estimates is None or estimates.is_dir():
+            raise UsageError(f"{source} is one reference; give its estimate, a file, beside it")
+        return estimate_file(source, estimates, sample_rate)
+    rows = sorted(read_manifest(source), key=lambda row: row.id)
     if model is not None:
-        of["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(model)[1])
-    there = read_items(out, metrics, of) if out and out.exists() and skip_existing and not force else {}
-    items, total = {id: there[id] for id in work.ids if id in there}, len(set(work.ids))
-    with writing(out, there.values(), metrics) as write:
-        for item in workers.each(partial(score_item, metrics, work.rate), work.pairs(items.keys()), jobs):
-            items[item.id] = replace(item, of=of)
-            write(items[item.id])
-            report(len(items), total, items[item.id])
-    ordered = [items[id] for id in work.ids]
-    found = ("same", "different") if on_trials else ("presence", "absence")
-    name = EER.name if on_trials else "presence-eer"
-    summaries = summarize_items(ordered, metrics) + summarize_detections(ordered, name, yes=found[0], no=found[1])
-    return ordered, [replace(summary, sample_rate=work.rate, **of) for summary in summaries]
+        return estimates_from_model(rows[:limit], model, device)
+    assert estimates is not None
+    return estimates_of_manifest(rows, estimates, limit, sample_rate, pair)
+
+
+def compare(first: Path, second: Path) -> list[Comparison]:
+    """Compare two files of items, as ``evaluate`` writes them with ``out``: paired differences, metric by metric.
+
+    Raises:
+        SeptoolError: they are of different manifests, or have nothing in common.
+    """
+    return compare_items(load_items(first), load_items(second))

@@ -209,9 +209,8 @@ def _separate_conversations(
             if batch.out == PIPE:
                 return task.targets
             targets = format_targets(job, batch.out, batch.name, batch.suffix, people, networks.name)
-            if not batch.force:
-                for target in targets:
-                    refuse_existing(target)
+            for target in targets:
+                refuse_existing(target, force=batch.force)
             return targets
 
         with networks.start(count) as conversation:

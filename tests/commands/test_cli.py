@@ -193,8 +193,8 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     ],
 )
 def test_a_command_has_the_parameters_of_its_task(command: Callable[..., Any], task: Callable[..., Any]) -> None:
-    shown = {name: value for name, value in parameters(command).items() if name not in PRINTING}
-    work = {name: value for name, value in parameters(task).items() if name not in ("report", "progress")}
+    shown = {name: value for name, value in parameters(command).items() if name not in (*PRINTING, "strict", "compare")}
+    work = {name: value for name, value in parameters(task).items() if name not in ("report", "progress", "warn")}
     assert list(shown) == list(work)
     for name, value in shown.items():
         assert (tuple(value) if isinstance(value, list) else value) == work[name], name
@@ -233,7 +233,7 @@ def test_train_has_the_parameters_of_its_task() -> None:
         (["models", "show", "galrr"], "unknown model 'galrr'; did you mean 'galr'?"),
         (["models", "fetch", "galr-smal"], "unknown model 'galr-smal'; did you mean 'galr-small'?"),
         (["models", "verify", "galr-smal"], "unknown model 'galr-smal'; did you mean 'galr-small'?"),
-        (["eval", ".", ".", "--metric", "sisnr"], "unknown metric 'sisnr'; did you mean 'si-snr'?"),
+        (["eval", ".", ".", "--metric", "si-snrr"], "unknown metric 'si-snrr'; did you mean 'si-snr'?"),
         (["prepare", "foldr", "."], "unknown corpus 'foldr'; did you mean 'folder'?"),
         (["train", "galr-small", "--set", "loop.bach=2"], "unknown key 'loop.bach'; did you mean 'loop.batch'?"),
     ],

@@ -138,17 +138,17 @@ def test_a_run_that_was_killed_goes_on(
     run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--metric", "si-snr,si-snri", "-q")
     assert septool(*run, "-o", whole).status == 0
     lines = whole.read_text().splitlines(keepends=True)
-    separated = estimates.separated
+    separate_row = estimates.separate_row
     seen: list[str] = []
 
     def counted(*arguments: Any) -> ScoringInput:
         seen.append(arguments[-1].id)
         if len(seen) == 3:
             raise InterruptedBySignal("SIGINT")
-        return separated(*arguments)
+        return separate_row(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(estimates, "separated", counted)
+        patch.setattr(estimates, "separate_row", counted)
         assert septool(*run, "-o", out).status == 130
         assert out.read_text() == "".join(lines[:2])
         hashes = {key: value for key, value in json.loads(lines[0]).items() if key.endswith("_sha256")}
@@ -222,3 +222,23 @@ def test_wrong_usage(
     assert result.status == 2
     assert len(result.errors) == 1
     assert result.errors[0].startswith("septool: " + said.format(**places))
+
+
+def test_two_results_are_compared(septool: Command, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    true, found = folders
+    run = ("eval", true, found, "--metric", "si-snr", "-q", "-o")
+    assert septool(*run, tmp_path / "a.jsonl").status == 0
+    for name, n in (("a", 1), ("a", 2), ("b", 1), ("b", 2)):
+        reference, estimate = (audio.read_audio(folder / f"{name}_s{n}.wav")[0][0] for folder in (true, found))
+        audio.write_audio(found / f"{name}_s{n}.wav", reference + 0.5 * (estimate - reference), RATE, "FLOAT")
+    assert septool(*run, tmp_path / "b.jsonl").status == 0
+    result = septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--json")
+    (row,) = map(json.loads, result.lines)
+    assert (row["metric"], row["count"], row["unpaired"]) == ("si-snr", 2, 0)
+    assert row["difference"] == pytest.approx(6.02, abs=0.01)
+    assert septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl").lines[0].split()[:2] == [
+        "metric",
+        "unit",
+    ]
+    assert septool("eval", "--compare", tmp_path / "a.jsonl").status == 2
+    assert septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--metric", "sdr").status == 2

@@ -11,7 +11,8 @@ import pytest
 from septool import audio
 from septool.data import manifest
 from septool.errors import SeptoolError, UsageError
-from septool.scoring.items import Item, parse_metric_names, summarize_items
+from septool.scoring.items import Item, parse_metric_names
+from septool.scoring.summary import summarize_items
 from septool.tasks.evaluate import evaluate
 from septool.tasks.mix import mix_manifest
 from tests.conftest import RATE, voice
@@ -78,7 +79,7 @@ def test_a_silent_reference_is_undefined_and_does_not_hide_the_other(true: Path,
     assert a.order == (1, 0)
     assert a.scores["si-snr"] == [None, pytest.approx(15, abs=1e-4)]
     assert a.reasons["si-snr"] == ["the reference is silent", None]
-    assert a.row()["undefined"] == {name: ["the reference is silent", None] for name in ("si-snr", "sdr")}
+    assert a.to_row()["undefined"] == {name: ["the reference is silent", None] for name in ("si-snr", "sdr")}
     assert (snr.count, snr.undefined, snr.failed) == (3, 1, 0)
     assert snr.mean == pytest.approx((15 + 9 + 9) / 3, abs=1e-4)
     assert sdr.undefined == 1
@@ -112,8 +113,8 @@ def change(found: Path, what: str) -> None:
     ("what", "error"),
     [
         ("missing", "{found} has no a_s2"),
-        ("short", "2 voices of 4795 samples were estimated, the references are 2 voices of 4800 samples"),
-        ("uneven", "the voices of a in {found} differ in length"),
+        ("short", "the estimates have 4795 samples, the references have 4800; --trim cuts all to the shortest"),
+        ("uneven", "the estimates differ in length (4800, 4795 samples); --trim cuts all to the shortest"),
         ("rate", "{found}/a_s1.wav is 16000 Hz, the others are 8000; --sample-rate brings all to one"),
         ("nan", "{found}/a_s1.wav holds non-finite samples (NaN or infinite)"),
         (
@@ -137,7 +138,7 @@ def test_what_cannot_be_scored_fails_alone(true: Path, tmp_path: Path, what: str
     [
         ("a_s1", np.full(4800, np.inf), "{true}/a_s1.wav holds non-finite samples (NaN or infinite)"),
         ("a", np.full(4800, np.nan), "{true}/a.wav holds non-finite samples (NaN or infinite)"),
-        ("a", ONE[:-1], "the mixture has 4799 samples, the references have 4800"),
+        ("a", ONE[:-1], "the mixture has 4799 samples, the references have 4800; --trim cuts all to the shortest"),
     ],
 )
 def test_a_bad_reference_or_mixture_fails_alone(
@@ -225,7 +226,7 @@ def test_files_of_items(true: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [(row["id"], row["source"]) for row in rows] == [("a", "1"), ("a", "2"), ("b", "")]
     assert (rows[0]["si-snr"], rows[0]["pesq"]) == ("", "")
-    assert rows[0]["note"] == "no utterances detected; the reference is silent"
+    assert rows[0]["note"] == "the reference is silent"
     assert float(rows[1]["si-snr"]) == pytest.approx(5, abs=1e-3)
     assert rows[2]["note"] == f"{found} has no b_s1"
     a, b = map(json.loads, (tmp_path / "items.jsonl").read_text().splitlines())
@@ -258,7 +259,7 @@ def test_metrics_are_named_once_in_the_order_given() -> None:
     assert parse_metric_names(" SDR, si-snr,sdr") == ["sdr", "si-snr"]
 
 
-def test_voices_that_no_reference_belongs_to_are_refused(tmp_path: Path) -> None:
+def test_voices_that_no_reference_belongs_to_are_named(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for folder, numbers in (("true", (1, 2)), ("more", (1, 2, 3)), ("gap", (1, 3))):
         for number in numbers:
@@ -266,10 +267,12 @@ def test_voices_that_no_reference_belongs_to_are_refused(tmp_path: Path) -> None
             audio.write_audio(
                 tmp_path / folder / f"a_s{number}.wav", random.normal(0, 0.1, 4000).astype(np.float32), 8000
             )
-    (item,) = evaluate(tmp_path / "true", tmp_path / "more", metric="si-snr")[0]
-    assert item.error == f"{tmp_path / 'more'} has a_s3; there are 2 references in a row"
+    lines: list[str] = []
+    (item,) = evaluate(tmp_path / "true", tmp_path / "more", metric="si-snr", warn=lines.append)[0]
+    assert lines == ["a: 1 more estimates than references, a_s3; the best 2 are scored"]
+    assert len(item.order) == 2
     (item,) = evaluate(tmp_path / "gap", tmp_path / "true", metric="si-snr")[0]
-    assert item.error == f"{tmp_path / 'true'} has a_s2; there are 1 references in a row"
+    assert item.error == f"{tmp_path / 'gap'} has no a_s2"
 
 
 def test_recordings_without_samples_fail_alone(tmp_path: Path) -> None:

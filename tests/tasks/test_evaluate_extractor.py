@@ -19,7 +19,8 @@ from septool.files import sha256_of
 from septool.models.base import Extraction
 from septool.models.build import build_model
 from septool.models.galr_extractor import GALRExtractor
-from septool.scoring.items import Item, summarize_detections
+from septool.scoring.items import Item
+from septool.scoring.summary import summarize_detections
 from septool.tasks.evaluate import evaluate
 from tests.conftest import RATE, Command, voice
 from tests.models.tiny import SPEAKER
@@ -79,13 +80,13 @@ def test_the_enrolled_voice_is_what_is_scored(rows: Path, tiny_extractor: Path, 
     threshold = by_name["presence-eer"].threshold
     assert threshold is not None
     for item in items:
-        assert item.found["absence"] < threshold < item.found["presence"]
+        assert item.detections["absence"] < threshold < item.detections["presence"]
 
 
 def test_the_other_voice_is_the_wrong_one(rows: Path, tiny_extractor: Path, knowing: dict[str, str]) -> None:
     knowing["ann"] = "bob"
     items, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snri", device="cpu")
-    assert [item.found["right-voice"] for item in items] == [0.0, 100.0]
+    assert [item.detections["right-voice"] for item in items] == [0.0, 100.0]
     assert next(summary.mean for summary in summaries if summary.metric == "right-voice") == 50.0
     assert items[0].scores["si-snri"][0] < -10  # type: ignore[operator]
 
@@ -95,7 +96,7 @@ def test_a_row_without_enrolment_fails_alone(rows: Path, tiny_extractor: Path) -
     rows.write_text(json.dumps(json.loads(first) | {"enrolment": None}) + "\n" + second + "\n")
     items, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu")
     assert items[0].error == "mixture a has no enrollment"
-    assert "absence" not in items[1].found  # nobody else is enrolled
+    assert "absence" not in items[1].detections  # nobody else is enrolled
     assert [summary.metric for summary in summaries] == ["si-snr", "right-voice", "presence-eer"]
     assert [summary.failed for summary in summaries] == [1, 1, 1]
     assert (summaries[-1].count, summaries[-1].undefined) == (0, 1)
@@ -107,7 +108,7 @@ def test_the_table_of_items_has_what_was_found(rows: Path, tiny_extractor: Path,
     with out.open() as file:
         table = list(csv.DictReader(file))
     assert [row["id"] for row in table] == ["a", "b"]
-    assert float(table[0]["presence"]) == pytest.approx(items[0].found["presence"], abs=1e-4)
+    assert float(table[0]["presence"]) == pytest.approx(items[0].detections["presence"], abs=1e-4)
     assert table[0]["right-voice"] in ("0.0000", "100.0000")
 
 
@@ -126,12 +127,12 @@ def test_trials_give_an_equal_error_rate(rows: Path, network: Path, septool: Com
     listed.write_text("1 ann0.wav ann0.wav\n0 ann0.wav eve0.wav\n1 bob1.wav bob1.wav\n0 bob0.wav eve1.wav\n")
     items, (summary,) = evaluate(listed, model=str(network), device="cpu")
     # A recording is nearest to itself.
-    assert [item.found.get("same") for item in items][::2] == [pytest.approx(1), pytest.approx(1)]
+    assert [item.detections.get("same") for item in items][::2] == [pytest.approx(1), pytest.approx(1)]
     assert (summary.metric, summary.mean, summary.count) == ("eer", 0.0, 4)
     out = tmp_path / "trials.csv"
     result = septool("eval", listed, "-m", network, "-d", "cpu", "-o", out)
     assert result.status == 0
-    assert result.errors[-1].startswith("septool: eer: as many are missed as let through at a score of ")
+    assert result.errors[-1].startswith("septool: eer: threshold of equal error rate ")
     assert len(out.read_text().splitlines()) == 5
 
 
@@ -155,7 +156,7 @@ def test_trials_of_one_kind_alone_are_counted_as_undefined(rows: Path, network: 
     listed.write_text("1 ann0.wav ann0.wav\n0 ann0.wav eve0.wav\n")
     result = septool("eval", listed, "-m", network, "-d", "cpu", "-q", "--limit", 1)
     assert (result.status, result.errors) == (0, [])
-    assert result.lines[1].split() == ["eer", "%", "8000", "-", "-", "-", "-", "-", "0", "1", "0"]
+    assert result.lines[1].split() == ["eer", "%", "8000", *["-"] * 6, "0", "1", "0"]
 
 
 def test_wrong_usage(rows: Path, network: Path, tmp_path: Path) -> None:
@@ -167,9 +168,11 @@ def test_wrong_usage(rows: Path, network: Path, tmp_path: Path) -> None:
 
 
 def test_errors_are_undefined_without_both_answers() -> None:
-    items = [Item("a", found={"same": 0.5}), Item("b", error="broken")]
-    (summary,) = summarize_detections(items, "eer", yes="same", no="different")
+    items = [Item("a", detections={"same": 0.5}), Item("b", error="broken")]
+    (summary,) = summarize_detections(items, "eer", positive="same", negative="different")
     assert (summary.count, summary.undefined, summary.failed, math.isnan(summary.mean)) == (0, 1, 1, True)
-    assert summarize_detections(items[1:], "eer", yes="same", no="different") == []
-    (summary,) = summarize_detections([*items, Item("c", found={"different": 0.1})], "eer", yes="same", no="different")
+    assert summarize_detections(items[1:], "eer", positive="same", negative="different") == []
+    (summary,) = summarize_detections(
+        [*items, Item("c", detections={"different": 0.1})], "eer", positive="same", negative="different"
+    )
     assert (summary.mean, summary.failed, math.isnan(summary.median)) == (0.0, 1, True)

@@ -1,0 +1,116 @@
+"""Files of scored items: JSON lines that grow with every item, and CSV that spreadsheets can open."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from septool.errors import SeptoolError
+from septool.files import atomic_write
+from septool.scoring.items import HASHES, Item
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of a formula
+
+
+def load_items(path: Path) -> list[Item]:
+    """Read all items of a file of JSON lines; the last line of a run that was killed is left out.
+
+    Raises:
+        SeptoolError: it cannot be read, or holds no item.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        raise SeptoolError(f"{path} cannot be read: {error.strerror}") from None
+    items = []
+    for line in lines:
+        try:
+            items.append(Item.from_row(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+    if not items and any(line.strip() for line in lines):
+        raise SeptoolError(f"{path} holds no scored items; septool eval --out FILE.jsonl writes them")
+    return items
+
+
+def read_items(path: Path, metrics: Sequence[str], hashes: Mapping[str, str]) -> dict[str, Item]:
+    """Read the items that are done: without failure, and scored by all these metrics.
+
+    Raises:
+        SeptoolError: the file holds items of another manifest or model, or scores that would be lost.
+    """
+    items: dict[str, Item] = {}
+    for item in load_items(path):
+        if item.hashes != hashes:
+            raise SeptoolError(f"{path} holds scores of another manifest or model; use --force to replace it")
+        if item.error:
+            continue
+        if item.scores.keys() >= set(metrics):
+            items[item.id] = item
+        elif lost := sorted(item.scores.keys() - set(metrics)):
+            raise SeptoolError(
+                f"{path} holds scores by {lost[0]}, which would be lost; ask for it too, use another --out or --force"
+            )
+    return items
+
+
+@contextmanager
+def item_writer(out: Path | None, existing: Iterable[Item], metrics: Sequence[str]) -> Iterator[Callable[[Item], None]]:
+    """Yield what takes items to a file, which begins with the existing ones.
+
+    JSON lines are written one by one, so that a run that is stopped leaves its items. CSV is written at the end,
+    since its columns depend on all items.
+    """
+    items = list(existing)
+    if out is None or out.suffix != ".jsonl":
+        yield items.append
+        if out is not None:
+            write_items_csv(out, items, metrics)
+        return
+    with atomic_write(out) as partial_path:
+        partial_path.write_text("".join(map(_line, items)), encoding="utf-8")
+    with out.open("a", encoding="utf-8") as file:
+
+        def append(item: Item) -> None:
+            try:
+                file.write(_line(item))
+                file.flush()
+            except OSError as error:
+                raise SeptoolError(f"{out} cannot be written: {error.strerror}") from None
+
+        yield append
+
+
+def _line(item: Item) -> str:
+    return json.dumps(item.to_row()) + "\n"
+
+
+def write_items_csv(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> None:
+    """Write the items as CSV with one row per reference, or per item where there is none."""
+    besides = list(dict.fromkeys(name for item in items for name in item.detections))
+    hashes = [key for key in HASHES if any(key in item.hashes for item in items)]
+    with (
+        atomic_write(out) as partial_path,
+        partial_path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["id", "source", *metrics, *besides, "note", *hashes])
+        for item in items:
+            id, of = _plain_text(item.id), [item.hashes.get(key, "") for key in hashes]
+            if item.error:
+                writer.writerow([id, "", *("" for _ in (*metrics, *besides)), _plain_text(item.error), *of])
+                continue
+            more = [f"{item.detections[name]:.4f}" if name in item.detections else "" for name in besides]
+            if not item.order:
+                writer.writerow([id, "", *("" for _ in metrics), *more, "", *of])
+            for voice in range(len(item.order)):
+                values = [item.scores[metric][voice] for metric in metrics]
+                notes = {reason for metric in metrics if (reason := item.reasons[metric][voice])}
+                numbers = ["" if value is None else f"{value:.4f}" for value in values]
+                writer.writerow([id, voice + 1, *numbers, *more, _plain_text("; ".join(sorted(notes))), *of])
+
+
+def _plain_text(text: str) -> str:
+    """Keep a spreadsheet from running a name as a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text

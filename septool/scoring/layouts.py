@@ -1,0 +1,106 @@
+"""Names of separated voices: files of a folder paired by item and voice, whatever way they are laid out."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from septool import audio
+from septool.data.manifest import file_stem
+from septool.errors import UsageError
+
+# Of voices, below a folder and without suffix: septool's, the published sets', asteroid's, SpeechBrain's.
+TEMPLATES = ("{id}_s{voice}", "s{voice}/{id}", "{id}_est{voice}", "{id}_source{voice}hat", "{id}_source{voice}")
+MIXTURES = ("{id}", "mix/{id}", "mixture/{id}", "mix_clean/{id}", "mix_both/{id}", "mix_single/{id}")
+
+
+@dataclass(frozen=True)
+class VoiceFiles:
+    """The files of a folder, by item and voice."""
+
+    folder: Path
+    template: str
+    voices: dict[str, dict[int, Path]]  # item to number of the voice to file; items and voices sorted
+    mixtures: dict[str, Path]  # item to its mixture, as far as there is one
+
+    def name(self, id: str, voice: int) -> str:
+        """Return what the file of a voice, counted from 1, is called."""
+        return self.template.format(id=id, voice=voice)
+
+
+def nfc(name: str) -> str:
+    """Return a name in composed form; macOS decomposes letters with accents, and other systems do not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def parse_template(text: str) -> str:
+    """Check a template such as ``{id}_s{voice}.wav`` and return it without the suffix of a file.
+
+    Raises:
+        UsageError: it lacks one of the two fields, or has others.
+    """
+    suffix = Path(text).suffix
+    template = text[: -len(suffix)] if suffix.lower() in audio.SUFFIXES else text
+    if sorted(re.findall(r"\{(.*?)\}", template)) != ["id", "voice"]:
+        raise UsageError(f"--pair {text!r} has to hold {{id}} and {{voice}}, such as {{id}}_s{{voice}}.wav")
+    return template
+
+
+def find_voices(folder: Path, template: str | None = None) -> VoiceFiles:
+    """Find the files of a folder that hold voices.
+
+    Args:
+        folder: where to look, folders below included.
+        template: how files are named; by default the first of :data:`TEMPLATES` by which one is named.
+
+    Raises:
+        UsageError: no folder, or two files of one name.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder")
+    paths = {path: nfc(path.relative_to(folder).with_suffix("").as_posix()) for path in _audio_files(folder)}
+    templates = TEMPLATES if template is None else (parse_template(template),)
+    matches = [(chosen, _match(paths, chosen)) for chosen in templates]
+    chosen, voices = next((match for match in matches if match[1]), matches[0])
+    by_item: dict[str, dict[int, Path]] = {}
+    for (id, voice), path in sorted(voices.items()):
+        by_item.setdefault(id, {})[voice] = path
+    # Voices counted from 0 are those of other programs; an item's own count would tell a lost voice from none.
+    if min((voice for numbers in by_item.values() for voice in numbers), default=1) == 0:
+        by_item = {id: {voice + 1: path for voice, path in numbers.items()} for id, numbers in by_item.items()}
+    mixtures: dict[str, Path] = {}
+    for mixture in MIXTURES:
+        for (id, _), path in _match(paths, mixture).items():
+            mixtures.setdefault(id, path)
+    return VoiceFiles(folder, chosen, by_item, mixtures)
+
+
+def _audio_files(folder: Path) -> Iterable[Path]:
+    return audio.find_audio_files(folder).files
+
+
+def _match(paths: dict[Path, str], template: str) -> dict[tuple[str, int], Path]:
+    """Return the files named by a template, by item and voice (0 where it has none)."""
+    pattern = re.escape(template).replace(r"\{id\}", "(?P<id>.+)").replace(r"\{voice\}", r"(?P<voice>\d+)")
+    found: dict[tuple[str, int], Path] = {}
+    for path, name in paths.items():
+        if match := re.fullmatch(pattern, name):
+            key = file_stem(match["id"]), int(match.groupdict().get("voice", 0))
+            if key in found and template not in MIXTURES:
+                raise UsageError(f"{found[key]} and {path} go by the same name; remove one")
+            found.setdefault(key, path)
+    return found
+
+
+def surplus_voices(files: VoiceFiles, counts: dict[str, int]) -> Iterator[str]:
+    """Yield a line for items, and for voices of an item, that no reference belongs to."""
+    strangers = [id for id in files.voices if id not in counts]
+    if strangers:
+        named = ", ".join(strangers[:3]) + (f" and {len(strangers) - 3} more" if len(strangers) > 3 else "")
+        yield f"{files.folder} has {len(strangers)} items without a reference: {named}"
+    for id, count in counts.items():
+        more = [voice for voice in files.voices.get(id, ()) if voice > count]
+        if more:
+            names = ", ".join(files.name(id, voice) for voice in more)
+            yield f"{id}: {len(more)} more estimates than references, {names}; the best {count} are scored"

@@ -1,0 +1,195 @@
+"""Summaries of scored items, and the comparison of two results on the same items."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import bootstrap, permutation_test
+
+from septool.errors import SeptoolError
+from septool.metrics import METRICS
+from septool.metrics.eer import EqualErrorRate, equal_error_rate
+from septool.scoring.items import Item
+
+RESAMPLES, ERROR_RATE_RESAMPLES, PERMUTATIONS = 1000, 200, 9999
+BATCH = 100  # permutations in memory at once
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric over all items; every reference of an item counts."""
+
+    metric: str
+    unit: str
+    mean: float = math.nan
+    low: float = math.nan  # 95 % confidence interval of the mean, by bootstrap over items
+    high: float = math.nan
+    median: float = math.nan
+    fifth: float = math.nan  # 5th percentile
+    ninety_fifth: float = math.nan  # 95th percentile
+    count: int = 0
+    undefined: int = 0  # references where the metric has no value
+    failed: int = 0  # items that could not be scored at all
+    threshold: float | None = None  # of an error rate: the score at which it is that
+    sample_rate: int | None = None  # Hz at which it was scored
+    manifest_sha256: str | None = None  # of what it was scored on, unless that is a folder
+    model_sha256: str | None = None  # of what was scored, unless that is files
+    reasons: dict[str, int] = field(default_factory=dict)  # why values are undefined, and how many
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The paired difference of two results in one metric: the second minus the first."""
+
+    metric: str
+    unit: str
+    first: float  # mean over the items that both have
+    second: float
+    difference: float
+    low: float  # 95 % confidence interval of the difference, by bootstrap over items
+    high: float
+    p_value: float  # of a permutation test that swaps the two results of items at random, two-sided
+    count: int  # items
+    unpaired: int  # items that one of the two lacks or failed at
+
+
+def summarize_items(items: Iterable[Item], metrics: Sequence[str]) -> list[Summary]:
+    """Summarize each metric; undefined values and failed items are counted apart, never as numbers."""
+    items = list(items)
+    failed = sum(bool(item.error) for item in items)
+    random = np.random.default_rng(0)
+    summaries = []
+    for metric in metrics:
+        scored = [item for item in items if not item.error]
+        per_item = [[v for v in item.scores.get(metric, []) if v is not None] for item in scored]
+        undefined = sum(v is None for item in scored for v in item.scores.get(metric, []))
+        reasons = Counter(reason for item in scored for reason in item.reasons.get(metric, []) if reason)
+        filled = [np.array(values) for values in per_item if values]
+        unit = METRICS[metric].unit
+        counts = {"undefined": undefined, "failed": failed, "reasons": dict(reasons.most_common())}
+        if not filled:
+            summaries.append(Summary(metric, unit, **counts))
+            continue
+        values = np.concatenate(filled)
+        low, high = mean_interval(filled, random)
+        fifth, median, ninety_fifth = np.percentile(values, [5, 50, 95]).tolist()
+        summaries.append(
+            Summary(metric, unit, float(values.mean()), low, high, median, fifth, ninety_fifth, len(values), **counts)
+        )
+    return summaries
+
+
+def mean_interval(per_item: Sequence[np.ndarray], random: np.random.Generator) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of all values, by bootstrap over items: values of one stay together.
+
+    Args:
+        per_item: the values of each item, ``[value]``.
+        random: for the resamples.
+    """
+    if len(per_item) < 2:
+        return math.nan, math.nan
+    sums, counts = np.array([v.sum() for v in per_item]), np.array([len(v) for v in per_item])
+    found = bootstrap(
+        (sums, counts),
+        lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
+        paired=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=random,
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def summarize_detections(items: Sequence[Item], name: str, *, positive: str, negative: str) -> list[Summary]:
+    """Summarize how often the right voice was extracted, and the equal error rate of detection scores.
+
+    Scores of one kind alone leave the error rate undefined.
+
+    Args:
+        items: the items.
+        name: what to call the error rate.
+        positive: name of the scores that ought to be high.
+        negative: name of those that ought to be low.
+    """
+    failed = sum(bool(item.error) for item in items)
+    random = np.random.default_rng(0)
+    summaries = []
+    right = [np.array([item.detections["right-voice"]]) for item in items if "right-voice" in item.detections]
+    if right:
+        low, high = mean_interval(right, random)
+        mean = float(np.mean(right))
+        summaries.append(Summary("right-voice", "%", mean, low, high, count=len(right), failed=failed))
+    high_ones, low_ones = (
+        np.array([item.detections[key] for item in items if key in item.detections]) for key in (positive, negative)
+    )
+    count = len(high_ones) + len(low_ones)
+    if bool(len(high_ones)) != bool(len(low_ones)):
+        summaries.append(Summary(name, "%", undefined=count, failed=failed))
+    elif count:
+        error = _error_rate(high_ones, low_ones)
+        resampled = [
+            _error_rate(*(random.choice(scores, len(scores)) for scores in (high_ones, low_ones))).percent
+            for _ in range(ERROR_RATE_RESAMPLES)
+        ]
+        low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
+        summaries.append(
+            Summary(name, "%", error.percent, low, high, count=count, failed=failed, threshold=error.threshold)
+        )
+    return summaries
+
+
+def _error_rate(positive: np.ndarray, negative: np.ndarray) -> EqualErrorRate:
+    return equal_error_rate(
+        np.concatenate((positive, negative)), np.arange(len(positive) + len(negative)) < len(positive)
+    )
+
+
+def compare_items(first: Sequence[Item], second: Sequence[Item]) -> list[Comparison]:
+    """Compare two results item by item, for each metric that both have; an item counts by the mean of its voices.
+
+    Raises:
+        SeptoolError: they are of different manifests, or have no item or metric in common.
+    """
+    manifests = [{item.hashes.get("manifest_sha256") for item in items} for items in (first, second)]
+    if manifests[0] != manifests[1]:
+        raise SeptoolError("the two results are of different manifests; score both on the same one")
+    one, two = ({item.id: item for item in items} for items in (first, second))
+    shared = [name for name in METRICS if all(any(name in x.scores for x in items) for items in (first, second))]
+    if not shared:
+        raise SeptoolError("the two results have no metric in common; score both with the same --metric")
+    comparisons = []
+    for name in shared:
+        pairs = []
+        for id in sorted(one.keys() & two.keys()):
+            voices = zip(one[id].scores.get(name, ()), two[id].scores.get(name, ()), strict=False)
+            both = [(before, after) for before, after in voices if before is not None and after is not None]
+            if both:
+                pairs.append(np.mean(both, axis=0))
+        if not pairs:
+            raise SeptoolError(f"the two results have no item in common that is scored by {name}")
+        before, after = np.array(pairs).T
+        comparisons.append(_compare(name, before, after, len(one.keys() | two.keys()) - len(pairs)))
+    return comparisons
+
+
+def _compare(name: str, before: np.ndarray, after: np.ndarray, unpaired: int) -> Comparison:
+    low = high = p_value = math.nan
+    if len(before) > 1:
+        random = np.random.default_rng(0)
+        low, high = mean_interval([np.array([difference]) for difference in after - before], random)
+        p_value = permutation_test(
+            (after, before),
+            lambda after, before, axis: (after - before).mean(axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=PERMUTATIONS,
+            batch=BATCH,
+            rng=random,
+        ).pvalue
+    mean = float((after - before).mean())
+    unit = METRICS[name].unit
+    return Comparison(
+        name, unit, float(before.mean()), float(after.mean()), mean, low, high, float(p_value), len(before), unpaired
+    )

@@ -1,0 +1,73 @@
+"""Summaries and comparisons of scored items."""
+
+import math
+
+import numpy as np
+import pytest
+
+from septool.errors import SeptoolError
+from septool.scoring.items import Item
+from septool.scoring.summary import compare_items, mean_interval, summarize_items
+
+
+def items(values: np.ndarray, manifest: str = "m") -> list[Item]:
+    return [
+        Item(str(n), {"sdr": list(row)}, {"sdr": [None] * len(row)}, hashes={"manifest_sha256": manifest})
+        for n, row in enumerate(values.tolist())
+    ]
+
+
+def test_the_interval_is_that_of_resampled_items() -> None:
+    """The numbers that committed results were computed with."""
+    values = np.random.default_rng(1).normal(10, 3, (40, 2))
+    drawn = np.random.default_rng(0).integers(40, size=(1000, 40))
+    means = values.sum(1)[drawn].sum(1) / (2.0 * 40)
+    expected = np.percentile(means, 2.5), np.percentile(means, 97.5)
+    assert mean_interval([*values], np.random.default_rng(0)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_percentiles() -> None:
+    (summary,) = summarize_items(items(np.arange(101.0)[:, None]), ["sdr"])
+    assert (summary.fifth, summary.median, summary.ninety_fifth) == (5, 50, 95)
+
+
+def test_a_paired_difference_is_found_under_a_much_larger_spread() -> None:
+    random = np.random.default_rng(0)
+    before = random.normal(10, 5, (60, 2))
+    (found,) = compare_items(items(before), items(before + random.normal(0.3, 0.5, (60, 2))))
+    assert (found.metric, found.count, found.unpaired) == ("sdr", 60, 0)
+    assert found.second - found.first == pytest.approx(found.difference)
+    assert found.low < found.difference < found.high
+    assert found.difference == pytest.approx(0.3, abs=0.15)
+    assert 0 < found.p_value < 0.01
+
+
+def test_noise_is_no_difference() -> None:
+    random = np.random.default_rng(1)
+    p_values = []
+    for _ in range(10):
+        before, after = random.normal(10, 5, (2, 30, 1))
+        (found,) = compare_items(items(before), items(after))
+        p_values.append(found.p_value)
+    assert sum(p < 0.05 for p in p_values) <= 2
+    assert max(p_values) > 0.3
+
+
+def test_items_that_one_lacks_are_counted() -> None:
+    first, second = items(np.ones((4, 1))), items(np.full((4, 1), 2.0))
+    first[0] = Item("0", error="lost", hashes=first[0].hashes)
+    (found,) = compare_items(first, second[:-1])
+    assert (found.count, found.unpaired, found.difference) == (2, 2, 1.0)
+    (found,) = compare_items(first[1:2], second)
+    assert math.isnan(found.p_value)
+
+
+def test_results_that_do_not_compare_are_refused() -> None:
+    values = np.ones((3, 1))
+    with pytest.raises(SeptoolError, match="of different manifests"):
+        compare_items(items(values), items(values, "other"))
+    other = [Item("0", {"stoi": [1.0]}, hashes={"manifest_sha256": "m"})]
+    with pytest.raises(SeptoolError, match="no metric in common"):
+        compare_items(items(values), other)
+    with pytest.raises(SeptoolError, match="no item in common"):
+        compare_items(items(values)[:1], items(values)[1:])
