@@ -38,6 +38,13 @@ def save(path: Path, weights: Mapping[str, Tensor], header: Header) -> None:
         partial.write_bytes(serialize(tensors, metadata={KEY: json.dumps(as_dict(header), sort_keys=True)}))
 
 
+def with_header(path: Path, header: Header) -> bytes:
+    """Return a checkpoint's bytes under another header."""
+    with open_weights(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    return serialize(tensors, metadata={KEY: json.dumps(as_dict(header), sort_keys=True)})
+
+
 def load_into(model: Model, path: Path) -> None:
     """Load a checkpoint's weights into a model of the same shape.
 

@@ -301,8 +301,34 @@ def describe_repository(repository: str, revision: str) -> Repository:
     return Repository(files, licence if isinstance(licence, str) else "")
 
 
+def upload(repository: str, files: Mapping[str, bytes | Path], *, message: str, private: bool = False) -> str:
+    """Put files into a repository of the hub, which is made if it is not there; they appear together or not at all.
+
+    Args:
+        repository: ``OWNER/NAME``.
+        files: by name, in memory or on disk.
+        message: what the commit says.
+        private: of a repository that has to be made.
+
+    Returns:
+        The URL of the commit.
+
+    Raises:
+        CheckpointError: the hub cannot be reached, or refuses.
+    """
+    if is_offline():
+        raise CheckpointError(f"{HUB}/{repository} cannot be written to: connections are off")
+    with _in_words(f"{endpoint()}/{repository}", doing="written to"):
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        api = HfApi(endpoint=endpoint(), library_name="septool", library_version=__version__)
+        api.create_repo(repository, private=private, exist_ok=True)
+        additions = [CommitOperationAdd(name, content) for name, content in files.items()]
+        return str(api.create_commit(repository, additions, commit_message=message).commit_url)
+
+
 @contextlib.contextmanager
-def _in_words(url: str) -> Iterator[None]:
+def _in_words(url: str, doing: str = "fetched") -> Iterator[None]:
     """Say in one line what went wrong on the way to a server."""
     try:
         yield
@@ -312,7 +338,7 @@ def _in_words(url: str) -> Iterator[None]:
         raise CheckpointError(f"{url} sends more than it should: {error.args[0]} bytes and on") from None
     except Exception as error:  # huggingface_hub raises what its own HTTP library raises, which is not always the same
         status = getattr(getattr(error, "response", None), "status_code", None)
-        raise CheckpointError(f"{url} cannot be fetched: {_reason(error, status)}") from None
+        raise CheckpointError(f"{url} cannot be {doing}: {_reason(error, status)}") from None
 
 
 def _reason(error: Exception, status: int | None) -> str:

@@ -10,7 +10,7 @@ from septool.commands import downloading, help, options
 
 app = typer.Typer(
     cls=help.Group,
-    help="List, show, fetch, verify, convert and export checkpoints.",
+    help="List, show, fetch, verify, convert, export and push checkpoints.",
     no_args_is_help=True,
     subcommand_metavar="COMMAND ...",
 )
@@ -209,24 +209,28 @@ def convert(
 @app.command("export")
 def export(
     model: Annotated[str, typer.Argument(help="Checkpoint, model, or .safetensors file of a separator.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write, NAME.onnx.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="NAME.onnx; NAME.pth for asteroid, a folder for speechbrain.")
+    ],
+    to: Annotated[str, typer.Option("--to", help="onnx, asteroid or speechbrain.")] = "onnx",
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write a separator as an ONNX file, for programs without Python or torch.
+    """Write a separator for other programs: as an ONNX file, or as asteroid or SpeechBrain load it.
 
-    Its input is mixture [1, time], of any level, and any length over some milliseconds, at the checkpoint's
-    rate; its output voices [1, source, time]. What the file gives is compared with what the checkpoint gives
-    before it is kept. Needs the extra onnx.
+    An ONNX file takes mixture [1, time], of any level, and any length over some milliseconds, at the checkpoint's
+    rate, and gives voices [1, source, time]; what it gives is compared with what the checkpoint gives before it is
+    kept (extra onnx). asteroid takes conv-tasnet and dprnn, SpeechBrain sepformer, where their networks are ours; what
+    is written is converted back and compared.
     """
     from dataclasses import asdict
 
     from septool.commands import printing
-    from septool.tasks.export import export as work
+    from septool.tasks.export import export as run_export
 
-    exported = work(model, out, force=force)
+    exported = run_export(model, out, to=to, force=force)
     if not quiet:
         printing.note(
             f"{exported.model}, {exported.sources} voices at {exported.sample_rate} Hz, {exported.bytes / 1e6:.1f} MB, "
@@ -236,3 +240,33 @@ def export(
         printing.json_line(asdict(exported))
     else:
         typer.echo(out)
+
+
+@app.command("push")
+def push(
+    model: Annotated[str, typer.Argument(help="Checkpoint or .safetensors file.")],
+    to: Annotated[str, typer.Argument(help="Repository of the hub, hf:OWNER/NAME; made if it is not there.")],
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights, where the checkpoint does not say it.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Publish a checkpoint on the hub: weights, card and config.json. HF_TOKEN says who you are.
+
+    Others then use it as --model hf:OWNER/NAME, or load_separator("hf:OWNER/NAME").
+    """
+    from dataclasses import asdict
+
+    from septool.commands import printing
+    from septool.tasks.push import push as run_push
+
+    pushed = run_push(model, to, licence=licence, private=private)
+    if not quiet:
+        printing.note(f"{pushed.model}, {pushed.bytes / 1e6:.1f} MB, licence: {pushed.licence}")
+    if json:
+        printing.json_line(asdict(pushed))
+    else:
+        typer.echo(pushed.url)

@@ -110,7 +110,7 @@ def _infer_conv_tasnet(weights: Tensors, arguments: Arguments) -> dict[str, Any]
     return settings | {
         "rectify": choose(arguments, "encoder_activation", None, "linear", "relu") == "relu",
         "mask": choose(arguments, "mask_act", "sigmoid", "relu"),
-        "mask_prelu": True,
+        "mask_prelu": not settings["skip"],
     }
 
 

@@ -1,6 +1,6 @@
-"""Checkpoints leave as ONNX files, for programs without Python or torch.
+"""Checkpoints leave: as ONNX files, for programs without Python or torch, and as files of other toolkits.
 
-The file takes ``mixture [1, time]``, of any level and any length over a network's first window, and gives ``voices
+An ONNX file takes ``mixture [1, time]``, of any level and any length over a network's first window, and gives ``voices
 [1, source, time]``: what :func:`septool.inference.level.separate_at_model_level` does. Resampling, long recordings and
 the levels of the voices are left to whoever runs it.
 """
@@ -9,9 +9,11 @@ import contextlib
 import io
 import json
 import logging
+import os
+import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,24 @@ import torch
 from torch import Tensor, nn
 
 from septool import audio, catalogue, checkpoints
+from septool.config import as_dict
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder
 from septool.inference.level import separate_at_model_level
+from septool.interop.foreign_files import write_asteroid, write_speechbrain
 from septool.models.base import Separator
+from septool.registry import suggest
 from septool.tasks.profile import EXAMPLE
 
 TRACED = 8000  # samples of what a network is traced with
 SAMPLES = (100, 4000, 7993, 16001)  # of what outputs are compared for
+SUFFIXES = {"onnx": (".onnx",), "asteroid": (".pth", ".bin"), "speechbrain": ("",)}
 TOLERANCE = 1e-4  # of the largest sample; single precision differs by 1e-6 to 1e-5
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An ONNX file, and how equal it is to the checkpoint."""
+    """What was written, and how equal it is to the checkpoint."""
 
     file: str
     model: str
@@ -54,25 +60,59 @@ class AtAnyLevel(nn.Module):
         return separate_at_model_level(self.model, mixture)  # [B, C, T]
 
 
-def export(model: str, out: Path, *, force: bool = False) -> Exported:
-    """Write a separator as an ONNX file, and compare what it gives with what the checkpoint gives.
-
-    The checkpoint's header goes into the file's metadata, as JSON under ``septool``.
+def export(model: str, out: Path, *, to: str = "onnx", force: bool = False) -> Exported:
+    """Write a separator for other programs, and compare what was written with the checkpoint before it is kept.
 
     Args:
         model: a checkpoint's name, a model's, or a ``.safetensors`` file.
-        out: the file to write, ``.onnx``.
-        force: replace a file that is there.
+        out: what to write: a file ``.onnx``, a file ``.pth`` or ``.bin`` for asteroid, a folder for SpeechBrain.
+        to: onnx, asteroid or speechbrain.
+        force: replace what is there.
 
     Raises:
-        UsageError: a name that does not end in .onnx, or packages that are not installed.
-        SeptoolError: a network that ONNX has no operations for, or a file that would give something else.
+        UsageError: an unknown destination, a name of another kind, or packages that are not installed.
+        SeptoolError: a network that they do not have, or a file that would give something else.
     """
-    if out.suffix != ".onnx":
-        raise UsageError(f"{out} would not be taken for a network; its name has to end in .onnx")
-    runtime = _runtime()
+    if to not in SUFFIXES:
+        raise suggest("destination", to, SUFFIXES)
+    if out.suffix not in SUFFIXES[to]:
+        raise UsageError(
+            f"output must end in {' or '.join(SUFFIXES[to])}: {out}"
+            if to != "speechbrain"
+            else f"{out} is named like a file; SpeechBrain's weights are a folder"
+        )
     if out.exists() and not force:
         raise SeptoolError(f"{out} exists; use --force to replace it")
+    return _export_onnx(model, out) if to == "onnx" else _export_to_toolkit(model, out, to)
+
+
+def _export_to_toolkit(model: str, out: Path, to: str) -> Exported:
+    """Write the files of another toolkit, whole or not at all."""
+    name, path = catalogue.resolve_checkpoint(model)
+    network, header = checkpoints.load(path)
+    header = replace(header, config=as_dict(network.config))
+    make_folder(out.parent)
+    try:
+        if to == "asteroid":
+            with atomic_write(out) as partial:
+                write_asteroid(network.state_dict(), header, partial)
+            size = out.stat().st_size
+        else:
+            with tempfile.TemporaryDirectory(dir=out.parent, prefix=".septool-") as folder:
+                write_speechbrain(network.state_dict(), header, Path(folder))
+                make_folder(out)
+                written = sorted(Path(folder).iterdir())
+                size = sum(each.stat().st_size for each in written)
+                for each in written:
+                    os.replace(each, out / each.name)
+    except SeptoolError as error:
+        raise SeptoolError(f"{name} cannot be exported: {error}") from None
+    return Exported(str(out), name, header.sample_rate, header.sources, size, 0.0)
+
+
+def _export_onnx(model: str, out: Path) -> Exported:
+    """Write an ONNX file; the checkpoint's header goes into its metadata, as JSON under ``septool``."""
+    runtime = _runtime()
     name, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path)
     make_folder(out.parent)

@@ -150,7 +150,7 @@ SIZES = {
     "torchaudio": (CONV_TASNET_BASE, CONV_TASNET | {"window": 20, "edge": 10, "mask": "relu"}, {}),
     "ConvTasNet": (
         asteroid.ARCHITECTURES["ConvTasNet"],
-        CONV_TASNET | {"blocks": 4, "mask_prelu": True},
+        CONV_TASNET | {"blocks": 4},
         {"n_blocks": 4},
     ),
     "DPRNNTasNet": (

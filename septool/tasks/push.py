@@ -1,0 +1,113 @@
+"""Publishing a checkpoint on the hub: weights, card, and what programs look for there."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from septool import catalogue, checkpoints, downloads
+from septool.config import shipped
+from septool.errors import UsageError
+from septool.headers import Header
+from septool.models import MODELS
+from septool.version import __version__
+
+# What the hub calls licences; others go by "other" and their name.
+LICENCES = {
+    "CC BY 4.0": "cc-by-4.0",
+    "CC BY-SA 4.0": "cc-by-sa-4.0",
+    "CC BY-NC 4.0": "cc-by-nc-4.0",
+    "CC0": "cc0-1.0",
+    "Apache-2.0": "apache-2.0",
+    "MIT": "mit",
+}
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What was published."""
+
+    model: str
+    url: str  # of the commit
+    files: tuple[str, ...]
+    bytes: int
+    licence: str
+
+
+def push(model: str, to: str, *, licence: str | None = None, private: bool = False) -> Pushed:
+    """Publish a checkpoint in a repository of the hub, which is made if it is not there.
+
+    Args:
+        model: a checkpoint's name, or a ``.safetensors`` file.
+        to: ``hf:OWNER/NAME``.
+        licence: licence of the weights, where the checkpoint does not say it.
+        private: whether a repository that has to be made is private.
+
+    Raises:
+        UsageError: no repository, or weights whose licence nobody has told.
+        CheckpointError: no such checkpoint, a damaged one, or a hub that refuses.
+    """
+    match = catalogue.HUB_NAME.fullmatch(to)
+    if match is None or match.group(2):
+        raise UsageError(f"{to} is no repository to publish in; write hf:OWNER/NAME")
+    name, path = catalogue.resolve_checkpoint(model)
+    header = checkpoints.read_header(path)
+    checkpoints.check_config(header, path)
+    said = header.licence if header.licence not in ("", "unknown") else None
+    if said and licence and said != licence:
+        raise UsageError(f"--licence {licence} was given, but the checkpoint says {said}")
+    if not (said or licence):
+        raise UsageError(f"{name} does not say under which licence its weights are; give it with --licence")
+    told = replace(header, licence=said or licence or "")
+    card = make_card(name, match.group(1), told)
+    config = {"library_name": "septool", "septool_version": __version__} | {
+        key: getattr(told, key) for key in ("model", "config", "sample_rate", "sources")
+    }
+    weights: bytes | Path = path if told == header else checkpoints.with_header(path, told)
+    files: dict[str, bytes | Path] = {
+        "README.md": card.encode(),
+        "config.json": json.dumps(config, indent=2, sort_keys=True).encode(),
+        "model.safetensors": weights,
+    }
+    url = downloads.upload(match.group(1), files, message=f"{name}, by septool {__version__}", private=private)
+    size = sum(len(each) if isinstance(each, bytes) else each.stat().st_size for each in files.values())
+    return Pushed(name, url, tuple(files), size, told.licence)
+
+
+def make_card(name: str, repository: str, header: Header) -> str:
+    """Return the card of a checkpoint: what the hub reads, our own card if there is one, and how it is used."""
+    identifier = LICENCES.get(header.licence)
+    front: dict[str, Any] = {"license": identifier or "other"}
+    if identifier is None:
+        front["license_name"] = "".join(c if c.isalnum() else "-" for c in header.licence.lower())
+    front |= {"library_name": "septool", "tags": ["audio", "speech-separation", header.model]}
+    role = MODELS[header.model].role
+    front["pipeline_tag"] = "audio-to-audio"
+    lines = ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()), "---", ""]
+    own = shipped(f"docs/models/{name}.md")
+    if own.exists():
+        lines.append(own.read_text(encoding="utf-8").rstrip())
+    else:
+        lines += [f"# {name}", ""]
+        rows = {
+            "Model": header.model,
+            "Voices, rate": f"{header.sources}, {header.sample_rate} Hz",
+            "Trained on": header.trained_on or "unknown",
+            "Measured": _words(header.measured),
+            "Published": _words(header.published),
+            "Intended use": header.intended_use,
+            "From": header.origin,
+            "Licence": header.licence,
+            "Notices": header.notices,
+        }
+        lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items() if value)]
+    verb = "extract call.wav --reference voice.wav" if role == "extractor" else "separate call.wav"
+    loader = "load_extractor" if role == "extractor" else "load_separator"
+    if role != "speaker":
+        lines += ["", "## Use", "", "```sh", f"septool {verb} --model hf:{repository}", "```", "", "```python"]
+        lines += ["import septool", "", f'pipeline = septool.{loader}("hf:{repository}")', "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _words(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())

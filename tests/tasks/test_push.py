@@ -1,0 +1,87 @@
+"""``septool models push``: what is published can be used by its name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from septool import checkpoints
+from septool.api import load_separator
+from septool.errors import CheckpointError, UsageError
+from septool.headers import read_header
+from septool.tasks.push import push
+from tests.conftest import Command
+from tests.hub import Hub
+
+
+# huggingface_hub uploads in a way that its own HTTP library would rather have otherwise.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.token = "hf_secret"
+
+
+def front_matter(hub: Hub) -> dict[str, Any]:
+    return yaml.safe_load(hub.uploaded["me/tiny/README.md"].decode().split("---")[1])
+
+
+def test_what_is_pushed_is_loaded_by_its_name(
+    hub: Hub, tiny_checkpoint: Path, speech: np.ndarray, septool: Command
+) -> None:
+    result = septool("models", "push", tiny_checkpoint, "hf:me/tiny", "--licence", "CC BY 4.0")
+    assert (result.status, len(result.lines)) == (0, 1)
+    assert result.lines[0].startswith(f"{hub.url}/me/tiny/commit/")
+    assert sorted(hub.uploaded) == ["me/tiny/README.md", "me/tiny/config.json", "me/tiny/model.safetensors"]
+    front = front_matter(hub)
+    assert (front["license"], front["library_name"]) == ("cc-by-4.0", "septool")
+    config = json.loads(hub.uploaded["me/tiny/config.json"])
+    assert (config["library_name"], config["model"], config["sample_rate"]) == ("septool", "papez", 8000)
+    assert b'load_separator("hf:me/tiny")' in hub.uploaded["me/tiny/README.md"]
+    hub.files |= hub.uploaded
+    pipeline = load_separator("hf:me/tiny", "cpu")
+    assert (pipeline.name, pipeline.header.licence) == ("tiny", "CC BY 4.0")
+    mine = load_separator(str(tiny_checkpoint), "cpu")
+    recording = speech.sum(0)[:8000]
+    np.testing.assert_array_equal(pipeline.separate(recording, 8000), mine.separate(recording, 8000))
+
+
+def test_weights_of_no_licence_are_not_published(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not say under which licence its weights are; give it with --licence"):
+        push(str(tiny_checkpoint), "hf:me/tiny")
+    model, header = checkpoints.load(tiny_checkpoint)
+    from dataclasses import replace
+
+    path = tmp_path / "a.safetensors"
+    checkpoints.save(path, model.state_dict(), replace(header, licence="Own Terms 2", trained_on="x"))
+    with pytest.raises(UsageError, match="--licence MIT was given, but the checkpoint says Own Terms 2"):
+        push(str(path), "hf:me/tiny", licence="MIT")
+    assert hub.requests == []
+    pushed = push(str(path), "hf:me/tiny")
+    assert pushed.licence == "Own Terms 2"
+    assert hub.uploaded["me/tiny/model.safetensors"] == path.read_bytes()
+    assert read_header(path).licence == "Own Terms 2"
+    front = front_matter(hub)
+    assert (front["license"], front["license_name"]) == ("other", "own-terms-2")
+
+
+@pytest.mark.parametrize("to", ["me/tiny", "hf:tiny", "hf:me/tiny@main"])
+def test_a_place_that_is_no_repository(hub: Hub, tiny_checkpoint: Path, to: str) -> None:
+    with pytest.raises(UsageError, match="write hf:OWNER/NAME"):
+        push(str(tiny_checkpoint), to, licence="MIT")
+
+
+def test_a_hub_that_refuses_is_one_line(hub: Hub, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_another")
+    with pytest.raises(CheckpointError, match=r"me/tiny cannot be written to: .*HF_TOKEN") as caught:
+        push(str(tiny_checkpoint), "hf:me/tiny", licence="MIT")
+    assert "\n" not in str(caught.value)
+    monkeypatch.setenv("SEPTOOL_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="connections are off"):
+        push(str(tiny_checkpoint), "hf:me/tiny", licence="MIT")
+    assert hub.uploaded == {}
