@@ -208,7 +208,9 @@ def refuse_existing(path: Path, *, force: bool, otherwise: str = "") -> None:
         SeptoolError: it is there.
     """
     if path.exists() and not force:
-        raise SeptoolError(f"{printable(path)} exists; use --force to replace it" + (f" or {otherwise}" if otherwise else ""))
+        raise SeptoolError(
+            f"{printable(path)} exists; use --force to replace it" + (f" or {otherwise}" if otherwise else "")
+        )
 
 
 def make_folder(folder: Path) -> None:

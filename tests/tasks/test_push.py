@@ -16,7 +16,6 @@ from septool.tasks.push import push
 from tests.conftest import Command
 from tests.hub import Hub
 
-
 # huggingface_hub uploads in a way that its own HTTP library would rather have otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
