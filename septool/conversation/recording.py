@@ -45,12 +45,12 @@ def diarize_file(
         AudioError: the recording cannot be read.
     """
     with audio.open_audio(source) as file:
-        reader = audio.Reader(file, source, conversation.rate, channel)
+        reader = audio.Reader(file, conversation.rate, channel)
         for _ in conversation.listen(reader):
             if workers.stopping():
                 raise InterruptedBySignal("SIGINT")
-            progress(reader.frames / file.samplerate, file.frames / file.samplerate)
-        info = audio.AudioInfo(file.samplerate, reader.frames, file.channels, file.subtype, audio.header_frames(file))
+            progress(reader.frames / file.rate, file.frames / file.rate)
+        info = file.info()
     return info, conversation.diarize()
 
 
