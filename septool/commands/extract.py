@@ -58,7 +58,7 @@ def extract(
     own references. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.inference.batch import Failed
+    from septool.inference.batch import Failed, Skipped
     from septool.inference.paths import PIPE, display_name
     from septool.tasks.extract import Extracted
     from septool.tasks.extract import extract as run_extraction
@@ -88,7 +88,7 @@ def extract(
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
-            tally.add(result.outcome, result.error if isinstance(result, Failed) else None)
+            tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
             if out == PIPE:
                 if isinstance(result, Extracted) and result.judgment:
                     printing.note(result.judgment)

@@ -81,7 +81,7 @@ def separate(
     are asked for once. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.inference.batch import Failed
+    from septool.inference.batch import Failed, Skipped
     from septool.inference.paths import PIPE, display_name
     from septool.tasks.separate import Separated, SeparatedConversation
     from septool.tasks.separate import separate as run_separation
@@ -113,7 +113,7 @@ def separate(
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
-            tally.add(result.outcome, result.error if isinstance(result, Failed) else None)
+            tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
             if out == PIPE:
                 continue
             if json:

@@ -1,12 +1,13 @@
 """Many recordings, one after the other or in several processes: what fails does not keep the others from being done."""
 
+import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -14,22 +15,28 @@ from typing import Any, ClassVar, TypeVar
 import torch
 
 from septool import audio, workers
+from septool.device import enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
-from septool.files import make_folder
+from septool.files import is_pending, make_folder, recover
 from septool.inference import html_report
-from septool.inference.findings import Finding, report_caveats
+from septool.inference.findings import Caveat, CaveatKind, report_caveats
 from septool.inference.level import Estimator
+from septool.inference.output_folder import claim, clear_claims, is_claimed, record_outputs
 from septool.inference.paths import (
     PIPE,
+    FoundInputs,
     Input,
     Job,
     check_pipe,
     check_references_kept,
     copy_to_stdout,
+    display_name,
+    find_inputs,
     plan_jobs,
     select_shard,
 )
 from septool.inference.streaming import FileEstimate, check_segment, estimate_file
+from septool.printable import printable
 
 Progress = Callable[[str, float, float], None]  # a recording, the seconds of it that are done, and in all
 Done = TypeVar("Done")
@@ -37,7 +44,7 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True)
 class Failed:
-    """A recording that could not be worked on, and why."""
+    """A recording or a folder that could not be worked on, and why."""
 
     outcome: ClassVar[str] = "failed"
     input: str
@@ -65,7 +72,6 @@ class Skipped:
 class Completed:
     """What became of a recording whose voices were written."""
 
-    outcome: ClassVar[str] = "done"
     input: str
     model: str
     seconds: float  # of audio
@@ -73,6 +79,17 @@ class Completed:
     rate: int
     channels: int
     clipped: int  # samples that went over full scale
+    findings: tuple[Caveat, ...] = ()  # what a listener may want to know
+
+    @property
+    def outcome(self) -> str:
+        """What it counts as."""
+        return "done in part" if self.error else "done"
+
+    @property
+    def error(self) -> str | None:
+        """Why it does not count as wholly done: sound in the middle of the recording is lost."""
+        return next((finding.text for finding in self.findings if finding.is_failure), None)
 
     @property
     def summary(self) -> str:
@@ -81,7 +98,7 @@ class Completed:
 
     def row(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self)
+        return asdict(self) | {"findings": [finding.row() for finding in self.findings]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +131,15 @@ class Batch:
         if self.jobs > 1 and (self.device.type != "cpu" or not workers.FORKS):
             raise UsageError(f"--jobs {self.jobs} takes --device cpu and Linux; leave it out")
 
+    def find_inputs(self, names: Sequence[str]) -> FoundInputs:
+        """List the recordings that names stand for, and say what is left out; see :func:`find_inputs`."""
+        found = find_inputs(names)
+        if found.own_outputs:
+            self.report(f"{len(found.own_outputs)} files are left out: they are voices that septool wrote")
+        if left_out := audio.describe_left_out(found.left_out):
+            self.report(left_out)
+        return found
+
     def check_inputs(self, inputs: Sequence[Input]) -> None:
         """Refuse, before anything is done, inputs that do not go with the outputs."""
         if self.html is not None:
@@ -130,7 +156,11 @@ class Batch:
         if plan.own_voices:
             self.report(f"{len(plan.own_voices)} files are left out: they are voices of the others")
         check_references_kept(references, plan.jobs)
-        return select_shard(plan.jobs, self.shard)
+        jobs = select_shard(plan.jobs, self.shard)
+        _clear_remains(target for job in jobs for target in job.targets)
+        if not (self.force or self.skip_existing) and is_claimed(job.targets[0] for job in jobs if job.targets):
+            self.report(f"another run is writing to {self.out}; --skip-existing leaves out what it has done")
+        return jobs
 
 
 @dataclass
@@ -141,7 +171,7 @@ class Task:
     job: Job
     local_path: Path  # of the recording; not the job's if it comes from a pipe
     targets: Sequence[Path]
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Caveat] = field(default_factory=list)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -167,6 +197,8 @@ class Task:
             progress=partial(batch.progress, name) if batch.jobs == 1 else lambda *_: None,
         )
         self.findings += report_caveats(name, result, channel=batch.channel, model=model, model_rate=model_rate)
+        if batch.out != PIPE:
+            record_outputs(self.targets)
         completed = Completed(
             input=self.job.label,
             model=model,
@@ -175,49 +207,84 @@ class Task:
             rate=result.info.rate,
             channels=result.info.channels,
             clipped=result.clipped,
+            findings=tuple(self.findings),
         )
         return completed, result
 
 
-def run_batch(batch: Batch, jobs: Sequence[Job], work: Callable[[Task], Done]) -> Iterator[Done | Failed | Skipped]:
+def run_batch(
+    batch: Batch, jobs: Sequence[Job], work: Callable[[Task], Done], unreadable: Sequence[Path] = ()
+) -> Iterator[Done | Failed | Skipped]:
     """Yield one result for each job, in order; one that fails does not keep the others from being done.
 
     Args:
         batch: what all have in common.
         jobs: the recordings.
         work: writes the targets of a task and returns its result.
+        unreadable: folders that could not be searched for recordings, which count as failures.
     """
     processes = 1 if any(job.label == PIPE for job in jobs) else batch.jobs  # another process has another stdin
-    said: set[Finding] = set()  # of all recordings, so that once is enough
-    for result, findings in workers.each(partial(_run_job, batch, work), jobs, processes):
-        for finding in findings:
-            if finding not in said:
-                batch.report(finding.text)
-        said.update(finding for finding in findings if finding.recording is None)
+    said: set[Caveat] = set()  # of all recordings, so that once is enough
+    results = workers.each(partial(_run_job, batch, work), jobs, processes, killed=_killed)
+    for result, caveats in results:
+        for caveat in caveats:
+            if caveat not in said and not caveat.is_failure:  # failures are listed at the end
+                batch.report(caveat.text)
+        said.update(caveat for caveat in caveats if caveat.recording is None)
         yield result
+    for folder in unreadable:
+        yield Failed(str(folder), f"{display_name(str(folder))} cannot be listed: no permission")
 
 
-def _run_job(batch: Batch, work: Callable[[Task], Done], job: Job) -> tuple[Done | Failed | Skipped, list[Finding]]:
+def _clear_remains(targets: Iterable[Path]) -> None:
+    """Remove from the folders of files what killed processes left there."""
+    for folder in sorted({target.parent for target in targets}):
+        if folder.is_dir() and os.access(folder, os.W_OK):
+            recover(folder)
+            clear_claims(folder)
+
+
+def _killed(job: Job) -> tuple[Failed, list[Caveat]]:
+    """Return the result of a job whose process was killed, and clear away what it left."""
+    _clear_remains(job.targets)
+    return Failed(job.label, f"{job.display_name}: {workers.KILLED}"), []
+
+
+def _run_job(batch: Batch, work: Callable[[Task], Done], job: Job) -> tuple[Done | Failed | Skipped, list[Caveat]]:
     """Return the result of a job, and what is worth a word."""
+    name = job.display_name
     task = Task(batch, job, job.path, job.targets)
+
+    def wait() -> None:
+        text = f"{name}: another run is working on it; waiting for that"
+        task.findings.append(Caveat(CaveatKind.CONCURRENT, text, name))
+        if batch.jobs == 1:  # otherwise it is told with the result
+            batch.report(text)
+
     try:
-        if batch.out != PIPE:
-            existing = [target for target in job.targets if target.exists()]
-            if batch.skip_existing and len(existing) == len(job.targets):
-                return Skipped(job.label, tuple(map(str, job.targets))), []
-            if existing and not batch.force:
-                advice = "use --force to replace it or --skip-existing"
-                if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
-                    advice = "the other voices do not; remove it or use --force"
-                raise SeptoolError(f"{existing[0]} exists; {advice}")
-            for folder in {target.parent for target in job.targets}:
-                make_folder(folder)
         with ExitStack() as stack:
+            if batch.out != PIPE:
+                if batch.skip_existing and all(target.exists() for target in job.targets):
+                    return Skipped(job.label, tuple(map(str, job.targets))), []
+                for folder in {target.parent for target in job.targets}:
+                    make_folder(folder)
+                stack.enter_context(claim(job.targets[0], wait))
+                waited = bool(task.findings)
+                task.findings = task.findings if batch.jobs > 1 else []
+                existing = _existing_targets(job)
+                if len(existing) == len(job.targets) and (batch.skip_existing or (waited and not batch.force)):
+                    return Skipped(job.label, tuple(map(str, job.targets))), task.findings
+                if existing and not batch.force:
+                    advice = "use --force to replace it or --skip-existing"
+                    if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
+                        advice = "the other voices do not; remove it or use --force"
+                    raise SeptoolError(f"{printable(existing[0])} exists; {advice}")
             if job.label == PIPE:
                 task.local_path = stack.enter_context(stdin_as_file())
             if batch.out == PIPE:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
                 task.targets = [Path(folder) / f"voices.{batch.suffix}"]
+            stack.enter_context(enough_memory("for it; give the process more, or fewer --jobs"))
             result = work(task)
             if batch.out == PIPE:
                 copy_to_stdout(task.targets[0])
@@ -225,12 +292,22 @@ def _run_job(batch: Batch, work: Callable[[Task], Done], job: Job) -> tuple[Done
     except BrokenPipeError:
         raise
     except OSError as error:  # a name that is too long, a folder that is not ours
-        return Failed(job.label, f"{job.display_name}: {error.strerror or error}"), task.findings
+        return Failed(job.label, f"{name}: {error.strerror or error}"), task.findings
     except SeptoolError as error:
-        name, text = job.display_name, str(error)
+        text = str(error)
         if task.local_path != job.path:
             text = text.replace(str(task.local_path), name)
         return Failed(job.label, text if name in text else f"{name}: {text}"), task.findings
+
+
+def _existing_targets(job: Job) -> list[Path]:
+    """Return the targets that are there; a run that was killed while it renamed them is brought to its end."""
+    existing = [target for target in job.targets if target.exists()]
+    if 0 < len(existing) < len(job.targets) and is_pending(existing[0]):
+        for folder in {target.parent for target in job.targets}:
+            recover(folder)
+        existing = [target for target in job.targets if target.exists()]
+    return existing
 
 
 def write_report(
@@ -242,8 +319,11 @@ def write_report(
     """Pass results on, and when all are there write the HTML report, if one is wanted."""
     entries: list[html_report.Entry] = []
     for result in results:
-        failed = isinstance(result, Failed)
-        entries.append(html_report.Entry(result.input, result.error) if failed else describe(result))
+        if isinstance(result, Failed):
+            entries.append(html_report.Entry(result.input, result.error))
+        else:
+            notes = [finding.text for finding in result.findings] if isinstance(result, Completed) else []
+            entries.append(replace(describe(result), notes=notes))
         yield result
     if html is not None:
         html_report.write_html_report(html, title, entries)

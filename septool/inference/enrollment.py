@@ -1,6 +1,6 @@
 """What a voice is known by: references of it alone, checked and embedded, and the voice that is then extracted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,10 @@ from torch import Tensor
 from septool import audio
 from septool.data import manifest
 from septool.errors import AudioError, SeptoolError
+from septool.inference.findings import loudest_if_cancelling
 from septool.inference.level import extract_with_score
 from septool.models.base import Extractor
+from septool.printable import printable
 from septool.signal.levels import from_db, model_gain, remove_dc
 
 SILENCE_DB = -80.0  # a reference whose loudest frame lies below this has no voice in it
@@ -36,8 +38,17 @@ class KnownVoiceEstimator:
         return voice[:, None]
 
 
-def read_reference(path: Path, rate: int, start: int = 0, frames: int = -1) -> np.ndarray:
-    """Read a recording of the wanted voice, ``[time]`` at ``rate`` Hz; ``start`` and ``frames`` as in a manifest.
+def read_reference(
+    path: Path, rate: int, start: int = 0, frames: int = -1, report: Callable[[str], None] = lambda _: None
+) -> np.ndarray:
+    """Read a recording of the wanted voice, ``[time]`` at ``rate`` Hz.
+
+    Args:
+        path: the recording.
+        rate: Hz.
+        start: samples of the file to skip.
+        frames: samples of the file to read; all by default.
+        report: callback for warnings.
 
     Raises:
         AudioError: it cannot be read, or it holds too little of a voice.
@@ -46,7 +57,10 @@ def read_reference(path: Path, rate: int, start: int = 0, frames: int = -1) -> n
     longest = min(round(MAX_REFERENCE_S * own.rate), own.frames - start)
     cut = longest < (own.frames - start if frames < 0 else frames)
     samples, _ = audio.read_audio(path, start, longest if frames < 0 else min(frames, longest))
-    voice = audio.resample(audio.to_mono(samples), own.rate, rate)
+    channel = loudest_if_cancelling(path)
+    if channel is not None:
+        report(f"{printable(path)}: its channels cancel each other; channel {channel}, the loudest, is used")
+    voice = audio.resample(audio.to_mono(samples, channel), own.rate, rate)
     check_reference(voice, rate, f"reference {path}" + (f" (its first {MAX_REFERENCE_S:g} s)" if cut else ""))
     return voice
 

@@ -1,39 +1,151 @@
-"""What a listener may want to know of how a recording was worked on."""
+"""What a listener may want to know: recordings that are cut, damaged or empty, channels that cancel, clipping.
 
-from dataclasses import dataclass
+Everything that is found of a recording or of its voices becomes a :class:`Caveat` here, which the terminal, ``--json``,
+the HTML report and the status are then made of.
+"""
 
-from septool.inference.streaming import FileEstimate
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from septool import audio
+from septool.audio import FindingKind
+
+if TYPE_CHECKING:  # which watches peaks
+    from septool.inference.streaming import FileEstimate
+
+SILENCE = 1e-5  # peak; a recording below it is not brought to a model's level
+CANCELLED_SHARE = 0.1  # of the power that the mean of unrelated channels has: below it they cancel each other
+
+
+class CaveatKind(StrEnum):
+    """What there is to know; beside these the kinds of :class:`audio.FindingKind`."""
+
+    EMPTY = "empty"  # the recording or a voice is silent
+    CANCELLED = "cancelled"  # the channels cancel each other, and the loudest was used
+    AVERAGED = "averaged"  # several channels became one
+    BANDWIDTH = "bandwidth"  # the model works at a lower rate
+    CLIPPED = "clipped"  # samples went over full scale
+    CONCURRENT = "concurrent"  # another run works on the recording
 
 
 @dataclass(frozen=True)
-class Finding:
+class Caveat:
     """A warning, and the recording that it is about."""
 
+    kind: CaveatKind | FindingKind
     text: str
     recording: str | None = None  # as messages name it; None if it holds for all of them
+    is_partial: bool = False  # a part of the recording is missing from the result
+
+    @property
+    def is_failure(self) -> bool:
+        """Say whether the recording counts as not wholly done: sound that was there is lost in its middle."""
+        return self.kind == FindingKind.GAP
+
+    def row(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"kind": str(self.kind), "text": self.text, "is_partial": self.is_partial}
+
+
+@dataclass
+class Peaks:
+    """The largest samples of a recording and of its voices, as they pass."""
+
+    recording: float = 0.0
+    voices: list[float] = field(default_factory=list)
+
+    def watch_recording(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pass on blocks ``[time]``."""
+        for block in blocks:
+            self.recording = max(self.recording, _peak(block))
+            yield block
+
+    def watch_voices(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pass on blocks ``[voice, time]``."""
+        for block in blocks:
+            self.voices = self.voices or [0.0] * len(block)
+            self.voices = [max(peak, _peak(voice)) for peak, voice in zip(self.voices, block, strict=True)]
+            yield block
+
+
+def _peak(samples: np.ndarray) -> float:
+    return float(np.abs(samples).max(initial=0.0))
+
+
+def loudest_if_cancelling(path: Path) -> int | None:
+    """Return the loudest channel, from 1, of a recording whose channels cancel each other when they are averaged.
+
+    The power of the mean of N channels that have nothing to do with each other is 1/N² of the sum of theirs, that of
+    equal ones N times as much; what is far below the first cancels, as the two sides of a balanced line do. Offsets
+    count for nothing. None for all other recordings.
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    if not path.is_file():  # a named pipe can be read only once
+        return None
+    with audio.open_audio(path) as file:
+        if file.channels == 1:
+            return None
+        count, sums, squares = 0, np.zeros(file.channels + 1), np.zeros(file.channels + 1)
+        block = max(2**20 // file.channels, 1)
+        while (samples := file.read(block)).size:
+            with_mean = np.vstack((samples, samples.mean(axis=0, dtype=np.float64)))  # [channel + 1, time]
+            count += with_mean.shape[1]
+            sums += with_mean.sum(axis=1, dtype=np.float64)
+            squares += np.square(with_mean, dtype=np.float64).sum(axis=1)
+    if not count:
+        return None
+    *channels, mean = np.maximum(squares / count - np.square(sums / count), 0)
+    loudest = int(np.argmax(channels >= 0.99 * np.max(channels)))  # the first of those that are equal
+    if channels[loudest] <= SILENCE**2 or mean >= CANCELLED_SHARE * sum(channels) / len(channels) ** 2:
+        return None
+    return loudest + 1
 
 
 def report_caveats(
-    recording: str, estimate: FileEstimate, *, channel: int | None, model: str, model_rate: int
-) -> list[Finding]:
+    recording: str, estimate: "FileEstimate", *, channel: int | None, model: str, model_rate: int
+) -> list[Caveat]:
     """Return what is worth a word of a recording whose voices were written.
 
     Args:
         recording: what it is called in messages.
         estimate: what it was found to be.
-        channel: the one that was listened to; None if all were averaged.
+        channel: the one that the user asked for; None if none was.
         model: the checkpoint's name.
         model_rate: Hz.
     """
-    info = estimate.info
-    caveats: list[Finding] = []
-    caveats += [Finding(each.describe(recording), recording) for each in info.findings if not each.is_harmless]
-    if info.channels > 1 and channel is None:
-        averaged = f"{recording}: {info.channels} channels were averaged to one; --channel takes one of them"
-        caveats.append(Finding(averaged, recording))
+    info, peaks, cancelling = estimate.info, estimate.peaks, estimate.cancelling
+    caveats = [
+        Caveat(found.kind, found.describe(recording), recording, found.is_partial)
+        for found in info.findings
+        if not found.is_harmless
+    ]
+
+    def add(kind: CaveatKind, text: str) -> None:
+        caveats.append(Caveat(kind, f"{recording}: {text}", recording))
+
+    if cancelling is not None:
+        add(
+            CaveatKind.CANCELLED,
+            f"its {info.channels} channels cancel each other; channel {cancelling}, the loudest, is used",
+        )
+    elif info.channels > 1 and channel is None:
+        add(CaveatKind.AVERAGED, f"{info.channels} channels were averaged to one; --channel takes one of them")
     if info.rate > model_rate:
-        caveats.append(Finding(f"{model} hears up to {model_rate // 2} Hz; what lies above is left out"))
+        text = f"{model} hears up to {model_rate // 2} Hz; what lies above is left out"
+        caveats.append(Caveat(CaveatKind.BANDWIDTH, text))
+    if peaks is not None and peaks.recording <= SILENCE:
+        add(CaveatKind.EMPTY, "it is silent, and so is what was made of it")
+    elif peaks is not None:
+        silent = [str(number) for number, peak in enumerate(peaks.voices, 1) if peak <= SILENCE]
+        if silent and len(peaks.voices) > 1:
+            add(CaveatKind.EMPTY, f"voice {' and '.join(silent)} of {len(peaks.voices)} is silent")
     if estimate.clipped:
-        clipped = f"{recording}: {estimate.clipped} samples went over full scale and were clipped"
-        caveats.append(Finding(clipped, recording))
+        add(CaveatKind.CLIPPED, f"{estimate.clipped} samples went over full scale and were clipped")
     return caveats

@@ -18,7 +18,8 @@ import numpy as np
 
 from septool import audio
 from septool.errors import AudioError, UsageError
-from septool.files import atomic_write, make_folder
+from septool.files import NAME_LIMIT, atomic_write, make_folder
+from septool.printable import printable
 
 COLUMNS, ROWS = 900, 128  # of a spectrogram's picture
 WINDOW_S = 0.032
@@ -40,6 +41,7 @@ class Entry:
     title: str
     error: str = ""
     tracks: Sequence[Track] = ()
+    notes: Sequence[str] = ()  # what is worth a word
 
 
 class Figure(NamedTuple):
@@ -54,10 +56,21 @@ def check_html_report(html: Path, *, force: bool) -> None:
     """Refuse, before anything is done, a report that cannot be made.
 
     Raises:
-        UsageError: another suffix, a file that is there, or no matplotlib.
+        UsageError: another suffix, a file that is there, a folder that it cannot be written to, or no matplotlib.
     """
     if html.suffix != ".html":
         raise UsageError(f"--html {html} has to end in .html")
+    if len(os.fsencode(html.name)) > NAME_LIMIT:
+        raise UsageError(f"--html {html} has a name of more than {NAME_LIMIT} bytes")
+    folder = html.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UsageError(f"--html {html} cannot be written: {folder} is a file, not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK) or (html.exists() and not os.access(html, os.W_OK)):
+        raise UsageError(f"--html {html} cannot be written: no permission for {html if html.exists() else folder}")
+    if html.is_dir():
+        raise UsageError(f"--html {html} is a folder; name a file")
     if html.exists() and not force:
         raise UsageError(f"{html} exists; use --force to replace it")
     try:
@@ -95,7 +108,8 @@ def _sections(entries: Iterable[Entry], folder: Path) -> Iterator[dict[str, Any]
             figures = [_figure(track, folder) for track in entry.tracks]
         except AudioError as gone:  # since, or damaged
             error = str(gone)
-        yield {"title": entry.title, "error": error, "figures": figures}
+        notes = [printable(note) for note in entry.notes]
+        yield {"title": printable(entry.title), "error": printable(error), "notes": notes, "figures": figures}
 
 
 def _figure(track: Track, folder: Path) -> Figure:
@@ -126,8 +140,9 @@ def spectrogram(path: Path) -> np.ndarray:
         columns = []
         for start in starts:
             file.seek(start)
-            excerpt = audio.to_mono(file.read(size))
-            excerpt = np.pad(excerpt, (0, size - len(excerpt)))
-            power = np.square(np.abs(np.fft.rfft(excerpt * np.hanning(size))))
+            excerpt = file.read(size)  # [channel, time]
+            excerpt = np.pad(excerpt, ((0, 0), (0, size - excerpt.shape[1])))
+            # Their powers, since the channels themselves may cancel each other.
+            power = np.square(np.abs(np.fft.rfft(excerpt * np.hanning(size)))).mean(axis=0)
             columns.append(np.add.reduceat(power, bounds))
     return 10 * np.log10(np.stack(columns, axis=1) + 1e-10)

@@ -11,6 +11,8 @@ from string import Formatter
 
 from septool import audio
 from septool.errors import AudioError, UsageError
+from septool.inference.output_folder import OutputLists
+from septool.printable import printable
 
 PIPE = "-"
 
@@ -36,7 +38,7 @@ class Input:
 
 def display_name(label: str) -> str:
     """Return what a recording is called in messages."""
-    return "standard input" if label == PIPE else label
+    return "standard input" if label == PIPE else printable(label)
 
 
 @dataclass(frozen=True)
@@ -54,22 +56,51 @@ class JobPlan:
     own_voices: tuple[Job, ...] = ()
 
 
-def find_inputs(names: Sequence[str]) -> list[Input]:
-    """List the recordings that names stand for, each once; folders are searched."""
-    found: list[Input] = []
+@dataclass(frozen=True)
+class FoundInputs:
+    """What the user's inputs stand for."""
+
+    recordings: tuple[Input, ...]
+    own_outputs: tuple[Path, ...] = ()  # in folders: voices that were written there by an earlier run
+    left_out: tuple[Path, ...] = ()  # in folders: files that are no recordings that can be read
+    unreadable: tuple[Path, ...] = ()  # folders below those that were searched
+
+
+def find_inputs(names: Sequence[str]) -> FoundInputs:
+    """List the recordings that names stand for, each once; folders are searched.
+
+    Voices that an earlier run wrote are left out of a folder that has other recordings; named ones are not.
+
+    Raises:
+        UsageError: a folder without audio files.
+        AudioError: a folder that cannot be listed.
+    """
+    recordings: dict[str, Input] = {}
+    own: dict[str, Path] = {}
+    others: list[Path] = []
+    lists = OutputLists()
     for name in names:
         path = Path(name)
         if name == PIPE or not path.is_dir():
-            found.append(Input(name, path))
+            recordings.setdefault(abspath_key(path), Input(name, path))
             continue
-        inside = audio.find_audio_files(path).files
-        if not inside:
-            raise UsageError(f"{path} holds no audio files ({', '.join(sorted(audio.SUFFIXES))})")
-        found.extend(Input(str(file), file, file.parent.relative_to(path)) for file in inside)
-    once: dict[str, Input] = {}
-    for recording in found:
-        once.setdefault(abspath_key(recording.path), recording)
-    return list(once.values())
+        inside = audio.find_audio_files(path)
+        outputs = {abspath_key(file): file for file in inside.files if lists.is_output(file)}
+        if len(outputs) < len(inside.files):
+            own |= outputs
+        if not inside.files:
+            raise UsageError(f"{path} holds no audio files ({', '.join(sorted(audio.readable_suffixes()))})")
+        others += inside.left_out
+        for file in inside.files:
+            if abspath_key(file) not in own:
+                recordings.setdefault(abspath_key(file), Input(str(file), file, file.parent.relative_to(path)))
+    unreadable = [path for path in others if path.is_dir()]
+    return FoundInputs(
+        tuple(recordings.values()),
+        tuple(path for key, path in own.items() if key not in recordings),
+        tuple(path for path in others if not path.is_dir()),
+        tuple(unreadable),
+    )
 
 
 def abspath_key(path: Path) -> str:
@@ -167,8 +198,8 @@ def format_targets(recording: Input, out: str, name: str, suffix: str, voices: i
 def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
     """Return the part of the recordings that is done here, where several machines do one each.
 
-    A recording's name, as the inputs have it, alone decides whose it is: machines agree whatever the others have
-    written by the time they look.
+    A recording's name below the folder that was searched decides whose it is: machines agree however the folder is
+    spelled or mounted, and whatever the others have written by the time they look.
 
     Args:
         jobs: all recordings.
@@ -186,7 +217,8 @@ def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
         raise UsageError(f"--shard is {shard!r}; write it as I/N, with I from 1 to N, such as 3/16")
 
     def shard_of(job: Job) -> int:  # not hash(), which differs from process to process
-        return int.from_bytes(hashlib.sha256(os.fsencode(job.label)).digest()) % int(parts)
+        name = (job.subfolder / job.path.name).as_posix()
+        return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()) % int(parts)
 
     return [job for job in jobs if shard_of(job) == int(part) - 1]
 

@@ -16,7 +16,8 @@ import torch
 from septool import audio, workers
 from septool.device import enough_memory
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
-from septool.files import atomic_write
+from septool.files import atomic_write_group
+from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.level import Estimator
 from septool.signal.stitch import Seam, Stitcher
 
@@ -31,6 +32,8 @@ class FileEstimate:
     info: audio.AudioInfo
     clipped: int  # samples that went over full scale
     seams: tuple[Seam, ...]  # of a long recording
+    peaks: Peaks | None = None  # of the recording and of its voices, where they were watched
+    cancelling: int | None = None  # the channel that was used because all together cancel each other
 
 
 def check_segment(segment: float, overlap: float) -> None:
@@ -110,24 +113,27 @@ def estimate_file(
         device: where the model is.
         segment: seconds given to the model at once.
         overlap: seconds that two segments share.
-        channel: the one to listen to, from 1; all are averaged by default.
+        channel: the one to listen to, from 1; by default all are averaged, or, where they cancel each other, the
+            loudest is used.
         progress: called with the seconds that are done, and with all of them.
 
     Raises:
         AudioError: the recording cannot be read, or a target not be written.
     """
-    stitcher = Stitcher(overlap=round(overlap * model_rate))
+    stitcher, peaks = Stitcher(overlap=round(overlap * model_rate)), Peaks()
+    cancelling = loudest_if_cancelling(source) if channel is None else None
     with ExitStack() as stack:
         file = stack.enter_context(audio.open_audio(source))
-        reader = audio.Reader(file, model_rate, channel)
-        partials = [stack.enter_context(atomic_write(path)) for path in targets]
+        reader = audio.Reader(file, model_rate, channel or cancelling)
+        partials = stack.enter_context(atomic_write_group(targets))
         subtype = SUBTYPES.get(file.subtype, "PCM_16")
         writer = stack.enter_context(
             audio.Writer(partials, voices, model_rate, file.rate, subtype, targets[0], expected=file.frames)
         )
         size = round(segment * model_rate)
         held: np.ndarray | None = None  # one block back, so that the last one is known as such
-        for block in estimate_blocks(estimate, reader, stitcher, size=size, device=device):
+        blocks = estimate_blocks(estimate, peaks.watch_recording(reader), stitcher, size=size, device=device)
+        for block in peaks.watch_voices(blocks):
             if held is not None:
                 writer.write(held)
             held = block
@@ -137,4 +143,4 @@ def estimate_file(
         assert held is not None
         writer.write(held, last_frame=reader.frames)
         info = file.info()
-    return FileEstimate(info, writer.clipped, tuple(stitcher.seams))
+    return FileEstimate(info, writer.clipped, tuple(stitcher.seams), peaks, cancelling)

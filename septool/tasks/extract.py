@@ -15,7 +15,7 @@ from septool.files import sha256_of
 from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
 from septool.inference.enrollment import KnownVoiceEstimator, embed_references, read_enrollment, read_reference
 from septool.inference.html_report import Entry, Track
-from septool.inference.paths import Input, find_inputs, looks_like_file
+from septool.inference.paths import FoundInputs, Input, looks_like_file
 from septool.models.base import Extractor
 
 
@@ -120,8 +120,9 @@ def extract(
         raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
     digest = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
-    mixtures = [Input(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav") for id in rows]
-    recordings = mixtures or find_inputs(inputs)
+    mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav") for id in rows)
+    found = FoundInputs(mixtures) if rows else batch.find_inputs(inputs)
+    recordings = found.recordings
     batch.check_inputs(recordings)
     checkpoint, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path, Extractor)
@@ -133,7 +134,9 @@ def extract(
     rate = header.sample_rate
     embedding = None
     if not rows:
-        embedding = embed_references(network, [read_reference(path, rate) for path in references], batch.device)
+        embedding = embed_references(
+            network, [read_reference(path, rate, report=report) for path in references], batch.device
+        )
 
     def work(task: Task) -> Extracted:
         with tempfile.TemporaryDirectory(prefix="septool-") as folder:
@@ -163,7 +166,9 @@ def extract(
             tracks.append(Track(f"voice{judgment}", Path(result.output)))
         return Entry(result.input, tracks=tracks)
 
-    yield from write_report(run_batch(batch, todo, work), html, f"Extracted by {checkpoint}", describe)
+    yield from write_report(
+        run_batch(batch, todo, work, found.unreadable), html, f"Extracted by {checkpoint}", describe
+    )
 
 
 def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str, manifest.Mixture]:
@@ -198,7 +203,7 @@ def resolve_threshold(requested: float | None, measured: float | None, model: st
     return measured
 
 
-def name_output(batch: Batch, recordings: Sequence[Input]) -> tuple[Batch, list[Input]]:
+def name_output(batch: Batch, recordings: Sequence[Input]) -> tuple[Batch, tuple[Input, ...]]:
     """Return a batch that writes the one recording's voice to the file that ``--out`` names."""
     file = Path(batch.out)
     audio.format_of(file)
@@ -206,4 +211,4 @@ def name_output(batch: Batch, recordings: Sequence[Input]) -> tuple[Batch, list[
         raise UsageError(f"--out {batch.out} is a file, {len(recordings)} recordings were given; name a folder")
     name = file.stem.replace("{", "{{").replace("}", "}}")
     batch = replace(batch, out=str(file.parent), name=name, suffix=file.suffix[1:])
-    return batch, [replace(each, subfolder=Path()) for each in recordings]
+    return batch, tuple(replace(each, subfolder=Path()) for each in recordings)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -17,10 +17,11 @@ from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import atomic_write, refuse_existing
 from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
-from septool.inference.findings import Finding, report_caveats
+from septool.inference.findings import Caveat, CaveatKind, report_caveats
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import make_estimator
-from septool.inference.paths import PIPE, Input, find_inputs, format_targets, looks_like_file
+from septool.inference.output_folder import record_outputs
+from septool.inference.paths import PIPE, FoundInputs, format_targets, looks_like_file
 from septool.scoring.references import read_references, score_outputs
 from septool.signal.stitch import Seam
 
@@ -58,7 +59,7 @@ class SeparatedConversation(Completed):
 
     def row(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self) | {"turns": [turn._asdict() for turn in self.turns]}
+        return super().row() | {"turns": [turn._asdict() for turn in self.turns]}
 
 
 def separate(
@@ -134,7 +135,8 @@ def separate(
         report=report,
         progress=progress,
     )
-    recordings = find_inputs(inputs)
+    found = batch.find_inputs(inputs)
+    recordings = found.recordings
     batch.check_inputs(recordings)
     if looks_like_file(out):
         raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
@@ -142,7 +144,7 @@ def separate(
         raise UsageError(f"--reference takes one input, {len(recordings)} were given")
     if speakers is not None:
         yield from _separate_conversations(
-            batch, recordings, inputs, model, speakers, activity, rest, speaker_model, references
+            batch, found, inputs, model, speakers, activity, rest, speaker_model, references
         )
         return
     if activity is not None or rest is not None:
@@ -163,7 +165,9 @@ def separate(
         )
         gains = ()
         if sources is not None:
-            gains = score_outputs(task.local_path, task.targets, sources, header.sample_rate, channel)
+            gains = score_outputs(
+                task.local_path, task.targets, sources, header.sample_rate, channel or estimate.cancelling
+            )
         return Separated(**vars(completed), outputs=task.outputs, joints=estimate.seams, si_snri=gains)
 
     def describe(result: Separated | Skipped) -> Entry:
@@ -174,12 +178,13 @@ def separate(
             tracks.append(Track(f"voice {number}" + (f" ({gain})" if gain else ""), Path(output)))
         return Entry(result.input, tracks=tracks)
 
-    yield from write_report(run_batch(batch, todo, work), html, f"Separated by {checkpoint}", describe)
+    results = run_batch(batch, todo, work, found.unreadable)
+    yield from write_report(results, html, f"Separated by {checkpoint}", describe)
 
 
 def _separate_conversations(
     batch: Batch,
-    recordings: Sequence[Input],
+    inputs: FoundInputs,
     explicit: Sequence[str],
     model: str,
     speakers: str,
@@ -196,10 +201,10 @@ def _separate_conversations(
         raise UsageError(f"--activity is {activity!r}; it can be {', '.join(FORMATS)}")
     if activity is not None and batch.out == PIPE:
         raise UsageError("--activity goes beside the voices; use septool activity, or a folder with --out")
-    if rest is not None and len(recordings) != 1:
-        raise UsageError(f"--rest {rest} takes one recording, {len(recordings)} were given")
+    if rest is not None and len(inputs.recordings) != 1:
+        raise UsageError(f"--rest {rest} takes one recording, {len(inputs.recordings)} were given")
     networks = load_conversation_networks(model, speaker_model, batch.device)
-    todo = batch.plan(recordings, explicit, (), voices=1, model=networks.name)
+    todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
 
     def work(task: Task) -> SeparatedConversation:
         started = time.perf_counter()
@@ -227,13 +232,16 @@ def _separate_conversations(
         )
         diarization = found.diarization
         if not diarization.speakers:
-            task.findings.append(Finding(f"{job.display_name}: nobody speaks in it", job.display_name))
+            text = f"{job.display_name}: nobody speaks in it"
+            task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
         written = None
         if activity is not None:
             suffix, _ = FORMATS[activity]
             written = (Path(batch.out) / job.subfolder / job.stem).with_suffix(suffix)
             with atomic_write(written) as partial_path:
                 partial_path.write_text(format_activity(activity, diarization.turns, job.stem), encoding="utf-8")
+        if batch.out != PIPE:
+            record_outputs([*found.targets, *([] if rest is None else [rest])])
         info = found.file.info
         return SeparatedConversation(
             input=job.label,
@@ -243,6 +251,7 @@ def _separate_conversations(
             rate=info.rate,
             channels=info.channels,
             clipped=found.file.clipped,
+            findings=tuple(task.findings),
             outputs=(PIPE,) if batch.out == PIPE else tuple(map(str, found.targets)),
             speakers=diarization.speakers,
             spoken=tuple(round(seconds, 2) for seconds in diarization.seconds),
@@ -258,4 +267,4 @@ def _separate_conversations(
         return Entry(result.input, tracks=tracks)
 
     title = f"Separated by {networks.name}"
-    yield from write_report(run_batch(batch, todo, work), batch.html, title, describe)
+    yield from write_report(run_batch(batch, todo, work, inputs.unreadable), batch.html, title, describe)
