@@ -79,16 +79,34 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("septool profile -m galr --lengths 4s --rounds 1 --train", "quick, and a training step as well"),
     ],
     "models": [("septool models list", "every checkpoint that septool knows")],
-    "models list": [("septool models list --json", "as JSON lines, for other programs")],
-    "models show": [("septool models show galr", "what the default checkpoint of GALR says of itself")],
-    "models fetch": [("septool models fetch galr", "into the cache, checked; nothing to do for one that is bundled")],
+    "models list": [
+        ("septool models list --remote", "what can be fetched, too"),
+        ("septool models list --json", "as JSON lines, for other programs"),
+    ],
+    "models show": [
+        ("septool models show galr", "what the default checkpoint of GALR says of itself"),
+        ("septool models show sepformer-libri2mix", "licence, scores, and where it will be put"),
+    ],
+    "models fetch": [
+        ("septool models fetch sepformer-libri2mix", "published weights, checked and brought into our shape"),
+        ("septool models fetch hf:speechbrain/sepformer-libri2mix", "the same, by its repository"),
+    ],
     "models verify": [("septool models verify", "all checkpoints that are here")],
     "models convert": [
         (
-            "septool models convert speechbrain-sepformer encoder.ckpt masknet.ckpt decoder.ckpt -o mine.safetensors",
-            "SpeechBrain's SepFormer",
+            "septool models convert auto sepformer-libri2mix/ -o mine.safetensors",
+            "a folder as SpeechBrain publishes it",
         ),
-        ("septool models convert asteroid pytorch_model.bin -o conv-tasnet.safetensors", "a network of asteroid's"),
+        (
+            "septool models convert jusperlee-dprnn best.pt --sample-rate 8000 --set chunk=250 -o mine.safetensors",
+            "a state dict that does not say everything",
+        ),
     ],
-    "models export": [("septool models export galr -o galr.onnx", 'an ONNX file; pip install "septool[onnx]" first')],
+    "models export": [
+        ("septool models export galr -o galr.onnx", 'an ONNX file; pip install "septool[onnx]" first'),
+        ("septool models export mine.safetensors --to asteroid -o mine.pth", "for asteroid's from_pretrained"),
+    ],
+    "models push": [
+        ("septool models push mine.safetensors hf:me/mine --licence 'CC BY 4.0'", "with HF_TOKEN set"),
+    ],
 }
