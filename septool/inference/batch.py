@@ -30,7 +30,6 @@ from septool.inference.paths import (
     check_pipe,
     check_references_kept,
     copy_to_stdout,
-    display_name,
     find_inputs,
     plan_jobs,
     select_shard,
@@ -49,6 +48,11 @@ class Failed:
     outcome: ClassVar[str] = "failed"
     input: str
     error: str
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Failed":
+        """Return the result of a folder that cannot be searched for recordings."""
+        return cls(str(folder), f"{printable(folder)} cannot be listed: no permission")
 
     def row(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -232,8 +236,7 @@ def run_batch(
                 batch.report(caveat.text)
         said.update(caveat for caveat in caveats if caveat.recording is None)
         yield result
-    for folder in unreadable:
-        yield Failed(str(folder), f"{display_name(str(folder))} cannot be listed: no permission")
+    yield from map(Failed.of_folder, unreadable)
 
 
 def _clear_remains(targets: Iterable[Path]) -> None:

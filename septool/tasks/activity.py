@@ -73,7 +73,7 @@ def find_activity(
     """
     if format not in FORMATS:
         raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
-    count, recordings = parse_count(speakers), find_inputs(inputs)
+    count, inside = parse_count(speakers), find_inputs(inputs)
     networks = load_conversation_networks(model, speaker_model, choose_device(device))
 
     def find(recording: Input, target: Path) -> FoundActivity:
@@ -102,7 +102,7 @@ def find_activity(
             turns=tuple(found.turns),
         )
 
-    for recording in recordings:
+    for recording in inside.recordings:
         target = Path(out) / recording.subfolder / f"{recording.stem}{FORMATS[format][0]}"
         try:
             if out != PIPE and target.exists() and skip_existing:
@@ -114,3 +114,4 @@ def find_activity(
         except SeptoolError as error:
             name, text = recording.display_name, str(error)
             yield Failed(recording.label, text if name in text else f"{name}: {text}")
+    yield from map(Failed.of_folder, inside.unreadable)
