@@ -37,7 +37,7 @@ def test_narrow_band_at_8_and_wide_band_at_16_khz() -> None:
 @pytest.mark.parametrize(
     ("estimate", "reference", "rate", "reason"),
     [
-        (np.ones(9), np.ones(9), 44100, "PESQ is defined at 8000 and 16000 Hz, not at 44100"),
+        (np.ones(9), np.ones(9), 44100, "PESQ is defined at 8000 and 16000 Hz, not at 44100; --sample-rate resamples"),
         (np.zeros(8000), voice(150, seconds=1), 8000, "the estimate is silent"),
         (voice(150, seconds=1), np.zeros(8000), 8000, "no utterances detected"),
         (voice(150, seconds=0.2), voice(150, seconds=0.2), 8000, "buffer needs to be at least 1/4 of a second long"),

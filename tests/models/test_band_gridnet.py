@@ -10,7 +10,7 @@ from torch import Tensor
 from septool.errors import ConfigError
 from septool.models.band_gridnet import CONFIGS, BandGridNet, Config
 from septool.models.build import build_model
-from septool.profiling.macs import count
+from septool.profiling.macs import count_macs
 from septool.signal.stft import istft
 
 TINY = Config(fft=32, hop=12, bands=((2, 3), (1, 4), (2, 3)), channels=8, blocks=2, hidden=5, heads=2, key=3)
@@ -93,7 +93,7 @@ def test_costs(seconds: int) -> None:
     block = 2 * (8 * h * (d + h) + 2 * h * d) + d * (2 * c.heads * c.key + d) + d * d
     attention = frames**2 * bands * (c.heads * c.key + d)
     with torch.device("meta"):
-        macs = count(BandGridNet(c), torch.empty(1, 8000 * seconds))
+        macs = count_macs(BandGridNet(c), torch.empty(1, 8000 * seconds))
     assert macs.total == frames * bands * (ends + c.blocks * block) + c.blocks * attention
 
 
