@@ -92,7 +92,7 @@ def cluster_speakers(
     labels = np.full(len(members), -1)
     labels[founders] = _cut(mean[founders], apart[np.ix_(founders, founders)], threshold, count)
     labels = _dissolve(labels, mean, length, apart, least=least_share * length.sum(), keep=count.least)
-    for group in np.argsort(-length, kind="stable"):
+    for group in np.argsort(-length, kind="stable").tolist():
         if labels[group] < 0:
             labels[group] = _nearest(group, labels, mean, length, apart)
     return _numbered(labels[groups])
@@ -132,7 +132,7 @@ def _dissolve(
             return labels
         gone = np.flatnonzero(labels == names[spoken.argmin()])
         labels[gone] = -1
-        for group in gone:
+        for group in gone.tolist():
             labels[group] = _nearest(group, labels, mean, length, apart)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.ndimage import binary_closing, binary_opening, label
+from scipy.ndimage import binary_closing, binary_opening
 
 from septool.conversation.activity import Activity, frame_length
 
@@ -70,9 +70,8 @@ def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:
         speech, both, louder = window.activity
         for track in range(2):
             on = speech & (both | (louder == track))
-            numbered, count = label(close_gaps(on, round(PAUSE_S * per_second)))
-            for run in range(1, count + 1):
-                frames = np.flatnonzero((numbered == run) & on)
+            for first, last in spans(close_gaps(on, round(PAUSE_S * per_second))):
+                frames = first + np.flatnonzero(on[first:last])
                 if len(frames) >= SHORTEST_S * per_second:
                     runs.append(Run(number, track, frames + window.start, float(both[frames].mean())))
     return sorted(runs, key=lambda run: (run.window, run.frames[0]))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 
@@ -128,7 +128,7 @@ class ConversationSeparator:
             self.frames = self._windows[-1].start + self._windows[-1].samples
             yield self.frames
 
-    def _listen_to(self, mixture: np.ndarray, file: object) -> None:
+    def _listen_to(self, mixture: np.ndarray, file: BinaryIO) -> None:
         start = self._windows[-1].start + self.step if self._windows else 0
         given = mixture if len(mixture) else np.zeros(1, dtype=np.float32)
         tracks = self.separate(given)
