@@ -199,17 +199,21 @@ def _decoded(source: ByteSource, track: int, suffix: str) -> AudioFile:
     data = containers.locate_samples(source)
     if track == 1 and source.size is not None and (decoder := _seeking(source, data, reason)):
         return AudioFile(source, decoder, lambda: decoder.expected)
-    if has_av():
-        from septool.audio.pyav import AvDecoder
-
-        return AudioFile(source, AvDecoder(source, track), lambda: None)
     if source.peek(0, 1024)[:7] == b"NIST_1A" and b"shorten" in source.peek(0, 1024):
         raise AudioError(
             f"{source.name} is compressed with shorten, which nothing here reads; convert it with sph2pipe -f wav"
         )
+    if has_av() and suffix not in HEADERLESS:  # whose bytes FFmpeg would take for whatever they happen to look like
+        from septool.audio.pyav import AvDecoder
+
+        try:
+            return AudioFile(source, AvDecoder(source, track), lambda: None)
+        except AudioError:
+            if track > 1 or suffix in FOREIGN or not reason.text:
+                raise  # else libsndfile's reason says more of a file that should have been one of its own
     if track > 1:
         raise AudioError(f"{source.name}: to choose track {track} takes PyAV: pip install 'septool[av]'")
-    if suffix in FOREIGN or source.peek(4, 4) == b"ftyp" or source.peek(0, 4) == b"\x1aE\xdf\xa3":
+    if not has_av() and (suffix in FOREIGN or source.peek(4, 4) == b"ftyp" or source.peek(0, 4) == b"\x1aE\xdf\xa3"):
         raise AudioError(f"{source.name}: {AV_HINT}")
     if source.size is None and data:
         raise AudioError(f"{source.name} holds samples of a kind that cannot be read from a pipe; save it as a file")

@@ -204,7 +204,7 @@ def test_an_option_that_is_no_number_is_wrong_usage(separate: Command, call: Pat
 def test_a_folder_without_audio_is_wrong_usage(separate: Command, tmp_path: Path) -> None:
     result = separate(tmp_path)
     assert result.status == 2
-    assert result.errors[0].startswith(f"septool: {tmp_path} holds no audio files (.aif, ")
+    assert result.errors[0].startswith(f"septool: {tmp_path} holds no audio files (.")
 
 
 def test_two_recordings_that_would_share_a_file_are_wrong_usage(separate: Command, call: Path, tmp_path: Path) -> None:
