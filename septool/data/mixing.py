@@ -24,7 +24,7 @@ SILENCE_DB = -60.0  # a crop this far below its recording's level has nothing in
 ATTEMPTS = 10
 EQ_KNOTS = 8
 # Streams of random numbers of their own, so that the same voices are sampled with an augmentation and without it.
-AUGMENTATION_STREAM, ENROLLMENT_STREAM, EQ_STREAM = 1, 2, 3
+AUGMENTATION_STREAM, ENROLLMENT_STREAM, EQ_STREAM, SINGLE_STREAM = 1, 2, 3, 4
 REFERENCE_DB = -20.0  # level of a sampled voice, by the RMS of its whole utterance
 # Levels (mean, deviation) of the voices of WSJ0-2mix, by mean magnitude: the first, and a further one against it.
 PAPEZ_FIRST_DB, PAPEZ_FURTHER_DB, PAPEZ_LIMITS_DB = (-27.43, 2.57), (-2.51, 2.66), (-45.0, 0.0)
@@ -109,6 +109,7 @@ class DynamicMixing:
     draw_by: Literal["speaker", "utterance"] = "speaker"  # "utterance": speakers as often as they have utterances
     rooms: Reverberation | None = None
     backgrounds: tuple[Background, ...] = ()
+    single_probability: float = 0.0  # fraction of the mixtures of which only the first voice is left, the rest silence
 
     def __post_init__(self) -> None:
         if self.sources < 1:
@@ -117,6 +118,8 @@ class DynamicMixing:
             raise ValueError(f"seconds is {self.seconds}; a crop has a length, 0 stands for whole utterances")
         if not 0 <= self.random_eq_db < math.inf:
             raise ValueError(f"random_eq_db is {self.random_eq_db}; a deviation is not negative")
+        if not 0 <= self.single_probability <= 1:
+            raise ValueError(f"single_probability is {self.single_probability}; it lies between 0 and 1")
         for name in ("difference_db", "speed"):
             _check_range(name, getattr(self, name))
         if self.speed[0] <= 0:
@@ -181,7 +184,8 @@ def sample_mixture(
 
     The parts are the voices and, if the mixing has backgrounds, their noise: silence where none was sampled.
     The first voice stands at the level of its utterance made -20 dB, or where the level statistics put it,
-    and the others at a random difference from it; the caller scales the mixture.
+    and the others at a random difference from it; the caller scales the mixture. Where one voice is alone the others
+    are sampled all the same and silenced, so that the same voices come with ``single_probability`` and without.
     """
     if len(pool.speakers) < config.sources:
         raise ConfigError(f"{config.sources} voices in a mixture, but the pool has {len(pool.speakers)} speakers")
@@ -190,6 +194,9 @@ def sample_mixture(
     ):
         raise ConfigError("the mixing has other backgrounds or rooms than were loaded; see load_augmentation_sources")
     parts, utterances = _sample_voices(pool, config, np.random.default_rng([seed, epoch, index]))
+    single = np.random.default_rng([seed, epoch, index, SINGLE_STREAM])
+    if config.single_probability and single.random() < config.single_probability:
+        parts[1:] = 0  # the first stays: an extractor's target, a speaker network's answer
     random = np.random.default_rng([seed, epoch, index, AUGMENTATION_STREAM])
     if config.random_eq_db:
         parts = _random_eq(

@@ -490,3 +490,34 @@ def test_the_settings_in_the_documentation_are_settings() -> None:
 def test_settings_that_make_no_sense(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         config.build(DynamicMixing, settings)
+
+
+def test_one_voice_alone_is_the_first_of_the_same_mixture(speech: UtterancePool) -> None:
+    both, single = DynamicMixing(seconds=0.2), DynamicMixing(seconds=0.2, single_probability=0.4)
+    alone = 0
+    for index in range(200):
+        numbers = {"seed": 1, "epoch": 2, "index": index}
+        usual, parts = sample_parts(speech, both, **numbers), sample_parts(speech, single, **numbers)
+        np.testing.assert_array_equal(parts[0], usual[0])
+        if parts[1].any():
+            np.testing.assert_array_equal(parts[1], usual[1])
+        else:
+            alone += 1
+    assert 60 <= alone <= 100  # 80 of 200, and three standard deviations
+
+
+def test_a_silenced_voice_stays_silent_in_rooms_and_noise(speech: UtterancePool) -> None:
+    background, rooms = Background(manifest="a", snr_db=(3, 3)), Reverberation(manifest="b")
+    config = DynamicMixing(
+        seconds=0.2, single_probability=1.0, random_eq_db=3.0, rooms=rooms, backgrounds=(background,)
+    )
+    augmentation = AugmentationSources((speech,), speech)
+    voice, silence, noise = sample_parts(speech, config, augmentation, seed=0, epoch=0, index=0)
+    assert not silence.any()
+    assert 10 * np.log10(np.square(voice).mean() / np.square(noise).mean()) == pytest.approx(3, abs=1e-3)
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.5, math.nan])
+def test_a_probability_lies_between_0_and_1(probability: float) -> None:
+    with pytest.raises(ValueError, match=r"single_probability is .*; it lies between 0 and 1"):
+        DynamicMixing(single_probability=probability)
