@@ -28,7 +28,9 @@ from septool.training.recipe import (
     run_name,
 )
 from septool.training.state import has_state, read_state
-from septool.training.trainer import Report, Trainer
+from septool.training.trainer import Report, Trainer, check_network_size
+
+UNDEFINED_FOR_SILENCE = ("si-snr", "two-step-autoencoder", "two-step-latent", "wavesplit")  # losses
 
 
 def plan_run(
@@ -72,7 +74,8 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
 
     Raises:
         UsageError: a precision that the device lacks, a batch that cannot be shared out, fixed mixtures for a model
-            that learns who speaks, or enrollments for one that takes none.
+            that learns who speaks, enrollments for one that takes none, silent sources for a loss that is undefined
+            for them, or a network that is too large.
     """
     loop, device, role = recipe.loop, distributed.device, MODELS[recipe.model].role
     if recipe.enrollment != EnrollmentSampling() and role != "extractor":
@@ -81,12 +84,18 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
         raise UsageError(f"data.mixing is static; {recipe.model} learns from mixtures that are sampled (dynamic)")
     if loop.precision == "fp16" and device.type != "cuda":
         raise UsageError(f"loop.precision is fp16, which needs a CUDA GPU; on {device.type} it can be bf16 or fp32")
+    loss = recipe.loss or MODELS[recipe.model].loss
+    if recipe.mixing.single_probability and role == "separator" and loss in UNDEFINED_FOR_SILENCE:
+        raise UsageError(
+            f'mixing.single_probability makes sources silent, for which {loss} is undefined; set loss="snr"'
+        )
     parts = distributed.world_size * loop.accumulation_steps
     if loop.batch % parts:
         raise UsageError(
             f"loop.batch is {loop.batch}; {distributed.world_size} process(es) with {loop.accumulation_steps} "
             f"micro-batch(es) each share multiples of {parts}"
         )
+    check_network_size(recipe)
 
 
 def train(

@@ -23,7 +23,7 @@ SUGGESTIONS = 3  # names
 MOST_STEPS, MOST_BATCH, MOST_SEED = 10**9, 10**6, 2**64 - 1
 RATES = 1_000, 1_000_000  # Hz
 MOST_SECONDS, MOST_SOURCES, MOST_DB = 3600.0, 64, 200.0
-MOST_OF_CONFIG = 10**6  # channels, layers, samples
+MOST_OF_CONFIG = 10**5  # channels, layers, samples, speakers
 
 
 def _check_range(least: float, most: float, section: object, *names: str) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from septool import catalogue, checkpoints
 from septool.config import as_dict
 from septool.device import hardware
+from septool.errors import UsageError
 from septool.files import atomic_write, make_folder, sha256_of
 from septool.models.base import Model
 from septool.models.build import build_model
@@ -30,8 +32,34 @@ from septool.training.role import Role, training_role
 from septool.training.state import TrainingState
 
 LOG_EVERY = 50  # steps a line of the log stands for
+MOST_WEIGHTS, MOST_TENSORS = 10**9, 20_000  # of a network
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Report = Callable[[Event], None]
+
+
+def check_network_size(recipe: Recipe) -> None:
+    """Refuse a network that no machine here has room for, before anything is built in memory.
+
+    Raises:
+        UsageError: it has more than :data:`MOST_WEIGHTS`, in more than :data:`MOST_TENSORS`.
+    """
+    weights, tensors = 0, 0
+
+    def count(_module: nn.Module, _name: str, weight: nn.Parameter) -> None:
+        nonlocal weights, tensors
+        weights, tensors = weights + weight.numel(), tensors + 1
+        if weights > MOST_WEIGHTS or tensors > MOST_TENSORS:
+            raise UsageError(
+                f"the settings of config make a network of more than {MOST_WEIGHTS} weights, or of more than "
+                f"{MOST_TENSORS} matrices of them; septool models show {recipe.model} has the usual ones"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            build_model(recipe.model, recipe.config, recipe.variant)
+    finally:
+        hook.remove()
 
 
 class LossModule(nn.Module):

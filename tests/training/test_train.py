@@ -344,6 +344,16 @@ def test_enrollments_are_for_extractors(manifests: Path, tmp_path: Path) -> None
         train(recipe(manifests, enrollment={"absent": 0.5}), tmp_path)
 
 
+def test_one_voice_alone_is_learnt_by_a_loss_that_is_defined_for_silence(manifests: Path, tmp_path: Path) -> None:
+    mixing = {"single_probability": 0.5}
+    with pytest.raises(UsageError, match='makes sources silent, for which si-snr is undefined; set loss="snr"'):
+        train(recipe(manifests, mixing=mixing), tmp_path)
+    train(recipe(manifests, mixing=mixing, loss="snr"), tmp_path)
+    progress = state(tmp_path)["progress"]
+    assert (progress["step"], progress["skipped_steps"]) == (6, 0)
+    assert all(-30 <= loss <= 30 for loss in progress["recent_losses"])
+
+
 def test_half_precision_is_refused_without_a_gpu(manifests: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="fp16, which needs a CUDA GPU; on cpu it can be bf16 or fp32"):
         train(recipe(manifests, loop={"precision": "fp16"}), tmp_path)
