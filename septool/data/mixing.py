@@ -6,6 +6,7 @@ same samples; sampling depends on (seed, epoch, index) alone, so workers, ranks 
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -148,12 +149,15 @@ class AugmentationSources(NamedTuple):
     rooms: UtterancePool | None = None
 
 
-def load_augmentation_sources(config: DynamicMixing, rate: int, jobs: int = 1) -> AugmentationSources:
+def load_augmentation_sources(
+    config: DynamicMixing, rate: int, jobs: int = 1, damaged_share: float = 0.0
+) -> AugmentationSources:
     """Decode the backgrounds and RIRs of a mixing at ``rate`` Hz; see :func:`septool.data.pool.load_pool`."""
-    backgrounds = tuple(load_pool(Path(background.manifest), rate, jobs) for background in config.backgrounds)
+    load = partial(load_pool, rate=rate, jobs=jobs, damaged_share=damaged_share)
+    backgrounds = tuple(load(Path(background.manifest)) for background in config.backgrounds)
     # Of a response only the shape counts; a quiet one would lose its tail in 16 bits.
     return AugmentationSources(
-        backgrounds, load_pool(Path(config.rooms.manifest), rate, jobs, full_scale=True) if config.rooms else None
+        backgrounds, load(Path(config.rooms.manifest), full_scale=True) if config.rooms else None
     )
 
 

@@ -8,6 +8,7 @@ limit (``cache_limit``): those that have not been used for longest go.
 
 import hashlib
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ import numpy as np
 from septool import audio, workers
 from septool.config import cache_folder, cache_limit
 from septool.data import manifest
-from septool.errors import ManifestError
+from septool.errors import AudioError, ManifestError
 from septool.files import atomic_write, make_folder, sha256_of
 from septool.signal.levels import rms_of
 
@@ -29,6 +30,7 @@ LOG = logging.getLogger(__name__)
 FULL_SCALE = 32767.0
 SILENT_RMS = 1e-4  # an utterance below -80 dB has no speech
 FORMAT = 2  # of the files, counted up when others are kept of the same recordings
+NAMED = 3  # damaged recordings that a line names
 Utterance = tuple[manifest.Mixture, manifest.Source]
 
 
@@ -106,7 +108,9 @@ class UtterancePool(Sequence[tuple[np.ndarray, float]]):
         return len(self._samples) / self.rate
 
 
-def load_pool(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False) -> UtterancePool:
+def load_pool(
+    path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False, damaged_share: float = 0.0
+) -> UtterancePool:
     """Decode every source of a manifest, or map the file of an earlier call.
 
     Args:
@@ -114,6 +118,12 @@ def load_pool(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False)
         rate: Hz of the pool.
         jobs: processes to decode with.
         full_scale: bring every recording's peak to 1.
+        damaged_share: share of the utterances, rounded up, that may be in recordings that cannot be decoded, or that
+            break off; they are left out and named.
+
+    Raises:
+        ManifestError: more are damaged, or none has speech in it.
+        AudioError: one is damaged, and none may be.
     """
     rows = manifest.read_manifest(path)
     identity = f"{path.resolve().parent}\n{sha256_of(path)}\n{rate}" + ("\nfull scale" if full_scale else "")
@@ -125,13 +135,38 @@ def load_pool(path: Path, rate: int, jobs: int = 1, *, full_scale: bool = False)
     if not (target.exists() and samples_path.exists()):
         LOG.info("decoding its %d rows", len(rows))
         limit = cache_limit()
-        _decode(rows, partial(_decode_utterance, rate, full_scale), jobs, target, samples_path)
+        _decode(path, rows, partial(_decode_utterance, rate, full_scale), jobs, target, samples_path, damaged_share)
         _evict(samples_path, limit)
     with suppress(OSError):  # a cache of someone else's; the time of change stays
         os.utime(samples_path, ns=(time.time_ns(), samples_path.stat().st_mtime_ns))
     with np.load(target) as index:
         bounds, levels, names = index["bounds"], index["levels"], [str(name) for name in index["names"]]
+        damaged = [str(reason) for reason in index["damaged"]] if "damaged" in index else []
+    if damaged:
+        count = len(list(manifest.iter_sources(rows)))
+        check_damage(path, damaged, count, damaged_share)
+        LOG.warning(
+            "%d of the %d utterances of %s are damaged and left out: %s", len(damaged), count, path, _first(damaged)
+        )
     return UtterancePool(_map(samples_path), bounds, levels, names, rate)
+
+
+def check_damage(path: Path, damaged: Sequence[str], count: int, share: float) -> None:
+    """Refuse a manifest of ``count`` items when more than a share of them is damaged.
+
+    Raises:
+        ManifestError: naming the first of them.
+    """
+    most = math.ceil(share * count)
+    if len(damaged) > most:
+        raise ManifestError(
+            f"{path}: more than {most} of {count} are damaged, the share that data.damaged_share ({share:g}) allows: "
+            f"{_first(damaged)}"
+        )
+
+
+def _first(damaged: Sequence[str]) -> str:
+    return "; ".join(damaged[:NAMED]) + (f"; and {len(damaged) - NAMED} more" if len(damaged) > NAMED else "")
 
 
 def _file_stamps(rows: list[manifest.Mixture]) -> str:
@@ -167,17 +202,26 @@ def _evict(keep: Path, limit: int) -> None:
 
 
 def _decode(
+    path: Path,
     rows: list[manifest.Mixture],
-    one: Callable[[Utterance], tuple[np.ndarray, float]],
+    one: Callable[[Utterance], tuple[np.ndarray, float] | AudioError],
     jobs: int,
     target: Path,
     samples_path: Path,
+    damaged_share: float,
 ) -> None:
     make_folder(target.parent)
     utterances = list(manifest.iter_sources(rows))
-    bounds, levels, names = [0], [], []
+    bounds, levels, names, damaged = [0], [], [], []
     with atomic_write(samples_path) as partial_path, partial_path.open("wb") as file:
-        for (_, source), (samples, level) in zip(utterances, workers.each(one, utterances, jobs), strict=True):
+        for (_, source), decoded in zip(utterances, workers.each(one, utterances, jobs), strict=True):
+            if isinstance(decoded, AudioError):
+                if not damaged_share:
+                    raise decoded
+                damaged.append(str(decoded))
+                check_damage(path, damaged, len(utterances), damaged_share)
+                continue
+            samples, level = decoded
             if level < SILENT_RMS:
                 continue
             file.write(samples.tobytes())
@@ -187,13 +231,39 @@ def _decode(
         if not names:
             raise ManifestError(f"{target.stem}: no utterance has speech in it")
     with atomic_write(target) as partial_path, partial_path.open("wb") as file:
-        np.savez(file, bounds=np.array(bounds), levels=np.array(levels), names=np.array(names))
+        np.savez(
+            file,
+            bounds=np.array(bounds),
+            levels=np.array(levels),
+            names=np.array(names),
+            damaged=np.array(damaged, dtype=str),
+        )
 
 
-def _decode_utterance(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray, float]:
+def _decode_utterance(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray, float] | AudioError:
     row, source = utterance
-    samples = audio.load_audio(row.locate(source.path), rate, source.start, source.frames)
+    try:
+        samples = _read_whole(row.locate(source.path), rate, source)
+    except AudioError as error:
+        return error
     peak = np.abs(samples).max(initial=0)
     if peak and (full_scale or peak > 1):  # of what is above full scale, as floats can be, only the shape counts
         samples = samples / peak
     return np.round(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16), float(rms_of(samples))
+
+
+def _read_whole(path: Path, rate: int, source: manifest.Source) -> np.ndarray:
+    """Read a source ``[time]`` at ``rate`` Hz; one that goes to the end of a recording has to be whole.
+
+    Raises:
+        AudioError: it cannot be decoded, or breaks off.
+    """
+    if source.frames >= 0:
+        return audio.load_audio(path, rate, source.start, source.frames)
+    with audio.open_audio(path) as file:
+        file.seek(source.start)
+        samples = file.read()
+        partial_ones = [finding for finding in file.findings if finding.is_partial]
+        if partial_ones:
+            raise AudioError(partial_ones[0].describe(file.name))
+        return audio.resample(audio.to_mono(samples), file.rate, rate)

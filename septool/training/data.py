@@ -5,9 +5,11 @@ processes and restarts change nothing. A mixture is ``[part, time]``: its source
 in it (noise, or what a file holds beyond the sources); the parts sum to the mixture.
 """
 
+import logging
 import signal
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -18,18 +20,59 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from septool import audio, workers
 from septool.data.manifest import Mixture
 from septool.data.mixing import render_mixture
-from septool.errors import ConfigError, SeptoolError
+from septool.data.pool import check_damage
+from septool.data.renderers import Rendered
+from septool.errors import AudioError, ConfigError, ManifestError, SeptoolError
 
+LOG = logging.getLogger(__name__)
 GRACE_SECONDS = 30  # for the step during which a run is asked to end
 LENGTH_JITTER = 0.02  # part of its length by which a mixture may move in the order of lengths
 Key = tuple[int, ...]
 Batch = Tensor | tuple[Tensor, ...]  # items, stacked; each starts with a waveform, [batch, ..., time]
 
 
+class Damage:
+    """What of a training set cannot be made: noticed where items are made, counted and named in the main process."""
+
+    def __init__(self, path: Path, total: int, share: float) -> None:
+        """Allow a ``share`` of the ``total`` items of the manifest ``path``, rounded up."""
+        self.path, self.total, self.share = path, total, share
+        self.reasons: dict[str, str] = {}  # of all, by the item
+        self._noticed: dict[str, str] = {}  # since they were last taken
+
+    def notice(self, item: str, reason: str) -> None:
+        """Note that an item cannot be made."""
+        self._noticed[item] = reason
+
+    def take(self) -> dict[str, str]:
+        """Return what was noticed in this process since the last call."""
+        noticed, self._noticed = self._noticed, {}
+        return noticed
+
+    def add(self, noticed: Mapping[str, str]) -> None:
+        """Count and name what is new.
+
+        Raises:
+            ManifestError: it is more than the share.
+        """
+        for item, reason in noticed.items():
+            if item not in self.reasons:
+                self.reasons[item] = reason
+                check_damage(self.path, list(self.reasons.values()), self.total, self.share)
+                LOG.warning(
+                    "mixture %s is damaged and left out (%d of %d so far): %s",
+                    item,
+                    len(self.reasons),
+                    self.total,
+                    reason,
+                )
+
+
 class TrainingSet(Protocol):
     """All that a run learns from."""
 
     variable_length: bool  # whether items of a batch may differ in length
+    damage: Damage
 
     def batch_keys(self, step: int) -> list[Key]:
         """Return the keys of the items of step ``step``, as many as a batch has."""
@@ -57,6 +100,7 @@ class DynamicMixtures:
         """
         self.sample, self.seed, self.batch, self.epoch_steps = sample, seed, batch, epoch_steps
         self.variable_length = variable_length
+        self.damage = Damage(Path(), 0, 0.0)  # was found when the pool was decoded
 
     def batch_keys(self, step: int) -> list[Key]:
         epoch, place = divmod(step, self.epoch_steps)
@@ -72,19 +116,58 @@ class FixedMixtures:
 
     An epoch is here once through the manifest. Batches come in random order. A batch of whole mixtures holds neighbors
     in length, so that little is lost when they are cut to the shortest; lengths count a little more or less at random,
-    so that every epoch has other neighbors. What does not fill a batch waits for another epoch.
+    so that every epoch has other neighbors. What does not fill a batch waits for another epoch. In the place of a
+    mixture that cannot be rendered stands the next one of the manifest.
     """
 
     variable_length = False  # every key says how long its batch is
 
-    def __init__(self, rows: Sequence[Mixture], *, rate: int, seconds: float, seed: int, batch: int) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Mixture],
+        *,
+        rate: int,
+        seconds: float,
+        seed: int,
+        batch: int,
+        damage: Damage | None = None,
+    ) -> None:
+        """Set up; without ``damage`` no mixture may be damaged."""
+        self.damage = damage or Damage(Path(), len(rows), 0.0)
         if len(rows) < batch:
             raise ConfigError(f"loop.batch is {batch}, the manifest has {len(rows)} mixtures")
         self.rows, self.rate, self.seed, self.batch = rows, rate, seed, batch
         self.crop = round(seconds * rate)
-        self.lengths = None if self.crop else np.array([_header_frames(row, rate) for row in rows])
+        self.lengths = None if self.crop else self._header_lengths()
         self.has_rest = any(row.noise or row.mixture for row in rows)  # then all items have that part
         self._epoch: tuple[int, np.ndarray] | None = None  # the last that was asked for, and its batches
+
+    def _header_lengths(self) -> np.ndarray:
+        """Return how long each mixture is, ``[row]``; of one that is damaged, the median of the others."""
+        lengths = []
+        for row in self.rows:
+            try:
+                lengths.append(_header_frames(row, self.rate))
+            except AudioError as error:
+                self._notice(row, error)
+                lengths.append(0)
+        self.damage.add(self.damage.take())
+        known = [length for length in lengths if length]
+        return np.array([length or int(np.median(known)) for length in lengths])
+
+    def _notice(self, row: Mixture, error: SeptoolError) -> None:
+        if not self.damage.share:
+            raise error
+        self.damage.notice(row.id, str(error))
+
+    def _render(self, index: int) -> Rendered:
+        """Render a row, or the next one that is not damaged."""
+        for row in (*self.rows[index:], *self.rows[:index]):
+            try:
+                return render_mixture(row, self.rate)
+            except (AudioError, ManifestError) as error:
+                self._notice(row, error)
+        raise ManifestError(f"{self.damage.path}: none of its {len(self.rows)} mixtures can be rendered")
 
     def _batches(self, epoch: int) -> np.ndarray:
         """Return the rows of an epoch's batches, ``[batch, item]``."""
@@ -110,7 +193,7 @@ class FixedMixtures:
 
     def __getitem__(self, key: Key) -> Tensor:
         epoch, index, frames = key
-        mixture, parts, _ = render_mixture(self.rows[index], self.rate)
+        mixture, parts, _ = self._render(index)
         if self.has_rest:
             parts = np.concatenate([parts, (mixture - parts.sum(0))[None]])
         random = np.random.default_rng([self.seed, epoch, index])
@@ -156,15 +239,18 @@ class MicroBatches:
     def __init__(self, items: TrainingSet) -> None:
         self.items = items
 
-    def __getitem__(self, key: tuple[Sequence[Key], slice]) -> Batch | SeptoolError:
+    def __getitem__(self, key: tuple[Sequence[Key], slice]) -> tuple[Batch | SeptoolError, dict[str, str]]:
+        """Return the items of a share of a batch, and what was noticed of damage; see :class:`Damage`."""
         keys, own = key
         try:
-            if not self.items.variable_length:
-                return collate_items([self.items[item] for item in keys[own]])
-            # As long as the shortest of the batch, whoever works on that one.
-            return _select_items(collate_items([self.items[item] for item in keys]), own)
+            if self.items.variable_length:
+                # As long as the shortest of the batch, whoever works on that one.
+                batch = _select_items(collate_items([self.items[item] for item in keys]), own)
+            else:
+                batch = collate_items([self.items[item] for item in keys[own]])
         except SeptoolError as error:
-            return error
+            return error, self.items.damage.take()
+        return batch, self.items.damage.take()
 
 
 def _select_items(batch: Any, own: slice) -> Any:
@@ -199,7 +285,7 @@ def load_micro_batches(
         pin: put them where a CUDA device copies from while it computes.
 
     Raises:
-        SeptoolError: an item that cannot be made.
+        SeptoolError: an item that cannot be made, or more of them than may be left out.
     """
     keys = [
         (batch, slice(place, None, world_size * accumulation_steps))
@@ -210,7 +296,8 @@ def load_micro_batches(
         # The user chose how many; there may be more than processors, where decoding waits for a disk.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         loader = DataLoader(
-            cast("Dataset[Batch | SeptoolError]", MicroBatches(items)),  # a map-style one, whatever it derives from
+            # A map-style one, whatever it derives from.
+            cast("Dataset[tuple[Batch | SeptoolError, dict[str, str]]]", MicroBatches(items)),
             batch_size=None,
             sampler=cast("Sequence[int]", keys),
             num_workers=jobs,
@@ -224,7 +311,8 @@ def load_micro_batches(
     try:
         for _ in steps:
             share: list[Batch] = []
-            for made in [next(ready) for _ in range(accumulation_steps)]:
+            for made, damage in [next(ready) for _ in range(accumulation_steps)]:
+                items.damage.add(damage)
                 if isinstance(made, SeptoolError):
                     raise made
                 share.append(made)

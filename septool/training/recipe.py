@@ -43,11 +43,13 @@ class Data:
     validation: str = "data/dev-2mix.jsonl"  # fixed mixtures
     sample_rate: int = 8000
     validation_items: int | None = None  # only the first N; all by default
+    damaged_share: float = 0.01  # of the training set, rounded up, that may be damaged; it is left out and named
     name: str = ""  # what the checkpoint says it was trained on
 
     def __post_init__(self) -> None:
         _check_range(*RATES, self, "sample_rate")
         _check_range(1, MOST_STEPS, self, "validation_items")
+        _check_range(0, 1, self, "damaged_share")
 
 
 @dataclass(frozen=True, kw_only=True)

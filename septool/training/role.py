@@ -61,8 +61,9 @@ class Role(ABC, Generic[ModelT, ItemT]):
         """Open what the run learns from: here items that are sampled, decoded by ``jobs`` processes before."""
         recipe, loop = self.recipe, self.recipe.loop
         with self.distributed.local_main_first():
-            speech = pool.load_pool(Path(recipe.data.train), recipe.data.sample_rate, max(jobs, 1))
-            augmentation = load_augmentation_sources(recipe.mixing, recipe.data.sample_rate, max(jobs, 1))
+            rate, jobs, share = recipe.data.sample_rate, max(jobs, 1), recipe.data.damaged_share
+            speech = pool.load_pool(Path(recipe.data.train), rate, jobs, damaged_share=share)
+            augmentation = load_augmentation_sources(recipe.mixing, rate, jobs, share)
         return DynamicMixtures(
             self.sampler(speech, augmentation),
             seed=recipe.seed,

@@ -17,7 +17,7 @@ from septool.losses.pit import best_permutation
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Separator
 from septool.signal.levels import model_gain
-from septool.training.data import Batch, FixedMixtures, TrainingSet
+from septool.training.data import Batch, Damage, FixedMixtures, TrainingSet
 from septool.training.role import Role
 
 
@@ -38,6 +38,7 @@ class SeparatorRole(Role[Separator, Rendered]):
                 seconds=recipe.mixing.seconds,
                 seed=recipe.seed,
                 batch=recipe.loop.batch,
+                damage=Damage(Path(recipe.data.train), len(rows), recipe.data.damaged_share),
             )
         if recipe.mixing.sources != sources:
             raise ConfigError(f"mixing.sources is {recipe.mixing.sources}, the model separates {sources}")

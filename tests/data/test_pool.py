@@ -179,3 +179,17 @@ def test_the_pools_that_lie_unused_longest_make_room(rows: Path, monkeypatch: py
         monkeypatch.setenv("SEPTOOL_CACHE_GB", wrong)
         with pytest.raises(ConfigError, match=f"SEPTOOL_CACHE_GB is '{wrong}'"):
             pool.load_pool(rows, 2000)
+
+
+def test_a_recording_that_breaks_off_is_damaged(rows: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = rows.parent / "1.wav"
+    broken.write_bytes(broken.read_bytes()[:1500])
+    with pytest.raises(AudioError, match=r"1\.wav"):
+        pool.load_pool(rows, RATE)
+    for _ in range(2):  # decoded, and from the cache
+        caplog.clear()
+        speech = pool.load_pool(rows, RATE, damaged_share=0.25)
+        assert (len(speech), speech.speaker_names) == (2, ["ann"])
+        assert "1 of the 4 utterances of" in caplog.text
+    with pytest.raises(ManifestError, match=r"more than 0 of 4 are damaged"):
+        pool.load_pool(rows, RATE)

@@ -1,6 +1,8 @@
 """Training under attack and after accidents: one line, the right status, and nothing lost."""
 
+import json
 import multiprocessing
+import shutil
 import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -150,6 +152,80 @@ def test_a_setting_out_of_range_is_a_usage_error(
     assert len(result.errors) == 1
     assert said in result.errors[0]
     assert not (tmp_path / "run").exists()
+
+
+def damage(path: Path, how: str) -> None:
+    """Leave of a recording what a full disk, a bad cable or a wrong command left of it."""
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[: len(content) // 2], "header": b"not audio" * 100, "empty": b""}[how])
+
+
+@pytest.fixture
+def own_tree(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tree that may be changed, and a cache of its own."""
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+    return Path(shutil.copytree(tree, tmp_path / "tree"))
+
+
+@pytest.mark.parametrize("how", ["cut", "header", "empty"])
+def test_a_damaged_recording_is_left_out_and_named_every_time(
+    septool: Command, own_tree: Path, tiny: Path, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare("folder", own_tree, out=tmp_path / "own", split="train")
+    broken = own_tree / "speaker1" / "chapter" / "0.wav"
+    damage(broken, how)
+    settings = ["--set", f"data.train={tmp_path}/own/train-speech.jsonl", "-d", "cpu"]
+    for name in ("first", "cached"):
+        caplog.clear()
+        assert septool("train", tiny, "-o", tmp_path / name, *settings).status == 0
+        assert "1 of the 8 utterances of " in caplog.text
+        assert "tree/speaker1/chapter/0.wav" in caplog.text
+    none = septool("train", tiny, "-o", tmp_path / "none", *settings, "--set", "data.damaged_share=0")
+    assert none.status == 1
+    assert "tree/speaker1/chapter/0.wav" in none.errors[-1]
+    damage(own_tree / "speaker2" / "chapter" / "1.wav", how)
+    more = septool("train", tiny, "-o", tmp_path / "more", *settings)
+    assert more.status == 1
+    assert (
+        "train-speech.jsonl: more than 1 of 8 are damaged, the share that data.damaged_share (0.01)" in more.errors[-1]
+    )
+    two = septool("train", tiny, "-o", tmp_path / "two", *settings, "--set", "data.damaged_share=0.25")
+    assert two.status == 0
+
+
+@pytest.mark.parametrize(("seconds", "jobs"), [(0.1, 0), (0.1, 2), (0.0, 0)])
+def test_a_damaged_mixture_is_replaced_counted_and_named(
+    septool: Command,
+    own_tree: Path,
+    tiny: Path,
+    tmp_path: Path,
+    seconds: float,
+    jobs: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    prepare("folder", own_tree, out=tmp_path / "own", split="fixed", mixtures=6)
+    rows = [json.loads(line) for line in (tmp_path / "own" / "fixed-2mix.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):  # every mixture has recordings of its own
+        for place, source in enumerate(row["sources"]):
+            copy = own_tree / f"{number}-{place}.wav"
+            shutil.copy(tmp_path / "own" / source["path"], copy)
+            source |= {"path": str(copy), "frames": -1, "start": 0}
+        row["frames"] = None
+    (tmp_path / "own" / "fixed-2mix.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    damage(own_tree / "2-0.wav", "header")
+    settings = ["--set", f"data.train={tmp_path}/own/fixed-2mix.jsonl", "--set", "data.mixing=static", "-d", "cpu"]
+    settings += ["--set", f"mixing.seconds={seconds}", "-j", str(jobs), "--set", "loop.steps=6"]
+    settings += ["--set", "loop.epoch_steps=6"]
+    assert septool("train", tiny, "-o", tmp_path / "one", *settings).status == 0
+    assert caplog.text.count("is damaged and left out (1 of 6 so far): ") == 1
+    assert str(own_tree / "2-0.wav") in caplog.text
+    none = septool("train", tiny, "-o", tmp_path / "none", *settings, "--set", "data.damaged_share=0")
+    assert none.status == 1
+    assert str(own_tree / "2-0.wav") in none.errors[-1]
+    damage(own_tree / "4-1.wav", "header")
+    more = septool("train", tiny, "-o", tmp_path / "more", *settings)
+    assert more.status == 1
+    assert "fixed-2mix.jsonl: more than 1 of 6 are damaged" in more.errors[-1]
 
 
 @pytest.mark.parametrize("seed", [0, 2**64 - 1])
