@@ -178,7 +178,9 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         line = [sys.executable, *interpreter, "-m", "septool", *map(str, arguments)]
-        process: Any = subprocess.Popen(line, env=environment, **(pipes | settings))
+        # A suite that a script runs in the background would hand down that Ctrl-C is ignored.
+        heard: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+        process: Any = subprocess.Popen(line, env=environment, **(heard | pipes | settings))
         running.append(process)
         return process
 

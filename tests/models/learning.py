@@ -31,6 +31,7 @@ class Case(NamedTuple):
 
 TINY_SPEAKER = SPEAKER | {"speakers": 2}
 CASES = {name: Case(name, settings) for name, settings in (TINY | TINY_EXTRACTORS).items()} | {
+    "conv-tasnet-snr": Case("conv-tasnet", TINY["conv-tasnet"], "snr"),
     "dpcl++": Case("dpcl", TINY["dpcl"] | {"hardness": 5.0, "enhancement": 1}),
     "speaker-net": Case("speaker-net", TINY_SPEAKER),
     "speaker-net-margin": Case("speaker-net", TINY_SPEAKER, "additive-margin"),
