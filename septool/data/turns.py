@@ -132,6 +132,11 @@ FORMATS: dict[str, tuple[str, Callable[[Sequence[Turn], str], str]]] = {
 }
 
 
+def activity_path(folder: Path, recording: str, name: str) -> Path:
+    """Return the file in a folder that says who speaks when in a recording, in a format of :data:`FORMATS`."""
+    return folder / f"{recording}{FORMATS[name][0]}"  # not with_suffix, which would cut off what follows a dot
+
+
 def format_activity(name: str, turns: Sequence[Turn], recording: str) -> str:
     """Write turns in a format of :data:`FORMATS`."""
     return FORMATS[name][1](turns, recording)

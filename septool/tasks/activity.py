@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from septool.conversation.clustering import parse_count
 from septool.conversation.networks import SPEAKER_MODEL, load_conversation_networks
 from septool.conversation.recording import diarize_file
-from septool.data.turns import FORMATS, Turn, format_activity
+from septool.data.turns import FORMATS, Turn, activity_path, format_activity
 from septool.device import choose_device
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, refuse_existing
@@ -103,7 +103,7 @@ def find_activity(
         )
 
     for recording in inside.recordings:
-        target = Path(out) / recording.subfolder / f"{recording.stem}{FORMATS[format][0]}"
+        target = activity_path(Path(out) / recording.subfolder, recording.stem, format)
         try:
             if out != PIPE and target.exists() and skip_existing:
                 yield Skipped(recording.label, (str(target),))

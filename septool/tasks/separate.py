@@ -12,7 +12,7 @@ from septool import catalogue, checkpoints
 from septool.conversation.clustering import parse_count
 from septool.conversation.networks import SPEAKER_MODEL, load_conversation_networks
 from septool.conversation.recording import separate_conversation
-from septool.data.turns import FORMATS, Turn, format_activity
+from septool.data.turns import FORMATS, Turn, activity_path, format_activity
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import atomic_write, refuse_existing
@@ -209,6 +209,12 @@ def _separate_conversations(
     def work(task: Task) -> SeparatedConversation:
         started = time.perf_counter()
         job = task.job
+        written = None
+        if activity is not None:
+            written = activity_path(Path(batch.out) / job.subfolder, job.stem, activity)
+        for beside in (written, rest):
+            if beside is not None:
+                refuse_existing(beside, force=batch.force)
 
         def name_targets(people: int) -> Sequence[Path]:
             if batch.out == PIPE:
@@ -234,10 +240,7 @@ def _separate_conversations(
         if not diarization.speakers:
             text = f"{job.display_name}: nobody speaks in it"
             task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
-        written = None
-        if activity is not None:
-            suffix, _ = FORMATS[activity]
-            written = (Path(batch.out) / job.subfolder / job.stem).with_suffix(suffix)
+        if activity is not None and written is not None:
             with atomic_write(written) as partial_path:
                 partial_path.write_text(format_activity(activity, diarization.turns, job.stem), encoding="utf-8")
         if batch.out != PIPE:

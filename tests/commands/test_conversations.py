@@ -77,6 +77,26 @@ def test_nothing_is_replaced_without_force(septool: Command, meeting: Path, tmp_
     assert again.status == 0
 
 
+@pytest.mark.parametrize("beside", ["rest.wav", "meeting.rttm"])
+def test_files_beside_the_voices_are_not_replaced_unasked(
+    septool: Command, meeting: Path, tmp_path: Path, beside: str
+) -> None:
+    (tmp_path / beside).write_text("mine")
+    asked = ("--speakers", "auto", "--activity", "rttm", "--rest", tmp_path / "rest.wav", "-o", tmp_path)
+    result = septool("separate", meeting, *asked)
+    assert result.status == 1
+    assert f"{beside} exists; use --force to replace it" in result.errors[-1]
+    assert (tmp_path / beside).read_text() == "mine"
+
+
+def test_a_dot_in_a_name_stays_in_the_name_of_who_speaks_when(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    dotted = meeting.rename(meeting.with_name("meeting.monday.wav"))
+    septool("separate", dotted, "--speakers", "auto", "--activity", "rttm", "-o", tmp_path / "out")
+    septool("activity", dotted, "-o", tmp_path / "alone")
+    assert (tmp_path / "out" / "meeting.monday.rttm").exists()
+    assert (tmp_path / "alone" / "meeting.monday.rttm").exists()
+
+
 @pytest.mark.parametrize(
     ("format", "suffix"), [("rttm", "rttm"), ("json", "json"), ("audacity", "txt"), ("webvtt", "vtt")]
 )
