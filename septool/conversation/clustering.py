@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
 from septool.errors import UsageError
@@ -76,7 +77,7 @@ def cluster_speakers(
     """
     if not len(embeddings):
         return np.zeros(0, dtype=int)
-    groups = _join(must_link & ~cannot_link)
+    groups = connected_components(must_link & ~cannot_link, directed=False)[1]
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
     length = np.array([seconds[own].sum() for own in members])
@@ -96,14 +97,6 @@ def cluster_speakers(
         if labels[group] < 0:
             labels[group] = _nearest(group, labels, mean, length, apart)
     return _numbered(labels[groups])
-
-
-def _join(linked: np.ndarray) -> np.ndarray:
-    """Number the connected parts of a symmetric relation."""
-    labels = np.arange(len(linked))
-    for first, second in zip(*np.nonzero(np.triu(linked, 1)), strict=True):
-        labels[labels == labels[second]] = labels[first]
-    return np.unique(labels, return_inverse=True)[1]
 
 
 def _cut(mean: np.ndarray, apart: np.ndarray, threshold: float, count: SpeakerCount) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Runs: stretches in which one track of a window carries one person, and which of them are one person or two."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -116,10 +116,3 @@ def run_samples(run: Run, window: WindowActivity, mixture: np.ndarray, tracks: n
 def _per_sample(mask: np.ndarray, hop: int, samples: int) -> np.ndarray:
     """Spread frames, each centered on a multiple of ``hop``, over samples."""
     return mask[np.minimum((np.arange(samples) + hop // 2) // hop, len(mask) - 1)]
-
-
-def embed_run(samples: np.ndarray, rate: int, embed: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndarray:
-    """Return a run's speaker embedding; zeros for one that is too short to have any, ``[size]``."""
-    if len(samples) < SHORTEST_EMBEDDED_S * rate:
-        return np.zeros(size, dtype=np.float32)
-    return embed(samples)

@@ -21,11 +21,11 @@ import numpy as np
 from septool.conversation.activity import Activity, find_overlap, frame_length, frame_levels, is_speech
 from septool.conversation.clustering import ANY_COUNT, SpeakerCount, cluster_speakers
 from septool.conversation.runs import (
+    SHORTEST_EMBEDDED_S,
     Run,
     WindowActivity,
     close_gaps,
     drop_islands,
-    embed_run,
     find_runs,
     link_runs,
     run_samples,
@@ -138,9 +138,9 @@ class ConversationSeparator:
 
     def _samples(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Read a window of the first pass: the mixture ``[time]`` and the tracks ``[2, time]``."""
-        before = sum(window.samples for window in self._windows[:number]) if number else 0
         shape = (3, self._windows[number].samples)
-        stored = np.memmap(self._path, dtype=np.float32, mode="r", offset=12 * before, shape=shape)
+        before = 3 * number * self.size * np.dtype(np.float32).itemsize  # all windows but the last are full
+        stored = np.memmap(self._path, dtype=np.float32, mode="r", offset=before, shape=shape)
         return np.array(stored[0]), np.array(stored[1:])
 
     def diarize(self) -> Diarization:
@@ -169,16 +169,18 @@ class ConversationSeparator:
         return self._summarize(embeddings, seconds)
 
     def _embed_runs(self) -> np.ndarray:
-        embeddings: list[np.ndarray] = []
-        size = len(self.embed(np.zeros(self.rate, dtype=np.float32) + 1e-3 * np.sin(np.arange(self.rate))))
+        """Return what each run sounds like, ``[run, embedding]``; zeros for those too short to be told by."""
+        embeddings: list[np.ndarray | None] = []
         number, mixture, tracks = -1, np.zeros(0), np.zeros((2, 0))
         for run in self._runs:
             if run.window != number:
                 number = run.window
                 mixture, tracks = self._samples(number)
             heard = run_samples(run, self._found[number], mixture, tracks, self.rate)
-            embeddings.append(embed_run(heard, self.rate, self.embed, size))
-        return np.stack(embeddings) if embeddings else np.zeros((0, size))
+            long_enough = len(heard) >= SHORTEST_EMBEDDED_S * self.rate
+            embeddings.append(self.embed(heard) if long_enough else None)
+        known = next((each for each in embeddings if each is not None), np.zeros(1, dtype=np.float32))
+        return np.array([np.zeros_like(known) if each is None else each for each in embeddings]).reshape(-1, len(known))
 
     def _summarize(self, embeddings: np.ndarray, seconds: np.ndarray) -> Diarization:
         people = int(self._labels.max(initial=-1)) + 1
@@ -221,13 +223,17 @@ class ConversationSeparator:
         """Make the second pass: yield ``[speaker + 1, time]``, each person's track and, last, what is in none."""
         people = int(self._labels.max(initial=-1)) + 1
         borders, tail = self._borders(), np.zeros((people + 1, 0), dtype=np.float32)
+        spoken: dict[int, list[tuple[Run, int]]] = {}  # by window: its runs, and who speaks in each
+        for run, label in zip(self._runs, self._labels.tolist(), strict=True):
+            spoken.setdefault(run.window, []).append((run, label))
         for number, (window, found) in enumerate(zip(self._windows, self._found, strict=True)):
             mixture, tracks = self._samples(number)
             span = (borders[number] - found.start, borders[number + 1] - found.start)
             share = self._ramp(span, window.samples, first=number == 0, last=number == len(self._windows) - 1)
             out = np.zeros((people + 1, window.samples), dtype=np.float32)
             for speaker in range(people):
-                alone, beside = self._gains(number, speaker)
+                own = [run for run, label in spoken.get(number, ()) if label == speaker]
+                alone, beside = self._gains(number, own)
                 out[speaker] = alone * mixture + (beside * tracks).sum(0)
             out[people] = mixture - out[:people].sum(0)
             out *= share
@@ -236,18 +242,16 @@ class ConversationSeparator:
             yield out[:, :done]
             tail = out[:, done:]
 
-    def _gains(self, number: int, speaker: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return how much of the mixture, ``[time]``, and of each track, ``[2, time]``, is a person's."""
-        found, window = self._found[number], self._windows[number]
+    def _gains(self, number: int, runs: Iterable[Run]) -> tuple[np.ndarray, np.ndarray]:
+        """Return how much of a window's mixture, ``[time]``, and of its tracks, ``[2, time]``, belongs to runs."""
+        found, samples = self._found[number], self._windows[number].samples
         alone, beside = np.zeros(len(found)), np.zeros((2, len(found)))
-        for run, label in zip(self._runs, self._labels, strict=True):
-            if run.window == number and label == speaker:
-                inside = run.frames - found.start
-                # Up to the next run of anybody, so that the quiet ends of words stay.
-                both = found.activity.both[inside]
-                alone[inside[~both]] = 1.0
-                beside[run.track, inside[both]] = 1.0
-        return self._fade(alone, window.samples), np.stack([self._fade(each, window.samples) for each in beside])
+        for run in runs:
+            inside = run.frames - found.start
+            both = found.activity.both[inside]
+            alone[inside[~both]] = 1.0
+            beside[run.track, inside[both]] = 1.0
+        return self._fade(alone, samples), np.stack([self._fade(each, samples) for each in beside])
 
     def _fade(self, gain: np.ndarray, samples: int) -> np.ndarray:
         """Spread gains ``[frame]`` over samples, with cross-fades."""

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from septool import audio
-from septool.config import build
+from septool.data.manifest import check_cut, check_level, read_rows
 from septool.data.turns import Turn, merge_turns
-from septool.errors import ConfigError, ManifestError
 from septool.signal.levels import from_db
 
 
@@ -32,8 +31,8 @@ class ConversationSegment:
     def __post_init__(self) -> None:
         if not 0 <= self.at < float("inf"):
             raise ValueError(f"{self.path} is at {self.at} s; a segment starts at 0 s or later")
-        if self.start < 0 or self.frames < -1:
-            raise ValueError(f"{self.path} starts at {self.start} and has {self.frames} frames")
+        check_cut(self.path, self.start, self.frames)
+        check_level(f"{self.path} has the gain", self.gain_db)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,42 +70,13 @@ class RenderedConversation(NamedTuple):
     turns: list[Turn]  # who speaks when; pauses within a segment belong to it
 
 
-def is_conversation_manifest(path: Path) -> bool:
-    """Say whether the first row of a manifest has segments, as those of conversations have."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            first = json.loads(file.readline())
-    except (OSError, ValueError):  # said better by who reads it
-        return False
-    return isinstance(first, dict) and "segments" in first
-
-
 def read_conversations(path: Path) -> list[Conversation]:
     """Read a manifest of conversations, sorted by id.
 
     Raises:
         ManifestError: naming the file, the line and what is wrong with it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ManifestError(f"{path} is not a manifest: it is not text") from None
-    rows: dict[str, Conversation] = {}
-    for line, content in enumerate(text.split("\n"), 1):
-        if not content.strip():
-            continue
-        try:
-            row = build(Conversation, {**json.loads(content), "root": path.parent})
-        except (ValueError, TypeError, RecursionError, ConfigError) as error:
-            raise ManifestError(f"{path}, line {line}: {error}") from None
-        if row.id in rows:
-            raise ManifestError(f"{path}, line {line}: the id {row.id!r} is there already; every row needs its own")
-        rows[row.id] = row
-    if not rows:
-        raise ManifestError(f"{path} has no rows")
-    return [rows[id] for id in sorted(rows)]
+    return sorted(read_rows(path, Conversation), key=lambda row: row.id)
 
 
 def dump_conversations(rows: list[Conversation]) -> str:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from septool.config import build
 from septool.errors import ConfigError, ManifestError
@@ -17,6 +17,18 @@ from septool.errors import ConfigError, ManifestError
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
 # Fields that are written only where they say something, so that manifests without them keep their bytes.
 SPARSE = {"gender": None, "rendering": None, "voices_gain_db": 0.0}
+
+
+class Row(Protocol):
+    """A line of a manifest."""
+
+    @property
+    def id(self) -> str:
+        """What it is told by; no two rows share one."""
+        ...
+
+
+RowT = TypeVar("RowT", bound=Row)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +44,8 @@ class Source:
     gender: str | None = None
 
     def __post_init__(self) -> None:
-        _check_segment(self.path, self.start, self.frames)
-        _check_level(f"{self.path} has the gain", self.gain_db)
+        check_cut(self.path, self.start, self.frames)
+        check_level(f"{self.path} has the gain", self.gain_db)
         if not 0 < self.speed < math.inf:
             raise ValueError(f"{self.path} has the speed {self.speed}; it has to be above 0")
 
@@ -49,17 +61,19 @@ class Enrollment:
     target: int = 0
 
     def __post_init__(self) -> None:
-        _check_segment(self.path, self.start, self.frames)
+        check_cut(self.path, self.start, self.frames)
 
 
-def _check_segment(path: str, start: int, frames: int) -> None:
+def check_cut(path: str, start: int, frames: int) -> None:
+    """Refuse what is no part of a file, from sample ``start`` on, ``frames`` long or to the end (-1)."""
     if "\0" in path:
         raise ValueError(f"{path!r} cannot be a file's name")
     if start < 0 or frames < -1:
         raise ValueError(f"{path} starts at {start} and has {frames} frames")
 
 
-def _check_level(what: str, gain_db: float) -> None:
+def check_level(what: str, gain_db: float) -> None:
+    """Refuse a gain in dB that no recording can have."""
     if not -MOST_DB <= gain_db <= MOST_DB:
         raise ValueError(f"{what} {gain_db} dB; it has to be a number from {-MOST_DB:g} to {MOST_DB:g}")
 
@@ -93,7 +107,7 @@ class Mixture:
                 f"enrolment.target is {self.enrolment.target}; the sources are numbered from 0 "
                 f"to {len(self.sources) - 1}"
             )
-        _check_level("voices_gain_db is", self.voices_gain_db)
+        check_level("voices_gain_db is", self.voices_gain_db)
 
     def locate(self, path: str) -> Path:
         """Return the file that a path of this row means."""
@@ -102,6 +116,15 @@ class Mixture:
 
 def read_manifest(path: Path) -> list[Mixture]:
     """Read a manifest.
+
+    Raises:
+        ManifestError: naming the file, the line and what is wrong with it.
+    """
+    return read_rows(path, Mixture)
+
+
+def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
+    """Read a manifest's rows, of mixtures or of whatever else has an id and a root.
 
     Raises:
         ManifestError: naming the file, the line and what is wrong with it.
@@ -115,9 +138,9 @@ def read_manifest(path: Path) -> list[Mixture]:
     except UnicodeDecodeError:
         raise ManifestError(f"{path} is not a manifest: it is not text") from None
     # Not splitlines: a name may hold U+2028 and its like, which end no line of JSON.
-    rows: dict[str, Mixture] = {}
+    rows: dict[str, RowT] = {}
     for line, content in enumerate(text.split("\n"), 1):
-        row = _row(path, line, content)
+        row = _row(path, line, content, kind)
         if row and row.id in rows:
             raise ManifestError(f"{path}, line {line}: the id {row.id!r} is there already; every row needs its own")
         if row:
@@ -127,19 +150,21 @@ def read_manifest(path: Path) -> list[Mixture]:
     return list(rows.values())
 
 
-def _row(path: Path, line: int, content: str) -> Mixture | None:
+def _row(path: Path, line: int, content: str, kind: type[RowT]) -> RowT | None:
     if not content.strip():
         return None
     try:
         values = json.loads(content)
         if not isinstance(values, dict):
             raise ValueError("a row is a JSON object")
-        return build(Mixture, values | {"root": path.parent})
+        return build(kind, values | {"root": path.parent})
     except json.JSONDecodeError as error:
         raise ManifestError(
             f"{path}, line {line} is not JSON ({error.msg} at character {error.pos + 1}); a manifest has an object a "
             "line, as septool prepare writes it"
         ) from None
+    except RecursionError:
+        raise ManifestError(f"{path}, line {line} is nested too deeply to be a row") from None
     except (ValueError, ConfigError) as error:
         raise ManifestError(f"{path}, line {line}: {error}") from None
 

@@ -9,7 +9,6 @@ import pytest
 from septool import audio
 from septool.data.conversations import (
     dump_conversations,
-    is_conversation_manifest,
     read_conversations,
     render_conversation,
 )
@@ -65,13 +64,6 @@ def test_a_manifest_comes_back_as_it_was_written(talk: Path, tmp_path: Path) -> 
     rows = read_conversations(talk)
     (tmp_path / "again.jsonl").write_text(dump_conversations(rows))
     assert read_conversations(tmp_path / "again.jsonl") == rows
-    assert is_conversation_manifest(talk)
-
-
-def test_a_mixture_manifest_is_none_of_conversations(tmp_path: Path) -> None:
-    (tmp_path / "mix.jsonl").write_text('{"id": "a", "sources": []}\n')
-    assert not is_conversation_manifest(tmp_path / "mix.jsonl")
-    assert not is_conversation_manifest(tmp_path / "none.jsonl")
 
 
 @pytest.mark.parametrize(
