@@ -7,12 +7,12 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 import typer.main
 
+from septool import workers
 from septool.commands import activity, evaluate, extract, help, mix, models, options, prepare, profile, separate, train
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.version import __version__
@@ -93,18 +93,14 @@ def verb_path(arguments: Sequence[str]) -> str:
     return path
 
 
-def _interrupt(number: int, _: FrameType | None) -> None:
-    raise InterruptedBySignal(signal.Signals(number).name)
-
-
 def main() -> None:
     """Run the command line; never returns."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the program runs
     # An own exception instead of KeyboardInterrupt: it passes through libraries that catch that one.
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, workers.interrupt)
+    signal.signal(signal.SIGTERM, workers.interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be text; they come out as they are
     logging.basicConfig(format="septool: %(message)s", level=logging.WARNING)

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.sharedctypes import RawValue
 from typing import Any, NamedTuple, TypeVar
 
-from septool.errors import SeptoolError
+from septool.errors import InterruptedBySignal, SeptoolError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,6 +21,7 @@ FORKS = sys.platform == "linux"  # a process has all that this one has, at no co
 AHEAD = 4  # items taken per process before the first of them is wanted
 KILLED = "a worker process was killed, perhaps for lack of memory; use fewer --jobs"
 _stop: Any = None  # of this process, if it is a worker; set by its parent
+_signal = ""  # the name of the one that asked this process to stop
 
 
 def each(
@@ -42,7 +43,9 @@ def each(
         SeptoolError: a process was killed, and there is no ``killed``.
     """
     if jobs == 1:
-        yield from map(function, items)
+        for item in items:
+            yield function(item)
+            check_stopping()
         return
     pool = _Pool(function, jobs)
     source, exhausted = iter(items), False
@@ -163,9 +166,21 @@ def start(*_: object) -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-def stopping() -> bool:
-    """Say whether the parent of this process wants no more; to be asked where an item takes long."""
-    return bool(_stop and _stop.value)
+def interrupt(number: int, _: object = None) -> None:
+    """Handle a signal that ends the process: raise here, and, should that be lost, at the next check.
+
+    What a handler raises is lost where Python was called by a library that does not pass it on, such as libsndfile in
+    the middle of a file.
+    """
+    global _signal
+    _signal = signal.Signals(number).name
+    raise InterruptedBySignal(_signal)
+
+
+def check_stopping() -> None:
+    """Raise ``InterruptedBySignal`` if a signal, or the parent of this process, has asked to stop; for long work."""
+    if _signal or (_stop and _stop.value):
+        raise InterruptedBySignal(_signal or "SIGINT")
 
 
 def _serve(connection: Connection, function: Callable[[Any], Any], stop: Any) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from septool import audio, checkpoints, cli
 from septool.commands import options
+from septool.inference.output_folder import OUTPUT_LIST
 from septool.models.build import build_model
 from tests.hub import Hub, run_hub
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
@@ -35,6 +36,19 @@ def voice(pitch: float, *, seconds: float = 3.0, rate: int = RATE, seed: int = 0
     harmonics = sum(np.sin(k * phase + random.uniform(0, 6)) / k for k in range(1, 12) if 1.1 * k * pitch < rate / 2)
     syllables = np.clip(np.sin(2 * np.pi * random.uniform(1.5, 3) * time + random.uniform(0, 6)) + 0.3, 0, 1)
     return (0.1 * syllables * harmonics + 0.001 * random.standard_normal(len(time))).astype(np.float32)
+
+
+def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
+    """Write a recording, in a folder that may not be there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    audio.write_audio(path, samples.astype(np.float32), rate, subtype)
+    return path
+
+
+def files_below(folder: Path) -> list[str]:
+    """Every file below a folder, hidden ones too, but for the list of what was written."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != OUTPUT_LIST]
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +179,17 @@ def septool(monkeypatch: pytest.MonkeyPatch) -> Command:
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
         return Result(status, out.buffer.getvalue(), err.buffer.getvalue())  # type: ignore[attr-defined]
+
+    return command
+
+
+@pytest.fixture
+def separate(septool: Command, tiny_checkpoint: Path, tmp_path: Path) -> Command:
+    """``septool separate`` with the tiny checkpoint, into ``tmp_path / "out"`` unless told otherwise."""
+
+    def command(*arguments: object, stdin: bytes = b""):
+        where = () if "-o" in arguments else ("-o", tmp_path / "out")
+        return septool("separate", *arguments, "-m", tiny_checkpoint, "-d", "cpu", *where, stdin=stdin)
 
     return command
 

@@ -143,9 +143,11 @@ def test_results_that_nobody_takes_keep_no_process_from_ending() -> None:
 def linger(folder: Path, _: int) -> None:
     (folder / "begun").touch()
     for _ in range(2000):
-        if workers.stopping():
+        try:
+            workers.check_stopping()
+        except InterruptedBySignal:
             (folder / "stopped").touch()
-            break
+            raise
         time.sleep(0.01)
 
 
@@ -159,7 +161,24 @@ def test_what_takes_long_can_ask_whether_to_stop(tmp_path: Path) -> None:
     with pytest.raises(InterruptedBySignal):
         list(workers.each(partial(linger, tmp_path), items(), 2))
     assert (tmp_path / "stopped").exists()
-    assert not workers.stopping()
+    workers.check_stopping()  # raises nothing: this process was not asked to
+
+
+def test_a_signal_whose_error_a_library_kept_for_itself_is_raised_at_the_next_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "_signal", "")
+
+    def lose(n: int) -> int:
+        with suppress(InterruptedBySignal):
+            workers.interrupt(signal.SIGTERM)
+        return n
+
+    results = workers.each(lose, range(3), 1)
+    assert next(results) == 0
+    with pytest.raises(InterruptedBySignal) as error:
+        next(results)
+    assert error.value.status == 143
 
 
 @pytest.mark.skipif(not workers.FORKS, reason="processes are not forked on this system")

@@ -9,7 +9,6 @@ import numpy as np
 
 from septool import audio, workers
 from septool.conversation.separation import ConversationSeparator, Diarization
-from septool.errors import InterruptedBySignal
 from septool.files import atomic_write
 from septool.inference.streaming import SUBTYPES, FileEstimate
 
@@ -47,8 +46,7 @@ def diarize_file(
     with audio.open_audio(source) as file:
         reader = audio.Reader(file, conversation.rate, channel)
         for _ in conversation.listen(reader):
-            if workers.stopping():
-                raise InterruptedBySignal("SIGINT")
+            workers.check_stopping()
             progress(reader.frames / file.rate, file.frames / file.rate)
         info = file.info()
     return info, conversation.diarize()
@@ -95,8 +93,7 @@ def separate_conversation(
             writers.append((open_writer([rest], 1), slice(people, people + 1)))
         held: np.ndarray | None = None  # one block back, so that the last one is known as such
         for block in conversation.voices() if writers else ():
-            if workers.stopping():
-                raise InterruptedBySignal("SIGINT")
+            workers.check_stopping()
             if held is not None:
                 for writer, part in writers:
                     writer.write(held[part])

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from septool.errors import InterruptedBySignal
 from septool.files import sha256_of
-from septool.workers import stopping
+from septool.workers import check_stopping
 
 try:
     import fcntl
@@ -93,13 +92,11 @@ def claim(target: Path, wait: Callable[[], None]) -> Iterator[None]:
             if not waiting:
                 wait()
             waiting = True
-            if stopping():
-                os.close(file)
-                raise InterruptedBySignal("SIGINT") from None
-            time.sleep(POLL_SECONDS)
         except OSError:  # a file system without locks
             break
         os.close(file)
+        check_stopping()
+        time.sleep(POLL_SECONDS)
     try:
         yield
     finally:

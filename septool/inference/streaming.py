@@ -15,7 +15,7 @@ import torch
 
 from septool import audio, workers
 from septool.device import enough_memory
-from septool.errors import InterruptedBySignal, SeptoolError, UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write_group
 from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.level import Estimator
@@ -137,8 +137,7 @@ def estimate_file(
             if held is not None:
                 writer.write(held)
             held = block
-            if workers.stopping():
-                raise InterruptedBySignal("SIGINT")
+            workers.check_stopping()
             progress(reader.frames / file.rate, file.frames / file.rate)
         assert held is not None
         writer.write(held, last_frame=reader.frames)

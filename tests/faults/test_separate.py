@@ -19,28 +19,7 @@ from septool.files import atomic_write_group
 from septool.inference import batch as batches
 from septool.inference.findings import loudest_if_cancelling
 from septool.inference.output_folder import OUTPUT_LIST, claim, is_claimed
-from tests.conftest import RATE, ROOT, Command, voice
-
-
-def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    audio.write_audio(path, samples.astype(np.float32), rate, subtype)
-    return path
-
-
-def voices_below(folder: Path) -> list[str]:
-    """Every file below a folder, hidden ones too, but for the list of what was written."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != OUTPUT_LIST]
-    return sorted(path.relative_to(folder).as_posix() for path in paths)
-
-
-@pytest.fixture
-def separate(septool: Command, tiny_checkpoint: Path, tmp_path: Path) -> Command:
-    def command(*arguments: object, stdin: bytes = b""):
-        where = () if "-o" in arguments else ("-o", tmp_path / "out")
-        return septool("separate", *arguments, "-m", tiny_checkpoint, "-d", "cpu", *where, stdin=stdin)
-
-    return command
+from tests.conftest import RATE, ROOT, Command, files_below, voice, write
 
 
 @pytest.fixture
@@ -184,7 +163,7 @@ def test_voices_of_an_earlier_run_are_no_recordings(separate: Command, call: Pat
     assert second.status == 0
     assert "septool: 4 files are left out: they are voices that septool wrote" in second.errors
     assert len(second.lines) == 4
-    assert voices_below(folder / "again") == sorted(f"tiny/{n}-{v}.wav" for n in ("call", "other") for v in (1, 2))
+    assert files_below(folder / "again") == sorted(f"tiny/{n}-{v}.wav" for n in ("call", "other") for v in (1, 2))
     # Whoever names them, or a folder with nothing else, wants them; and another file of the name is another recording.
     assert len(separate(folder / "voices/call_s1.wav", "-o", tmp_path / "one").lines) == 2
     assert len(separate(folder / "voices", "-o", tmp_path / "two").lines) == 8
@@ -238,7 +217,7 @@ def test_what_killed_writers_left_is_removed(separate: Command, call: Path, tmp_
     subprocess.run([sys.executable, "-c", code, out / "x_s1.wav"], check=False, env=os.environ | {"PYTHONPATH": ROOT})
     assert [path.name.startswith(".x_s1.wav.") for path in out.iterdir()] == [True]
     assert separate(call).status == 0
-    assert voices_below(out) == ["call_s1.wav", "call_s2.wav"]
+    assert files_below(out) == ["call_s1.wav", "call_s2.wav"]
 
 
 def test_voices_that_a_kill_left_half_renamed_are_completed(separate: Command, call: Path, tmp_path: Path) -> None:
@@ -260,7 +239,7 @@ def test_voices_that_a_kill_left_half_renamed_are_completed(separate: Command, c
     os.waitpid(child, 0)
     assert [path.name for path in (tmp_path / "out").glob("*.wav")] == ["call_s1.wav"]
     assert separate(call, "--skip-existing").status == 0
-    assert voices_below(tmp_path / "out") == ["call_s1.wav", "call_s2.wav"]
+    assert files_below(tmp_path / "out") == ["call_s1.wav", "call_s2.wav"]
     for n, samples in enumerate(expected, 1):
         np.testing.assert_array_equal(audio.read_audio(tmp_path / f"out/call_s{n}.wav")[0], samples)
 
@@ -323,7 +302,7 @@ def test_a_recording_that_another_run_works_on_is_waited_for(
     early = f"septool: another run is writing to {tmp_path}/out; --skip-existing leaves out what it has done"
     assert (early in result.errors) == (not option)
     assert not is_claimed(targets[:1])
-    assert voices_below(tmp_path / "out") == ["call_s1.wav", "call_s2.wav", "made.wav"]
+    assert files_below(tmp_path / "out") == ["call_s1.wav", "call_s2.wav", "made.wav"]
 
 
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
@@ -375,7 +354,7 @@ def test_a_worker_that_is_killed_loses_its_recording_alone(
     result = separate(*names, "-j", 2, "-q")
     assert result.status == 1
     assert result.errors == [f"septool: {names[2]}: {workers.KILLED}"]
-    assert voices_below(tmp_path / "out") == [f"{n}_s{v}.wav" for n in range(5) if n != 2 for v in (1, 2)]
+    assert files_below(tmp_path / "out") == [f"{n}_s{v}.wav" for n in range(5) if n != 2 for v in (1, 2)]
 
 
 def test_workers_of_a_killed_command_end(

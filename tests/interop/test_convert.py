@@ -37,13 +37,6 @@ from tests.interop.converting import (
 from tests.models.parity import assert_parity, fixture, state
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "weights.pt"
-    torch.save(torchaudio_network().state_dict(), path)
-    return path
-
-
 def assert_equal(model: Separator, run: Callable[[Tensor], Tensor], samples: Sequence[int]) -> None:
     for count in samples:
         mixture = torch.randn(2, count, generator=torch.Generator().manual_seed(count)) * 0.1

@@ -20,16 +20,8 @@ from tests.interop.converting import (
     described,
     speechbrain_files,
     their_names,
-    torchaudio_network,
 )
 from tests.models.parity import fixture, state
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "weights.pt"
-    torch.save(torchaudio_network().state_dict(), path)
-    return path
 
 
 def test_an_unknown_source_gets_a_suggestion(weights: Path) -> None:
