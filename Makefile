@@ -7,16 +7,19 @@ PAPERS = galr-table3 galr-table1 dp-rcnet-table1 papez-table3 papez-table2 sepfo
 RESULTS = benchmarks/results/$(DEVICE)
 MEASURED = $(PAPERS) $(if $(filter cpu,$(DEVICE)),halting repeats peers train)
 
-.PHONY: help check lint types imports generated test coverage mutants slow device peers bench generate format
+.PHONY: help check lint spelling types imports generated test coverage mutants slow device peers bench generate format
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-check: lint types imports generated test  ## everything that has to be green
+check: lint spelling types imports generated test  ## everything that has to be green
 
 lint:  ## format and lint
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
+
+spelling:  ## words that are mistyped
+	$(PYTHON) -m codespell_lib
 
 types:  ## static types
 	$(PYTHON) -m pyright --pythonpath $$($(PYTHON) -c 'import sys; print(sys.executable)')
