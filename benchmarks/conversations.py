@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from septool import catalogue, checkpoints
-from septool.conversation.clustering import ANY_COUNT, SpeakerCount
 from septool.conversation.networks import make_embedder
+from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
 from septool.data.turns import Turn

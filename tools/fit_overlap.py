@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from septool.conversation.activity import SPEECH_RANGE_DB, frame_levels, overlap_features
-from septool.conversation.networks import SPEAKER_MODEL, load_conversation_networks
+from septool.conversation.networks import load_conversation_networks
+from septool.conversation.people import SPEAKER_MODEL
 from septool.data.conversations import read_conversations, render_conversation
 
 ONE_DB, TWO_DB = -40.0, -15.0  # of the second loudest against the loudest: below, one talks; above, two do

@@ -7,43 +7,14 @@ one window to the next is one. The number of people is where the tree is cut: at
 speaker network, or so that the number asked for is left.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
-from septool.errors import UsageError
+from septool.conversation.people import ANY_COUNT, SpeakerCount
 
 CANNOT_LINK = 4.0  # distance of two that are two people; cosine distances end at 2
-MOST_SPEAKERS = 20  # of a recording in which their number is not known
-
-
-class SpeakerCount(NamedTuple):
-    """How many people a recording may have."""
-
-    least: int = 1
-    most: int = MOST_SPEAKERS
-
-
-ANY_COUNT = SpeakerCount()
-
-
-def parse_count(text: str) -> SpeakerCount:
-    """Read ``auto``, a number of people or a range such as ``2-6``.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if text == "auto":
-        return ANY_COUNT
-    least, dash, most = text.partition("-")
-    if least.isdecimal() and (most.isdecimal() or not dash):
-        count = SpeakerCount(int(least), int(most or least))
-        if 1 <= count.least <= count.most:
-            return count
-    raise UsageError(f"--speakers is {text!r}; it can be auto, a number of people such as 3, or a range such as 2-6")
 
 
 def cluster_speakers(

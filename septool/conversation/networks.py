@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from septool import catalogue, checkpoints
-from septool.conversation.clustering import ANY_COUNT, SpeakerCount
+from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.errors import UsageError
 from septool.inference.level import make_estimator
@@ -15,7 +15,6 @@ from septool.models.base import Separator
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import model_gain
 
-SPEAKER_MODEL = "speaker-net"
 TRACKS = 2  # outputs of a separator that conversations are taken apart by
 
 

@@ -19,7 +19,8 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from septool.conversation.activity import Activity, find_overlap, frame_length, frame_levels, is_speech
-from septool.conversation.clustering import ANY_COUNT, SpeakerCount, cluster_speakers
+from septool.conversation.clustering import cluster_speakers
+from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.runs import (
     SHORTEST_EMBEDDED_S,
     Run,

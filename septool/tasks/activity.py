@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from septool.conversation.clustering import parse_count
-from septool.conversation.networks import SPEAKER_MODEL, load_conversation_networks
+from septool.conversation.networks import load_conversation_networks
+from septool.conversation.people import SPEAKER_MODEL, parse_count
 from septool.conversation.recording import diarize_file
 from septool.data.turns import FORMATS, Turn, activity_path, format_activity
 from septool.device import choose_device

@@ -92,3 +92,15 @@ def test_what_computes_is_refused_here(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(ROOT)},
     )
     assert "a light verb imports torch" in done.stdout
+
+
+def test_separate_and_extract_import_what_they_use_alone() -> None:
+    """A second of start: SciPy's signal processing and statistics are for conversations and scores."""
+    code = """
+import sys, septool.cli, septool.tasks.separate, septool.tasks.extract
+print(*(name for name in ("scipy.signal", "scipy.stats", "scipy.cluster", "torchaudio", "jinja2", "httpx", "mir_eval")
+        if name in sys.modules))
+"""
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == []

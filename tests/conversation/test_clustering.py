@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from septool.conversation.clustering import SpeakerCount, cluster_speakers
+from septool.conversation.clustering import cluster_speakers
+from septool.conversation.people import SpeakerCount
 
 
 def people(*counts: int, spread: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from septool.conversation.clustering import SpeakerCount
+from septool.conversation.people import SpeakerCount
 from septool.conversation.separation import ConversationSeparator, Diarization
 from septool.errors import UsageError
 from septool.metrics.diarization import diarization_error

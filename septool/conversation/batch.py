@@ -1,0 +1,110 @@
+"""Separating many recordings as conversations: a track for each person, and who speaks when beside them."""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from septool.conversation.networks import load_conversation_networks
+from septool.conversation.people import parse_count
+from septool.conversation.recording import separate_conversation
+from septool.conversation.result import SeparatedConversation
+from septool.data.turns import FORMATS, activity_path, format_activity
+from septool.errors import UsageError
+from septool.files import atomic_write, refuse_existing
+from septool.inference.batch import Batch, Failed, Skipped, Task, run_batch, write_report
+from septool.inference.findings import Caveat, CaveatKind, report_caveats
+from septool.inference.html_report import Entry, Track
+from septool.inference.output_folder import record_outputs
+from septool.inference.paths import PIPE, FoundInputs, format_targets
+
+
+def separate_conversations(
+    batch: Batch,
+    inputs: FoundInputs,
+    explicit: Sequence[str],
+    model: str,
+    speakers: str,
+    activity: str | None,
+    rest: Path | None,
+    speaker_model: str,
+    references: Sequence[Path],
+) -> Iterator[SeparatedConversation | Failed | Skipped]:
+    """Separate recordings of any number of people; see :func:`septool.tasks.separate.separate`."""
+    count = parse_count(speakers)
+    if references:
+        raise UsageError("--reference is for a known number of voices; leave out --speakers")
+    if activity is not None and activity not in FORMATS:
+        raise UsageError(f"--activity is {activity!r}; it can be {', '.join(FORMATS)}")
+    if activity is not None and batch.out == PIPE:
+        raise UsageError("--activity goes beside the voices; use septool activity, or a folder with --out")
+    if rest is not None and len(inputs.recordings) != 1:
+        raise UsageError(f"--rest {rest} takes one recording, {len(inputs.recordings)} were given")
+    networks = load_conversation_networks(model, speaker_model, batch.device)
+    todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
+
+    def work(task: Task) -> SeparatedConversation:
+        started = time.perf_counter()
+        job = task.job
+        written = None
+        if activity is not None:
+            written = activity_path(Path(batch.out) / job.subfolder, job.stem, activity)
+        for beside in (written, rest):
+            if beside is not None:
+                refuse_existing(beside, force=batch.force)
+
+        def name_targets(people: int) -> Sequence[Path]:
+            if batch.out == PIPE:
+                return task.targets
+            targets = format_targets(job, batch.out, batch.name, batch.suffix, people, networks.name)
+            for target in targets:
+                refuse_existing(target, force=batch.force)
+            return targets
+
+        with networks.start(count) as conversation:
+            found = separate_conversation(
+                task.local_path,
+                name_targets,
+                conversation,
+                rest=rest,
+                channel=batch.channel,
+                progress=partial(batch.progress, job.display_name) if batch.jobs == 1 else lambda *_: None,
+            )
+        task.findings += report_caveats(
+            job.display_name, found.file, channel=batch.channel, model=networks.name, model_rate=networks.rate
+        )
+        diarization = found.diarization
+        if not diarization.speakers:
+            text = f"{job.display_name}: nobody speaks in it"
+            task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
+        if activity is not None and written is not None:
+            with atomic_write(written) as partial_path:
+                partial_path.write_text(format_activity(activity, diarization.turns, job.stem), encoding="utf-8")
+        if batch.out != PIPE:
+            record_outputs([*found.targets, *([] if rest is None else [rest])])
+        info = found.file.info
+        return SeparatedConversation(
+            input=job.label,
+            model=networks.name,
+            seconds=info.frames / info.rate,
+            elapsed=time.perf_counter() - started,
+            rate=info.rate,
+            channels=info.channels,
+            clipped=found.file.clipped,
+            findings=tuple(task.findings),
+            outputs=(PIPE,) if batch.out == PIPE else tuple(map(str, found.targets)),
+            speakers=diarization.speakers,
+            spoken=tuple(round(seconds, 2) for seconds in diarization.seconds),
+            turns=tuple(diarization.turns),
+            activity=None if written is None else str(written),
+            rest=None if rest is None else str(rest),
+        )
+
+    def describe(result: SeparatedConversation | Skipped) -> Entry:
+        names = result.speakers if isinstance(result, SeparatedConversation) else [Path(p).stem for p in result.outputs]
+        tracks = [Track("recording", Path(result.input))]
+        tracks += [Track(name, Path(path)) for name, path in zip(names, result.outputs, strict=True)]
+        return Entry(result.input, tracks=tracks)
+
+    title = f"Separated by {networks.name}"
+    yield from write_report(run_batch(batch, todo, work, inputs.unreadable), batch.html, title, describe)

@@ -1,0 +1,34 @@
+"""What a conversation is asked for: how many people there may be, and the network that tells them apart."""
+
+from typing import NamedTuple
+
+from septool.errors import UsageError
+
+SPEAKER_MODEL = "speaker-net"
+MOST_SPEAKERS = 20  # of a recording in which their number is not known
+
+
+class SpeakerCount(NamedTuple):
+    """How many people a recording may have."""
+
+    least: int = 1
+    most: int = MOST_SPEAKERS
+
+
+ANY_COUNT = SpeakerCount()
+
+
+def parse_count(text: str) -> SpeakerCount:
+    """Read ``auto``, a number of people or a range such as ``2-6``.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text == "auto":
+        return ANY_COUNT
+    least, dash, most = text.partition("-")
+    if least.isdecimal() and (most.isdecimal() or not dash):
+        count = SpeakerCount(int(least), int(most or least))
+        if 1 <= count.least <= count.most:
+            return count
+    raise UsageError(f"--speakers is {text!r}; it can be auto, a number of people such as 3, or a range such as 2-6")
