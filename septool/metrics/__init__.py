@@ -19,6 +19,8 @@ class Metric:
     unit: str
     better: Literal["higher", "lower"] = "higher"
     improvement: bool = False
+    definition: str = ""  # e is the estimate, s the reference
+    needs_others: bool = False  # its function takes the item's other references, too
 
     @property
     def key(self) -> str:
@@ -26,33 +28,55 @@ class Metric:
         return self.name.replace("-", "_")
 
 
-# Each takes (estimate=, reference=, rate=) as float64 arrays [time] and returns one number or raises
-# UndefinedError.
+# Each takes (estimate=, reference=, rate=) as float64 arrays [time], those that need them also others= [source, time],
+# and returns one number or raises UndefinedError.
 FUNCTIONS = Registry(
     "metric",
     {
         "si-snr": "septool.metrics.si_snr:si_snr_item",
+        "snr": "septool.metrics.snr:snr_item",
         "sdr": "septool.metrics.sdr:sdr_item",
+        "sir": "septool.metrics.interference:sir_item",
+        "sar": "septool.metrics.interference:sar_item",
         "pesq": "septool.metrics.pesq:pesq_item",
         "stoi": "septool.metrics.stoi:stoi_item",
         "estoi": "septool.metrics.stoi:estoi_item",
+        "lsd": "septool.metrics.spectral:log_spectral_distance_item",
     },
 )
 
+GAIN = "{}(e, s) - {}(mixture, s)"
+_SI_SNR = (
+    "10 log10 |t|^2 / |e - t|^2 of zero-mean signals, t = <e, s> / |s|^2 s (Luo and Mesgarani 2018, eq. 3; "
+    "Le Roux et al. 2019)"
+)
+_BSS_EVAL = "BSS Eval 3 (Vincent et al. 2006), a filter of 512 taps is forgiven"
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("si-snr", "si-snr", "dB"),
-        Metric("si-snri", "si-snr", "dB", improvement=True),
-        Metric("si-sdr", "si-snr", "dB"),  # of zero-mean signals, which is the same
-        Metric("si-sdri", "si-snr", "dB", improvement=True),
-        Metric("sdr", "sdr", "dB"),
-        Metric("sdri", "sdr", "dB", improvement=True),
-        Metric("pesq", "pesq", "MOS"),
-        Metric("stoi", "stoi", ""),
-        Metric("estoi", "estoi", ""),
+        Metric("si-snr", "si-snr", "dB", definition=_SI_SNR),
+        Metric("si-snri", "si-snr", "dB", improvement=True, definition=GAIN.format("si-snr", "si-snr")),
+        Metric("si-sdr", "si-snr", "dB", definition=f"si-snr by another name: {_SI_SNR}"),
+        Metric("si-sdri", "si-snr", "dB", improvement=True, definition=GAIN.format("si-sdr", "si-sdr")),
+        Metric("snr", "snr", "dB", definition="10 log10 |s|^2 / |e - s|^2"),
+        Metric("snri", "snr", "dB", improvement=True, definition=GAIN.format("snr", "snr")),
+        Metric("sdr", "sdr", "dB", definition=f"{_BSS_EVAL}: e by the reference's filters against the rest"),
+        Metric("sdri", "sdr", "dB", improvement=True, definition=GAIN.format("sdr", "sdr")),
+        Metric("sir", "sir", "dB", needs_others=True, definition=f"{_BSS_EVAL}: the reference against the others in e"),
+        Metric("sar", "sar", "dB", needs_others=True, definition=f"{_BSS_EVAL}: all references in e against the rest"),
+        Metric("pesq", "pesq", "MOS", definition="MOS-LQO of ITU-T P.862.1 (8000 Hz, narrow band) or P.862.2 (16000)"),
+        Metric("stoi", "stoi", "", definition="Taal et al. 2011, at 10000 Hz, silent frames left out"),
+        Metric("estoi", "estoi", "", definition="Jensen and Taal 2016, at 10000 Hz, silent frames left out"),
+        Metric(
+            "lsd",
+            "lsd",
+            "dB",
+            better="lower",
+            definition="mean over 32 ms frames of the RMS over frequency of 10 log10 P_s / P_e, powers floored 80 dB "
+            "below the reference's highest",
+        ),
     )
 }
 
 # What else they are called, "_" read as "-".
-ALIASES = {name.replace("-", ""): name for name in METRICS if "-" in name}
+ALIASES = {name.replace("-", ""): name for name in METRICS if "-" in name} | {"log-spectral-distance": "lsd"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,8 +106,7 @@ def score_item(metrics: Sequence[str], rate: int, signals: ScoringInput, *, trim
     reasons: dict[str, list[str | None]] = {}
     for metric in metrics:
         pairs = [
-            _score(metric, estimates[place], reference, mixture, rate)
-            for reference, place in zip(references, order, strict=True)
+            _score(metric, estimates[place], references, source, mixture, rate) for source, place in enumerate(order)
         ]
         scores[metric], reasons[metric] = [value for value, _ in pairs], [reason for _, reason in pairs]
     return Item(signals.id, scores, reasons, order, signals.detections)
@@ -164,10 +164,12 @@ def assign_estimates(estimates: np.ndarray, references: np.ndarray) -> tuple[int
 
 
 def _score(
-    name: str, estimate: np.ndarray, reference: np.ndarray, mixture: np.ndarray | None, rate: int
+    name: str, estimate: np.ndarray, references: np.ndarray, source: int, mixture: np.ndarray | None, rate: int
 ) -> tuple[float | None, str | None]:
-    metric = METRICS[name]
+    metric, reference = METRICS[name], references[source]
     function = FUNCTIONS[metric.base]
+    if metric.needs_others:
+        function = partial(function, others=np.delete(references, source, axis=0))
     if not np.ptp(reference):
         return None, "the reference is silent"
     if metric.improvement and mixture is None:
