@@ -14,9 +14,9 @@ from septool.device import choose_device
 from septool.errors import AudioError, UsageError
 from septool.inference.enrollment import MAX_REFERENCE_S, KnownVoiceEstimator, check_reference, embed_references
 from septool.inference.level import Estimator, make_estimator
-from septool.inference.streaming import check_segment, estimate_blocks
+from septool.inference.live import EstimateStream
+from septool.inference.streaming import WindowedEstimator, check_segment
 from septool.models.base import Extractor, Separator
-from septool.signal.stitch import Stitcher
 
 Samples = np.ndarray | Tensor
 
@@ -65,6 +65,35 @@ class SeparationPipeline:
             overlap=overlap,
         )
 
+    def stream(self, rate: int, *, segment: float = 30.0, overlap: float = 4.0) -> EstimateStream:
+        """Return what takes a recording apart while it arrives: blocks in, blocks out.
+
+        The voices come ``segment`` seconds late at most, and are the same as of the whole recording::
+
+            stream = load_separator("galr").stream(16000, segment=4.0, overlap=1.0)
+            for block in microphone:  # [time]
+                play(stream.push(block))  # [voice, time], often of no samples
+            play(stream.finish())
+
+        Args:
+            rate: of the recording, Hz.
+            segment: seconds given to the model at once.
+            overlap: seconds that two segments share.
+
+        Raises:
+            UsageError: ``segment`` and ``overlap`` do not go together.
+        """
+        check_segment(segment, overlap)
+        return EstimateStream(
+            make_estimator(self.model),
+            voices=self.header.sources,
+            rate=rate,
+            model_rate=self.header.sample_rate,
+            segment=segment,
+            overlap=overlap,
+            device=self.device,
+        )
+
 
 @dataclass(frozen=True)
 class ExtractionPipeline:
@@ -102,6 +131,52 @@ class ExtractionPipeline:
             AudioError: non-finite samples, or a reference with too little of a voice.
             UsageError: no reference, one with more than one channel, or segments that do not go together.
         """
+        estimator = self._known_voice(references, rate, threshold)
+        voices = _estimate(
+            estimator,
+            recording,
+            rate,
+            model_rate=self.header.sample_rate,
+            device=self.device,
+            segment=segment,
+            overlap=overlap,
+        )
+        return ExtractionResult(voices[0], max(estimator.scores))
+
+    def stream(
+        self,
+        rate: int,
+        references: Sequence[Samples],
+        *,
+        threshold: float | None = None,
+        segment: float = 10.0,
+        overlap: float = 2.0,
+    ) -> EstimateStream:
+        """Return what extracts a known voice from a recording while it arrives; see :meth:`SeparationPipeline.stream`.
+
+        Args:
+            rate: of the recording and of the references, Hz.
+            references: as for :meth:`extract`.
+            threshold: as for :meth:`extract`.
+            segment: seconds given to the model at once.
+            overlap: seconds that two segments share.
+
+        Raises:
+            AudioError: a reference with non-finite samples, or with too little of a voice.
+            UsageError: no reference, one with more than one channel, or segments that do not go together.
+        """
+        check_segment(segment, overlap)
+        return EstimateStream(
+            self._known_voice(references, rate, threshold),
+            voices=1,
+            rate=rate,
+            model_rate=self.header.sample_rate,
+            segment=segment,
+            overlap=overlap,
+            device=self.device,
+        )
+
+    def _known_voice(self, references: Sequence[Samples], rate: int, threshold: float | None) -> KnownVoiceEstimator:
         if not references:
             raise UsageError("give a recording of the wanted voice")
         model_rate = self.header.sample_rate
@@ -113,11 +188,7 @@ class ExtractionPipeline:
         ]
         for number, reference in enumerate(resampled, 1):
             check_reference(reference, model_rate, f"reference {number}")
-        estimator = KnownVoiceEstimator(self.model, embed_references(self.model, resampled, self.device), threshold)
-        voices = _estimate(
-            estimator, recording, rate, model_rate=model_rate, device=self.device, segment=segment, overlap=overlap
-        )
-        return ExtractionResult(voices[0], max(estimator.scores))
+        return KnownVoiceEstimator(self.model, embed_references(self.model, resampled, self.device), threshold)
 
 
 def load_separator(name: str = "galr", device: str = "auto") -> SeparationPipeline:
@@ -170,13 +241,10 @@ def _estimate(
     check_segment(segment, overlap)
     samples = _one_channel(recording)
     audio.check_finite(samples, "the recording")
-    parts = estimate_blocks(
-        estimate,
-        [audio.resample(samples, rate, model_rate)],
-        Stitcher(overlap=round(overlap * model_rate)),
-        size=round(segment * model_rate),
-        device=device,
+    windows = WindowedEstimator(
+        estimate, size=round(segment * model_rate), overlap=round(overlap * model_rate), device=device
     )
+    parts = windows.run([audio.resample(samples, rate, model_rate)[None]])
     voices = audio.resample(np.concatenate(list(parts), axis=1), model_rate, rate)[:, : len(samples)]
     return np.pad(voices, ((0, 0), (0, len(samples) - voices.shape[1])))
 

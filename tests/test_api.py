@@ -50,6 +50,22 @@ def test_voices_are_those_of_the_file(
     assert np.abs(written).max() > 0.01
 
 
+@pytest.mark.parametrize("rate", [RATE, 11025])
+def test_a_stream_gives_the_voices_of_the_file(
+    separator: SeparationPipeline, tiny_checkpoint: Path, speech: np.ndarray, tmp_path: Path, rate: int
+) -> None:
+    mixture = audio.resample(speech.sum(0), RATE, rate)
+    audio.write_audio(tmp_path / "call.wav", mixture, rate, "FLOAT")
+    (done,) = separate(
+        [str(tmp_path / "call.wav")], model=str(tiny_checkpoint), out=str(tmp_path), segment=1.25, overlap=0.5
+    )
+    written = np.stack([audio.read_audio(Path(path))[0][0] for path in done.outputs])
+    stream = separator.stream(rate, segment=1.25, overlap=0.5)
+    parts = [stream.push(mixture[start : start + 700]) for start in range(0, len(mixture), 700)]
+    assert any(part.shape[1] for part in parts)  # before the end
+    np.testing.assert_allclose(np.concatenate([*parts, stream.finish()], axis=1), written, atol=1e-6)
+
+
 @pytest.mark.parametrize("rate", [RATE, 2 * RATE])
 def test_the_voice_is_that_of_the_file(
     extractor: ExtractionPipeline, tiny_extractor: Path, speech: np.ndarray, tmp_path: Path, rate: int
@@ -69,6 +85,9 @@ def test_the_voice_is_that_of_the_file(
     voice, presence = extractor.extract(mixture, rate, [reference], segment=1.25, overlap=0.5)
     np.testing.assert_allclose(voice, audio.read_audio(Path(done.output))[0][0], atol=1e-5)
     assert presence == pytest.approx(done.presence, abs=1e-5)
+    stream = extractor.stream(rate, [reference], segment=1.25, overlap=0.5)
+    parts = [stream.push(mixture[: len(mixture) // 2]), stream.push(mixture[len(mixture) // 2 :]), stream.finish()]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1)[0], voice, atol=1e-5)
     silenced, _ = extractor.extract(mixture, rate, [reference], threshold=presence + 1.0)
     assert not silenced.any()
 

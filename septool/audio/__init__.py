@@ -6,9 +6,10 @@ Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[tim
 from septool.audio.findings import Finding, FindingKind
 from septool.audio.folders import FoundAudio, describe_left_out, find_audio_files
 from septool.audio.formats import FOREIGN, SUFFIXES, format_of, nearest_subtype, readable_suffixes
+from septool.audio.raw import RawFormat
 from septool.audio.reading import AudioFile, AudioInfo, Reader, audio_info, load_audio, open_audio, read_audio
-from septool.audio.resampling import check_finite, resample, to_mono
-from septool.audio.writing import Writer, write_audio
+from septool.audio.resampling import StreamResampler, check_finite, resample, to_mono
+from septool.audio.writing import PipeWriter, Writer, check_piped, write_audio
 
 __all__ = [
     "FOREIGN",
@@ -18,10 +19,14 @@ __all__ = [
     "Finding",
     "FindingKind",
     "FoundAudio",
+    "PipeWriter",
+    "RawFormat",
     "Reader",
+    "StreamResampler",
     "Writer",
     "audio_info",
     "check_finite",
+    "check_piped",
     "describe_left_out",
     "find_audio_files",
     "format_of",

@@ -72,7 +72,7 @@ class FlacFeed(PlainFeed):
 
     def __init__(self, source: ByteSource, start: int) -> None:
         source.seek(start)
-        self._patch: FlacPatch | None = FlacPatch(lambda: source.read(2**16))
+        self._patch: FlacPatch | None = FlacPatch(lambda: source.read_available(2**16))
         self.announced = self._patch.announced
 
     def next_part(self) -> Part | None:

@@ -21,6 +21,15 @@ FOREIGN = frozenset(
     | {".ra", ".rm", ".spx", ".ts", ".tta", ".vob", ".webm", ".wma", ".wmv", ".wv"}
 )
 HEADERLESS = frozenset({".al", ".gsm", ".pcm", ".raw", ".s16", ".sln", ".ul", ".vox"})  # samples and nothing else
+# Samples without a header, as FFmpeg calls them: libsndfile's name of the sample format, and the order of the bytes.
+ENCODINGS = {
+    **{f"s{bits}{order[0]}e": (f"PCM_{bits}", order.upper()) for bits in (16, 24, 32) for order in ("little", "big")},
+    **{f"f32{order[0]}e": ("FLOAT", order.upper()) for order in ("little", "big")},
+    **{f"f64{order[0]}e": ("DOUBLE", order.upper()) for order in ("little", "big")},
+    **{"s8": ("PCM_S8", "FILE"), "u8": ("PCM_U8", "FILE"), "alaw": ("ALAW", "FILE"), "mulaw": ("ULAW", "FILE")},
+}
+# What can be written to a pipe while it is made; others go back to write their lengths.
+PIPED = frozenset({".wav", ".au", ".flac", ".ogg", ".opus", ".mp3"} | {f".{encoding}" for encoding in ENCODINGS})
 AV_HINT = "reading it takes PyAV: pip install 'septool[av]'"
 
 
@@ -40,6 +49,8 @@ def format_of(path: Path) -> str:
     suffix = path.suffix.lower()
     if not suffix:
         raise UsageError(f"{path} names no format; give a file name that ends in .wav, say")
+    if suffix[1:] in ENCODINGS:
+        return "RAW"
     if suffix not in SUFFIXES:
         raise UsageError(f"{path} has the suffix {suffix!r}; audio can be written as {', '.join(sorted(SUFFIXES))}")
     return {".opus": "OGG", ".aif": "AIFF"}.get(suffix, suffix[1:].upper())
@@ -49,6 +60,8 @@ def nearest_subtype(path: Path, wanted: str) -> str:
     """Return ``wanted`` if the format of ``path`` has it, else what loses least."""
     if path.suffix.lower() == ".opus":
         return "OPUS"
+    if path.suffix.lower()[1:] in ENCODINGS:
+        return ENCODINGS[path.suffix.lower()[1:]][0]
     kind = format_of(path)
     if soundfile.check_format(kind, wanted):
         return wanted

@@ -187,8 +187,8 @@ class OggFeed(PlainFeed):
 
     def _fill(self, count: int) -> bool:
         while len(self._data) < count and not self._at_end:
-            part = self._source.read(WINDOW)
-            self._at_end = len(part) < WINDOW
+            part = self._source.read_available(WINDOW)
+            self._at_end = not part
             self._data += part
         return len(self._data) >= count
 

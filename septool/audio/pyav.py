@@ -28,7 +28,7 @@ class _File:
 
     def read(self, count: int) -> bytes:
         try:
-            part = self._source.read(count)
+            part = self._source.read_available(count)
         except AudioError as error:
             self.error, part = error, b""
         self._position += len(part)

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
-import soxr
 
 from septool.audio import containers, flac, mpeg, ogg
 from septool.audio.decoders import (
@@ -25,7 +24,8 @@ from septool.audio.decoders import (
 )
 from septool.audio.findings import Finding
 from septool.audio.formats import AV_HINT, FOREIGN, HEADERLESS, has_av
-from septool.audio.resampling import check_finite, resample, to_mono
+from septool.audio.raw import RawDecoder, RawFormat
+from septool.audio.resampling import StreamResampler, check_finite, resample, to_mono
 from septool.audio.sources import ByteSource, FileSource, StreamSource, as_file, open_source
 from septool.errors import AudioError, UsageError
 from septool.printable import printable
@@ -57,6 +57,7 @@ class AudioFile:
         self.position = 0  # samples per channel
         self._source, self._decoder, self._exact = source, decoder, exact
         self._at_end = False
+        self._held: np.ndarray | None = None  # [channel, time], looked at ahead
         self._reopen: Callable[[], Decoder] | None = None
 
     @cached_property
@@ -90,6 +91,12 @@ class AudioFile:
         Raises:
             AudioError: the bytes cannot be read, or a sample is no number.
         """
+        if self._held is not None:
+            held, self._held = self._held, None
+            if 0 <= frames < held.shape[1]:
+                held, self._held = held[:, :frames], held[:, frames:]
+            rest = 0 if self._held is not None else frames - held.shape[1] if frames >= 0 else -1
+            return np.concatenate((held, self.read(rest)), axis=1) if rest else held
         parts: list[np.ndarray] = []
         left = frames if frames >= 0 else 2**62
         most = max(BLOCK_SAMPLES // self.channels, 1)
@@ -104,12 +111,19 @@ class AudioFile:
         samples = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros((0, self.channels))
         return samples.T.astype(np.float32, copy=False)
 
+    def peek(self, frames: int) -> np.ndarray:
+        """Return the next ``frames`` samples, ``[channel, time]``, which are read again; fewer at the end."""
+        self._held = self.read(frames)
+        return self._held
+
     def seek(self, frame: int) -> None:
         """Go to a sample; to the end where there are fewer.
 
         Raises:
             AudioError: it lies behind, and the recording is a stream.
         """
+        if self._held is not None:
+            raise ValueError("what was looked at ahead has to be read first")
         if frame != self.position and self._seek_at_once(frame):
             self.position, self._at_end = frame, False
             return
@@ -150,12 +164,15 @@ class AudioFile:
 
 
 @contextmanager
-def open_audio(recording: Path | BinaryIO, *, track: int = 1, name: str | None = None) -> Iterator[AudioFile]:
+def open_audio(
+    recording: Path | BinaryIO, *, track: int = 1, raw: RawFormat | None = None, name: str | None = None
+) -> Iterator[AudioFile]:
     """Open a recording: a file of any format, a named pipe, or a stream such as standard input.
 
     Args:
         recording: a path, or a binary stream, which need not be seekable.
         track: which of those of a container that hold sound, from 1.
+        raw: what it is, where it has no header.
         name: of a stream, for messages.
 
     Raises:
@@ -170,9 +187,9 @@ def open_audio(recording: Path | BinaryIO, *, track: int = 1, name: str | None =
         source = StreamSource(recording, name or printable(getattr(recording, "name", "the stream")))
     try:
         suffix = Path(source.name).suffix.lower()
-        file = _decoded(source, track, suffix)
+        file = _decoded(source, track, suffix, raw)
         if isinstance(source, FileSource):
-            file.reopen_by(lambda: _decoded(source, track, suffix))
+            file.reopen_by(lambda: _decoded(source, track, suffix, raw))
         if not LOWEST_RATE <= file.rate <= HIGHEST_RATE:
             file.close()
             raise AudioError(
@@ -188,9 +205,11 @@ def open_audio(recording: Path | BinaryIO, *, track: int = 1, name: str | None =
         file.close()
 
 
-def _decoded(source: ByteSource, track: int, suffix: str) -> AudioFile:
+def _decoded(source: ByteSource, track: int, suffix: str, raw: RawFormat | None = None) -> AudioFile:
     if not source.peek(0, 1):
         raise AudioError(f"{source.name} is empty")
+    if raw is not None:
+        return _raw(source, raw)
     if track == 1:
         file = _plain(source) or _flac(source) or _ogg(source) or _mpeg(source)
         if file:
@@ -218,9 +237,14 @@ def _decoded(source: ByteSource, track: int, suffix: str) -> AudioFile:
     if source.size is None and data:
         raise AudioError(f"{source.name} holds samples of a kind that cannot be read from a pipe; save it as a file")
     if suffix in HEADERLESS:
-        raise AudioError(f"{source.name} has no header that says what it is; convert it to wav")
+        raise AudioError(f"{source.name} has no header that says what it is; say it with --raw, such as s16le:8000:1")
     text = f" ({reason.text})" if reason.text else ""
     raise AudioError(f"{source.name} cannot be read as audio{text}; is it a wav, flac, ogg, opus or mp3?")
+
+
+def _raw(source: ByteSource, form: RawFormat) -> AudioFile:
+    decoder = RawDecoder(source, form)
+    return AudioFile(source, decoder, lambda: decoder.expected if source.size is not None else None)
 
 
 class _Reason:
@@ -432,13 +456,13 @@ class Reader:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         own = self.file.rate
-        resampler = soxr.ResampleStream(own, self.rate, 1, dtype="float32") if own != self.rate else None
+        resampler = StreamResampler(own, self.rate, 1)
         while True:
             samples = self.file.read(self.block)
             self.frames += samples.shape[1]
             last = samples.shape[1] < self.block
             voice = to_mono(samples, self.channel)
-            yield resampler.resample_chunk(voice, last=last) if resampler else voice
+            yield resampler.push(voice[None], last=last)[0]
             if last:
                 break
         if not self.frames and self.file.header_frames:

@@ -27,6 +27,25 @@ def to_mono(samples: np.ndarray, channel: int | None = None) -> np.ndarray:
     return samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
 
 
+class StreamResampler:
+    """Resampling of blocks ``[channel, time]`` that follow one another, the same however they are cut.
+
+    Args:
+        rate: Hz of what comes in.
+        target: Hz of what goes out.
+        channels: how many.
+    """
+
+    def __init__(self, rate: int, target: int, channels: int) -> None:
+        self._stream = soxr.ResampleStream(rate, target, channels, dtype="float32") if rate != target else None
+
+    def push(self, block: np.ndarray, *, last: bool = False) -> np.ndarray:
+        """Return what is final after a block, all of it after the last one; ``[channel, time]``."""
+        if self._stream is None:
+            return block
+        return self._stream.resample_chunk(np.ascontiguousarray(block.T), last=last).T
+
+
 def resample(samples: np.ndarray, rate: float, target: float) -> np.ndarray:
     """Resample ``[time]`` (or ``[channel, time]``) with soxr's high-quality filter."""
     if rate == target:

@@ -36,6 +36,10 @@ class ByteSource(Protocol):
         """Return the next ``count`` bytes; fewer at the end."""
         ...
 
+    def read_available(self, most: int) -> bytes:
+        """Return what there is, up to ``most`` bytes, waiting for the first of them alone; nothing at the end."""
+        ...
+
     def seek(self, offset: int) -> None:
         """Go to a place; a stream only to what it has not passed."""
         ...
@@ -72,6 +76,9 @@ class FileSource:
         part = self.peek(self.position, count)
         self.position += len(part)
         return part
+
+    def read_available(self, most: int) -> bytes:
+        return self.read(most)
 
     def seek(self, offset: int) -> None:
         self.position = offset
@@ -118,6 +125,16 @@ class StreamSource:
         part = bytes(self._ahead[:count])
         del self._ahead[:count]
         part += self._pull(count - len(part))
+        self.position += len(part)
+        return part
+
+    def read_available(self, most: int) -> bytes:
+        if self._ahead or not isinstance(self._file, io.BufferedIOBase):
+            return self.read(min(most, len(self._ahead) or most))
+        try:
+            part = self._file.read1(most)
+        except OSError as error:
+            raise AudioError(f"{self.name} cannot be read: {error.strerror}") from None
         self.position += len(part)
         return part
 

@@ -1,15 +1,19 @@
 """Writing audio: whole files or none, at any rate, block by block."""
 
+import io
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import soundfile
-import soxr
 
-from septool.audio.formats import format_of, nearest_subtype
-from septool.audio.sources import byte_name
-from septool.errors import AudioError
+from septool.audio.decoders import RAW_BYTES
+from septool.audio.formats import ENCODINGS, PIPED, format_of, nearest_subtype
+from septool.audio.resampling import StreamResampler
+from septool.audio.sources import as_file, byte_name
+from septool.errors import AudioError, UsageError
 from septool.files import atomic_write
 from septool.printable import printable
 
@@ -46,27 +50,34 @@ class Writer:
     """
 
     def __init__(
-        self, paths: list[Path], channels: int, rate: int, target: int, subtype: str, named: Path, expected: int = 0
+        self, paths: Sequence[Path], channels: int, rate: int, target: int, subtype: str, named: Path, expected: int = 0
     ) -> None:
         self.target, self.written, self.clipped = target, 0, 0
-        self._paths, self._files = paths, []
-        kind, subtype = format_of(named), nearest_subtype(named, subtype)
+        self._paths, self._files = list(paths), []
+        self._kind, subtype = format_of(named), nearest_subtype(named, subtype)
+        self._sample_bytes = RAW_BYTES.get(subtype, 0)
         self._limit = float("inf") if subtype in ("FLOAT", "DOUBLE") else 1.0
-        self._resampler = soxr.ResampleStream(rate, target, channels, dtype="float32") if rate != target else None
-        width = 1 if len(paths) == channels else channels
-        if kind == "WAV" and 4 * width * expected > WAV_LIMIT:
-            kind = "RF64"
+        self._resampler = StreamResampler(rate, target, channels)
+        self._width = 1 if len(paths) == channels else channels
+        if self._kind == "WAV" and 4 * self._width * expected > WAV_LIMIT:
+            self._kind = "RF64"
+        order = ENCODINGS[named.suffix[1:].lower()][1] if self._kind == "RAW" else "FILE"
         try:
             for path in paths:
-                self._files.append(
-                    soundfile.SoundFile(byte_name(path), "w", target, width, subtype=subtype, format=kind)
+                file = soundfile.SoundFile(
+                    self._place(path), "w", target, self._width, subtype=subtype, endian=order, format=self._kind
                 )
+                self._files.append(file)
         except soundfile.LibsndfileError as error:
             self.abandon()
             reason = str(error.error_string).removeprefix("Error : ").rstrip(".")
             raise AudioError(f"{printable(named)} cannot be written at {target} Hz: {reason}") from None
 
-    def __enter__(self) -> "Writer":
+    def _place(self, path: Path) -> Any:
+        """Return what libsndfile writes to."""
+        return byte_name(path)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -77,9 +88,7 @@ class Writer:
 
     def write(self, block: np.ndarray, *, last_frame: int | None = None) -> None:
         """Append ``[channel, time]``; with ``last_frame`` end the files at exactly that many samples."""
-        samples = np.ascontiguousarray(block.T)
-        if self._resampler:
-            samples = self._resampler.resample_chunk(samples, last=last_frame is not None)
+        samples = np.ascontiguousarray(self._resampler.push(block, last=last_frame is not None).T)
         if last_frame is not None:  # a resampler's total can be a sample off
             left = last_frame - self.written
             samples = np.pad(samples[:left], ((0, max(left - len(samples), 0)), (0, 0)))
@@ -101,7 +110,9 @@ class Writer:
             try:
                 file.close()
                 # Some codecs say nothing of a full disk; that the last sample can be read says enough.
-                if self.written:
+                if self.written and self._kind == "RAW":
+                    whole = path.stat().st_size == self.written * self._width * self._sample_bytes
+                elif self.written:
                     with soundfile.SoundFile(byte_name(path)) as again:
                         again.seek(self.written - 1)
                         whole = len(again.read(2)) == 1
@@ -115,6 +126,116 @@ class Writer:
         for file in self._files:
             with suppress(soundfile.LibsndfileError):
                 file.close()
+
+
+class PipeWriter(Writer):
+    """A pipe that gets every block as soon as it is there, one channel per voice.
+
+    Lengths in headers say that nobody knows them, since nobody can go back to write them.
+
+    Args:
+        out: the pipe.
+        channels: how many.
+        rate: Hz of the blocks.
+        target: Hz of what is written.
+        subtype: libsndfile's name of the sample format; the nearest one that the format has is used.
+        suffix: of the format.
+
+    Raises:
+        UsageError: the format cannot be written without going back in it.
+        AudioError: it cannot be written at this rate.
+    """
+
+    def __init__(self, out: BinaryIO, channels: int, rate: int, target: int, subtype: str, suffix: str) -> None:
+        named = Path(f"voices.{suffix}")
+        check_piped(suffix)
+        self._out, self._queue = out, _Queue()
+        super().__init__([named], channels, rate, target, subtype, named)
+        self._send()
+
+    def _place(self, path: Path) -> Any:  # noqa: ARG002 - there is none
+        return as_file(self._queue)
+
+    def write(self, block: np.ndarray, *, last_frame: int | None = None) -> None:
+        super().write(block, last_frame=last_frame)
+        self._send()
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+        self._send()
+
+    def _send(self) -> None:
+        at_start, content = self._queue.start == 0, self._queue.take()
+        if at_start and self._kind == "WAV":
+            content = without_lengths(content)
+        try:
+            self._out.write(content)
+            self._out.flush()
+        except BrokenPipeError:
+            raise  # whoever read has had enough
+        except OSError as error:
+            raise AudioError(f"standard output cannot be written to: {error.strerror}") from None
+
+
+def check_piped(suffix: str) -> None:
+    """Refuse a format that cannot be written to a pipe while it is made, because it is gone back in.
+
+    Raises:
+        UsageError: with those that can.
+    """
+    if f".{suffix}" not in PIPED:
+        names = ", ".join(sorted(each[1:] for each in PIPED))
+        raise UsageError(f"--format {suffix} cannot be written to a pipe as it is made; it can be {names}")
+
+
+class _Queue(io.RawIOBase):
+    """What was written and not yet taken; what is written again behind that, such as lengths in headers, is lost."""
+
+    def __init__(self) -> None:
+        self.start = 0  # of what is held
+        self._held, self._position = bytearray(), 0
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.start + len(self._held)}[whence]
+        self._position = begin + offset
+        return self._position
+
+    def write(self, content: Any) -> int:
+        part, at = bytes(content), self._position - self.start
+        if at >= 0:
+            self._held[at : at + len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        """Return what is held, and hold it no more."""
+        taken = bytes(self._held)
+        self.start += len(taken)
+        self._held.clear()
+        return taken
+
+
+def without_lengths(head: bytes) -> bytes:
+    """Return the beginning of a WAV file with what FFmpeg and sox put for lengths that nobody knows."""
+    unknown, place = b"\xff\xff\xff\xff", 12
+    patched = bytearray(head)
+    patched[4:8] = unknown
+    while (name := head[place : place + 4]) and name != b"data":
+        if name == b"fact":
+            patched[place + 8 : place + 12] = unknown
+        place += 8 + int.from_bytes(head[place + 4 : place + 8], "little")
+    patched[place + 4 : place + 8] = unknown
+    return bytes(patched)
 
 
 def _full(path: Path) -> AudioError:

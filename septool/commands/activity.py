@@ -55,6 +55,7 @@ def activity(
             channel=channel,
             force=force,
             skip_existing=skip_existing,
+            report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
             tally.add(result.outcome, result.error if isinstance(result, Failed) else None)

@@ -27,12 +27,17 @@ def extract(
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
     channel: options.Channel = None,
-    suffix: Annotated[str, typer.Option("--format", help="File format in a folder: wav, flac, ogg, ...")] = "wav",
+    track: options.Track = 1,
+    raw: options.Raw = None,
+    suffix: Annotated[
+        str, typer.Option("--format", help="File format in a folder or a pipe: wav, flac, ogg, s16le, ...")
+    ] = "wav",
     name: Annotated[
         str, typer.Option("--name", help="File name pattern in a folder, of {stem}, {suffix} and {model}.")
     ] = "{stem}_voice",
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 10.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 2.0,
+    stream: options.Stream = False,
     presence: Annotated[
         bool, typer.Option("--presence", help="Print the score that the voice is there; write silence where it is not.")
     ] = False,
@@ -75,10 +80,13 @@ def extract(
             device=device,
             jobs=jobs,
             channel=channel,
+            track=track,
+            raw=raw,
             suffix=suffix,
             name=name,
             segment=segment,
             overlap=overlap,
+            stream=stream,
             presence=presence,
             threshold=threshold,
             html=html,

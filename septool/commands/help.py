@@ -26,6 +26,7 @@ VALUES = {
     "snr": "DB",
     "difference_db": "DB",
     "shard": "I/N",
+    "raw": "FORMAT",
     "settings": "KEY=VALUE",
     "trained_on": "CORPUS",
     "threshold": "SCORE",

@@ -40,6 +40,14 @@ Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Number of proces
 Channel = Annotated[
     int | None, typer.Option("--channel", min=1, help="Channel to listen to, from 1; all are averaged by default.")
 ]
+Track = Annotated[int, typer.Option("--track", min=1, help="Track of sound, in films and the like that have several.")]
+Raw = Annotated[
+    str | None, typer.Option("--raw", help="The recordings have no header; ENCODING:RATE:CHANNELS, as s16le:16000:1.")
+]
+Stream = Annotated[
+    bool,
+    typer.Option("--stream", help="Work on standard input while it arrives; it may never end.", rich_help_panel=OUTPUT),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip existing outputs.", rich_help_panel=OUTPUT)]
 Shard = Annotated[

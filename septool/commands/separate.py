@@ -27,7 +27,11 @@ def separate(
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
     channel: options.Channel = None,
-    suffix: Annotated[str, typer.Option("--format", help="File format: wav, flac, ogg, ...")] = "wav",
+    track: options.Track = 1,
+    raw: options.Raw = None,
+    suffix: Annotated[
+        str, typer.Option("--format", help="File format: wav, flac, ogg, ..., or s16le and the like without header.")
+    ] = "wav",
     name: Annotated[
         str | None,
         typer.Option(
@@ -38,6 +42,16 @@ def separate(
     ] = None,
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 30.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 4.0,
+    voice: Annotated[
+        int | None,
+        typer.Option(
+            "--voice",
+            min=1,
+            help="Voice that goes to standard output, from 1; all by default.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    stream: options.Stream = False,
     speakers: Annotated[
         str | None,
         typer.Option(
@@ -77,7 +91,8 @@ def separate(
 
     Any length, sample rate and channel count; the voices come at the recording's rate and level as
     {stem}_s1.wav, {stem}_s2.wav, ..., or as {stem}_clean.wav from a model that removes noise. With -o - a
-    single recording goes to standard output as one wav file with a channel per voice. Weights that are not here
+    single recording goes to standard output as one wav file with a channel per voice; with --stream it does
+    while it still arrives. Weights that are not here
     are asked for once. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
@@ -97,10 +112,14 @@ def separate(
             device=device,
             jobs=jobs,
             channel=channel,
+            track=track,
+            raw=raw,
             suffix=suffix,
             name=name,
             segment=segment,
             overlap=overlap,
+            voice=voice,
+            stream=stream,
             speakers=speakers,
             activity=activity,
             rest=rest,

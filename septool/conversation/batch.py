@@ -68,13 +68,15 @@ def separate_conversations(
                 conversation,
                 rest=rest,
                 channel=batch.channel,
+                track=batch.track,
+                raw=batch.raw_format,
                 progress=partial(batch.progress, job.display_name) if batch.jobs == 1 else lambda *_: None,
             )
         task.findings += report_caveats(
             job.display_name, found.file, channel=batch.channel, model=networks.name, model_rate=networks.rate
         )
         diarization = found.diarization
-        if not diarization.speakers:
+        if not diarization.speakers and not any(each.kind == CaveatKind.EMPTY for each in task.findings):
             text = f"{job.display_name}: nobody speaks in it"
             task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
         if activity is not None and written is not None:

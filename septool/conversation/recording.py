@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from septool import audio, workers
 from septool.conversation.separation import ConversationSeparator, Diarization
 from septool.files import atomic_write
+from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.streaming import SUBTYPES, FileEstimate
 
 FormatTargets = Callable[[int], Sequence[Path]]  # the files of so many people
@@ -30,26 +31,33 @@ def diarize_file(
     conversation: ConversationSeparator,
     *,
     channel: int | None = None,
+    track: int = 1,
+    raw: audio.RawFormat | None = None,
     progress: Progress = lambda *_: None,
-) -> tuple[audio.AudioInfo, Diarization]:
+) -> tuple[FileEstimate, Diarization]:
     """Say who speaks when in a file; ``conversation`` is an entered context.
 
     Args:
         source: the recording.
         conversation: what takes it apart.
-        channel: the one to listen to, from 1; all are averaged by default.
+        channel: the one to listen to, from 1; by default all are averaged, or, where they cancel each other, the
+            loudest is used.
+        track: which of those of a container that hold sound, from 1.
+        raw: what it is, where it has no header.
         progress: called with the seconds that are done, and with all of them.
 
     Raises:
         AudioError: the recording cannot be read.
     """
-    with audio.open_audio(source) as file:
-        reader = audio.Reader(file, conversation.rate, channel)
-        for _ in conversation.listen(reader):
+    cancelling = loudest_if_cancelling(source, track=track, raw=raw) if channel is None else None
+    peaks = Peaks()
+    with audio.open_audio(source, track=track, raw=raw) as file:
+        reader = audio.Reader(file, conversation.rate, channel or cancelling)
+        for _ in conversation.listen(peaks.watch_recording(reader)):
             workers.check_stopping()
             progress(reader.frames / file.rate, file.frames / file.rate)
         info = file.info()
-    return info, conversation.diarize()
+    return FileEstimate(info, 0, (), peaks, cancelling), conversation.diarize()
 
 
 def separate_conversation(
@@ -59,6 +67,8 @@ def separate_conversation(
     *,
     rest: Path | None = None,
     channel: int | None = None,
+    track: int = 1,
+    raw: audio.RawFormat | None = None,
     progress: Progress = lambda *_: None,
 ) -> ConversationEstimate:
     """Write each person's track of a file; ``conversation`` is an entered context.
@@ -68,13 +78,16 @@ def separate_conversation(
         format_targets: names the files of so many people: one each, or a single one with a channel a person.
         conversation: what takes it apart.
         rest: file for what is in nobody's track.
-        channel: the one to listen to, from 1; all are averaged by default.
+        channel: as for :func:`diarize_file`.
+        track: as for :func:`diarize_file`.
+        raw: as for :func:`diarize_file`.
         progress: called with the seconds that are done, and with all of them.
 
     Raises:
         AudioError: the recording cannot be read, or a target not be written.
     """
-    info, diarization = diarize_file(source, conversation, channel=channel, progress=progress)
+    found, diarization = diarize_file(source, conversation, channel=channel, track=track, raw=raw, progress=progress)
+    info = found.info
     people = len(diarization.speakers)
     targets = tuple(format_targets(people)) if people else ()
     subtype = SUBTYPES.get(info.subtype, "PCM_16")
@@ -102,4 +115,4 @@ def separate_conversation(
             for writer, part in writers:
                 writer.write(held[part], last_frame=info.frames)
         clipped = sum(writer.clipped for writer, _ in writers)
-    return ConversationEstimate(FileEstimate(info, clipped, ()), diarization, targets)
+    return ConversationEstimate(replace(found, clipped=clipped), diarization, targets)

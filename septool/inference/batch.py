@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import torch
 
@@ -21,6 +21,7 @@ from septool.files import is_pending, make_folder, recover
 from septool.inference import html_report
 from septool.inference.findings import Caveat, CaveatKind, report_caveats
 from septool.inference.level import Estimator
+from septool.inference.live import describe_latency, estimate_stream
 from septool.inference.output_folder import claim, clear_claims, is_claimed, record_outputs
 from septool.inference.paths import (
     PIPE,
@@ -34,7 +35,7 @@ from septool.inference.paths import (
     plan_jobs,
     select_shard,
 )
-from septool.inference.streaming import FileEstimate, check_segment, estimate_file
+from septool.inference.streaming import EstimateSettings, FileEstimate, check_segment, estimate_file
 from septool.printable import printable
 
 Progress = Callable[[str, float, float], None]  # a recording, the seconds of it that are done, and in all
@@ -116,6 +117,10 @@ class Batch:
     overlap: float  # seconds that two segments share
     device: torch.device
     channel: int | None = None  # to listen to, from 1; all are averaged by default
+    track: int = 1  # of sound, in containers of several
+    raw: str | None = None  # what recordings without a header are, as ENCODING:RATE:CHANNELS
+    voice: int | None = None  # the only one that goes to standard output
+    stream: bool = False  # works on standard input while it arrives
     jobs: int = 1  # processes; any number gives the same, in the same order
     force: bool = False  # replace files that are there
     skip_existing: bool = False
@@ -132,8 +137,30 @@ class Batch:
         """
         check_segment(self.segment, self.overlap)
         audio.format_of(Path(f"voice.{self.suffix}"))
+        self.raw_format  # noqa: B018 - refuses what it cannot be
+        if self.voice is not None and self.out != PIPE:
+            raise UsageError(f"--voice {self.voice} takes --out -; files are named for every voice")
         if self.jobs > 1 and (self.device.type != "cpu" or not workers.FORKS):
             raise UsageError(f"--jobs {self.jobs} takes --device cpu and Linux; leave it out")
+
+    @property
+    def raw_format(self) -> audio.RawFormat | None:
+        """What recordings without a header are."""
+        return None if self.raw is None else audio.RawFormat.parse(self.raw)
+
+    def settings(self, *, voices: int, model_rate: int) -> EstimateSettings:
+        """Return how a model with so many voices at a rate, in Hz, is applied."""
+        return EstimateSettings(
+            voices=voices,
+            model_rate=model_rate,
+            device=self.device,
+            segment=self.segment,
+            overlap=self.overlap,
+            channel=self.channel,
+            track=self.track,
+            raw=self.raw_format,
+            voice=self.voice,
+        )
 
     def find_inputs(self, names: Sequence[str]) -> FoundInputs:
         """List the recordings that names stand for, and say what is left out; see :func:`find_inputs`."""
@@ -151,6 +178,12 @@ class Batch:
                 raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
             html_report.check_html_report(self.html, force=self.force)
         check_pipe(self.out, inputs)
+        if self.stream and [each.label for each in inputs] != [PIPE]:
+            raise UsageError("--stream takes standard input alone; give - and pipe the recording in")
+        if self.stream and self.out == PIPE:
+            audio.check_piped(self.suffix)
+        if self.raw is not None and self.html is not None:
+            raise UsageError(f"--html {self.html} shows recordings that have a header; leave out --raw")
 
     def plan(
         self, inputs: Sequence[Input], explicit: Sequence[str], references: Sequence[Path], *, voices: int, model: str
@@ -188,18 +221,21 @@ class Task:
         """Write the estimates of the recording's voices, and note what is worth a word; see :func:`estimate_file`."""
         batch, name = self.batch, self.job.display_name
         started = time.perf_counter()
-        result = estimate_file(
-            self.local_path,
-            self.targets,
-            estimate,
-            voices=voices,
-            model_rate=model_rate,
-            device=batch.device,
-            segment=batch.segment,
-            overlap=batch.overlap,
-            channel=batch.channel,
-            progress=partial(batch.progress, name) if batch.jobs == 1 else lambda *_: None,
-        )
+        settings = batch.settings(voices=voices, model_rate=model_rate)
+        progress = partial(batch.progress, name) if batch.jobs == 1 else lambda *_: None
+        if batch.stream:
+            batch.report(describe_latency(settings))
+            result = estimate_stream(
+                open_stdin(),
+                self.targets,
+                estimate,
+                settings,
+                out=sys.stdout.buffer,
+                suffix=batch.suffix,
+                progress=progress,
+            )
+        else:
+            result = estimate_file(self.local_path, self.targets, estimate, settings, progress=progress)
         self.findings += report_caveats(name, result, channel=batch.channel, model=model, model_rate=model_rate)
         if batch.out != PIPE:
             record_outputs(self.targets)
@@ -282,14 +318,14 @@ def _run_job(batch: Batch, work: Callable[[Task], Done], job: Job) -> tuple[Done
                     if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
                         advice = "the other voices do not; remove it or use --force"
                     raise SeptoolError(f"{printable(existing[0])} exists; {advice}")
-            if job.label == PIPE:
+            if job.label == PIPE and not batch.stream:
                 task.local_path = stack.enter_context(stdin_as_file())
-            if batch.out == PIPE:
+            if batch.out == PIPE and not batch.stream:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
                 task.targets = [Path(folder) / f"voices.{batch.suffix}"]
             stack.enter_context(enough_memory("for it; give the process more, or fewer --jobs"))
             result = work(task)
-            if batch.out == PIPE:
+            if batch.out == PIPE and not batch.stream:
                 copy_to_stdout(task.targets[0])
         return result, task.findings
     except BrokenPipeError:
@@ -332,16 +368,26 @@ def write_report(
         html_report.write_html_report(html, title, entries)
 
 
+def open_stdin() -> BinaryIO:
+    """Return standard input.
+
+    Raises:
+        AudioError: who called has closed it.
+    """
+    if sys.stdin is None:
+        raise AudioError("standard input is closed")
+    return sys.stdin.buffer
+
+
 @contextmanager
 def stdin_as_file() -> Iterator[Path]:
     """Keep standard input in a temporary file: decoders seek, pipes do not, and memory stays constant."""
     with tempfile.TemporaryDirectory(prefix="septool-") as folder:
         path = Path(folder) / "recording"
-        if sys.stdin is None:
-            raise AudioError("standard input is closed")
+        stdin = open_stdin()
         try:
             with path.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
+                shutil.copyfileobj(stdin, file)
         except OSError as error:
             raise AudioError(f"standard input cannot be kept in {folder}: {error.strerror}") from None
         if not path.stat().st_size:

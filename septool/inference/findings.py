@@ -65,47 +65,62 @@ class Peaks:
             self.recording = max(self.recording, _peak(block))
             yield block
 
-    def watch_voices(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Pass on blocks ``[voice, time]``."""
-        for block in blocks:
-            self.voices = self.voices or [0.0] * len(block)
-            self.voices = [max(peak, _peak(voice)) for peak, voice in zip(self.voices, block, strict=True)]
-            yield block
+    def watch_voices(self, block: np.ndarray) -> None:
+        """Take note of a block ``[voice, time]``."""
+        self.voices = self.voices or [0.0] * len(block)
+        self.voices = [max(peak, _peak(voice)) for peak, voice in zip(self.voices, block, strict=True)]
 
 
 def _peak(samples: np.ndarray) -> float:
     return float(np.abs(samples).max(initial=0.0))
 
 
-def loudest_if_cancelling(path: Path) -> int | None:
+class ChannelPowers:
+    """The powers of a recording's channels and of their mean, offsets aside, summed up block by block."""
+
+    def __init__(self, channels: int) -> None:
+        self._count, self._sums, self._squares = 0, np.zeros(channels + 1), np.zeros(channels + 1)
+
+    def add(self, samples: np.ndarray) -> None:
+        """Take the next block, ``[channel, time]``."""
+        with_mean = np.vstack((samples, samples.mean(axis=0, dtype=np.float64)))  # [channel + 1, time]
+        self._count += with_mean.shape[1]
+        self._sums += with_mean.sum(axis=1, dtype=np.float64)
+        self._squares += np.square(with_mean, dtype=np.float64).sum(axis=1)
+
+    def loudest_if_cancelling(self) -> int | None:
+        """Return the loudest channel, from 1, if all together cancel each other when they are averaged.
+
+        The power of the mean of N channels that have nothing to do with each other is 1/N² of the sum of theirs, that
+        of equal ones N times as much; what is far below the first cancels, as the two sides of a balanced line do.
+        """
+        if not self._count:
+            return None
+        *channels, mean = np.maximum(self._squares / self._count - np.square(self._sums / self._count), 0)
+        loudest = int(np.argmax(channels >= 0.99 * np.max(channels)))  # the first of those that are equal
+        if channels[loudest] <= SILENCE**2 or mean >= CANCELLED_SHARE * sum(channels) / len(channels) ** 2:
+            return None
+        return loudest + 1
+
+
+def loudest_if_cancelling(path: Path, *, track: int = 1, raw: audio.RawFormat | None = None) -> int | None:
     """Return the loudest channel, from 1, of a recording whose channels cancel each other when they are averaged.
 
-    The power of the mean of N channels that have nothing to do with each other is 1/N² of the sum of theirs, that of
-    equal ones N times as much; what is far below the first cancels, as the two sides of a balanced line do. Offsets
-    count for nothing. None for all other recordings.
+    None for all other recordings; see :class:`ChannelPowers`.
 
     Raises:
         AudioError: it cannot be read.
     """
     if not path.is_file():  # a named pipe can be read only once
         return None
-    with audio.open_audio(path) as file:
+    with audio.open_audio(path, track=track, raw=raw) as file:
         if file.channels == 1:
             return None
-        count, sums, squares = 0, np.zeros(file.channels + 1), np.zeros(file.channels + 1)
+        powers = ChannelPowers(file.channels)
         block = max(2**20 // file.channels, 1)
         while (samples := file.read(block)).size:
-            with_mean = np.vstack((samples, samples.mean(axis=0, dtype=np.float64)))  # [channel + 1, time]
-            count += with_mean.shape[1]
-            sums += with_mean.sum(axis=1, dtype=np.float64)
-            squares += np.square(with_mean, dtype=np.float64).sum(axis=1)
-    if not count:
-        return None
-    *channels, mean = np.maximum(squares / count - np.square(sums / count), 0)
-    loudest = int(np.argmax(channels >= 0.99 * np.max(channels)))  # the first of those that are equal
-    if channels[loudest] <= SILENCE**2 or mean >= CANCELLED_SHARE * sum(channels) / len(channels) ** 2:
-        return None
-    return loudest + 1
+            powers.add(samples)
+    return powers.loudest_if_cancelling()
 
 
 def report_caveats(

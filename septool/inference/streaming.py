@@ -7,7 +7,7 @@ them is stitched together and written at the recording's own rate.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,110 +36,201 @@ class FileEstimate:
     cancelling: int | None = None  # the channel that was used because all together cancel each other
 
 
+@dataclass(frozen=True, kw_only=True)
+class EstimateSettings:
+    """How the voices of recordings are estimated and written."""
+
+    voices: int  # that the model returns
+    model_rate: int  # Hz
+    device: torch.device  # where the model is
+    segment: float  # seconds given to the model at once
+    overlap: float  # seconds that two segments share
+    channel: int | None = None  # to listen to, from 1; None averages all, or takes the loudest if they cancel
+    track: int = 1  # of sound, in containers of several
+    raw: audio.RawFormat | None = None  # what recordings without a header are
+    voice: int | None = None  # the only one that is written, from 1
+
+    def __post_init__(self) -> None:
+        """Refuse a voice that the model does not return."""
+        if self.voice is not None and self.voice > self.voices:
+            raise UsageError(f"--voice is {self.voice}; the model returns {self.voices}")
+
+    @property
+    def written(self) -> int:
+        """How many voices are written."""
+        return self.voices if self.voice is None else 1
+
+
 def check_segment(segment: float, overlap: float) -> None:
     """Refuse segments, in seconds, that cannot be joined."""
     if not 0 < 2 * overlap <= segment < math.inf:
         raise UsageError(f"overlap is {overlap:g} s; it has to be above 0 and at most half of segment ({segment:g} s)")
 
 
-def segments(blocks: Iterable[np.ndarray], size: int, overlap: int) -> Iterator[np.ndarray]:
-    """Cut a stream of blocks ``[time]`` into segments ``[size]`` that share ``overlap`` samples.
+class Segmenter:
+    """Cuts a stream of blocks ``[..., time]`` into segments of ``size`` that share ``overlap`` samples.
 
     The last one is as long as what is left, and never shorter than the overlap unless it is the only one.
+
+    Raises:
+        UsageError: segments would never end.
     """
-    if not 0 <= overlap < size:
-        raise UsageError(f"segments of {size} samples cannot share {overlap}; use a longer --segment")
-    buffer = np.zeros(0, dtype=np.float32)
+
+    def __init__(self, size: int, overlap: int) -> None:
+        if not 0 <= overlap < size:
+            raise UsageError(f"segments of {size} samples cannot share {overlap}; use a longer --segment")
+        self.size, self.overlap = size, overlap
+        self._blocks: list[np.ndarray] = []
+        self._held = 0  # samples
+
+    def push(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        """Take a block; yield the segments ``[..., size]`` that are complete."""
+        self._blocks.append(block)
+        self._held += block.shape[-1]
+        while self._held > self.size:
+            joined = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks, axis=-1)
+            self._blocks = [joined[..., self.size - self.overlap :]]
+            self._held -= self.size - self.overlap
+            yield joined[..., : self.size]
+
+    def finish(self) -> np.ndarray:
+        """Return what is left, the last segment."""
+        return np.concatenate(self._blocks, axis=-1) if self._blocks else np.zeros(0, dtype=np.float32)
+
+
+def segments(blocks: Iterable[np.ndarray], size: int, overlap: int) -> Iterator[np.ndarray]:
+    """Cut a stream of blocks ``[..., time]`` into segments; see :class:`Segmenter`."""
+    segmenter = Segmenter(size, overlap)
     for block in blocks:
-        buffer = np.concatenate((buffer, block))
-        while len(buffer) > size:
-            yield buffer[:size]
-            buffer = buffer[size - overlap :]
-    yield buffer
+        yield from segmenter.push(block)
+    yield segmenter.finish()
 
 
-@torch.inference_mode()
-def estimate_blocks(
-    estimate: Estimator, blocks: Iterable[np.ndarray], stitcher: Stitcher, *, size: int, device: torch.device
-) -> Iterator[np.ndarray]:
-    """Estimate the voices of a stream of blocks ``[time]`` at the model's rate.
+@dataclass
+class WindowedEstimator:
+    """The voices of a stream of blocks at the model's rate, estimated segment by segment.
+
+    The samples of all that :meth:`push` and :meth:`finish` yield add up to those of the stream.
 
     Args:
         estimate: maps ``[1, time]`` to ``[1, voice, time]``.
-        blocks: of any lengths.
-        stitcher: joins the segments' voices.
         size: samples given to the model at once.
+        overlap: samples that two segments share.
         device: where the model is.
-
-    Yields:
-        ``[voice, time]``, whose lengths add up to the stream's.
-
-    Raises:
-        SeptoolError: the model returned NaN or infinity, or there is not enough memory for a segment.
     """
-    for segment in segments(blocks, size, stitcher.overlap):
-        if not len(segment):  # the resampler gave nothing, as for a file of one sample
-            segment = np.zeros(1, dtype=np.float32)
-        mixture = torch.from_numpy(np.ascontiguousarray(segment))[None].to(device)
-        with enough_memory(f"for {len(segment)} samples at once; use a smaller --segment"):
-            voices = estimate(mixture)[0].cpu().numpy()
+
+    estimate: Estimator
+    size: int
+    overlap: int
+    device: torch.device
+    stitcher: Stitcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stitcher = Stitcher(self.overlap)
+        self._segmenter = Segmenter(self.size, self.overlap)
+
+    def push(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        """Take a block ``[1, time]`` of any length; yield what is final, ``[voice, time]``.
+
+        Raises:
+            SeptoolError: the model returned NaN or infinity, or there is not enough memory for a segment.
+        """
+        for segment in self._segmenter.push(block):
+            yield self.stitcher.push(self._estimated(segment))
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """Yield the rest, ``[voice, time]``.
+
+        Raises:
+            SeptoolError: as for :meth:`push`.
+        """
+        yield self.stitcher.push(self._estimated(self._segmenter.finish()))
+        yield self.stitcher.finish()
+
+    def run(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the voices of all blocks."""
+        for block in blocks:
+            yield from self.push(block)
+        yield from self.finish()
+
+    def _estimated(self, segment: np.ndarray) -> np.ndarray:
+        if not segment.shape[-1]:  # the resampler gave nothing, as for a file of one sample
+            segment = np.zeros((1, 1), dtype=np.float32)
+        with torch.inference_mode():  # here, since a generator would leave it on while it waits
+            mixture = torch.from_numpy(np.ascontiguousarray(segment)).to(self.device)
+            with enough_memory(f"for {segment.shape[-1]} samples at once; use a smaller --segment"):
+                voices = self.estimate(mixture)[0].cpu().numpy()
         if not np.isfinite(voices).all():
             raise SeptoolError("the model returned non-finite samples; are its weights damaged?")
-        yield stitcher.push(voices)
-    yield stitcher.finish()
+        return voices
 
 
 def estimate_file(
     source: Path,
     targets: Sequence[Path],
     estimate: Estimator,
+    settings: EstimateSettings,
     *,
-    voices: int,
-    model_rate: int,
-    device: torch.device,
-    segment: float,
-    overlap: float,
-    channel: int | None = None,
     progress: Callable[[float, float], None] = lambda *_: None,
 ) -> FileEstimate:
     """Estimate the voices of one file.
 
     Args:
         source: the recording.
-        targets: one file per voice, or a single one with a channel per voice.
-        estimate: maps ``[1, time]`` at ``model_rate`` to ``[1, voice, time]``.
-        voices: how many.
-        model_rate: Hz.
-        device: where the model is.
-        segment: seconds given to the model at once.
-        overlap: seconds that two segments share.
-        channel: the one to listen to, from 1; by default all are averaged, or, where they cancel each other, the
-            loudest is used.
+        targets: one file per voice that is written, or a single one with a channel per voice.
+        estimate: maps ``[1, time]`` at the model's rate to ``[1, voice, time]``.
+        settings: how.
         progress: called with the seconds that are done, and with all of them.
 
     Raises:
         AudioError: the recording cannot be read, or a target not be written.
     """
-    stitcher, peaks = Stitcher(overlap=round(overlap * model_rate)), Peaks()
-    cancelling = loudest_if_cancelling(source) if channel is None else None
+    cancelling = None
+    if settings.channel is None:
+        cancelling = loudest_if_cancelling(source, track=settings.track, raw=settings.raw)
     with ExitStack() as stack:
-        file = stack.enter_context(audio.open_audio(source))
-        reader = audio.Reader(file, model_rate, channel or cancelling)
+        file = stack.enter_context(audio.open_audio(source, track=settings.track, raw=settings.raw))
         partials = stack.enter_context(atomic_write_group(targets))
         subtype = SUBTYPES.get(file.subtype, "PCM_16")
         writer = stack.enter_context(
-            audio.Writer(partials, voices, model_rate, file.rate, subtype, targets[0], expected=file.frames)
+            audio.Writer(
+                partials, settings.written, settings.model_rate, file.rate, subtype, targets[0], expected=file.frames
+            )
         )
-        size = round(segment * model_rate)
-        held: np.ndarray | None = None  # one block back, so that the last one is known as such
-        blocks = estimate_blocks(estimate, peaks.watch_recording(reader), stitcher, size=size, device=device)
-        for block in peaks.watch_voices(blocks):
-            if held is not None:
-                writer.write(held)
-            held = block
-            workers.check_stopping()
-            progress(reader.frames / file.rate, file.frames / file.rate)
-        assert held is not None
-        writer.write(held, last_frame=reader.frames)
-        info = file.info()
-    return FileEstimate(info, writer.clipped, tuple(stitcher.seams), peaks, cancelling)
+        return estimate_opened(file, writer, estimate, settings, cancelling=cancelling, progress=progress)
+
+
+def estimate_opened(
+    file: audio.AudioFile,
+    writer: audio.Writer,
+    estimate: Estimator,
+    settings: EstimateSettings,
+    *,
+    cancelling: int | None,
+    block_seconds: float = 10.0,
+    progress: Callable[[float, float], None],
+) -> FileEstimate:
+    """Estimate the voices of a recording that is open, and write each part as soon as it is final.
+
+    Args:
+        file: the recording.
+        writer: gets the voices.
+        estimate: as for :func:`estimate_file`.
+        settings: how.
+        cancelling: the loudest channel, if all together cancel each other.
+        block_seconds: read at once.
+        progress: as for :func:`estimate_file`.
+    """
+    rate, peaks = settings.model_rate, Peaks()
+    reader = audio.Reader(file, rate, settings.channel or cancelling, block_seconds)
+    windows = WindowedEstimator(
+        estimate, size=round(settings.segment * rate), overlap=round(settings.overlap * rate), device=settings.device
+    )
+    for block in windows.run(mono[None] for mono in peaks.watch_recording(reader)):
+        chosen = block if settings.voice is None else block[settings.voice - 1 : settings.voice]
+        peaks.watch_voices(chosen)
+        writer.write(chosen)
+        workers.check_stopping()
+        progress(reader.frames / file.rate, file.frames / file.rate)
+    writer.write(np.zeros((settings.written, 0), dtype=np.float32), last_frame=reader.frames)
+    return FileEstimate(file.info(), writer.clipped, tuple(windows.stitcher.seams), peaks, cancelling)

@@ -9,13 +9,14 @@ import torch
 
 from septool import audio
 from septool.errors import SeptoolError
+from septool.inference.streaming import EstimateSettings
 from septool.losses.pit import best_permutation
 from septool.metrics.si_snr import si_snr
 
 
-def read_references(references: Sequence[Path], mixture: Path) -> torch.Tensor:
-    """Read the true voices at the recording's rate, ``[source, time]`` in float64."""
-    heard, rate = audio.read_audio(mixture)
+def read_references(references: Sequence[Path], mixture: Path, settings: EstimateSettings) -> torch.Tensor:
+    """Read the true voices at the recording's rate, ``[source, time]`` in float64; ``settings`` are its own."""
+    heard, rate = _read_mixture(mixture, settings)
     true = [audio.load_audio(path, rate) for path in references]
     for path, voice in zip(references, true, strict=True):
         if len(voice) != heard.shape[1]:
@@ -24,22 +25,39 @@ def read_references(references: Sequence[Path], mixture: Path) -> torch.Tensor:
 
 
 def score_outputs(
-    mixture: Path, outputs: Sequence[Path], true: torch.Tensor, rate: int, channel: int | None = None
+    mixture: Path,
+    outputs: Sequence[Path],
+    true: torch.Tensor,
+    settings: EstimateSettings,
+    cancelling: int | None = None,
 ) -> tuple[float | None, ...]:
     """SI-SNRi in dB of each output over the recording, at the reference that fits it in the best order.
 
-    All are brought to ``rate``, the model's: what the model cannot hear says nothing of how well it separates,
+    All are brought to the model's rate: what the model cannot hear says nothing of how well it separates,
     and published scores are at that rate.
+
+    Args:
+        mixture: the recording.
+        outputs: files of its voices.
+        true: what :func:`read_references` returned.
+        settings: how the voices were estimated.
+        cancelling: the channel that was used because all together cancel each other.
     """
+    rate = settings.model_rate
 
     def heard(samples: np.ndarray, own: int) -> torch.Tensor:
         return torch.from_numpy(audio.resample(samples, own, rate)).double()
 
-    mixed, own = audio.read_audio(mixture)
-    mixed = heard(audio.to_mono(mixed, channel), own)
+    mixed, own = _read_mixture(mixture, settings)
+    mixed = heard(audio.to_mono(mixed, settings.channel or cancelling), own)
     voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read_audio(path)[0]])
     true = torch.stack([heard(voice, own) for voice in true.numpy()])
     order = best_permutation(si_snr, estimate=voices[None], reference=true[None]).order[0]
     gains = torch.empty(len(voices), dtype=torch.float64)
     gains[order] = si_snr(estimate=voices[order], reference=true) - si_snr(estimate=mixed, reference=true)
     return tuple(round(gain, 2) if math.isfinite(gain) else None for gain in gains.tolist())
+
+
+def _read_mixture(mixture: Path, settings: EstimateSettings) -> tuple[np.ndarray, int]:
+    with audio.open_audio(mixture, track=settings.track, raw=settings.raw) as file:
+        return file.read(), file.rate

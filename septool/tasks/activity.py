@@ -1,6 +1,6 @@
 """Who speaks when in recordings, without their voices."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from septool.device import choose_device
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, refuse_existing
 from septool.inference.batch import Failed, Progress, Skipped, stdin_as_file
+from septool.inference.findings import Caveat, report_caveats
 from septool.inference.paths import PIPE, Input, find_inputs
 
 
@@ -50,6 +51,7 @@ def find_activity(
     channel: int | None = None,
     force: bool = False,
     skip_existing: bool = False,
+    report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[FoundActivity | Failed | Skipped]:
     """Find who speaks when; one result for each recording, failed ones among them.
@@ -65,6 +67,7 @@ def find_activity(
         channel: the one to listen to, from 1; all are averaged by default.
         force: replace files that are there.
         skip_existing: skip recordings whose file is there.
+        report: callback for warnings.
         progress: callback for how far a recording is.
 
     Raises:
@@ -75,17 +78,25 @@ def find_activity(
         raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
     count, inside = parse_count(speakers), find_inputs(inputs)
     networks = load_conversation_networks(model, speaker_model, choose_device(device))
+    said: set[Caveat] = set()
 
     def find(recording: Input, target: Path) -> FoundActivity:
         with ExitStack() as stack:
             path = stack.enter_context(stdin_as_file()) if recording.label == PIPE else recording.path
             conversation = stack.enter_context(networks.start(count))
-            info, found = diarize_file(
+            estimate, found = diarize_file(
                 path,
                 conversation,
                 channel=channel,
                 progress=lambda done, total: progress(recording.display_name, done, total),
             )
+        for caveat in report_caveats(
+            recording.display_name, estimate, channel=channel, model=networks.name, model_rate=networks.rate
+        ):
+            if caveat not in said:
+                report(caveat.text)
+            if caveat.recording is None:  # holds for all
+                said.add(caveat)
         text = format_activity(format, found.turns, recording.stem)
         if out != PIPE:
             make_folder(target.parent)
@@ -96,7 +107,7 @@ def find_activity(
             output=PIPE if out == PIPE else str(target),
             text=text,
             model=networks.name,
-            seconds=info.frames / info.rate,
+            seconds=estimate.info.frames / estimate.info.rate,
             speakers=found.speakers,
             spoken=tuple(round(seconds, 2) for seconds in found.seconds),
             turns=tuple(found.turns),

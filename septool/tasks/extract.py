@@ -54,10 +54,13 @@ def extract(
     device: str = "auto",
     jobs: int = 1,
     channel: int | None = None,
+    track: int = 1,
+    raw: str | None = None,
     suffix: str = "wav",
     name: str = "{stem}_voice",
     segment: float = 10.0,
     overlap: float = 2.0,
+    stream: bool = False,
     presence: bool = False,
     threshold: float | None = None,
     html: Path | None = None,
@@ -78,10 +81,13 @@ def extract(
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: processes that work on a recording each, where the device is the processor.
         channel: the one to listen to, from 1; all are averaged by default.
+        track: which of those of a container that hold sound, from 1.
+        raw: what recordings without a header are, ``ENCODING:RATE:CHANNELS`` such as ``s16le:16000:1``.
         suffix: format of files in a folder and of standard output.
         name: file name in a folder, made of ``{stem}`` and ``{suffix}`` of the recording and ``{model}``.
         segment: seconds given to the model at once; longer recordings are cut and stitched together.
         overlap: seconds that two segments share.
+        stream: works on standard input while it arrives, without a temporary file.
         presence: write silence where the voice is not there.
         threshold: score from which it counts as there; by default the checkpoint's, as measured.
         html: HTML report with players and spectrograms of the recordings, the references and the voice; of a
@@ -105,6 +111,9 @@ def extract(
         overlap=overlap,
         device=choose_device(device),
         channel=channel,
+        track=track,
+        raw=raw,
+        stream=stream,
         jobs=jobs,
         force=force,
         skip_existing=skip_existing,
@@ -116,8 +125,14 @@ def extract(
     if threshold is not None and not presence:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
     rows = manifest_rows(inputs, references)
-    if rows and channel is not None:
-        raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
+    if rows:
+        for option, given in {
+            "--channel": channel is not None,
+            "--track": track != 1,
+            "--raw": raw is not None,
+        }.items():
+            if given:
+                raise UsageError(f"the mixtures of {inputs[0]} are made from its rows; leave out {option}")
     digest = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
     mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav") for id in rows)

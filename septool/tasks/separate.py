@@ -40,10 +40,14 @@ def separate(
     device: str = "auto",
     jobs: int = 1,
     channel: int | None = None,
+    track: int = 1,
+    raw: str | None = None,
     suffix: str = "wav",
     name: str | None = None,
     segment: float = 30.0,
     overlap: float = 4.0,
+    voice: int | None = None,
+    stream: bool = False,
     speakers: str | None = None,
     activity: str | None = None,
     rest: Path | None = None,
@@ -67,11 +71,15 @@ def separate(
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: processes that work on a recording each, where the device is the processor.
         channel: the one to listen to, from 1; all are averaged by default.
+        track: which of those of a container that hold sound, from 1.
+        raw: what recordings without a header are, ``ENCODING:RATE:CHANNELS`` such as ``s16le:16000:1``.
         suffix: format of the files written.
         name: file name, made of ``{stem}`` and ``{suffix}`` of the recording, ``{voice}`` (from 1) and ``{model}``;
             by default ``{stem}_s{voice}``, or ``{stem}_clean`` where there is one voice.
         segment: seconds given to the model at once; longer recordings are cut and stitched together.
         overlap: seconds that two segments share.
+        voice: the only one that goes to standard output, from 1; all do by default, a channel each.
+        stream: works on standard input while it arrives, without a temporary file.
         speakers: takes recordings as conversations of so many people, ``auto``, ``N`` or ``N-M``: a track for each,
             silent where they are. ``segment`` and ``overlap`` are fixed then.
         activity: format of a file that says who speaks when, beside the voices: rttm, json, audacity or webvtt.
@@ -97,6 +105,10 @@ def separate(
         overlap=overlap,
         device=choose_device(device),
         channel=channel,
+        track=track,
+        raw=raw,
+        voice=voice,
+        stream=stream,
         jobs=jobs,
         force=force,
         skip_existing=skip_existing,
@@ -112,7 +124,13 @@ def separate(
         raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
     if references and len(recordings) != 1:
         raise UsageError(f"--reference takes one input, {len(recordings)} were given")
+    if stream and references:
+        raise UsageError("--reference is compared with a whole recording; leave out --stream")
     if speakers is not None:
+        if stream:
+            raise UsageError("--speakers listens to a whole recording first; leave out --stream")
+        if voice is not None:
+            raise UsageError("--voice is for a known number of voices; leave out --speakers")
         from septool.conversation.batch import separate_conversations  # SciPy takes a second to import
 
         yield from separate_conversations(
@@ -128,18 +146,20 @@ def separate(
         raise UsageError(f"{checkpoint} gives {header.sources} voices; give as many references, not {len(references)}")
     if name is None and header.sources == 1:
         batch = replace(batch, name="{stem}_clean")
+    batch.settings(voices=header.sources, model_rate=header.sample_rate)  # refuses what this model cannot do
+    if voice is not None and references:
+        raise UsageError("--reference is compared with all voices; leave out --voice")
     todo = batch.plan(recordings, inputs, references, voices=header.sources, model=checkpoint)
 
     def work(task: Task) -> Separated:
-        sources = read_references(references, task.local_path) if references else None
+        settings = batch.settings(voices=header.sources, model_rate=header.sample_rate)
+        sources = read_references(references, task.local_path, settings) if references else None
         completed, estimate = task.estimate(
             make_estimator(network), voices=header.sources, model=checkpoint, model_rate=header.sample_rate
         )
         gains = ()
         if sources is not None:
-            gains = score_outputs(
-                task.local_path, task.targets, sources, header.sample_rate, channel or estimate.cancelling
-            )
+            gains = score_outputs(task.local_path, task.targets, sources, settings, estimate.cancelling)
         return Separated(**vars(completed), outputs=task.outputs, joints=estimate.seams, si_snri=gains)
 
     def describe(result: Separated | Skipped) -> Entry:

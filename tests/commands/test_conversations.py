@@ -97,6 +97,23 @@ def test_a_dot_in_a_name_stays_in_the_name_of_who_speaks_when(septool: Command, 
     assert (tmp_path / "alone" / "meeting.monday.rttm").exists()
 
 
+def test_channels_that_cancel_each_other_are_not_averaged(
+    septool: Command, meeting: Path, tmp_path: Path, sources: dict[str, np.ndarray]
+) -> None:
+    separated = septool("separate", meeting, "--speakers", "auto", "-o", tmp_path / "alone")
+    found = septool("activity", meeting, "-o", "-").lines
+    mono = sum(sources.values())
+    audio.write_audio(meeting, np.stack((mono, -0.95 * mono)), RATE, "FLOAT")
+    text = f"septool: {meeting}: its 2 channels cancel each other; channel 1, the loudest, is used"
+    again = septool("separate", meeting, "--speakers", "auto", "-o", tmp_path / "sides")
+    assert text in again.errors
+    for one, other in zip(again.lines, separated.lines, strict=True):
+        np.testing.assert_array_equal(*(audio.read_audio(Path(line.split()[0]))[0] for line in (one, other)))
+    activity = septool("activity", meeting, "-o", "-")
+    assert text in activity.errors
+    assert activity.lines == found
+
+
 @pytest.mark.parametrize(
     ("format", "suffix"), [("rttm", "rttm"), ("json", "json"), ("audacity", "txt"), ("webvtt", "vtt")]
 )

@@ -263,7 +263,7 @@ BAD = {
     "infinite": "{} holds non-finite samples (NaN or infinite)",
     "huge": "{} holds samples of 2e+29; full scale is 1. Is it damaged?",
     "torn": "{} breaks off while decoding: ",
-    "raw": "{} has no header that says what it is; convert it to wav",
+    "raw": "{} has no header that says what it is; say it with --raw, such as s16le:8000:1",
     "pipe": "{} is a named pipe that nobody writes to",
     "loop": "{} cannot be read: Too many levels of symbolic links",
 }

@@ -17,9 +17,9 @@ from septool import audio
 from septool.audio import writing
 from septool.errors import SeptoolError, UsageError
 from septool.inference.level import make_estimator
-from septool.inference.streaming import FileEstimate, estimate_blocks, estimate_file, segments
+from septool.inference.streaming import EstimateSettings, FileEstimate, WindowedEstimator, estimate_file, segments
 from septool.models.base import Separator, SeparatorConfig
-from septool.signal.stitch import Seam, Stitcher
+from septool.signal.stitch import Seam
 from tests.conftest import RATE
 
 SIZE, OVERLAP = 2 * RATE, RATE // 2
@@ -68,21 +68,25 @@ def blocks(signal: np.ndarray, size: int = 3001) -> Iterator[np.ndarray]:
     yield from (signal[start : start + size] for start in range(0, len(signal), size))
 
 
+SETTINGS = EstimateSettings(voices=2, model_rate=RATE, device=CPU, segment=2, overlap=0.5)
+
+
+def windowed(model: Separator | None = None, size: int = SIZE) -> WindowedEstimator:
+    return WindowedEstimator(make_estimator(model or Bands()), size=size, overlap=OVERLAP, device=CPU)
+
+
 def in_pieces(signal: np.ndarray, model: Separator | None = None) -> tuple[np.ndarray, list[Seam]]:
-    stitcher = Stitcher(OVERLAP)
-    pieces = estimate_blocks(make_estimator(model or Bands()), blocks(signal), stitcher, size=SIZE, device=CPU)
-    return np.concatenate(list(pieces), axis=1), stitcher.seams
+    windows = windowed(model)
+    pieces = windows.run(block[None] for block in blocks(signal))
+    return np.concatenate(list(pieces), axis=1), windows.stitcher.seams
 
 
 def in_two(source: Path, outputs: list[Path]) -> FileEstimate:
-    return estimate_file(
-        source, outputs, make_estimator(Bands()), voices=2, model_rate=RATE, device=CPU, segment=2, overlap=0.5
-    )
+    return estimate_file(source, outputs, make_estimator(Bands()), SETTINGS)
 
 
 def at_once(signal: np.ndarray) -> np.ndarray:
-    pieces = estimate_blocks(make_estimator(Bands()), [signal], Stitcher(OVERLAP), size=len(signal), device=CPU)
-    return np.concatenate(list(pieces), axis=1)
+    return np.concatenate(list(windowed(size=len(signal)).run([signal[None]])), axis=1)
 
 
 @pytest.mark.parametrize("seconds", [1.9, 2.0, 2.001, 3.5, 3.501, 9.3])
@@ -159,9 +163,9 @@ def test_memory_does_not_grow_with_the_recording() -> None:
     piece = two_bands(0.5).sum(0)
 
     def peak(seconds: int) -> int:
-        stream = (piece for _ in range(2 * seconds))
+        stream = (piece[None] for _ in range(2 * seconds))
         tracemalloc.start()
-        for part in estimate_blocks(make_estimator(Bands()), stream, Stitcher(OVERLAP), size=SIZE, device=CPU):
+        for part in windowed().run(stream):
             assert part.shape[1] <= SIZE
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -172,8 +176,8 @@ def test_memory_does_not_grow_with_the_recording() -> None:
 
 
 def test_a_stream_without_samples_is_still_something() -> None:
-    empty = [np.zeros(0, dtype=np.float32)]  # what a resampler may give for a single sample
-    parts = list(estimate_blocks(make_estimator(Bands()), empty, Stitcher(OVERLAP), size=SIZE, device=CPU))
+    empty = [np.zeros((1, 0), dtype=np.float32)]  # what a resampler may give for a single sample
+    parts = list(windowed().run(empty))
     assert np.concatenate(parts, axis=1).shape == (2, 1)
 
 
@@ -190,11 +194,7 @@ def test_progress_is_told_in_seconds_of_the_recording(tmp_path: Path) -> None:
         source,
         outputs,
         make_estimator(Bands()),
-        voices=2,
-        model_rate=RATE,
-        device=CPU,
-        segment=2.0,
-        overlap=0.5,
+        SETTINGS,
         progress=lambda *seconds: told.append(seconds),
     )
     assert sorted(set(told)) == [(10.0, 25.0), (20.0, 25.0), (25.0, 25.0)]

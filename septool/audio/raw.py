@@ -1,0 +1,55 @@
+"""Samples without a header: what they are is said beside them, as in ``s16le:16000:1``."""
+
+from typing import NamedTuple, Self
+
+from septool.audio.containers import SampleData
+from septool.audio.decoders import RAW_BYTES, PlainDecoder
+from septool.audio.findings import Finding
+from septool.audio.formats import ENCODINGS
+from septool.audio.sources import ByteSource
+from septool.errors import UsageError
+
+
+class RawFormat(NamedTuple):
+    """How samples without a header are to be read."""
+
+    encoding: str  # a key of ENCODINGS
+    rate: int  # Hz
+    channels: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``ENCODING:RATE:CHANNELS``.
+
+        >>> RawFormat.parse("s16le:16000:1")
+        RawFormat(encoding='s16le', rate=16000, channels=1)
+
+        Raises:
+            UsageError: it is something else.
+        """
+        encoding, _, numbers = text.partition(":")
+        rate, _, channels = numbers.partition(":")
+        if encoding not in ENCODINGS or not (rate.isdecimal() and channels.isdecimal() and int(rate) and int(channels)):
+            raise UsageError(
+                f"--raw is {text!r}; write it as ENCODING:RATE:CHANNELS, such as s16le:16000:1, "
+                f"with one of {', '.join(ENCODINGS)}"
+            )
+        return cls(encoding, int(rate), int(channels))
+
+
+class RawDecoder(PlainDecoder):
+    """Samples and nothing else, from the first byte to the last."""
+
+    def __init__(self, source: ByteSource, form: RawFormat) -> None:
+        self.rate, self.channels = form.rate, form.channels
+        self.subtype, self._endian = ENCODINGS[form.encoding]
+        self._source, self._data = source, SampleData(0, None, has_chunks=False)
+        self._width = RAW_BYTES[self.subtype] * self.channels
+        self.findings: list[Finding] = []
+        self._announced, self._length = None, source.size
+        self.header_frames = None
+        self.expected = (source.size or 0) // self._width
+        self._open(0)
+
+    def _compared(self, frames: int) -> list[Finding]:  # noqa: ARG002 - nothing was announced
+        return []

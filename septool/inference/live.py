@@ -1,0 +1,226 @@
+"""Recordings that are still arriving: voices leave as soon as they are final, in constant memory, without a file."""
+
+import io
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import torch
+
+from septool import audio
+from septool.errors import AudioError, InterruptedBySignal, UsageError
+from septool.files import atomic_write_group
+from septool.inference.findings import ChannelPowers
+from septool.inference.level import Estimator
+from septool.inference.streaming import SUBTYPES, EstimateSettings, FileEstimate, WindowedEstimator, estimate_opened
+
+POLL_S = 0.1  # after which a signal is noticed while nothing arrives
+BLOCK_S = 0.1  # read at once
+
+
+class StoppableInput(io.RawIOBase):
+    """A pipe that ends when its writer closes it, or when it is told to."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self.stopped: InterruptedBySignal | None = None
+        self._pipe = pipe
+        try:
+            self._number: int | None = pipe.fileno() if os.name != "nt" else None  # select takes sockets alone there
+        except OSError:  # memory that plays a pipe
+            self._number = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._number is None:
+            part = b"" if self.stopped else getattr(self._pipe, "read1", self._pipe.read)(len(view))
+        else:
+            while not self.stopped and not select.select([self._number], [], [], POLL_S)[0]:
+                pass
+            part = b"" if self.stopped else os.read(self._number, len(view))
+        view[: len(part)] = part
+        return len(part)
+
+
+@contextmanager
+def end_on_signal(pipe: StoppableInput) -> Iterator[None]:
+    """Take the first Ctrl-C or termination for the end of a pipe, which is how recording live ends; raise it then.
+
+    What has arrived is worked on to its end. A second one ends at once.
+
+    Raises:
+        InterruptedBySignal: when the block is done, if there was one.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are the main one's
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def stop(number: int, _: FrameType | None) -> None:
+        pipe.stopped = InterruptedBySignal(signal.Signals(number).name)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in numbers:
+        if before[number] not in (signal.SIG_IGN, None):
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+    if pipe.stopped:
+        raise pipe.stopped
+
+
+def describe_latency(settings: EstimateSettings) -> str:
+    """Return one line about how late voices are behind a recording that is still arriving."""
+    hop = settings.segment - settings.overlap
+    return (
+        f"voices come up to {settings.segment:g} s (--segment) late and {settings.overlap:g} s (--overlap) at least, "
+        f"{hop:g} s of them at a time, and as much later as the model computes for {settings.segment:g} s"
+    )
+
+
+def estimate_stream(
+    pipe: BinaryIO,
+    targets: Sequence[Path],
+    estimate: Estimator,
+    settings: EstimateSettings,
+    *,
+    out: BinaryIO,
+    suffix: str,
+    progress: Callable[[float, float], None] = lambda *_: None,
+) -> FileEstimate:
+    """Estimate the voices of a recording while it arrives.
+
+    Args:
+        pipe: the recording.
+        targets: one file per voice, complete when the recording is; none if they go to ``out``.
+        estimate: maps ``[batch, time]`` at the model's rate to ``[batch, voice, time]``.
+        settings: how.
+        out: a pipe that gets the voices as soon as they are final, a channel each.
+        suffix: its format.
+        progress: called with the seconds that are done, and with all that have arrived.
+
+    Raises:
+        AudioError: it cannot be read, or what it is to be written to not be written.
+        InterruptedBySignal: the user asked to stop; what had arrived by then is written.
+    """
+    source = StoppableInput(pipe)
+    with ExitStack() as stack:
+        stack.enter_context(end_on_signal(source))
+        buffered = cast(BinaryIO, io.BufferedReader(source))
+        file = stack.enter_context(
+            audio.open_audio(buffered, track=settings.track, raw=settings.raw, name="standard input")
+        )
+        cancelling = None
+        if settings.channel is None and file.channels > 1:  # nothing is final before a segment is there anyway
+            powers = ChannelPowers(file.channels)
+            powers.add(file.peek(round(settings.segment * file.rate)))
+            cancelling = powers.loudest_if_cancelling()
+        subtype = SUBTYPES.get(file.subtype, "PCM_16")
+        if targets:
+            partials = stack.enter_context(atomic_write_group(targets))
+            writer = audio.Writer(partials, settings.written, settings.model_rate, file.rate, subtype, targets[0])
+        else:
+            writer = audio.PipeWriter(out, settings.written, settings.model_rate, file.rate, subtype, suffix)
+        stack.enter_context(writer)
+        return estimate_opened(
+            file, writer, estimate, settings, cancelling=cancelling, block_seconds=BLOCK_S, progress=progress
+        )
+
+
+class EstimateStream:
+    """A recording in memory that arrives block by block, and its voices as soon as they are final.
+
+    All samples that :meth:`push` and :meth:`finish` return are one after the other the voices of the recording, as
+    long as it and the same as if it had been there at once.
+
+    Args:
+        estimate: maps ``[1, time]`` at ``model_rate`` to ``[1, voice, time]``.
+        voices: how many.
+        rate: of the recording, Hz.
+        model_rate: Hz.
+        segment: seconds given to the model at once.
+        overlap: seconds that two segments share.
+        device: where the model is.
+    """
+
+    def __init__(
+        self,
+        estimate: Estimator,
+        *,
+        voices: int,
+        rate: int,
+        model_rate: int,
+        segment: float,
+        overlap: float,
+        device: torch.device,
+    ) -> None:
+        self.voices, self.rate = voices, rate
+        self.received, self.returned = 0, 0  # samples
+        self._windows = WindowedEstimator(
+            estimate, size=round(segment * model_rate), overlap=round(overlap * model_rate), device=device
+        )
+        self._to_model = audio.StreamResampler(rate, model_rate, 1)
+        self._from_model = audio.StreamResampler(model_rate, rate, voices)
+        self._finished = False
+
+    def push(self, block: np.ndarray) -> np.ndarray:
+        """Take the next samples of the recording.
+
+        Args:
+            block: ``[time]``, of any length.
+
+        Returns:
+            What is final by now, ``[voice, time]`` in float32; often no samples.
+
+        Raises:
+            AudioError: it holds non-finite samples.
+            UsageError: the recording was finished, or the block has more than one channel.
+        """
+        if self._finished:
+            raise UsageError("this recording is finished; start another stream")
+        if block.ndim != 1:
+            raise UsageError(f"a block is [time], this one is {list(block.shape)}; give one channel of it")
+        audio.check_finite(block, "the recording")
+        self.received += len(block)
+        mono = self._to_model.push(block[None].astype(np.float32))
+        return self._returned([self._from_model.push(part) for part in self._windows.push(mono)])
+
+    def finish(self) -> np.ndarray:
+        """Return the rest of the voices, ``[voice, time]``; the recording ends here."""
+        if self._finished:
+            raise UsageError("this recording is finished; start another stream")
+        self._finished = True
+        if not self.received:
+            raise AudioError("the recording has no samples")
+        rest = self._to_model.push(np.zeros((1, 0), dtype=np.float32), last=True)
+        parts = [*self._windows.push(rest), *self._windows.finish()]
+        nothing = np.zeros((self.voices, 0), dtype=np.float32)
+        final = [self._from_model.push(part) for part in parts] + [self._from_model.push(nothing, last=True)]
+        voices = np.concatenate(final, axis=1)[:, : self.received - self.returned]  # a total can be a sample off
+        return self._returned([np.pad(voices, ((0, 0), (0, self.received - self.returned - voices.shape[1])))])
+
+    def __call__(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the voices of blocks, ``[voice, time]``, and the rest when there are no more."""
+        for block in blocks:
+            yield self.push(block)
+        yield self.finish()
+
+    def _returned(self, parts: list[np.ndarray]) -> np.ndarray:
+        voices = np.concatenate(parts, axis=1) if parts else np.zeros((self.voices, 0), dtype=np.float32)
+        self.returned += voices.shape[1]
+        return voices

@@ -1,0 +1,181 @@
+"""``septool separate --stream``: pipes while they are open, samples without headers, single voices, chosen tracks."""
+
+import io
+import select
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from septool import audio
+from tests.conftest import RATE, Command, voice
+
+SEGMENT = ("--segment", "0.5", "--overlap", "0.1")
+
+
+@pytest.fixture
+def separate(septool: Command, tiny_checkpoint: Path) -> Command:
+    def command(*arguments: object, stdin: bytes = b""):
+        return septool("separate", *arguments, "-m", tiny_checkpoint, "-d", "cpu", stdin=stdin)
+
+    return command
+
+
+def piped(path: Path) -> bytes:
+    """The bytes of a WAV file as FFmpeg writes them to a pipe, of unknown length."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = content[4:8] = b"\xff" * 4
+    return bytes(content)
+
+
+def samples(content: bytes) -> np.ndarray:
+    """Read a file in memory, ``[channel, time]``."""
+    with audio.open_audio(io.BytesIO(content)) as file:
+        return file.read()
+
+
+def read(process: "subprocess.Popen[bytes]", count: int) -> bytes:
+    """Read so many bytes of a process's standard output, which has to be alive and to give them in a minute."""
+    assert process.stdout is not None
+    content = b""
+    while len(content) < count:
+        assert select.select([process.stdout], [], [], 60)[0], "nothing comes while the input is open"
+        part = process.stdout.read1(count - len(content))  # type: ignore[attr-defined]
+        assert part, process.stderr and process.stderr.read()
+        content += part
+    return content
+
+
+def test_voices_come_while_the_recording_goes_on(
+    start: Callable[..., "subprocess.Popen[bytes]"], separate: Command, call: Path, tiny_checkpoint: Path
+) -> None:
+    content = piped(call)
+    whole = samples(separate(call, "-o", "-", *SEGMENT).out)
+    line = ("separate", "-", "--stream", "-o", "-", "-m", tiny_checkpoint, "-d", "cpu", *SEGMENT)
+    process = start(*line, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    half = len(content) // 2
+    process.stdin.write(content[:half])
+    process.stdin.flush()
+    first = read(process, 44 + 4 * round(0.4 * RATE))  # nobody has closed the input
+    process.stdin.write(content[half:])
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    np.testing.assert_array_equal(samples(first + rest), whole)
+    assert b"voices come up to 0.5 s (--segment) late and 0.1 s (--overlap) at least, 0.4 s of them at a time" in errors
+
+
+@pytest.mark.parametrize("options", [(), ("--channel", "2")])
+def test_a_pipe_gives_what_the_file_gives(
+    separate: Command, call: Path, speech: np.ndarray, options: tuple[str, ...]
+) -> None:
+    audio.write_audio(call, np.stack((speech.sum(0), speech[0])), 2 * RATE, "FLOAT")
+    whole = samples(separate(call, "-o", "-", *SEGMENT, *options).out)
+    result = separate("-", "--stream", "-o", "-", *SEGMENT, *options, stdin=piped(call))
+    assert result.status == 0, result.errors
+    np.testing.assert_array_equal(samples(result.out), whole)
+
+
+def test_files_are_those_of_the_file(separate: Command, call: Path, tmp_path: Path) -> None:
+    separate(call, "-o", tmp_path / "whole", *SEGMENT)
+    result = separate("-", "--stream", "-o", tmp_path / "out", *SEGMENT, stdin=piped(call))
+    assert result.lines == [str(tmp_path / f"out/stdin_s{n}.wav") for n in (1, 2)]
+    for n in (1, 2):
+        content = (tmp_path / f"out/stdin_s{n}.wav").read_bytes()
+        assert content == (tmp_path / f"whole/call_s{n}.wav").read_bytes()
+
+
+def test_samples_without_a_header_in_and_out(separate: Command, call: Path) -> None:
+    whole = samples(separate(call, "-o", "-").out)
+    raw = call.read_bytes()[44:]
+    for options in (("--stream",), ()):
+        result = separate("-", *options, "--raw", "s16le:8000:1", "-o", "-", "--format", "s16le", stdin=raw)
+        assert result.status == 0, result.errors
+        found = np.frombuffer(result.out, "<i2").reshape(-1, 2).T
+        np.testing.assert_array_equal(found, np.round(whole * 2**15))
+
+
+def test_a_file_without_a_header(separate: Command, call: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "call.raw"
+    bare.write_bytes(audio.read_audio(call)[0].astype(">f4").tobytes())
+    result = separate(bare, "--raw", "f32be:8000:1", "-o", tmp_path / "bare")
+    plain = separate(call, "-o", tmp_path / "plain")
+    for one, other in zip(result.lines, plain.lines, strict=True):
+        np.testing.assert_allclose(audio.read_audio(Path(one))[0], audio.read_audio(Path(other))[0], atol=2**-14)
+
+
+@pytest.mark.parametrize("stream", [(), ("--stream",)])
+def test_one_voice_alone(separate: Command, call: Path, stream: tuple[str, ...]) -> None:
+    both = samples(separate("-", "-o", "-", stdin=call.read_bytes()).out)
+    for number in (1, 2):
+        result = separate("-", *stream, "-o", "-", "--voice", number, stdin=call.read_bytes())
+        np.testing.assert_array_equal(samples(result.out), both[number - 1 : number])
+
+
+def test_channels_that_cancel_each_other_are_noticed_in_a_pipe(
+    separate: Command, call: Path, speech: np.ndarray
+) -> None:
+    mono = speech.sum(0)
+    alone = samples(separate(call, "-o", "-", *SEGMENT).out)
+    audio.write_audio(call, np.stack((mono, -0.9 * mono)), RATE)
+    result = separate("-", "--stream", "-o", "-", *SEGMENT, stdin=call.read_bytes())
+    np.testing.assert_array_equal(samples(result.out), alone)
+    assert "its 2 channels cancel each other; channel 1, the loudest, is used" in result.errors[-1]
+
+
+def test_a_damaged_pipe_is_one_line(separate: Command) -> None:
+    for content, said in ((b"", "standard input is empty"), (b"not audio" * 100, "standard input cannot be read as")):
+        result = separate("-", "--stream", "-o", "-", stdin=content)
+        assert result.status == 1
+        assert said in result.errors[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["call.wav", "--stream"], "--stream takes standard input alone; give - and pipe the recording in"),
+        (["-", "x.wav", "--stream"], "--stream takes standard input alone"),
+        (["-", "--stream", "--reference", "a.wav"], "--reference is compared with a whole recording"),
+        (["-", "--stream", "--speakers", "auto"], "--speakers listens to a whole recording first"),
+        (["-", "--voice", "1"], "--voice 1 takes --out -; files are named for every voice"),
+        (["-", "--voice", "3", "-o", "-"], "--voice is 3; the model returns 2"),
+        (["-", "--raw", "pcm"], "--raw is 'pcm'; write it as ENCODING:RATE:CHANNELS, such as s16le:16000:1"),
+        (["x.wav", "--raw", "u8:8000:1", "--html", "x.html"], "--html x.html shows recordings that have a header"),
+    ],
+)
+def test_wrong_usage(
+    separate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = separate(*arguments)
+    assert result.status == 2
+    assert said in result.errors[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_format_that_is_gone_back_in_cannot_be_streamed(separate: Command, call: Path) -> None:
+    result = separate("-", "--stream", "-o", "-", "--format", "caf", stdin=call.read_bytes())
+    assert (result.status, result.out) == (2, b"")
+    assert "--format caf cannot be written to a pipe as it is made" in result.errors[-1]
+
+
+def test_a_track_of_several(separate: Command, tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    path, sounds = tmp_path / "film.mkv", [voice(110, seconds=1), voice(210, seconds=1)]
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=RATE, layout="mono") for _ in sounds]
+        for stream, sound in zip(streams, sounds, strict=True):
+            frame = av.AudioFrame.from_ndarray(np.round(sound * 2**15).astype(np.int16)[None], "s16", "mono")
+            frame.sample_rate = RATE
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    for number, sound in enumerate(sounds, 1):
+        audio.write_audio(tmp_path / f"{number}.wav", np.round(sound * 2**15) / 2**15, RATE)
+        expected = separate(tmp_path / f"{number}.wav", "-o", "-")
+        result = separate(path, "--track", number, "-o", "-")
+        assert result.status == 0, result.errors
+        np.testing.assert_allclose(samples(result.out), samples(expected.out), atol=2**-15)
+    assert "has 2 track(s) of sound; there is no track 3" in separate(path, "--track", 3, "-o", "-").errors[-1]
