@@ -10,7 +10,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("septool separate calls/ -o voices --skip-existing", "a tree of recordings; run it again to resume"),
         ("ffmpeg -i film.mp4 -f wav - | septool separate - -o - > voices.wav", "in a pipe, one channel per voice"),
         (
-            "arecord -t raw -f S16_LE -r 16000 | septool separate - --raw s16le:16000:1 --stream --segment 4 --overlap 1",
+            "arecord -t raw -f S16_LE -r 16000 | septool separate - --raw s16le:16000:1 --stream --segment 10",
             "live: the voices are written while the recording goes on",
         ),
         ("septool separate calls/ -o voices --html voices/report.html", "a page with players and spectrograms"),

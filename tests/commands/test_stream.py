@@ -38,11 +38,11 @@ def samples(content: bytes) -> np.ndarray:
 
 
 def read(process: "subprocess.Popen[bytes]", count: int) -> bytes:
-    """Read so many bytes of a process's standard output, which has to be alive and to give them in a minute."""
+    """Read so many bytes of a process's standard output, which has to be alive and to give them within minutes."""
     assert process.stdout is not None
     content = b""
     while len(content) < count:
-        assert select.select([process.stdout], [], [], 60)[0], "nothing comes while the input is open"
+        assert select.select([process.stdout], [], [], 300)[0], "nothing comes while the input is open"
         part = process.stdout.read1(count - len(content))  # type: ignore[attr-defined]
         assert part, process.stderr and process.stderr.read()
         content += part
@@ -62,7 +62,7 @@ def test_voices_come_while_the_recording_goes_on(
     process.stdin.flush()
     first = read(process, 44 + 4 * round(0.4 * RATE))  # nobody has closed the input
     process.stdin.write(content[half:])
-    rest, errors = process.communicate(timeout=60)
+    rest, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     np.testing.assert_array_equal(samples(first + rest), whole)
     assert b"voices come up to 0.5 s (--segment) late and 0.1 s (--overlap) at least, 0.4 s of them at a time" in errors
