@@ -2,12 +2,14 @@
 
 ``python tools/mutants.py`` applies every fault of ``mutants.toml`` in a copy of the tree and runs the tests named
 beside it, and where these notice nothing the fast tests of the whole room; a fault that none notices asks for a test.
-``--only TEXT`` takes the faults whose module or line has the text, and writes no page; ``--check`` only looks whether
-every line that is to be broken is still there. Minutes of work: it runs one process at a time.
+``--keep FILE`` adds every outcome to a file as it comes and, run again, begins where that ends; ``--only TEXT`` takes
+the faults whose module or line has the text, and writes no page; ``--check`` only looks whether every line that is to
+be broken is still there. It runs one process at a time: about an hour.
 """
 
 import argparse
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +118,7 @@ def copy_tree(target: Path) -> None:
 def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
     """Run tests of a tree up to the first that fails; return pytest's status and that test, if one did."""
     command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-rfE"]
-    # A module of the same size and second as before would be taken from its compiled file.
-    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
     paths = [str(tree / "tests" / test) for test in tests]
     try:
         done = subprocess.run(
@@ -128,12 +130,34 @@ def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
     return done.returncode, failed[1].split(" - ")[0] if failed else done.stdout[-2000:] + done.stderr[-2000:]
 
 
+def read_outcomes(path: Path, faults: Sequence[Fault]) -> list[Outcome]:
+    """Read what an earlier run has kept of these faults; of those that have changed since, nothing."""
+    known = {(fault.module, fault.old, fault.new): fault for fault in faults}
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return [
+        Outcome(known[key], row["test"]) for row in rows if (key := (row["module"], row["old"], row["new"])) in known
+    ]
+
+
+def keep_outcome(path: Path, outcome: Outcome) -> None:
+    """Add an outcome to those of this run."""
+    fault = outcome.fault
+    row = {"module": fault.module, "old": fault.old, "new": fault.new, "test": outcome.test}
+    with path.open("a", encoding="utf-8") as file:
+        print(json.dumps(row), file=file)
+
+
+def write_source(path: Path, text: str) -> None:
+    """Write a module, and forget what Python compiled of it: one of the same size and second would be taken for it."""
+    path.write_text(text, encoding="utf-8")
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
+
+
 def try_fault(tree: Path, fault: Fault) -> Outcome:
     """Break a line of a tree, run the tests, and mend it."""
     path = tree / fault.path
     whole = path.read_text(encoding="utf-8")
-    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
-    path.write_text(fault.break_source(whole), encoding="utf-8")
+    write_source(path, fault.break_source(whole))
     try:
         for tests in (fault.tests, fault.more):
             status, test = run_tests(tree, [test for test in tests if (tree / "tests" / test).exists()])
@@ -143,7 +167,7 @@ def try_fault(tree: Path, fault: Fault) -> Outcome:
                 raise SystemExit(f"{fault.path}: pytest ended with status {status}: {test}")
         return Outcome(fault, None)
     finally:
-        path.write_text(whole, encoding="utf-8")
+        write_source(path, whole)
 
 
 def render_page(outcomes: Sequence[Outcome]) -> str:
@@ -166,6 +190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only look whether the lines are still there")
     parser.add_argument("--only", metavar="TEXT", help="faults whose module or line has TEXT; writes no page")
+    parser.add_argument("--keep", metavar="FILE", type=Path, help="add outcomes to FILE, and go on from those it has")
     options = parser.parse_args()
     faults = load_faults()
     if stale := stale_faults(faults):
@@ -175,23 +200,34 @@ def main() -> int:
         return 0
     if options.only:
         faults = [fault for fault in faults if options.only in fault.module or options.only in fault.old]
-    outcomes = []
+    # The first of every module, then the second: a run that is cut short has seen them all.
+    turns: Counter[str] = Counter()
+    turn = {}
+    for fault in faults:
+        turn[fault] = turns[fault.module]
+        turns[fault.module] += 1
+    done = read_outcomes(options.keep, faults) if options.keep else []
+    outcomes = {outcome.fault: outcome for outcome in done}
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder)
         copy_tree(tree)
         whole: set[tuple[str, ...]] = set()  # tests that pass without a fault
-        for number, fault in enumerate(faults, 1):
+        for number, fault in enumerate(sorted(faults, key=turn.__getitem__), 1):
+            if fault in outcomes:
+                continue
             if fault.tests not in whole:
                 status, test = run_tests(tree, fault.tests)
                 if status:
                     raise SystemExit(f"without any fault, {', '.join(fault.tests)} end with status {status}: {test}")
                 whole.add(fault.tests)
-            outcomes.append(try_fault(tree, fault))
-            told = outcomes[-1].test or "NOTHING NOTICES"
+            outcomes[fault] = try_fault(tree, fault)
+            if options.keep:
+                keep_outcome(options.keep, outcomes[fault])
+            told = outcomes[fault].test or "NOTHING NOTICES"
             print(f"{number}/{len(faults)} {fault.module}: {fault.old.strip()[:60]} -> {told}", flush=True)
     if not options.only:
-        PAGE.write_text(render_page(outcomes), encoding="utf-8")
-    return int(any(outcome.test is None for outcome in outcomes))
+        PAGE.write_text(render_page([outcomes[fault] for fault in faults]), encoding="utf-8")
+    return int(any(outcome.test is None for outcome in outcomes.values()))
 
 
 if __name__ == "__main__":
