@@ -9,11 +9,10 @@ server that has another one is an error.
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from septool import catalogue, downloads
-from septool.config import as_dict
 from septool.downloads import HUB, HUB_FILE, RemoteFile
 from septool.errors import CheckpointError
 from septool.files import sha256_of
@@ -66,7 +65,7 @@ def describe_changes(before: catalogue.Entry, after: catalogue.Entry) -> Iterato
     if before.licence != after.licence:
         yield f"licence {after.licence}"
     for old, new in zip(before.files, after.files, strict=True):
-        for key, value in as_dict(new).items():
+        for key, value in asdict(new).items():
             if value and value != getattr(old, key):
                 yield f"{new.name}: {key} {value}"
 
@@ -94,7 +93,7 @@ def main() -> int:
             changed = True
         known[name] = complete
     if changed and not args.check:
-        write_catalogue({name: as_dict(entry) for name, entry in known.items()}, ROOT / "checkpoints.toml")
+        write_catalogue({name: asdict(entry) for name, entry in known.items()}, ROOT / "checkpoints.toml")
     return 1 if failed or (changed and args.check) else 0
 
 

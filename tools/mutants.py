@@ -10,9 +10,10 @@ be broken is still there. It runs one process at a time: about an hour.
 import argparse
 import importlib.util
 import json
+import multiprocessing
 import os
-import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,13 +21,18 @@ import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 FAULTS = Path(__file__).with_name("mutants.toml")
 PAGE = ROOT / "docs" / "mutants.md"
 TIMEOUT = 900  # seconds; a fault may make a loop endless
-FAILED, ENDLESS = 1, 124
+ENDLESS, KILLED = 124, 137
+CAUGHT = (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, ENDLESS, KILLED)  # interrupted: by an import
+HEAVY = ("torch", "scipy.signal", "scipy.stats", "soundfile", "typer", "rich.console", "safetensors.torch", "jinja2")
 USERS = {
     "data": ("tasks/test_mix.py", "training/test_data.py"),
     "inference": ("commands/test_separate.py", "commands/test_extract.py"),
@@ -115,19 +121,56 @@ def copy_tree(target: Path) -> None:
             shutil.copy2(ROOT / name, target / name)
 
 
+class FirstFailure:
+    """A plugin of pytest that keeps which test failed first, or which module could not be imported."""
+
+    name = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.name = self.name or report.nodeid
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.name = self.name or report.nodeid
+
+
 def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """Run tests of a tree up to the first that fails; return pytest's status and that test, if one did."""
-    command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-rfE"]
-    environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+    """Run tests of a tree up to the first that fails; return pytest's status and that test, if one did.
+
+    They run in a fork of a process that has imported what takes longest, which is not what is broken.
+    """
+    context = multiprocessing.get_context("forkserver")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=run_in_fork, args=(tree, tests, sending))
+    process.start()
+    sending.close()
+    with receiving:
+        try:
+            if not receiving.poll(TIMEOUT):
+                return ENDLESS, "none ends"
+            return receiving.recv()
+        except EOFError:
+            return KILLED, "the process dies"
+        finally:
+            if process.is_alive():
+                os.killpg(process.pid or 0, signal.SIGKILL)
+            process.join()
+
+
+def run_in_fork(tree: Path, tests: Sequence[str], sending: Connection) -> None:
+    """Run tests in a process of their own, quietly, and send their status and the first that failed."""
+    os.setsid()
+    os.chdir(tree)
+    sys.path.insert(0, str(tree))
+    os.environ |= {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+    with open(os.devnull, "w") as nothing:  # noqa: PTH123 (no file)
+        os.dup2(nothing.fileno(), 1)
+        os.dup2(nothing.fileno(), 2)
+    first = FirstFailure()
     paths = [str(tree / "tests" / test) for test in tests]
-    try:
-        done = subprocess.run(
-            [*command, *paths], cwd=tree, env=environment, capture_output=True, text=True, timeout=TIMEOUT
-        )
-    except subprocess.TimeoutExpired:
-        return ENDLESS, "none ends"
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, flags=re.MULTILINE)
-    return done.returncode, failed[1].split(" - ")[0] if failed else done.stdout[-2000:] + done.stderr[-2000:]
+    status = pytest.main(["-n0", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *paths], plugins=[first])
+    sending.send((int(status), first.name))
 
 
 def read_outcomes(path: Path, faults: Sequence[Fault]) -> list[Outcome]:
@@ -161,7 +204,7 @@ def try_fault(tree: Path, fault: Fault) -> Outcome:
     try:
         for tests in (fault.tests, fault.more):
             status, test = run_tests(tree, [test for test in tests if (tree / "tests" / test).exists()])
-            if status in (FAILED, 2, ENDLESS):  # 2: a module that cannot even be imported
+            if status in CAUGHT:
                 return Outcome(fault, test)
             if status:
                 raise SystemExit(f"{fault.path}: pytest ended with status {status}: {test}")
@@ -208,6 +251,7 @@ def main() -> int:
         turns[fault.module] += 1
     done = read_outcomes(options.keep, faults) if options.keep else []
     outcomes = {outcome.fault: outcome for outcome in done}
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["pytest", *HEAVY])
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder)
         copy_tree(tree)

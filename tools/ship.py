@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,7 +19,6 @@ from typing import Any
 from safetensors.torch import load_file
 
 from septool import catalogue, checkpoints
-from septool.config import as_dict
 from septool.data import manifest
 from septool.files import sha256_of
 from septool.models import MODELS
@@ -126,7 +125,7 @@ def main() -> int:
         "card": f"docs/models/{args.name}.md",
         "measured": measured,
     }
-    known = {name: as_dict(old) for name, old in catalogue.read_catalogue().items()}
+    known = {name: asdict(old) for name, old in catalogue.read_catalogue().items()}
     entry["published"] = known.get(args.name, {}).get("published")
     if args.default:
         for old in known.values():
