@@ -7,6 +7,7 @@ the tensors' shapes on torch's ``meta`` device, where nothing is allocated, befo
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from septool.config import as_dict
 from septool.errors import CheckpointError, UsageError
 from septool.files import atomic_write
 from septool.headers import KEY, Header, open_weights, read_header
@@ -35,14 +35,14 @@ def save(path: Path, weights: Mapping[str, Tensor], header: Header) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with atomic_write(path) as partial:
         # Through memory: save_file makes a file that only its owner can read, whatever the umask.
-        partial.write_bytes(serialize(tensors, metadata={KEY: json.dumps(as_dict(header), sort_keys=True)}))
+        partial.write_bytes(serialize(tensors, metadata={KEY: json.dumps(asdict(header), sort_keys=True)}))
 
 
 def with_header(path: Path, header: Header) -> bytes:
     """Return a checkpoint's bytes under another header."""
     with open_weights(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    return serialize(tensors, metadata={KEY: json.dumps(as_dict(header), sort_keys=True)})
+    return serialize(tensors, metadata={KEY: json.dumps(asdict(header), sort_keys=True)})
 
 
 def load_into(model: Model, path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import itertools
 import os
 import tomllib
 import types
@@ -82,7 +83,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         kinds = typing.get_args(hint)
         if kinds[-1:] != (Ellipsis,) and len(kinds) != len(value):
             raise ConfigError(f"{where} is {list(value)!r}; it has {len(kinds)} values")
-        return tuple(_convert(item, kinds[0], where) for item in value)
+        each = itertools.repeat(kinds[0]) if kinds[-1:] == (Ellipsis,) else kinds
+        return tuple(_convert(item, kind, where) for item, kind in zip(value, each, strict=False))
     if origin is dict and isinstance(value, Mapping):
         return {key: _convert(item, typing.get_args(hint)[1], f"{where}.{key}") for key, item in value.items()}
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
@@ -116,11 +118,6 @@ def override(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
 
 def _copy(value: Any) -> Any:
     return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
-def as_dict(config: Any) -> dict[str, Any]:
-    """Turn a dataclass into plain values that JSON and TOML can hold."""
-    return dataclasses.asdict(config)
 
 
 def shipped(name: str) -> Path:

@@ -1,13 +1,13 @@
 """Settings: every type there is, every mistake in words."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from septool import config
-from septool.config import as_dict, build, cache_folder, override, read_toml, shipped
+from septool.config import build, cache_folder, override, read_toml, shipped
 from septool.errors import ConfigError
 
 
@@ -27,6 +27,7 @@ class Outer:
     inner: Inner = Inner()
     many: tuple[Inner, ...] = ()
     pair: tuple[float, float] = (0.0, 1.0)
+    named: tuple[str, int] = ("", 0)
     kind: Literal["a", "b"] = "a"
     limit: int | None = None
     flag: bool = False
@@ -40,6 +41,7 @@ def test_every_type() -> None:
         "inner": {"size": 3, "rate": 2},
         "many": [{"size": 1}, {}],
         "pair": [1, 2.5],
+        "named": ["a", 2],
         "kind": "b",
         "limit": 4,
         "flag": True,
@@ -52,6 +54,7 @@ def test_every_type() -> None:
         inner=Inner(size=3, rate=2.0),
         many=(Inner(), Inner()),
         pair=(1.0, 2.5),
+        named=("a", 2),
         kind="b",
         limit=4,
         flag=True,
@@ -59,7 +62,7 @@ def test_every_type() -> None:
         words={"a": "b"},
     )
     assert isinstance(made.inner.rate, float)
-    assert build(Outer, as_dict(made)) == made
+    assert build(Outer, asdict(made)) == made
     assert build(Outer, {"name": "x", "limit": None}) == Outer(name="x")
 
 
@@ -73,7 +76,7 @@ def test_every_type() -> None:
         ),
         (
             {"name": "x", "zzz": 1},
-            "unknown key 'zzz' (known: name, inner, many, pair, kind, limit, flag, anything, words)",
+            "unknown key 'zzz' (known: name, inner, many, pair, named, kind, limit, flag, anything, words)",
         ),
         ({"name": 1}, "name is 1; it has to be of type str"),
         ({"name": "x", "inner": {"size": 1.5}}, "inner.size is 1.5; it has to be of type int"),
@@ -83,6 +86,7 @@ def test_every_type() -> None:
         ({"name": "x", "inner": {"size": -1}}, "inner: size is below 0"),
         ({"name": "x", "many": [{"size": -1}]}, "many: size is below 0"),
         ({"name": "x", "pair": [1.0]}, "pair is [1.0]; it has 2 values"),
+        ({"name": "x", "named": ["a", "b"]}, "named is 'b'; it has to be of type int"),
         ({"name": "x", "kind": "c"}, "kind is 'c'; it can be a, b"),
         ({"name": "x", "limit": "all"}, "limit is 'all'; it has to be of type int"),
         ({"name": "x", "flag": 1}, "flag is 1; it has to be of type bool"),

@@ -5,7 +5,7 @@ What the tensors' shapes do not tell and the files do not say has to be said by 
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from torch.torch_version import TorchVersion
 
 from septool import provenance
 from septool.checkpoints import Header
-from septool.config import as_dict
 from septool.errors import CheckpointError, UsageError
 from septool.files import sha256_of
 from septool.interop import asteroid, authors, speechbrain, torchaudio
@@ -214,7 +213,7 @@ def convert_files(
     rate = _settle_rate(foreign.arguments.get("sample_rate"), sample_rate)
     header = Header(
         model=architecture.model,
-        config=as_dict(model.config),
+        config=asdict(model.config),
         sample_rate=rate,
         sources=model.config.sources,
         origin=f"{source}: " + ", ".join(f"{path.name} (sha256 {sha256_of(path)})" for path in files),

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from septool import audio, catalogue, checkpoints
-from septool.config import as_dict
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder
 from septool.inference.level import separate_at_model_level
@@ -90,7 +89,7 @@ def _export_to_toolkit(model: str, out: Path, to: str) -> Exported:
     """Write the files of another toolkit, whole or not at all."""
     name, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path)
-    header = replace(header, config=as_dict(network.config))
+    header = replace(header, config=asdict(network.config))
     make_folder(out.parent)
     try:
         if to == "asteroid":

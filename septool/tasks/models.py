@@ -1,11 +1,10 @@
 """What checkpoints there are, what they say of themselves, and whether they are whole."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from septool import catalogue, downloads
-from septool.config import as_dict
 from septool.downloads import Progress
 from septool.errors import CheckpointError
 from septool.headers import read_header
@@ -34,7 +33,7 @@ def list_known(*, remote: bool = False) -> list[dict[str, Any]]:
         path = catalogue.weights_path(entry)
         here = path is not None and path.exists()
         if here or remote:
-            rows.append({"name": name} | as_dict(entry) | {"bytes": entry.total_bytes, "here": here})
+            rows.append({"name": name} | asdict(entry) | {"bytes": entry.total_bytes, "here": here})
     return rows
 
 
@@ -46,18 +45,16 @@ def describe_checkpoint(name: str) -> dict[str, Any]:
         key, entry = catalogue.find_entry(name)
         about: dict[str, Any] = {"name": key, "file": f"not here; septool models fetch {name}"}
         about |= {
-            field: value
-            for field, value in as_dict(entry).items()
-            if field not in ("file", "files", "default", "bytes")
+            field: value for field, value in asdict(entry).items() if field not in ("file", "files", "default", "bytes")
         }
         about |= {"from": sorted({each.url.rpartition("/")[0] for each in entry.files}), "bytes": entry.total_bytes}
         about |= {"goes_to": str(downloads.expected_path(entry.files[0]))}
         return {field: value for field, value in about.items() if value not in (None, "", {}, [], 0)}
     about = {"name": key, "file": str(path)}
-    about |= {field: value for field, value in as_dict(read_header(path)).items() if value}
+    about |= {field: value for field, value in asdict(read_header(path)).items() if value}
     entry = catalogue.read_catalogue().get(key)
     if entry is not None and catalogue.weights_path(entry) == path:  # not a file of the user's that is called the same
-        said = {field: value for field, value in as_dict(entry).items() if field not in ("file", "files", "default")}
+        said = {field: value for field, value in asdict(entry).items() if field not in ("file", "files", "default")}
         about |= {field: value for field, value in said.items() if value}  # over what the header may leave unknown
     return {field: value for field, value in about.items() if value not in (None, "", {}, [], ())}
 

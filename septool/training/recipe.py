@@ -5,12 +5,12 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from septool.config import as_dict, build, override, read_toml
+from septool.config import build, override, read_toml
 from septool.data.enrollment import EnrollmentSampling
 from septool.data.mixing import DynamicMixing
 from septool.errors import ConfigError, UsageError
@@ -237,7 +237,7 @@ def recipe_record(recipe: Recipe) -> dict[str, Any]:
 
     Keys that were renamed keep their old names there, so that other programs find them.
     """
-    values = as_dict(recipe)
+    values = asdict(recipe)
     for old, new in _old_keys(Recipe).items():
         _rename_key(values, new, old)
     return values
@@ -323,7 +323,7 @@ def run_name(name: str, settings: Sequence[str] = ()) -> str:
 
 def recipe_changes(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
     """Return the settings in which two runs differ, as they are in the one and in the other."""
-    return _differences(as_dict(before), as_dict(after))
+    return _differences(asdict(before), asdict(after))
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

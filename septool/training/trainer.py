@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from septool import catalogue, checkpoints
-from septool.config import as_dict
 from septool.device import hardware
 from septool.errors import UsageError
 from septool.files import atomic_write, make_folder, sha256_of
@@ -381,7 +381,7 @@ class Trainer:
         recipe = self.recipe
         return checkpoints.Header(
             model=recipe.model,
-            config=as_dict(self.model.config),
+            config=asdict(self.model.config),
             sample_rate=recipe.data.sample_rate,
             sources=self.model.sources,
             trained_on=recipe.data.name,

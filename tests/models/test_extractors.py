@@ -1,12 +1,13 @@
 """What every registered extractor promises: the separators' contract, with an enrollment recording."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from septool.config import as_dict, build
+from septool.config import build
 from septool.losses import LOSSES
 from septool.models import MODELS
 from septool.models.base import Extractor, Spectral
@@ -118,7 +119,7 @@ def test_the_enrollment_matters_and_its_level_does_not(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_configuration_and_weights_bring_back_the_same_model(name: str, tmp_path: Path) -> None:
     model = make(name, **({"joint": True} if name in JOINT else {}))
-    again = MODELS[name](build(MODELS.module(name).Config, as_dict(model.config))).eval()  # type: ignore[attr-defined]
+    again = MODELS[name](build(MODELS.module(name).Config, asdict(model.config))).eval()  # type: ignore[attr-defined]
     again.load_state_dict(model.state_dict())
     mixture, enrollment = recording(500), recording(2000)
     with torch.inference_mode():

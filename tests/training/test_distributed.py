@@ -9,14 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from septool.config import as_dict
 from septool.data import manifest
 from septool.errors import UsageError
 from septool.tasks.train import check_run, train
@@ -44,7 +43,7 @@ def write(path: Path, chosen: Recipe) -> Path:
             if isinstance(value, dict):
                 section(value, f"{name}.{key}".lstrip("."))
 
-    section(as_dict(chosen), "")
+    section(asdict(chosen), "")
     path.write_text("\n".join(text))
     return path
 
