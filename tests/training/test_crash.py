@@ -55,6 +55,8 @@ def killed_at(moment: int, manifests: Path, out: Path, *, resume: bool = False) 
 
 @pytest.fixture(scope="module")
 def unbroken(manifests: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch._dynamo  # noqa: F401 - optimizers do, for seconds: here once, not in every process that is forked
+
     out = tmp_path_factory.mktemp("unbroken")
     assert killed_at(-1, manifests, out) == 0
     return out

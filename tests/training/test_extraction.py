@@ -94,8 +94,9 @@ def test_a_resumed_run_goes_on_to_the_same_numbers(data: Path, tmp_path: Path, m
     with pytest.raises(StopError):
         train(make(data), tmp_path / "broken", report=stop)
     train(make(data), tmp_path / "broken", resume=True)
-    for name, value in kept(tmp_path / "whole").items():
-        assert torch.equal(value, kept(tmp_path / "broken")[name]), name
+    ours, theirs = kept(tmp_path / "whole"), kept(tmp_path / "broken")
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
 
 
 def test_a_speaker_network_is_scored_by_its_equal_error_rate(data: Path, tmp_path: Path) -> None:
