@@ -10,10 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from septool import downloads
-from septool.config import build, cache_folder, read_toml, shipped
+from septool.config import JsonDict, JsonMapping, build, cache_folder, read_toml, shipped
 from septool.downloads import HUB, HUB_FILE, Progress, RemoteFile
 from septool.errors import CheckpointError, UsageError
 from septool.files import make_folder, sha256_of
@@ -42,13 +41,13 @@ class Entry:
     file: str | None = None  # bundled, in septool/weights
     files: tuple[RemoteFile, ...] = ()  # fetched on request
     source: str = OURS  # what the remote files are: a source of ``models convert``
-    options: dict[str, Any] = field(default_factory=dict)  # of their conversion: what they do not say themselves
+    options: JsonDict = field(default_factory=dict)  # of their conversion: what they do not say themselves
     default: bool = False  # what the model's bare name means
     card: str = ""
     notices: str = ""  # restrictions that come with what it was trained on
     parameters: int = 0
-    published: dict[str, Any] = field(default_factory=dict)
-    measured: dict[str, Any] = field(default_factory=dict)
+    published: JsonDict = field(default_factory=dict)
+    measured: JsonDict = field(default_factory=dict)
 
     @property
     def total_bytes(self) -> int:
@@ -261,7 +260,7 @@ def fetch_weights(name: str, progress: Progress = lambda *_: None) -> Path:
 # Conversion into the cache.
 
 
-def _told(entry: Entry) -> dict[str, Any]:
+def _told(entry: Entry) -> JsonDict:
     """Return what the catalogue knows and the files may not say, for the header of the checkpoint."""
     origins = sorted({each.url.rpartition("/")[0] for each in entry.files})
     return {
@@ -276,13 +275,13 @@ def _told(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _derived_path(source: str, sums: Mapping[str, str], told: Mapping[str, Any]) -> Path:
+def _derived_path(source: str, sums: Mapping[str, str], told: JsonMapping) -> Path:
     parts = [source, sorted(sums.items()), told.get("options", {}), told.get("sample_rate"), CONVERSION_VERSION]
     digest = sha256_of(json.dumps(parts, sort_keys=True).encode())
     return cache_folder() / "weights" / f"{digest[:16]}.safetensors"
 
 
-def _convert(source: str, paths: Sequence[Path], told: Mapping[str, Any]) -> Path:
+def _convert(source: str, paths: Sequence[Path], told: JsonMapping) -> Path:
     """Convert files into the cache, unless that was done; returns the checkpoint."""
     from septool import checkpoints
     from septool.interop.conversion import convert_files

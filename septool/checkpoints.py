@@ -157,7 +157,7 @@ def check_config(header: Header, path: Path) -> None:
     _compare_shapes(model, shapes, path)
 
 
-def _drop_tail(model: Any) -> None:
+def _drop_tail(model: Model) -> None:
     """Make a model leave what is behind its last whole hop at zero."""
     run, window = model.forward, model.config.window
     hop = window // 2

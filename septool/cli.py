@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import typer.main
@@ -23,7 +23,7 @@ VERBS = ("prepare", "mix", "train", "eval", "separate", "activity", "extract", "
 class Verbs(help.Group):
     """The verbs in the order in which one needs them."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: help.Context) -> list[str]:  # noqa: ARG002
         return list(VERBS)
 
 

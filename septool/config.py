@@ -14,10 +14,13 @@ from typing import Any, TypeVar
 
 from septool.errors import ConfigError
 
+JsonDict = dict[str, Any]  # an object of JSON or a table of TOML
+JsonMapping = Mapping[str, Any]  # one that is only read
+
 T = TypeVar("T")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> JsonDict:
     """Read a TOML file; a syntax error names the file and the place."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -27,7 +30,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+def build(kind: type[T], values: JsonMapping, where: str = "") -> T:
     """Build dataclass ``kind`` from a mapping, nested dataclasses from nested mappings.
 
     A field that was renamed takes its old key too: ``field(metadata={"formerly": "old"})``.
@@ -60,7 +63,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 
 @functools.cache  # a manifest asks for the same ones a hundred thousand times
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: type) -> JsonDict:
     return typing.get_type_hints(kind)
 
 
@@ -94,7 +97,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     return value
 
 
-def override(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+def override(values: JsonDict, settings: Sequence[str]) -> JsonDict:
     """Apply ``section.key=value`` settings, the value written as in TOML (a bare word is a string)."""
     result = _copy(values)
     for setting in settings:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septool.config import cache_folder
+from septool.config import JsonDict, cache_folder
 from septool.errors import CheckpointError
 from septool.files import atomic_write, make_folder, sha256_of
 from septool.version import __version__
@@ -175,7 +175,7 @@ def _sums_path() -> Path:
     return cache_folder() / "weights" / "sums.lock.json"
 
 
-def read_sums() -> dict[str, dict[str, Any]]:
+def read_sums() -> dict[str, JsonDict]:
     """Return what was seen of files first: ``{url: {sha256, bytes}}``.
 
     Raises:
@@ -203,7 +203,7 @@ def record_sum(key: str, digest: str, size: int) -> None:
             partial.write_text(json.dumps(sums, indent=1, sort_keys=True), encoding="utf-8")
 
 
-def _lock(path: Path) -> contextlib.AbstractContextManager[Any]:
+def _lock(path: Path) -> contextlib.AbstractContextManager[object]:
     from filelock import FileLock
 
     return FileLock(path.with_name(f".{path.name}.lock"))
@@ -225,7 +225,7 @@ def _meter(file: RemoteFile, progress: Progress) -> Any:
     from tqdm import tqdm
 
     class Meter(tqdm):
-        def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **__: Any) -> None:
+        def __init__(self, *_: object, total: int | None = None, initial: int = 0, **__: object) -> None:
             super().__init__(disable=True, total=total, initial=initial)
             self.here = initial
             self.tell(total or 0)

@@ -5,11 +5,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from safetensors import SafetensorError, safe_open
 
-from septool.config import build
+from septool.config import JsonDict, build
 from septool.errors import CheckpointError, ConfigError
 
 KEY = "septool"  # the header's one entry, a JSON object
@@ -22,23 +22,23 @@ class Header:
     """What a checkpoint says of itself."""
 
     model: str
-    config: dict[str, Any]
+    config: JsonDict
     sample_rate: int
     sources: int
     trained_on: str = ""
     origin: str = ""  # of weights that were converted: the source and its files
-    recipe: dict[str, Any] = field(default_factory=dict)
+    recipe: JsonDict = field(default_factory=dict)
     steps: int = 0
     hours: float = 0.0  # of training, wall clock
     hardware: str = ""
-    measured: dict[str, Any] = field(default_factory=dict)
+    measured: JsonDict = field(default_factory=dict)
     presence_threshold: float | None = None  # of an extractor: the score from which its voice counts as there
     software: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, str] = field(default_factory=dict)  # sha256 of what it was trained and validated on
     licence: str = ""
     notices: str = ""  # restrictions that come with what it was trained on
     intended_use: str = ""
-    published: dict[str, Any] = field(default_factory=dict)  # scores of others, with their source
+    published: JsonDict = field(default_factory=dict)  # scores of others, with their source
     drops_tail: bool = False  # samples behind the last whole hop come back as zeros, as where the weights are from
     assumed: str = ""  # of weights that were converted: what their files do not say
 
@@ -68,11 +68,11 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def _refuse_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+def _numbers(value: object, key: str = "") -> Iterator[tuple[str, float]]:
     """Yield every number in plain values, with the way to it."""
     if isinstance(value, Mapping):
         for name, item in value.items():

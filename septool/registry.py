@@ -3,9 +3,12 @@
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TypeVar
 
 from septool.errors import UsageError
+
+T = TypeVar("T")
 
 
 def suggest(kind: str, name: str, known: Iterable[str]) -> UsageError:
@@ -16,14 +19,14 @@ def suggest(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}{meant} (known: {', '.join(names) or 'none'})")
 
 
-class Registry(Mapping[str, Any]):
+class Registry(Mapping[str, T]):
     """A list of named objects of one kind; looking one up imports its module."""
 
     def __init__(self, kind: str, targets: Mapping[str, str]) -> None:
         self.kind = kind
         self._targets = dict(targets)
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> T:
         if name not in self._targets:
             raise suggest(self.kind, name, self._targets)
         module, _, attribute = self._targets[name].partition(":")
@@ -38,7 +41,7 @@ class Registry(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self._targets
 
-    def module(self, name: str) -> Any:
+    def module(self, name: str) -> ModuleType:
         """Return the module that ``name`` lives in (for its configurations and docstring)."""
         if name not in self._targets:
             raise suggest(self.kind, name, self._targets)

@@ -7,8 +7,10 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from ctypes import c_byte
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawValue
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,7 +22,7 @@ Result = TypeVar("Result")
 FORKS = sys.platform == "linux"  # a process has all that this one has, at no cost; elsewhere that is not safe
 AHEAD = 4  # items taken per process before the first of them is wanted
 KILLED = "a worker process was killed, perhaps for lack of memory; use fewer --jobs"
-_stop: Any = None  # of this process, if it is a worker; set by its parent
+_stop: c_byte | None = None  # of this process, if it is a worker; set by its parent
 _signal = ""  # the name of the one that asked this process to stop
 
 
@@ -92,29 +94,29 @@ class _Outcome(NamedTuple):
 
 
 class _Worker(NamedTuple):
-    process: Any
+    process: BaseProcess
     connection: Connection
 
 
 class _Pool:
     """Processes that have an item each, so that of a killed one it is known what it held."""
 
-    def __init__(self, function: Callable[[Any], Any], jobs: int) -> None:
+    def __init__(self, function: Callable[[Any], object], jobs: int) -> None:
         self.context = get_context("fork" if FORKS else "spawn")
         self.function, self.stop = function, RawValue("b")
         self.idle: list[_Worker] = []
-        self.busy: dict[Connection, tuple[_Worker, int, Any]] = {}
+        self.busy: dict[Connection, tuple[_Worker, int, object]] = {}
         for _ in range(jobs):
             self.idle.append(self._start())
 
     def _start(self) -> _Worker:
         here, there = self.context.Pipe()
-        process: Any = self.context.Process(target=_serve, args=(there, self.function, self.stop))  # pyright: ignore
+        process = self.context.Process(target=_serve, args=(there, self.function, self.stop))  # pyright: ignore
         process.start()
         there.close()  # so that its end is told by this pipe
         return _Worker(process, here)
 
-    def submit(self, number: int, item: Any) -> None:
+    def submit(self, number: int, item: object) -> None:
         """Give an item to an idle process."""
         worker = self.idle.pop()
         self.busy[worker.connection] = (worker, number, item)
@@ -183,7 +185,7 @@ def check_stopping() -> None:
         raise InterruptedBySignal(_signal or "SIGINT")
 
 
-def _serve(connection: Connection, function: Callable[[Any], Any], stop: Any) -> None:
+def _serve(connection: Connection, function: Callable[[Any], object], stop: c_byte) -> None:
     """Work on items until there are no more."""
     global _stop
     _stop = stop

@@ -2,7 +2,8 @@
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+
+from septool.config import JsonDict
 
 
 class FindingKind(StrEnum):
@@ -56,6 +57,6 @@ class Finding:
                 size = f" ({self.lost_bytes} bytes)" if self.lost_bytes else ""
                 return f"{name} is damaged: {parts}{size} cannot be decoded, the first at {there}"
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         """Return plain values for JSON."""
         return asdict(self) | {"kind": str(self.kind), "is_partial": self.is_partial}

@@ -1,12 +1,15 @@
 """``septool eval``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from septool.commands import options
 from septool.metrics import METRICS
+
+if TYPE_CHECKING:
+    from septool.scoring.summary import Summary
 
 
 def evaluate(
@@ -146,7 +149,7 @@ COLUMNS = {  # to fields of a summary
 }
 
 
-def _explain(summary: Any, *, quiet: bool) -> None:
+def _explain(summary: "Summary", *, quiet: bool) -> None:
     """Say on stderr why scores are undefined, and the threshold of an error rate."""
     from septool.commands import printing
 

@@ -5,12 +5,19 @@ import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from typer.core import TyperCommand, TyperGroup
 
 from septool.commands.examples import EXAMPLES
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# The classes of typer's parser are private.
+Verb = Any
+Param = Any
+Context = Any
 NOTHING = (None, (), [])  # defaults that mean that nothing was given
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 LAST = ("Machine", "Printing")  # groups that every verb has, after its own
@@ -36,14 +43,14 @@ VALUES = {
 class Command(TyperCommand):
     """A verb with septool's help."""
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - typer's own way to write
+    def format_help(self, ctx: Context, formatter: object) -> None:  # noqa: ARG002 - typer's own way to write
         print_help(self, ctx)
 
 
 class Group(TyperGroup):
     """A verb of verbs with septool's help."""
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - typer's own way to write
+    def format_help(self, ctx: Context, formatter: object) -> None:  # noqa: ARG002 - typer's own way to write
         print_help(self, ctx)
 
 
@@ -52,32 +59,32 @@ def prose(command: object) -> str:
     return "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(command) or "").split("\n\n"))
 
 
-def summary(command: Any) -> str:
+def summary(command: Verb) -> str:
     """Return the first sentence of a command's help, without its full stop."""
     return (command.short_help or command.help or "").split("\n")[0].rstrip(".")
 
 
-def subcommands(command: Any, ctx: Any) -> dict[str, Any]:
+def subcommands(command: Verb, ctx: Context) -> dict[str, Verb]:
     """Return the verbs below a verb, in order; none below one that does something itself."""
     if not isinstance(command, TyperGroup):
         return {}
     return {name: command.get_command(ctx, name) for name in command.list_commands(ctx)}
 
 
-def subcommand(command: Any, name: str) -> Any:
+def subcommand(command: Verb, name: str) -> Verb:
     """Return the verb of a name below a verb, or None."""
     listed = getattr(command, "list_commands", None)
     return command.get_command(None, name) if listed and name in listed(None) else None
 
 
-def arguments(command: Any) -> list[Any]:
+def arguments(command: Verb) -> list[Param]:
     """Return what a verb takes without a dash."""
     return [param for param in command.params if param.param_type_name == "argument"]
 
 
-def option_groups(command: Any, ctx: Any) -> dict[str, list[Any]]:
+def option_groups(command: Verb, ctx: Context) -> dict[str, list[Param]]:
     """Return the options by group: the verb's own first, ``--help`` last."""
-    groups: dict[str, list[Any]] = {"Options": []}
+    groups: dict[str, list[Param]] = {"Options": []}
     for param in command.get_params(ctx):
         if param.param_type_name == "option" and not getattr(param, "hidden", False):
             groups.setdefault(getattr(param, "rich_help_panel", None) or "Options", []).append(param)
@@ -89,13 +96,13 @@ def option_groups(command: Any, ctx: Any) -> dict[str, list[Any]]:
     return {name: groups[name] for name in ordered if groups[name]}
 
 
-def argument_name(param: Any) -> str:
+def argument_name(param: Param) -> str:
     """Return an argument as usage lines write it: ``INPUTS...``, or ``[SOURCE]`` if it can be left out."""
     name = (param.metavar or param.name.upper()) + "..." * (param.nargs == -1)
     return name if param.required else f"[{name}]"
 
 
-def value_name(command: Any, param: Any) -> str:
+def value_name(command: Verb, param: Param) -> str:
     """Return what stands for an option's value: its choices, its unit or a word; nothing for a switch."""
     if getattr(param, "is_flag", False):
         return ""
@@ -106,7 +113,7 @@ def value_name(command: Any, param: Any) -> str:
     return " ".join([word] * max(param.nargs, 1))
 
 
-def choices(command: Any, param: Any) -> list[str]:
+def choices(command: Verb, param: Param) -> list[str]:
     """Return what an option can be, if that is a list."""
     hint = get_type_hints(command.callback).get(param.name) if command.callback else None  # the parser's own have none
     for kind in (hint, *get_args(hint)):
@@ -117,7 +124,7 @@ def choices(command: Any, param: Any) -> list[str]:
     return []
 
 
-def describe(param: Any) -> str:
+def describe(param: Param) -> str:
     """Return an option's help, its default and its bounds."""
     if param.name == "help":
         return "Show this help and exit."
@@ -132,18 +139,18 @@ def describe(param: Any) -> str:
     return " ".join([param.help or "", *([f"[{'; '.join(facts)}]"] if facts else [])])
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_plain, value))
     return f"{value:g}" if isinstance(value, float) else str(getattr(value, "value", value))
 
 
-def option_names(param: Any) -> list[str]:
+def option_names(param: Param) -> list[str]:
     """Return what an option is called, the short name first."""
     return sorted([*param.opts, *param.secondary_opts], key=len)
 
 
-def usage(command: Any, ctx: Any) -> str:
+def usage(command: Verb, ctx: Context) -> str:
     """Return how a verb is written."""
     pieces = ["[OPTIONS]", *map(argument_name, arguments(command))]
     return " ".join(
@@ -151,12 +158,12 @@ def usage(command: Any, ctx: Any) -> str:
     )
 
 
-def examples(ctx: Any) -> list[tuple[str, str]]:
+def examples(ctx: Context) -> list[tuple[str, str]]:
     """Return command lines of a verb, each with what it is for."""
     return EXAMPLES.get(ctx.command_path.removeprefix("septool").strip(), [])
 
 
-def sections(command: Any, ctx: Any) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def sections(command: Verb, ctx: Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the lists of a verb's help: title, and names with what they mean."""
     if taken := arguments(command):
         yield "Arguments", [(argument_name(param).strip("[]"), describe(param)) for param in taken]
@@ -167,12 +174,12 @@ def sections(command: Any, ctx: Any) -> Iterator[tuple[str, list[tuple[str, str]
         yield title, [(_written(command, param), describe(param)) for param in params]
 
 
-def _written(command: Any, param: Any) -> str:
+def _written(command: Verb, param: Param) -> str:
     """Return an option as it is typed: ``-m, --model MODEL``."""
     return f"{', '.join(option_names(param))} {value_name(command, param)}".rstrip()
 
 
-def print_help(command: Any, ctx: Any) -> None:
+def print_help(command: Verb, ctx: Context) -> None:
     """Print a verb's help, as wide as the terminal."""
     from rich.console import Console
 
@@ -183,7 +190,7 @@ def print_help(command: Any, ctx: Any) -> None:
     sys.stdout.write("".join(line.rstrip() + "\n" for line in drawn.get().splitlines()))
 
 
-def draw_help(console: Any, command: Any, ctx: Any) -> None:
+def draw_help(console: "Console", command: Verb, ctx: Context) -> None:
     """Write a verb's help on a console of rich's."""
     from rich.padding import Padding
     from rich.table import Table

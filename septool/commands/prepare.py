@@ -4,13 +4,18 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 import typer.main
 
 from septool.commands import help, options
+from septool.config import JsonDict
 from septool.corpora import CORPORA
+
+if TYPE_CHECKING:
+    from septool.corpora.base import Corpus
+    from septool.tasks.prepare import Prepared
 
 SHARED = {  # what every corpus is prepared with
     "source": inspect.Parameter.empty,
@@ -23,7 +28,7 @@ SHARED = {  # what every corpus is prepared with
     "verbose": False,
     "debug": False,
 }
-HINTS: dict[str, Any] = {
+HINTS: JsonDict = {
     "out": Annotated[
         Path, typer.Option("-o", "--out", help="Folder for the manifests.", rich_help_panel=options.OUTPUT)
     ],
@@ -49,10 +54,10 @@ LEAST: dict[str, float] = {  # of an option, whatever corpus has it
 class Corpora(help.Group):
     """The corpora as verbs; one is imported when it is asked for."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: help.Context) -> list[str]:  # noqa: ARG002
         return list(CORPORA)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+    def get_command(self, ctx: help.Context, cmd_name: str) -> help.Verb:  # noqa: ARG002
         return corpus_command(cmd_name)
 
 
@@ -97,7 +102,7 @@ def prepare(
                 typer.echo(f"  {key:8} {row[key]}")
 
 
-def corpus_command(name: str) -> Any:
+def corpus_command(name: str) -> help.Verb:
     """Return the verb of a corpus: its documentation as help, the keyword parameters of its ``prepare`` as options.
 
     Raises:
@@ -106,17 +111,17 @@ def corpus_command(name: str) -> Any:
     corpus = CORPORA[name]
     one = typer.Typer(context_settings=help.SETTINGS, add_completion=False)
     one.command(name, cls=help.Command, help=_documentation(corpus))(_function(name, corpus.prepare))
-    command: Any = typer.main.get_command(one)
+    command: help.Verb = typer.main.get_command(one)
     command.name = name
     return command
 
 
-def _documentation(corpus: Any) -> str:
+def _documentation(corpus: "Corpus") -> str:
     parts = (corpus.about, f"expects {corpus.expects}", f"licence: {corpus.licence}; size: {corpus.size}")
     return "\n\n".join(_sentence(part) + "." for part in parts)
 
 
-def _function(corpus: str, task: Callable[..., Any]) -> Callable[..., None]:
+def _function(corpus: str, task: Callable[..., object]) -> Callable[..., None]:
     """Return the function of a verb, with a parameter for each option of a corpus."""
     said, hints = _said(task), get_type_hints(_unwrapped(task))
     own = {
@@ -146,11 +151,11 @@ def _function(corpus: str, task: Callable[..., Any]) -> Callable[..., None]:
     return function
 
 
-def _unwrapped(task: Callable[..., Any]) -> Callable[..., Any]:
+def _unwrapped(task: Callable[..., object]) -> Callable[..., object]:
     return task.func if isinstance(task, partial) else task
 
 
-def _said(task: Callable[..., Any]) -> dict[str, str]:
+def _said(task: Callable[..., object]) -> dict[str, str]:
     """Return what the documentation of a function says of each argument."""
     lines = (inspect.getdoc(_unwrapped(task)) or "").partition("Args:\n")[2].partition("\n\n")[0].splitlines()
     said: dict[str, str] = {}
@@ -171,7 +176,7 @@ def _prepare(
     corpus: str,
     source: Path,
     *,
-    own: dict[str, Any],
+    own: JsonDict,
     out: Path,
     jobs: int,
     force: bool,
@@ -205,7 +210,7 @@ def _prepare(
         printing.note(f"{len(left_out)} files were left out; the first: {left_out[0]}")
 
 
-def _cells(manifest: Any) -> list[Any]:
+def _cells(manifest: "Prepared") -> list[object]:
     rendered = None if manifest.rendered_bytes is None else manifest.rendered_bytes / 1e6
     digest = manifest.sha256[:12] or None
     return [

@@ -7,19 +7,20 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from septool.config import JsonDict
+
 SILENT_SECONDS = 60  # a log without a line for longer looks like a run that hangs
 
 
-def _console(**settings: Any) -> Console:
+def _console(*, width: int | None = None, stderr: bool = False) -> Console:
     # Nothing that is printed is written in rich's own language: a name may hold [brackets] or :colons:.
-    return Console(highlight=False, markup=False, emoji=False, **settings)
+    return Console(highlight=False, markup=False, emoji=False, width=width, stderr=stderr)
 
 
 def note(text: str) -> None:
@@ -56,12 +57,12 @@ class Tally:
             raise typer.Exit(1)
 
 
-def json_line(row: dict[str, Any]) -> None:
+def json_line(row: JsonDict) -> None:
     """Print one JSON line; a number that is none becomes null."""
     line(json.dumps(_finite(row)))
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -71,7 +72,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
     """Print a table; off a terminal as wide as it needs, so that nothing is cut in a pipe."""
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     body = [[_cell(value) for value in row] for row in rows]
@@ -93,7 +94,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | No
         line(row.rstrip())
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.2f}"
     return "-" if value is None else str(value)

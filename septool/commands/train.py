@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from septool.commands import options
+from septool.config import JsonDict
 
 
 def train(
@@ -88,7 +89,7 @@ def train(
     metric, score = training_role(run).metric, ""
     with printing.Bar("train", quiet=quiet or json or not is_main_process()) as bar:
 
-        def tell(event: dict[str, Any]) -> None:
+        def tell(event: JsonDict) -> None:
             nonlocal score
             if json:
                 printing.json_line(event)

@@ -1,8 +1,8 @@
 """What became of a recording of a number of people that was not known."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from septool.config import JsonDict
 from septool.data.turns import Turn
 from septool.inference.batch import Completed
 
@@ -24,6 +24,6 @@ class SeparatedConversation(Completed):
         people = "1 person" if len(self.speakers) == 1 else f"{len(self.speakers) or 'no'} people"
         return f"{people}; {super().summary}"
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         """Return plain values for JSON."""
         return super().row() | {"turns": [turn._asdict() for turn in self.turns]}

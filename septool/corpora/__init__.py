@@ -1,8 +1,13 @@
 """The corpora that ``prepare`` knows, a line each."""
 
+from typing import TYPE_CHECKING
+
 from septool.registry import Registry
 
-CORPORA = Registry(
+if TYPE_CHECKING:
+    from septool.corpora.base import Corpus
+
+CORPORA: Registry["Corpus"] = Registry(
     "corpus",
     {
         "folder": "septool.corpora.folder:FOLDER",

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path, PurePath
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from septool import audio, workers
+from septool.config import JsonDict
 from septool.data.manifest import Mixture
 from septool.data.trials import Trial
 from septool.errors import AudioError, SeptoolError, UsageError
@@ -70,7 +71,7 @@ class Corpus:
     prepare: Callable[..., PreparedRows]
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> JsonDict:
         """The options it takes and their defaults; ``inspect.Parameter.empty`` is one that has to be given."""
         parameters = inspect.signature(self.prepare).parameters
         return {name: each.default for name, each in parameters.items() if name not in ("source", "out", "jobs")}

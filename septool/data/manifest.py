@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
-from septool.config import build
+from septool.config import JsonDict, build
 from septool.errors import ConfigError, ManifestError
 
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
@@ -175,7 +175,7 @@ def dump_manifest(rows: Iterable[Mixture]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def row_to_dict(row: Mixture) -> dict[str, Any]:
+def row_to_dict(row: Mixture) -> JsonDict:
     """Return a row as it stands in the file."""
     values = _plain(row)
     values["sources"] = [_plain(source) for source in row.sources]
@@ -184,7 +184,7 @@ def row_to_dict(row: Mixture) -> dict[str, Any]:
     return values
 
 
-def _plain(part: Source | Enrollment | Mixture) -> dict[str, Any]:
+def _plain(part: Source | Enrollment | Mixture) -> JsonDict:
     return {
         key: value for key, value in vars(part).items() if key != "root" and (key not in SPARSE or value != SPARSE[key])
     }

@@ -15,12 +15,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from septool import audio, workers
-from septool.config import cache_folder, cache_limit
+from septool.config import JsonDict, cache_folder, cache_limit
 from septool.data import manifest
 from septool.errors import AudioError, ManifestError
 from septool.files import atomic_write, make_folder, sha256_of
@@ -52,13 +51,13 @@ class UtterancePool(Sequence[tuple[np.ndarray, float]]):
     def __getitem__(self, index: int) -> tuple[np.ndarray, float]:  # type: ignore[override]
         return self.segment(index), self.level(index)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> JsonDict:
         state = vars(self).copy()
         if isinstance(self._samples, np.memmap):  # a process that gets the pool maps the file, not a copy of it
             state["_samples"] = self._samples.filename
         return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: JsonDict) -> None:
         vars(self).update(state)
         if not isinstance(self._samples, np.ndarray):
             self._samples = _map(self._samples)

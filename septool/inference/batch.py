@@ -10,11 +10,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, TypeVar
+from typing import BinaryIO, ClassVar, TypeVar
 
 import torch
 
 from septool import audio, workers
+from septool.config import JsonDict
 from septool.device import enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_pending, make_folder, recover
@@ -55,7 +56,7 @@ class Failed:
         """Return the result of a folder that cannot be searched for recordings."""
         return cls(str(folder), f"{printable(folder)} cannot be listed: no permission")
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         """Return plain values for JSON."""
         return asdict(self)
 
@@ -68,7 +69,7 @@ class Skipped:
     input: str
     outputs: tuple[str, ...]
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         """Return plain values for JSON."""
         return asdict(self) | {"skipped": True}
 
@@ -101,7 +102,7 @@ class Completed:
         """How long it was and how long it took."""
         return f"{self.seconds:.1f} s in {self.elapsed:.1f} s with {self.model}"
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         """Return plain values for JSON."""
         return asdict(self) | {"findings": [finding.row() for finding in self.findings]}
 

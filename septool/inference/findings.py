@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from septool import audio
 from septool.audio import FindingKind
+from septool.config import JsonDict
 
 if TYPE_CHECKING:  # which watches peaks
     from septool.inference.streaming import FileEstimate
@@ -47,7 +48,7 @@ class Caveat:
         """Say whether the recording counts as not wholly done: sound that was there is lost in its middle."""
         return self.kind == FindingKind.GAP
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         """Return plain values for JSON."""
         return {"kind": str(self.kind), "text": self.text, "is_partial": self.is_partial}
 

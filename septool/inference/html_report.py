@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 
 from septool import audio
+from septool.config import JsonDict
 from septool.errors import AudioError, UsageError
 from septool.files import NAME_LIMIT, atomic_write, make_folder
 from septool.printable import printable
@@ -87,7 +88,7 @@ def write_html_report(html: Path, title: str, entries: Iterable[Entry]) -> None:
         partial.write_text(text, encoding="utf-8", errors="replace")  # in names that are not UTF-8
 
 
-def render_template(name: str, **values: Any) -> str:
+def render_template(name: str, **values: object) -> str:
     """Fill in one of the templates beside this file; values are escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -101,7 +102,7 @@ def render_template(name: str, **values: Any) -> str:
     return environment.get_template(name).render(values)
 
 
-def _sections(entries: Iterable[Entry], folder: Path) -> Iterator[dict[str, Any]]:
+def _sections(entries: Iterable[Entry], folder: Path) -> Iterator[JsonDict]:
     for entry in entries:
         figures, error = [], entry.error
         try:

@@ -1,9 +1,10 @@
 """asteroid's networks. Its files say what the shapes do not; where they are silent, its classes' defaults hold."""
 
-from typing import Any
+from pathlib import Path
 
 import torch
 
+from septool.config import JsonDict
 from septool.errors import CheckpointError
 from septool.interop import conv_tasnet
 from septool.interop.tensors import (
@@ -101,7 +102,7 @@ def _chunk(arguments: Arguments) -> int:
     return chunk
 
 
-def _infer_conv_tasnet(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
+def _infer_conv_tasnet(weights: Tensors, arguments: Arguments) -> JsonDict:
     settings = _bases(weights, arguments) | conv_tasnet.infer_sizes(weights, stack=arguments.get("n_blocks", 8))
     if settings["skip"]:
         last = settings["blocks"] * settings["repeats"] - 1
@@ -114,7 +115,7 @@ def _infer_conv_tasnet(weights: Tensors, arguments: Arguments) -> dict[str, Any]
     }
 
 
-def _infer_dprnn(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
+def _infer_dprnn(weights: Tensors, arguments: Arguments) -> JsonDict:
     features = len(weights["linear.bias"])
     return _bases(weights, arguments) | {
         "sources": len(weights["split.linear.bias"]) // features,
@@ -129,7 +130,7 @@ def _infer_dprnn(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
     }
 
 
-def _infer_dptnet(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
+def _infer_dptnet(weights: Tensors, arguments: Arguments) -> JsonDict:
     choose(arguments, "encoder_activation", "relu")
     bases = _bases(weights, arguments)
     filters = bases["filters"]
@@ -150,7 +151,7 @@ def _infer_dptnet(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
     }
 
 
-def _infer_sudormrf(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
+def _infer_sudormrf(weights: Tensors, arguments: Arguments) -> JsonDict:
     choose(arguments, "mask_act", "softmax")
     filters, _, window = weights["encoder.basis.weight"].shape
     if window % 8 != 5:
@@ -162,7 +163,7 @@ def _infer_sudormrf(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
     return infer_sudormrf_sizes(weights)
 
 
-def infer_sudormrf_sizes(weights: Tensors) -> dict[str, Any]:
+def infer_sudormrf_sizes(weights: Tensors) -> JsonDict:
     """Read the sizes of a SuDoRM-RF off renamed tensors."""
     filters, _, window = weights["encoder.basis.weight"].shape
     return {
@@ -197,7 +198,7 @@ ONLY = {
 }
 
 
-def read_checkpoint(content: dict[str, Any], path: Any) -> ForeignCheckpoint:
+def read_checkpoint(content: JsonDict, path: Path) -> ForeignCheckpoint:
     """Take apart what asteroid's ``serialize`` wrote.
 
     Raises:

@@ -19,11 +19,11 @@ papez                     github.com/snuhcs/Papez
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from septool.config import JsonDict, JsonMapping
 from septool.errors import CheckpointError
 from septool.interop import conv_tasnet
 from septool.interop.asteroid import SUDORMRF_MASKER, infer_sudormrf_sizes
@@ -54,7 +54,7 @@ class Release:
     """A public implementation: its architecture, and what has to be done to its tensors before they have our names."""
 
     architecture: ForeignArchitecture
-    prepare: Callable[[Tensors], tuple[Tensors, dict[str, Any]]] = lambda tensors: (tensors, {})
+    prepare: Callable[[Tensors], tuple[Tensors, JsonDict]] = lambda tensors: (tensors, {})
 
 
 # JusperLee's DPRNN.
@@ -75,7 +75,7 @@ DPRNN_NAMES: Names = {
 }
 
 
-def _infer_dual_path(weights: Tensors, hidden: Tensor) -> dict[str, Any]:
+def _infer_dual_path(weights: Tensors, hidden: Tensor) -> JsonDict:
     filters, _, window = weights["encoder.basis.weight"].shape
     features = len(weights["linear.weight"])
     return {
@@ -89,7 +89,7 @@ def _infer_dual_path(weights: Tensors, hidden: Tensor) -> dict[str, Any]:
     }
 
 
-def _infer_dprnn(weights: Tensors, _: Arguments) -> dict[str, Any]:
+def _infer_dprnn(weights: Tensors, _: Arguments) -> JsonDict:
     return _infer_dual_path(weights, weights["blocks.0.intra.recurrent.lstm.weight_hh_l0"])
 
 
@@ -122,7 +122,7 @@ def _afrcnn_names(*, concat: bool) -> Names:
     }
 
 
-def _prepare_afrcnn(tensors: Tensors) -> tuple[Tensors, dict[str, Any]]:
+def _prepare_afrcnn(tensors: Tensors) -> tuple[Tensors, JsonDict]:
     renamed = {}
     for name, value in tensors.items():
         name = re.sub(r"^sm\.blocks\.", "sm.block.", name)
@@ -131,7 +131,7 @@ def _prepare_afrcnn(tensors: Tensors) -> tuple[Tensors, dict[str, Any]]:
     return renamed, {}
 
 
-def _infer_afrcnn(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
+def _infer_afrcnn(weights: Tensors, arguments: Arguments) -> JsonDict:
     filters, _, window = weights["encoder.basis.weight"].shape
     return {
         "sources": weights["decoder.basis.weight"].shape[1],
@@ -172,12 +172,12 @@ DPTNET_NAMES: Names = {
 }
 
 
-def _infer_dptnet(weights: Tensors, _: Arguments) -> dict[str, Any]:
+def _infer_dptnet(weights: Tensors, _: Arguments) -> JsonDict:
     sizes = _infer_dual_path(weights, weights["blocks.0.intra.lstm.weight_hh_l0"])
     return sizes | {"heads": UNKNOWN}
 
 
-def _prepare_basis(tensors: Tensors) -> tuple[Tensors, dict[str, Any]]:
+def _prepare_basis(tensors: Tensors) -> tuple[Tensors, JsonDict]:
     basis = "decoder.basis_signals.weight"
     return tensors | ({basis: tensors[basis].T.contiguous()} if basis in tensors else {}), {}
 
@@ -203,7 +203,7 @@ KAITUOXU_NAMES: Names = {
 }
 
 
-def _prepare_kaituoxu(tensors: Tensors) -> tuple[Tensors, dict[str, Any]]:
+def _prepare_kaituoxu(tensors: Tensors) -> tuple[Tensors, JsonDict]:
     tensors, _ = _prepare_basis(tensors)
     places = [re.match(r"separator\.network\.2\.(\d+)\.(\d+)\.(.+)", name) for name in tensors]
     stack = 1 + max((int(place.group(2)) for place in places if place), default=0)
@@ -214,7 +214,7 @@ def _prepare_kaituoxu(tensors: Tensors) -> tuple[Tensors, dict[str, Any]]:
     return renamed, {"blocks in a stack": stack}
 
 
-def _infer_kaituoxu(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
+def _infer_kaituoxu(weights: Tensors, arguments: Arguments) -> JsonDict:
     choose(arguments, "norm_type", "gLN")
     choose(arguments, "causal", False, 0)  # an option of a command line
     return conv_tasnet.infer_sizes(weights, arguments["blocks in a stack"]) | {
@@ -235,7 +235,7 @@ SUDORMRF_NAMES: Names = {
 }
 
 
-def _infer_sudormrf(weights: Tensors, _: Arguments) -> dict[str, Any]:
+def _infer_sudormrf(weights: Tensors, _: Arguments) -> JsonDict:
     return infer_sudormrf_sizes(weights)
 
 
@@ -251,7 +251,7 @@ TWO_STEP_NAMES: Names = {
 TWO_STEP_WIDER: Names = {**TWO_STEP_NAMES, "reshape_before_masks.*": "widen.*"}
 
 
-def _infer_two_step(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
+def _infer_two_step(weights: Tensors, arguments: Arguments) -> JsonDict:
     filters, _, window = weights["encoder.basis.weight"].shape
     hidden, _, kernel = weights["blocks.0.layers.3.weight"].shape
     blocks, total = arguments.get("blocks", UNKNOWN), count_children(weights, "blocks")
@@ -298,8 +298,8 @@ PAPEZ_NAMES: Names = {
 }
 
 
-def _prepare_papez(tensors: Tensors) -> tuple[Tensors, dict[str, Any]]:
-    said: dict[str, Any] = {}
+def _prepare_papez(tensors: Tensors) -> tuple[Tensors, JsonDict]:
+    said: JsonDict = {}
     slots, positions = tensors.get("memory_slots"), tensors.get("masknet.transformer.enc.position_signal")
     if slots is not None and slots.dim() == 3:
         _, tagged, memory = slots.shape
@@ -313,7 +313,7 @@ def _prepare_papez(tensors: Tensors) -> tuple[Tensors, dict[str, Any]]:
     return tensors, said
 
 
-def _infer_papez(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
+def _infer_papez(weights: Tensors, arguments: Arguments) -> JsonDict:
     width, _, window = weights["encoder.basis.weight"].shape
     return {
         "sources": len(weights["mask_in.bias"]) // width,
@@ -361,7 +361,7 @@ VOICEFILTER_NAMES: Names = {
 }
 
 
-def unwrap(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def unwrap(content: JsonMapping) -> tuple[JsonDict, JsonDict]:
     """Take a training script's file apart: the tensors by name, and the plain values beside them."""
     inner = next((content[key] for key in STATES if isinstance(content.get(key), Mapping)), None)
     tensors = dict(content if inner is None else inner)
@@ -373,7 +373,7 @@ def unwrap(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return tensors, values | (dict(given) if isinstance(given, Mapping) else {})
 
 
-def read_release(source: str, content: Mapping[str, Any]) -> ForeignCheckpoint:
+def read_release(source: str, content: JsonMapping) -> ForeignCheckpoint:
     """Read a public implementation's state dict.
 
     Raises:
@@ -388,14 +388,14 @@ def read_release(source: str, content: Mapping[str, Any]) -> ForeignCheckpoint:
     return ForeignCheckpoint(release.architecture, prepared, arguments | said)
 
 
-def _known(release: Release, tensors: Mapping[str, Any]) -> int:
+def _known(release: Release, tensors: JsonMapping) -> int:
     prepared, _ = release.prepare(dict(tensors))
     patterns = [re.compile(re.escape(line).replace(r"\*", "([^.]+)")) for line in release.architecture.names]
     found = [any(pattern.fullmatch(str(name)) for name in prepared) for pattern in patterns]
     return sum(found) - 2 * (len(found) - sum(found))
 
 
-def recognize_release(content: Mapping[str, Any]) -> str | None:
+def recognize_release(content: JsonMapping) -> str | None:
     """Name the implementation whose names a state dict has, if there is one."""
     tensors, _ = unwrap(content)
     for source, releases in RELEASES.items():

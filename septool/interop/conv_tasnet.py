@@ -1,14 +1,13 @@
 """What every Conv-TasNet's shapes tell, whoever wrote it."""
 
-from typing import Any
-
+from septool.config import JsonDict
 from septool.errors import CheckpointError
 from septool.interop.tensors import Tensors, count_children
 
 CONV_BLOCK = ("expand", "prelu1", "norm1", "depthwise", "prelu2", "norm2")  # numbered in most implementations
 
 
-def infer_sizes(weights: Tensors, stack: int) -> dict[str, Any]:
+def infer_sizes(weights: Tensors, stack: int) -> JsonDict:
     """Read the sizes off renamed tensors; the shapes do not say where a stack of ``stack`` blocks ends."""
     filters, _, window = weights["encoder.basis.weight"].shape
     total = count_children(weights, "blocks")

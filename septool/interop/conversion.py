@@ -4,10 +4,9 @@ What the tensors' shapes do not tell and the files do not say has to be said by 
 """
 
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch.torch_version import TorchVersion
 
 from septool import provenance
 from septool.checkpoints import Header
+from septool.config import JsonDict, JsonMapping
 from septool.errors import CheckpointError, UsageError
 from septool.files import sha256_of
 from septool.interop import asteroid, authors, speechbrain, torchaudio
@@ -41,7 +41,7 @@ class Converted:
     header: Header
 
 
-def load_pickled_tensors(path: Path) -> dict[str, Any]:
+def load_pickled_tensors(path: Path) -> JsonDict:
     """Read a file of plain values and tensors as ``torch.save`` writes them; no code in it runs.
 
     Raises:
@@ -64,7 +64,7 @@ def load_pickled_tensors(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_tensors(content: Mapping[str, Any], path: Path) -> Tensors:
+def check_tensors(content: JsonMapping, path: Path) -> Tensors:
     """Return a state dict if it is one.
 
     Raises:
@@ -93,7 +93,7 @@ def _read_speechbrain(paths: Sequence[Path]) -> ForeignCheckpoint:
     parts = {part: check_tensors(load_pickled_tensors(path), path) for part, path in checkpoints.items()}
     tensors = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
     tables = sum(name.endswith(".pos_enc.pe") for name in tensors)  # a transformer without positions has none
-    arguments: dict[str, Any] = {"number of position tables": tables}
+    arguments: JsonDict = {"number of position tables": tables}
     if described:
         arguments |= speechbrain.describe_sepformer(described[0])
     return ForeignCheckpoint(
@@ -173,7 +173,7 @@ def convert_files(
     paths: Sequence[Path],
     *,
     sample_rate: int | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: JsonMapping | None = None,
     exact_tail: bool = False,
 ) -> Converted:
     """Bring another toolkit's weights into our shape.
@@ -224,7 +224,7 @@ def convert_files(
     return Converted(fitted, header)
 
 
-def _complete(config: dict[str, Any], given: Mapping[str, Any], model: str) -> dict[str, Any]:
+def _complete(config: JsonDict, given: JsonMapping, model: str) -> JsonDict:
     """Fill what the files leave open with what was given."""
     for key, value in given.items():
         flag = f"--{key}" if key in ("chunk", "heads") else f"--set {key}"
@@ -240,7 +240,7 @@ def _complete(config: dict[str, Any], given: Mapping[str, Any], model: str) -> d
     return config
 
 
-def _settle_rate(said: Any, given: int | None) -> int:
+def _settle_rate(said: object, given: int | None) -> int:
     if said is None:
         if given is None:
             raise UsageError("these files do not say at which rate the network works; give it with --sample-rate HZ")

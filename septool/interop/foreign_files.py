@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError
 from septool.headers import Header
 from septool.interop import asteroid, speechbrain
@@ -30,7 +30,7 @@ class Layout:
     names: Names
     axes: Mapping[str, int]  # of their tensors, where ours have fewer: theirs are convolutions of width one
     gains: tuple[str, ...]  # ends of their names whose weight and bias are called gamma and beta
-    required: Mapping[str, Any]  # settings of ours that theirs cannot have otherwise
+    required: JsonMapping  # settings of ours that theirs cannot have otherwise
 
 
 CONV_TASNET = Layout(
@@ -94,7 +94,7 @@ def _check_settings(header: Header, layout: Layout, toolkit: str) -> None:
 # asteroid.
 
 
-def _conv_tasnet_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+def _conv_tasnet_arguments(config: JsonMapping) -> JsonDict:
     if not config["skip"] and not config["mask_prelu"]:
         raise SeptoolError("mask_prelu is False; asteroid has a conv-tasnet without a skip path only with True")
     return {
@@ -108,7 +108,7 @@ def _conv_tasnet_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _dprnn_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+def _dprnn_arguments(config: JsonMapping) -> JsonDict:
     return {
         "bn_chan": config["features"],
         "hid_size": config["hidden"],
@@ -118,7 +118,7 @@ def _dprnn_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-ASTEROID: dict[str, tuple[str, Layout, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+ASTEROID: dict[str, tuple[str, Layout, Callable[[JsonMapping], JsonDict]]] = {
     "conv-tasnet": ("ConvTasNet", CONV_TASNET, _conv_tasnet_arguments),
     "dprnn": ("DPRNNTasNet", DPRNN, _dprnn_arguments),
 }

@@ -7,10 +7,10 @@ cannot be is refused.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from septool.config import JsonDict, JsonMapping
 from septool.errors import CheckpointError
-from septool.interop.tagged_yaml import Tagged, read_tagged_yaml, resolve
+from septool.interop.tagged_yaml import Node, Tagged, read_tagged_yaml, resolve
 from septool.interop.tensors import UNKNOWN, Arguments, ForeignArchitecture, Names, Tensors, choose, count_children
 
 YAML = "hyperparams.yaml"
@@ -38,7 +38,7 @@ SEPFORMER_NAMES: Names = {
 }
 
 
-def _infer_sepformer(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
+def _infer_sepformer(weights: Tensors, arguments: Arguments) -> JsonDict:
     filters, _, window = weights["encoder.basis.weight"].shape
     blocks = count_children(weights, "blocks")
     settings = {
@@ -57,7 +57,7 @@ def _infer_sepformer(weights: Tensors, arguments: Arguments) -> dict[str, Any]:
     return settings
 
 
-def check_described(settings: Mapping[str, Any], arguments: Arguments) -> None:
+def check_described(settings: JsonMapping, arguments: Arguments) -> None:
     """Refuse a description of another network than the tensors are of.
 
     Raises:
@@ -103,15 +103,15 @@ class Description:
         self.path = path
         self.document = read_tagged_yaml(path)
 
-    def resolve(self, value: Any) -> Any:
+    def resolve(self, value: Node) -> Node:
         """Follow references, and read numbers that were written as text."""
         return resolve(self.document, value)
 
-    def top(self, key: str) -> Any:
+    def top(self, key: str) -> Node:
         """Return a value at the top, or None."""
         return self.resolve(self.document.get(key))
 
-    def part(self, value: Any, *kinds: str) -> tuple[str, dict[str, Any]]:
+    def part(self, value: Node, *kinds: str) -> tuple[str, JsonDict]:
         """Return which class a part is of, and what it is constructed with.
 
         Raises:
@@ -124,7 +124,7 @@ class Description:
         given = node.value if isinstance(node.value, Mapping) else {}
         return node.kind, {key: self.resolve(item) for key, item in given.items()}
 
-    def sized(self, kind: str, given: dict[str, Any], defaults: Mapping[str, Any], *needed: str) -> dict[str, Any]:
+    def sized(self, kind: str, given: JsonDict, defaults: JsonMapping, *needed: str) -> JsonDict:
         """Complete what a part is constructed with by the defaults of its class.
 
         Raises:
@@ -138,7 +138,7 @@ class Description:
                 raise CheckpointError(f"{self.path}: {kind} has no {key}")
         return {**defaults, **given}
 
-    def only(self, kind: str, values: Mapping[str, Any], **allowed: Any) -> None:
+    def only(self, kind: str, values: JsonMapping, **allowed: object) -> None:
         """Refuse what our network cannot be.
 
         Raises:
@@ -156,7 +156,7 @@ class Description:
         return {} if rate is None else {"sample_rate": rate}
 
 
-def describe_codec(description: Description) -> tuple[dict[str, Any], Any]:
+def describe_codec(description: Description) -> tuple[JsonDict, Node]:
     """Read what a yaml says of encoder and decoder; returns our settings, and the node of the mask network."""
     modules = description.top("modules")
     if not isinstance(modules, Mapping) or not all(part in modules for part in PARTS):
@@ -173,7 +173,7 @@ def describe_codec(description: Description) -> tuple[dict[str, Any], Any]:
     return {"filters": filters, "window": window}, modules["masknet"]
 
 
-def describe_transformer(description: Description, node: Any, kind: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def describe_transformer(description: Description, node: Node, kind: str, defaults: JsonMapping) -> JsonDict:
     """Read what a yaml says of a stack of transformer layers.
 
     Raises:
@@ -189,7 +189,7 @@ def describe_transformer(description: Description, node: Any, kind: str, default
     return values
 
 
-def describe_sepformer(path: Path) -> dict[str, Any]:
+def describe_sepformer(path: Path) -> JsonDict:
     """Read what a ``hyperparams.yaml`` says of a SepFormer, in our words.
 
     Raises:

@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
+from septool.config import JsonDict, JsonMapping
 from septool.errors import CheckpointError
 
 LIMIT = 300_000  # bytes; published ones have a few thousand
 REFERENCE = re.compile(r"<(\w+)((?:\[\w+\])*)>")
+Node = Any  # a mapping, a list, a text or a number of YAML, or one that is tagged
 DEPTH = 20  # of references to references, and of lists in lists
 
 
@@ -21,7 +23,7 @@ class Tagged:
     """A node with a tag of its own, such as ``!new:speechbrain.nnet.linear.Linear``."""
 
     tag: str  # without the exclamation mark
-    value: Any  # what stands behind it: a mapping, a list or a text
+    value: Node  # what stands behind it
 
     @property
     def kind(self) -> str:
@@ -35,7 +37,7 @@ class _Loader(yaml.SafeLoader):
 
 def _keep(loader: _Loader, suffix: str, node: yaml.Node) -> Tagged:
     if isinstance(node, yaml.MappingNode):
-        value: Any = loader.construct_mapping(node, deep=True)
+        value: Node = loader.construct_mapping(node, deep=True)
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
@@ -46,7 +48,7 @@ def _keep(loader: _Loader, suffix: str, node: yaml.Node) -> Tagged:
 _Loader.add_multi_constructor("!", _keep)
 
 
-def read_tagged_yaml(path: Path) -> dict[str, Any]:
+def read_tagged_yaml(path: Path) -> JsonDict:
     """Read a YAML file whose tags stay :class:`Tagged`.
 
     Raises:
@@ -70,7 +72,7 @@ def read_tagged_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def resolve(document: Mapping[str, Any], value: Any) -> Any:
+def resolve(document: JsonMapping, value: Node) -> Node:
     """Follow ``!ref <name>`` and ``!ref <name[key]>`` to what is meant.
 
     Raises:
@@ -83,7 +85,7 @@ def resolve(document: Mapping[str, Any], value: Any) -> Any:
         if match is None:
             raise CheckpointError(f"!ref {value.value} is more than a reference; septool does not compute it")
         name, keys = match.group(1), re.findall(r"\w+", match.group(2))
-        node: Any = document
+        node: Node = document
         for key in (name, *keys):
             node = node.value if isinstance(node, Tagged) else node
             if not isinstance(node, Mapping) or key not in node:

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from septool.config import JsonDict, JsonMapping
 from septool.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
-Arguments = Mapping[str, Any]  # what a file says of its network
+Arguments = JsonMapping  # what a file says of its network
 Names = Mapping[str, str | None]  # theirs to ours; * is one part of a name, None a constant that has no place
 
 UNKNOWN = object()  # a setting that neither the tensors' shapes nor the file tell
@@ -22,7 +23,7 @@ class ForeignArchitecture:
 
     model: str  # ours
     names: Names
-    infer_config: Callable[[Tensors, Arguments], dict[str, Any]]  # returns our settings, mends the renamed tensors
+    infer_config: Callable[[Tensors, Arguments], JsonDict]  # returns our settings, mends the renamed tensors
     drops_tail: bool = False  # samples behind the last whole hop come back as zeros
 
 
@@ -36,7 +37,7 @@ class ForeignCheckpoint:
     assumed: str = ""  # what the files do not say and every published network of this kind has
 
 
-def choose(arguments: Arguments, key: str, *known: Any) -> Any:
+def choose(arguments: Arguments, key: str, *known: object) -> Any:
     """Return what a file says of its network; if it says nothing, the first of what ours can be.
 
     Raises:

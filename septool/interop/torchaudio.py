@@ -1,7 +1,6 @@
 """torchaudio's ``conv_tasnet_base``: stacks of eight blocks, a ReLU on the masks, zeros around the recording."""
 
-from typing import Any
-
+from septool.config import JsonDict
 from septool.interop import conv_tasnet
 from septool.interop.tensors import Arguments, ForeignArchitecture, Names, Tensors
 
@@ -23,7 +22,7 @@ NAMES: Names = {
 }
 
 
-def _infer_config(weights: Tensors, _: Arguments) -> dict[str, Any]:
+def _infer_config(weights: Tensors, _: Arguments) -> JsonDict:
     settings = conv_tasnet.infer_sizes(weights, STACK)
     return settings | {"mask": "relu", "edge": settings["window"] // 2}
 

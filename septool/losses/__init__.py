@@ -5,9 +5,15 @@ train on masks or embeddings instead of waveforms. An extractor's takes ``(model
 enrolment)``, a speaker network's ``(model, recording, speaker)``.
 """
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from septool.registry import Registry
 
-LOSSES = Registry(
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LOSSES: Registry["Callable[..., Tensor]"] = Registry(
     "loss",
     {
         "additive-margin": "septool.losses.speaker:additive_margin",

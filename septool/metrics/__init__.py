@@ -1,5 +1,6 @@
 """The metrics, a line each: name, function, unit, direction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,7 @@ class Metric:
 
 # Each takes (estimate=, reference=, rate=) as float64 arrays [time], those that need them also others= [source, time],
 # and returns one number or raises UndefinedError.
-FUNCTIONS = Registry(
+FUNCTIONS: Registry[Callable[..., float]] = Registry(
     "metric",
     {
         "si-snr": "septool.metrics.si_snr:si_snr_item",

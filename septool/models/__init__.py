@@ -1,8 +1,13 @@
 """The models, a line each."""
 
+from typing import TYPE_CHECKING
+
 from septool.registry import Registry
 
-MODELS = Registry(
+if TYPE_CHECKING:
+    from septool.models.base import Model
+
+MODELS: Registry["type[Model]"] = Registry(
     "model",
     {
         "adanet": "septool.models.adanet:ADANet",

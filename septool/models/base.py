@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class SeparatorConfig:
         check_segments(self)
 
 
-def at_least(least: int, default: int) -> Any:
+def at_least(least: int, default: int) -> int:
     """Return a configuration field whose whole number may be as small as ``least``; of others it is at least 1."""
     return field(default=default, metadata={"least": least})
 

@@ -1,17 +1,16 @@
 """From a model's name and settings to the network."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-from septool.config import build
+from septool.config import JsonMapping, build
 from septool.errors import ConfigError
 from septool.models import MODELS
 from septool.models.base import Model
 from septool.registry import suggest
 
 
-def config_of(name: str, settings: Mapping[str, Any] | None = None, variant: str | None = None) -> Any:
+def config_of(name: str, settings: JsonMapping | None = None, variant: str | None = None) -> Any:
     """Return the configuration of a model.
 
     Args:
@@ -37,7 +36,7 @@ def config_of(name: str, settings: Mapping[str, Any] | None = None, variant: str
     return config
 
 
-def build_model(name: str, settings: Mapping[str, Any] | None = None, variant: str | None = None) -> Model[Any]:
+def build_model(name: str, settings: JsonMapping | None = None, variant: str | None = None) -> Model:
     """Build a model with fresh weights.
 
     Raises:

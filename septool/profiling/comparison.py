@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any
 
 import torch
 
@@ -35,7 +34,7 @@ class Comparison:
 
 
 @cache
-def _systems() -> list[tuple[str, Any, Paper, System]]:
+def _systems() -> list[tuple[str, object, Paper, System]]:
     found = []
     for paper in map(read_paper, paper_names()):
         for system in paper.rows:
@@ -44,12 +43,12 @@ def _systems() -> list[tuple[str, Any, Paper, System]]:
     return found
 
 
-def published_rows(model: str, config: Any) -> list[tuple[Paper, System]]:
+def published_rows(model: str, config: object) -> list[tuple[Paper, System]]:
     """Return the rows that the papers have for exactly this network."""
     return [(paper, system) for name, known, paper, system in _systems() if (name, known) == (model, config)]
 
 
-def published_si_snri(model: str, config: Any) -> float | None:
+def published_si_snri(model: str, config: object) -> float | None:
     """Return the SI-SNRi in dB that the first of the papers prints for exactly this network."""
     printed = (system.si_snri for _, system in published_rows(model, config))
     return next((value for value in printed if value is not None), None)

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from septool.config import JsonDict
 from septool.errors import UsageError
 from septool.profiling.records import Row
 
@@ -37,7 +38,7 @@ def draw_costs(costs: Sequence[Row], title: str) -> "Figure":
     for place, model in enumerate(models):
         rows = [row for row in costs if row.model == model]
         color = f"C{place % 10}"
-        look: dict[str, Any] = {"color": color, "marker": MARKS[place // 10 % len(MARKS)]}
+        look: JsonDict = {"color": color, "marker": MARKS[place // 10 % len(MARKS)]}
         panels[0].plot([r.seconds for r in rows], [1000 * r.latency.median for r in rows], label=model, **look)
         known = [(row.seconds, row.memory / 1e6) for row in rows if row.memory]
         if known:  # what a small model needs beyond its process can be nothing

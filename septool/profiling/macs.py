@@ -7,6 +7,7 @@ Shapes decide, so a network on the meta device, which holds no numbers, is count
 where the data decide how much is done, as for the tokens that Papez halts, the pass has to be a real one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -42,12 +43,12 @@ def count_macs(model: nn.Module, *inputs: Tensor) -> Macs:
     return Macs(counter.get_total_flops() // 2, modules)
 
 
-def _lstm_flops(x: Any, _state: Any, weights: Any, *_: Any, **__: Any) -> int:
+def _lstm_flops(x: Sequence[int], _state: object, weights: Sequence[Sequence[int]], *_: object, **__: object) -> int:
     """Every matrix of every layer and direction meets every position once; vectors are biases."""
     return 2 * prod(x[:2]) * sum(prod(weight) for weight in weights if len(weight) == 2)
 
 
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
     return sdpa_flop_count(query, key, value)
 
 

@@ -5,10 +5,10 @@ weights included: on a GPU the allocator's peak, on a processor (Linux) the grow
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool import audio, checkpoints
+from septool.config import JsonDict
 from septool.errors import SeptoolError
 from septool.files import atomic_write
 from septool.losses import LOSSES
@@ -38,7 +39,7 @@ class Target:
 
     name: str
     model: str
-    config: dict[str, Any]
+    config: JsonDict
     rate: int  # Hz
     weights: Path | None = None  # fresh ones without
     quality: float | None = None  # SI-SNRi in dB
@@ -82,7 +83,7 @@ def measure(target: Target, lengths: Sequence[float], settings: Settings) -> Ite
         yield _guarded(target, row.seconds, lambda _, row=row: _with_training(row, target, model, settings, memory))
 
 
-def autocast(settings: Settings) -> Any:
+def autocast(settings: Settings) -> AbstractContextManager[object]:
     """Return a context with products at the precision asked for; weights stay float32."""
     kind = torch.device(settings.device).type
     return torch.autocast(kind, AUTOCAST[settings.dtype]) if settings.dtype in AUTOCAST else nullcontext()
@@ -98,7 +99,7 @@ def _guarded(target: Target, seconds: float, work: Callable[[float], Row]) -> Ro
 def _forward(target: Target, model: Network, seconds: float, settings: Settings, memory: PeakMemory) -> Row:
     mixture = load_batch(settings.speech, target.rate, seconds, settings.batch).to(memory.device)
     inputs = model_inputs(model, mixture)
-    run: Callable[..., Any] = model
+    run: Callable[..., object] = model
     if settings.compile:
         torch.compiler.reset()  # one graph for each length, however many lengths
         run = torch.compile(model, dynamic=False)
@@ -214,12 +215,12 @@ def mark_modules(model: Network, call: Callable[[], None]) -> None:
     """Make one call for Nsight Systems to capture, with an NVTX range for every module."""
 
     def enter(path: str) -> Callable[..., None]:
-        def push(*_: Any) -> None:
+        def push(*_: object) -> None:
             torch.cuda.nvtx.range_push(path)  # a hook that returned its number would replace the input
 
         return push
 
-    def leave(*_: Any) -> None:
+    def leave(*_: object) -> None:
         torch.cuda.nvtx.range_pop()
 
     hooks = []

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from septool.config import build, read_toml
+from septool.config import JsonDict, build, read_toml
 from septool.profiling.records import Row
 from septool.registry import suggest
 
@@ -44,7 +43,7 @@ class System:
 
     label: str
     model: str  # as the profiler is asked for it
-    config: dict[str, Any] = field(default_factory=dict)
+    config: JsonDict = field(default_factory=dict)
     published: dict[str, float] = field(default_factory=dict)
     more: tuple[str, ...] = ()  # quantities of which the paper says, without a number: more than the reference
     why: dict[str, str] = field(default_factory=dict)  # what is known of a difference

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from septool.config import build
+from septool.config import JsonDict, build
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder
 from septool.profiling.comparison import Comparison
@@ -68,7 +68,7 @@ class Growth:
     memory: float | None
 
 
-KINDS: dict[str, Any] = {"cost": Row, "comparison": Comparison, "growth": Growth, "failure": Failed}
+KINDS: dict[str, type] = {"cost": Row, "comparison": Comparison, "growth": Growth, "failure": Failed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Table:
 
     title: str
     columns: list[str]
-    rows: list[list[Any]]
+    rows: Sequence[Sequence[object]]
 
 
 def tables(profile: Profile) -> list[Table]:
@@ -123,14 +123,14 @@ def tables(profile: Profile) -> list[Table]:
     return found
 
 
-def _cost(row: Row, settings: Settings) -> list[Any]:
+def _cost(row: Row, settings: Settings) -> list[object]:
     giga = row.macs / 1e9
     cells = [row.model, row.seconds, row.parameters / 1e6, row.bytes / 1e6, giga, row.flops / 1e9, giga / row.seconds]
     cells += [*milliseconds(row.latency), row.real_time_factor, _mega(row.memory)]
     return cells + ([*milliseconds(row.training), _mega(row.training_memory)] if settings.train else [])
 
 
-def _compared(one: Comparison, paper: Paper) -> list[Any]:
+def _compared(one: Comparison, paper: Paper) -> list[object]:
     relative = [one.claim or one.published_relative, one.measured_relative] if paper.reference else []
     numbers = [one.published, one.measured, one.ratio, *relative]
     return [one.label, one.seconds, one.quantity, *numbers, "differs" if one.differs else "", one.why]
@@ -145,7 +145,7 @@ def _mega(size: int | None) -> float | None:
     return None if size is None else size / 1e6
 
 
-def profile_lines(profile: Profile) -> Iterator[dict[str, Any]]:
+def profile_lines(profile: Profile) -> Iterator[JsonDict]:
     """Yield everything as rows of plain values; ``kind`` says what each is."""
     heard = profile.conditions.speech
     conditions = asdict(profile.conditions) | {"speech": heard and heard.name, "trace": None}
@@ -158,7 +158,7 @@ def profile_lines(profile: Profile) -> Iterator[dict[str, Any]]:
 def read_profile(path: Path) -> Profile:
     """Read what :func:`write_profile` wrote as JSON lines, all but the table of the paper itself."""
     found: dict[str, list[Any]] = {"machine": []} | {kind: [] for kind in KINDS}
-    conditions: dict[str, Any] = {}
+    conditions: JsonDict = {}
     for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
         kind = line.pop("kind")
         if kind == "machine":
@@ -219,8 +219,8 @@ def _write_csv(profile: Profile, file: TextIO) -> None:
     writer.writerows(rows)
 
 
-def _cells(line: dict[str, Any]) -> dict[str, Any]:
-    cells: dict[str, Any] = {}
+def _cells(line: JsonDict) -> JsonDict:
+    cells: JsonDict = {}
     for key, value in line.items():
         if isinstance(value, dict):
             cells |= {f"{key}_{inner}": cell for inner, cell in value.items()}

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
+from septool.config import JsonDict
 from septool.data.conversations import RenderedConversation
 from septool.data.turns import Turn
 from septool.metrics.diarization import diarization_error
@@ -30,7 +30,7 @@ class ConversationScores:
     si_snri: tuple[float | None, ...]  # dB of each speaker over their own turns; None for one who was not found
     wrong_track: float  # %, of all speakers' energy in the tracks, of that in another's
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         """Return plain values for JSON."""
         return asdict(self)
 

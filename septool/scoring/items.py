@@ -1,13 +1,14 @@
 """What one item scored: its estimates assigned to its references, and a value or a reason for each metric."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from septool.config import JsonDict, JsonMapping
 from septool.errors import UsageError
 from septool.losses.pit import assign_sources, rank_pairs
 from septool.metrics import ALIASES, FUNCTIONS, METRICS, UndefinedError
@@ -40,7 +41,7 @@ class Item:
     error: str = ""  # the whole item failed
     hashes: Mapping[str, str] = field(default_factory=dict)  # sha256 of the manifest and of the model
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonDict:
         """Return plain values for JSON; empty parts are left out."""
         if self.error:
             return {"id": self.id, "error": self.error, **self.hashes}
@@ -49,7 +50,7 @@ class Item:
         return {"id": self.id, "order": list(self.order), **self.scores, **self.detections, **undefined, **self.hashes}
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "Item":
+    def from_row(cls, row: JsonMapping) -> "Item":
         """Make an item of what :meth:`to_row` gave."""
         scores = {metric: row[metric] for metric in METRICS if metric in row}
         why = row.get("undefined", {})
@@ -176,14 +177,14 @@ def _score(
         return None, "there is no mixture to improve on"
     try:
         value = function(estimate=estimate, reference=reference, rate=rate)
-        if metric.improvement:
+        if metric.improvement and mixture is not None:
             value -= _mixture_score(function, mixture, reference, rate)
     except UndefinedError as error:
         return None, str(error)
     return value, None
 
 
-def _mixture_score(function: Any, mixture: Any, reference: np.ndarray, rate: int) -> float:
+def _mixture_score(function: Callable[..., float], mixture: np.ndarray, reference: np.ndarray, rate: int) -> float:
     try:
         return function(estimate=mixture, reference=reference, rate=rate)
     except UndefinedError as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,9 @@ def embed_recording(
 
 
 @torch.inference_mode()
-def score_trials(network: Any, trials: Sequence[Trial], rate: int, device: torch.device | str = "cpu") -> np.ndarray:
+def score_trials(
+    network: Callable[[Tensor], Tensor], trials: Sequence[Trial], rate: int, device: torch.device | str = "cpu"
+) -> np.ndarray:
     """Return the cosine of the two embeddings of each trial; a recording is embedded once."""
     known = {path: embed_recording(network, path, rate, device) for path in sorted({p for t in trials for p in t[1:]})}
     return np.array([float(known[trial.first] @ known[trial.second]) for trial in trials])

@@ -7,7 +7,7 @@ envelope, and the level is read off by linear interpolation in dB.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,9 +71,9 @@ def _band(samples: np.ndarray, rate: int) -> np.ndarray:
     # begins; these have -0.25 dB at the edge of the pass band. The bilinear transform bends frequencies.
     ratio = math.cosh(math.acosh(math.sqrt((10**5.0 - 1) / (10**0.025 - 1))) / 5)
 
-    def sections(edge: float, factor: float, kind: str) -> Any:
+    def sections(edge: float, factor: float, kind: str) -> np.ndarray:
         stop = rate / math.pi * math.atan(factor * math.tan(math.pi * edge / rate))
-        return cheby2(5, 50, stop, kind, output="sos", fs=rate)
+        return np.asarray(cheby2(5, 50, stop, kind, output="sos", fs=rate))
 
     filters = [sections(200, 1 / ratio, "highpass")] + ([sections(5500, ratio, "lowpass")] if rate >= 14_000 else [])
     return np.asarray(sosfilt(np.concatenate(filters), samples))

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from septool.config import JsonDict
 from septool.conversation.networks import load_conversation_networks
 from septool.conversation.people import SPEAKER_MODEL, parse_count
 from septool.conversation.recording import diarize_file
@@ -32,7 +33,7 @@ class FoundActivity:
     spoken: tuple[float, ...]  # seconds of speech of each
     turns: tuple[Turn, ...]
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         """Return plain values for JSON."""
         values = asdict(self) | {"turns": [turn._asdict() for turn in self.turns]}
         del values["text"]

@@ -4,9 +4,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from septool import audio, catalogue, checkpoints
+from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.device import choose_device
@@ -41,7 +41,7 @@ class Extracted(Completed):
         answer = "there" if self.present else "not there, silence"
         return f"presence {self.presence:.2f}, {answer} (from {self.threshold:.2f})"
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonDict:
         return super().row() | {"present": self.present}
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from septool import audio, workers
+from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError, UsageError
@@ -228,7 +229,7 @@ def _check_out(
         )
 
 
-def _record(rows: Sequence[manifest.Mixture], out: Path, how: dict[str, Any], force: bool) -> None:
+def _record(rows: Sequence[manifest.Mixture], out: Path, how: JsonDict, force: bool) -> None:
     """Keep beside the files what they are rendered from; refuse mixtures that are there of something else.
 
     Written before the first file, so that whatever is there after a stop is of what it says.
@@ -257,7 +258,7 @@ def _recorded(path: Path) -> dict[str, str]:
         raise SeptoolError(f"{path} cannot be read ({error}); use --force to render all again") from None
 
 
-def _key(row: manifest.Mixture, how: dict[str, Any]) -> str:
+def _key(row: manifest.Mixture, how: JsonDict) -> str:
     """Return the sha256 of all that a row's samples depend on besides its recordings."""
     rate = how["sample_rate"] or row.sample_rate
     return sha256_of(json.dumps([manifest.row_to_dict(row), rate, how["subtype"]]).encode())

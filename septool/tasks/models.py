@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from septool import catalogue, downloads
+from septool.config import JsonDict
 from septool.downloads import Progress
 from septool.errors import CheckpointError
 from septool.headers import read_header
@@ -22,7 +22,7 @@ class Checked:
     first_seen: tuple[str, ...] = ()  # files of which no sum was published, so that the first one seen is trusted
 
 
-def list_known(*, remote: bool = False) -> list[dict[str, Any]]:
+def list_known(*, remote: bool = False) -> list[JsonDict]:
     """Return entries of ``checkpoints.toml``, with ``here`` saying whether they are ready on this machine.
 
     Args:
@@ -37,13 +37,13 @@ def list_known(*, remote: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def describe_checkpoint(name: str) -> dict[str, Any]:
+def describe_checkpoint(name: str) -> JsonDict:
     """Return a checkpoint's header, and its entry if it is a known one; of one that is not here, where it will be."""
     try:
         key, path = catalogue.resolve_checkpoint(name)
     except catalogue.NotFetchedError:
         key, entry = catalogue.find_entry(name)
-        about: dict[str, Any] = {"name": key, "file": f"not here; septool models fetch {name}"}
+        about: JsonDict = {"name": key, "file": f"not here; septool models fetch {name}"}
         about |= {
             field: value for field, value in asdict(entry).items() if field not in ("file", "files", "default", "bytes")
         }

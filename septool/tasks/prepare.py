@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from septool.config import JsonDict
 from septool.corpora import CORPORA
 from septool.corpora.base import Corpus, ManifestPart, TrialList
 from septool.data import manifest, trials
@@ -136,7 +137,7 @@ def describe() -> list[dict[str, str]]:
     ]
 
 
-def _default(option: str, value: Any) -> str:
+def _default(option: str, value: object) -> str:
     if isinstance(value, tuple):
         value = " ".join(f"{each:g}" for each in value)
     if value is inspect.Parameter.empty:
@@ -148,7 +149,7 @@ def _written(option: str) -> str:
     return "--" + option.replace("_", "-")
 
 
-def _check(corpus: str, entry: Corpus, options: dict[str, Any]) -> None:
+def _check(corpus: str, entry: Corpus, options: JsonDict) -> None:
     """Refuse options that a corpus does not have, and the lack of those that it needs."""
     for name in options:
         if name not in entry.options:

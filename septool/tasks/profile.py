@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 
 from septool import audio, catalogue, checkpoints, provenance
-from septool.config import shipped
+from septool.config import JsonDict, shipped
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.models import MODELS
@@ -205,7 +205,7 @@ def _check_role(model: str) -> None:
         raise UsageError(f"{model} neither separates nor extracts; profile measures models that do")
 
 
-def _fresh_target(name: str, model: str, row: str | None, settings: dict[str, Any]) -> Target:
+def _fresh_target(name: str, model: str, row: str | None, settings: JsonDict) -> Target:
     config = config_of(model, settings, row)
     score = published_si_snri(model, config)
     return Target(

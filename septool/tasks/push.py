@@ -3,10 +3,9 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from septool import catalogue, checkpoints, downloads
-from septool.config import shipped
+from septool.config import JsonDict, shipped
 from septool.errors import UsageError
 from septool.headers import Header
 from septool.models import MODELS
@@ -77,7 +76,7 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
 def make_card(name: str, repository: str, header: Header) -> str:
     """Return the card of a checkpoint: what the hub reads, our own card if there is one, and how it is used."""
     identifier = LICENCES.get(header.licence)
-    front: dict[str, Any] = {"license": identifier or "other"}
+    front: JsonDict = {"license": identifier or "other"}
     if identifier is None:
         front["license_name"] = "".join(c if c.isalnum() else "-" for c in header.licence.lower())
     front |= {"library_name": "septool", "tags": ["audio", "speech-separation", header.model]}
@@ -109,5 +108,5 @@ def make_card(name: str, repository: str, header: Header) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _words(values: dict[str, Any]) -> str:
+def _words(values: JsonDict) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items())

@@ -28,6 +28,7 @@ LOG = logging.getLogger(__name__)
 GRACE_SECONDS = 30  # for the step during which a run is asked to end
 LENGTH_JITTER = 0.02  # part of its length by which a mixture may move in the order of lengths
 Key = tuple[int, ...]
+TrainingItem = Any  # a waveform [..., time], of numpy or torch, or a tuple that begins with one
 Batch = Tensor | tuple[Tensor, ...]  # items, stacked; each starts with a waveform, [batch, ..., time]
 
 
@@ -78,7 +79,7 @@ class TrainingSet(Protocol):
         """Return the keys of the items of step ``step``, as many as a batch has."""
         ...
 
-    def __getitem__(self, key: Key) -> Any:
+    def __getitem__(self, key: Key) -> TrainingItem:
         """Return one item: a waveform ``[..., time]``, or a tuple that begins with one."""
         ...
 
@@ -87,7 +88,13 @@ class DynamicMixtures:
     """Items sampled anew for every epoch by ``sample(seed=, epoch=, index=)``."""
 
     def __init__(
-        self, sample: Callable[..., Any], *, seed: int, batch: int, epoch_steps: int, variable_length: bool = False
+        self,
+        sample: Callable[..., TrainingItem],
+        *,
+        seed: int,
+        batch: int,
+        epoch_steps: int,
+        variable_length: bool = False,
     ) -> None:
         """Set up.
 
@@ -106,7 +113,7 @@ class DynamicMixtures:
         epoch, place = divmod(step, self.epoch_steps)
         return [(epoch, place * self.batch + item) for item in range(self.batch)]
 
-    def __getitem__(self, key: Key) -> Any:
+    def __getitem__(self, key: Key) -> TrainingItem:
         epoch, index = key
         return self.sample(seed=self.seed, epoch=epoch, index=index)
 
@@ -214,7 +221,7 @@ def _header_frames(row: Mixture, rate: int) -> int:
     return int(rate * (min(seconds) if row.mode == "min" else max(seconds)))
 
 
-def collate_items(items: Sequence[Any]) -> Any:
+def collate_items(items: Sequence[TrainingItem]) -> TrainingItem:
     """Stack items; waveforms ``[..., time]`` of several lengths are cut to the shortest."""
     if isinstance(items[0], Tensor | np.ndarray) and items[0].ndim:
         frames = min(item.shape[-1] for item in items)
@@ -253,7 +260,7 @@ class MicroBatches:
         return batch, self.items.damage.take()
 
 
-def _select_items(batch: Any, own: slice) -> Any:
+def _select_items(batch: TrainingItem, own: slice) -> TrainingItem:
     return tuple(_select_items(part, own) for part in batch) if isinstance(batch, tuple) else batch[own].clone()
 
 

@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from septool.config import JsonDict
 from septool.errors import UsageError
 from septool.files import atomic_write
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-Event = dict[str, Any]  # "event" (its kind), "step", and what is reported
+Event = JsonDict  # "event" (its kind), "step", and what is reported
 COUNTERS = ("step", "steps", "epoch")  # no curves
 FINAL_EVENTS = ("early stop", "average")  # of the end of a run, and again if it is resumed from there
 

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from septool.config import JsonDict
 from septool.training.recipe import Optimizer, Schedule
 
 
@@ -51,7 +51,7 @@ def learning_rate_factor(schedule: Schedule, *, step: int, epoch: int, steps: in
             return warm
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: JsonDict) -> None:
     """Load an optimizer's state; its settings stay those that it was made with."""
     settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Literal, get_type_hints
 
-from septool.config import build, override, read_toml
+from septool.config import JsonDict, JsonMapping, build, override, read_toml
 from septool.data.enrollment import EnrollmentSampling
 from septool.data.mixing import DynamicMixing
 from septool.errors import ConfigError, UsageError
@@ -125,9 +125,9 @@ class Recipe:
     """A whole run."""
 
     model: str
-    published: dict[str, Any] = field(default_factory=dict)  # what a paper reports for it, and where
+    published: JsonDict = field(default_factory=dict)  # what a paper reports for it, and where
     variant: str | None = field(default=None, metadata={"formerly": "row"})  # a named configuration of the model
-    config: dict[str, Any] = field(default_factory=dict)
+    config: JsonDict = field(default_factory=dict)
     loss: str | None = None  # the model's own by default
     seed: int = 0
     initialize: str | None = field(default=None, metadata={"formerly": "initialise"})  # a checkpoint to start from
@@ -163,7 +163,7 @@ class Recipe:
                     raise ValueError(f"mixing.{each.name} changes nothing in mixtures that data.mixing says are static")
 
 
-def _check_config_value(key: str, value: Any) -> None:
+def _check_config_value(key: str, value: object) -> None:
     """Refuse numbers that no network can have; what else a field asks for is checked where the field is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
@@ -182,7 +182,7 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     return build(Recipe, override(_read_with_base(_find_recipe(name)), map_settings(settings)))
 
 
-def recipe_from_dict(values: Mapping[str, Any], settings: Sequence[str] = ()) -> Recipe:
+def recipe_from_dict(values: JsonMapping, settings: Sequence[str] = ()) -> Recipe:
     """Build a recipe from nested values, with old keys or new ones, and ``key=value`` settings."""
     return build(Recipe, override(_with_new_keys(values), map_settings(settings)))
 
@@ -211,7 +211,7 @@ def _old_keys(kind: type, section: str = "") -> dict[str, str]:
     return renamed
 
 
-def _rename_key(values: dict[str, Any], old: str, new: str) -> None:
+def _rename_key(values: JsonDict, old: str, new: str) -> None:
     """Give an entry of nested values, if it is there, another key in its section; two entries are left alone."""
     section, _, key = old.rpartition(".")
     if section:
@@ -224,7 +224,7 @@ def _rename_key(values: dict[str, Any], old: str, new: str) -> None:
         values[name] = values.pop(key)
 
 
-def _with_new_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+def _with_new_keys(values: JsonMapping) -> JsonDict:
     """Return nested values with the keys of today."""
     renamed = dict(values)
     for old, new in _old_keys(Recipe).items():
@@ -232,7 +232,7 @@ def _with_new_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def recipe_record(recipe: Recipe) -> dict[str, Any]:
+def recipe_record(recipe: Recipe) -> JsonDict:
     """Return a recipe as plain values for what a run leaves on disk: ``recipe.json``, ``last.pt``, checkpoint headers.
 
     Keys that were renamed keep their old names there, so that other programs find them.
@@ -243,7 +243,7 @@ def recipe_record(recipe: Recipe) -> dict[str, Any]:
     return values
 
 
-def effective_record(recipe: Recipe) -> dict[str, Any]:
+def effective_record(recipe: Recipe) -> JsonDict:
     """Return :func:`recipe_record` without the settings of the mixing that fixed mixtures do not go by."""
     values = recipe_record(recipe)
     if recipe.data.mixing == "static":
@@ -271,7 +271,7 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def describe_recipes() -> list[dict[str, Any]]:
+def describe_recipes() -> list[JsonDict]:
     """Return what each of them trains, on what, and what is published for it."""
     chosen = {name: load_recipe(name) for name in recipe_names()}
     return [
@@ -282,13 +282,13 @@ def describe_recipes() -> list[dict[str, Any]]:
     ]
 
 
-def format_scores(published: Mapping[str, Any]) -> str:
+def format_scores(published: JsonMapping) -> str:
     """Write what a recipe's ``published`` says of scores."""
     scores = {key: value for key, value in published.items() if key not in ABOUT_SCORES}
     return ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in scores.items())
 
 
-def _read_with_base(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read_with_base(path: Path, seen: tuple[Path, ...] = ()) -> JsonDict:
     """Read a recipe's file over that of its ``base``, a bundled recipe or a file beside it."""
     if path in seen:
         raise ConfigError(f"{path} is its own base")
@@ -302,7 +302,7 @@ def _read_with_base(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _merge(_read_with_base(below, (*seen, path)), values)
 
 
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def _merge(below: JsonDict, above: JsonDict) -> JsonDict:
     merged = below | above
     for key in below.keys() & above.keys():
         # What a paper reports is of one recipe only.
@@ -321,17 +321,17 @@ def run_name(name: str, settings: Sequence[str] = ()) -> str:
     return f"{Path(name).stem}+{hashlib.sha256(full.encode()).hexdigest()[:12]}"
 
 
-def recipe_changes(before: Recipe, after: Recipe) -> dict[str, tuple[Any, Any]]:
+def recipe_changes(before: Recipe, after: Recipe) -> dict[str, tuple[object, object]]:
     """Return the settings in which two runs differ, as they are in the one and in the other."""
     return _differences(asdict(before), asdict(after))
 
 
-def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _differences(before: JsonDict, after: JsonDict) -> dict[str, tuple[object, object]]:
     was, now = (dict(_flatten(values | {"published": {}})) for values in (before, after))
     return {key: (was.get(key), now.get(key)) for key in sorted(was | now) if was.get(key) != now.get(key)}
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(values: JsonMapping, prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
@@ -339,7 +339,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + key, value
 
 
-def _as_file_name(value: Any) -> str:
+def _as_file_name(value: object) -> str:
     """Write a value as part of a file's name."""
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return re.sub(r"[^\w.,=-]+", "_", text)

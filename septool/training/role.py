@@ -17,7 +17,7 @@ from septool.metrics import METRICS, Metric
 from septool.models import MODELS
 from septool.models.base import Model
 from septool.registry import Registry
-from septool.training.data import Batch, DynamicMixtures, TrainingSet
+from septool.training.data import Batch, DynamicMixtures, TrainingItem, TrainingSet
 from septool.training.distributed import Distributed
 from septool.training.recipe import Recipe
 
@@ -42,7 +42,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
         self.loss_function: Callable[..., Tensor] = LOSSES[recipe.loss or model.loss]
 
     @abstractmethod
-    def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., Any]:
+    def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., TrainingItem]:
         """Return ``sample(seed=, epoch=, index=)`` of one item, for :class:`~septool.training.data.DynamicMixtures`."""
 
     @abstractmethod
@@ -110,7 +110,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
 
 
 # By the role of the model.
-TRAINING_ROLES = Registry(
+TRAINING_ROLES: Registry[type[Role[Any, Any]]] = Registry(
     "role",
     {
         "separator": "septool.training.separation:SeparatorRole",

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from septool.config import JsonDict
 from septool.errors import CheckpointError, SeptoolError
 from septool.files import atomic_write
 from septool.models.base import Model
@@ -53,8 +54,8 @@ class SavedState:
     recipe: Recipe  # that it was made by
     model: dict[str, Tensor]
     average: dict[str, Tensor]  # moving average of the weights; of no meaning without loop.ema
-    optimizers: list[dict[str, Any]]
-    scaler: dict[str, Any]  # of the loss, for fp16
+    optimizers: list[JsonDict]
+    scaler: JsonDict  # of the loss, for fp16
     progress: Progress
     hours: float
 
@@ -98,7 +99,7 @@ class TrainingState:
             if last.exists():
                 os.replace(last, folder / PREVIOUS)
 
-    def resume(self, folder: Path) -> dict[str, tuple[Any, Any]]:
+    def resume(self, folder: Path) -> dict[str, tuple[object, object]]:
         """Take up the state in a run's folder, and return the settings that have changed since.
 
         Raises:
@@ -162,9 +163,7 @@ def _parse_state(path: Path, content: Any) -> SavedState:
         if not isinstance(content.get(key), kind):
             there = f"{key!r} of type {type(content[key]).__name__}" if key in content else f"no {key!r}"
             raise ValueError(f"it is not the state of a run: it has {there}")
-    counters: dict[str, Any] = {
-        OLD_COUNTERS.get(str(key), str(key)): value for key, value in content["progress"].items()
-    }
+    counters: JsonDict = {OLD_COUNTERS.get(str(key), str(key)): value for key, value in content["progress"].items()}
     known = vars(Progress())
     for key, value in counters.items():
         if key not in known or not isinstance(value, type(known[key])):

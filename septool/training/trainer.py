@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -287,7 +287,7 @@ class Trainer:
         clip = self.recipe.optimizer.clip or math.inf
         return nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
 
-    def validate(self, items: list[Any]) -> float:
+    def validate(self, items: Sequence[object]) -> float:
         """Return the score of the weights that would be kept, on items of the role's validation set."""
         current = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.state.weights)
@@ -300,7 +300,7 @@ class Trainer:
         # Learning rates and the end of the run hang on it: not even a last bit may differ between processes.
         return self.distributed.all_reduce_sum(score if self.distributed.is_main else 0.0)[0]
 
-    def _validate_epoch(self, items: list[Any]) -> None:
+    def _validate_epoch(self, items: Sequence[object]) -> None:
         """Validate at the end of an epoch, log that, and save what came of it."""
         progress = self.state.progress
         number = (progress.step - progress.validation_pending) // self.recipe.loop.epoch_steps
@@ -360,7 +360,7 @@ class Trainer:
     def _candidate_path(self, step: int) -> Path:
         return self.folder / f"step-{step}.safetensors"
 
-    def average_candidates(self, items: list[Any]) -> Event:
+    def average_candidates(self, items: Sequence[object]) -> Event:
         """Average the weights that were kept into ``average.safetensors``, and return what to log of them."""
         several = []
         candidates = self.state.progress.average_candidates
