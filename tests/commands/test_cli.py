@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from septool import __version__, catalogue, cli
+from septool import __version__, catalogue, cli, workers
 from septool.commands import evaluate, extract, help, mix, separate, train
 from septool.commands.examples import EXAMPLES
 from septool.corpora import CORPORA
@@ -267,6 +267,7 @@ def test_an_unknown_name_is_wrong_usage_with_a_suggestion(
 def test_an_interrupt_has_the_status_of_its_signal(
     septool: Command, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
 ) -> None:
+    monkeypatch.setattr(workers, "_signal", "")  # forgotten afterwards: tests share a process
     monkeypatch.setattr(catalogue, "read_catalogue", lambda: os.kill(os.getpid(), number))
     result = septool("models", "list")
     assert result.status == status
