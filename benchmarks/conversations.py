@@ -20,13 +20,12 @@ from septool.conversation.networks import make_embedder
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
-from septool.data.turns import Turn
 from septool.inference.level import make_estimator
 from septool.models.speaker_net import SpeakerNet
 from septool.scoring.conversations import ConversationScores, score_conversation
+from septool.tasks.conversation_scores import take_apart
 
 CPU = torch.device("cpu")
-BLOCK = 80_000  # samples read at once
 
 
 class Kept:
@@ -65,20 +64,6 @@ class OracleSeparation:
             tracks[track] += source
             busy[track] |= on
         return tracks
-
-
-def take_apart(
-    rendered: RenderedConversation, conversation: ConversationSeparator
-) -> tuple[list[Turn], tuple[str, ...], np.ndarray]:
-    """Run both passes over a rendered conversation; returns turns, names and tracks ``[speaker, time]``."""
-    mixture = rendered.mixture
-    with conversation:
-        blocks = (mixture[start : start + BLOCK] for start in range(0, len(mixture), BLOCK))
-        for _ in conversation.listen(blocks):
-            pass
-        found = conversation.diarize()
-        voices = np.concatenate(list(conversation.voices()), axis=1)
-    return found.turns, found.speakers, voices[:-1]
 
 
 def oracle_embedder(rendered: RenderedConversation) -> Callable[[np.ndarray], np.ndarray]:
@@ -145,7 +130,7 @@ def main() -> int:
         rendered = render_conversation(row, rate)
         kept = Kept(separate)
         for way, conversation in ways(row, rendered, kept, make_embedder(speakers, CPU), rate):
-            turns, names, voices = take_apart(rendered, conversation)
+            turns, names, voices = take_apart(rendered.mixture, conversation)
             score = score_conversation(
                 row.id, rendered, row.speakers, turns=turns, voices=voices, names=names, rate=rate
             )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from septool.commands import options
+from septool.conversation.people import SPEAKER_MODEL
 from septool.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
 def evaluate(
     source: Annotated[
         Path,
-        typer.Argument(help="Manifest (.jsonl), trials (.txt), folder of references {id}_s1.wav, ..., or a reference."),
+        typer.Argument(
+            help="Manifest of mixtures or conversations (.jsonl), trials (.txt), folder of references {id}_s1.wav, "
+            "..., or a reference."
+        ),
     ],
     estimates: Annotated[
         Path | None, typer.Argument(help="Folder of estimates {id}_s1.wav, ..., or one estimate.")
     ] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", help="Run this model on the manifest.")] = None,
+    speaker_model: Annotated[
+        str, typer.Option("--speaker-model", help="Speaker network to tell the people of conversations apart by.")
+    ] = SPEAKER_MODEL,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -74,6 +81,10 @@ def evaluate(
     once for another speaker's. A speaker network is scored by its equal error rate on a list of trials, 1 FILE FILE
     or 0.
 
+    A separator is scored on a manifest of conversations as separate --speakers takes them apart: diarization error rate
+    without a collar and with 0.25 s, how often the number of speakers is right, the share of the speakers' energy on
+    another's track, and si-snri of each speaker over their own turns.
+
     A score that is undefined (a silent reference, say) is counted apart and never becomes a number. An item fails
     where a voice is lost: its estimate is missing, or silent while its reference is not. Status 1 if an item failed,
     with --strict also for undefined scores and for estimates without a reference. With --json every item is a line and
@@ -103,6 +114,7 @@ def evaluate(
             source,
             estimates,
             model=model,
+            speaker_model=speaker_model,
             metric=metric,
             sample_rate=sample_rate,
             pair=pair,

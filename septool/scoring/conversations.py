@@ -9,10 +9,28 @@ import torch
 from septool.config import JsonDict
 from septool.data.conversations import RenderedConversation
 from septool.data.turns import Turn
+from septool.metrics import Metric
 from septool.metrics.diarization import diarization_error
 from septool.metrics.si_snr import si_snr
+from septool.scoring.items import Item
 
 COLLAR_S = 0.25  # around boundaries, for the second of the two diarization error rates
+_DER = "missed, invented and confused speech against all reference speech, each speaker's counted"
+MEASURES = {  # of a whole conversation
+    metric.name: metric
+    for metric in (
+        Metric("der", "der", "%", better="lower", definition=f"{_DER}; no collar"),
+        Metric("der-collar", "der", "%", better="lower", definition=f"{_DER}; 0.25 s about every boundary left out"),
+        Metric("count-right", "count-right", "%", definition="conversations whose number of speakers was found"),
+        Metric(
+            "wrong-track",
+            "wrong-track",
+            "%",
+            better="lower",
+            definition="of the speakers' energy in all tracks, by projection on their own turns, that on another's",
+        ),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,20 @@ class ConversationScores:
     confusion: float
     si_snri: tuple[float | None, ...]  # dB of each speaker over their own turns; None for one who was not found
     wrong_track: float  # %, of all speakers' energy in the tracks, of that in another's
+    reasons: tuple[str | None, ...] = ()  # why a speaker has no gain
+
+    def to_item(self) -> Item:
+        """Return them as an item: a gain for each speaker, and the measures of the whole conversation."""
+        measures = {
+            "der": self.der,
+            "der-collar": self.der_collar,
+            "count-right": 100.0 * (self.found == self.speakers),
+            "wrong-track": self.wrong_track,
+            "speakers": self.speakers,
+            "found": self.found,
+        }
+        gains, reasons = {"si-snri": [*self.si_snri]}, {"si-snri": [*self.reasons]}
+        return Item(self.id, gains, reasons, tuple(range(self.speakers)), measures)
 
     def row(self) -> JsonDict:
         """Return plain values for JSON."""
@@ -60,6 +92,7 @@ def score_conversation(
     error = diarization_error(estimate=turns, reference=rendered.turns, collar=COLLAR_S)
     track_of = {true: list(names).index(name) for name, true in error.mapping.items() if name in names}
     gains: list[float | None] = []
+    reasons: list[str | None] = []
     right = wrong = 0.0
     for number, speaker in enumerate(speakers):
         own = _own_speech(rendered, speaker, rate)
@@ -70,7 +103,10 @@ def score_conversation(
         mine = track_of.get(speaker)
         right += float(parts[mine]) if mine is not None else 0.0
         wrong += float(parts.sum()) - (float(parts[mine]) if mine is not None else 0.0)
-        gains.append(None if mine is None else _gain_db(voices[mine][own], mixture, reference))
+        gain = None if mine is None else _gain_db(voices[mine][own], mixture, reference)
+        gains.append(gain)
+        silent = "the track is silent in the speaker's turns, or nobody else is in the mixture there"
+        reasons.append("the speaker was not found" if mine is None else silent if gain is None else None)
     total = max(error.total, 1e-12)
     return ConversationScores(
         id=id,
@@ -83,6 +119,7 @@ def score_conversation(
         confusion=100 * error.confusion / total,
         si_snri=tuple(gains),
         wrong_track=100 * wrong / max(right + wrong, 1e-12),
+        reasons=tuple(reasons),
     )
 
 

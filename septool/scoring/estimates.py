@@ -55,6 +55,15 @@ def estimates_from_model(rows: list[manifest.Mixture], model: str, device: str) 
         case _:
             raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 
+    warnings = []
+    if isinstance(network, Separator):
+        fewer = sum(len(row.sources) < network.sources for row in rows)
+        if fewer:
+            warnings.append(
+                f"{fewer} of {len(rows)} mixtures have fewer sources than the model gives ({network.sources}); "
+                "the best of its outputs are scored"
+            )
+
     def tasks(done: Container[str]) -> Iterator[ScoringInput]:
         for row in rows:
             if row.id in done:
@@ -66,12 +75,12 @@ def estimates_from_model(rows: list[manifest.Mixture], model: str, device: str) 
             except SeptoolError as error:
                 yield ScoringInput(row.id, error=str(error))
 
-    return ScoringJob([row.id for row in rows], header.sample_rate, tasks)
+    return ScoringJob([row.id for row in rows], header.sample_rate, tasks, warnings=warnings)
 
 
 def separate_row(network: Separator, rate: int, device: torch.device, row: manifest.Mixture) -> ScoringInput:
-    """Separate a row's mixture at ``rate`` Hz."""
-    if len(row.sources) != network.sources:
+    """Separate a row's mixture at ``rate`` Hz; it may have fewer sources than the model gives outputs."""
+    if len(row.sources) > network.sources:
         raise SeptoolError(f"{len(row.sources)} sources, the model gives {network.sources}")
     rendered = render_mixture(row, rate)
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]

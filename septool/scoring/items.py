@@ -15,7 +15,7 @@ from septool.metrics import ALIASES, FUNCTIONS, METRICS, UndefinedError
 from septool.metrics.si_snr import si_snr
 from septool.registry import suggest
 
-HASHES = ("manifest_sha256", "model_sha256")
+HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256")
 
 
 class ScoringInput(NamedTuple):
@@ -39,7 +39,7 @@ class Item:
     order: tuple[int, ...] = ()  # estimate of each reference
     detections: Mapping[str, float] = field(default_factory=dict)
     error: str = ""  # the whole item failed
-    hashes: Mapping[str, str] = field(default_factory=dict)  # sha256 of the manifest and of the model
+    hashes: Mapping[str, str] = field(default_factory=dict)  # sha256 of the manifest and of the models
 
     def to_row(self) -> JsonDict:
         """Return plain values for JSON; empty parts are left out."""

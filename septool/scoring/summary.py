@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import bootstrap, permutation_test
 
 from septool.errors import SeptoolError
-from septool.metrics import METRICS
+from septool.metrics import METRICS, Metric
 from septool.metrics.eer import EqualErrorRate, equal_error_rate
 from septool.scoring.items import Item
 
@@ -36,6 +36,7 @@ class Summary:
     sample_rate: int | None = None  # Hz at which it was scored
     manifest_sha256: str | None = None  # of what it was scored on, unless that is a folder
     model_sha256: str | None = None  # of what was scored, unless that is files
+    speaker_model_sha256: str | None = None  # of what told the speakers of conversations apart
     reasons: dict[str, int] = field(default_factory=dict)  # why values are undefined, and how many
 
 
@@ -55,19 +56,19 @@ class Comparison:
     unpaired: int  # items that one of the two lacks or failed at
 
 
-def summarize_items(items: Iterable[Item], metrics: Sequence[str]) -> list[Summary]:
-    """Summarize each metric; undefined values and failed items are counted apart, never as numbers."""
+def summarize_items(items: Iterable[Item], metrics: Sequence[str | Metric]) -> list[Summary]:
+    """Summarize each metric, by its name or itself; undefined values and failed items are counted, never as numbers."""
     items = list(items)
     failed = sum(bool(item.error) for item in items)
     random = np.random.default_rng(0)
     summaries = []
-    for metric in metrics:
+    for one in metrics:
+        metric, unit = (one, METRICS[one].unit) if isinstance(one, str) else (one.name, one.unit)
         scored = [item for item in items if not item.error]
         per_item = [[v for v in item.scores.get(metric, []) if v is not None] for item in scored]
         undefined = sum(v is None for item in scored for v in item.scores.get(metric, []))
         reasons = Counter(reason for item in scored for reason in item.reasons.get(metric, []) if reason)
         filled = [np.array(values) for values in per_item if values]
-        unit = METRICS[metric].unit
         counts = {"undefined": undefined, "failed": failed, "reasons": dict(reasons.most_common())}
         if not filled:
             summaries.append(Summary(metric, unit, **counts))
@@ -100,6 +101,16 @@ def mean_interval(per_item: Sequence[np.ndarray], random: np.random.Generator) -
         rng=random,
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def summarize_measures(items: Sequence[Item], measures: Iterable[Metric]) -> list[Summary]:
+    """Summarize what every item has one number of, such as the error rates of conversations."""
+    measures = list(measures)
+    as_scores = [
+        item if item.error else Item(item.id, {each.name: [item.detections[each.name]] for each in measures})
+        for item in items
+    ]
+    return summarize_items(as_scores, measures)
 
 
 def summarize_detections(items: Sequence[Item], name: str, *, positive: str, negative: str) -> list[Summary]:

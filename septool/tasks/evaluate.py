@@ -1,5 +1,6 @@
-"""Scoring: a model on a manifest or a list of trials, or estimates that are on disk against their references."""
+"""Scoring: a model on mixtures, conversations or trials, or estimates that are on disk against their references."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 from septool import catalogue, workers
 from septool.audio import SUFFIXES
+from septool.conversation.people import SPEAKER_MODEL
 from septool.data.manifest import read_manifest
 from septool.errors import UsageError
 from septool.files import make_folder, refuse_existing, sha256_of
 from septool.metrics.eer import EER
+from septool.scoring.conversations import MEASURES
 from septool.scoring.estimates import (
     ScoringJob,
     estimate_file,
@@ -22,7 +25,14 @@ from septool.scoring.estimates import (
 from septool.scoring.item_files import item_writer, load_items, read_items
 from septool.scoring.items import Item, parse_metric_names, score_item
 from septool.scoring.layouts import parse_template
-from septool.scoring.summary import Comparison, Summary, compare_items, summarize_detections, summarize_items
+from septool.scoring.summary import (
+    Comparison,
+    Summary,
+    compare_items,
+    summarize_detections,
+    summarize_items,
+    summarize_measures,
+)
 
 DEFAULT_METRICS, PAIR_METRICS = "si-snri,sdri", "si-snr,sdr"  # two files have no mixture to improve on
 FEW = 16  # items that are not worth starting processes for
@@ -33,6 +43,7 @@ def evaluate(
     estimates: Path | None = None,
     *,
     model: str | None = None,
+    speaker_model: str = SPEAKER_MODEL,
     metric: str | None = None,
     sample_rate: int | None = None,
     pair: str | None = None,
@@ -49,11 +60,12 @@ def evaluate(
     """Score a model or estimates.
 
     Args:
-        source: a manifest, a list of trials (``.txt``), a folder of references ``{id}_s1``, ``{id}_s2``, ..., or a
-            reference.
+        source: a manifest of mixtures or of conversations, a list of trials (``.txt``), a folder of references
+            ``{id}_s1``, ``{id}_s2``, ..., or a reference.
         estimates: folder of estimates under the same names, or one estimate; None to run ``model``.
         model: the checkpoint to run: a separator on a manifest, an extractor on one with enrollments, or a
             speaker network on trials.
+        speaker_model: the speaker network that the people of conversations are told apart by.
         metric: names, separated by commas; si-snri,sdri by default, si-snr,sdr of two files.
         sample_rate: Hz that references and ``estimates`` are brought to before they are scored; their own by
             default. A model is scored at its own rate.
@@ -75,6 +87,10 @@ def evaluate(
         UsageError: neither or both of ``estimates`` and ``model``, or an unknown metric.
     """
     files = source.suffix.lower() in SUFFIXES and not source.is_dir()
+    on_conversations = not files and source.suffix != ".txt" and holds_conversations(source)
+    if on_conversations:
+        _check_conversations(source, model, metric)
+        metric = "si-snri"
     metrics = parse_metric_names(metric or (PAIR_METRICS if files else DEFAULT_METRICS))
     _check_usage(estimates, model, sample_rate, pair, out, skip_existing)
     if out is not None:
@@ -83,17 +99,24 @@ def evaluate(
         make_folder(out.parent)  # now, not after hours of scoring
     on_trials = source.suffix == ".txt"
     metrics = [] if on_trials else metrics
-    job = _find_job(source, estimates, model, sample_rate, pair, device, limit)
+    if on_conversations and model is not None:
+        from septool.tasks.conversation_scores import conversations_by_model  # SciPy's clustering takes a while
+
+        job = conversations_by_model(source, model, speaker_model, device, limit)
+    else:
+        job = _find_job(source, estimates, model, sample_rate, pair, device, limit)
     for line in job.warnings:
         warn(line)
 
     hashes = {} if source.is_dir() or files else {"manifest_sha256": sha256_of(source)}
     if model is not None:
         hashes["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(model)[1])
+    if on_conversations:
+        hashes["speaker_model_sha256"] = sha256_of(catalogue.resolve_checkpoint(speaker_model)[1])
     existing = read_items(out, metrics, hashes) if out and out.exists() and skip_existing and not force else {}
     items, total = {id: existing[id] for id in job.ids if id in existing}, len(set(job.ids))
     if jobs is None:
-        jobs = workers.cores() if total - len(items) > FEW and metrics else 1
+        jobs = workers.cores() if total - len(items) > FEW and metrics and not on_conversations else 1
     with item_writer(out, existing.values(), metrics) as write:
         for item in workers.each(_Score(metrics, job, trim), job.tasks(items.keys()), jobs):
             items[item.id] = replace(item, hashes=hashes)
@@ -102,7 +125,8 @@ def evaluate(
     ordered = [items[id] for id in job.ids]
     positive, negative = ("same", "different") if on_trials else ("presence", "absence")
     name = EER.name if on_trials else "presence-eer"
-    summaries = summarize_items(ordered, metrics)
+    summaries = summarize_measures(ordered, MEASURES.values()) if on_conversations else []
+    summaries += summarize_items(ordered, metrics)
     summaries += summarize_detections(ordered, name, positive=positive, negative=negative)
     return ordered, [replace(summary, sample_rate=job.rate, **hashes) for summary in summaries]
 
@@ -114,6 +138,8 @@ class _Score:
         self.metrics, self.load, self.rate, self.trim = metrics, job.load, job.rate, trim
 
     def __call__(self, task: Any) -> Item:
+        if isinstance(task, Item):  # scored by whoever made it
+            return task
         return score_item(self.metrics, self.rate, self.load(task), trim=self.trim)
 
 
@@ -137,6 +163,23 @@ def _check_usage(
         parse_template(pair)
     if skip_existing and (out is None or out.suffix != ".jsonl" or model is None):
         raise UsageError("--skip-existing goes on with the items of a --model in --out FILE.jsonl")
+
+
+def holds_conversations(path: Path) -> bool:
+    """Say whether a manifest's first row is a conversation's; what cannot be read is for its reader to say."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            row = json.loads(next((line for line in file if line.strip()), "{}"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and "segments" in row
+
+
+def _check_conversations(source: Path, model: str | None, metric: str | None) -> None:
+    if model is None:
+        raise UsageError(f"{source} holds conversations; give the separator with --model")
+    if metric is not None:
+        raise UsageError(f"{source} holds conversations, which have measures of their own; leave out --metric")
 
 
 def _find_job(

@@ -201,7 +201,9 @@ def test_estimates_of_a_manifest(true: Path, tmp_path: Path) -> None:
         assert item.scores["si-snr"] == pytest.approx([6, 8], abs=1e-4)
 
 
-def test_a_model_for_other_numbers_of_voices_fails_the_item(tree: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_model_of_too_few_outputs_fails_the_item_and_of_too_many_gives_its_best(
+    tree: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     paths = sorted(tree.rglob("*.wav"))
     rows = [
         manifest.Mixture(
@@ -209,10 +211,17 @@ def test_a_model_for_other_numbers_of_voices_fails_the_item(tree: Path, tiny_che
             sample_rate=RATE,
             sources=tuple(manifest.Source(path=str(path)) for path in paths[:count]),
         )
-        for count in (2, 3)
+        for count in (1, 2, 3)
     ]
     (tmp_path / "rows.jsonl").write_text(manifest.dump_manifest(rows))
-    (two, three), _ = evaluate(tmp_path / "rows.jsonl", model=str(tiny_checkpoint), metric="si-snr", device="cpu")
+    lines: list[str] = []
+    (one, two, three), _ = evaluate(
+        tmp_path / "rows.jsonl", model=str(tiny_checkpoint), metric="si-snr,si-snri", device="cpu", warn=lines.append
+    )
+    assert lines == ["1 of 3 mixtures have fewer sources than the model gives (2); the best of its outputs are scored"]
+    assert not one.error
+    assert len(one.order) == 1
+    assert one.reasons["si-snri"] == ["the mixture equals the reference"]  # nothing to improve on
     assert not two.error
     assert three.error == "3 sources, the model gives 2"
 

@@ -1,0 +1,68 @@
+"""A separator scored on conversations: each is rendered, taken apart as by ``separate --speakers``, and compared."""
+
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from septool import catalogue, checkpoints, workers
+from septool.conversation.networks import TRACKS, load_conversation_networks
+from septool.conversation.separation import ConversationSeparator
+from septool.data.conversations import Conversation, read_conversations, render_conversation
+from septool.data.turns import Turn
+from septool.device import choose_device
+from septool.errors import SeptoolError, UsageError
+from septool.scoring.conversations import score_conversation
+from septool.scoring.estimates import ScoringJob
+from septool.scoring.items import Item
+
+BLOCK_S = 10.0  # handed over at once
+
+
+def take_apart(
+    mixture: np.ndarray, conversation: ConversationSeparator
+) -> tuple[list[Turn], tuple[str, ...], np.ndarray]:
+    """Run both passes over a mixture ``[time]``.
+
+    Returns:
+        Who speaks when, the names, and a track for each of them, ``[speaker, time]``.
+    """
+    block = round(BLOCK_S * conversation.rate)
+    with conversation:
+        for _ in conversation.listen(mixture[start : start + block] for start in range(0, len(mixture), block)):
+            workers.check_stopping()
+        found = conversation.diarize()
+        voices = np.concatenate(list(conversation.voices()), axis=1)
+    return found.turns, found.speakers, voices[:-1]
+
+
+def conversations_by_model(path: Path, model: str, speaker_model: str, device: str, limit: int | None) -> ScoringJob:
+    """Take every conversation of a manifest apart, and score its tracks and turns.
+
+    Raises:
+        UsageError: the model is no separator with two outputs.
+    """
+    rows = read_conversations(path)[:limit]
+    header = checkpoints.read_header(catalogue.resolve_checkpoint(model)[1])
+    if header.sources != TRACKS:
+        raise UsageError(
+            f"{model} gives {header.sources} voices; conversations are taken apart by a separator that gives {TRACKS}"
+        )
+    networks = load_conversation_networks(model, speaker_model, choose_device(device))
+
+    def tasks(done: Container[str]) -> Iterator[Item]:
+        for row in rows:
+            if row.id not in done:
+                yield _score_row(row, networks.start(), networks.rate)
+
+    return ScoringJob([row.id for row in rows], networks.rate, tasks)
+
+
+def _score_row(row: Conversation, conversation: ConversationSeparator, rate: int) -> Item:
+    try:
+        rendered = render_conversation(row, rate)
+        turns, names, voices = take_apart(rendered.mixture, conversation)
+        scores = score_conversation(row.id, rendered, row.speakers, turns=turns, voices=voices, names=names, rate=rate)
+    except SeptoolError as error:
+        return Item(row.id, error=str(error))
+    return scores.to_item()

@@ -1,0 +1,152 @@
+"""A separator scored on conversations: by the path that takes recordings apart, with measures of the whole."""
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from septool.data.conversations import (
+    Conversation,
+    ConversationSegment,
+    dump_conversations,
+    read_conversations,
+    render_conversation,
+)
+from septool.data.turns import Turn
+from septool.errors import UsageError
+from septool.tasks import conversation_scores
+from septool.tasks.evaluate import evaluate
+from tests.conftest import RATE, Command, voice, write
+
+
+@pytest.fixture
+def meetings(tmp_path: Path) -> Path:
+    """Two conversations of ann and bob, who overlap for a second; the second has bob twice."""
+    for name, pitch in (("ann", 110), ("bob", 210)):
+        write(tmp_path / f"{name}.wav", voice(pitch, seconds=3, seed=pitch))
+
+    def at(speaker: str, second: float) -> ConversationSegment:
+        return ConversationSegment(speaker=speaker, path=f"{speaker}.wav", at=second)
+
+    rows = [
+        Conversation(id="a", sample_rate=RATE, seconds=6, segments=(at("ann", 0), at("bob", 2))),
+        Conversation(id="b", sample_rate=RATE, seconds=9, segments=(at("bob", 0), at("ann", 2), at("bob", 5.5))),
+    ]
+    (tmp_path / "meetings.jsonl").write_text(dump_conversations(rows))
+    return tmp_path / "meetings.jsonl"
+
+
+class Knowing:
+    """Takes a conversation apart by knowing it, but for what ``lose`` says."""
+
+    rate = RATE
+
+    def __init__(self, row: Conversation, lose: str) -> None:
+        self.rendered = render_conversation(row, RATE)
+        self.keep = [n for n, name in enumerate(row.speakers) if name != lose]
+        self.names = [row.speakers[n] for n in self.keep]
+        self.heard = 0
+
+    def __enter__(self) -> "Knowing":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def listen(self, blocks: Iterator[np.ndarray]) -> Iterator[int]:
+        for block in blocks:
+            self.heard += len(block)
+            yield self.heard
+
+    def diarize(self) -> SimpleNamespace:
+        assert self.heard == len(self.rendered.mixture)
+        turns = [Turn(t.start, t.end, f"found {t.speaker}") for t in self.rendered.turns if t.speaker in self.names]
+        return SimpleNamespace(turns=turns, speakers=tuple(f"found {name}" for name in self.names))
+
+    def voices(self) -> Iterator[np.ndarray]:
+        rest = np.zeros((1, len(self.rendered.mixture)))
+        noise = 1e-3 * np.random.default_rng(0).standard_normal((len(self.keep), rest.shape[1]))
+        yield np.concatenate((self.rendered.sources[self.keep] + noise, rest))
+
+
+@contextmanager
+def known(monkeypatch: pytest.MonkeyPatch, meetings: Path, lose: str = "") -> Iterator[None]:
+    rows = iter(read_conversations(meetings))
+    networks = SimpleNamespace(start=lambda: Knowing(next(rows), lose), rate=RATE)
+    with monkeypatch.context() as patch:
+        patch.setattr(conversation_scores, "load_conversation_networks", lambda *_: networks)
+        yield
+
+
+def test_who_is_taken_apart_perfectly(
+    monkeypatch: pytest.MonkeyPatch, meetings: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    with known(monkeypatch, meetings):
+        items, summaries = evaluate(meetings, model=str(tiny_checkpoint), device="cpu", out=tmp_path / "items.jsonl")
+    found = {summary.metric: summary for summary in summaries}
+    assert [*found] == ["der", "der-collar", "count-right", "wrong-track", "si-snri"]
+    assert (found["der"].mean, found["der-collar"].mean, found["count-right"].mean) == (0, 0, 100)
+    assert found["wrong-track"].mean < 2
+    assert found["si-snri"].count == 4
+    assert found["si-snri"].mean > 10
+    assert found["der"].unit == "%"
+    assert items[1].detections["speakers"] == items[1].detections["found"] == 2
+    rows = [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
+    assert [row["der"] for row in rows if "der" in row] == [0, 0]
+
+
+def test_who_is_not_found_is_undefined_and_counted(
+    monkeypatch: pytest.MonkeyPatch, meetings: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    with known(monkeypatch, meetings, lose="bob"):
+        (a, b), summaries = evaluate(meetings, model=str(tiny_checkpoint), device="cpu", out=tmp_path / "items.csv")
+    found = {summary.metric: summary for summary in summaries}
+    assert a.detections["der"] == pytest.approx(50)
+    assert b.detections["der"] == pytest.approx(200 / 3)
+    assert found["count-right"].mean == 0
+    assert (found["si-snri"].count, found["si-snri"].undefined) == (2, 2)
+    assert found["si-snri"].reasons == {"the speaker was not found": 2}
+    with (tmp_path / "items.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["der"]) for row in rows] == pytest.approx([50, 50, 200 / 3, 200 / 3], abs=1e-3)
+
+
+def test_a_conversation_that_cannot_be_read_fails_alone(
+    monkeypatch: pytest.MonkeyPatch, meetings: Path, tiny_checkpoint: Path
+) -> None:
+    text = meetings.read_text().splitlines()
+    meetings.write_text("\n".join([text[0].replace("bob.wav", "gone.wav"), text[1]]))
+    starts = iter([None, Knowing(read_conversations(meetings)[1], "")])
+    networks = SimpleNamespace(start=lambda: next(starts), rate=RATE)
+    with monkeypatch.context() as patch:
+        patch.setattr(conversation_scores, "load_conversation_networks", lambda *_: networks)
+        (a, b), summaries = evaluate(meetings, model=str(tiny_checkpoint), device="cpu")
+    assert "gone.wav" in a.error
+    assert not b.error
+    assert all(summary.failed == 1 for summary in summaries)
+
+
+def test_the_command_line(septool: Command, meetings: Path, tiny_checkpoint: Path) -> None:
+    """Real networks, from rendering to the table."""
+    result = septool("eval", meetings, "-m", tiny_checkpoint, "-d", "cpu", "-q", "--limit", 1)
+    assert result.status == 0
+    assert [line.split()[0] for line in result.lines[1:]] == [
+        "der",
+        "der-collar",
+        "count-right",
+        "wrong-track",
+        "si-snri",
+    ]
+
+
+def test_wrong_usage(meetings: Path, tiny_checkpoint: Path, tiny_extractor: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds conversations; give the separator with --model"):
+        evaluate(meetings, tmp_path)
+    with pytest.raises(UsageError, match="have measures of their own; leave out --metric"):
+        evaluate(meetings, model=str(tiny_checkpoint), metric="sdr")
+    with pytest.raises(UsageError, match="gives 1 voices; conversations are taken apart by a separator that gives 2"):
+        evaluate(meetings, model=str(tiny_extractor))
