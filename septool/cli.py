@@ -13,11 +13,24 @@ import typer
 import typer.main
 
 from septool import workers
-from septool.commands import activity, evaluate, extract, help, mix, models, options, prepare, profile, separate, train
+from septool.commands import (
+    VERBS,
+    activity,
+    config,
+    doctor,
+    evaluate,
+    extract,
+    help,
+    mix,
+    models,
+    options,
+    prepare,
+    profile,
+    separate,
+    train,
+)
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.version import __version__
-
-VERBS = ("prepare", "mix", "train", "eval", "separate", "activity", "extract", "profile", "models")
 
 
 class Verbs(help.Group):
@@ -45,8 +58,10 @@ app.command("separate")(separate.separate)
 app.command("activity")(activity.activity)
 app.command("extract")(extract.extract)
 app.command("profile")(profile.profile)
+app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
-for verb in (*app.registered_commands, *models.app.registered_commands):
+app.add_typer(config.app, name="config")
+for verb in (*app.registered_commands, *models.app.registered_commands, *config.app.registered_commands):
     verb.help, verb.cls = help.prose(verb.callback), help.Command
 
 

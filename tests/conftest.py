@@ -60,6 +60,7 @@ def seeds() -> None:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:  # of the session, as fixtures that train are
         patch.setenv("SEPTOOL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))  # no defaults of who tests
         yield
 
 

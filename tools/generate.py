@@ -119,14 +119,14 @@ def training(entry: catalogue.Entry) -> str:
 
 
 def checkpoint_table() -> str:
-    """Return README's table of checkpoints."""
+    """Return the table of bundled checkpoints."""
     columns = ["name", "model", "Hz", "voices", "parameters", "MB", "SI-SNRi", "SDRi", "PESQ", "recognition"]
     columns += ["trained on", "last stage of training", "licence"]
     rows = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
     for name, entry in catalogue.read_catalogue().items():
         if entry.file is None:
             continue
-        shown = f"[`{name}`]({entry.card})" if entry.card else f"`{name}`"
+        shown = f"[`{name}`]({entry.card.removeprefix('docs/')})" if entry.card else f"`{name}`"
         scores = " | ".join(measured_scores(entry, [key]) or "-" for key in SEPARATION)
         scores += " | " + (measured_scores(entry, RECOGNITION, named=True) or "-")
         default = f"{entry.model} (default)" if entry.default else entry.model
@@ -141,7 +141,7 @@ PUBLISHED = {"si_snri": "SI-SNRi", "si_sdri": "SI-SDRi", "sdri": "SDRi", "si_snr
 
 
 def published_table() -> str:
-    """Return README's table of weights that others have published."""
+    """Return the table of weights that others have published."""
     columns = [
         "name",
         "model",
@@ -301,12 +301,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only")
     check = parser.parse_args().check
-    tables = {"checkpoints": checkpoint_table(), "published": published_table(), "verbs": verb_table()}
+    tables = {"checkpoints": checkpoint_table(), "published": published_table()}
     files = {
         **dict(man_pages()),
         ROOT / "docs" / "models.md": model_page(),
         ROOT / "docs" / "recipes.md": recipe_page(),
-        ROOT / "README.md": renewed(ROOT / "README.md", tables),
+        ROOT / "docs" / "checkpoints.md": renewed(ROOT / "docs" / "checkpoints.md", tables),
+        ROOT / "README.md": renewed(ROOT / "README.md", {"verbs": verb_table()}),
         ARCHITECTURE: renewed(ARCHITECTURE, {"picture": architecture.picture(), "rooms": architecture.room_table()}),
     }
     for document in (ARCHITECTURE, ROOT / "CONTRIBUTING.md"):

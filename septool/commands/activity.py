@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import options
+from septool.commands import completion, options
 from septool.data.turns import FORMATS
 
 
@@ -13,10 +13,19 @@ def activity(
     speakers: Annotated[str, typer.Option("--speakers", help="How many people: auto, N or N-M.")] = "auto",
     format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "rttm",
     model: Annotated[
-        str, typer.Option("-m", "--model", help="Separator with two outputs (see: septool models list).")
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            autocompletion=completion.checkpoints,
+            help="Separator with two outputs (see: septool models list).",
+        ),
     ] = "galr",
     speaker_model: Annotated[
-        str, typer.Option("--speaker-model", help="Speaker network to tell voices apart by.")
+        str,
+        typer.Option(
+            "--speaker-model", autocompletion=completion.checkpoints, help="Speaker network to tell voices apart by."
+        ),
     ] = "speaker-net",
     out: Annotated[
         str, typer.Option("-o", "--out", help="Folder for the files; - is standard output.", rich_help_panel="Output")

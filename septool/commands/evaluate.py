@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from septool.commands import options
+from septool.commands import completion, options
 from septool.conversation.people import SPEAKER_MODEL
 from septool.metrics import METRICS
 
@@ -24,14 +24,23 @@ def evaluate(
     estimates: Annotated[
         Path | None, typer.Argument(help="Folder of estimates {id}_s1.wav, ..., or one estimate.")
     ] = None,
-    model: Annotated[str | None, typer.Option("-m", "--model", help="Run this model on the manifest.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", autocompletion=completion.checkpoints, help="Run this model on the manifest."),
+    ] = None,
     speaker_model: Annotated[
-        str, typer.Option("--speaker-model", help="Speaker network to tell the people of conversations apart by.")
+        str,
+        typer.Option(
+            "--speaker-model",
+            autocompletion=completion.checkpoints,
+            help="Speaker network to tell the people of conversations apart by.",
+        ),
     ] = SPEAKER_MODEL,
     metric: Annotated[
         str | None,
         typer.Option(
             "--metric",
+            autocompletion=completion.metrics,
             help=f"{', '.join(METRICS)}; commas between. By default si-snri,sdri; of two files si-snr,sdr.",
         ),
     ] = None,

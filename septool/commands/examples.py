@@ -82,6 +82,15 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("septool profile --paper sepformer-fig3 --html figure.html", "what a paper prints, beside what is measured"),
         ("septool profile -m galr --lengths 4s --rounds 1 --train", "quick, and a training step as well"),
     ],
+    "doctor": [
+        ("septool doctor", "versions, devices, formats, what is missing, and whether it works"),
+        ("septool doctor --device cuda --json", "the same of a GPU, as JSON lines"),
+    ],
+    "config": [("septool config show", "every default that a file or a variable sets, and which")],
+    "config show": [
+        ("septool config show separate", "every option of a verb, its default, and where that comes from"),
+        ("SEPTOOL_DEVICE=cpu septool config show --json", "as JSON lines"),
+    ],
     "models": [("septool models list", "every checkpoint that septool knows")],
     "models list": [
         ("septool models list --remote", "what can be fetched, too"),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import downloading, options
+from septool.commands import completion, downloading, options
 
 
 def extract(
@@ -19,7 +19,13 @@ def extract(
         ),
     ] = [],  # noqa: B006 - typer's way of an empty list
     model: Annotated[
-        str, typer.Option("-m", "--model", help="Checkpoint, model or .safetensors file (see: septool models list).")
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            autocompletion=completion.checkpoints,
+            help="Checkpoint, model or .safetensors file (see: septool models list).",
+        ),
     ] = "galr-extractor",
     out: Annotated[
         str, typer.Option("-o", "--out", help="File for the voice, or a folder; - is standard output.")

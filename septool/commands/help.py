@@ -7,9 +7,12 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
+from typer import TyperException
 from typer.core import TyperCommand, TyperGroup
 
+from septool.commands import defaults
 from septool.commands.examples import EXAMPLES
+from septool.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,15 +43,40 @@ VALUES = {
 }
 
 
+def set_defaults(command: Any, ctx: Any, args: list[str]) -> None:
+    """Let the user's own defaults stand in for those of a verb's options; help needs none."""
+    verb = defaults.verb_of(ctx)
+    if not verb or ctx.resilient_parsing or not {"-h", "--help"}.isdisjoint(args):
+        return
+    settings = defaults.read_settings(command, verb)
+    ctx.default_map = {name: setting.value for name, setting in settings.items()}
+    params = {param.name: param for param in command.params}
+    for name, setting in settings.items():
+        try:
+            params[name].get_runtime_param().coerce(setting.value, param=params[name], ctx=ctx)
+        except TyperException as error:
+            said = error.message.removesuffix(".").replace("Value error, ", "")  # type: ignore[attr-defined]
+            option = max(params[name].opts, key=len)
+            raise ConfigError(f"{setting.source}: {option} is {setting.value!r}; {said[0].lower()}{said[1:]}") from None
+
+
 class Command(TyperCommand):
-    """A verb with septool's help."""
+    """A verb with septool's help, whose options take the user's own defaults."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        set_defaults(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Context, formatter: object) -> None:  # noqa: ARG002 - typer's own way to write
         print_help(self, ctx)
 
 
 class Group(TyperGroup):
-    """A verb of verbs with septool's help."""
+    """A verb of verbs with septool's help, whose options take the user's own defaults."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        set_defaults(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Context, formatter: object) -> None:  # noqa: ARG002 - typer's own way to write
         print_help(self, ctx)

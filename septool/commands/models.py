@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from septool.commands import downloading, help, options
+from septool.commands import completion, downloading, help, options
 
 app = typer.Typer(
     cls=help.Group,
@@ -56,7 +56,11 @@ def list_checkpoints(
 @app.command("show")
 def show(
     name: Annotated[
-        str, typer.Argument(help="Checkpoint, model, hf:OWNER/NAME, .safetensors file, or folder of another toolkit's.")
+        str,
+        typer.Argument(
+            autocompletion=completion.checkpoints,
+            help="Checkpoint, model, hf:OWNER/NAME, .safetensors file, or folder of another toolkit's.",
+        ),
     ],
     offline: downloading.Offline = False,
     json: options.Json = False,
@@ -83,7 +87,12 @@ def _words(value: object) -> str:
 
 @app.command("fetch")
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="Checkpoints, models for their default ones, or hf:OWNER/NAME.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            autocompletion=completion.checkpoints, help="Checkpoints, models for their default ones, or hf:OWNER/NAME."
+        ),
+    ],
     offline: downloading.Offline = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -109,7 +118,10 @@ def fetch(
 
 @app.command("verify")
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Checkpoints; all that are here by default.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(autocompletion=completion.checkpoints, help="Checkpoints; all that are here by default."),
+    ] = None,
     offline: downloading.Offline = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -208,7 +220,12 @@ def convert(
 
 @app.command("export")
 def export(
-    model: Annotated[str, typer.Argument(help="Checkpoint, model, or .safetensors file of a separator.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.checkpoints, help="Checkpoint, model, or .safetensors file of a separator."
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("-o", "--out", help="NAME.onnx; NAME.pth for asteroid, a folder for speechbrain.")
     ],

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from septool.commands import completion
 from septool.errors import UsageError
 
 OUTPUT, MACHINE, PRINTING = "Output", "Machine", "Printing"  # groups of options in a verb's help
@@ -35,7 +36,16 @@ def check_json(out: object, json: bool) -> None:
         raise UsageError("--json and --out - would both write to standard output; name a file with --out")
 
 
-Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MACHINE)]
+Device = Annotated[
+    str,
+    typer.Option(
+        "-d",
+        "--device",
+        help="auto, cpu, cuda, cuda:N or mps.",
+        rich_help_panel=MACHINE,
+        autocompletion=completion.devices,
+    ),
+]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Number of processes.", rich_help_panel=MACHINE)]
 Channel = Annotated[
     int | None, typer.Option("--channel", min=1, help="Channel to listen to, from 1; all are averaged by default.")

@@ -5,14 +5,19 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import options
+from septool.commands import completion, options
 from septool.profiling.papers import paper_names
 
 
 def profile(
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", help="papez (paper's row), galr:d64-m16 (a row), a checkpoint; commas between."),
+        typer.Option(
+            "-m",
+            "--model",
+            autocompletion=completion.models,
+            help="papez (paper's row), galr:d64-m16 (a row), a checkpoint; commas between.",
+        ),
     ] = None,
     lengths: Annotated[str | None, typer.Option(help="Seconds of audio: 1-5s (the default), 0.5,1,2,4,60s.")] = None,
     paper: Annotated[

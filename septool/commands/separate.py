@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import downloading, options
+from septool.commands import completion, downloading, options
 from septool.data.turns import FORMATS
 
 CONVERSATIONS = "Conversations"  # group of options in the help
@@ -19,6 +19,7 @@ def separate(
         typer.Option(
             "-m",
             "--model",
+            autocompletion=completion.checkpoints,
             help="Checkpoint, model, hf:OWNER/NAME, .safetensors file, or folder of another toolkit's "
             "(see: septool models list --remote).",
         ),
@@ -70,7 +71,12 @@ def separate(
     ] = None,
     speaker_model: Annotated[
         str,
-        typer.Option("--speaker-model", help="Speaker network to tell voices apart by.", rich_help_panel=CONVERSATIONS),
+        typer.Option(
+            "--speaker-model",
+            autocompletion=completion.checkpoints,
+            help="Speaker network to tell voices apart by.",
+            rich_help_panel=CONVERSATIONS,
+        ),
     ] = "speaker-net",
     references: Annotated[
         list[Path],

@@ -6,13 +6,17 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import options
+from septool.commands import completion, options
 from septool.config import JsonDict
 
 
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="Name of a bundled recipe, or a .toml file; a resumed run has its own.")
+        str | None,
+        typer.Argument(
+            autocompletion=completion.recipes,
+            help="Name of a bundled recipe, or a .toml file; a resumed run has its own.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The run's folder; runs/RECIPE+SETTINGS by default.")

@@ -47,6 +47,7 @@ WORK = {
     "models show": ["galr"],
     "models verify": ["galr"],
     "train --list": [],
+    "config show": [],
     "prepare --list": [],
     "prepare libri2mix": ["{libri}/LibriSpeech", "--metadata", "{libri}/metadata/Libri2Mix", "--split", "test"],
     "prepare folder": ["{speech}", "--split", "all", "--mixtures", "2"],

@@ -1,0 +1,185 @@
+"""Defaults of options from ``septool.toml`` and ``SEPTOOL_*`` variables, each with where it came from.
+
+From the strongest: the command line, ``SEPTOOL_VERB_OPTION``, ``SEPTOOL_OPTION``, the section of the verb in
+``septool.toml`` of the current folder, its top level, the same of ``septool.toml`` in the user's configuration folder,
+what the help says. The top level and ``SEPTOOL_OPTION`` take the options that mean the same wherever they are; those of
+one verb go by its name: ``[separate]``, ``SEPTOOL_SEPARATE_MODEL``.
+"""
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from septool.commands import VERBS
+from septool.errors import ConfigError
+
+FILE = "septool.toml"
+SHARED = ("device", "jobs", "force", "skip-existing", "yes", "offline", "json", "quiet", "verbose", "debug")
+# Variables that are no option's default.
+OTHERS = ("SEPTOOL_AUTO_FETCH", "SEPTOOL_CACHE", "SEPTOOL_CACHE_GB", "SEPTOOL_CONFIG")
+WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A default that was set, and by what."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values of one place: key of the option to value; a place overrules those before it."""
+
+    source: str
+    values: Mapping[str, Any]
+
+
+def user_file() -> Path:
+    """Return where the user's own defaults are: ``$SEPTOOL_CONFIG``, or ``septool.toml`` in the system's folder."""
+    named = os.environ.get("SEPTOOL_CONFIG")
+    return Path(named) if named else Path(typer.get_app_dir("septool")) / FILE
+
+
+def files() -> list[Path]:
+    """Return the files that are read, the weaker first.
+
+    Raises:
+        ConfigError: ``$SEPTOOL_CONFIG`` names a file that is not there.
+    """
+    user, folder = user_file(), Path(FILE)
+    if os.environ.get("SEPTOOL_CONFIG") and not user.is_file():
+        raise ConfigError(f"SEPTOOL_CONFIG is {str(user)!r}, which is no file; name one, or unset it")
+    return [path for path in (user, folder) if path.is_file()]
+
+
+def option_params(command: Any) -> dict[str, Any]:
+    """Return the options of a verb that can have a default of the user's, by their long name without dashes."""
+    found = {}
+    for param in command.params:
+        if param.param_type_name == "option" and not param.is_eager:
+            found[max(param.opts, key=len).removeprefix("--")] = param
+    return found
+
+
+def verb_of(ctx: Any) -> list[str]:
+    """Return the names of a verb, without the program's."""
+    names: list[str] = []
+    while ctx.parent is not None:
+        names.insert(0, ctx.info_name)
+        ctx = ctx.parent
+    return names
+
+
+def read_settings(command: Any, verb: list[str]) -> dict[str, Setting]:
+    """Return the defaults set for a verb, by the name of the parameter.
+
+    Raises:
+        ConfigError: a key that the verb does not have, with what was probably meant, or a value of another kind.
+    """
+    params = option_params(command)
+    settings = {}
+    for layer in layers(verb, params):
+        for key, value in layer.values.items():
+            param = params[key]
+            settings[param.name] = Setting(_as_typed(param, value, f"{layer.source}: {key}"), layer.source)
+    return settings
+
+
+def layers(verb: list[str], params: Mapping[str, Any]) -> Iterator[Layer]:
+    """Yield the places that set something for a verb, the weaker first."""
+    shared, title = [key for key in SHARED if key in params], f"[{'.'.join(verb)}]"
+    for path in files():
+        tables = read_file(path)
+        yield Layer(str(path), {key: tables[key] for key in shared if key in tables})
+        section: Any = tables
+        for name in verb:
+            section = section.get(name, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"{path}: {name} is {section!r}; it is a section, {title}")
+        given = {key.replace("_", "-"): value for key, value in section.items() if not isinstance(value, dict)}
+        for key in given:
+            if key not in params:
+                raise ConfigError(f"{path}: {_unknown(key, list(params), title)}")
+        yield Layer(f"{path} {title}", given)
+    for prefix, keys in (("SEPTOOL_", shared), (variable(verb, ""), list(params))):
+        for key in keys:
+            name = prefix + key.upper().replace("-", "_")
+            if os.environ.get(name):
+                yield Layer(f"${name}", {key: os.environ[name]})
+
+
+def variable(verb: list[str], key: str) -> str:
+    """Return the variable of an option of a verb.
+
+    >>> variable(["models", "list"], "remote")
+    'SEPTOOL_MODELS_LIST_REMOTE'
+    """
+    return "_".join(["SEPTOOL", *verb, key]).upper().replace("-", "_")
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a file of defaults; its top level, with dashes in the names of options.
+
+    Raises:
+        ConfigError: it is no TOML, or the top level has what belongs to one verb or to none.
+    """
+    from septool.config import read_toml
+
+    tables = read_toml(path)
+    verbs = [key for key, value in tables.items() if isinstance(value, dict)]
+    known = [*SHARED, *VERBS]
+    for key in tables:
+        name = key.replace("_", "-") if key not in verbs else key
+        if name not in (VERBS if key in verbs else SHARED):
+            raise ConfigError(f"{path}: {_unknown(key, known, 'the top level')}; options of a verb go under its name")
+    return {key if key in verbs else key.replace("_", "-"): value for key, value in tables.items()}
+
+
+def _unknown(key: str, known: list[str], place: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(key, known, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown key {key!r} in {place}{meant} (known: {', '.join(known)})"
+
+
+def unknown_variables(root: Any) -> list[str]:
+    """Return the ``SEPTOOL_*`` variables that mean nothing here."""
+    known = {*OTHERS, *(variable([], key) for key in SHARED)}
+    known |= {variable(verb, key) for verb, command in every_verb(root) for key in option_params(command)}
+    return sorted(name for name in os.environ if name.startswith("SEPTOOL_") and name not in known)
+
+
+def every_verb(command: Any, verb: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
+    """Yield every verb below a command, those of verbs too."""
+    from septool.commands.help import subcommands
+
+    for name, child in subcommands(command, None).items():
+        yield [*verb, name], child
+        yield from every_verb(child, (*verb, name))
+
+
+def _as_typed(param: Any, value: Any, where: str) -> Any:
+    """Return a value as the parser takes it from a command line, or True or False for a switch."""
+    if getattr(param, "is_flag", False):
+        switch = value if isinstance(value, bool) else WORDS.get(str(value).lower())
+        if switch is None:
+            raise ConfigError(f"{where} is {value!r}; a switch is true or false")
+        return switch
+    if param.multiple or param.nargs != 1:
+        several = value if isinstance(value, list) else shlex.split(value) if isinstance(value, str) else [value]
+        return [_word(item, where) for item in several]
+    return _word(value, where)
+
+
+def _word(value: Any, where: str) -> str:
+    if isinstance(value, bool | list | dict):
+        raise ConfigError(f"{where} is {value!r}; it is one value, as on the command line")
+    return str(value)

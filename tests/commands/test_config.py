@@ -1,0 +1,171 @@
+"""Defaults of files and variables: which wins, where each is from, and what is refused."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from septool import audio, cli
+from septool.commands import completion, defaults
+from septool.metrics import METRICS
+from tests.conftest import RATE, Command, Result
+
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="the user's folder is not where a variable says")
+
+
+@pytest.fixture
+def write_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Write the current folder's defaults and the user's."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "home" / "septool").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+
+    def write(here: str = "", user: str = "") -> None:
+        (tmp_path / "here" / "septool.toml").write_text(here)
+        (tmp_path / "home" / "septool" / "septool.toml").write_text(user)
+
+    return write
+
+
+def shown(result: Result) -> dict[str, tuple[Any, str]]:
+    assert result.status == 0, result.errors
+    return {(row := json.loads(line))["option"]: (row["value"], row["source"]) for line in result.lines}
+
+
+def test_each_place_overrules_those_before_it(
+    septool: Command, write_defaults: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [
+        ({}, "default"),
+        ({"user": "jobs = 2"}, "home/septool/septool.toml"),
+        ({"user": "jobs = 2\n[separate]\njobs = 3"}, "home/septool/septool.toml [separate]"),
+        ({"user": "[separate]\njobs = 3", "here": "jobs = 4"}, "septool.toml"),
+        ({"user": "[separate]\njobs = 3", "here": "jobs = 4\n[separate]\njobs = 5"}, "septool.toml [separate]"),
+    ]
+    found = []
+    for files, source in places:
+        write_defaults(**files)
+        value, where = shown(septool("config", "show", "separate", "--json"))["jobs"]
+        assert where.removeprefix(f"{tmp_path}/") == source
+        found.append(int(value))
+    for name in ("SEPTOOL_JOBS", "SEPTOOL_SEPARATE_JOBS"):
+        monkeypatch.setenv(name, str(found[-1] + 1))
+        value, where = shown(septool("config", "show", "separate", "--json"))["jobs"]
+        assert where == f"${name}"
+        found.append(int(value))
+    assert found == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_defaults_are_in_force(separate: Command, write_defaults: Any, call: Path, tmp_path: Path) -> None:
+    write_defaults(here='[separate]\nformat = "flac"\nsegment = 2\noverlap = 0.5\n')
+    assert separate(call).status == 0
+    assert audio.audio_info(tmp_path / "out" / "call_s1.flac").rate == RATE
+    result = separate(call, "--format", "wav")
+    assert (result.status, (tmp_path / "out" / "call_s1.wav").is_file()) == (0, True)
+
+
+def test_a_switch_and_a_list(septool: Command, write_defaults: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_defaults(here='[train]\nresume = true\nset = ["loop.batch=2", "loop.steps=3"]')
+    monkeypatch.setenv("SEPTOOL_TRAIN_TENSORBOARD", "yes")
+    settings = shown(septool("config", "show", "train", "--json"))
+    assert settings["resume"] == (True, "septool.toml [train]")
+    assert settings["set"] == (["loop.batch=2", "loop.steps=3"], "septool.toml [train]")
+    assert settings["tensorboard"] == (True, "$SEPTOOL_TRAIN_TENSORBOARD")
+    assert settings["compile"] == (False, "default")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[separate]\nsegmnt = 1", "unknown key 'segmnt' in [separate]; did you mean 'segment'?"),
+        ("devise = 'cpu'", "unknown key 'devise' in the top level; did you mean 'device'?"),
+        ("[seperate]\nsegment = 1", "unknown key 'seperate' in the top level; did you mean 'separate'?"),
+        ("model = 'papez'", "options of a verb go under its name"),
+        ("separate = 1", "unknown key 'separate' in the top level"),
+        ("[separate]\nsegment = 0.1", "[separate]: --segment is '0.1'; input should be greater than or equal to 0.5"),
+        ("[separate]\nsegment = [1, 2]", "segment is [1, 2]; it is one value, as on the command line"),
+        ("force = 3", "force is 3; a switch is true or false"),
+        ("[separate", "is not valid TOML"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    septool: Command, write_defaults: Any, call: Path, text: str, said: str
+) -> None:
+    write_defaults(here=text)
+    result = septool("separate", call)
+    assert (result.status, result.out, len(result.errors)) == (2, b"", 1)
+    assert result.errors[0].startswith("septool: septool.toml")
+    assert said in result.errors[0]
+    assert septool("separate", "--help").status == 0  # which is where one looks then
+
+
+def test_a_wrong_variable(septool: Command, call: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEPTOOL_SEPARATE_SEGMENT", "long")
+    result = septool("separate", call)
+    assert result.status == 2
+    assert result.errors[0].startswith("septool: $SEPTOOL_SEPARATE_SEGMENT: --segment is 'long'; ")
+    monkeypatch.setenv("SEPTOOL_SEPARATE_SEGMENT", "")  # as good as unset
+    monkeypatch.setenv("SEPTOOL_MODEL", "papez")
+    result = septool("config", "show")
+    assert result.errors[0] == "septool: SEPTOOL_MODEL is no option's default, nor anything else that septool reads"
+
+
+def test_a_file_named_has_to_be_there(septool: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEPTOOL_CONFIG", str(tmp_path / "mine.toml"))
+    assert "is no file" in septool("config", "show").errors[0]
+    (tmp_path / "mine.toml").write_text("quiet = true")
+    settings = shown(septool("config", "show", "separate", "--json"))
+    assert settings["quiet"] == (True, str(tmp_path / "mine.toml"))
+
+
+def test_what_is_read_is_said(septool: Command, write_defaults: Any) -> None:
+    write_defaults(here='[prepare.folder]\nsample-rate = 16000\n[eval]\nmetric = "pesq"')
+    result = septool("config", "show")
+    assert [line.split() for line in result.lines[1:]] == [
+        ["prepare", "folder", "sample-rate", "16000", "septool.toml", "[prepare.folder]"],
+        ["eval", "metric", "pesq", "septool.toml", "[eval]"],
+    ]
+    assert "septool: read: septool.toml" in result.errors
+    assert septool("config", "show", "seperate").status == 2
+
+
+def test_every_option_has_a_variable_of_its_own() -> None:
+    """No two options share one, and none is a variable that means something else."""
+    root: Any = typer.main.get_command(cli.app)
+    names = [
+        defaults.variable(verb, key)
+        for verb, command in defaults.every_verb(root)
+        for key in defaults.option_params(command)
+    ]
+    names += [defaults.variable([], key) for key in defaults.SHARED] + list(defaults.OTHERS)
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("septool separate x.wav --model papez", {"papez", "papez-small-8k"}),
+        ("septool extract x.wav --model galr-e", {"galr-extractor", "galr-extractor-8k"}),
+        ("septool train conv-tasnet-wh", {"conv-tasnet-wham"}),
+        ("septool eval x.jsonl --metric si-snri,pes", {"si-snri,pesq"}),
+        ("septool separate x.wav --device cu", {"cuda"}),
+        ("septool models show sepformer-whamr1", {"sepformer-whamr16k"}),
+        ("septool doc", {"doctor"}),
+    ],
+)
+def test_completion_offers_names(
+    septool: Command, monkeypatch: pytest.MonkeyPatch, line: str, offered: set[str]
+) -> None:
+    monkeypatch.setenv("_SEPTOOL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+    assert set(septool().lines) == offered
+
+
+def test_completion_of_lists() -> None:
+    assert set(completion.metrics("")) == set(METRICS)
+    assert completion.models("galr,dprn") == ["galr,dprnn", "galr,dprnn-wham-clean-ks16", "galr,dprnn-wham-clean-ks2"]
