@@ -237,7 +237,8 @@ class Papez(Separator[Config]):
         self.encoder_mix = nn.Linear(width, width)
         # Every slot starts as its own unit vector; the last channel tags memory (1) against tokens (0).
         tagged = width + bool(config.memory)
-        slots = torch.eye(tagged, config.memory).T.contiguous()
+        slots = torch.zeros(config.memory, tagged)
+        slots.diagonal().fill_(1)  # torch.eye on the meta device imports torch's compiler, for seconds
         slots[:, -1] = 1
         self.register_buffer("slots", slots, persistent=False)
         self.embed_in = nn.Linear(tagged, width)

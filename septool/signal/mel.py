@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # for the types alone: mixing needs the scale without torch
 
 
 def hz_to_mel(hertz: ArrayLike) -> np.ndarray:
-    """Kaldi's mel scale: ``1127 ln(1 + f / 700)``."""
+    """Kaldi's mel scale of frequencies ``[...]``: ``1127 ln(1 + f / 700)``."""
     return 1127 * np.log1p(np.asarray(hertz) / 700)
 
 
@@ -27,9 +27,12 @@ def mel_filterbank(count: int, points: int, rate: int, low: float = 20.0) -> "Te
         ``[bin, filter]`` for a spectrum of ``points // 2 + 1`` bins.
     """
     # Imported here: only speaker networks need them.
+    import torch
     from torch.nn.functional import pad
     from torchaudio.compliance import kaldi
 
     unwarped = (100.0, -500.0, 1.0)  # vocal tract length normalisation, which is off
-    filters, _ = kaldi.get_mel_banks(count, points, float(rate), low, 0.0, *unwarped)
-    return pad(filters, (0, 1)).mT.contiguous()  # half the rate is in no triangle
+    device = torch.get_default_device()
+    with torch.device("cpu"):  # Kaldi's functions on the meta device import torch's compiler, for seconds
+        filters, _ = kaldi.get_mel_banks(count, points, float(rate), low, 0.0, *unwarped)
+    return pad(filters, (0, 1)).mT.contiguous().to(device)  # half the rate is in no triangle
