@@ -1,3 +1,6 @@
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -153,7 +156,16 @@ DIFFERENCE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(SPEC))
+def once_a_model(names: Iterable[str]) -> Iterator[Any]:
+    """Leave all but the first configuration of a model to the slow tests: they count the same layers of other sizes."""
+    seen: set[str] = set()
+    for name in sorted(names, key=lambda name: (name.partition(":")[0], not name.endswith(":paper"), name)):
+        model = name.partition(":")[0]
+        yield pytest.param(name, id=name, marks=[pytest.mark.slow] if model in seen else [])
+        seen.add(model)
+
+
+@pytest.mark.parametrize("name", list(once_a_model(SPEC)))
 def test_models_cost_what_the_specification_counted(name: str) -> None:
     model, _, row = name.partition(":")
     with torch.device("meta"):
