@@ -33,7 +33,7 @@ generated:  ## man pages and tables are fresh
 test:  ## the fast tests
 	$(PYTHON) -m pytest
 
-coverage:  ## the fast tests with branch coverage, against the floor in pyproject.toml
+coverage:  ## the fast tests with branch coverage, and what they leave out
 	$(PYTHON) -m pytest --cov --cov-report=term:skip-covered
 
 mutants:  ## break the code a line at a time: an hour on two cores
