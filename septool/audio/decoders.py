@@ -318,7 +318,7 @@ class ForwardDecoder:
         return self._feed.announced or None
 
     def read(self, frames: int) -> np.ndarray:
-        """Return what is decoded, without what the coder put before and behind the sound."""
+        """Return what is decoded, ``[time, channel]``, without what the coder put before and behind the sound."""
         while self._skipped < self._feed.priming and self._part is not None:
             self._skipped += len(self._decode(self._feed.priming - self._skipped))
         missing = frames + self._feed.padding - len(self._held)

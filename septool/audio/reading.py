@@ -432,7 +432,7 @@ def read_audio(path: Path, start: int = 0, frames: int = -1, *, track: int = 1) 
 
 
 def load_audio(path: Path, rate: int, start: int = 0, frames: int = -1, *, track: int = 1) -> np.ndarray:
-    """Read a file as one channel at ``rate`` Hz; ``start`` and ``frames`` count samples of the file."""
+    """Read a file as one channel ``[time]`` at ``rate`` Hz; ``start`` and ``frames`` count samples of the file."""
     samples, own = read_audio(path, start, frames, track=track)
     return resample(to_mono(samples), own, rate)
 

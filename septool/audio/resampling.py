@@ -10,7 +10,7 @@ LARGEST = 1e10  # files that hold integers as floats reach 2^31; the squares of 
 
 
 def check_finite(samples: np.ndarray, name: object) -> None:
-    """Refuse a recording of which a sample is not finite, or so large that nothing can be computed with it."""
+    """Refuse a recording ``[..., time]`` with a sample that is not finite, or too large to compute with."""
     if not samples.size:
         return
     largest = float(max(samples.max(), -samples.min()))

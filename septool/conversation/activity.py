@@ -77,7 +77,7 @@ def overlap_features(mixture: np.ndarray, tracks: np.ndarray, rate: int) -> np.n
 
 
 def is_speech(level_db: np.ndarray, loud_db: float, quiet_db: float) -> np.ndarray:
-    """Say which levels are of speech, by those of the loud and the quiet parts of the recording, in dB."""
+    """Say which levels ``[frame]`` are of speech, by those of the loud and the quiet parts of the recording, in dB."""
     floor = max(loud_db - SPEECH_RANGE_DB, min(quiet_db + NOISE_MARGIN_DB, loud_db - LOUDEST_FLOOR_DB))
     return level_db >= max(floor, SILENT_DB)
 

@@ -94,7 +94,7 @@ class Segmenter:
             yield joined[..., : self.size]
 
     def finish(self) -> np.ndarray:
-        """Return what is left, the last segment."""
+        """Return what is left, the last segment ``[..., time]``."""
         return np.concatenate(self._blocks, axis=-1) if self._blocks else np.zeros(0, dtype=np.float32)
 
 
@@ -148,7 +148,7 @@ class WindowedEstimator:
         yield self.stitcher.finish()
 
     def run(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield the voices of all blocks."""
+        """Yield the voices ``[source, time]`` of all blocks ``[1, time]``."""
         for block in blocks:
             yield from self.push(block)
         yield from self.finish()

@@ -23,8 +23,8 @@ def equal_error_rate(scores: np.ndarray, truth: np.ndarray) -> EqualErrorRate:
     nearest is taken (for the convex hull or an interpolation it would be slightly lower).
 
     Args:
-        scores: one for each trial, higher for a yes.
-        truth: whether it should be a yes.
+        scores: one for each trial, ``[trial]``, higher for a yes.
+        truth: whether it should be a yes, ``[trial]``.
 
     Raises:
         UndefinedError: all trials are true, or none, or a score is not a number.

@@ -150,7 +150,7 @@ def _peak(settings: Settings, memory: PeakMemory) -> int | None:
 
 
 def training_step(model: Network, mixture: Tensor, settings: Settings) -> Callable[[], None]:
-    """Return a step as in training: forward, the paper's loss, backward, clipping, Adam.
+    """Return a step on a mixture ``[batch, time]`` as in training: forward, the paper's loss, backward, clipping, Adam.
 
     The learning rate is zero, which costs the same and leaves every repeat the same work.
     """
@@ -177,7 +177,7 @@ def training_step(model: Network, mixture: Tensor, settings: Settings) -> Callab
 
 
 def model_inputs(model: Network, mixture: Tensor) -> tuple[Tensor, ...]:
-    """Return what a network is called with; an enrolment is as long as the mixture."""
+    """Return what a network is called with for a mixture ``[batch, time]``; an enrolment is as long."""
     return (mixture, mixture) if isinstance(model, Extractor) else (mixture,)
 
 

@@ -39,7 +39,7 @@ def score_outputs(
     Args:
         mixture: the recording.
         outputs: files of its voices.
-        true: what :func:`read_references` returned.
+        true: what :func:`read_references` returned, ``[source, time]``.
         settings: how the voices were estimated.
         cancelling: the channel that was used because all together cancel each other.
     """

@@ -30,6 +30,6 @@ def embed_recording(
 def score_trials(
     network: Callable[[Tensor], Tensor], trials: Sequence[Trial], rate: int, device: torch.device | str = "cpu"
 ) -> np.ndarray:
-    """Return the cosine of the two embeddings of each trial; a recording is embedded once."""
+    """Return the cosine of the two embeddings of each trial, ``[trial]``; a recording is embedded once."""
     known = {path: embed_recording(network, path, rate, device) for path in sorted({p for t in trials for p in t[1:]})}
     return np.array([float(known[trial.first] @ known[trial.second]) for trial in trials])

@@ -20,12 +20,12 @@ def rms(x: "Tensor") -> "Tensor":
 
 
 def power_of(samples: np.ndarray, dtype: type[np.floating] | None = np.float64) -> np.floating:
-    """Mean square of all samples of an array of any shape, 0 of none; ``dtype`` to compute in, None for the array's."""
+    """Mean square of all samples of an array ``[...]``, 0 of none; ``dtype`` to compute in, None for the array's."""
     return np.mean(np.square(samples, dtype=dtype)) if samples.size else np.float64(0)
 
 
 def rms_of(samples: np.ndarray, dtype: type[np.floating] | None = np.float64) -> np.floating:
-    """Root mean square of all samples of an array; see :func:`power_of`."""
+    """Root mean square of all samples of an array ``[...]``; see :func:`power_of`."""
     return np.sqrt(power_of(samples, dtype))
 
 

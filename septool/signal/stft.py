@@ -69,7 +69,7 @@ def istft(spectrum: Tensor, how: Analysis, samples: int) -> Tensor:
 
 
 def log_magnitude(spectrum: Tensor, floor: float = 1e-8) -> Tensor:
-    """Natural logarithm of the magnitude; ``floor`` (-160 dB) is added to it, so that silence is finite."""
+    """Natural logarithm of the magnitude, ``[...]``; ``floor`` (-160 dB) is added to it, so that silence is finite."""
     return torch.log(spectrum.abs() + floor)
 
 

@@ -128,7 +128,7 @@ def _rms(voice: np.ndarray) -> float:
 
 
 def headroom(parts: np.ndarray) -> float:
-    """Gain that keeps the sum and every part within full scale: 1, or what makes the peak 0.9."""
+    """Gain that keeps the sum and every part of ``[part, time]`` within full scale: 1, or what makes the peak 0.9."""
     peak = max(float(np.abs(parts.sum(0)).max()), float(np.abs(parts).max()))
     return 0.9 / peak if peak > 1 else 1.0
 

@@ -75,7 +75,7 @@ class Distributed:
         return wrapped
 
     def broadcast(self, values: Iterable[Tensor]) -> None:
-        """Give all processes the main one's tensors, in place."""
+        """Give all processes the main one's tensors ``[...]``, in place."""
         if self.world_size > 1:
             for value in values:
                 dist.broadcast(value, src=0)
