@@ -213,10 +213,13 @@ def try_fault(tree: Path, fault: Fault) -> Outcome:
         write_source(path, whole)
 
 
-def render_page(outcomes: Sequence[Outcome]) -> str:
-    """Return docs/mutants.md."""
+def render_page(outcomes: Sequence[Outcome], faults: int) -> str:
+    """Return docs/mutants.md: what became of the faults that were tried, of so many that there are."""
     caught = sum(outcome.test is not None for outcome in outcomes)
-    lines = [HEAD, f"{caught} of {len(outcomes)} are noticed.", ""]
+    untried = (
+        f" {faults - len(outcomes)} more of `tools/mutants.toml` were not tried." if faults > len(outcomes) else ""
+    )
+    lines = [HEAD, f"{caught} of {len(outcomes)} are noticed.{untried}", ""]
     for module in dict.fromkeys(outcome.fault.module for outcome in outcomes):
         lines += [f"## `septool/{module}.py`", "", "| line | broken | noticed by |", "|---|---|---|"]
         for outcome in outcomes:
@@ -233,6 +236,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only look whether the lines are still there")
     parser.add_argument("--only", metavar="TEXT", help="faults whose module or line has TEXT; writes no page")
+    parser.add_argument("--page", action="store_true", help="try nothing; write the page from what --keep FILE has")
     parser.add_argument("--keep", metavar="FILE", type=Path, help="add outcomes to FILE, and go on from those it has")
     options = parser.parse_args()
     faults = load_faults()
@@ -257,7 +261,7 @@ def main() -> int:
         copy_tree(tree)
         whole: set[tuple[str, ...]] = set()  # tests that pass without a fault
         for number, fault in enumerate(sorted(faults, key=turn.__getitem__), 1):
-            if fault in outcomes:
+            if fault in outcomes or options.page:
                 continue
             if fault.tests not in whole:
                 status, test = run_tests(tree, fault.tests)
@@ -270,7 +274,9 @@ def main() -> int:
             told = outcomes[fault].test or "NOTHING NOTICES"
             print(f"{number}/{len(faults)} {fault.module}: {fault.old.strip()[:60]} -> {told}", flush=True)
     if not options.only:
-        PAGE.write_text(render_page([outcomes[fault] for fault in faults]), encoding="utf-8")
+        PAGE.write_text(
+            render_page([outcomes[fault] for fault in faults if fault in outcomes], len(faults)), encoding="utf-8"
+        )
     return int(any(outcome.test is None for outcome in outcomes.values()))
 
 

@@ -142,6 +142,15 @@ def test_levels_are_the_lists(recordings: Path) -> None:
     assert 10 * np.log10(powers[0] / powers[1]) == pytest.approx(DECIBELS[0] - DECIBELS[1], abs=0.01)
 
 
+def test_a_voice_that_is_louder_than_the_mixture_has_the_peak(recordings: Path) -> None:
+    samples, _ = soundfile.read(recordings / "0.flac", dtype="float32")
+    audio.write_audio(recordings / "1.flac", -samples, RATE)
+    both = tuple(Source(path=f"{index}.flac", frames=len(samples), gain_db=0.1 * index) for index in range(2))
+    rendered = render_mixture(replace(row(recordings, "wsj0-mix", 2), sources=both))
+    assert np.abs(rendered.sources).max() == pytest.approx(0.9, abs=1e-4)
+    assert 0 < np.abs(rendered.mixture).max() < 0.1
+
+
 def test_a_silent_voice_has_no_level_to_set(recordings: Path) -> None:
     audio.write_audio(recordings / "1.flac", np.zeros(LENGTHS[1], dtype=np.float32), RATE)
     with pytest.raises(ManifestError, match=r"mixture x: 1\.flac is silent"):

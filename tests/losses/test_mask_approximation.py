@@ -39,6 +39,12 @@ def test_ideal_masks_cost_nothing_in_any_order(loss: Loss, count: int) -> None:
         torch.testing.assert_close(loss(Answers(turned), sources.sum(1), sources), torch.zeros(2), rtol=0, atol=1e-9)
 
 
+def test_a_voice_has_the_share_of_a_bin_that_it_has_in_the_energy() -> None:
+    sources = torch.tensor([3.0, 4j, 0.0])[None, :, None, None]
+    torch.testing.assert_close(wiener(sources)[0, :, 0, 0], torch.tensor([9.0, 16.0, 0.0]) / 25)
+    assert not wiener(torch.zeros(1, 2, 1, 1, dtype=torch.complex64)).any()
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_order_of_the_voices_changes_nothing(loss: Loss) -> None:
     sources = voices(3)

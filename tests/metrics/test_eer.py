@@ -33,6 +33,12 @@ def test_the_threshold_makes_the_errors_that_it_says() -> None:
     assert found.percent == pytest.approx(15.87, abs=1.5)  # two normal distributions, two deviations apart
 
 
+def test_the_threshold_lies_in_the_middle_of_those_that_decide_the_same() -> None:
+    truth = np.array([True, True, False, False])
+    assert equal_error_rate(np.array([3.0, 2.0, 1.0, 0.0]), truth).threshold == 1.5
+    assert equal_error_rate(np.array([0.0, 1.0, 2.0, 3.0]), truth).threshold == 1.5
+
+
 def test_neither_the_scale_nor_the_order_matters() -> None:
     random = np.random.default_rng(1)
     truth = random.random(300) < 0.3

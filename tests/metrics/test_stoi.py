@@ -32,6 +32,15 @@ def test_the_extension_is_another_number() -> None:
 
 
 @both
+def test_what_sounds_where_the_reference_pauses_is_left_out(item: Callable[..., float]) -> None:
+    pause = np.zeros(10000)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(len(pause))
+    paused, hissing = (np.concatenate([CLEAN, middle, CLEAN]) for middle in (pause, noise))
+    assert item(estimate=hissing, reference=paused, rate=10000) > 0.9
+    assert item(estimate=paused, reference=hissing, rate=10000) < 0.8
+
+
+@both
 @pytest.mark.parametrize(
     ("estimate", "reference", "reason"),
     [

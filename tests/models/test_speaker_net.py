@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from septool.losses import LOSSES
+from septool.losses.speaker import additive_margin
 from septool.models.layers.speaker import SpeakerEmbedding, SpeechFeatures, keep_frames
 from septool.models.speaker_net import CONFIGS, Config, SpeakerNet
 
@@ -92,3 +93,16 @@ def test_it_learns_to_tell_voices_apart() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+def test_the_margin_is_taken_from_the_cosine_of_the_right_speaker_alone() -> None:
+    torch.manual_seed(0)
+    model, waves, speaker = SpeakerNet(TINY).eval(), recording(4000, 3), torch.tensor([0, 2, 1])
+    with torch.no_grad():
+        losses = additive_margin(model, waves, speaker, margin=0.3, scale=10.0)
+        embedding, weight = model.embedding(waves), model.classifier.weight.detach()
+    cosines = torch.nn.functional.cosine_similarity(embedding[:, None], weight[None], dim=-1)
+    for item, right in enumerate(speaker.tolist()):
+        scores = 10 * cosines[item]
+        scores[right] -= 3
+        assert float(losses[item]) == pytest.approx(float(scores.exp().sum().log() - scores[right]), rel=1e-3)

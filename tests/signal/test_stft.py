@@ -49,3 +49,8 @@ def test_mirror_reflects_about_the_end_samples() -> None:
 
 def test_log_magnitude_of_silence_is_finite() -> None:
     assert log_magnitude(torch.zeros(2, 3, dtype=torch.complex64)).isfinite().all()
+
+
+def test_log_magnitude_is_the_natural_logarithm() -> None:
+    spectrum = torch.tensor([1.0 + 0j, 1j * torch.e, -(torch.e**3)])
+    torch.testing.assert_close(log_magnitude(spectrum), torch.tensor([0.0, 1.0, 3.0]))

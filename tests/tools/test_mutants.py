@@ -40,7 +40,7 @@ def test_a_fault_is_noticed_by_the_test_that_fails_and_mended_after_it(
 
 
 def test_the_page_shows_what_nothing_notices() -> None:
-    page = mutants.render_page([Outcome(FAULT, "tests/signal/test_levels.py::test_x"), Outcome(FAULT, None)])
-    assert "1 of 2 are noticed." in page
+    page = mutants.render_page([Outcome(FAULT, "tests/signal/test_levels.py::test_x"), Outcome(FAULT, None)], 5)
+    assert "1 of 2 are noticed. 3 more of `tools/mutants.toml` were not tried." in page
     assert "| `a + b` | `a - b` | `signal/test_levels.py::test_x` |" in page
     assert "| `a + b` | `a - b` | **nothing** |" in page
