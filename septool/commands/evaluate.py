@@ -54,9 +54,21 @@ def evaluate(
         ),
     ] = None,
     trim: Annotated[bool, typer.Option("--trim", help="Cut signals of different lengths to the shortest.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="Also by groups of a manifest's rows: sex, gain-difference, noise, sources."),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="File for every item: .jsonl or .csv.", rich_help_panel=options.OUTPUT),
+        typer.Option(
+            "-o", "--out", help="File for every item: .jsonl, .csv or .parquet.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", help="Report: distributions, and the worst items to hear and see.", rich_help_panel=options.OUTPUT
+        ),
     ] = None,
     device: options.Device = "auto",
     jobs: Annotated[
@@ -100,6 +112,10 @@ def evaluate(
     the summary of every metric is one more. A file of JSON lines grows with every item: a run of a model that was
     stopped goes on with --skip-existing.
 
+    --html writes a report that needs no other file: how scores are distributed, output against input, and the ten worst
+    items by the first metric with players and spectrograms. --by also summarizes groups of the manifest's rows, as far
+    as they say: sexes of the voices, difference of their gains, noise, number of sources.
+
     --compare A.jsonl B.jsonl prints the paired difference of two results of one manifest, its 95 % interval and the
     p-value of a permutation test.
     """
@@ -110,6 +126,7 @@ def evaluate(
 
     if compare:
         others = {"--model": model, "--metric": metric, "--pair": pair, "--out": out, "--sample-rate": sample_rate}
+        others |= {"--html": html, "--by": by}
         _compare(source, estimates, [option for option, value in others.items() if value is not None], json=json)
         return
     warnings: list[str] = []
@@ -128,7 +145,9 @@ def evaluate(
             sample_rate=sample_rate,
             pair=pair,
             trim=trim,
+            by=by,
             out=out,
+            html=html,
             device=device,
             jobs=jobs,
             limit=limit,
@@ -143,7 +162,9 @@ def evaluate(
         for summary in summaries:
             printing.json_line(asdict(summary))
     else:
-        printing.table(list(COLUMNS), [[getattr(each, name) for name in COLUMNS.values()] for each in summaries])
+        grouped = {"group": "group"} if by is not None else {}
+        columns = {"metric": "metric"} | grouped | COLUMNS
+        printing.table(list(columns), [[getattr(each, name) for name in columns.values()] for each in summaries])
         for summary in summaries:
             _explain(summary, quiet=quiet)
     failed = [item for item in items if item.error]

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Literal
 
 from septool.registry import Registry
+from septool.version import __version__
 
 
 class UndefinedError(ValueError):
@@ -78,6 +80,15 @@ METRICS = {
         ),
     )
 }
+
+# Packages whose versions the scores depend on.
+PACKAGES = ("fast-bss-eval", "pesq", "pystoi", "numpy", "torch")
+
+
+def metric_versions() -> dict[str, str]:
+    """Return the versions of this package and of those that scores depend on."""
+    return {"septool": __version__, **{name: version(name) for name in PACKAGES}}
+
 
 # What else they are called, "_" read as "-".
 ALIASES = {name.replace("-", ""): name for name in METRICS if "-" in name} | {"log-spectral-distance": "lsd"}

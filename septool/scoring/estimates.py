@@ -209,7 +209,7 @@ def estimates_of_manifest(
     return ScoringJob(
         [row.id for row in chosen],
         rate,
-        lambda _: iter(chosen),
+        lambda done: (row for row in chosen if row.id not in done),
         partial(_load_row, files, reading),
         [*surplus_voices(files, counts)],
     )
@@ -254,7 +254,7 @@ def estimates_in_folders(
     return ScoringJob(
         names,
         rate,
-        lambda _: iter(names),
+        lambda done: (id for id in names if id not in done),
         partial(_load_pair, true, found, _Reading(rate, sample_rate is not None)),
         [*surplus_voices(found, counts)],
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from septool.errors import SeptoolError
 from septool.files import atomic_write
+from septool.metrics import METRICS, metric_versions
+from septool.printable import printable
 from septool.scoring.items import HASHES, Item
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of a formula
@@ -65,7 +67,9 @@ def item_writer(out: Path | None, existing: Iterable[Item], metrics: Sequence[st
     items = list(existing)
     if out is None or out.suffix != ".jsonl":
         yield items.append
-        if out is not None:
+        if out is not None and out.suffix == ".parquet":
+            write_items_parquet(out, items, metrics)
+        elif out is not None:
             write_items_csv(out, items, metrics)
         return
     with atomic_write(out) as partial_path:
@@ -109,6 +113,32 @@ def write_items_csv(out: Path, items: Sequence[Item], metrics: Sequence[str]) ->
                 notes = {reason for metric in metrics if (reason := item.reasons[metric][voice])}
                 numbers = ["" if value is None else f"{value:.4f}" for value in values]
                 writer.writerow([id, voice + 1, *numbers, *more, _plain_text("; ".join(sorted(notes))), *of])
+
+
+def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> None:
+    """Write the items as Parquet with one row per reference, as the CSV has them, numbers in full.
+
+    The file's metadata holds the definitions of the metrics and the versions under ``septool``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    besides = list(dict.fromkeys(name for item in items for name in item.detections))
+    rows = []
+    for item in items:
+        own = {"id": printable(item.id), **item.detections, **item.hashes}
+        if item.error or not item.order:
+            rows.append(own | {"note": printable(item.error) or None})
+        for voice in range(len(item.order)):
+            notes = sorted({reason for metric in metrics if (reason := item.reasons[metric][voice])})
+            scores = {metric: item.scores[metric][voice] for metric in metrics}
+            rows.append(own | {"source": voice + 1, **scores, "note": printable("; ".join(notes)) or None})
+    numbers = [(name, pa.float64()) for name in (*metrics, *besides)]
+    hashes = [(key, pa.string()) for key in HASHES if any(key in item.hashes for item in items)]
+    schema = pa.schema([("id", pa.string()), ("source", pa.int32()), *numbers, ("note", pa.string()), *hashes])
+    about = json.dumps({"metrics": {name: METRICS[name].definition for name in metrics}, "versions": metric_versions()})
+    with atomic_write(out) as partial_path:
+        pq.write_table(pa.Table.from_pylist(rows, schema.with_metadata({"septool": about})), partial_path)
 
 
 def _plain_text(text: str) -> str:

@@ -36,6 +36,8 @@ class Summary:
     sample_rate: int | None = None  # Hz at which it was scored
     manifest_sha256: str | None = None  # of what it was scored on, unless that is a folder
     model_sha256: str | None = None  # of what was scored, unless that is files
+    group: str | None = None  # of the items, such as "sex f+m"; all of them without
+    definition: str = ""
     speaker_model_sha256: str | None = None  # of what told the speakers of conversations apart
     reasons: dict[str, int] = field(default_factory=dict)  # why values are undefined, and how many
 

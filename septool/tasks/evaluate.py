@@ -1,8 +1,10 @@
 """Scoring: a model on mixtures, conversations or trials, or estimates that are on disk against their references."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from septool.conversation.people import SPEAKER_MODEL
 from septool.data.manifest import read_manifest
 from septool.errors import UsageError
 from septool.files import make_folder, refuse_existing, sha256_of
+from septool.inference.html_report import check_html_report
+from septool.metrics import METRICS, metric_versions
 from septool.metrics.eer import EER
+from septool.scoring.breakdown import parse_groups, summarize_groups
 from septool.scoring.conversations import MEASURES
 from septool.scoring.estimates import (
     ScoringJob,
@@ -23,8 +28,9 @@ from septool.scoring.estimates import (
     trial_scores,
 )
 from septool.scoring.item_files import item_writer, load_items, read_items
-from septool.scoring.items import Item, parse_metric_names, score_item
+from septool.scoring.items import Item, ScoringInput, parse_metric_names, score_item
 from septool.scoring.layouts import parse_template
+from septool.scoring.report import write_evaluation_report
 from septool.scoring.summary import (
     Comparison,
     Summary,
@@ -35,6 +41,7 @@ from septool.scoring.summary import (
 )
 
 DEFAULT_METRICS, PAIR_METRICS = "si-snri,sdri", "si-snr,sdr"  # two files have no mixture to improve on
+REPORTED = ("si-snr", "si-snri")  # whose difference is how bad the mixture was
 FEW = 16  # items that are not worth starting processes for
 
 
@@ -48,7 +55,9 @@ def evaluate(
     sample_rate: int | None = None,
     pair: str | None = None,
     trim: bool = False,
+    by: str | None = None,
     out: Path | None = None,
+    html: Path | None = None,
     device: str = "auto",
     jobs: int | None = None,
     limit: int | None = None,
@@ -71,7 +80,9 @@ def evaluate(
             default. A model is scored at its own rate.
         pair: template of the estimates' names, such as ``{id}_est{voice}.wav``; the usual ones are tried by default.
         trim: cut signals of different lengths to the shortest.
-        out: file for the items: ``.jsonl``, which grows with every item, or ``.csv``.
+        by: groups of a manifest's rows that scores are also summarized by: sex, gain-difference, noise, sources.
+        out: file for the items: ``.jsonl``, which grows with every item, ``.csv`` or ``.parquet``.
+        html: report with distributions and the worst items, to hear and see; it also scores si-snr and si-snri.
         device: where the model runs.
         jobs: processes that score; all cores by default. Any number gives the same scores.
         limit: score only the first so many items.
@@ -92,7 +103,15 @@ def evaluate(
         _check_conversations(source, model, metric)
         metric = "si-snri"
     metrics = parse_metric_names(metric or (PAIR_METRICS if files else DEFAULT_METRICS))
+    groups = parse_groups(by) if by is not None else []
+    if groups and (source.is_dir() or files or on_conversations or source.suffix == ".txt"):
+        raise UsageError(f"--by is for a manifest of mixtures, which {source} is not")
     _check_usage(estimates, model, sample_rate, pair, out, skip_existing)
+    if html is not None:
+        if source.suffix == ".txt":
+            raise UsageError("--html is for voices; a list of trials has none")
+        check_html_report(html, force=force or skip_existing)
+        metrics = list(dict.fromkeys([*metrics, *([] if on_conversations else REPORTED)]))
     if out is not None:
         resumable = out.suffix == ".jsonl" and model is not None
         refuse_existing(out, force=force or skip_existing, otherwise="--skip-existing to go on" if resumable else "")
@@ -128,7 +147,30 @@ def evaluate(
     summaries = summarize_measures(ordered, MEASURES.values()) if on_conversations else []
     summaries += summarize_items(ordered, metrics)
     summaries += summarize_detections(ordered, name, positive=positive, negative=negative)
-    return ordered, [replace(summary, sample_rate=job.rate, **hashes) for summary in summaries]
+    if groups:
+        summaries += summarize_groups(ordered, read_manifest(source), metrics, groups)
+    summaries = [
+        replace(summary, sample_rate=job.rate, definition=_definition(summary.metric), **hashes)
+        for summary in summaries
+    ]
+    if html is not None:
+        facts = {summary.metric: summary.definition for summary in summaries if summary.definition} | hashes
+        facts |= {"versions": ", ".join(f"{name} {number}" for name, number in metric_versions().items())}
+        title = f"{source.name}: {model or estimates}"
+        write_evaluation_report(html, title, ordered, summaries, facts=facts, load=partial(_load_again, job))
+    return ordered, summaries
+
+
+def _definition(metric: str) -> str:
+    known = METRICS.get(metric) or MEASURES.get(metric)
+    return known.definition if known else ""
+
+
+def _load_again(job: ScoringJob, ids: Sequence[str]) -> Iterator[ScoringInput]:
+    """Make the signals of a few items once more."""
+    for task in job.tasks({id for id in job.ids if id not in ids}):
+        if not isinstance(task, Item):
+            yield job.load(task)
 
 
 class _Score:
@@ -151,8 +193,10 @@ def _check_usage(
     out: Path | None,
     skip_existing: bool,
 ) -> None:
-    if out is not None and out.suffix not in (".jsonl", ".csv"):
-        raise UsageError(f"--out {out} has to end in .jsonl or .csv")
+    if out is not None and out.suffix not in (".jsonl", ".csv", ".parquet"):
+        raise UsageError(f"--out {out} has to end in .jsonl, .csv or .parquet")
+    if out is not None and out.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise UsageError("a .parquet file needs pyarrow; install it with: pip install 'septool[parquet]'")
     if (estimates is None) == (model is None):
         raise UsageError("give a folder of estimates or --model, one of the two")
     if estimates is None:

@@ -13,6 +13,7 @@ from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import InterruptedBySignal
 from septool.files import sha256_of
+from septool.inference import html_report
 from septool.scoring import estimates
 from septool.scoring.items import ScoringInput
 from septool.tasks.prepare import prepare
@@ -207,7 +208,7 @@ def test_scores_of_another_manifest_or_model_are_not_taken_over(
         (["{true}", "{found}", "-m", "papez"], "give a folder of estimates or --model, one of the two"),
         (["{true}", "-m", "papez"], "{true} is a folder of references; give the folder of estimates, or a manifest"),
         (["{true}", "-m", "papez", "--sample-rate", "8000"], "--sample-rate is for a folder of estimates; a model is"),
-        (["{true}", "{found}", "-o", "x.txt"], "--out x.txt has to end in .jsonl or .csv"),
+        (["{true}", "{found}", "-o", "x.txt"], "--out x.txt has to end in .jsonl, .csv or .parquet"),
         (["{true}", "{found}", "--metric", ","], "no metric was named; choose from si-snr, "),
         (["{true}", "{true}/nothing"], "{true}/nothing is not a folder"),
         (["{empty}", "{found}"], "{empty} has no files named like call_s1.wav, call_s2.wav"),
@@ -242,3 +243,44 @@ def test_two_results_are_compared(septool: Command, folders: tuple[Path, Path], 
     ]
     assert septool("eval", "--compare", tmp_path / "a.jsonl").status == 2
     assert septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--metric", "sdr").status == 2
+
+
+def test_a_report_and_groups_of_a_manifest(
+    septool: Command, mixtures: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    monkeypatch.setattr(html_report, "COLUMNS", 20)  # of a spectrogram
+    run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--limit", 2, "--metric", "snr", "-q")
+    result = septool(*run, "--by", "noise", "--html", tmp_path / "r.html")
+    assert result.status == 0
+    assert result.lines[0].split()[:3] == ["metric", "group", "unit"]
+    assert [line.split()[:2] for line in result.lines[1:]] == [
+        ["snr", "-"],
+        ["si-snr", "-"],
+        ["si-snri", "-"],
+        ["snr", "noise"],
+        ["si-snr", "noise"],
+        ["si-snri", "noise"],
+    ]
+    text = (tmp_path / "r.html").read_text()
+    assert text.count("<audio") == 10
+    assert sha256_of(mixtures) in text
+    assert septool(*run, "--html", tmp_path / "r.html").status == 2  # it is there
+    refused = septool("eval", mixtures.parent, mixtures.parent, "--by", "sex")
+    assert (refused.status, "--by is for a manifest of mixtures" in refused.errors[0]) == (2, True)
+
+
+def test_parquet_holds_what_csv_holds(septool: Command, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    (folders[1] / "b_s2.wav").unlink()
+    for name in ("items.parquet", "items.csv"):
+        assert septool("eval", *folders, "--metric", "si-snr", "-q", "-o", tmp_path / name).status == 1
+    table = parquet.read_table(tmp_path / "items.parquet")
+    with (tmp_path / "items.csv").open(newline="") as file:
+        expected = list(csv.DictReader(file))
+    rows = table.to_pylist()
+    assert [(row["id"], str(row["source"] or "")) for row in rows] == [(row["id"], row["source"]) for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        assert (row["note"] or "") == other["note"]
+        assert row["si-snr"] == (pytest.approx(float(other["si-snr"]), abs=1e-3) if other["si-snr"] else None)
+    assert "10 log10" in json.loads(table.schema.metadata[b"septool"])["metrics"]["si-snr"]

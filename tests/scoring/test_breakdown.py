@@ -1,0 +1,44 @@
+"""Scores by groups of a manifest's rows."""
+
+import pytest
+
+from septool.data.manifest import Mixture, Source
+from septool.errors import UsageError
+from septool.scoring.breakdown import parse_groups, summarize_groups
+from septool.scoring.items import Item
+
+
+def row(id: str, genders: str, gain_db: float, noise: bool = False) -> Mixture:
+    sources = tuple(
+        Source(path=f"{n}.wav", gender=None if gender == "?" else gender, gain_db=n * gain_db)
+        for n, gender in enumerate(genders)
+    )
+    return Mixture(id=id, sample_rate=8000, sources=sources, noise=Source(path="noise.wav") if noise else None)
+
+
+ROWS = [row("a", "fm", 0.5), row("b", "mf", -3.0, noise=True), row("c", "mm", 9.0), row("d", "?m", 1.0)]
+ITEMS = [Item(each.id, {"sdr": [float(n), float(n)]}) for n, each in enumerate(ROWS)]
+
+
+def found(group: str) -> dict[str | None, tuple[float, int]]:
+    return {s.group: (s.mean, s.count) for s in summarize_groups(ITEMS, ROWS, ["sdr"], [group])}
+
+
+def test_groups() -> None:
+    assert found("sex") == {"sex f+m": (0.5, 4), "sex m+m": (2.0, 2), "sex unknown": (3.0, 2)}
+    assert found("gain-difference") == {
+        "gain-difference 0 to 1 dB": (0.0, 2),
+        "gain-difference 1 to 2.5 dB": (3.0, 2),
+        "gain-difference 2.5 to 5 dB": (1.0, 2),
+        "gain-difference 5 dB and more": (2.0, 2),
+    }
+    assert found("noise") == {"noise with": (1.0, 2), "noise without": (pytest.approx(5 / 3), 6)}
+    assert found("sources") == {"sources 2": (1.5, 8)}
+
+
+def test_names() -> None:
+    assert parse_groups("sex, noise,sex") == ["sex", "noise"]
+    with pytest.raises(UsageError, match="unknown group 'sexes'; did you mean 'sex'"):
+        parse_groups("sexes")
+    with pytest.raises(UsageError, match="--by names no group"):
+        parse_groups(",")

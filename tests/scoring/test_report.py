@@ -1,0 +1,77 @@
+"""The report of an evaluation: one file that holds everything, the worst items first, names that are only text."""
+
+import base64
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from septool.inference import html_report
+from septool.scoring.items import Item, ScoringInput, score_item
+from septool.scoring.report import WORST, worst_items, write_evaluation_report
+from septool.scoring.summary import summarize_items
+from tests.conftest import RATE, voice
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+
+METRICS = ["si-snri", "si-snr"]
+
+
+def signals(id: str, noise: float) -> ScoringInput:
+    references = np.stack([voice(110, seconds=0.5), voice(200, seconds=0.5)])
+    found = references + noise * np.random.default_rng(0).standard_normal(references.shape)
+    return ScoringInput(id, [*references], [*found], references.sum(0))
+
+
+def test_everything_is_inside_and_can_be_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html_report, "COLUMNS", 20)
+    known = {"<b>good</b>": signals("<b>good</b>", 0.001), "bad": signals("bad", 0.1)}
+    items = [score_item(METRICS, RATE, each) for each in known.values()] + [Item("gone", error="<i>lost</i>")]
+    summaries = summarize_items(items, METRICS)
+    summaries = [replace(summary, sample_rate=RATE) for summary in summaries]
+    asked: list[list[str]] = []
+
+    def load(ids):
+        asked.append(list(ids))
+        return [known[id] for id in ids]
+
+    html = tmp_path / "new" / "report.html"
+    write_evaluation_report(html, "a < b", items, summaries, facts={"si-snr": "as defined"}, load=load)
+    text = html.read_text()
+    assert asked == [["bad", "<b>good</b>"]]
+    assert "<b>good" not in text
+    assert "<i>lost" not in text
+    assert "a &lt; b" in text
+    assert "as defined" in text
+    assert text.index("Worst 1: bad") < text.index("Worst 2: &lt;b&gt;good")
+    sources = re.findall(r'src="(.*?)"', text)
+    assert all(source.startswith("data:") for source in sources)
+    assert len(re.findall("<audio", text)) == 2 * 5
+    sounds = [source for source in sources if source.startswith("data:audio")]
+    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(sounds[0].split(",")[1])))
+    assert (rate, len(heard)) == (RATE, RATE // 2)
+    # One gain for all tracks, so that their levels are those of the item.
+    mixture = known["bad"].mixture
+    assert mixture is not None
+    assert np.corrcoef(heard, mixture)[0, 1] > 0.999
+    assert np.abs(heard).max() <= 0.9 + 1e-3
+
+
+@pytest.mark.parametrize(("metric", "first"), [("sdr", "0"), ("lsd", "19")])
+def test_the_worst_are_the_lowest_or_where_less_is_better_the_highest(metric: str, first: str) -> None:
+    items = [Item(str(n), {metric: [float(n), None]}) for n in range(20)] + [Item("x", {metric: [None]})]
+    worst = worst_items(items, metric)
+    assert len(worst) == WORST
+    assert worst[0].id == first
+
+
+def test_without_any_score_there_is_still_a_report(tmp_path: Path) -> None:
+    items = [Item("a", error="lost")]
+    write_evaluation_report(
+        tmp_path / "r.html", "t", items, summarize_items(items, METRICS), facts={}, load=lambda _: []
+    )
+    assert "a: lost" in (tmp_path / "r.html").read_text()
