@@ -106,7 +106,7 @@ def _cells(summary: Summary) -> list[str]:
     numbers = (summary.mean, summary.low, summary.high, summary.fifth, summary.median, summary.ninety_fifth)
     name = f"{summary.metric}, {summary.unit}" if summary.unit else summary.metric
     return [
-        name,
+        name if summary.group is None else printable(f"{name}; {summary.group}"),
         *("-" if math.isnan(number) else f"{number:.2f}" for number in numbers),
         *map(str, (summary.count, summary.undefined, summary.failed)),
     ]
