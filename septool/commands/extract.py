@@ -32,7 +32,7 @@ def extract(
     ] = ".",
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
-    channel: options.Channel = None,
+    channel: options.Channels = None,
     track: options.Track = 1,
     raw: options.Raw = None,
     suffix: Annotated[
@@ -110,7 +110,8 @@ def extract(
             if json:
                 printing.json_line(result.row())
             elif isinstance(result, Extracted):
-                printing.line(f"{result.output}  {result.judgment}".rstrip())
+                for output in result.outputs:
+                    printing.line(f"{output}  {result.judgment}".rstrip())
                 bar.say(f"{display_name(result.input)}: {result.summary}")
             elif not isinstance(result, Failed):
                 printing.line(result.outputs[0])

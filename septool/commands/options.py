@@ -50,6 +50,10 @@ Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Number of proces
 Channel = Annotated[
     int | None, typer.Option("--channel", min=1, help="Channel to listen to, from 1; all are averaged by default.")
 ]
+Channels = Annotated[
+    str | None,
+    typer.Option("--channel", help="Channel to listen to: N, mix (the default; all averaged), or each by itself."),
+]
 Track = Annotated[int, typer.Option("--track", min=1, help="Track of sound, in films and the like that have several.")]
 Raw = Annotated[
     str | None, typer.Option("--raw", help="The recordings have no header; ENCODING:RATE:CHANNELS, as s16le:16000:1.")

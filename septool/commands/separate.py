@@ -27,7 +27,7 @@ def separate(
     out: Annotated[str, typer.Option("-o", "--out", help="Folder for the voices; - is standard output.")] = ".",
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
-    channel: options.Channel = None,
+    channel: options.Channels = None,
     track: options.Track = 1,
     raw: options.Raw = None,
     suffix: Annotated[

@@ -67,7 +67,7 @@ def separate_conversations(
                 name_targets,
                 conversation,
                 rest=rest,
-                channel=batch.channel,
+                channel=batch.settings(voices=1, model_rate=networks.rate).channel_number,
                 track=batch.track,
                 raw=batch.raw_format,
                 progress=partial(batch.progress, job.display_name) if batch.jobs == 1 else lambda *_: None,

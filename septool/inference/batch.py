@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from septool.device import enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_pending, make_folder, recover
 from septool.inference import html_report
+from septool.inference.channels import Channel
 from septool.inference.findings import Caveat, CaveatKind, report_caveats
 from septool.inference.level import Estimator
 from septool.inference.live import describe_latency, estimate_stream
@@ -117,7 +118,7 @@ class Batch:
     segment: float  # seconds given to the model at once
     overlap: float  # seconds that two segments share
     device: torch.device
-    channel: int | None = None  # to listen to, from 1; all are averaged by default
+    channel: Channel = None  # to listen to, from 1; all are averaged by default
     track: int = 1  # of sound, in containers of several
     raw: str | None = None  # what recordings without a header are, as ENCODING:RATE:CHANNELS
     voice: int | None = None  # the only one that goes to standard output
@@ -186,11 +187,28 @@ class Batch:
         if self.raw is not None and self.html is not None:
             raise UsageError(f"--html {self.html} shows recordings that have a header; leave out --raw")
 
+    def count_channels(self, recording: Input) -> int:
+        """Return the channels of a recording; 1 of one that cannot be opened, which is told when its turn comes."""
+        if recording.label == PIPE:
+            raise UsageError("--channel each names files for every channel, which takes files; or give --out -")
+        with suppress(AudioError), audio.open_audio(recording.path, track=self.track, raw=self.raw_format) as file:
+            return file.channels
+        return 1
+
     def plan(
         self, inputs: Sequence[Input], explicit: Sequence[str], references: Sequence[Path], *, voices: int, model: str
     ) -> list[Job]:
         """Decide where voices go; return the jobs that are this machine's. See :func:`plan_jobs`."""
-        plan = plan_jobs(inputs, explicit, out=self.out, name=self.name, suffix=self.suffix, voices=voices, model=model)
+        plan = plan_jobs(
+            inputs,
+            explicit,
+            out=self.out,
+            name=self.name,
+            suffix=self.suffix,
+            voices=voices,
+            model=model,
+            count_channels=self.count_channels if self.channel == "each" else None,
+        )
         if plan.own_voices:
             self.report(f"{len(plan.own_voices)} files are left out: they are voices of the others")
         check_references_kept(references, plan.jobs)

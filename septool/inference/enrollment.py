@@ -30,11 +30,11 @@ class KnownVoiceEstimator:
         self.scores: list[float] = []
 
     def __call__(self, mixture: Tensor) -> Tensor:
-        """Map ``[1, time]`` to ``[1, 1, time]``; silence where the score is below the threshold."""
-        voice, presence = extract_with_score(self.model, mixture, self.embedding)
-        self.scores.append(presence.item())
-        if self.threshold is not None and self.scores[-1] < self.threshold:
-            voice = torch.zeros_like(voice)
+        """Map ``[batch, time]`` to ``[batch, 1, time]``; silence where the score is below the threshold."""
+        voice, presence = extract_with_score(self.model, mixture, self.embedding.expand(len(mixture), -1))
+        self.scores += presence.tolist()
+        if self.threshold is not None:
+            voice = voice.where(presence[:, None] >= self.threshold, 0.0)
         return voice[:, None]
 
 

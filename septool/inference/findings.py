@@ -15,6 +15,7 @@ import numpy as np
 from septool import audio
 from septool.audio import FindingKind
 from septool.config import JsonDict
+from septool.inference.channels import Channel
 
 if TYPE_CHECKING:  # which watches peaks
     from septool.inference.streaming import FileEstimate
@@ -125,7 +126,7 @@ def loudest_if_cancelling(path: Path, *, track: int = 1, raw: audio.RawFormat | 
 
 
 def report_caveats(
-    recording: str, estimate: "FileEstimate", *, channel: int | None, model: str, model_rate: int
+    recording: str, estimate: "FileEstimate", *, channel: Channel, model: str, model_rate: int
 ) -> list[Caveat]:
     """Return what is worth a word of a recording whose voices were written.
 

@@ -126,16 +126,20 @@ def estimate_stream(
             audio.open_audio(buffered, track=settings.track, raw=settings.raw, name="standard input")
         )
         cancelling = None
-        if settings.channel is None and file.channels > 1:  # nothing is final before a segment is there anyway
+        if settings.channel in (None, "mix") and file.channels > 1:  # nothing is final before a segment is there anyway
             powers = ChannelPowers(file.channels)
             powers.add(file.peek(round(settings.segment * file.rate)))
             cancelling = powers.loudest_if_cancelling()
         subtype = SUBTYPES.get(file.subtype, "PCM_16")
         if targets:
             partials = stack.enter_context(atomic_write_group(targets))
-            writer = audio.Writer(partials, settings.written, settings.model_rate, file.rate, subtype, targets[0])
+            writer = audio.Writer(
+                partials, settings.written(file.channels), settings.model_rate, file.rate, subtype, targets[0]
+            )
         else:
-            writer = audio.PipeWriter(out, settings.written, settings.model_rate, file.rate, subtype, suffix)
+            writer = audio.PipeWriter(
+                out, settings.written(file.channels), settings.model_rate, file.rate, subtype, suffix
+            )
         stack.enter_context(writer)
         return estimate_opened(
             file, writer, estimate, settings, cancelling=cancelling, block_seconds=BLOCK_S, progress=progress

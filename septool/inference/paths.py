@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -137,7 +137,15 @@ def check_not_terminal(out: str) -> None:
 
 
 def plan_jobs(
-    inputs: Sequence[Input], explicit: Sequence[str], *, out: str, name: str, suffix: str, voices: int, model: str
+    inputs: Sequence[Input],
+    explicit: Sequence[str],
+    *,
+    out: str,
+    name: str,
+    suffix: str,
+    voices: int,
+    model: str,
+    count_channels: Callable[[Input], int] | None = None,
 ) -> JobPlan:
     """Decide where the voices of every recording go: to files, or nowhere yet if to standard output.
 
@@ -152,6 +160,8 @@ def plan_jobs(
         suffix: of the files, without a dot.
         voices: files per recording.
         model: the checkpoint's name.
+        count_channels: says how many channels a recording has, where each gets files of its own, ``{channel}`` in
+            their names.
 
     Raises:
         UsageError: two voices would get the same file, or a recording would be replaced by a voice.
@@ -161,7 +171,8 @@ def plan_jobs(
     jobs: list[Job] = []
     owners: dict[str, Job] = {}  # of output files
     for recording in inputs:
-        targets = format_targets(recording, out, name, suffix, voices, model)
+        channels = count_channels(recording) if count_channels else None
+        targets = format_targets(recording, out, name, suffix, voices, model, channels)
         job = Job(recording.label, recording.path, recording.subfolder, targets)
         for target in targets:
             owner = owners.setdefault(abspath_key(target), job)
@@ -181,17 +192,25 @@ def plan_jobs(
     return JobPlan(tuple(kept), tuple(own_voices))
 
 
-def format_targets(recording: Input, out: str, name: str, suffix: str, voices: int, model: str) -> tuple[Path, ...]:
-    """Return the files of a recording's voices; arguments as for :func:`plan_jobs`."""
+def format_targets(
+    recording: Input, out: str, name: str, suffix: str, voices: int, model: str, channels: int | None = None
+) -> tuple[Path, ...]:
+    """Return the files of a recording's voices, channel after channel; arguments as for :func:`plan_jobs`."""
     parts = {"stem": recording.stem, "suffix": recording.path.suffix[1:], "model": model}
+    numbered = "{voice}" if channels is None else "{channel}, {voice}"
     try:
-        if not {field for _, field, _, _ in Formatter().parse(name) if field is not None} <= {*parts, "voice"}:
+        own = {"voice"} if channels is None else {"voice", "channel"}
+        if not {field for _, field, _, _ in Formatter().parse(name) if field is not None} <= {*parts, *own}:
             raise ValueError
-        names = [name.format(voice=voice + 1, **parts) for voice in range(voices)]
+        names = [
+            name.format(channel=channel + 1, voice=voice + 1, **parts)
+            for channel in range(channels or 1)
+            for voice in range(voices)
+        ]
     except (KeyError, IndexError, ValueError):
-        raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {{voice}} and {{model}} only") from None
+        raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {numbered} and {{model}} only") from None
     if len(set(names)) < len(names):
-        raise UsageError(f"--name {name!r} gives every voice the same file; put {{voice}} in it")
+        raise UsageError(f"--name {name!r} gives every voice the same file; put {numbered} in it")
     return tuple(Path(out) / recording.subfolder / f"{each}.{suffix}" for each in names)
 
 

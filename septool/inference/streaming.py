@@ -17,6 +17,7 @@ from septool import audio, workers
 from septool.device import enough_memory
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write_group
+from septool.inference.channels import Channel
 from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.level import Estimator
 from septool.signal.stitch import Seam, Stitcher
@@ -45,7 +46,7 @@ class EstimateSettings:
     device: torch.device  # where the model is
     segment: float  # seconds given to the model at once
     overlap: float  # seconds that two segments share
-    channel: int | None = None  # to listen to, from 1; None averages all, or takes the loudest if they cancel
+    channel: Channel = None  # to listen to, from 1; mix and None average all, or take the loudest if they cancel
     track: int = 1  # of sound, in containers of several
     raw: audio.RawFormat | None = None  # what recordings without a header are
     voice: int | None = None  # the only one that is written, from 1
@@ -56,9 +57,13 @@ class EstimateSettings:
             raise UsageError(f"--voice is {self.voice}; the model returns {self.voices}")
 
     @property
-    def written(self) -> int:
-        """How many voices are written."""
-        return self.voices if self.voice is None else 1
+    def channel_number(self) -> int | None:
+        """The one channel that was asked for."""
+        return self.channel if isinstance(self.channel, int) else None
+
+    def written(self, channels: int) -> int:
+        """Return how many voices are written of a recording of so many channels."""
+        return (self.voices if self.voice is None else 1) * (channels if self.channel == "each" else 1)
 
 
 def check_segment(segment: float, overlap: float) -> None:
@@ -95,7 +100,7 @@ class Segmenter:
 
     def finish(self) -> np.ndarray:
         """Return what is left, the last segment ``[..., time]``."""
-        return np.concatenate(self._blocks, axis=-1) if self._blocks else np.zeros(0, dtype=np.float32)
+        return np.concatenate(self._blocks, axis=-1) if self._blocks else np.zeros((1, 0), dtype=np.float32)
 
 
 def segments(blocks: Iterable[np.ndarray], size: int, overlap: int) -> Iterator[np.ndarray]:
@@ -123,29 +128,28 @@ class WindowedEstimator:
     size: int
     overlap: int
     device: torch.device
-    stitcher: Stitcher = field(init=False)
+    stitchers: list[Stitcher] = field(default_factory=list)  # one per channel
 
     def __post_init__(self) -> None:
-        self.stitcher = Stitcher(self.overlap)
         self._segmenter = Segmenter(self.size, self.overlap)
 
     def push(self, block: np.ndarray) -> Iterator[np.ndarray]:
-        """Take a block ``[1, time]`` of any length; yield what is final, ``[voice, time]``.
+        """Take a block ``[channel, time]`` of any length; yield what is final, ``[channel * voice, time]``.
 
         Raises:
             SeptoolError: the model returned NaN or infinity, or there is not enough memory for a segment.
         """
         for segment in self._segmenter.push(block):
-            yield self.stitcher.push(self._estimated(segment))
+            yield self._stitched(segment)
 
     def finish(self) -> Iterator[np.ndarray]:
-        """Yield the rest, ``[voice, time]``.
+        """Yield the rest, ``[channel * voice, time]``.
 
         Raises:
             SeptoolError: as for :meth:`push`.
         """
-        yield self.stitcher.push(self._estimated(self._segmenter.finish()))
-        yield self.stitcher.finish()
+        yield self._stitched(self._segmenter.finish())
+        yield np.concatenate([stitcher.finish() for stitcher in self.stitchers])
 
     def run(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yield the voices ``[source, time]`` of all blocks ``[1, time]``."""
@@ -153,9 +157,24 @@ class WindowedEstimator:
             yield from self.push(block)
         yield from self.finish()
 
-    def _estimated(self, segment: np.ndarray) -> np.ndarray:
+    @property
+    def seams(self) -> tuple[Seam, ...]:
+        """How the segments were attached, channel after channel."""
+        return tuple(seam for stitcher in self.stitchers for seam in stitcher.seams)
+
+    def _stitched(self, segment: np.ndarray) -> np.ndarray:
+        """Return what is final after a segment ``[channel, time]``, ``[channel * voice, time]``."""
         if not segment.shape[-1]:  # the resampler gave nothing, as for a file of one sample
-            segment = np.zeros((1, 1), dtype=np.float32)
+            segment = np.zeros((*segment.shape[:-1], 1), dtype=np.float32)
+        self.stitchers = self.stitchers or [Stitcher(self.overlap) for _ in segment]
+        parts = [
+            stitcher.push(self._estimated(channel[None]))
+            for stitcher, channel in zip(self.stitchers, segment, strict=True)
+        ]
+        return np.concatenate(parts)
+
+    def _estimated(self, segment: np.ndarray) -> np.ndarray:
+        """Return the voices ``[voice, time]`` of a segment ``[1, time]``."""
         with torch.inference_mode():  # here, since a generator would leave it on while it waits
             mixture = torch.from_numpy(np.ascontiguousarray(segment)).to(self.device)
             with enough_memory(f"for {segment.shape[-1]} samples at once; use a smaller --segment"):
@@ -186,7 +205,7 @@ def estimate_file(
         AudioError: the recording cannot be read, or a target not be written.
     """
     cancelling = None
-    if settings.channel is None:
+    if settings.channel in (None, "mix"):
         cancelling = loudest_if_cancelling(source, track=settings.track, raw=settings.raw)
     with ExitStack() as stack:
         file = stack.enter_context(audio.open_audio(source, track=settings.track, raw=settings.raw))
@@ -194,7 +213,13 @@ def estimate_file(
         subtype = SUBTYPES.get(file.subtype, "PCM_16")
         writer = stack.enter_context(
             audio.Writer(
-                partials, settings.written, settings.model_rate, file.rate, subtype, targets[0], expected=file.frames
+                partials,
+                settings.written(file.channels),
+                settings.model_rate,
+                file.rate,
+                subtype,
+                targets[0],
+                expected=file.frames,
             )
         )
         return estimate_opened(file, writer, estimate, settings, cancelling=cancelling, progress=progress)
@@ -222,15 +247,17 @@ def estimate_opened(
         progress: as for :func:`estimate_file`.
     """
     rate, peaks = settings.model_rate, Peaks()
-    reader = audio.Reader(file, rate, settings.channel or cancelling, block_seconds)
+    each = settings.channel == "each"
+    reader = audio.Reader(file, rate, settings.channel_number or cancelling, block_seconds, each=each)
     windows = WindowedEstimator(
         estimate, size=round(settings.segment * rate), overlap=round(settings.overlap * rate), device=settings.device
     )
-    for block in windows.run(mono[None] for mono in peaks.watch_recording(reader)):
-        chosen = block if settings.voice is None else block[settings.voice - 1 : settings.voice]
+    blocks = (block if each else block[None] for block in peaks.watch_recording(reader))
+    for block in windows.run(blocks):
+        chosen = block if settings.voice is None else block[settings.voice - 1 :: settings.voices]
         peaks.watch_voices(chosen)
         writer.write(chosen)
         workers.check_stopping()
         progress(reader.frames / file.rate, file.frames / file.rate)
-    writer.write(np.zeros((settings.written, 0), dtype=np.float32), last_frame=reader.frames)
-    return FileEstimate(file.info(), writer.clipped, tuple(windows.stitcher.seams), peaks, cancelling)
+    writer.write(np.zeros((settings.written(file.channels), 0), dtype=np.float32), last_frame=reader.frames)
+    return FileEstimate(file.info(), writer.clipped, windows.seams, peaks, cancelling)

@@ -49,7 +49,7 @@ def score_outputs(
         return torch.from_numpy(audio.resample(samples, own, rate)).double()
 
     mixed, own = _read_mixture(mixture, settings)
-    mixed = heard(audio.to_mono(mixed, settings.channel or cancelling), own)
+    mixed = heard(audio.to_mono(mixed, settings.channel_number or cancelling), own)
     voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read_audio(path)[0]])
     true = torch.stack([heard(voice, own) for voice in true.numpy()])
     order = best_permutation(si_snr, estimate=voices[None], reference=true[None]).order[0]

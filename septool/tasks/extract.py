@@ -13,17 +13,21 @@ from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
+from septool.inference.channels import parse_channel
 from septool.inference.enrollment import KnownVoiceEstimator, embed_references, read_enrollment, read_reference
 from septool.inference.html_report import Entry, Track
 from septool.inference.paths import FoundInputs, Input, looks_like_file
 from septool.models.base import Extractor
+
+DEFAULT_NAME = "{stem}_voice"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extracted(Completed):
     """What became of one recording."""
 
-    output: str
+    output: str  # the first of the outputs
+    outputs: tuple[str, ...]  # one, or one per channel where each was asked for
     presence: float  # the highest score of a segment, on the model's scale
     threshold: float | None = None  # segments with a lower score were silenced; None if that was not asked for
     manifest_sha256: str | None = None  # of the manifest whose row it is
@@ -53,11 +57,11 @@ def extract(
     out: str = ".",
     device: str = "auto",
     jobs: int = 1,
-    channel: int | None = None,
+    channel: int | str | None = None,
     track: int = 1,
     raw: str | None = None,
     suffix: str = "wav",
-    name: str = "{stem}_voice",
+    name: str = DEFAULT_NAME,
     segment: float = 10.0,
     overlap: float = 2.0,
     stream: bool = False,
@@ -80,7 +84,8 @@ def extract(
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: processes that work on a recording each, where the device is the processor.
-        channel: the one to listen to, from 1; all are averaged by default.
+        channel: the one to listen to, from 1; ``mix``, the default, averages all (or takes the loudest, where they
+            cancel each other), ``each`` works on each by itself, with ``_c{channel}`` in the names of its files.
         track: which of those of a container that hold sound, from 1.
         raw: what recordings without a header are, ``ENCODING:RATE:CHANNELS`` such as ``s16le:16000:1``.
         suffix: format of files in a folder and of standard output.
@@ -105,12 +110,12 @@ def extract(
     """
     batch = Batch(
         out=out,
-        name=name,
+        name=name if channel != "each" or name != DEFAULT_NAME else "{stem}_c{channel}_voice",
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
         device=choose_device(device),
-        channel=channel,
+        channel=parse_channel(channel),
         track=track,
         raw=raw,
         stream=stream,
@@ -125,14 +130,10 @@ def extract(
     if threshold is not None and not presence:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
     rows = manifest_rows(inputs, references)
-    if rows:
-        for option, given in {
-            "--channel": channel is not None,
-            "--track": track != 1,
-            "--raw": raw is not None,
-        }.items():
-            if given:
-                raise UsageError(f"the mixtures of {inputs[0]} are made from its rows; leave out {option}")
+    if rows and channel is not None:
+        raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
+    if rows and (track != 1 or raw is not None):
+        raise UsageError(f"the mixtures of {inputs[0]} are made by its rows; leave out --track and --raw")
     digest = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
     mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav") for id in rows)
@@ -166,6 +167,7 @@ def extract(
         return Extracted(
             **vars(completed),
             output=task.outputs[0],
+            outputs=task.outputs,
             presence=max(estimator.scores),
             threshold=threshold,
             manifest_sha256=digest,
@@ -174,11 +176,10 @@ def extract(
     def describe(result: Extracted | Skipped) -> Entry:
         tracks = [] if rows else [Track("recording", Path(result.input))]
         tracks += [Track("reference", path) for path in references]
-        if isinstance(result, Skipped):
-            tracks.append(Track("voice", Path(result.outputs[0])))
-        else:
-            judgment = f" ({result.judgment})" if result.judgment else ""
-            tracks.append(Track(f"voice{judgment}", Path(result.output)))
+        judgment = f" ({result.judgment})" if isinstance(result, Extracted) and result.judgment else ""
+        for number, output in enumerate(result.outputs, 1):
+            place = f" of channel {number}" if channel == "each" else ""
+            tracks.append(Track(f"voice{place}{judgment}", Path(output)))
         return Entry(result.input, tracks=tracks)
 
     yield from write_report(

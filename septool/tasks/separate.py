@@ -11,6 +11,7 @@ from septool.conversation.result import SeparatedConversation
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
+from septool.inference.channels import parse_channel
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import make_estimator
 from septool.inference.paths import looks_like_file
@@ -39,7 +40,7 @@ def separate(
     out: str = ".",
     device: str = "auto",
     jobs: int = 1,
-    channel: int | None = None,
+    channel: int | str | None = None,
     track: int = 1,
     raw: str | None = None,
     suffix: str = "wav",
@@ -70,7 +71,8 @@ def separate(
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         jobs: processes that work on a recording each, where the device is the processor.
-        channel: the one to listen to, from 1; all are averaged by default.
+        channel: the one to listen to, from 1; ``mix``, the default, averages all (or takes the loudest, where they
+            cancel each other), ``each`` works on each by itself, with ``_c{channel}`` in the names of its files.
         track: which of those of a container that hold sound, from 1.
         raw: what recordings without a header are, ``ENCODING:RATE:CHANNELS`` such as ``s16le:16000:1``.
         suffix: format of the files written.
@@ -99,12 +101,12 @@ def separate(
     """
     batch = Batch(
         out=out,
-        name=name or "{stem}_s{voice}",
+        name=name or ("{stem}_c{channel}_s{voice}" if channel == "each" else "{stem}_s{voice}"),
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
         device=choose_device(device),
-        channel=channel,
+        channel=parse_channel(channel),
         track=track,
         raw=raw,
         voice=voice,
@@ -124,6 +126,9 @@ def separate(
         raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
     if references and len(recordings) != 1:
         raise UsageError(f"--reference takes one input, {len(recordings)} were given")
+    if channel == "each" and (references or speakers is not None):
+        option = "--speakers" if speakers is not None else "--reference"
+        raise UsageError(f"{option} is for one channel or their mix; leave out --channel each")
     if stream and references:
         raise UsageError("--reference is compared with a whole recording; leave out --stream")
     if speakers is not None:
@@ -145,7 +150,7 @@ def separate(
     if references and len(references) != header.sources:
         raise UsageError(f"{checkpoint} gives {header.sources} voices; give as many references, not {len(references)}")
     if name is None and header.sources == 1:
-        batch = replace(batch, name="{stem}_clean")
+        batch = replace(batch, name="{stem}_c{channel}_clean" if channel == "each" else "{stem}_clean")
     batch.settings(voices=header.sources, model_rate=header.sample_rate)  # refuses what this model cannot do
     if voice is not None and references:
         raise UsageError("--reference is compared with all voices; leave out --voice")
@@ -167,7 +172,10 @@ def separate(
         tracks += [Track(f"reference {number}", path) for number, path in enumerate(references, 1)]
         gains = result.gains if isinstance(result, Separated) else ()
         for number, (output, gain) in enumerate(zip_longest(result.outputs, gains), 1):
-            tracks.append(Track(f"voice {number}" + (f" ({gain})" if gain else ""), Path(output)))
+            title = f"voice {number}"
+            if channel == "each":
+                title = f"channel {(number - 1) // header.sources + 1}, voice {(number - 1) % header.sources + 1}"
+            tracks.append(Track(title + (f" ({gain})" if gain else ""), Path(output)))
         return Entry(result.input, tracks=tracks)
 
     results = run_batch(batch, todo, work, found.unreadable)

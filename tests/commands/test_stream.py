@@ -179,3 +179,75 @@ def test_a_track_of_several(separate: Command, tmp_path: Path) -> None:
         assert result.status == 0, result.errors
         np.testing.assert_allclose(samples(result.out), samples(expected.out), atol=2**-15)
     assert "has 2 track(s) of sound; there is no track 3" in separate(path, "--track", 3, "-o", "-").errors[-1]
+
+
+# Channels.
+
+
+def test_each_channel_by_itself(separate: Command, call: Path, speech: np.ndarray, tmp_path: Path) -> None:
+    sides = [speech.sum(0), speech[0], np.roll(speech[1], 100)]
+    audio.write_audio(call, np.stack(sides), RATE)
+    result = separate(call, "--channel", "each", "-o", tmp_path / "out", *SEGMENT)
+    assert result.status == 0, result.errors
+    names = [f"call_c{channel}_s{number}.wav" for channel in (1, 2, 3) for number in (1, 2)]
+    assert result.lines == [str(tmp_path / "out" / name) for name in names]
+    assert not any("averaged" in line for line in result.errors)
+    together = samples(separate(call, "--channel", "each", "-o", "-", *SEGMENT).out)
+    second = samples(separate(call, "--channel", "each", "--voice", 2, "-o", "-", *SEGMENT).out)
+    np.testing.assert_array_equal(second, together[1::2])
+    for number in (1, 2, 3):
+        alone = separate(call, "--channel", number, "-o", tmp_path / str(number), *SEGMENT).lines
+        mine = result.lines[2 * number - 2 : 2 * number]
+        for one, other, row in zip(mine, alone, together[2 * number - 2 : 2 * number], strict=True):
+            assert Path(one).read_bytes() == Path(other).read_bytes()
+            np.testing.assert_array_equal(audio.read_audio(Path(one))[0][0], row)
+
+
+def test_mix_is_what_is_done_by_default(separate: Command, call: Path, speech: np.ndarray) -> None:
+    audio.write_audio(call, speech, RATE)
+    plain = separate(call, "-o", "-")
+    mixed = separate(call, "--channel", "mix", "-o", "-")
+    assert mixed.out == plain.out
+    assert any("averaged to one" in line for line in plain.errors)
+    assert not any("averaged to one" in line for line in mixed.errors)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--channel", "left"], "--channel is 'left'; it can be a number from 1, mix or each"),
+        (["--channel", "0"], "--channel is '0'"),
+        (["--channel", "each", "--reference", "a.wav"], "--reference is for one channel or their mix"),
+        (["--channel", "each", "--speakers", "2"], "--speakers is for one channel or their mix"),
+        (["--channel", "each", "--name", "{voice}"], "gives every voice the same file; put {channel}, {voice} in it"),
+        (["--name", "{channel}{voice}"], "can use {stem}, {suffix}, {voice} and {model} only"),
+    ],
+)
+def test_channels_that_do_not_go(
+    separate: Command, call: Path, speech: np.ndarray, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    audio.write_audio(call, speech, RATE)
+    result = separate(call, "-o", tmp_path / "out", *arguments)
+    assert result.status == 2
+    assert said in result.errors[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_of_channels_has_no_files(separate: Command, call: Path, tmp_path: Path) -> None:
+    result = separate("-", "--channel", "each", "-o", tmp_path / "out", stdin=call.read_bytes())
+    assert result.status == 2
+    assert "--channel each names files for every channel, which takes files; or give --out -" in result.errors[-1]
+
+
+def test_a_known_voice_in_each_channel(
+    septool: Command, call: Path, speech: np.ndarray, tiny_extractor: Path, tmp_path: Path
+) -> None:
+    audio.write_audio(call, np.stack((speech.sum(0), speech[1])), RATE)
+    audio.write_audio(tmp_path / "known.wav", voice(110, seed=5), RATE)
+    line = ("extract", call, "--reference", tmp_path / "known.wav", "-m", tiny_extractor, "-d", "cpu")
+    result = septool(*line, "--channel", "each", "-o", tmp_path / "out")
+    assert result.lines == [str(tmp_path / f"out/call_c{number}_voice.wav") for number in (1, 2)]
+    for number, path in enumerate(result.lines, 1):
+        alone = septool(*line, "--channel", number, "-o", tmp_path / f"{number}.wav")
+        assert alone.status == 0, alone.errors
+        assert Path(path).read_bytes() == (tmp_path / f"{number}.wav").read_bytes()

@@ -78,7 +78,7 @@ def windowed(model: Separator | None = None, size: int = SIZE) -> WindowedEstima
 def in_pieces(signal: np.ndarray, model: Separator | None = None) -> tuple[np.ndarray, list[Seam]]:
     windows = windowed(model)
     pieces = windows.run(block[None] for block in blocks(signal))
-    return np.concatenate(list(pieces), axis=1), windows.stitcher.seams
+    return np.concatenate(list(pieces), axis=1), list(windows.seams)
 
 
 def in_two(source: Path, outputs: list[Path]) -> FileEstimate:

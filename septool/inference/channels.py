@@ -1,0 +1,24 @@
+"""Which channels of a recording are listened to."""
+
+from typing import Literal
+
+from septool.errors import UsageError
+
+# A number from 1; all averaged (None does that too, and says so); each on its own.
+Channel = int | Literal["mix", "each"] | None
+
+
+def parse_channel(channel: int | str | None) -> Channel:
+    """Read ``N``, ``mix`` or ``each``.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    match channel:
+        case None | "mix" | "each":
+            return channel
+        case int() if channel >= 1:
+            return channel
+        case str() if channel.isdecimal() and int(channel) >= 1:
+            return int(channel)
+    raise UsageError(f"--channel is {channel!r}; it can be a number from 1, mix or each")
