@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from ctypes import c_byte
 from multiprocessing import get_context, parent_process
@@ -32,7 +32,7 @@ def each(
     jobs: int,
     *,
     killed: Callable[[Item], Result] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield ``function(item)`` in the order of the items, which are taken only a little ahead.
 
     Args:

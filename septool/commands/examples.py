@@ -10,6 +10,10 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("septool separate calls/ -o voices --skip-existing", "a tree of recordings; run it again to resume"),
         ("ffmpeg -i film.mp4 -f wav - | septool separate - -o - > voices.wav", "in a pipe, one channel per voice"),
         (
+            "find . -name '*.m4a' -print0 | septool separate --from-file - -o voices --manifest results.jsonl",
+            "a list of recordings, and a record of what was made of them",
+        ),
+        (
             "arecord -t raw -f S16_LE -r 16000 | septool separate - --raw s16le:16000:1 --stream --segment 10",
             "live: the voices are written while the recording goes on",
         ),

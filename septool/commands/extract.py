@@ -11,7 +11,8 @@ from septool.commands import completion, downloading, options
 def extract(
     inputs: Annotated[
         list[str], typer.Argument(help="Recordings, folders of them, - for standard input, or one manifest (.jsonl).")
-    ],
+    ] = [],  # noqa: B006 - typer's way of an empty list
+    from_file: options.FromFile = None,
     references: Annotated[
         list[Path],
         typer.Option(
@@ -31,7 +32,7 @@ def extract(
         str, typer.Option("-o", "--out", help="File for the voice, or a folder; - is standard output.")
     ] = ".",
     device: options.Device = "auto",
-    jobs: options.Jobs = 1,
+    jobs: options.AutoJobs = None,
     channel: options.Channels = None,
     track: options.Track = 1,
     raw: options.Raw = None,
@@ -53,10 +54,13 @@ def extract(
     html: options.HtmlReport = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    fail_fast: options.FailFast = False,
     shard: options.Shard = None,
+    manifest: options.Manifest = None,
     yes: downloading.Yes = False,
     offline: downloading.Offline = False,
     json: options.Json = False,
+    progress: options.ProgressStyle = "bar",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
@@ -77,9 +81,10 @@ def extract(
     options.check_json(out, json)
     downloading.obtain_weights(model, yes=yes, quiet=quiet)
     tally = printing.Tally()
-    with printing.Bar("extract", quiet=quiet, lines=False) as bar:
+    with printing.open_progress("extract", progress, quiet=quiet) as bar:
         for result in run_extraction(
             inputs,
+            from_file=from_file,
             references=references,
             model=model,
             out=out,
@@ -98,10 +103,13 @@ def extract(
             html=html,
             force=force,
             skip_existing=skip_existing,
+            fail_fast=fail_fast,
             shard=shard,
+            manifest=manifest,
             report=bar.say,
-            progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
+            progress=bar.follow,
         ):
+            bar.count_file()
             tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
             if out == PIPE:
                 if isinstance(result, Extracted) and result.judgment:

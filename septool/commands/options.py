@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -47,6 +47,32 @@ Device = Annotated[
     ),
 ]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Number of processes.", rich_help_panel=MACHINE)]
+AutoJobs = Annotated[
+    int | None,
+    typer.Option(
+        "-j",
+        "--jobs",
+        min=1,
+        help="Number of processes; by default all processors are kept busy.",
+        rich_help_panel=MACHINE,
+    ),
+]
+FromFile = Annotated[
+    str | None, typer.Option("--from-file", help="List of recordings, a line each or with NULs between; - reads it in.")
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="End with the first that fails.", rich_help_panel=OUTPUT)]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest",
+        help="Record of results (.jsonl), with sums; --skip-existing then does again what is not as it says.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ProgressStyle = Annotated[
+    Literal["bar", "json", "none"],
+    typer.Option("--progress", help="On standard error: a bar, or a JSON object a second.", rich_help_panel=PRINTING),
+]
 Channel = Annotated[
     int | None, typer.Option("--channel", min=1, help="Channel to listen to, from 1; all are averaged by default.")
 ]

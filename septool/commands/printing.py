@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -104,18 +105,79 @@ def _is_number(text: str) -> bool:
     return text == "-" or text.replace(",", "").replace(".", "").lstrip("-").isdigit()
 
 
+def open_progress(label: str, style: str, *, quiet: bool) -> "Bar | JsonProgress":
+    """Return how the progress of recordings is shown: ``bar``, ``json`` or ``none``."""
+    return JsonProgress(quiet=quiet) if style == "json" else Bar(label, quiet=quiet, lines=False, shown=style == "bar")
+
+
+class JsonProgress:
+    """A JSON object a second on stderr, and one at the end, of the recording that is being worked on.
+
+    Lines that are for people stay as they are; an object's begins with a brace.
+    """
+
+    def __init__(self, *, quiet: bool, interval: float = 1.0) -> None:
+        self.quiet, self.interval = quiet, interval
+        self._recording, self._done, self._total, self._files = "", 0.0, 0.0, 0
+        self._began = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tell_regularly, daemon=True)
+
+    def __enter__(self) -> "JsonProgress":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._tell()
+
+    def follow(self, recording: str, done: float, total: float) -> None:
+        """Take note of how many seconds of a recording are done."""
+        if recording != self._recording:
+            self._began = time.monotonic()
+        self._recording, self._done, self._total = recording, done, total
+
+    def count_file(self) -> None:
+        """Take note that a recording is done."""
+        self._files += 1
+
+    def say(self, text: str) -> None:
+        """Say something for people."""
+        if not self.quiet:
+            note(text)
+
+    def _tell_regularly(self) -> None:
+        while not self._ended.wait(self.interval):
+            self._tell()
+
+    def _tell(self) -> None:
+        elapsed = time.monotonic() - self._began
+        speed = self._done / elapsed if self._done and elapsed else None
+        row = {
+            "recording": self._recording or None,
+            "done_s": round(self._done, 2),
+            "total_s": round(self._total, 2),
+            "files_done": self._files,
+            "speed": speed and round(speed, 2),  # seconds of the recording in a second
+            "left_s": speed and round((self._total - self._done) / speed, 1),
+        }
+        sys.stderr.write(json.dumps(row) + "\n")
+        sys.stderr.flush()
+
+
 class Bar:
     """A progress bar on a terminal; a plain line every tenth of the way, or after a minute, elsewhere.
 
     With ``lines`` off nothing is said elsewhere, where results are lines themselves.
     """
 
-    def __init__(self, label: str, *, quiet: bool, lines: bool = True) -> None:
+    def __init__(self, label: str, *, quiet: bool, lines: bool = True, shown: bool = True) -> None:
         self.label, self.quiet, self.lines = label, quiet, lines
         self._tenths, self._told = 0, 0.0  # of the last line: how far it was, and when
         self._began: tuple[float, int] | None = None  # when, and how far it was by then
         self._rich: Progress | None = None
-        if not quiet and sys.stderr.isatty():
+        if shown and not quiet and sys.stderr.isatty():
             self._rich = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -135,6 +197,13 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         if self._rich:
             self._rich.stop()
+
+    def follow(self, recording: str, done: float, total: float) -> None:
+        """Show how many seconds of a recording are done."""
+        self.update(round(done), round(total), recording)
+
+    def count_file(self) -> None:
+        """Take note that a recording is done."""
 
     def update(self, done: int, total: int, text: str = "") -> None:
         """Show how far it is, with a few words."""

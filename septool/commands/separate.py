@@ -13,7 +13,8 @@ CONVERSATIONS = "Conversations"  # group of options in the help
 
 
 def separate(
-    inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")],
+    inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")] = [],  # noqa: B006 - typer's way of an empty list
+    from_file: options.FromFile = None,
     model: Annotated[
         str,
         typer.Option(
@@ -26,7 +27,7 @@ def separate(
     ] = "galr",
     out: Annotated[str, typer.Option("-o", "--out", help="Folder for the voices; - is standard output.")] = ".",
     device: options.Device = "auto",
-    jobs: options.Jobs = 1,
+    jobs: options.AutoJobs = None,
     channel: options.Channels = None,
     track: options.Track = 1,
     raw: options.Raw = None,
@@ -85,10 +86,13 @@ def separate(
     html: options.HtmlReport = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    fail_fast: options.FailFast = False,
     shard: options.Shard = None,
+    manifest: options.Manifest = None,
     yes: downloading.Yes = False,
     offline: downloading.Offline = False,
     json: options.Json = False,
+    progress: options.ProgressStyle = "bar",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
@@ -110,9 +114,10 @@ def separate(
     options.check_json(out, json)
     downloading.obtain_weights(model, yes=yes, quiet=quiet)
     tally = printing.Tally()
-    with printing.Bar("separate", quiet=quiet, lines=False) as bar:
+    with printing.open_progress("separate", progress, quiet=quiet) as bar:
         for result in run_separation(
             inputs,
+            from_file=from_file,
             model=model,
             out=out,
             device=device,
@@ -134,10 +139,13 @@ def separate(
             html=html,
             force=force,
             skip_existing=skip_existing,
+            fail_fast=fail_fast,
             shard=shard,
+            manifest=manifest,
             report=bar.say,
-            progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
+            progress=bar.follow,
         ):
+            bar.count_file()
             tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
             if out == PIPE:
                 continue

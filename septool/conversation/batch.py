@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from septool.catalogue import resolve_checkpoint
 from septool.conversation.networks import load_conversation_networks
 from septool.conversation.people import parse_count
 from septool.conversation.recording import separate_conversation
@@ -70,7 +71,7 @@ def separate_conversations(
                 channel=batch.settings(voices=1, model_rate=networks.rate).channel_number,
                 track=batch.track,
                 raw=batch.raw_format,
-                progress=partial(batch.progress, job.display_name) if batch.jobs == 1 else lambda *_: None,
+                progress=partial(batch.progress, job.display_name) if task.batch.jobs == 1 else lambda *_: None,
             )
         task.findings += report_caveats(
             job.display_name, found.file, channel=batch.channel, model=networks.name, model_rate=networks.rate
@@ -109,4 +110,6 @@ def separate_conversations(
         return Entry(result.input, tracks=tracks)
 
     title = f"Separated by {networks.name}"
-    yield from write_report(run_batch(batch, todo, work, inputs.unreadable), batch.html, title, describe)
+    asked = {"name": batch.name, "speakers": speakers, "activity": activity, "speaker_model": speaker_model}
+    record = batch.open_record(networks.name, resolve_checkpoint(model)[1], asked)
+    yield from write_report(run_batch(batch, todo, work, inputs.unreadable, record), batch.html, title, describe)

@@ -5,12 +5,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, ClassVar, TypeVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple, TypeVar
 
 import torch
 
@@ -18,7 +18,7 @@ from septool import audio, workers
 from septool.config import JsonDict
 from septool.device import enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
-from septool.files import is_pending, make_folder, recover
+from septool.files import is_pending, make_folder, recover, sha256_of
 from septool.inference import html_report
 from septool.inference.channels import Channel
 from septool.inference.findings import Caveat, CaveatKind, report_caveats
@@ -37,6 +37,7 @@ from septool.inference.paths import (
     plan_jobs,
     select_shard,
 )
+from septool.inference.record import Digests, Record
 from septool.inference.streaming import EstimateSettings, FileEstimate, check_segment, estimate_file
 from septool.printable import printable
 
@@ -123,10 +124,12 @@ class Batch:
     raw: str | None = None  # what recordings without a header are, as ENCODING:RATE:CHANNELS
     voice: int | None = None  # the only one that goes to standard output
     stream: bool = False  # works on standard input while it arrives
-    jobs: int = 1  # processes; any number gives the same, in the same order
+    jobs: int | None = None  # processes; any number gives the same, in the same order; see choose_processes
     force: bool = False  # replace files that are there
     skip_existing: bool = False
+    fail_fast: bool = False  # ends with the first recording that fails
     shard: str | None = None  # I/N for part I of N
+    manifest: Path | None = None  # record of results
     html: Path | None = None  # report to write
     report: Callable[[str], None] = lambda _: None  # callback for warnings
     progress: Progress = lambda *_: None
@@ -142,7 +145,7 @@ class Batch:
         self.raw_format  # noqa: B018 - refuses what it cannot be
         if self.voice is not None and self.out != PIPE:
             raise UsageError(f"--voice {self.voice} takes --out -; files are named for every voice")
-        if self.jobs > 1 and (self.device.type != "cpu" or not workers.FORKS):
+        if self.jobs is not None and self.jobs > 1 and (self.device.type != "cpu" or not workers.FORKS):
             raise UsageError(f"--jobs {self.jobs} takes --device cpu and Linux; leave it out")
 
     @property
@@ -163,6 +166,22 @@ class Batch:
             raw=self.raw_format,
             voice=self.voice,
         )
+
+    def open_record(self, model: str, checkpoint: Path, more: Mapping[str, Any]) -> Record | None:
+        """Return the record of results, if one is wanted.
+
+        Args:
+            model: the checkpoint's name.
+            checkpoint: its file.
+            more: settings of the verb that decide what comes out.
+        """
+        if self.manifest is None:
+            return None
+        if self.out == PIPE:
+            raise UsageError(f"--manifest {self.manifest} tells of files; name a folder with --out")
+        names = ("segment", "overlap", "channel", "track", "raw", "suffix")
+        settings = {name: getattr(self, name) for name in names} | dict(more)
+        return Record(self.manifest, model, sha256_of(checkpoint), settings)
 
     def find_inputs(self, names: Sequence[str]) -> FoundInputs:
         """List the recordings that names stand for, and say what is left out; see :func:`find_inputs`."""
@@ -271,8 +290,40 @@ class Task:
         return completed, result
 
 
+class _Outcome(NamedTuple):
+    """What became of a job, what is worth a word, and what its files were."""
+
+    result: Any
+    caveats: list[Caveat]
+    digests: Digests | None = None
+
+
+def choose_processes(batch: Batch, jobs: Sequence[Job]) -> int:
+    """Return how many processes work on recordings.
+
+    By default as many as there are processors where many short recordings keep all of them busy, each with one thread;
+    otherwise one, with all threads.
+    """
+    if any(job.label == PIPE for job in jobs):  # another process has another stdin
+        return 1
+    if batch.jobs is not None:
+        return batch.jobs
+    cores = workers.cores()
+    if batch.device.type != "cpu" or not workers.FORKS or cores == 1 or len(jobs) < 2 * cores:
+        return 1
+    sizes = []
+    for job in jobs:
+        with suppress(OSError):
+            sizes.append(job.path.stat().st_size)
+    return cores if cores * max(sizes, default=0) <= sum(sizes) else 1
+
+
 def run_batch(
-    batch: Batch, jobs: Sequence[Job], work: Callable[[Task], Done], unreadable: Sequence[Path] = ()
+    batch: Batch,
+    jobs: Sequence[Job],
+    work: Callable[[Task], Done],
+    unreadable: Sequence[Path] = (),
+    record: Record | None = None,
 ) -> Iterator[Done | Failed | Skipped]:
     """Yield one result for each job, in order; one that fails does not keep the others from being done.
 
@@ -281,17 +332,41 @@ def run_batch(
         jobs: the recordings.
         work: writes the targets of a task and returns its result.
         unreadable: folders that could not be searched for recordings, which count as failures.
+        record: of results, which gets a row for each, and by which existing ones are known.
     """
-    processes = 1 if any(job.label == PIPE for job in jobs) else batch.jobs  # another process has another stdin
+    batch = replace(batch, jobs=choose_processes(batch, jobs))
     said: set[Caveat] = set()  # of all recordings, so that once is enough
-    results = workers.each(partial(_run_job, batch, work), jobs, processes, killed=_killed)
-    for result, caveats in results:
-        for caveat in caveats:
-            if caveat not in said and not caveat.is_failure:  # failures are listed at the end
-                batch.report(caveat.text)
-        said.update(caveat for caveat in caveats if caveat.recording is None)
-        yield result
+    outcomes = workers.each(partial(_run_job, batch, work, record), jobs, batch.jobs or 1, killed=_killed)
+    with closing(outcomes):  # at once, where no more are wanted
+        for result, caveats, digests in outcomes:
+            for caveat in caveats:
+                if caveat not in said and not caveat.is_failure:  # failures are listed at the end
+                    batch.report(caveat.text)
+            said.update(caveat for caveat in caveats if caveat.recording is None)
+            if record is not None and not isinstance(result, Skipped):
+                record.append(_row(result, digests, record))
+            yield result
+            if batch.fail_fast and not isinstance(result, Skipped) and result.error is not None:
+                return
     yield from map(Failed.of_folder, unreadable)
+
+
+def _row(result: Any, digests: Digests | None, record: Record) -> dict[str, Any]:
+    """Return what is recorded of a result."""
+    if digests is None:
+        return {"input": result.input, "error": result.error}
+    return {
+        "input": result.input,
+        "input_sha256": digests.input,
+        "outputs": digests.outputs,
+        "model": record.model,
+        "checkpoint_sha256": record.checkpoint_sha256,
+        "settings": record.settings,
+        "seconds": round(result.seconds, 3),
+        "elapsed": round(result.elapsed, 3),
+        "rtf": round(result.elapsed / result.seconds, 4) if result.seconds else None,
+        "findings": [finding.row() for finding in result.findings],
+    }
 
 
 def _clear_remains(targets: Iterable[Path]) -> None:
@@ -302,14 +377,26 @@ def _clear_remains(targets: Iterable[Path]) -> None:
             clear_claims(folder)
 
 
-def _killed(job: Job) -> tuple[Failed, list[Caveat]]:
+def _killed(job: Job) -> _Outcome:
     """Return the result of a job whose process was killed, and clear away what it left."""
     _clear_remains(job.targets)
-    return Failed(job.label, f"{job.display_name}: {workers.KILLED}"), []
+    return _Outcome(Failed(job.label, f"{job.display_name}: {workers.KILLED}"), [])
 
 
-def _run_job(batch: Batch, work: Callable[[Task], Done], job: Job) -> tuple[Done | Failed | Skipped, list[Caveat]]:
-    """Return the result of a job, and what is worth a word."""
+def _is_done(batch: Batch, record: Record | None, job: Job) -> bool:
+    """Say whether the outputs of a job, which are there, are what it would give.
+
+    Raises:
+        SeptoolError: the record says that they are something else, and they are not to be replaced.
+    """
+    difference = record.difference(job) if record is not None else None
+    if difference is not None and not batch.force:
+        raise SeptoolError(f"{printable(job.targets[0])} exists, but {difference}; use --force to do it again")
+    return difference is None
+
+
+def _run_job(batch: Batch, work: Callable[[Task], Done], record: Record | None, job: Job) -> _Outcome:
+    """Return what became of a job."""
     name = job.display_name
     task = Task(batch, job, job.path, job.targets)
 
@@ -322,16 +409,18 @@ def _run_job(batch: Batch, work: Callable[[Task], Done], job: Job) -> tuple[Done
     try:
         with ExitStack() as stack:
             if batch.out != PIPE:
-                if batch.skip_existing and all(target.exists() for target in job.targets):
-                    return Skipped(job.label, tuple(map(str, job.targets))), []
+                there = batch.skip_existing and all(target.exists() for target in job.targets)
+                if there and _is_done(batch, record, job):
+                    return _Outcome(Skipped(job.label, tuple(map(str, job.targets))), [])
                 for folder in {target.parent for target in job.targets}:
                     make_folder(folder)
                 stack.enter_context(claim(job.targets[0], wait))
                 waited = bool(task.findings)
-                task.findings = task.findings if batch.jobs > 1 else []
+                task.findings = [] if batch.jobs == 1 else task.findings
                 existing = _existing_targets(job)
-                if len(existing) == len(job.targets) and (batch.skip_existing or (waited and not batch.force)):
-                    return Skipped(job.label, tuple(map(str, job.targets))), task.findings
+                whole = len(existing) == len(job.targets)
+                if whole and ((waited and not batch.force) or (batch.skip_existing and _is_done(batch, record, job))):
+                    return _Outcome(Skipped(job.label, tuple(map(str, job.targets))), task.findings)
                 if existing and not batch.force:
                     advice = "use --force to replace it or --skip-existing"
                     if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
@@ -346,16 +435,20 @@ def _run_job(batch: Batch, work: Callable[[Task], Done], job: Job) -> tuple[Done
             result = work(task)
             if batch.out == PIPE and not batch.stream:
                 copy_to_stdout(task.targets[0])
-        return result, task.findings
+            digests = None
+            if record is not None:
+                outputs: Any = result
+                digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
+        return _Outcome(result, task.findings, digests)
     except BrokenPipeError:
         raise
     except OSError as error:  # a name that is too long, a folder that is not ours
-        return Failed(job.label, f"{name}: {error.strerror or error}"), task.findings
+        return _Outcome(Failed(job.label, f"{name}: {error.strerror or error}"), task.findings)
     except SeptoolError as error:
         text = str(error)
         if task.local_path != job.path:
             text = text.replace(str(task.local_path), name)
-        return Failed(job.label, text if name in text else f"{name}: {text}"), task.findings
+        return _Outcome(Failed(job.label, text if name in text else f"{name}: {text}"), task.findings)
 
 
 def _existing_targets(job: Job) -> list[Path]:

@@ -103,6 +103,23 @@ def find_inputs(names: Sequence[str]) -> FoundInputs:
     )
 
 
+def read_input_list(name: str) -> list[str]:
+    """Read names of recordings from a file, or from standard input (``-``): a line each, or with NULs between them.
+
+    Raises:
+        UsageError: it cannot be read, or names nothing.
+    """
+    try:
+        content = sys.stdin.buffer.read() if name == PIPE else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--from-file {printable(name)} cannot be read: {error.strerror}") from None
+    lines = content.split(b"\0") if b"\0" in content else content.splitlines()
+    names = [os.fsdecode(line) for line in lines if line]
+    if not names:
+        raise UsageError(f"--from-file {printable(name)} names no recordings")
+    return names
+
+
 def abspath_key(path: Path) -> str:
     """Return a key that two paths to one file share, links aside."""
     return os.path.abspath(path)  # noqa: PTH100 - resolve() would ask the disk

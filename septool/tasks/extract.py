@@ -7,7 +7,7 @@ from pathlib import Path
 
 from septool import audio, catalogue, checkpoints
 from septool.config import JsonDict
-from septool.data import manifest
+from septool.data import manifest as manifests
 from septool.data.mixing import render_mixture
 from septool.device import choose_device
 from septool.errors import UsageError
@@ -16,7 +16,7 @@ from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped,
 from septool.inference.channels import parse_channel
 from septool.inference.enrollment import KnownVoiceEstimator, embed_references, read_enrollment, read_reference
 from septool.inference.html_report import Entry, Track
-from septool.inference.paths import FoundInputs, Input, looks_like_file
+from septool.inference.paths import PIPE, FoundInputs, Input, looks_like_file, read_input_list
 from septool.models.base import Extractor
 
 DEFAULT_NAME = "{stem}_voice"
@@ -50,13 +50,14 @@ class Extracted(Completed):
 
 
 def extract(
-    inputs: Sequence[str],
+    inputs: Sequence[str] = (),
     *,
+    from_file: str | None = None,
     references: Sequence[Path] = (),
     model: str = "galr-extractor",
     out: str = ".",
     device: str = "auto",
-    jobs: int = 1,
+    jobs: int | None = None,
     channel: int | str | None = None,
     track: int = 1,
     raw: str | None = None,
@@ -70,7 +71,9 @@ def extract(
     html: Path | None = None,
     force: bool = False,
     skip_existing: bool = False,
+    fail_fast: bool = False,
     shard: str | None = None,
+    manifest: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[Extracted | Failed | Skipped]:
@@ -79,11 +82,13 @@ def extract(
     Args:
         inputs: files, folders (searched recursively), ``-`` for standard input, or one manifest whose rows
             have enrollments.
+        from_file: list of more of them, a line each or with NULs between; ``-`` reads it from standard input.
         references: recordings of the wanted voice alone; what it is known by is averaged over them.
         model: name of a checkpoint, of a model (its default checkpoint), or a ``.safetensors`` file.
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
-        jobs: processes that work on a recording each, where the device is the processor.
+        jobs: processes that work on a recording each, where the device is the processor; by default as many as there
+            are processors for many short recordings, else one with all threads.
         channel: the one to listen to, from 1; ``mix``, the default, averages all (or takes the loudest, where they
             cancel each other), ``each`` works on each by itself, with ``_c{channel}`` in the names of its files.
         track: which of those of a container that hold sound, from 1.
@@ -99,7 +104,10 @@ def extract(
             manifest, whose mixtures are no files, of the voice alone.
         force: replace files that are there.
         skip_existing: skip recordings whose voice is there.
+        fail_fast: end with the first recording that fails.
         shard: ``I/N`` works on the I-th of N parts of the recordings alone, for N machines.
+        manifest: record of results, a JSON line each, with the sha256 of recordings, outputs and checkpoint; with
+            ``skip_existing`` outputs are done only if it says so, and they are what was written.
         report: callback for warnings.
         progress: callback for how far a recording is, where there is one process.
 
@@ -108,6 +116,11 @@ def extract(
         AudioError: a reference that cannot be used.
         CheckpointError: no such model, or a damaged one.
     """
+    inputs = [*inputs, *(read_input_list(from_file) if from_file is not None else ())]
+    if not inputs:
+        raise UsageError("nothing to work on; name recordings or folders, or a list of them with --from-file")
+    if from_file == PIPE and PIPE in inputs:
+        raise UsageError("--from-file - takes standard input for the list; it cannot be a recording, too")
     batch = Batch(
         out=out,
         name=name if channel != "each" or name != DEFAULT_NAME else "{stem}_c{channel}_voice",
@@ -122,7 +135,9 @@ def extract(
         jobs=jobs,
         force=force,
         skip_existing=skip_existing,
+        fail_fast=fail_fast,
         shard=shard,
+        manifest=manifest,
         html=html,
         report=report,
         progress=progress,
@@ -136,7 +151,7 @@ def extract(
         raise UsageError(f"the mixtures of {inputs[0]} are made by its rows; leave out --track and --raw")
     digest = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
-    mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifest.file_stem(id)}.wav") for id in rows)
+    mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifests.file_stem(id)}.wav") for id in rows)
     found = FoundInputs(mixtures) if rows else batch.find_inputs(inputs)
     recordings = found.recordings
     batch.check_inputs(recordings)
@@ -182,27 +197,29 @@ def extract(
             tracks.append(Track(f"voice{place}{judgment}", Path(output)))
         return Entry(result.input, tracks=tracks)
 
-    yield from write_report(
-        run_batch(batch, todo, work, found.unreadable), html, f"Extracted by {checkpoint}", describe
-    )
+    sums = [sha256_of(reference) for reference in references] if manifest is not None else []
+    known_by = {"references": sums, "rows": digest, "threshold": threshold}
+    record = batch.open_record(checkpoint, path, known_by)
+    results = run_batch(batch, todo, work, found.unreadable, record)
+    yield from write_report(results, html, f"Extracted by {checkpoint}", describe)
 
 
-def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str, manifest.Mixture]:
+def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str, manifests.Mixture]:
     """Return the rows of a manifest by id; none if the inputs are recordings.
 
     Raises:
         UsageError: references are missing, or given twice over.
     """
-    manifests = [name for name in inputs if name.endswith(".jsonl")]
-    if not manifests:
+    named = [name for name in inputs if name.endswith(".jsonl")]
+    if not named:
         if not references:
             raise UsageError("give a recording of the wanted voice with --reference")
         return {}
     if len(inputs) > 1:
-        raise UsageError(f"{manifests[0]} is a manifest; give it alone")
+        raise UsageError(f"{named[0]} is a manifest; give it alone")
     if references:
-        raise UsageError(f"{manifests[0]} has its own enrollments; leave out --reference")
-    rows = manifest.read_manifest(Path(manifests[0]))
+        raise UsageError(f"{named[0]} has its own enrollments; leave out --reference")
+    rows = manifests.read_manifest(Path(named[0]))
     return {row.id: row for row in sorted(rows, key=lambda row: row.id)}
 
 

@@ -14,7 +14,7 @@ from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped,
 from septool.inference.channels import parse_channel
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import make_estimator
-from septool.inference.paths import looks_like_file
+from septool.inference.paths import PIPE, looks_like_file, read_input_list
 from septool.scoring.references import read_references, score_outputs
 from septool.signal.stitch import Seam
 
@@ -34,12 +34,13 @@ class Separated(Completed):
 
 
 def separate(
-    inputs: Sequence[str],
+    inputs: Sequence[str] = (),
     *,
+    from_file: str | None = None,
     model: str = "galr",
     out: str = ".",
     device: str = "auto",
-    jobs: int = 1,
+    jobs: int | None = None,
     channel: int | str | None = None,
     track: int = 1,
     raw: str | None = None,
@@ -57,7 +58,9 @@ def separate(
     html: Path | None = None,
     force: bool = False,
     skip_existing: bool = False,
+    fail_fast: bool = False,
     shard: str | None = None,
+    manifest: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[Separated | SeparatedConversation | Failed | Skipped]:
@@ -65,12 +68,14 @@ def separate(
 
     Args:
         inputs: files, folders (searched recursively), or ``-`` for standard input.
+        from_file: list of more of them, a line each or with NULs between; ``-`` reads it from standard input.
         model: name of a checkpoint, of a model (its default checkpoint), or what
             :func:`septool.catalogue.resolve_checkpoint` takes else.
         out: folder for the voices, made if missing; ``-`` writes one file with a channel per voice to
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
-        jobs: processes that work on a recording each, where the device is the processor.
+        jobs: processes that work on a recording each, where the device is the processor; by default as many as there
+            are processors for many short recordings, else one with all threads.
         channel: the one to listen to, from 1; ``mix``, the default, averages all (or takes the loudest, where they
             cancel each other), ``each`` works on each by itself, with ``_c{channel}`` in the names of its files.
         track: which of those of a container that hold sound, from 1.
@@ -91,7 +96,10 @@ def separate(
         html: HTML report with players and spectrograms of the recordings, the references and the voices.
         force: replace files that are there.
         skip_existing: skip recordings whose voices are there.
+        fail_fast: end with the first recording that fails.
         shard: ``I/N`` works on the I-th of N parts of the recordings alone, for N machines.
+        manifest: record of results, a JSON line each, with the sha256 of recordings, outputs and checkpoint; with
+            ``skip_existing`` outputs are done only if it says so, and they are what was written.
         report: callback for warnings.
         progress: callback for how far a recording is, where there is one process.
 
@@ -99,6 +107,11 @@ def separate(
         UsageError: the request contradicts itself; nothing is done then.
         CheckpointError: no such model, or a damaged one.
     """
+    inputs = [*inputs, *(read_input_list(from_file) if from_file is not None else ())]
+    if not inputs:
+        raise UsageError("nothing to work on; name recordings or folders, or a list of them with --from-file")
+    if from_file == PIPE and PIPE in inputs:
+        raise UsageError("--from-file - takes standard input for the list; it cannot be a recording, too")
     batch = Batch(
         out=out,
         name=name or ("{stem}_c{channel}_s{voice}" if channel == "each" else "{stem}_s{voice}"),
@@ -114,7 +127,9 @@ def separate(
         jobs=jobs,
         force=force,
         skip_existing=skip_existing,
+        fail_fast=fail_fast,
         shard=shard,
+        manifest=manifest,
         html=html,
         report=report,
         progress=progress,
@@ -178,5 +193,6 @@ def separate(
             tracks.append(Track(title + (f" ({gain})" if gain else ""), Path(output)))
         return Entry(result.input, tracks=tracks)
 
-    results = run_batch(batch, todo, work, found.unreadable)
+    record = batch.open_record(checkpoint, path, {"name": batch.name})
+    results = run_batch(batch, todo, work, found.unreadable, record)
     yield from write_report(results, html, f"Separated by {checkpoint}", describe)

@@ -1,0 +1,126 @@
+"""A record of results, a JSON line each, by which a later run knows what is done: ``--manifest results.jsonl``.
+
+A row has the recording and its sha256, the files that were written and theirs, the sha256 of the checkpoint, the
+settings that decide what comes out, how long it took, and the findings; of a recording that failed, why.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from septool.errors import SeptoolError, UsageError
+from septool.files import make_folder, sha256_of
+from septool.inference.paths import Job, abspath_key
+from septool.printable import printable
+
+
+@dataclass
+class Record:
+    """The rows of a file that may be written to by several runs at once.
+
+    Args:
+        path: the file, made if missing.
+        model: the checkpoint's name.
+        checkpoint_sha256: of its file.
+        settings: what else decides what comes out, as plain values.
+    """
+
+    path: Path
+    model: str
+    checkpoint_sha256: str
+    settings: Mapping[str, Any]
+    _rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the first output; the last one counts
+    _size: int = -1  # of what was read
+
+    def __post_init__(self) -> None:
+        """Read what is there.
+
+        Raises:
+            UsageError: it cannot be written, or is something else.
+        """
+        if self.path.is_dir():
+            raise UsageError(f"--manifest {printable(self.path)} is a folder; name a file")
+        make_folder(self.path.parent)
+        self._read()
+
+    def _read(self) -> None:
+        """Read all rows; lines that a killed run left unfinished count for nothing."""
+        try:
+            content = self.path.read_bytes() if self.path.exists() else b""
+        except OSError as error:
+            raise SeptoolError(f"{printable(self.path)} cannot be read: {error.strerror}") from None
+        if len(content) == self._size:
+            return
+        self._size, self._rows = len(content), {}
+        lines = content.splitlines()
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, IndexError, RecursionError):
+                row = json.loads(line)
+                first = row["outputs"][0]["path"]
+                self._rows[abspath_key(Path(os.fsdecode(first.encode("utf-8", "surrogateescape"))))] = row
+        if lines and not self._rows and not any(b'"input"' in line for line in lines):
+            raise UsageError(f"--manifest {printable(self.path)} is no list of results; name another file")
+
+    def difference(self, job: Job) -> str | None:
+        """Return in what the outputs of a job are not those that would be written now; None if they are."""
+        key = abspath_key(job.targets[0])
+        if key not in self._rows:
+            self._read()  # another run may have written them
+        row = self._rows.get(key)
+        if row is None:
+            return f"{printable(self.path)} does not know it"
+        if row["checkpoint_sha256"] != self.checkpoint_sha256:
+            return f"it was made by another checkpoint, {printable(row['model'])}"
+        before, now = row["settings"], json.loads(json.dumps(self.settings))
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                return f"it was made with {name} {before.get(name)}, not {now.get(name)}"
+        if row["input_sha256"] is not None and row["input_sha256"] != _sha256(job.path):
+            return "the recording is not the same any more"
+        for output in row["outputs"]:
+            if _sha256(Path(output["path"])) != output["sha256"]:
+                return f"{printable(output['path'])} is not what was written then"
+        return None
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row, in one write, so that those of several runs do not mix.
+
+        Raises:
+            SeptoolError: it cannot be written.
+        """
+        try:
+            with self.path.open("a+b", buffering=0) as file:
+                end = file.seek(0, os.SEEK_END)
+                torn = end and os.pread(file.fileno(), 1, end - 1) != b"\n" if hasattr(os, "pread") else False
+                line = json.dumps(row, allow_nan=False, default=str).encode() + b"\n"
+                file.write(b"\n" + line if torn else line)
+        except OSError as error:
+            raise SeptoolError(f"{printable(self.path)} cannot be written: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What a recording and its outputs were when they were done."""
+
+    input: str | None  # None of standard input
+    outputs: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, recording: Path | None, outputs: Sequence[str]) -> "Digests":
+        """Sum up files that were just written."""
+        rows = tuple(
+            {"path": path, "bytes": Path(path).stat().st_size, "sha256": sha256_of(Path(path))} for path in outputs
+        )
+        return cls(None if recording is None else _sha256(recording), rows)
+
+
+def _sha256(path: Path) -> str | None:
+    """Return the sum of a file; None of what cannot be read."""
+    try:
+        return sha256_of(path) if path.is_file() else None
+    except OSError:
+        return None

@@ -1,0 +1,214 @@
+"""Many recordings: lists of them, the record of results, the first failure, processes, progress for machines."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from septool import audio, checkpoints, workers
+from septool.commands.printing import JsonProgress
+from septool.files import sha256_of
+from septool.inference import batch as batches
+from septool.inference.batch import Batch, choose_processes
+from septool.inference.paths import Job
+from septool.models.build import build_model
+from tests.conftest import RATE, Command, voice
+from tests.models.tiny import TINY
+
+
+@pytest.fixture
+def separate(septool: Command, tiny_checkpoint: Path, tmp_path: Path) -> Command:
+    def command(*arguments: object, stdin: bytes = b""):
+        model = () if "-m" in arguments else ("-m", tiny_checkpoint)
+        return septool("separate", *arguments, *model, "-d", "cpu", "-o", tmp_path / "out", stdin=stdin)
+
+    return command
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> list[Path]:
+    """Three short recordings."""
+    paths = [tmp_path / "in" / f"{name}.wav" for name in ("a", "b", "c")]
+    paths[0].parent.mkdir()
+    for number, path in enumerate(paths):
+        audio.write_audio(path, voice(100 + 40 * number, seconds=0.3), RATE)
+    return paths
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# Lists.
+
+
+@pytest.mark.parametrize("between", [b"\n", b"\r\n", b"\0"], ids=["lines", "windows", "nul"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_list_names_recordings(
+    separate: Command, calls: list[Path], tmp_path: Path, between: bytes, piped: bool
+) -> None:
+    content = between.join(str(path).encode() for path in calls[1:]) + between
+    (tmp_path / "list").write_bytes(content)
+    name = "-" if piped else tmp_path / "list"
+    result = separate(calls[0], "--from-file", name, stdin=content if piped else b"")
+    assert result.status == 0, result.errors
+    assert [Path(line).name for line in result.lines] == [f"{name}_s{n}.wav" for name in "abc" for n in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        ([], b"", "nothing to work on; name recordings or folders, or a list of them with --from-file"),
+        (["--from-file", "missing"], b"", "--from-file missing cannot be read: No such file or directory"),
+        (["--from-file", "-"], b"\n\n", "--from-file - names no recordings"),
+        (["--from-file", "-", "-"], b"a.wav\n", "--from-file - takes standard input for the list"),
+        (["a.wav", "--manifest", "."], b"", "--manifest . is a folder; name a file"),
+        (["a.wav", "--manifest", "other.jsonl"], b"", "--manifest other.jsonl is no list of results"),
+    ],
+)
+def test_wrong_usage(
+    separate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], stdin: bytes, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.jsonl").write_text('{"id": "a mixture"}\n')
+    result = separate(*arguments, stdin=stdin)
+    assert result.status == 2
+    assert said in result.errors[-1]
+    assert not (tmp_path / "out").exists()
+
+
+# The record.
+
+
+def test_a_row_tells_what_came_of_what(
+    separate: Command, calls: list[Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    record = tmp_path / "results.jsonl"
+    assert separate(*calls[:2], tmp_path / "missing.wav", "--manifest", record, "--segment", 10).status == 1
+    first, second, failed = rows(record)
+    assert failed == {"input": str(tmp_path / "missing.wav"), "error": f"{tmp_path / 'missing.wav'} does not exist"}
+    assert (first["input"], second["input"]) == (str(calls[0]), str(calls[1]))
+    assert first["input_sha256"] == sha256_of(calls[0])
+    assert first["checkpoint_sha256"] == sha256_of(tiny_checkpoint)
+    assert first["settings"]["segment"] == 10
+    assert first["seconds"] == 0.3
+    assert first["rtf"] == pytest.approx(first["elapsed"] / 0.3, abs=0.01)
+    for output in first["outputs"]:
+        path = Path(output["path"])
+        assert (output["bytes"], output["sha256"]) == (path.stat().st_size, sha256_of(path))
+
+
+def test_only_what_is_as_the_record_says_counts_as_done(separate: Command, calls: list[Path], tmp_path: Path) -> None:
+    record, out = tmp_path / "results.jsonl", tmp_path / "out"
+    line = (*calls, "--manifest", record, "--skip-existing")
+    assert separate(*line).status == 0
+    before = {path: path.read_bytes() for path in out.glob("*.wav")}
+    again = separate(*line)
+    assert (again.status, len(rows(record))) == (0, 3)
+    assert again.errors[-1] == "septool: 3 there already"
+
+    cut, replaced = out / "a_s2.wav", out / "b_s1.wav"
+    cut.write_bytes(before[cut][:-100])  # as a copy that broke off
+    replaced.write_bytes(before[out / "c_s1.wav"])
+    noticed = separate(*line)
+    assert noticed.status == 1
+    for name, path in (("a", cut), ("b", replaced)):
+        text = f"{out}/{name}_s1.wav exists, but {path} is not what was written then; use --force to do it again"
+        assert any(line.endswith(text) for line in noticed.errors)
+    mended = separate(*line, "--force")
+    assert mended.status == 0
+    assert "septool: 2 done, 1 there already" in mended.errors
+    assert {path: path.read_bytes() for path in out.glob("*.wav")} == before
+    assert len(rows(record)) == 7  # two failures and two that were done again
+
+
+def test_other_settings_weights_and_recordings_are_noticed(
+    separate: Command, calls: list[Path], tmp_path: Path
+) -> None:
+    record, call = tmp_path / "results.jsonl", calls[0]
+    line = ("--manifest", record, "--skip-existing")
+    separate(call, *line)
+    said = separate(call, *line, "--segment", 20).errors[-1]
+    assert "exists, but it was made with segment 30.0, not 20.0; use --force to do it again" in said
+    torch.manual_seed(1)
+    other = tmp_path / "other.safetensors"
+    header = checkpoints.Header(model="papez", config=TINY["papez"], sample_rate=RATE, sources=2)
+    checkpoints.save(other, build_model("papez", TINY["papez"]).state_dict(), header)
+    said = separate(call, *line, "-m", other).errors[-1]
+    assert "exists, but it was made by another checkpoint, tiny; use --force" in said
+    shutil.copy(calls[1], call)
+    assert "exists, but the recording is not the same any more; use --force" in separate(call, *line).errors[-1]
+    audio.write_audio(tmp_path / "out/b_s1.wav", np.zeros(9), RATE)
+    audio.write_audio(tmp_path / "out/b_s2.wav", np.zeros(9), RATE)
+    assert f"exists, but {record} does not know it; use --force" in separate(calls[1], *line).errors[-1]
+
+
+def test_a_line_that_was_not_finished_harms_nobody(separate: Command, calls: list[Path], tmp_path: Path) -> None:
+    record = tmp_path / "results.jsonl"
+    separate(calls[0], "--manifest", record)
+    record.write_bytes(record.read_bytes() + b'{"input": "x", "outp')  # killed
+    assert separate(*calls[:2], "--manifest", record, "--skip-existing").status == 0
+    lines = record.read_text().splitlines()
+    assert len(lines) == 3
+    assert json.loads(lines[2])["input"] == str(calls[1])
+
+
+# Failures, processes.
+
+
+@pytest.mark.parametrize("jobs", [1, 2] if workers.FORKS else [1])
+def test_the_first_failure_ends_it_if_asked(separate: Command, calls: list[Path], tmp_path: Path, jobs: int) -> None:
+    line = (calls[0], tmp_path / "missing.wav", *calls[1:], "-j", jobs)
+    result = separate(*line, "--fail-fast")
+    assert result.status == 1
+    assert [Path(line).name for line in result.lines] == ["a_s1.wav", "a_s2.wav"]
+    assert len(separate(*line, "--force").lines) == 6
+
+
+@pytest.mark.parametrize(
+    ("sizes", "device", "processes"),
+    [
+        ([100] * 8, "cpu", 4),
+        ([100] * 7, "cpu", 1),  # fewer than keep four busy to the end
+        ([100] * 8 + [10_000], "cpu", 1),  # one that takes longer than all others
+        ([100] * 8, "cuda", 1),
+    ],
+)
+def test_processes_are_as_many_as_keep_the_processors_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int], device: str, processes: int
+) -> None:
+    monkeypatch.setattr(batches.workers, "cores", lambda: 4)
+    monkeypatch.setattr(batches.workers, "FORKS", True)
+    jobs = []
+    for number, size in enumerate(sizes):
+        path = tmp_path / f"{number}.wav"
+        path.write_bytes(bytes(size))
+        jobs.append(Job(str(path), path))
+    batch = Batch(out=".", name="{voice}", suffix="wav", segment=30, overlap=4, device=torch.device(device))
+    assert choose_processes(batch, jobs) == processes
+    assert choose_processes(batch, [*jobs, Job("-", Path("-"))]) == 1
+
+
+# Progress.
+
+
+def test_progress_for_machines(separate: Command, calls: list[Path]) -> None:
+    result = separate(*calls, "--progress", "json", "-q", "-j", 1)
+    told = [json.loads(line) for line in result.errors]
+    assert told
+    last = told[-1]
+    assert (last["recording"], last["done_s"], last["total_s"], last["files_done"]) == (str(calls[2]), 0.3, 0.3, 3)
+    assert last["left_s"] == 0
+    assert last["speed"] > 0
+
+
+def test_progress_is_told_regularly_while_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    with JsonProgress(quiet=True, interval=0.001) as progress:
+        progress.follow("x.wav", 5.0, 20.0)
+        while capsys.readouterr().err.count("\n") < 3:  # without another word of how far it is
+            pass
+    assert json.loads(capsys.readouterr().err.splitlines()[-1])["done_s"] == 5.0
