@@ -7,7 +7,7 @@ PAPERS = galr-table3 galr-table1 dp-rcnet-table1 papez-table3 papez-table2 sepfo
 RESULTS = benchmarks/results/$(DEVICE)
 MEASURED = $(PAPERS) $(if $(filter cpu,$(DEVICE)),halting repeats peers train)
 
-.PHONY: help check lint spelling types imports generated test coverage mutants slow device peers bench generate format
+.PHONY: help check lint spelling types imports generated test coverage mutants slow device peers bench generate docs format
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -61,6 +61,9 @@ $(RESULTS)/halting.jsonl $(RESULTS)/repeats.jsonl $(RESULTS)/peers.jsonl $(RESUL
 
 generate:  ## write man pages and tables
 	$(PYTHON) tools/generate.py
+
+docs:  ## build the site, with warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 
 format:  ## format and mend what can be mended
 	$(PYTHON) -m ruff format .

@@ -1,0 +1,65 @@
+"""Links between the documents lead somewhere, tables say what the catalogue says, and the site builds."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from septool.catalogue import read_catalogue
+from tests.conftest import ROOT
+from tests.docs.blocks import PAGES
+
+OWN = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md"))]
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
+GENERATED = {"docs/reference/commands.md"}  # pages of the site alone
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", OWN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target, anchor in LINK.findall(text):
+        path = (page.parent / target).resolve() if target else page
+        if path.relative_to(ROOT).as_posix() in GENERATED:
+            continue
+        assert path.exists(), target
+        if anchor and path.suffix == ".md":
+            assert anchor[1:] in anchors(path), f"{target}{anchor}"
+
+
+def test_the_choice_of_models_is_the_catalogues() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Which model")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("|")][2:]
+    known = read_catalogue()
+    assert len(rows) >= 5
+    for _, name, rate, score, licence in rows:
+        entry = known[re.findall(r"`([^`]+)`", name)[0]]
+        assert (int(rate), licence.strip()) == (entry.sample_rate, entry.licence)
+        figure = float(re.findall(r"([\d.]+) dB", score)[0])
+        assert figure in {
+            round(value, 2) for value in (entry.measured | entry.published).values() if value is not str(value)
+        }
+    assert f"All {len(known)} of them" in section
+
+
+def test_pictures_are_small() -> None:
+    for path in (ROOT / "docs" / "images").iterdir():
+        assert path.stat().st_size < 300_000, path
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason='the site needs pip install "septool[docs]"')
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    page = (tmp_path / "site" / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
+    assert "septool separate" in page
+    assert "--skip-existing" in page
