@@ -37,7 +37,15 @@ class SeparationPipeline:
     header: Header
     device: torch.device
 
-    def separate(self, recording: Samples, rate: int, *, segment: float = 30.0, overlap: float = 4.0) -> np.ndarray:
+    def separate(
+        self,
+        recording: Samples,
+        rate: int,
+        *,
+        segment: float = 30.0,
+        overlap: float = 4.0,
+        consistency: bool = True,
+    ) -> np.ndarray:
         """Take a recording apart, as ``septool separate`` does a file.
 
         It is brought to the model's rate and level; the voices come back at the recording's, together as loud as it.
@@ -47,6 +55,7 @@ class SeparationPipeline:
             rate: of the recording, Hz.
             segment: seconds given to the model at once; longer recordings are cut and stitched together.
             overlap: seconds that two segments share.
+            consistency: makes the voices add up to the recording, as the model hears it.
 
         Returns:
             ``[voice, time]`` in float32, as long as the recording.
@@ -56,7 +65,7 @@ class SeparationPipeline:
             UsageError: it has more than one channel, or ``segment`` and ``overlap`` do not go together.
         """
         return _estimate(
-            make_estimator(self.model),
+            make_estimator(self.model, consistency=consistency),
             recording,
             rate,
             model_rate=self.header.sample_rate,
@@ -65,7 +74,9 @@ class SeparationPipeline:
             overlap=overlap,
         )
 
-    def stream(self, rate: int, *, segment: float = 30.0, overlap: float = 4.0) -> EstimateStream:
+    def stream(
+        self, rate: int, *, segment: float = 30.0, overlap: float = 4.0, consistency: bool = True
+    ) -> EstimateStream:
         """Return what takes a recording apart while it arrives: blocks in, blocks out.
 
         The voices come ``segment`` seconds late at most, and are the same as of the whole recording::
@@ -79,13 +90,14 @@ class SeparationPipeline:
             rate: of the recording, Hz.
             segment: seconds given to the model at once.
             overlap: seconds that two segments share.
+            consistency: makes the voices add up to the recording, as the model hears it.
 
         Raises:
             UsageError: ``segment`` and ``overlap`` do not go together.
         """
         check_segment(segment, overlap)
         return EstimateStream(
-            make_estimator(self.model),
+            make_estimator(self.model, consistency=consistency),
             voices=self.header.sources,
             rate=rate,
             model_rate=self.header.sample_rate,

@@ -5,7 +5,7 @@ Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[tim
 
 from septool.audio.findings import Finding, FindingKind
 from septool.audio.folders import FoundAudio, describe_left_out, find_audio_files
-from septool.audio.formats import FOREIGN, SUFFIXES, format_of, nearest_subtype, readable_suffixes
+from septool.audio.formats import FOREIGN, SUFFIXES, format_of, has_float, nearest_subtype, readable_suffixes
 from septool.audio.raw import RawFormat
 from septool.audio.reading import AudioFile, AudioInfo, Reader, audio_info, load_audio, open_audio, read_audio
 from septool.audio.resampling import StreamResampler, check_finite, resample, to_mono
@@ -30,6 +30,7 @@ __all__ = [
     "describe_left_out",
     "find_audio_files",
     "format_of",
+    "has_float",
     "load_audio",
     "nearest_subtype",
     "open_audio",

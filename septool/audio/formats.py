@@ -56,6 +56,11 @@ def format_of(path: Path) -> str:
     return {".opus": "OGG", ".aif": "AIFF"}.get(suffix, suffix[1:].upper())
 
 
+def has_float(path: Path) -> bool:
+    """Say whether the format of a path to write can have samples beyond full scale."""
+    return nearest_subtype(path, "FLOAT") in ("FLOAT", "DOUBLE")
+
+
 def nearest_subtype(path: Path, wanted: str) -> str:
     """Return ``wanted`` if the format of ``path`` has it, else what loses least."""
     if path.suffix.lower() == ".opus":

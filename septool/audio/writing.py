@@ -52,7 +52,7 @@ class Writer:
     def __init__(
         self, paths: Sequence[Path], channels: int, rate: int, target: int, subtype: str, named: Path, expected: int = 0
     ) -> None:
-        self.target, self.written, self.clipped = target, 0, 0
+        self.target, self.written, self.clipped, self.peak = target, 0, 0, 0.0
         self._paths, self._files = list(paths), []
         self._kind, subtype = format_of(named), nearest_subtype(named, subtype)
         self._sample_bytes = RAW_BYTES.get(subtype, 0)
@@ -94,6 +94,7 @@ class Writer:
             samples = np.pad(samples[:left], ((0, max(left - len(samples), 0)), (0, 0)))
         self.written += len(samples)
         self.clipped += int((np.abs(samples) > self._limit).sum())
+        self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
         samples = np.clip(samples, -self._limit, self._limit)
         parts = [samples] if len(self._files) == 1 else [samples[:, i] for i in range(len(self._files))]
         for file, part, path in zip(self._files, parts, self._paths, strict=True):

@@ -44,6 +44,7 @@ def extract(
     ] = "{stem}_voice",
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 10.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 2.0,
+    clip: options.Clip = "clamp",
     stream: options.Stream = False,
     presence: Annotated[
         bool, typer.Option("--presence", help="Print the score that the voice is there; write silence where it is not.")
@@ -97,6 +98,7 @@ def extract(
             name=name,
             segment=segment,
             overlap=overlap,
+            clip=clip,
             stream=stream,
             presence=presence,
             threshold=threshold,

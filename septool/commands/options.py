@@ -60,6 +60,14 @@ AutoJobs = Annotated[
 FromFile = Annotated[
     str | None, typer.Option("--from-file", help="List of recordings, a line each or with NULs between; - reads it in.")
 ]
+Clip = Annotated[
+    Literal["none", "rescale", "clamp"],
+    typer.Option(
+        "--clip",
+        help="Samples over full scale: kept as float, all voices lowered, or set to it.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="End with the first that fails.", rich_help_panel=OUTPUT)]
 Manifest = Annotated[
     Path | None,

@@ -53,6 +53,15 @@ def separate(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    consistency: Annotated[
+        bool,
+        typer.Option(
+            "--consistency/--no-consistency",
+            help="Make the voices add up to the recording.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = True,
+    clip: options.Clip = "clamp",
     stream: options.Stream = False,
     speakers: Annotated[
         str | None,
@@ -130,6 +139,8 @@ def separate(
             segment=segment,
             overlap=overlap,
             voice=voice,
+            consistency=consistency,
+            clip=clip,
             stream=stream,
             speakers=speakers,
             activity=activity,

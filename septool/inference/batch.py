@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple, TypeVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple, TypeVar, get_args
 
 import torch
 
@@ -38,7 +38,7 @@ from septool.inference.paths import (
     select_shard,
 )
 from septool.inference.record import Digests, Record
-from septool.inference.streaming import EstimateSettings, FileEstimate, check_segment, estimate_file
+from septool.inference.streaming import Clip, EstimateSettings, FileEstimate, check_segment, estimate_file
 from septool.printable import printable
 
 Progress = Callable[[str, float, float], None]  # a recording, the seconds of it that are done, and in all
@@ -87,6 +87,7 @@ class Completed:
     rate: int
     channels: int
     clipped: int  # samples that went over full scale
+    gain_db: float = 0.0  # by which all voices were lowered, so that none does
     findings: tuple[Caveat, ...] = ()  # what a listener may want to know
 
     @property
@@ -123,6 +124,7 @@ class Batch:
     track: int = 1  # of sound, in containers of several
     raw: str | None = None  # what recordings without a header are, as ENCODING:RATE:CHANNELS
     voice: int | None = None  # the only one that goes to standard output
+    clip: Clip = "clamp"  # what becomes of samples over full scale
     stream: bool = False  # works on standard input while it arrives
     jobs: int | None = None  # processes; any number gives the same, in the same order; see choose_processes
     force: bool = False  # replace files that are there
@@ -143,6 +145,12 @@ class Batch:
         check_segment(self.segment, self.overlap)
         audio.format_of(Path(f"voice.{self.suffix}"))
         self.raw_format  # noqa: B018 - refuses what it cannot be
+        if self.clip not in get_args(Clip):
+            raise UsageError(f"--clip is {self.clip!r}; it can be {', '.join(get_args(Clip))}")
+        if self.clip == "none" and not audio.has_float(Path(f"voice.{self.suffix}")):
+            raise UsageError(f"--clip none takes a format with float samples, such as wav; --format is {self.suffix}")
+        if self.clip == "rescale" and self.stream:
+            raise UsageError("--clip rescale listens to a whole recording first; leave out --stream")
         if self.voice is not None and self.out != PIPE:
             raise UsageError(f"--voice {self.voice} takes --out -; files are named for every voice")
         if self.jobs is not None and self.jobs > 1 and (self.device.type != "cpu" or not workers.FORKS):
@@ -165,6 +173,7 @@ class Batch:
             track=self.track,
             raw=self.raw_format,
             voice=self.voice,
+            clip=self.clip,
         )
 
     def open_record(self, model: str, checkpoint: Path, more: Mapping[str, Any]) -> Record | None:
@@ -179,7 +188,7 @@ class Batch:
             return None
         if self.out == PIPE:
             raise UsageError(f"--manifest {self.manifest} tells of files; name a folder with --out")
-        names = ("segment", "overlap", "channel", "track", "raw", "suffix")
+        names = ("segment", "overlap", "channel", "track", "raw", "suffix", "clip")
         settings = {name: getattr(self, name) for name in names} | dict(more)
         return Record(self.manifest, model, sha256_of(checkpoint), settings)
 
@@ -285,6 +294,7 @@ class Task:
             rate=result.info.rate,
             channels=result.info.channels,
             clipped=result.clipped,
+            gain_db=round(result.gain_db, 2),
             findings=tuple(self.findings),
         )
         return completed, result

@@ -31,6 +31,7 @@ class CaveatKind(StrEnum):
     CANCELLED = "cancelled"  # the channels cancel each other, and the loudest was used
     AVERAGED = "averaged"  # several channels became one
     BANDWIDTH = "bandwidth"  # the model works at a lower rate
+    RESCALED = "rescaled"  # all voices were lowered together, so that none is over full scale
     CLIPPED = "clipped"  # samples went over full scale
     CONCURRENT = "concurrent"  # another run works on the recording
 
@@ -163,6 +164,8 @@ def report_caveats(
         silent = [str(number) for number, peak in enumerate(peaks.voices, 1) if peak <= SILENCE]
         if silent and len(peaks.voices) > 1:
             add(CaveatKind.EMPTY, f"voice {' and '.join(silent)} of {len(peaks.voices)} is silent")
+    if estimate.gain_db:
+        add(CaveatKind.RESCALED, f"its voices went over full scale; all were lowered by {-estimate.gain_db:.1f} dB")
     if estimate.clipped:
         add(CaveatKind.CLIPPED, f"{estimate.clipped} samples went over full scale and were clipped")
     return caveats

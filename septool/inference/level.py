@@ -69,11 +69,36 @@ def rescale_to_mixture(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) 
     return estimates * gains
 
 
-def make_estimator(model: Separator) -> Estimator:
-    """Return the separation of one segment by a model, ``[batch, time]`` to ``[batch, source, time]``."""
+def share_residual(mixture: Tensor, estimates: Tensor) -> Tensor:
+    """Share what estimates leave of the mixture among them by their energies, so that they add up to it.
+
+    The mixture consistency of Wisdom et al., "Differentiable consistency constraints for improved deep speech
+    enhancement", ICASSP 2019, with the energies of the whole segment as weights. Where all are silent, nothing is
+    shared.
+
+    Args:
+        mixture: ``[batch, time]``.
+        estimates: ``[batch, source, time]``.
+
+    Returns:
+        ``[batch, source, time]``.
+    """
+    energy = estimates.square().sum(-1, keepdim=True)  # [B, C, 1]
+    residual = mixture - estimates.sum(1)
+    return estimates + energy / energy.sum(1, keepdim=True).clamp_min(1e-12) * residual[:, None]
+
+
+def make_estimator(model: Separator, *, consistency: bool = False) -> Estimator:
+    """Return the separation of one segment by a model, ``[batch, time]`` to ``[batch, source, time]``.
+
+    Args:
+        model: the separator.
+        consistency: makes several sources add up to the mixture; see :func:`share_residual`.
+    """
 
     def estimate(mixture: Tensor) -> Tensor:
         mixture = remove_dc(mixture)
-        return rescale_to_mixture(mixture, _separate(model, mixture))
+        estimates = rescale_to_mixture(mixture, _separate(model, mixture))
+        return share_residual(mixture, estimates) if consistency and estimates.shape[1] > 1 else estimates
 
     return estimate

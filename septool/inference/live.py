@@ -130,7 +130,7 @@ def estimate_stream(
             powers = ChannelPowers(file.channels)
             powers.add(file.peek(round(settings.segment * file.rate)))
             cancelling = powers.loudest_if_cancelling()
-        subtype = SUBTYPES.get(file.subtype, "PCM_16")
+        subtype = "FLOAT" if settings.clip == "none" else SUBTYPES.get(file.subtype, "PCM_16")
         if targets:
             partials = stack.enter_context(atomic_write_group(targets))
             writer = audio.Writer(

@@ -5,10 +5,12 @@ them is stitched together and written at the recording's own rate.
 """
 
 import math
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,10 +22,16 @@ from septool.files import atomic_write_group
 from septool.inference.channels import Channel
 from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.level import Estimator
+from septool.signal.levels import to_db
 from septool.signal.stitch import Seam, Stitcher
 
+COPIED_FRAMES = 2**18  # at once
 # What the voices are written as, by the input's sample format; anything else becomes PCM_16.
 SUBTYPES = {name: name for name in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")} | {"DOUBLE": "FLOAT"}
+
+
+# They stay in float samples; all voices are lowered together; or they are set to full scale.
+Clip = Literal["none", "rescale", "clamp"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class FileEstimate:
     seams: tuple[Seam, ...]  # of a long recording
     peaks: Peaks | None = None  # of the recording and of its voices, where they were watched
     cancelling: int | None = None  # the channel that was used because all together cancel each other
+    gain_db: float = 0.0  # by which all voices were lowered, so that none is over full scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +59,7 @@ class EstimateSettings:
     track: int = 1  # of sound, in containers of several
     raw: audio.RawFormat | None = None  # what recordings without a header are
     voice: int | None = None  # the only one that is written, from 1
+    clip: Clip = "clamp"  # what becomes of samples over full scale
 
     def __post_init__(self) -> None:
         """Refuse a voice that the model does not return."""
@@ -210,19 +220,34 @@ def estimate_file(
     with ExitStack() as stack:
         file = stack.enter_context(audio.open_audio(source, track=settings.track, raw=settings.raw))
         partials = stack.enter_context(atomic_write_group(targets))
-        subtype = SUBTYPES.get(file.subtype, "PCM_16")
-        writer = stack.enter_context(
-            audio.Writer(
-                partials,
-                settings.written(file.channels),
-                settings.model_rate,
-                file.rate,
-                subtype,
-                targets[0],
-                expected=file.frames,
-            )
-        )
-        return estimate_opened(file, writer, estimate, settings, cancelling=cancelling, progress=progress)
+        subtype = "FLOAT" if settings.clip == "none" else SUBTYPES.get(file.subtype, "PCM_16")
+        voices = settings.written(file.channels)
+        twice = settings.clip == "rescale" and audio.nearest_subtype(targets[0], subtype) not in ("FLOAT", "DOUBLE")
+        first, named = partials, targets[0]
+        if twice:  # how much they have to be lowered is known at the end
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-")))
+            first = [folder / f"{number}.w64" for number in range(len(targets))]
+            named = first[0]
+        with audio.Writer(
+            first, voices, settings.model_rate, file.rate, "FLOAT" if twice else subtype, named, expected=file.frames
+        ) as writer:
+            result = estimate_opened(file, writer, estimate, settings, cancelling=cancelling, progress=progress)
+        if not twice:
+            return result
+        gain = min(1 / max(writer.peak, 1.0), 1.0)
+        for source_path, partial, target in zip(first, partials, targets, strict=True):
+            _copy_scaled(source_path, partial, target, gain, subtype)
+        return replace(result, gain_db=to_db(gain))
+
+
+def _copy_scaled(source: Path, partial: Path, target: Path, gain: float, subtype: str) -> None:
+    """Write a file again, in the format of ``target`` and lowered by a factor."""
+    with (
+        audio.open_audio(source) as file,
+        audio.Writer([partial], file.channels, file.rate, file.rate, subtype, target, expected=file.frames) as writer,
+    ):
+        while (samples := file.read(COPIED_FRAMES)).size:
+            writer.write(np.clip(samples * gain, -1, 1))  # what rounding leaves over it
 
 
 def estimate_opened(

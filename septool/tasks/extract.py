@@ -17,6 +17,7 @@ from septool.inference.channels import parse_channel
 from septool.inference.enrollment import KnownVoiceEstimator, embed_references, read_enrollment, read_reference
 from septool.inference.html_report import Entry, Track
 from septool.inference.paths import PIPE, FoundInputs, Input, looks_like_file, read_input_list
+from septool.inference.streaming import Clip
 from septool.models.base import Extractor
 
 DEFAULT_NAME = "{stem}_voice"
@@ -65,6 +66,7 @@ def extract(
     name: str = DEFAULT_NAME,
     segment: float = 10.0,
     overlap: float = 2.0,
+    clip: Clip = "clamp",
     stream: bool = False,
     presence: bool = False,
     threshold: float | None = None,
@@ -97,6 +99,8 @@ def extract(
         name: file name in a folder, made of ``{stem}`` and ``{suffix}`` of the recording and ``{model}``.
         segment: seconds given to the model at once; longer recordings are cut and stitched together.
         overlap: seconds that two segments share.
+        clip: what becomes of samples over full scale: ``clamp`` sets them to it, ``rescale`` lowers all voices of the
+            recording together, ``none`` writes float samples that keep them.
         stream: works on standard input while it arrives, without a temporary file.
         presence: write silence where the voice is not there.
         threshold: score from which it counts as there; by default the checkpoint's, as measured.
@@ -131,6 +135,7 @@ def extract(
         channel=parse_channel(channel),
         track=track,
         raw=raw,
+        clip=clip,
         stream=stream,
         jobs=jobs,
         force=force,

@@ -15,6 +15,7 @@ from septool.inference.channels import parse_channel
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import make_estimator
 from septool.inference.paths import PIPE, looks_like_file, read_input_list
+from septool.inference.streaming import Clip
 from septool.scoring.references import read_references, score_outputs
 from septool.signal.stitch import Seam
 
@@ -49,6 +50,8 @@ def separate(
     segment: float = 30.0,
     overlap: float = 4.0,
     voice: int | None = None,
+    consistency: bool = True,
+    clip: Clip = "clamp",
     stream: bool = False,
     speakers: str | None = None,
     activity: str | None = None,
@@ -86,6 +89,10 @@ def separate(
         segment: seconds given to the model at once; longer recordings are cut and stitched together.
         overlap: seconds that two segments share.
         voice: the only one that goes to standard output, from 1; all do by default, a channel each.
+        consistency: makes the voices add up to the recording, as the model hears it: without an offset and up to its
+            highest frequency.
+        clip: what becomes of samples over full scale: ``clamp`` sets them to it, ``rescale`` lowers all voices of the
+            recording together, ``none`` writes float samples that keep them.
         stream: works on standard input while it arrives, without a temporary file.
         speakers: takes recordings as conversations of so many people, ``auto``, ``N`` or ``N-M``: a track for each,
             silent where they are. ``segment`` and ``overlap`` are fixed then.
@@ -123,6 +130,7 @@ def separate(
         track=track,
         raw=raw,
         voice=voice,
+        clip=clip,
         stream=stream,
         jobs=jobs,
         force=force,
@@ -149,6 +157,8 @@ def separate(
     if speakers is not None:
         if stream:
             raise UsageError("--speakers listens to a whole recording first; leave out --stream")
+        if clip != "clamp":
+            raise UsageError(f"--clip {clip} is for a known number of voices; leave out --speakers")
         if voice is not None:
             raise UsageError("--voice is for a known number of voices; leave out --speakers")
         from septool.conversation.batch import separate_conversations  # SciPy takes a second to import
@@ -175,7 +185,10 @@ def separate(
         settings = batch.settings(voices=header.sources, model_rate=header.sample_rate)
         sources = read_references(references, task.local_path, settings) if references else None
         completed, estimate = task.estimate(
-            make_estimator(network), voices=header.sources, model=checkpoint, model_rate=header.sample_rate
+            make_estimator(network, consistency=consistency),
+            voices=header.sources,
+            model=checkpoint,
+            model_rate=header.sample_rate,
         )
         gains = ()
         if sources is not None:
@@ -193,6 +206,6 @@ def separate(
             tracks.append(Track(title + (f" ({gain})" if gain else ""), Path(output)))
         return Entry(result.input, tracks=tracks)
 
-    record = batch.open_record(checkpoint, path, {"name": batch.name})
+    record = batch.open_record(checkpoint, path, {"name": batch.name, "consistency": consistency})
     results = run_batch(batch, todo, work, found.unreadable, record)
     yield from write_report(results, html, f"Separated by {checkpoint}", describe)

@@ -1,6 +1,7 @@
 """Levels in and out of a model, and the device it runs on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,13 @@ import torch
 from septool import checkpoints
 from septool.device import choose_device, enough_memory
 from septool.errors import SeptoolError, UsageError
-from septool.inference.level import extract_with_score, make_estimator, rescale_to_mixture, separate_at_model_level
+from septool.inference.level import (
+    extract_with_score,
+    make_estimator,
+    rescale_to_mixture,
+    separate_at_model_level,
+    share_residual,
+)
 from septool.models.base import Extractor
 from septool.signal.levels import rms
 
@@ -51,6 +58,28 @@ def test_an_estimate_explains_a_recording_whatever_its_offset(tiny_checkpoint: P
         expected = rescale_to_mixture(mixture, separate_at_model_level(model, mixture))
         for offset in (0.0, 0.3, -0.9):
             torch.testing.assert_close(make_estimator(model)(mixture + offset), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_what_voices_leave_is_shared_by_their_energies() -> None:
+    estimates = noise(2, 2, 1000) * torch.tensor([1.0, 0.5])[:, None]
+    mixture = noise(2, 1000)
+    shared = share_residual(mixture, estimates)
+    torch.testing.assert_close(shared.sum(1), mixture)
+    energy = estimates.square().sum(-1)
+    given = (shared - estimates) / (mixture - estimates.sum(1))[:, None]
+    torch.testing.assert_close(given[..., 0], energy / energy.sum(1, keepdim=True), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(share_residual(mixture, 0 * estimates), 0 * estimates)
+
+
+def test_a_model_of_one_output_is_left_alone() -> None:
+    class Half(torch.nn.Module):
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            return mixture[:, None] + noise(1, 1, mixture.shape[-1])
+
+    model: Any = Half()
+    mixture = noise(1, 1000)
+    found = [make_estimator(model, consistency=consistency)(mixture) for consistency in (False, True)]
+    assert (found[1][:, 0] - mixture).abs().max() > 0.01
 
 
 def test_two_equal_outputs_do_not_blow_each_other_up() -> None:
