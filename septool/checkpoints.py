@@ -25,7 +25,7 @@ from septool.models.base import Model, Separator
 from septool.models.build import build_model
 from septool.registry import suggest
 
-ROLES = {"separator": "separate", "extractor": "extract", "speaker": "recognise speakers"}
+ROLES = {"separator": "separate", "extractor": "extract", "speaker": "recognize speakers"}
 SLACK = 2  # parameters that are registered, over those that are kept: some modules replace their own
 ModelT = TypeVar("ModelT", bound=Model)
 

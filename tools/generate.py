@@ -32,7 +32,6 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
 SEXES = {"si_snri_same_sex": ("SI-SNRi of one sex", " dB"), "si_snri_different_sex": ("of both", " dB")}
-DOES = {"separator": "separates", "extractor": "extracts", "speaker": "recognises"}
 
 
 def roff(text: str) -> str:
@@ -192,7 +191,7 @@ def model_page() -> str:
     for name in MODELS:
         module, kind = MODELS.module(name), MODELS[name]
         title = (module.__doc__ or "").splitlines()[0].rstrip(".")
-        about = f"[`{name}`](../{_source(module)}) | {title} | {DOES[kind.role]} | [{kind.loss}](#losses)"
+        about = f"[`{name}`](../{_source(module)}) | {title} | {kind.role} | [{kind.loss}](#losses)"
         for row, config in module.CONFIGS.items():
             parameters, macs = _cost(kind, config)
             sizes, costs = _printed(name, config)

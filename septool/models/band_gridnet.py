@@ -94,7 +94,7 @@ class RecurrentModule(nn.Module):
         return x + self.recurrent(self.norm(x))
 
 
-class AttentionModule(nn.Module):
+class CrossFrameAttention(nn.Module):
     """Attention across frames: every frame, with all its bands one vector a head, attends to all frames."""
 
     def __init__(self, channels: int, bands: int, heads: int, key: int) -> None:
@@ -122,7 +122,7 @@ class Block(nn.Module):
         super().__init__()
         self.bands = RecurrentModule(config.channels, config.hidden)
         self.frames = RecurrentModule(config.channels, config.hidden)
-        self.attention = AttentionModule(config.channels, len(config.sizes), config.heads, config.key)
+        self.attention = CrossFrameAttention(config.channels, len(config.sizes), config.heads, config.key)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, frame, band, channel]`` to the same shape."""

@@ -99,7 +99,7 @@ class RecurrentModule(nn.Module):
         return x + (y if self.bias is None else y + self.bias)
 
 
-class HeadNorm(nn.Module):
+class HeadPReLUNorm(nn.Module):
     """PReLU with one slope a head, then normalization of a head's channels and the bins of a frame."""
 
     def __init__(self, heads: int, bins: int | None, channels: int) -> None:
@@ -115,7 +115,7 @@ class HeadNorm(nn.Module):
         return torch.addcmul(self.bias, F.layer_norm(self.activation(x), x.shape[-self.axes :]), self.weight)
 
 
-class AttentionModule(nn.Module):
+class CrossFrameAttention(nn.Module):
     """Cross-frame self-attention module: every frame, with all its bins one vector a head, attends to all frames."""
 
     def __init__(self, config: Config, bins: int) -> None:
@@ -124,7 +124,7 @@ class AttentionModule(nn.Module):
         self.sizes = config.heads * config.key, config.heads * config.key, channels
         normed = bins if config.norm == "frame" else None
         self.qkv = nn.Linear(channels, sum(self.sizes))
-        self.norms = nn.ModuleList(HeadNorm(self.heads, normed, size // self.heads) for size in self.sizes)
+        self.norms = nn.ModuleList(HeadPReLUNorm(self.heads, normed, size // self.heads) for size in self.sizes)
         self.out = nn.Linear(channels, channels)
         self.activation = nn.PReLU()
         self.norm = nn.LayerNorm([bins, channels] if normed else channels)
@@ -141,7 +141,7 @@ class AttentionModule(nn.Module):
         return x + self.norm(self.activation(self.out(mixed.permute(0, 2, 3, 1, 4).flatten(3))))
 
 
-class Block(nn.Module):
+class GridNetBlock(nn.Module):
     """One TF-GridNet block."""
 
     def __init__(self, config: Config, bins: int) -> None:
@@ -149,7 +149,7 @@ class Block(nn.Module):
         self.window, self.both = (config.kernel, config.stride), config.padding == "both"
         self.intra = RecurrentModule(config)
         self.inter = RecurrentModule(config)
-        self.attention = AttentionModule(config, bins)
+        self.attention = CrossFrameAttention(config, bins)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map ``[batch, frame, bin, channel]`` to the same shape."""
@@ -168,7 +168,7 @@ class TFGridNet(MappingSeparator[Config]):
         self.config = config
         self.analysis = Analysis(config.fft, config.hop, window="hann")
         self.encoder = SpectrumEncoder(config.channels)
-        self.blocks = nn.Sequential(*(Block(config, self.analysis.bins) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(*(GridNetBlock(config, self.analysis.bins) for _ in range(config.blocks)))
         self.decoder = SpectrumDecoder(config.channels, config.sources)
 
     def estimate(self, spectrum: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from septool.errors import ConfigError
 from septool.models.build import build_model
-from septool.models.tf_gridnet import CONFIGS, Block, Config, RecurrentModule, TFGridNet
+from septool.models.tf_gridnet import CONFIGS, Config, GridNetBlock, RecurrentModule, TFGridNet
 from tests.models.parity import assert_parity, fixture, state, torch_frames
 
 # Counted from ESPnet's modules.
@@ -128,7 +128,7 @@ def test_equal_to_espnet(name: str) -> None:
 def test_kernel_and_stride_and_the_padding_decide_which_steps_there_are() -> None:
     seen = []
     for settings in ({}, {"padding": "end"}, {"stride": 4}, {"stride": 3, "kernel": 5}):
-        block = Block(Config(**TINY | settings), bins=33).eval()
+        block = GridNetBlock(Config(**TINY | settings), bins=33).eval()
         for module in (block.intra, block.inter):
             module.lstm.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
         with torch.inference_mode():
