@@ -50,7 +50,9 @@ def evaluate(
     pair: Annotated[
         str | None,
         typer.Option(
-            "--pair", help="How estimates are named, such as {id}_est{voice}.wav; the usual ways are tried by default."
+            "--pair",
+            help="How estimates are named, such as {id}_est{voice}.wav; the usual ways are tried by default. Or a CSV "
+            "with the columns id, reference, estimate.",
         ),
     ] = None,
     trim: Annotated[bool, typer.Option("--trim", help="Cut signals of different lengths to the shortest.")] = False,

@@ -21,7 +21,7 @@ from septool.metrics.si_snr import si_snr
 from septool.models.base import Extractor, Model, Separator
 from septool.models.speaker_net import SpeakerNet
 from septool.scoring.items import ScoringInput
-from septool.scoring.layouts import VoiceFiles, find_voices, nfc, surplus_voices
+from septool.scoring.layouts import VoiceFiles, find_voices, is_table, nfc, read_pairs, surplus_voices
 from septool.scoring.verification import embed_recording
 
 
@@ -240,14 +240,20 @@ def estimates_in_folders(
         estimates: folder of the estimates.
         limit: score the first so many items.
         sample_rate: Hz that everything is brought to; the first reference's by default.
-        template: of the estimates' names; those of references too where it fits them.
+        template: of the estimates' names; those of references too where it fits them. Or a CSV file that pairs them,
+            see :func:`septool.scoring.layouts.read_pairs`.
     """
-    found = find_voices(estimates, template)
-    true = find_voices(references, template) if template else find_voices(references)
-    if not true.voices:
-        true = find_voices(references)
+    if template is not None and is_table(template):
+        true, found = read_pairs(Path(template), references, estimates)
+    else:
+        found = find_voices(estimates, template)
+        true = find_voices(references, template) if template else find_voices(references)
+        if not true.voices:
+            true = find_voices(references)
     names = list(true.voices)[:limit]
     if not names:
+        if template is not None and is_table(template):
+            raise UsageError(f"--pair {template} has no rows")
         raise UsageError(f"{references} has no files named like call_s1.wav, call_s2.wav; --pair says how they are")
     rate = sample_rate or _first_rate(next(iter(true.voices[id].values())) for id in names)
     counts = {id: len(voices) for id, voices in true.voices.items()}

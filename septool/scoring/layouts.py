@@ -1,5 +1,6 @@
 """Names of separated voices: files of a folder paired by item and voice, whatever way they are laid out."""
 
+import csv
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,47 @@ def parse_template(text: str) -> str:
     if sorted(re.findall(r"\{(.*?)\}", template)) != ["id", "voice"]:
         raise UsageError(f"--pair {text!r} has to hold {{id}} and {{voice}}, such as {{id}}_s{{voice}}.wav")
     return template
+
+
+def is_table(pair: str) -> bool:
+    """Say whether ``--pair`` names a CSV file rather than a template."""
+    return Path(pair).suffix.lower() == ".csv"
+
+
+def read_pairs(table: Path, references: Path, estimates: Path) -> tuple[VoiceFiles, VoiceFiles]:
+    """Read which files belong together from CSV with the columns ``id``, ``reference``, ``estimate``, a row a voice.
+
+    Args:
+        table: paths in it are below the two folders; ``mixture``, if there is one, below that of the references.
+        references: their folder.
+        estimates: theirs.
+
+    Raises:
+        UsageError: no such table, other columns, or a row without a name in one of them.
+    """
+    columns = ("id", "reference", "estimate")
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:  # as spreadsheets begin it
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"--pair {table} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if missing:
+        raise UsageError(f"--pair {table} has no column {missing[0]!r}; it takes id, reference, estimate and mixture")
+    true: dict[str, dict[int, Path]] = {}
+    found: dict[str, dict[int, Path]] = {}
+    mixtures: dict[str, Path] = {}
+    for line, row in enumerate(rows, 2):
+        for name in columns:
+            if not row[name]:
+                raise UsageError(f"--pair {table}, line {line} has no {name}")
+        voice = len(true.setdefault(row["id"], {})) + 1
+        true[row["id"]][voice] = references / row["reference"]
+        found.setdefault(row["id"], {})[voice] = estimates / row["estimate"]
+        if row.get("mixture"):
+            mixtures.setdefault(row["id"], references / row["mixture"])
+    return VoiceFiles(references, "", true, mixtures), VoiceFiles(estimates, "", found, {})
 
 
 def find_voices(folder: Path, template: str | None = None) -> VoiceFiles:

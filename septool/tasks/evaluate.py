@@ -29,7 +29,7 @@ from septool.scoring.estimates import (
 )
 from septool.scoring.item_files import item_writer, load_items, read_items
 from septool.scoring.items import Item, ScoringInput, parse_metric_names, score_item
-from septool.scoring.layouts import parse_template
+from septool.scoring.layouts import is_table, parse_template
 from septool.scoring.report import write_evaluation_report
 from septool.scoring.summary import (
     Comparison,
@@ -79,6 +79,7 @@ def evaluate(
         sample_rate: Hz that references and ``estimates`` are brought to before they are scored; their own by
             default. A model is scored at its own rate.
         pair: template of the estimates' names, such as ``{id}_est{voice}.wav``; the usual ones are tried by default.
+            Of two folders also a CSV file with the columns id, reference, estimate and perhaps mixture, a row a voice.
         trim: cut signals of different lengths to the shortest.
         by: groups of a manifest's rows that scores are also summarized by: sex, gain-difference, noise, sources.
         out: file for the items: ``.jsonl``, which grows with every item, ``.csv`` or ``.parquet``.
@@ -203,7 +204,7 @@ def _check_usage(
         for option, value in (("--sample-rate", sample_rate), ("--pair", pair)):
             if value is not None:
                 raise UsageError(f"{option} is for a folder of estimates; a model is scored at its own rate")
-    if pair is not None:
+    if pair is not None and not is_table(pair):
         parse_template(pair)
     if skip_existing and (out is None or out.suffix != ".jsonl" or model is None):
         raise UsageError("--skip-existing goes on with the items of a --model in --out FILE.jsonl")
@@ -251,6 +252,8 @@ def _find_job(
     if model is not None:
         return estimates_from_model(rows[:limit], model, device)
     assert estimates is not None
+    if pair is not None and is_table(pair):
+        raise UsageError(f"--pair {pair} pairs the files of two folders; for a manifest give a template")
     return estimates_of_manifest(rows, estimates, limit, sample_rate, pair)
 
 

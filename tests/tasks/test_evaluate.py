@@ -293,3 +293,44 @@ def test_recordings_without_samples_fail_alone(tmp_path: Path) -> None:
     good, empty = evaluate(tmp_path / "true", tmp_path / "found", metric="si-snr")[0]
     assert not good.error
     assert empty.error == "the references have no samples"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_table_pairs_files_of_any_names(tmp_path: Path, count: int) -> None:
+    voices = [voice(100 + 60 * n, seconds=0.6, seed=n) for n in range(count)]
+    put(tmp_path / "true", **{f"clean{n}": each for n, each in enumerate(voices)}, noisy=at(sum(voices), 10))
+    put(tmp_path / "found", **{f"out{n}": at(each, 10 + n) for n, each in enumerate(reversed(voices))})
+    rows = [f"a,clean{n}.wav,out{n}.wav,noisy.wav" for n in range(count)]
+    (tmp_path / "pairs.csv").write_text("\ufeffid,reference,estimate,mixture\n" + "\n".join(rows) + "\n")
+    (item,), _ = evaluate(
+        tmp_path / "true", tmp_path / "found", metric="si-snr,si-snri", pair=str(tmp_path / "pairs.csv")
+    )
+    assert item.order == tuple(reversed(range(count)))
+    assert item.scores["si-snr"] == pytest.approx([9 + count - n for n in range(count)], abs=1e-3)
+    if count == 1:
+        assert item.scores["si-snri"] == pytest.approx([0], abs=1e-3)  # from the mixture that the table names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,reference\na,b\n", "has no column 'estimate'; it takes id, reference, estimate and mixture"),
+        ("id,reference,estimate\na,b.wav,\n", "line 2 has no estimate"),
+        ("id,reference,estimate\n", "has no rows"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_table_that_pairs_nothing(tmp_path: Path, text: str | None, said: str) -> None:
+    table = tmp_path / "pairs.csv"
+    if text is not None:
+        table.write_text(text)
+    with pytest.raises(UsageError) as error:
+        evaluate(tmp_path, tmp_path, pair=str(table))
+    assert said in str(error.value)
+
+
+def test_a_table_is_for_two_folders(tmp_path: Path) -> None:
+    row = manifest.Mixture(id="a", sample_rate=RATE, sources=(manifest.Source(path="a.wav"),))
+    (tmp_path / "rows.jsonl").write_text(manifest.dump_manifest([row]))
+    with pytest.raises(UsageError, match="pairs the files of two folders; for a manifest give a template"):
+        evaluate(tmp_path / "rows.jsonl", tmp_path, pair="pairs.csv")
