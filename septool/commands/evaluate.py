@@ -110,9 +110,9 @@ def evaluate(
 
     A score that is undefined (a silent reference, say) is counted apart and never becomes a number. An item fails
     where a voice is lost: its estimate is missing, or silent while its reference is not. Status 1 if an item failed,
-    with --strict also for undefined scores and for estimates without a reference. With --json every item is a line and
-    the summary of every metric is one more. A file of JSON lines grows with every item: a run of a model that was
-    stopped goes on with --skip-existing.
+    with --strict also for undefined scores and for estimates without a reference. With --json every item is a line
+    and the summary of every metric is one more. A file of JSON lines begins with the metrics' definitions and grows
+    with every item: a run of a model that was stopped goes on with --skip-existing.
 
     --html writes a report that needs no other file: how scores are distributed, output against input, and the ten worst
     items by the first metric with players and spectrograms. --by also summarizes groups of the manifest's rows, as far

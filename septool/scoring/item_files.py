@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from septool.errors import SeptoolError
 from septool.files import atomic_write
@@ -57,9 +58,16 @@ def read_items(path: Path, metrics: Sequence[str], hashes: Mapping[str, str]) ->
     return items
 
 
+def describe_scores(metrics: Iterable[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the first line of a file of items says: definitions, versions, and what is the same for all."""
+    return {"metrics": {name: METRICS[name].definition for name in metrics}, "versions": metric_versions(), **facts}
+
+
 @contextmanager
-def item_writer(out: Path | None, existing: Iterable[Item], metrics: Sequence[str]) -> Iterator[Callable[[Item], None]]:
-    """Yield what takes items to a file, which begins with the existing ones.
+def item_writer(
+    out: Path | None, existing: Iterable[Item], metrics: Sequence[str], facts: Mapping[str, Any] | None = None
+) -> Iterator[Callable[[Item], None]]:
+    """Yield what takes items to a file, which begins with a header and the existing ones.
 
     JSON lines are written one by one, so that a run that is stopped leaves its items. CSV is written at the end,
     since its columns depend on all items.
@@ -68,12 +76,14 @@ def item_writer(out: Path | None, existing: Iterable[Item], metrics: Sequence[st
     if out is None or out.suffix != ".jsonl":
         yield items.append
         if out is not None and out.suffix == ".parquet":
-            write_items_parquet(out, items, metrics)
+            write_items_parquet(out, items, metrics, facts or {})
         elif out is not None:
             write_items_csv(out, items, metrics)
         return
     with atomic_write(out) as partial_path:
-        partial_path.write_text("".join(map(_line, items)), encoding="utf-8")
+        scored = dict.fromkeys([*metrics, *(name for item in items for name in item.scores)])
+        header = json.dumps({"header": describe_scores(scored, facts or {})}) + "\n"
+        partial_path.write_text(header + "".join(map(_line, items)), encoding="utf-8")
     with out.open("a", encoding="utf-8") as file:
 
         def append(item: Item) -> None:
@@ -115,7 +125,7 @@ def write_items_csv(out: Path, items: Sequence[Item], metrics: Sequence[str]) ->
                 writer.writerow([id, voice + 1, *numbers, *more, _plain_text("; ".join(sorted(notes))), *of])
 
 
-def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> None:
+def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str], facts: Mapping[str, Any]) -> None:
     """Write the items as Parquet with one row per reference, as the CSV has them, numbers in full.
 
     The file's metadata holds the definitions of the metrics and the versions under ``septool``.
@@ -136,7 +146,7 @@ def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str]
     numbers = [(name, pa.float64()) for name in (*metrics, *besides)]
     hashes = [(key, pa.string()) for key in HASHES if any(key in item.hashes for item in items)]
     schema = pa.schema([("id", pa.string()), ("source", pa.int32()), *numbers, ("note", pa.string()), *hashes])
-    about = json.dumps({"metrics": {name: METRICS[name].definition for name in metrics}, "versions": metric_versions()})
+    about = json.dumps(describe_scores(metrics, facts))
     with atomic_write(out) as partial_path:
         pq.write_table(pa.Table.from_pylist(rows, schema.with_metadata({"septool": about})), partial_path)
 

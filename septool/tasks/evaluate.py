@@ -137,7 +137,8 @@ def evaluate(
     items, total = {id: existing[id] for id in job.ids if id in existing}, len(set(job.ids))
     if jobs is None:
         jobs = workers.cores() if total - len(items) > FEW and metrics and not on_conversations else 1
-    with item_writer(out, existing.values(), metrics) as write:
+    facts = {"sample_rate": job.rate, **hashes}
+    with item_writer(out, existing.values(), metrics, facts) as write:
         for item in workers.each(_Score(metrics, job, trim), job.tasks(items.keys()), jobs):
             items[item.id] = replace(item, hashes=hashes)
             write(items[item.id])
@@ -155,10 +156,10 @@ def evaluate(
         for summary in summaries
     ]
     if html is not None:
-        facts = {summary.metric: summary.definition for summary in summaries if summary.definition} | hashes
-        facts |= {"versions": ", ".join(f"{name} {number}" for name, number in metric_versions().items())}
+        shown = {summary.metric: summary.definition for summary in summaries if summary.definition} | hashes
+        shown |= {"versions": ", ".join(f"{name} {number}" for name, number in metric_versions().items())}
         title = f"{source.name}: {model or estimates}"
-        write_evaluation_report(html, title, ordered, summaries, facts=facts, load=partial(_load_again, job))
+        write_evaluation_report(html, title, ordered, summaries, facts=shown, load=partial(_load_again, job))
     return ordered, summaries
 
 

@@ -124,7 +124,8 @@ def test_results_carry_the_hashes_of_manifest_and_model(
     run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--limit", 1, "--metric", "si-snr", "--json", "-q")
     printed = [json.loads(line) for line in septool(*run, "-o", tmp_path / "items.jsonl").lines]
     assert len(printed) == 2
-    for row in (*printed, json.loads((tmp_path / "items.jsonl").read_text())):
+    header, item = map(json.loads, (tmp_path / "items.jsonl").read_text().splitlines())
+    for row in (*printed, item, header["header"]):
         assert row | hashes == row
     septool(*run, "-o", tmp_path / "items.csv")
     with (tmp_path / "items.csv").open(newline="") as file:
@@ -138,7 +139,7 @@ def test_a_run_that_was_killed_goes_on(
     whole, out = tmp_path / "whole.jsonl", tmp_path / "items.jsonl"
     run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--metric", "si-snr,si-snri", "-q")
     assert septool(*run, "-o", whole).status == 0
-    lines = whole.read_text().splitlines(keepends=True)
+    header, *lines = whole.read_text().splitlines(keepends=True)
     separate_row = estimates.separate_row
     seen: list[str] = []
 
@@ -151,10 +152,10 @@ def test_a_run_that_was_killed_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(estimates, "separate_row", counted)
         assert septool(*run, "-o", out).status == 130
-        assert out.read_text() == "".join(lines[:2])
+        assert out.read_text() == header + "".join(lines[:2])
         hashes = {key: value for key, value in json.loads(lines[0]).items() if key.endswith("_sha256")}
         failed = json.dumps({"id": "dev00001", "error": "lost"} | hashes)
-        out.write_text(f"{lines[0]}{failed}\n{lines[2][:40]}")
+        out.write_text(f"{header}{lines[0]}{failed}\n{lines[2][:40]}")
         assert septool(*run, "-o", out).errors == [
             f"septool: {out} exists; use --force to replace it or --skip-existing to go on"
         ]
@@ -172,7 +173,8 @@ def test_more_metrics_score_again_and_fewer_lose_nothing(
     run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "-q", "-o", out, "--skip-existing")
     for metric, keys in (("si-snr", {"si-snr"}), ("si-snr,stoi", {"si-snr", "stoi"}), ("stoi", {"si-snr", "stoi"})):
         assert septool(*run, "--metric", metric).status == 0
-        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        header, *rows = [json.loads(line) for line in out.read_text().splitlines()]
+        assert header["header"]["metrics"].keys() == keys
         assert [row["id"] for row in rows] == [f"dev{n:05d}" for n in range(4)]
         assert all(row.keys() & {"si-snr", "stoi"} == keys for row in rows)
     before = out.read_text()
@@ -180,7 +182,7 @@ def test_more_metrics_score_again_and_fewer_lose_nothing(
     lost = f"septool: {out} holds scores by si-snr, which would be lost; ask for it too, use another --out or --force"
     assert (result.status, result.errors, out.read_text()) == (1, [lost], before)
     assert septool(*run, "--metric", "stoi", "--limit", 1).status == 0
-    assert len(out.read_text().splitlines()) == 4
+    assert len(out.read_text().splitlines()) == 1 + 4
 
 
 def test_scores_of_another_manifest_or_model_are_not_taken_over(
@@ -195,7 +197,7 @@ def test_scores_of_another_manifest_or_model_are_not_taken_over(
     result = septool(*run, "--skip-existing")
     assert (result.status, result.errors, out.read_text()) == (1, said, before)
     assert septool(*run, "--force").status == 0
-    assert len(out.read_text().splitlines()) == 3
+    assert len(out.read_text().splitlines()) == 1 + 3
 
 
 @pytest.mark.parametrize(

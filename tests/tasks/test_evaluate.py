@@ -238,7 +238,10 @@ def test_files_of_items(true: Path, tmp_path: Path) -> None:
     assert rows[0]["note"] == "the reference is silent"
     assert float(rows[1]["si-snr"]) == pytest.approx(5, abs=1e-3)
     assert rows[2]["note"] == f"{found} has no b_s1"
-    a, b = map(json.loads, (tmp_path / "items.jsonl").read_text().splitlines())
+    header, a, b = map(json.loads, (tmp_path / "items.jsonl").read_text().splitlines())
+    assert header["header"]["sample_rate"] == RATE
+    assert header["header"]["metrics"].keys() == {"si-snr", "pesq"}
+    assert header["header"]["versions"]["pesq"]
     assert a["si-snr"] == [None, pytest.approx(5, abs=1e-4)]
     assert a["undefined"]["si-snr"] == ["the reference is silent", None]
     assert b == {"id": "b", "error": f"{found} has no b_s1"}
