@@ -108,6 +108,25 @@ def verb_path(arguments: Sequence[str]) -> str:
     return path
 
 
+def print_help(arguments: Sequence[str]) -> bool:
+    """Print the help of a verb if a command line is that and nothing else; says whether it did.
+
+    The parser would import what checks values, which takes longer than all the rest of a help.
+    """
+    if not arguments or arguments[-1] not in help.SETTINGS["help_option_names"]:
+        return False
+    command = typer.main.get_command(app)
+    names = help.SETTINGS["help_option_names"]
+    context = typer.Context(command, info_name="septool", help_option_names=names)
+    for word in arguments[:-1]:
+        command = help.subcommand(command, word)
+        if command is None:
+            return False
+        context = typer.Context(command, info_name=word, parent=context, help_option_names=names)
+    help.print_help(command, context)
+    return True
+
+
 def main() -> None:
     """Run the command line; never returns."""
     for name in ("stdout", "stderr"):
@@ -122,7 +141,7 @@ def main() -> None:
     try:
         if "" in sys.argv[1:]:  # as a path it would be the current folder
             raise UsageError("an argument is empty; is a variable of the shell not set?")
-        sys.exit(app(prog_name="septool", standalone_mode=False))
+        sys.exit(0 if print_help(sys.argv[1:]) else app(prog_name="septool", standalone_mode=False))
     except SeptoolError as error:
         if options.debugging():
             raise

@@ -2,8 +2,9 @@
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -134,16 +135,21 @@ def value_name(command: Verb, param: Param) -> str:
     """Return what stands for an option's value: its choices, its unit or a word; nothing for a switch."""
     if getattr(param, "is_flag", False):
         return ""
-    hint = get_type_hints(command.callback).get(param.name) if command.callback else None
+    hint = _hints(command.callback).get(param.name) if command.callback else None
     kinds = {kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)}
     word = "PATH" if Path in kinds else "N" if int in kinds else param.name.upper().replace("_", "-")
     word = param.metavar or VALUES.get(param.name) or "|".join(choices(command, param)) or word
     return " ".join([word] * max(param.nargs, 1))
 
 
+@cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(function)
+
+
 def choices(command: Verb, param: Param) -> list[str]:
     """Return what an option can be, if that is a list."""
-    hint = get_type_hints(command.callback).get(param.name) if command.callback else None  # the parser's own have none
+    hint = _hints(command.callback).get(param.name) if command.callback else None  # the parser's own have none
     for kind in (hint, *get_args(hint)):
         if get_origin(kind) is Literal:
             return [str(choice) for choice in get_args(kind)]

@@ -39,8 +39,8 @@ def shown(result: Result) -> dict[str, tuple[Any, str]]:
 def test_each_place_overrules_those_before_it(
     septool: Command, write_defaults: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert shown(septool("config", "show", "separate", "--json"))["jobs"][1] == "default"
     places = [
-        ({}, "default"),
         ({"user": "jobs = 2"}, "home/septool/septool.toml"),
         ({"user": "jobs = 2\n[separate]\njobs = 3"}, "home/septool/septool.toml [separate]"),
         ({"user": "[separate]\njobs = 3", "here": "jobs = 4"}, "septool.toml"),
@@ -57,7 +57,7 @@ def test_each_place_overrules_those_before_it(
         value, where = shown(septool("config", "show", "separate", "--json"))["jobs"]
         assert where == f"${name}"
         found.append(int(value))
-    assert found == [1, 2, 3, 4, 5, 6, 7]
+    assert found == [2, 3, 4, 5, 6, 7]
 
 
 def test_defaults_are_in_force(separate: Command, write_defaults: Any, call: Path, tmp_path: Path) -> None:

@@ -110,3 +110,17 @@ print(*(name for name in unused if name in sys.modules))
     environment = {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.split() == []
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    """Neither torch nor what the parser checks values with."""
+    script = (
+        "import sys\nsys.argv = ['septool', 'models', 'show', '--help']\nfrom septool import cli\n"
+        "try:\n    cli.main()\nfinally:\n"
+        "    sys.stderr.write(' '.join({'torch', 'numpy', 'scipy', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert done.stdout.startswith("Usage: septool models show [OPTIONS] NAME")
+    assert done.stderr == ""
