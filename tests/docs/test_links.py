@@ -63,3 +63,11 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     page = (tmp_path / "site" / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
     assert "septool separate" in page
     assert "--skip-existing" in page
+
+
+def test_the_terminal_shows_what_the_page_says() -> None:
+    """The picture is of the same run as the text below the first command."""
+    drawn = (ROOT / "docs" / "images" / "terminal.svg").read_text(encoding="utf-8").replace("&#160;", " ")
+    gains = re.findall(r"SI-SNRi \+[\d.]+ dB", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(gains) == 2
+    assert all(gain in drawn for gain in gains)
