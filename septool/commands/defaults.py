@@ -8,7 +8,7 @@ one verb go by its name: ``[separate]``, ``SEPTOOL_SEPARATE_MODEL``.
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from septool.commands import VERBS
+from septool.config import JsonDict, JsonMapping
 from septool.errors import ConfigError
 
 FILE = "septool.toml"
@@ -38,7 +39,7 @@ class Layer:
     """Values of one place: key of the option to value; a place overrules those before it."""
 
     source: str
-    values: Mapping[str, Any]
+    values: JsonMapping
 
 
 def user_file() -> Path:
@@ -59,7 +60,7 @@ def files() -> list[Path]:
     return [path for path in (user, folder) if path.is_file()]
 
 
-def option_params(command: Any) -> dict[str, Any]:
+def option_params(command: Any) -> JsonDict:
     """Return the options of a verb that can have a default of the user's, by their long name without dashes."""
     found = {}
     for param in command.params:
@@ -92,7 +93,7 @@ def read_settings(command: Any, verb: list[str]) -> dict[str, Setting]:
     return settings
 
 
-def layers(verb: list[str], params: Mapping[str, Any]) -> Iterator[Layer]:
+def layers(verb: list[str], params: JsonMapping) -> Iterator[Layer]:
     """Yield the places that set something for a verb, the weaker first."""
     shared, title = [key for key in SHARED if key in params], f"[{'.'.join(verb)}]"
     for path in files():
@@ -124,7 +125,7 @@ def variable(verb: list[str], key: str) -> str:
     return "_".join(["SEPTOOL", *verb, key]).upper().replace("-", "_")
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> JsonDict:
     """Read a file of defaults; its top level, with dashes in the names of options.
 
     Raises:

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, TypeVar, get_args
 import torch
 
 from septool import audio, workers
-from septool.config import JsonDict
+from septool.config import JsonDict, JsonMapping
 from septool.device import enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_pending, make_folder, recover, sha256_of
@@ -176,7 +176,7 @@ class Batch:
             clip=self.clip,
         )
 
-    def open_record(self, model: str, checkpoint: Path, more: Mapping[str, Any]) -> Record | None:
+    def open_record(self, model: str, checkpoint: Path, more: JsonMapping) -> Record | None:
         """Return the record of results, if one is wanted.
 
         Args:
@@ -361,7 +361,7 @@ def run_batch(
     yield from map(Failed.of_folder, unreadable)
 
 
-def _row(result: Any, digests: Digests | None, record: Record) -> dict[str, Any]:
+def _row(result: Any, digests: Digests | None, record: Record) -> JsonDict:
     """Return what is recorded of a result."""
     if digests is None:
         return {"input": result.input, "error": result.error}

@@ -6,12 +6,12 @@ settings that decide what comes out, how long it took, and the findings; of a re
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, sha256_of
 from septool.inference.paths import Job, abspath_key
@@ -32,8 +32,8 @@ class Record:
     path: Path
     model: str
     checkpoint_sha256: str
-    settings: Mapping[str, Any]
-    _rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the first output; the last one counts
+    settings: JsonMapping
+    _rows: dict[str, JsonDict] = field(default_factory=dict)  # by the first output; the last one counts
     _size: int = -1  # of what was read
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class Record:
                 return f"{printable(output['path'])} is not what was written then"
         return None
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: JsonMapping) -> None:
         """Add a row, in one write, so that those of several runs do not mix.
 
         Raises:
@@ -107,7 +107,7 @@ class Digests:
     """What a recording and its outputs were when they were done."""
 
     input: str | None  # None of standard input
-    outputs: tuple[dict[str, Any], ...]
+    outputs: tuple[JsonDict, ...]
 
     @classmethod
     def of(cls, recording: Path | None, outputs: Sequence[str]) -> "Digests":

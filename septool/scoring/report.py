@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from septool import audio
+from septool.config import JsonDict
 from septool.errors import SeptoolError
 from septool.files import atomic_write, make_folder
 from septool.inference.html_report import spectrogram_png
@@ -155,7 +156,7 @@ def _png(canvas: Any) -> str:
     return base64.b64encode(image.getvalue()).decode()
 
 
-def _worst_sections(items: Sequence[Item], summaries: Sequence[Summary], load: Load) -> list[dict[str, Any]]:
+def _worst_sections(items: Sequence[Item], summaries: Sequence[Summary], load: Load) -> list[JsonDict]:
     metric = next((summary.metric for summary in summaries if summary.metric in METRICS and summary.count), None)
     if metric is None:
         return []
