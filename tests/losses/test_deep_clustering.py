@@ -127,3 +127,8 @@ def test_a_small_step_lowers_it(loss: Callable[..., Tensor]) -> None:
             if parameter.grad is not None:
                 parameter -= 0.1 * parameter.grad
         assert loss(model, sources.sum(1), sources).sum() < before
+
+
+def test_the_loudest_voice_has_the_bin() -> None:
+    sources = torch.tensor([[[[3.0, 1j, 0.0]], [[-2.0, 2.0, 0.1j]]]])
+    assert dominance(sources).tolist() == [[[1, 0], [0, 1], [0, 1]]]
