@@ -32,6 +32,7 @@ def extract(
         str, typer.Option("-o", "--out", help="File for the voice, or a folder; - is standard output.")
     ] = ".",
     device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
     jobs: options.AutoJobs = None,
     channel: options.Channels = None,
     track: options.Track = 1,
@@ -90,6 +91,7 @@ def extract(
             model=model,
             out=out,
             device=device,
+            dtype=dtype,
             jobs=jobs,
             channel=channel,
             track=track,

@@ -47,6 +47,10 @@ Device = Annotated[
     ),
 ]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Number of processes.", rich_help_panel=MACHINE)]
+Dtype = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option("--dtype", help="What the network computes in; auto is fp32.", rich_help_panel=MACHINE),
+]
 AutoJobs = Annotated[
     int | None,
     typer.Option(

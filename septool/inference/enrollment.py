@@ -11,7 +11,7 @@ from septool import audio
 from septool.data import manifest
 from septool.errors import AudioError, SeptoolError
 from septool.inference.findings import loudest_if_cancelling
-from septool.inference.level import extract_with_score
+from septool.inference.level import computing_in, extract_with_score
 from septool.models.base import Extractor
 from septool.printable import printable
 from septool.signal.levels import from_db, model_gain, remove_dc
@@ -25,13 +25,17 @@ MAX_REFERENCE_S = 60.0  # of a reference that are used, from its beginning
 class KnownVoiceEstimator:
     """The estimate of a known voice in each segment, and the score of each."""
 
-    def __init__(self, model: Extractor, embedding: Tensor, threshold: float | None) -> None:
-        self.model, self.embedding, self.threshold = model, embedding, threshold
+    def __init__(
+        self, model: Extractor, embedding: Tensor, threshold: float | None, dtype: torch.dtype | None = None
+    ) -> None:
+        self.model, self.embedding, self.threshold, self.dtype = model, embedding, threshold, dtype
         self.scores: list[float] = []
 
     def __call__(self, mixture: Tensor) -> Tensor:
         """Map ``[batch, time]`` to ``[batch, 1, time]``; silence where the score is below the threshold."""
-        voice, presence = extract_with_score(self.model, mixture, self.embedding.expand(len(mixture), -1))
+        with computing_in(self.dtype, mixture.device):
+            voice, presence = extract_with_score(self.model, mixture, self.embedding.expand(len(mixture), -1))
+        voice = voice.float()
         self.scores += presence.tolist()
         if self.threshold is not None:
             voice = voice.where(presence[:, None] >= self.threshold, 0.0)

@@ -1,14 +1,18 @@
 """Running a model at the level it was trained at, and giving its voices the recording's level."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from septool.errors import SeptoolError, UsageError
 from septool.models.base import Extraction, Extractor, Separator
 from septool.signal.levels import model_gain, remove_dc
 
 Estimator = Callable[[Tensor], Tensor]  # [batch, time] to [batch, voice, time], levels as in the recording
+
+DTYPES = {"auto": None, "fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def separate_at_model_level(model: Separator, mixture: Tensor) -> Tensor:
@@ -88,17 +92,52 @@ def share_residual(mixture: Tensor, estimates: Tensor) -> Tensor:
     return estimates + energy / energy.sum(1, keepdim=True).clamp_min(1e-12) * residual[:, None]
 
 
-def make_estimator(model: Separator, *, consistency: bool = False) -> Estimator:
+def choose_dtype(name: str, device: torch.device) -> torch.dtype | None:
+    """Turn ``auto``, ``fp32``, ``bf16`` or ``fp16`` into what networks compute in; None is float32, as is ``auto``.
+
+    Raises:
+        UsageError: no such name, or one that the device does not have.
+    """
+    if name not in DTYPES:
+        raise UsageError(f"--dtype is {name!r}; it can be {', '.join(DTYPES)}")
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("--dtype fp16 takes a GPU; processors have bf16")
+    return DTYPES[name]
+
+
+@contextmanager
+def computing_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[None]:
+    """Let networks compute in another type where that is safe (torch.autocast).
+
+    Raises:
+        SeptoolError: the device cannot.
+    """
+    if dtype is None:
+        yield
+        return
+    try:
+        with torch.autocast(device.type, dtype=dtype):
+            yield
+    except RuntimeError as error:
+        if "primitive" not in str(error):  # as oneDNN says it
+            raise
+        raise SeptoolError(f"this processor cannot compute the model in {dtype}; use --dtype fp32") from error
+
+
+def make_estimator(model: Separator, *, consistency: bool = False, dtype: torch.dtype | None = None) -> Estimator:
     """Return the separation of one segment by a model, ``[batch, time]`` to ``[batch, source, time]``.
 
     Args:
         model: the separator.
         consistency: makes several sources add up to the mixture; see :func:`share_residual`.
+        dtype: of the network's computations, what :func:`choose_dtype` gives.
     """
 
     def estimate(mixture: Tensor) -> Tensor:
         mixture = remove_dc(mixture)
-        estimates = rescale_to_mixture(mixture, _separate(model, mixture))
+        with computing_in(dtype, mixture.device):
+            separated = _separate(model, mixture)
+        estimates = rescale_to_mixture(mixture, separated.float())
         return share_residual(mixture, estimates) if consistency and estimates.shape[1] > 1 else estimates
 
     return estimate

@@ -16,6 +16,7 @@ from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped,
 from septool.inference.channels import parse_channel
 from septool.inference.enrollment import KnownVoiceEstimator, embed_references, read_enrollment, read_reference
 from septool.inference.html_report import Entry, Track
+from septool.inference.level import choose_dtype
 from septool.inference.paths import PIPE, FoundInputs, Input, looks_like_file, read_input_list
 from septool.inference.streaming import Clip
 from septool.models.base import Extractor
@@ -58,6 +59,7 @@ def extract(
     model: str = "galr-extractor",
     out: str = ".",
     device: str = "auto",
+    dtype: str = "auto",
     jobs: int | None = None,
     channel: int | str | None = None,
     track: int = 1,
@@ -89,6 +91,7 @@ def extract(
         model: name of a checkpoint, of a model (its default checkpoint), or a ``.safetensors`` file.
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
+        dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16`` or, on a GPU, ``fp16``.
         jobs: processes that work on a recording each, where the device is the processor; by default as many as there
             are processors for many short recordings, else one with all threads.
         channel: the one to listen to, from 1; ``mix``, the default, averages all (or takes the loudest, where they
@@ -147,6 +150,7 @@ def extract(
         report=report,
         progress=progress,
     )
+    computed_in = choose_dtype(dtype, batch.device)
     if threshold is not None and not presence:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
     rows = manifest_rows(inputs, references)
@@ -182,7 +186,7 @@ def extract(
                 known = embed_references(network, [read_enrollment(row, rate)], batch.device)
                 task.local_path = Path(folder) / "mixture.wav"
                 audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
-            estimator = KnownVoiceEstimator(network, known, threshold)
+            estimator = KnownVoiceEstimator(network, known, threshold, computed_in)
             completed, _ = task.estimate(estimator, voices=1, model=checkpoint, model_rate=rate)
         return Extracted(
             **vars(completed),
@@ -203,7 +207,7 @@ def extract(
         return Entry(result.input, tracks=tracks)
 
     sums = [sha256_of(reference) for reference in references] if manifest is not None else []
-    known_by = {"references": sums, "rows": digest, "threshold": threshold}
+    known_by = {"references": sums, "rows": digest, "threshold": threshold, "dtype": str(computed_in)}
     record = batch.open_record(checkpoint, path, known_by)
     results = run_batch(batch, todo, work, found.unreadable, record)
     yield from write_report(results, html, f"Extracted by {checkpoint}", describe)

@@ -13,7 +13,7 @@ from septool.errors import UsageError
 from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
 from septool.inference.channels import parse_channel
 from septool.inference.html_report import Entry, Track
-from septool.inference.level import make_estimator
+from septool.inference.level import choose_dtype, make_estimator
 from septool.inference.paths import PIPE, looks_like_file, read_input_list
 from septool.inference.streaming import Clip
 from septool.scoring.references import read_references, score_outputs
@@ -41,6 +41,7 @@ def separate(
     model: str = "galr",
     out: str = ".",
     device: str = "auto",
+    dtype: str = "auto",
     jobs: int | None = None,
     channel: int | str | None = None,
     track: int = 1,
@@ -77,6 +78,7 @@ def separate(
         out: folder for the voices, made if missing; ``-`` writes one file with a channel per voice to
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
+        dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16`` or, on a GPU, ``fp16``.
         jobs: processes that work on a recording each, where the device is the processor; by default as many as there
             are processors for many short recordings, else one with all threads.
         channel: the one to listen to, from 1; ``mix``, the default, averages all (or takes the loudest, where they
@@ -142,6 +144,9 @@ def separate(
         report=report,
         progress=progress,
     )
+    computed_in = choose_dtype(dtype, batch.device)
+    if computed_in is not None and speakers is not None:
+        raise UsageError(f"--dtype {dtype} is for a known number of voices; leave out --speakers")
     found = batch.find_inputs(inputs)
     recordings = found.recordings
     batch.check_inputs(recordings)
@@ -185,7 +190,7 @@ def separate(
         settings = batch.settings(voices=header.sources, model_rate=header.sample_rate)
         sources = read_references(references, task.local_path, settings) if references else None
         completed, estimate = task.estimate(
-            make_estimator(network, consistency=consistency),
+            make_estimator(network, consistency=consistency, dtype=computed_in),
             voices=header.sources,
             model=checkpoint,
             model_rate=header.sample_rate,
@@ -206,6 +211,8 @@ def separate(
             tracks.append(Track(title + (f" ({gain})" if gain else ""), Path(output)))
         return Entry(result.input, tracks=tracks)
 
-    record = batch.open_record(checkpoint, path, {"name": batch.name, "consistency": consistency})
+    record = batch.open_record(
+        checkpoint, path, {"name": batch.name, "consistency": consistency, "dtype": str(computed_in)}
+    )
     results = run_batch(batch, todo, work, found.unreadable, record)
     yield from write_report(results, html, f"Separated by {checkpoint}", describe)

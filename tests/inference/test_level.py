@@ -11,6 +11,8 @@ from septool import checkpoints
 from septool.device import choose_device, enough_memory
 from septool.errors import SeptoolError, UsageError
 from septool.inference.level import (
+    choose_dtype,
+    computing_in,
     extract_with_score,
     make_estimator,
     rescale_to_mixture,
@@ -80,6 +82,28 @@ def test_a_model_of_one_output_is_left_alone() -> None:
     mixture = noise(1, 1000)
     found = [make_estimator(model, consistency=consistency)(mixture) for consistency in (False, True)]
     assert (found[1][:, 0] - mixture).abs().max() > 0.01
+
+
+def test_half_the_bits_give_nearly_the_same(tiny_checkpoint: Path) -> None:
+    model, _ = checkpoints.load(tiny_checkpoint)
+    mixture = 0.1 * noise(1, 4000)
+    with torch.inference_mode():
+        plain = make_estimator(model)(mixture)
+        half = make_estimator(model, dtype=choose_dtype("bf16", torch.device("cpu")))(mixture)
+    assert half.dtype == torch.float32
+    assert 0 < (half - plain).abs().max() < 0.1 * plain.abs().max()
+
+
+def test_a_type_that_a_processor_does_not_have() -> None:
+    with pytest.raises(UsageError, match="--dtype fp16 takes a GPU; processors have bf16"):
+        choose_dtype("fp16", torch.device("cpu"))
+    with pytest.raises(UsageError, match="--dtype is 'half'; it can be auto, fp32, bf16, fp16"):
+        choose_dtype("half", torch.device("cpu"))
+    with (
+        pytest.raises(SeptoolError, match=r"cannot compute the model in torch\.bfloat16; use --dtype fp32"),
+        computing_in(torch.bfloat16, torch.device("cpu")),
+    ):
+        raise RuntimeError("could not create a primitive descriptor for the LSTM forward propagation primitive")
 
 
 def test_two_equal_outputs_do_not_blow_each_other_up() -> None:
