@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -210,5 +211,5 @@ def test_progress_is_told_regularly_while_nothing_happens(capsys: pytest.Capture
     with JsonProgress(quiet=True, interval=0.001) as progress:
         progress.follow("x.wav", 5.0, 20.0)
         while capsys.readouterr().err.count("\n") < 3:  # without another word of how far it is
-            pass
+            time.sleep(0.01)
     assert json.loads(capsys.readouterr().err.splitlines()[-1])["done_s"] == 5.0
