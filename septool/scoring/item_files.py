@@ -130,8 +130,8 @@ def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str]
 
     The file's metadata holds the definitions of the metrics and the versions under ``septool``.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # pyright: ignore[reportMissingImports]
+    import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
 
     besides = list(dict.fromkeys(name for item in items for name in item.detections))
     rows = []

@@ -112,7 +112,7 @@ def evaluate(
         if source.suffix == ".txt":
             raise UsageError("--html is for voices; a list of trials has none")
         check_html_report(html, force=force or skip_existing)
-        metrics = list(dict.fromkeys([*metrics, *([] if on_conversations else REPORTED)]))
+        metrics = [*metrics, *(name for name in REPORTED if name not in metrics and not on_conversations)]
     if out is not None:
         resumable = out.suffix == ".jsonl" and model is not None
         refuse_existing(out, force=force or skip_existing, otherwise="--skip-existing to go on" if resumable else "")

@@ -133,7 +133,7 @@ def test_a_conversation_that_cannot_be_read_fails_alone(
 def test_the_command_line(septool: Command, meetings: Path, tiny_checkpoint: Path) -> None:
     """Real networks, from rendering to the table."""
     result = septool("eval", meetings, "-m", tiny_checkpoint, "-d", "cpu", "-q", "--limit", 1)
-    assert result.status == 0
+    assert (result.status, result.errors) == (0, [])
     assert [line.split()[0] for line in result.lines[1:]] == [
         "der",
         "der-collar",
