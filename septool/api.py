@@ -12,7 +12,7 @@ from septool import audio, catalogue, checkpoints
 from septool.checkpoints import Header, ModelT
 from septool.device import choose_device
 from septool.errors import AudioError, UsageError
-from septool.inference.enrollment import MAX_REFERENCE_S, KnownVoiceEstimator, check_reference, embed_references
+from septool.inference.enrollment import MAX_REFERENCE_S, KnownVoicesEstimator, check_reference, embed_references
 from septool.inference.level import Estimator, make_estimator
 from septool.inference.live import EstimateStream
 from septool.inference.streaming import WindowedEstimator, check_segment
@@ -153,7 +153,7 @@ class ExtractionPipeline:
             segment=segment,
             overlap=overlap,
         )
-        return ExtractionResult(voices[0], max(estimator.scores))
+        return ExtractionResult(voices[0], estimator.presence[0])
 
     def stream(
         self,
@@ -188,7 +188,7 @@ class ExtractionPipeline:
             device=self.device,
         )
 
-    def _known_voice(self, references: Sequence[Samples], rate: int, threshold: float | None) -> KnownVoiceEstimator:
+    def _known_voice(self, references: Sequence[Samples], rate: int, threshold: float | None) -> KnownVoicesEstimator:
         if not references:
             raise UsageError("give a recording of the wanted voice")
         model_rate = self.header.sample_rate
@@ -200,7 +200,8 @@ class ExtractionPipeline:
         ]
         for number, reference in enumerate(resampled, 1):
             check_reference(reference, model_rate, f"reference {number}")
-        return KnownVoiceEstimator(self.model, embed_references(self.model, resampled, self.device), threshold)
+        embedding = embed_references(self.model.speaker, resampled, self.device)
+        return KnownVoicesEstimator(self.model, embedding, threshold)
 
 
 def load_separator(name: str = "galr", device: str = "auto") -> SeparationPipeline:

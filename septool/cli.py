@@ -18,6 +18,7 @@ from septool.commands import (
     activity,
     config,
     doctor,
+    enroll,
     evaluate,
     extract,
     help,
@@ -57,6 +58,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("separate")(separate.separate)
 app.command("activity")(activity.activity)
 app.command("extract")(extract.extract)
+app.command("enroll")(enroll.enroll)
 app.command("profile")(profile.profile)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")

@@ -2,6 +2,6 @@
 
 # In the order in which one needs them.
 VERBS = (
-    *("prepare", "mix", "train", "eval", "separate", "activity", "extract", "profile"),
+    *("prepare", "mix", "train", "eval", "separate", "activity", "extract", "enroll", "profile"),
     *("models", "config", "doctor"),
 )

@@ -27,6 +27,10 @@ def activity(
             "--speaker-model", autocompletion=completion.checkpoints, help="Speaker network to tell voices apart by."
         ),
     ] = "speaker-net",
+    who: Annotated[
+        str | None,
+        typer.Option("--who", help="Files that septool enroll wrote, with commas; people are called by their names."),
+    ] = None,
     out: Annotated[
         str, typer.Option("-o", "--out", help="Folder for the files; - is standard output.", rich_help_panel="Output")
     ] = ".",
@@ -57,6 +61,7 @@ def activity(
             inputs,
             model=model,
             speaker_model=speaker_model,
+            who=who,
             speakers=speakers,
             format=format,
             out=out,

@@ -30,6 +30,16 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "extract": [
         ("septool extract call.wav --reference alice.flac -o alice_only.wav", "one voice, known from a recording"),
         ("septool extract calls/ --reference alice.flac -o alice --presence", "only where she speaks; scores printed"),
+        ("septool extract meeting.wav --reference meeting.wav@12.5-19", "known from where she speaks alone in it"),
+        ("septool extract calls/ --who team.safetensors -o voices", "everybody whom septool enroll has kept"),
+    ],
+    "enroll": [
+        ("septool enroll alice.flac -o alice.safetensors", "one voice, from a recording of it alone"),
+        ("septool enroll people/ -o team.safetensors", "a voice for each sub-folder, under its name"),
+        (
+            "septool enroll meeting.wav --activity meeting.rttm -o met.safetensors",
+            "everybody whom septool activity has found",
+        ),
     ],
     "prepare": [
         ("septool prepare --list", "every corpus: what it is, its licence, size, folder and options"),

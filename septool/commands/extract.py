@@ -1,6 +1,5 @@
 """``septool extract``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,11 +13,20 @@ def extract(
     ] = [],  # noqa: B006 - typer's way of an empty list
     from_file: options.FromFile = None,
     references: Annotated[
-        list[Path],
+        list[str],
         typer.Option(
-            "--reference", help="A recording of the wanted voice alone, its first minute; several are averaged."
+            "--reference",
+            help="A recording of the wanted voice alone, its first minute, or a stretch FILE@START-END of a recording, "
+            "in seconds; several are averaged.",
         ),
     ] = [],  # noqa: B006 - typer's way of an empty list
+    who: Annotated[
+        str | None,
+        typer.Option(
+            "--who",
+            help="In place of references: files that septool enroll wrote, with commas; FILE#NAME is one of it.",
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -41,8 +49,13 @@ def extract(
         str, typer.Option("--format", help="File format in a folder or a pipe: wav, flac, ogg, s16le, ...")
     ] = "wav",
     name: Annotated[
-        str, typer.Option("--name", help="File name pattern in a folder, of {stem}, {suffix} and {model}.")
-    ] = "{stem}_voice",
+        str | None,
+        typer.Option(
+            "--name",
+            help="File name pattern in a folder, of {stem}, {suffix} and {model}; {stem}_voice, or {stem}_{voice} "
+            "of --who.",
+        ),
+    ] = None,
     segment: Annotated[float, typer.Option(min=0.5, help="Seconds that the model sees at once.")] = 10.0,
     overlap: Annotated[float, typer.Option(min=0.1, help="Seconds that two such segments share.")] = 2.0,
     clip: options.Clip = "clamp",
@@ -77,7 +90,7 @@ def extract(
     from septool.commands import printing
     from septool.inference.batch import Failed, Skipped
     from septool.inference.paths import PIPE, display_name
-    from septool.tasks.extract import Extracted
+    from septool.tasks.extract import Extracted, ExtractedVoices
     from septool.tasks.extract import extract as run_extraction
 
     options.check_json(out, json)
@@ -88,6 +101,7 @@ def extract(
             inputs,
             from_file=from_file,
             references=references,
+            who=who,
             model=model,
             out=out,
             device=device,
@@ -125,7 +139,12 @@ def extract(
                 for output in result.outputs:
                     printing.line(f"{output}  {result.judgment}".rstrip())
                 bar.say(f"{display_name(result.input)}: {result.summary}")
+            elif isinstance(result, ExtractedVoices):
+                for path, judgment in zip(result.outputs, result.judgments, strict=True):
+                    printing.line(f"{path}  {judgment}")
+                bar.say(f"{display_name(result.input)}: {result.summary}")
             elif not isinstance(result, Failed):
-                printing.line(result.outputs[0])
+                for path in result.outputs:
+                    printing.line(path)
                 bar.say(f"{display_name(result.input)}: there already")
     tally.end(quiet=quiet)

@@ -89,6 +89,14 @@ def separate(
             rich_help_panel=CONVERSATIONS,
         ),
     ] = "speaker-net",
+    who: Annotated[
+        str | None,
+        typer.Option(
+            "--who",
+            help="Files that septool enroll wrote, with commas; people are called by their names.",
+            rich_help_panel=CONVERSATIONS,
+        ),
+    ] = None,
     references: Annotated[
         list[Path],
         typer.Option("--reference", help="Reference source, repeatable; prints the SI-SNRi of each voice."),
@@ -148,6 +156,7 @@ def separate(
             activity=activity,
             rest=rest,
             speaker_model=speaker_model,
+            who=who,
             references=references,
             html=html,
             force=force,

@@ -30,6 +30,7 @@ def separate_conversations(
     rest: Path | None,
     speaker_model: str,
     references: Sequence[Path],
+    who: str | None = None,
 ) -> Iterator[SeparatedConversation | Failed | Skipped]:
     """Separate recordings of any number of people; see :func:`septool.tasks.separate.separate`."""
     count = parse_count(speakers)
@@ -42,6 +43,7 @@ def separate_conversations(
     if rest is not None and len(inputs.recordings) != 1:
         raise UsageError(f"--rest {rest} takes one recording, {len(inputs.recordings)} were given")
     networks = load_conversation_networks(model, speaker_model, batch.device)
+    voices = networks.find_voices(who)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
 
     def work(task: Task) -> SeparatedConversation:
@@ -54,15 +56,16 @@ def separate_conversations(
             if beside is not None:
                 refuse_existing(beside, force=batch.force)
 
-        def name_targets(people: int) -> Sequence[Path]:
+        def name_targets(speakers: Sequence[str]) -> Sequence[Path]:
             if batch.out == PIPE:
                 return task.targets
-            targets = format_targets(job, batch.out, batch.name, batch.suffix, people, networks.name)
+            called = len(speakers) if who is None else speakers
+            targets = format_targets(job, batch.out, batch.name, batch.suffix, called, networks.name)
             for target in targets:
                 refuse_existing(target, force=batch.force)
             return targets
 
-        with networks.start(count) as conversation:
+        with networks.start(count, voices) as conversation:
             found = separate_conversation(
                 task.local_path,
                 name_targets,

@@ -1,6 +1,6 @@
 """The networks behind a conversation: a separator with two outputs, and a speaker network at its rate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.errors import UsageError
 from septool.inference.level import make_estimator
+from septool.inference.voiceprints import Voiceprint, find_voiceprints
 from septool.models.base import Separator
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import model_gain
@@ -28,9 +29,13 @@ class ConversationNetworks:
     rate: int  # Hz
     device: torch.device
 
-    def start(self, count: SpeakerCount = ANY_COUNT) -> ConversationSeparator:
-        """Return what takes one recording apart, of so many people."""
-        return conversation_separator(self.separator, self.speaker_net, self.rate, self.device, count)
+    def start(self, count: SpeakerCount = ANY_COUNT, voices: Sequence[Voiceprint] = ()) -> ConversationSeparator:
+        """Return what takes one recording apart, of so many people, some of them perhaps known."""
+        return conversation_separator(self.separator, self.speaker_net, self.rate, self.device, count, voices)
+
+    def find_voices(self, who: str | None) -> list[Voiceprint]:
+        """Read the voices that ``--who`` names, if any; see :func:`septool.inference.voiceprints.find_voiceprints`."""
+        return [] if who is None else find_voiceprints(who, self.speaker_net.embedding)
 
 
 def load_conversation_networks(model: str, speaker_model: str, device: torch.device) -> ConversationNetworks:
@@ -54,6 +59,7 @@ def conversation_separator(
     rate: int,
     device: torch.device,
     count: SpeakerCount = ANY_COUNT,
+    voices: Sequence[Voiceprint] = (),
 ) -> ConversationSeparator:
     """Put together what takes conversations apart.
 
@@ -63,6 +69,7 @@ def conversation_separator(
         rate: Hz.
         device: where both are.
         count: how many people there may be.
+        voices: that are known, so that people can be called by their names.
 
     Raises:
         UsageError: the separator has another number of outputs, or the networks work at different rates.
@@ -80,7 +87,7 @@ def conversation_separator(
     def separate(mixture: np.ndarray) -> np.ndarray:
         return estimate(torch.from_numpy(np.ascontiguousarray(mixture))[None].to(device))[0].float().cpu().numpy()
 
-    return ConversationSeparator(separate, make_embedder(speaker_net, device), rate, count)
+    return ConversationSeparator(separate, make_embedder(speaker_net, device), rate, count, voices)
 
 
 def make_embedder(speaker_net: SpeakerNet, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:

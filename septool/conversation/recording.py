@@ -13,7 +13,7 @@ from septool.files import atomic_write
 from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.streaming import SUBTYPES, FileEstimate
 
-FormatTargets = Callable[[int], Sequence[Path]]  # the files of so many people
+FormatTargets = Callable[[Sequence[str]], Sequence[Path]]  # the files of people, by what they are called
 Progress = Callable[[float, float], None]
 
 
@@ -75,7 +75,7 @@ def separate_conversation(
 
     Args:
         source: the recording.
-        format_targets: names the files of so many people: one each, or a single one with a channel a person.
+        format_targets: names the files of people by theirs: one each, or a single one with a channel a person.
         conversation: what takes it apart.
         rest: file for what is in nobody's track.
         channel: as for :func:`diarize_file`.
@@ -89,7 +89,7 @@ def separate_conversation(
     found, diarization = diarize_file(source, conversation, channel=channel, track=track, raw=raw, progress=progress)
     info = found.info
     people = len(diarization.speakers)
-    targets = tuple(format_targets(people)) if people else ()
+    targets = tuple(format_targets(diarization.speakers)) if people else ()
     subtype = SUBTYPES.get(info.subtype, "PCM_16")
     with ExitStack() as stack:
 

@@ -10,7 +10,7 @@ of the first pass lie in a temporary file until the second.
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ import numpy as np
 
 from septool.conversation.activity import Activity, find_overlap, frame_length, frame_levels, is_speech
 from septool.conversation.clustering import cluster_speakers
+from septool.conversation.naming import name_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.runs import (
     SHORTEST_EMBEDDED_S,
@@ -35,6 +36,7 @@ from septool.conversation.runs import (
 )
 from septool.data.turns import Turn, merge_turns
 from septool.errors import UsageError
+from septool.inference.voiceprints import Voiceprint
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 # Found on every second conversation of the validation set (docs/conversations.md).
@@ -77,6 +79,7 @@ class ConversationSeparator:
         embed: what a voice sounds like.
         rate: Hz of everything.
         count: how many people there may be.
+        known: voices that were heard before, so that people can be called by their names.
         threshold: cosine distance from which two voices are two people.
     """
 
@@ -84,6 +87,7 @@ class ConversationSeparator:
     embed: Embed
     rate: int
     count: SpeakerCount = ANY_COUNT
+    known: Sequence[Voiceprint] = ()
     threshold: float = THRESHOLD
     window_s: float = WINDOW_S
     overlap_s: float = OVERLAP_S
@@ -185,7 +189,12 @@ class ConversationSeparator:
 
     def _summarize(self, embeddings: np.ndarray, seconds: np.ndarray) -> Diarization:
         people = int(self._labels.max(initial=-1)) + 1
-        names = tuple(f"speaker{number + 1}" for number in range(people))
+        mean = [
+            np.average(embeddings[self._labels == speaker], axis=0, weights=seconds[self._labels == speaker])
+            for speaker in range(people)
+        ]
+        typical = np.stack(mean) if mean else embeddings
+        names = name_speakers(typical[:people], self.known)
         active = np.zeros((people, self.frames // self.hop + 2), dtype=bool)
         borders = self._borders()
         for run, speaker in zip(self._runs, self._labels, strict=True):
@@ -201,15 +210,11 @@ class ConversationSeparator:
                 for first, last in spans(joined)
             ]
         spoken = tuple(float(own.sum() / per_second) for own in active)
-        mean = [
-            np.average(embeddings[self._labels == speaker], axis=0, weights=seconds[self._labels == speaker])
-            for speaker in range(people)
-        ]
         return Diarization(
             merge_turns((turn for turn in turns if turn.end > turn.start), TURN_GAP_S),
             names,
             spoken,
-            np.stack(mean) if mean else embeddings,
+            typical,
         )
 
     def _borders(self) -> list[int]:

@@ -224,7 +224,13 @@ class Batch:
         return 1
 
     def plan(
-        self, inputs: Sequence[Input], explicit: Sequence[str], references: Sequence[Path], *, voices: int, model: str
+        self,
+        inputs: Sequence[Input],
+        explicit: Sequence[str],
+        references: Sequence[Path],
+        *,
+        voices: int | Sequence[str],
+        model: str,
     ) -> list[Job]:
         """Decide where voices go; return the jobs that are this machine's. See :func:`plan_jobs`."""
         plan = plan_jobs(

@@ -1,15 +1,17 @@
 """What a voice is known by: references of it alone, checked and embedded, and the voice that is then extracted."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from septool import audio
 from septool.data import manifest
-from septool.errors import AudioError, SeptoolError
+from septool.errors import AudioError, SeptoolError, UsageError
 from septool.inference.findings import loudest_if_cancelling
 from septool.inference.level import computing_in, extract_with_score
 from septool.models.base import Extractor
@@ -22,24 +24,75 @@ MIN_SPEECH_S = 1.0  # that a reference needs
 MAX_REFERENCE_S = 60.0  # of a reference that are used, from its beginning
 
 
-class KnownVoiceEstimator:
-    """The estimate of a known voice in each segment, and the score of each."""
+class KnownVoicesEstimator:
+    """The estimates of known voices in each segment, and the scores of each."""
 
     def __init__(
-        self, model: Extractor, embedding: Tensor, threshold: float | None, dtype: torch.dtype | None = None
+        self, model: Extractor, embeddings: Tensor, threshold: float | None, dtype: torch.dtype | None = None
     ) -> None:
-        self.model, self.embedding, self.threshold, self.dtype = model, embedding, threshold, dtype
-        self.scores: list[float] = []
+        self.model, self.embeddings, self.threshold, self.dtype = model, embeddings, threshold, dtype
+        self.scores: list[list[float]] = []  # of each segment, of each voice
 
     def __call__(self, mixture: Tensor) -> Tensor:
-        """Map ``[batch, time]`` to ``[batch, 1, time]``; silence where the score is below the threshold."""
+        """Map ``[batch, time]`` to ``[batch, voice, time]``; silence where the score is below the threshold."""
+        known = len(self.embeddings)
         with computing_in(self.dtype, mixture.device):
-            voice, presence = extract_with_score(self.model, mixture, self.embedding.expand(len(mixture), -1))
-        voice = voice.float()
+            voices, presence = extract_with_score(
+                self.model, mixture.repeat_interleave(known, 0), self.embeddings.repeat(len(mixture), 1)
+            )
+        voices, presence = (part.float().unflatten(0, (-1, known)) for part in (voices, presence))
         self.scores += presence.tolist()
         if self.threshold is not None:
-            voice = voice.where(presence[:, None] >= self.threshold, 0.0)
-        return voice[:, None]
+            voices = voices.where(presence[..., None] >= self.threshold, 0.0)
+        return voices
+
+    @property
+    def presence(self) -> list[float]:
+        """The highest score of each voice in any segment."""
+        return [max(scores) for scores in zip(*self.scores, strict=True)]
+
+
+class Reference(NamedTuple):
+    """A recording of the wanted voice alone, or a stretch of one."""
+
+    path: Path
+    start: float = 0.0  # s
+    end: float | None = None  # s; to the end of the recording
+
+
+def parse_reference(text: str | Path) -> Reference:
+    """Read ``FILE`` or ``FILE@START-END``, in seconds.
+
+    >>> parse_reference("meeting.wav@12.5-19")
+    Reference(path=PosixPath('meeting.wav'), start=12.5, end=19.0)
+
+    Raises:
+        UsageError: the stretch is none.
+    """
+    path, at, stretch = str(text).rpartition("@")
+    if not at or Path(text).exists() or not re.fullmatch(r"[\d.]+-[\d.]+", stretch):
+        return Reference(Path(text))
+    try:
+        start, end = map(float, stretch.split("-"))
+    except ValueError:
+        raise UsageError(f"{text}: {stretch} is no stretch; write it in seconds, such as @12.5-19") from None
+    if end <= start:
+        raise UsageError(f"{text}: a stretch ends after it begins; write it in seconds, such as @12.5-19")
+    return Reference(Path(path), start, end)
+
+
+def load_reference(reference: Reference, rate: int, report: Callable[[str], None] = lambda _: None) -> np.ndarray:
+    """Read a reference or a stretch of one, ``[time]`` at ``rate`` Hz; see :func:`read_reference`."""
+    if reference.end is None:
+        return read_reference(reference.path, rate, report=report)
+    info = audio.audio_info(reference.path)
+    first, last = (round(time * info.rate) for time in (reference.start, reference.end))
+    if first >= info.frames:
+        raise AudioError(
+            f"{printable(reference.path)} is {info.frames / info.rate:.1f} s long; it has nothing from "
+            f"{reference.start:g} s on"
+        )
+    return read_reference(reference.path, rate, first, min(last, info.frames) - first, report)
 
 
 def read_reference(
@@ -94,10 +147,10 @@ def speech_seconds(voice: np.ndarray, rate: int) -> float | None:
 
 
 @torch.inference_mode()
-def embed_references(model: Extractor, references: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Return what a model knows a voice by, ``[1, embedding]``: the mean over its references ``[time]``."""
+def embed_references(speaker: nn.Module, references: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """Return what a speaker network knows a voice by, ``[1, embedding]``: the mean over its references ``[time]``."""
     waves = [remove_dc(torch.from_numpy(voice)[None].to(device)) for voice in references]
-    return torch.stack([model.speaker(wave * model_gain(wave)).float() for wave in waves]).mean(0)
+    return torch.stack([speaker(wave * model_gain(wave)).float() for wave in waves]).mean(0)
 
 
 def read_enrollment(row: manifest.Mixture, rate: int) -> np.ndarray:

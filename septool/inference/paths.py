@@ -160,7 +160,7 @@ def plan_jobs(
     out: str,
     name: str,
     suffix: str,
-    voices: int,
+    voices: int | Sequence[str],
     model: str,
     count_channels: Callable[[Input], int] | None = None,
 ) -> JobPlan:
@@ -175,7 +175,7 @@ def plan_jobs(
         out: the output folder, or ``-``.
         name: file name, made of ``{stem}``, ``{suffix}``, ``{voice}`` and ``{model}``.
         suffix: of the files, without a dot.
-        voices: files per recording.
+        voices: files per recording, or what each is called.
         model: the checkpoint's name.
         count_channels: says how many channels a recording has, where each gets files of its own, ``{channel}`` in
             their names.
@@ -210,7 +210,13 @@ def plan_jobs(
 
 
 def format_targets(
-    recording: Input, out: str, name: str, suffix: str, voices: int, model: str, channels: int | None = None
+    recording: Input,
+    out: str,
+    name: str,
+    suffix: str,
+    voices: int | Sequence[str],
+    model: str,
+    channels: int | None = None,
 ) -> tuple[Path, ...]:
     """Return the files of a recording's voices, channel after channel; arguments as for :func:`plan_jobs`."""
     parts = {"stem": recording.stem, "suffix": recording.path.suffix[1:], "model": model}
@@ -219,10 +225,11 @@ def format_targets(
         own = {"voice"} if channels is None else {"voice", "channel"}
         if not {field for _, field, _, _ in Formatter().parse(name) if field is not None} <= {*parts, *own}:
             raise ValueError
+        called = range(1, voices + 1) if isinstance(voices, int) else voices
         names = [
-            name.format(channel=channel + 1, voice=voice + 1, **parts)
+            name.format(channel=channel + 1, voice=voice, **parts)
             for channel in range(channels or 1)
-            for voice in range(voices)
+            for voice in called
         ]
     except (KeyError, IndexError, ValueError):
         raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {numbered} and {{model}} only") from None

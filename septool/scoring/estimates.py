@@ -116,7 +116,7 @@ def extract_row(
     assert row.enrolment is not None
     rendered, target = render_mixture(row, rate), row.enrolment.target
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
-    voice, presence = extract_with_score(network, mixture, embed_references(network, [reference], device))
+    voice, presence = extract_with_score(network, mixture, embed_references(network.speaker, [reference], device))
     sources = torch.from_numpy(rendered.sources).to(device)
     nearest = si_snr(estimate=voice.float(), reference=sources).nan_to_num(nan=-torch.inf).argmax()
     detections = {"right-voice": 100.0 * (nearest.item() == target), "presence": presence.item()}
@@ -124,7 +124,7 @@ def extract_row(
     for other in (*rows[place + 1 :], *rows[:place]):
         if is_absent(other, row):
             with suppress(AudioError):  # told of its own row
-                known = embed_references(network, [read_enrollment(other, rate)], device)
+                known = embed_references(network.speaker, [read_enrollment(other, rate)], device)
                 detections["absence"] = extract_with_score(network, mixture, known).presence.item()
                 break
     return ScoringInput(

@@ -45,6 +45,7 @@ def find_activity(
     *,
     model: str = "galr",
     speaker_model: str = SPEAKER_MODEL,
+    who: str | None = None,
     speakers: str = "auto",
     format: str = "rttm",
     out: str = ".",
@@ -61,6 +62,7 @@ def find_activity(
         inputs: files, folders (searched recursively), or ``-`` for standard input.
         model: separator with two outputs, by the name of a checkpoint or of a model, or a ``.safetensors`` file.
         speaker_model: the speaker network that voices are told apart by.
+        who: files of voiceprints; people who sound like one of them are called by its name.
         speakers: how many people there are, ``auto``, ``N`` or ``N-M``.
         format: rttm, json, audacity or webvtt.
         out: folder for the files, made if missing; ``-`` leaves the text to the caller.
@@ -80,11 +82,12 @@ def find_activity(
     count, inside = parse_count(speakers), find_inputs(inputs)
     networks = load_conversation_networks(model, speaker_model, choose_device(device))
     said: set[Caveat] = set()
+    voices = networks.find_voices(who)
 
     def find(recording: Input, target: Path) -> FoundActivity:
         with ExitStack() as stack:
             path = stack.enter_context(stdin_as_file()) if recording.label == PIPE else recording.path
-            conversation = stack.enter_context(networks.start(count))
+            conversation = stack.enter_context(networks.start(count, voices))
             estimate, found = diarize_file(
                 path,
                 conversation,

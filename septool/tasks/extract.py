@@ -1,9 +1,13 @@
 """Extracting one known voice from recordings of any length, rate and channel count, in constant memory."""
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from septool import audio, catalogue, checkpoints
 from septool.config import JsonDict
@@ -14,14 +18,20 @@ from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
 from septool.inference.channels import parse_channel
-from septool.inference.enrollment import KnownVoiceEstimator, embed_references, read_enrollment, read_reference
+from septool.inference.enrollment import (
+    KnownVoicesEstimator,
+    embed_references,
+    load_reference,
+    parse_reference,
+    read_enrollment,
+)
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import choose_dtype
 from septool.inference.paths import PIPE, FoundInputs, Input, looks_like_file, read_input_list
+from septool.inference.record import Record
 from septool.inference.streaming import Clip
+from septool.inference.voiceprints import Voiceprint, find_voiceprints
 from septool.models.base import Extractor
-
-DEFAULT_NAME = "{stem}_voice"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +52,52 @@ class Extracted(Completed):
     @property
     def judgment(self) -> str:
         """The answer in words, if it was asked for."""
-        if self.threshold is None:
-            return ""
-        answer = "there" if self.present else "not there, silence"
-        return f"presence {self.presence:.2f}, {answer} (from {self.threshold:.2f})"
+        return "" if self.threshold is None else judge_presence(self.presence, self.threshold)
 
     def row(self) -> JsonDict:
         return super().row() | {"present": self.present}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractedVoices(Completed):
+    """What became of one recording in which several known voices were looked for."""
+
+    outputs: tuple[str, ...]  # one for each voice; silent where it is not there
+    voices: tuple[str, ...]  # whose
+    presence: tuple[float, ...]  # of each, the highest score of a segment, on the model's scale
+    threshold: float  # segments with a lower score were silenced
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The voices that were found anywhere."""
+        return tuple(name for name, score in zip(self.voices, self.presence, strict=True) if score >= self.threshold)
+
+    @property
+    def judgments(self) -> tuple[str, ...]:
+        """The answer for each voice in words."""
+        return tuple(judge_presence(score, self.threshold) for score in self.presence)
+
+    @property
+    def summary(self) -> str:
+        """Who is there, and how long it took."""
+        return f"{', '.join(self.present) or 'none of them'} there; {super().summary}"
+
+    def row(self) -> JsonDict:
+        return super().row() | {"present": list(self.present)}
+
+
+def judge_presence(score: float, threshold: float) -> str:
+    """Say whether a voice is there."""
+    answer = "there" if score >= threshold else "not there, silence"
+    return f"presence {score:.2f}, {answer} (from {threshold:.2f})"
 
 
 def extract(
     inputs: Sequence[str] = (),
     *,
     from_file: str | None = None,
-    references: Sequence[Path] = (),
+    references: Sequence[str | Path] = (),
+    who: str | None = None,
     model: str = "galr-extractor",
     out: str = ".",
     device: str = "auto",
@@ -65,7 +107,7 @@ def extract(
     track: int = 1,
     raw: str | None = None,
     suffix: str = "wav",
-    name: str = DEFAULT_NAME,
+    name: str | None = None,
     segment: float = 10.0,
     overlap: float = 2.0,
     clip: Clip = "clamp",
@@ -80,14 +122,17 @@ def extract(
     manifest: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
-) -> Iterator[Extracted | Failed | Skipped]:
+) -> Iterator[Extracted | ExtractedVoices | Failed | Skipped]:
     """Extract a voice from recordings; one result for each, failed ones among them.
 
     Args:
         inputs: files, folders (searched recursively), ``-`` for standard input, or one manifest whose rows
             have enrollments.
         from_file: list of more of them, a line each or with NULs between; ``-`` reads it from standard input.
-        references: recordings of the wanted voice alone; what it is known by is averaged over them.
+        references: recordings of the wanted voice alone, or stretches ``FILE@START-END`` of recordings; what it is
+            known by is averaged over them.
+        who: files of voiceprints, in place of references; every voice in them gets a file, silent where it is not
+            there. See :func:`septool.inference.voiceprints.find_voiceprints`.
         model: name of a checkpoint, of a model (its default checkpoint), or a ``.safetensors`` file.
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -99,7 +144,8 @@ def extract(
         track: which of those of a container that hold sound, from 1.
         raw: what recordings without a header are, ``ENCODING:RATE:CHANNELS`` such as ``s16le:16000:1``.
         suffix: format of files in a folder and of standard output.
-        name: file name in a folder, made of ``{stem}`` and ``{suffix}`` of the recording and ``{model}``.
+        name: file name in a folder, made of ``{stem}`` and ``{suffix}`` of the recording, ``{model}`` and, of several
+            voices, ``{voice}``; by default ``{stem}_voice``, or ``{stem}_{voice}``.
         segment: seconds given to the model at once; longer recordings are cut and stitched together.
         overlap: seconds that two segments share.
         clip: what becomes of samples over full scale: ``clamp`` sets them to it, ``rescale`` lowers all voices of the
@@ -130,7 +176,7 @@ def extract(
         raise UsageError("--from-file - takes standard input for the list; it cannot be a recording, too")
     batch = Batch(
         out=out,
-        name=name if channel != "each" or name != DEFAULT_NAME else "{stem}_c{channel}_voice",
+        name=name or default_name(channel, who),
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
@@ -151,13 +197,18 @@ def extract(
         progress=progress,
     )
     computed_in = choose_dtype(dtype, batch.device)
-    if threshold is not None and not presence:
+    if who is not None and (references or any(name.endswith(".jsonl") for name in inputs)):
+        raise UsageError(f"--who {who} takes the place of references; give the one or the other")
+    if threshold is not None and not presence and who is None:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
-    rows = manifest_rows(inputs, references)
+    heard = [parse_reference(reference) for reference in references]
+    rows = manifest_rows(inputs, references) if who is None else {}
     if rows and channel is not None:
         raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
     if rows and (track != 1 or raw is not None):
         raise UsageError(f"the mixtures of {inputs[0]} are made by its rows; leave out --track and --raw")
+    if who is not None and (stream or channel == "each"):
+        raise UsageError(f"--who writes a file a voice; leave out {'--stream' if stream else '--channel each'}")
     digest = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
     mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifests.file_stem(id)}.wav") for id in rows)
@@ -166,16 +217,25 @@ def extract(
     batch.check_inputs(recordings)
     checkpoint, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path, Extractor)
-    threshold = resolve_threshold(threshold, header.presence_threshold, checkpoint) if presence else None
+    asked = presence or who is not None
+    threshold = resolve_threshold(threshold, header.presence_threshold, checkpoint) if asked else None
     network.to(batch.device)
+    rate = header.sample_rate
+    if who is not None and threshold is not None:
+        voices = find_voiceprints(who, network.speaker)
+        known = {voice.name: hashlib.sha256(voice.embedding.tobytes()).hexdigest() for voice in voices}
+        record = batch.open_record(checkpoint, path, {"who": known, "threshold": threshold, "dtype": str(computed_in)})
+        yield from _extract_enrolled(
+            batch, found, inputs, network, checkpoint, rate, voices, threshold, computed_in, record
+        )
+        return
     if looks_like_file(out):
         batch, recordings = name_output(batch, recordings)
-    todo = batch.plan(recordings, inputs, references, voices=1, model=checkpoint)
-    rate = header.sample_rate
+    todo = batch.plan(recordings, inputs, [each.path for each in heard], voices=1, model=checkpoint)
     embedding = None
     if not rows:
         embedding = embed_references(
-            network, [read_reference(path, rate, report=report) for path in references], batch.device
+            network.speaker, [load_reference(each, rate, report) for each in heard], batch.device
         )
 
     def work(task: Task) -> Extracted:
@@ -183,37 +243,83 @@ def extract(
             known = embedding
             if known is None:
                 row = rows[task.job.label]
-                known = embed_references(network, [read_enrollment(row, rate)], batch.device)
+                known = embed_references(network.speaker, [read_enrollment(row, rate)], batch.device)
                 task.local_path = Path(folder) / "mixture.wav"
                 audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
-            estimator = KnownVoiceEstimator(network, known, threshold, computed_in)
+            estimator = KnownVoicesEstimator(network, known, threshold, computed_in)
             completed, _ = task.estimate(estimator, voices=1, model=checkpoint, model_rate=rate)
         return Extracted(
             **vars(completed),
             output=task.outputs[0],
             outputs=task.outputs,
-            presence=max(estimator.scores),
+            presence=estimator.presence[0],
             threshold=threshold,
             manifest_sha256=digest,
         )
 
     def describe(result: Extracted | Skipped) -> Entry:
         tracks = [] if rows else [Track("recording", Path(result.input))]
-        tracks += [Track("reference", path) for path in references]
+        tracks += [Track("reference", each.path) for each in heard if each.end is None]
         judgment = f" ({result.judgment})" if isinstance(result, Extracted) and result.judgment else ""
         for number, output in enumerate(result.outputs, 1):
             place = f" of channel {number}" if channel == "each" else ""
             tracks.append(Track(f"voice{place}{judgment}", Path(output)))
         return Entry(result.input, tracks=tracks)
 
-    sums = [sha256_of(reference) for reference in references] if manifest is not None else []
+    sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
     known_by = {"references": sums, "rows": digest, "threshold": threshold, "dtype": str(computed_in)}
     record = batch.open_record(checkpoint, path, known_by)
     results = run_batch(batch, todo, work, found.unreadable, record)
     yield from write_report(results, html, f"Extracted by {checkpoint}", describe)
 
 
-def manifest_rows(inputs: Sequence[str], references: Sequence[Path]) -> dict[str, manifests.Mixture]:
+def _extract_enrolled(
+    batch: Batch,
+    inputs: FoundInputs,
+    explicit: Sequence[str],
+    network: Extractor,
+    model: str,
+    rate: int,
+    voices: Sequence[Voiceprint],
+    threshold: float,
+    dtype: torch.dtype | None,
+    record: Record | None,
+) -> Iterator[ExtractedVoices | Failed | Skipped]:
+    """Extract those of several voices that are there; see :func:`extract`."""
+    if batch.out == PIPE or looks_like_file(batch.out):
+        raise UsageError(f"--who writes a file a voice; --out is a folder for them, not {batch.out}")
+    names = [voice.name for voice in voices]
+    todo = batch.plan(inputs.recordings, explicit, (), voices=names, model=model)
+    embeddings = torch.from_numpy(np.stack([voice.embedding for voice in voices])).to(batch.device)
+
+    def work(task: Task) -> ExtractedVoices:
+        estimator = KnownVoicesEstimator(network, embeddings, threshold, dtype)
+        completed, _ = task.estimate(estimator, voices=len(names), model=model, model_rate=rate)
+        return ExtractedVoices(
+            **vars(completed),
+            outputs=task.outputs,
+            voices=tuple(names),
+            presence=tuple(estimator.presence),
+            threshold=threshold,
+        )
+
+    def describe(result: ExtractedVoices | Skipped) -> Entry:
+        judgments = result.judgments if isinstance(result, ExtractedVoices) else [""] * len(names)
+        tracks = [Track("recording", Path(result.input))]
+        for name, judgment, path in zip(names, judgments, result.outputs, strict=True):
+            tracks.append(Track(name + (f" ({judgment})" if judgment else ""), Path(path)))
+        return Entry(result.input, tracks=tracks)
+
+    title = f"Extracted by {model}"
+    yield from write_report(run_batch(batch, todo, work, inputs.unreadable, record), batch.html, title, describe)
+
+
+def default_name(channel: int | str | None, who: str | None) -> str:
+    """Return the pattern that file names are made of where the user gives none."""
+    return "{stem}" + ("_c{channel}" if channel == "each" else "") + ("_voice" if who is None else "_{voice}")
+
+
+def manifest_rows(inputs: Sequence[str], references: Sequence[str | Path]) -> dict[str, manifests.Mixture]:
     """Return the rows of a manifest by id; none if the inputs are recordings.
 
     Raises:

@@ -58,6 +58,7 @@ def separate(
     activity: str | None = None,
     rest: Path | None = None,
     speaker_model: str = SPEAKER_MODEL,
+    who: str | None = None,
     references: Sequence[Path] = (),
     html: Path | None = None,
     force: bool = False,
@@ -101,6 +102,8 @@ def separate(
         activity: format of a file that says who speaks when, beside the voices: rttm, json, audacity or webvtt.
         rest: file for what is in nobody's track, of a single recording.
         speaker_model: the speaker network that voices of a conversation are told apart by.
+        who: files of voiceprints; people of a conversation who sound like one of them are called by its name. See
+            :func:`septool.inference.voiceprints.find_voiceprints`.
         references: the reference sources, to print the improvement of each voice, at the model's rate.
         html: HTML report with players and spectrograms of the recordings, the references and the voices.
         force: replace files that are there.
@@ -123,7 +126,7 @@ def separate(
         raise UsageError("--from-file - takes standard input for the list; it cannot be a recording, too")
     batch = Batch(
         out=out,
-        name=name or ("{stem}_c{channel}_s{voice}" if channel == "each" else "{stem}_s{voice}"),
+        name=name or default_name(channel, who),
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
@@ -169,11 +172,12 @@ def separate(
         from septool.conversation.batch import separate_conversations  # SciPy takes a second to import
 
         yield from separate_conversations(
-            batch, found, inputs, model, speakers, activity, rest, speaker_model, references
+            batch, found, inputs, model, speakers, activity, rest, speaker_model, references, who
         )
         return
-    if activity is not None or rest is not None:
-        raise UsageError(f"--{'rest' if activity is None else 'activity'} is for conversations; give --speakers auto")
+    for option, value in (("activity", activity), ("rest", rest), ("who", who)):
+        if value is not None:
+            raise UsageError(f"--{option} is for conversations; give --speakers auto")
     checkpoint, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path)
     network.to(batch.device)
@@ -216,3 +220,8 @@ def separate(
     )
     results = run_batch(batch, todo, work, found.unreadable, record)
     yield from write_report(results, html, f"Separated by {checkpoint}", describe)
+
+
+def default_name(channel: int | str | None, who: str | None) -> str:
+    """Return the pattern that file names are made of where the user gives none."""
+    return "{stem}" + ("_c{channel}" if channel == "each" else "") + ("_s{voice}" if who is None else "_{voice}")

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from septool import audio
+from septool import audio, catalogue, checkpoints
 from septool.conversation import networks
 from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import read_rttm
+from septool.inference.voiceprints import Voiceprint, network_digest, write_voiceprints
+from septool.models.speaker_net import SpeakerNet
 from tests.conftest import Command
 from tests.conversation.test_separation import PITCHES, SCRIPT, SECONDS, Oracle, buzz, embed
 
@@ -29,13 +32,13 @@ def sources() -> dict[str, np.ndarray]:
 def meeting(sources: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recording of three people, and networks that know them."""
 
-    def start(count: object, **_: object) -> ConversationSeparator:
+    def start(_0: object, _1: object, _2: object, _3: object, count: Any, known: Any = ()) -> ConversationSeparator:
         oracle = Oracle(sources)
-        conversation = ConversationSeparator(oracle, embed, RATE, count)  # type: ignore[arg-type]
+        conversation = ConversationSeparator(oracle, embed, RATE, count, known)
         oracle.step = conversation.step
         return conversation
 
-    monkeypatch.setattr(networks, "conversation_separator", lambda _0, _1, _2, _3, count: start(count))
+    monkeypatch.setattr(networks, "conversation_separator", start)
     audio.write_audio(tmp_path / "meeting.wav", sum(sources.values()), RATE, "FLOAT")
     return tmp_path / "meeting.wav"
 
@@ -56,6 +59,22 @@ def test_a_track_a_person_and_who_speaks_when(septool: Command, meeting: Path, t
     together = np.stack([*tracks, audio.load_audio(rest, RATE)])
     np.testing.assert_allclose(together.sum(0), audio.load_audio(meeting, RATE), atol=1e-5)
     assert any("3 people" in line for line in result.errors)
+
+
+def test_people_are_called_by_the_voices_that_are_known(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint("speaker-net")[1], SpeakerNet)
+    voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
+    voices.append(Voiceprint("dan", -voices[0].embedding, 1.0))  # who is not there
+    who = tmp_path / "team.safetensors"
+    write_voiceprints(who, voices, network=network_digest(speaker.embedding), model="speaker-net", rate=RATE)
+    arguments = ("--speakers", "auto", "--who", who, "--activity", "rttm", "-o", tmp_path / "out")
+    result = septool("separate", meeting, *arguments)
+    assert result.status == 0, result.errors
+    names = ["ann", "speaker2", "cat"]  # by their first words
+    assert [Path(line.split()[0]).name for line in result.lines] == [f"meeting_{name}.wav" for name in names]
+    assert {turn.speaker for turn in read_rttm(tmp_path / "out/meeting.rttm")["meeting"]} == set(names)
+    alone = septool("activity", meeting, "--who", f"{who}#cat", "-o", "-")
+    assert {line.split()[7] for line in alone.lines} == {"speaker1", "speaker2", "cat"}
 
 
 def test_a_number_is_kept_and_json_says_who(septool: Command, meeting: Path, tmp_path: Path) -> None:

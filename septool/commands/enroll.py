@@ -1,0 +1,55 @@
+"""``septool enroll``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from septool.commands import options
+
+
+def enroll(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="Recordings of one voice, stretches FILE@START-END of them, or folders: one voice each."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File for the voices, .safetensors.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the voice; by default that of --out.")] = None,
+    activity: Annotated[
+        Path | None, typer.Option("--activity", help="RTTM file of the recording: each person in it is a voice.")
+    ] = None,
+    speaker_model: Annotated[
+        str, typer.Option("--speaker-model", help="Speaker network that voices are known by.")
+    ] = "speaker-net",
+    device: options.Device = "auto",
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Keep voices for septool extract --who and septool separate --speakers --who.
+
+    The file has what a speaker network knows each voice by, and no sound. Of a folder every sub-folder with
+    recordings is a voice of its name. A voice needs 1 s of speech, better 10 s, at any rate and level; the first
+    minute of each recording counts.
+    """
+    from septool.commands import printing
+    from septool.tasks.enroll import enroll as run_enrollment
+
+    with printing.Bar("enroll", quiet=quiet, lines=False) as bar:
+        voices = run_enrollment(
+            inputs,
+            out=out,
+            name=name,
+            activity=activity,
+            speaker_model=speaker_model,
+            device=device,
+            force=force,
+            report=bar.say,
+        )
+    for voice in voices:
+        if json:
+            printing.json_line(voice.row())
+        else:
+            printing.line(f"{voice.name}  {voice.seconds:.1f} s of {len(voice.recordings)} recordings")

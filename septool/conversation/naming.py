@@ -1,0 +1,34 @@
+"""Calling the people of a conversation by the names of voices that were heard before."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from septool.inference.voiceprints import Voiceprint
+
+ALIKE = 0.5  # cosine from which two embeddings are of one voice
+
+
+def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint]) -> tuple[str, ...]:
+    """Name people by the voices that they sound like, each voice at most one of them.
+
+    The names are given so that the similarities add up to the most. Whoever sounds like nobody is called speaker1,
+    speaker2, ... by their place.
+
+    Args:
+        embeddings: what each person sounds like, ``[speaker, embedding]``.
+        voices: by the same speaker network.
+    """
+    names = [f"speaker{number}" for number in range(1, len(embeddings) + 1)]
+    if voices and names:
+        known = np.stack([voice.embedding for voice in voices])
+        alike = _unit(embeddings) @ _unit(known).T  # [speaker, voice]
+        for speaker, voice in zip(*linear_sum_assignment(np.maximum(alike, ALIKE), maximize=True), strict=True):
+            if alike[speaker, voice] >= ALIKE:
+                names[speaker] = voices[voice].name
+    return tuple(names)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny)

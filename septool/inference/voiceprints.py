@@ -1,0 +1,132 @@
+"""Voices kept for later: what a speaker network knows each by, without their sound.
+
+A file of voiceprints is a ``.safetensors`` file with one embedding a name. Its header says by which weights they were
+made: embeddings of other weights mean nothing to a network.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import nn
+
+from septool.errors import CheckpointError, UsageError
+from septool.files import atomic_write
+from septool.printable import printable
+
+KEY = "septool-voices"  # the header's one entry, a JSON object
+LONGEST_NAME = 100  # characters; names become parts of file names
+NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\#,{}:]")  # separators of paths, of lists and of name patterns
+
+
+@dataclass(frozen=True)
+class Voiceprint:
+    """A voice that was heard before."""
+
+    name: str
+    embedding: np.ndarray  # [embedding], float32, as the network gives it
+    seconds: float  # of recordings that it comes from
+
+    def __post_init__(self) -> None:
+        check_voice_name(self.name)
+
+
+def check_voice_name(name: str) -> None:
+    """Refuse a name that no file can be called by.
+
+    Raises:
+        UsageError: saying what it may be.
+    """
+    if not name.strip() or len(name) > LONGEST_NAME or NOT_IN_NAMES.search(name) or name.startswith("."):
+        raise UsageError(
+            f"{printable(name)!r} cannot be the name of a voice; it takes 1 to {LONGEST_NAME} characters, none of them "
+            "/ \\ # , : { or }, and no dot in front"
+        )
+
+
+def network_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of the weights of a speaker network, by which voiceprints know whose they are."""
+    digest = hashlib.sha256()
+    for name, values in sorted(network.state_dict().items()):
+        if values.is_floating_point():
+            digest.update(name.encode() + values.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_voiceprints(path: Path, voices: Sequence[Voiceprint], *, network: str, model: str, rate: int) -> None:
+    """Write a file of voiceprints.
+
+    Args:
+        path: the file.
+        voices: each with another name.
+        network: digest of the speaker network.
+        model: name of the checkpoint that it is from.
+        rate: Hz that the voices were heard at.
+    """
+    about = {
+        "network": network,
+        "model": model,
+        "sample_rate": rate,
+        "seconds": {voice.name: round(voice.seconds, 2) for voice in voices},
+    }
+    tensors = {voice.name: np.ascontiguousarray(voice.embedding, dtype=np.float32) for voice in voices}
+    with atomic_write(path) as partial:
+        partial.write_bytes(save(tensors, {KEY: json.dumps(about)}))
+
+
+def find_voiceprints(text: str, network: nn.Module) -> list[Voiceprint]:
+    """Read the voices that ``--who`` names: files of voiceprints, with commas between them.
+
+    Args:
+        text: ``FILE`` for every voice in it, ``FILE#NAME`` for one of them; several with commas.
+        network: speaker network that has to be the one they were made by.
+
+    Raises:
+        UsageError: no such file or voice, two of one name, or voices of another network.
+        CheckpointError: a file that is damaged.
+    """
+    found: dict[str, Voiceprint] = {}
+    digest = network_digest(network)
+    for part in text.split(","):
+        path, name = (part, "") if Path(part).exists() or "#" not in part else part.rsplit("#", 1)
+        if not part:
+            raise UsageError(f"--who is {text!r}; it names files of voiceprints (see: septool enroll --help)")
+        voices = _read_voiceprints(Path(path), digest)
+        if name and name not in voices:
+            raise UsageError(f"{path} has no voice {name!r}; it has {', '.join(sorted(voices))}")
+        for voice in [voices[name]] if name else voices.values():
+            if voice.name in found:
+                raise UsageError(f"two voices are called {voice.name}; choose one as FILE#NAME, or enroll it anew")
+            found[voice.name] = voice
+    return list(found.values())
+
+
+def _read_voiceprints(path: Path, network: str) -> Mapping[str, Voiceprint]:
+    if not path.is_file():
+        raise UsageError(f"--who: there is no file {printable(path)}; septool enroll makes one")
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get(KEY, "null"))
+            if about is None:
+                raise UsageError(f"{printable(path)} has no voiceprints; septool enroll makes a file that has")
+            if about["network"] != network:
+                raise UsageError(
+                    f"{printable(path)} was made by another speaker network, {about['model']} at "
+                    f"{about['sample_rate']} Hz; enroll the voices by this one"
+                )
+            voices = {
+                name: Voiceprint(name, file.get_tensor(name), float(about["seconds"].get(name, 0.0)))
+                for name in file.keys()  # noqa: SIM118 - not a mapping
+            }
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{printable(path)} is no file of voiceprints, or damaged: {error}") from None
+    for voice in voices.values():
+        if voice.embedding.ndim != 1 or not np.isfinite(voice.embedding).all():
+            raise CheckpointError(f"{printable(path)}: voice {voice.name} is damaged")
+    return voices

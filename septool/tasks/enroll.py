@@ -1,0 +1,184 @@
+"""Keeping voices for later: what a speaker network knows each by, in one file."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from septool import audio, catalogue, checkpoints
+from septool.config import JsonDict
+from septool.conversation.people import SPEAKER_MODEL
+from septool.data.turns import Turn, find_overlaps, read_rttm
+from septool.device import choose_device
+from septool.errors import AudioError, UsageError
+from septool.files import refuse_existing
+from septool.inference.enrollment import (
+    MAX_REFERENCE_S,
+    Reference,
+    check_reference,
+    embed_references,
+    load_reference,
+    parse_reference,
+)
+from septool.inference.paths import PIPE, find_inputs
+from septool.inference.voiceprints import Voiceprint, check_voice_name, network_digest, write_voiceprints
+from septool.models.speaker_net import SpeakerNet
+
+SHORTEST_TURN_S = 0.5  # stretches of speech that a voice is learned from; shorter ones are mostly noises
+
+
+@dataclass(frozen=True)
+class EnrolledVoice:
+    """A voice that is kept."""
+
+    name: str
+    recordings: tuple[str, ...]
+    seconds: float  # of them
+
+    def row(self) -> JsonDict:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def enroll(
+    inputs: Sequence[str],
+    *,
+    out: Path,
+    name: str | None = None,
+    activity: Path | None = None,
+    speaker_model: str = SPEAKER_MODEL,
+    device: str = "auto",
+    force: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> list[EnrolledVoice]:
+    """Keep what voices are known by.
+
+    Args:
+        inputs: recordings of one voice, or stretches of them, ``FILE@START-END``; or folders: each sub-folder that has
+            recordings is a voice of its name, and so is a folder without sub-folders.
+        out: the file of voiceprints, ``.safetensors``.
+        name: of the one voice; by default that of ``out``, or of the folder.
+        activity: RTTM file of the one recording given: who speaks when, each of them a voice.
+        speaker_model: the speaker network.
+        device: auto, cpu, cuda, cuda:N or mps.
+        force: replace the file if it is there.
+        report: callback for warnings.
+
+    Returns:
+        The voices that are in the file.
+
+    Raises:
+        UsageError: the request contradicts itself; nothing is done then.
+        AudioError: a recording that no voice can be known by.
+        CheckpointError: no such speaker network, or a damaged one.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out {out} has to end in .safetensors")
+    refuse_existing(out, force=force)
+    if activity is None:
+        groups = group_references(inputs, name or out.stem, named=name is not None)
+    elif name is None and len(inputs) == 1:
+        groups = undisturbed_stretches(activity, Path(inputs[0]))
+    else:
+        raise UsageError(f"--activity {activity} names the voices of one recording; give that alone")
+    checkpoint, path = catalogue.resolve_checkpoint(speaker_model)
+    network, header = checkpoints.load(path, SpeakerNet)
+    where, rate = choose_device(device), header.sample_rate
+    speaker = network.embedding.to(where)
+    voices, enrolled = [], []
+    for voice, references in groups.items():
+        if activity is None:
+            samples = [load_reference(reference, rate, report) for reference in references]
+        else:
+            samples = [load_stretches(references, rate, voice)]
+        seconds = sum(map(len, samples)) / rate
+        voices.append(Voiceprint(voice, embed_references(speaker, samples, where)[0].cpu().numpy(), seconds))
+        recordings = tuple(dict.fromkeys(str(reference.path) for reference in references))
+        enrolled.append(EnrolledVoice(voice, recordings, round(seconds, 2)))
+    write_voiceprints(out, voices, network=network_digest(speaker), model=checkpoint, rate=rate)
+    return enrolled
+
+
+def group_references(inputs: Sequence[str], name: str, *, named: bool) -> dict[str, list[Reference]]:
+    """Return the references of each voice.
+
+    Args:
+        inputs: recordings and folders.
+        name: of the voice that recordings are of.
+        named: whether the user chose it.
+
+    Raises:
+        UsageError: there are none, or folders with a name of somebody else.
+    """
+    groups: dict[str, list[Reference]] = {}
+    for text in inputs:
+        if text == PIPE:
+            raise UsageError("voices are learned from files; standard input is not one")
+        if not Path(text).is_dir():
+            groups.setdefault(name, []).append(parse_reference(text))
+            continue
+        found = find_inputs([text]).recordings
+        for recording in found:
+            inside = recording.path.relative_to(text).parts
+            voice = inside[0] if len(inside) > 1 else (name if named else Path(text).resolve().name)
+            groups.setdefault(voice, []).append(Reference(recording.path))
+    if named and set(groups) - {name}:
+        raise UsageError(f"--name {name} is for one voice; the folders have {', '.join(sorted(groups))}")
+    for voice in groups:
+        check_voice_name(voice)
+    return groups
+
+
+def undisturbed_stretches(activity: Path, recording: Path) -> dict[str, list[Reference]]:
+    """Return the stretches of a recording in which each person speaks and nobody else does.
+
+    Args:
+        activity: RTTM file.
+        recording: that it is of.
+
+    Raises:
+        ManifestError: it is no RTTM file.
+        UsageError: it is of several recordings, none of them this one, or somebody never speaks alone.
+    """
+    recordings = read_rttm(activity)
+    turns = recordings.get(recording.stem) or (next(iter(recordings.values())) if len(recordings) == 1 else None)
+    if not turns:
+        listed = ", ".join(recordings) or "no recordings"
+        raise UsageError(f"{activity} says nothing of {recording.stem}; it has {listed}")
+    alone: dict[str, list[Reference]] = {turn.speaker: [] for turn in turns}
+    overlaps = find_overlaps(turns)
+    for turn in turns:
+        start = turn.start
+        for overlap in [*(each for each in overlaps if each.end > turn.start), Turn(turn.end, turn.end, "")]:
+            end = min(overlap.start, turn.end)
+            if end - start >= SHORTEST_TURN_S:
+                alone[turn.speaker].append(Reference(recording, start, end))
+            start = max(start, overlap.end)
+    for voice, stretches in alone.items():
+        check_voice_name(voice)
+        if not stretches:
+            raise UsageError(f"{activity}: {voice} never speaks alone for {SHORTEST_TURN_S:g} s; take its lines out")
+    return alone
+
+
+def load_stretches(stretches: Sequence[Reference], rate: int, voice: str) -> np.ndarray:
+    """Read the longest stretches of what one person says, a minute in all, ``[time]`` at ``rate`` Hz.
+
+    Raises:
+        AudioError: the recording cannot be read, ends before, or has too little of the voice.
+    """
+    parts, missing = [], MAX_REFERENCE_S
+    for path, start, end in sorted(stretches, key=lambda stretch: stretch.start - (stretch.end or 0)):
+        info = audio.audio_info(path)
+        first, last = round(start * info.rate), min(round((end or 0) * info.rate), info.frames)
+        if last <= first:
+            raise AudioError(f"{path} is {info.frames / info.rate:.1f} s long; {voice} is said to speak at {start:g} s")
+        samples, _ = audio.read_audio(path, first, min(last - first, round(missing * info.rate)))
+        parts.append(audio.resample(audio.to_mono(samples), info.rate, rate))
+        missing -= len(samples) / info.rate
+        if missing < SHORTEST_TURN_S:
+            break
+    joined = np.concatenate(parts)
+    check_reference(joined, rate, f"what {voice} says alone in {stretches[0].path}")
+    return joined
