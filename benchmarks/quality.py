@@ -1,6 +1,6 @@
 """Quality of every bundled separator on the validation sets: measured into small files, and a page of tables from them.
 
-``python -m benchmarks.quality FOLDER`` evaluates what is missing of ``benchmarks/results/quality`` on the manifests in
+``python -m benchmarks.quality FOLDER`` evaluates what is missing of ``benchmarks/scores`` on the manifests in
 FOLDER (hours on two cores; one thread), and ``python -m benchmarks.quality`` alone writes ``benchmarks/quality.md``
 from what is there. A file holds a line on what was measured with what, and a line for every item.
 """
@@ -26,7 +26,7 @@ from septool.scoring.summary import Summary, compare_items, summarize_items, sum
 from septool.tasks.evaluate import evaluate
 
 ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results" / "quality"
+RESULTS = Path(__file__).parent / "scores"
 PAGE = Path(__file__).parent / "quality.md"
 SETS = {  # to the metrics that they are scored by
     "dev-2mix": "si-snri,sdri,pesq",
@@ -37,7 +37,7 @@ SETS = {  # to the metrics that they are scored by
 }
 DIGITS = 4
 ABOUT = """\
-Written by `python -m benchmarks.quality` from the files in `results/quality`, and from the tables beside the cards in
+Written by `python -m benchmarks.quality` from the files in `scores`, and from the tables beside the cards in
 `docs/models` where a checkpoint was shipped with its scores on a set. Means over all voices with their 95 % intervals
 (bootstrap over items). Below each table the paired difference of neighbours by the first score, with the p-value of a
 permutation test. A set that is missing has not been measured yet, or the networks give fewer voices than it has. Where
