@@ -80,6 +80,10 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("septool mix a.wav b.wav --snr 2 -o mix.wav --sources truth/", "b 2 dB below a; the voices as mixed, too"),
         ("septool mix data/dev-2mix.jsonl -o rendered/ -j 4", "every row of a manifest"),
         ("septool mix a.wav b.wav -o - | septool separate -", "in a pipe"),
+        (
+            "septool mix data/train-speech.jsonl --conversation OV20 --speakers 2-5 -o talks",
+            "conversations, and who speaks",
+        ),
     ],
     "train": [
         ("septool train --list", "the recipes: model, data, published scores"),

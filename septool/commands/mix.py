@@ -2,11 +2,18 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from septool.commands import options
+
+if TYPE_CHECKING:
+    from septool.tasks.mix import RenderedManifest
+    from septool.tasks.mix_conversations import RenderedConversations
+
+
+CONVERSATIONS = "Conversations"  # group of options in the help
 
 
 class Mode(StrEnum):
@@ -29,6 +36,23 @@ def mix(
     sample_rate: Annotated[int | None, typer.Option(min=1000, help="Hz; the first file's by default.")] = None,
     sources: Annotated[Path | None, typer.Option(help="Folder for the voices as they are in the mixture.")] = None,
     subtype: Annotated[str, typer.Option(help="PCM_16 or FLOAT.")] = "PCM_16",
+    conversation: Annotated[
+        str | None,
+        typer.Option(
+            "--conversation",
+            help="Draw conversations of a manifest's utterances: 0S and 0L (no overlap, short or long pauses), OV10, "
+            "OV20, OV30 or OV40 (percent of overlap).",
+            rich_help_panel=CONVERSATIONS,
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many.", rich_help_panel=CONVERSATIONS)] = 10,
+    speakers: Annotated[
+        str, typer.Option("--speakers", help="People in each: N or N-M.", rich_help_panel=CONVERSATIONS)
+    ] = "2-4",
+    seconds: Annotated[
+        float, typer.Option(min=1.0, help="That each lasts at least.", rich_help_panel=CONVERSATIONS)
+    ] = 120.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws others.", rich_help_panel=CONVERSATIONS)] = 0,
     jobs: options.Jobs = 1,
     force: options.Force = False,
     json: options.Json = False,
@@ -41,17 +65,52 @@ def mix(
     septool mix a.wav b.wav --snr 2 -o mix.wav --sources voices/ mixes two recordings, the second 2 dB
     below the first as they are before one is cut. septool mix dev-2mix.jsonl -o DIR writes {id}.wav,
     {id}_s1.wav, ... for every row; rows that are there already are left, so it can be stopped and taken
-    up again.
+    up again. Rows of conversations, and those that --conversation draws, have an {id}.rttm with who speaks when
+    beside them, and a track for each person.
     """
     from dataclasses import asdict
 
     from septool.commands import printing
+    from septool.data.conversations import holds_conversations
     from septool.errors import UsageError
     from septool.inference.paths import PIPE
     from septool.tasks.mix import mix_files, mix_manifest
+    from septool.tasks.mix_conversations import draw_conversations, render_conversations
 
     options.check_json(out, json)
-    if len(inputs) == 1 and inputs[0].suffix == ".jsonl":
+    is_manifest = len(inputs) == 1 and inputs[0].suffix == ".jsonl"
+    if conversation is not None or (is_manifest and holds_conversations(inputs[0])):
+        if len(inputs) != 1 or snr != [0.0] or mode != Mode.min or sources is not None:
+            raise UsageError("conversations take one manifest, without --snr, --mode and --sources")
+        with printing.Bar("mix", quiet=quiet) as bar:
+            if conversation is None:
+                written = render_conversations(
+                    inputs[0],
+                    out=out,
+                    sample_rate=sample_rate,
+                    subtype=subtype,
+                    force=force,
+                    jobs=jobs,
+                    report=bar.update,
+                )
+            else:
+                written = draw_conversations(
+                    inputs[0],
+                    conversation,
+                    out=out,
+                    count=count,
+                    speakers=speakers,
+                    seconds=seconds,
+                    sample_rate=sample_rate,
+                    seed=seed,
+                    subtype=subtype,
+                    force=force,
+                    jobs=jobs,
+                    report=bar.update,
+                )
+        _tell(written, json=json)
+        return
+    if is_manifest:
         asked = {"--snr": snr != [0.0], "--mode": mode != Mode.min, "--sources": sources is not None}
         if any(asked.values()):
             surplus = ", ".join(option for option, given in asked.items() if given)
@@ -66,14 +125,7 @@ def mix(
                 jobs=jobs,
                 report=lambda done, total: bar.update(done, total),
             )
-        if json:
-            printing.json_line(asdict(rendered))
-        else:
-            typer.echo(rendered.manifest)
-        for line in rendered.failed:
-            printing.note(line)
-        if rendered.failed:
-            raise typer.Exit(1)
+        _tell(rendered, json=json)
         return
     mixed = mix_files(
         inputs,
@@ -94,3 +146,19 @@ def mix(
             typer.echo(path)
     if mixed.scaled_db and not quiet:
         printing.note(f"everything was scaled by {mixed.scaled_db} dB to stay below full scale")
+
+
+def _tell(rendered: "RenderedManifest | RenderedConversations", *, json: bool) -> None:
+    """Print where the manifest of what was rendered is, and what could not be."""
+    from dataclasses import asdict
+
+    from septool.commands import printing
+
+    if json:
+        printing.json_line(asdict(rendered))
+    else:
+        typer.echo(rendered.manifest)
+    for line in rendered.failed:
+        printing.note(line)
+    if rendered.failed:
+        raise typer.Exit(1)

@@ -70,6 +70,16 @@ class RenderedConversation(NamedTuple):
     turns: list[Turn]  # who speaks when; pauses within a segment belong to it
 
 
+def holds_conversations(path: Path) -> bool:
+    """Say whether a manifest's first row is a conversation's; what cannot be read is for its reader to say."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            row = json.loads(next((line for line in file if line.strip()), "{}"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and "segments" in row
+
+
 def read_conversations(path: Path) -> list[Conversation]:
     """Read a manifest of conversations, sorted by id.
 

@@ -1,6 +1,5 @@
 """Scoring: a model on mixtures, conversations or trials, or estimates that are on disk against their references."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 from septool import catalogue, workers
 from septool.audio import SUFFIXES
 from septool.conversation.people import SPEAKER_MODEL
+from septool.data.conversations import holds_conversations
 from septool.data.manifest import read_manifest
 from septool.errors import UsageError
 from septool.files import make_folder, refuse_existing, sha256_of
@@ -209,16 +209,6 @@ def _check_usage(
         parse_template(pair)
     if skip_existing and (out is None or out.suffix != ".jsonl" or model is None):
         raise UsageError("--skip-existing goes on with the items of a --model in --out FILE.jsonl")
-
-
-def holds_conversations(path: Path) -> bool:
-    """Say whether a manifest's first row is a conversation's; what cannot be read is for its reader to say."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            row = json.loads(next((line for line in file if line.strip()), "{}"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(row, dict) and "segments" in row
 
 
 def _check_conversations(source: Path, model: str | None, metric: str | None) -> None:

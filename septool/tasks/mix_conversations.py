@@ -1,0 +1,179 @@
+"""Conversations to files: drawn of single utterances, or as the rows of a manifest say."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from septool import audio, workers
+from septool.conversation.people import parse_count
+from septool.data.conversation_sampling import STYLES, list_utterances, sample_conversation
+from septool.data.conversations import Conversation, dump_conversations, read_conversations, render_conversation
+from septool.data.manifest import file_stem, read_manifest
+from septool.data.turns import to_rttm
+from septool.errors import SeptoolError, UsageError
+from septool.files import atomic_write, make_folder
+from septool.inference.paths import PIPE, abspath_key
+from septool.tasks.mix import check_subtype, headroom
+
+MANIFEST = "conversations.jsonl"
+
+
+@dataclass(frozen=True)
+class RenderedConversations:
+    """Conversations that were written."""
+
+    manifest: str
+    files: tuple[str, ...]  # the recordings
+    failed: tuple[str, ...]  # a line for each that could not be
+
+
+def draw_conversations(
+    source: Path,
+    style: str,
+    *,
+    out: Path,
+    count: int = 10,
+    speakers: str = "2-4",
+    seconds: float = 120.0,
+    sample_rate: int | None = None,
+    seed: int = 0,
+    subtype: str = "PCM_16",
+    force: bool = False,
+    jobs: int = 1,
+    report: Callable[[int, int], None] = lambda *_: None,
+) -> RenderedConversations:
+    """Draw conversations of utterances, and write them as :func:`render_conversations` does.
+
+    Args:
+        source: manifest of utterances of one speaker each, as ``septool prepare folder`` writes it.
+        style: how people take turns, one of :data:`septool.data.conversation_sampling.STYLES`.
+        out: folder of the files.
+        count: conversations.
+        speakers: people in each, ``N`` or ``N-M``.
+        seconds: that each lasts at least.
+        sample_rate: Hz; by default the highest of the first utterances of the speakers.
+        seed: another one draws others; the same draws the same, however many.
+        subtype: PCM_16 or FLOAT.
+        force: replace files that are there.
+        jobs: processes; any number writes the same files.
+        report: called with the number done, of how many.
+
+    Raises:
+        UsageError: an unknown style, fewer speakers than are asked for, or rows that are no utterances.
+    """
+    if style not in STYLES:
+        raise UsageError(f"--conversation is {style!r}; it can be {', '.join(STYLES)}")
+    people = parse_count(speakers)
+    if speakers == "auto":
+        raise UsageError("--speakers is 'auto'; say how many people are to talk, such as 3 or 2-5")
+    pool = list_utterances(read_manifest(source))
+    rate = sample_rate or max(utterances[0].rate for utterances in pool.values())
+    rows = []
+    for number in range(count):
+        random = np.random.default_rng([seed, number])
+        rows.append(
+            sample_conversation(
+                pool,
+                STYLES[style],
+                id=f"{style.lower()}-{number:04}",
+                people=int(random.integers(people.least, people.most + 1)),
+                seconds=seconds,
+                sample_rate=rate,
+                random=random,
+            )
+        )
+    return _write(rows, source, out=out, sample_rate=None, subtype=subtype, force=force, jobs=jobs, report=report)
+
+
+def render_conversations(
+    source: Path,
+    *,
+    out: Path,
+    sample_rate: int | None = None,
+    subtype: str = "PCM_16",
+    force: bool = False,
+    jobs: int = 1,
+    report: Callable[[int, int], None] = lambda *_: None,
+) -> RenderedConversations:
+    """Write every row of a manifest of conversations as ``{id}.wav``, ``{id}_s1.wav``, ... and ``{id}.rttm``.
+
+    The sources add up to the recording; what would go over full scale is scaled down with them. A manifest beside the
+    files has the same rows, with paths from there.
+
+    Args:
+        source: the manifest.
+        out: folder of the files.
+        sample_rate: Hz instead of each row's own.
+        subtype: PCM_16 or FLOAT.
+        force: replace files that are there.
+        jobs: processes; any number writes the same files.
+        report: called with the number done, of how many.
+    """
+    rows = read_conversations(source)
+    return _write(
+        rows, source, out=out, sample_rate=sample_rate, subtype=subtype, force=force, jobs=jobs, report=report
+    )
+
+
+def _write(
+    rows: Sequence[Conversation],
+    source: Path,
+    *,
+    out: Path,
+    sample_rate: int | None,
+    subtype: str,
+    force: bool,
+    jobs: int,
+    report: Callable[[int, int], None],
+) -> RenderedConversations:
+    check_subtype(subtype)
+    if str(out) == PIPE:
+        raise UsageError("conversations are many files; name a folder with --out")
+    path = out / MANIFEST
+    if abspath_key(path) == abspath_key(source):
+        raise UsageError(f"{path} would be written over while it is read; name another --out")
+    if path.exists() and not force:
+        raise SeptoolError(f"{path} exists; use --force to replace it and its recordings")
+    make_folder(out)
+    work = partial(_write_conversation, out=out, sample_rate=sample_rate, subtype=subtype)
+    written: list[Conversation] = []
+    failed: list[str] = []
+    for row, result in zip(rows, workers.each(work, rows, jobs), strict=True):
+        if isinstance(result, SeptoolError):
+            failed.append(f"{row.id}: {result}")
+        else:
+            written.append(result)
+        report(len(written) + len(failed), len(rows))
+    if not written:
+        raise SeptoolError(f"none of the {len(rows)} conversations could be written; the first: {failed[0]}")
+    with atomic_write(path) as partial_path:
+        partial_path.write_text(dump_conversations(written), encoding="utf-8")
+    files = tuple(str(out / f"{file_stem(row.id)}.wav") for row in written)
+    return RenderedConversations(str(path), files, tuple(failed))
+
+
+def _write_conversation(
+    row: Conversation, *, out: Path, sample_rate: int | None, subtype: str
+) -> Conversation | SeptoolError:
+    rate, stem = sample_rate or row.sample_rate, file_stem(row.id)
+    try:
+        rendered = render_conversation(row, rate)
+        gain = np.float32(headroom(rendered.sources))
+        for number, voice in enumerate(rendered.sources, 1):
+            audio.write_audio(out / f"{stem}_s{number}.wav", voice * gain, rate, subtype)
+        with atomic_write(out / f"{stem}.rttm") as partial_path:
+            partial_path.write_text(to_rttm(rendered.turns, stem), encoding="utf-8")
+        # Last: a recording that is there says that all of it is.
+        audio.write_audio(out / f"{stem}.wav", rendered.mixture * gain, rate, subtype)
+    except SeptoolError as error:
+        return error
+    here = out.resolve()
+    moved = tuple(
+        replace(segment, path=PurePath(os.path.relpath((row.root / PurePath(segment.path)).resolve(), here)).as_posix())
+        for segment in row.segments
+    )
+    return replace(row, segments=moved)

@@ -1,0 +1,104 @@
+"""``septool mix`` of conversations: drawn of utterances, and rendered from a manifest."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from septool import audio
+from septool.data.conversation_sampling import STYLES
+from septool.data.conversations import read_conversations, render_conversation
+from septool.data.turns import find_overlaps, merge_turns, read_rttm
+from tests.conftest import RATE, Command, voice, write
+
+
+@pytest.fixture
+def speech(septool: Command, tmp_path: Path) -> Path:
+    """A manifest of four speakers with three utterances each."""
+    for number in range(4):
+        for take, seconds in enumerate((1.2, 2.0, 3.1)):
+            path = tmp_path / "speech" / f"p{number}" / f"{take}.wav"
+            write(path, voice(90 + 40 * number, seconds=seconds, seed=10 * number + take))
+    result = septool("prepare", "folder", tmp_path / "speech", "-o", tmp_path / "data", "--split", "train=1")
+    assert result.status == 0, result.errors
+    return tmp_path / "data" / "train-speech.jsonl"
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_overlap_and_pauses_are_those_of_the_style(septool: Command, speech: Path, tmp_path: Path, style: str) -> None:
+    arguments = ("--conversation", style, "--count", 1, "--seconds", 60, "--speakers", 3, "-o", tmp_path / "out")
+    result = septool("mix", speech, *arguments)
+    assert result.status == 0, result.errors
+    (row,) = read_conversations(Path(result.lines[0]))
+    assert (len(row.speakers), row.sample_rate, row.seconds >= 60) == (3, RATE, True)
+    turns = merge_turns(render_conversation(row).turns)
+    ends = sum(turn.end - turn.start for turn in find_overlaps(turns))
+    spoken = sum(turn.end - turn.start for turn in turns) - ends
+    assert ends / spoken == pytest.approx(STYLES[style].overlap, abs=0.04)
+    times = np.arange(0, row.seconds, 0.01)
+    speaking = sum((times >= turn.start) & (times < turn.end) for turn in turns)
+    assert np.max(speaking) == (2 if STYLES[style].overlap else 1)
+    if style == "0L":
+        starts = sorted((segment.at, segment.at + segment.frames / RATE) for segment in row.segments)
+        pauses = [after - end for (_, end), (after, _) in pairwise(starts)]
+        assert min(pauses) >= 2.9 - 0.002
+        assert max(pauses) <= 3.0 + 0.002
+
+
+def test_tracks_add_up_and_the_rttm_says_who(septool: Command, speech: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--conversation", "OV40", "--count", 2, "--seconds", 10, "--speakers", "2-4", "--subtype", "FLOAT")
+    result = septool("mix", speech, *arguments, "-o", out, "--json")
+    described = json.loads(result.lines[0])
+    assert described["files"] == [str(out / f"ov40-000{number}.wav") for number in range(2)]
+    for row in read_conversations(out / "conversations.jsonl"):
+        tracks = [audio.load_audio(out / f"{row.id}_s{n}.wav", RATE) for n in range(1, len(row.speakers) + 1)]
+        np.testing.assert_allclose(np.sum(tracks, axis=0), audio.load_audio(out / f"{row.id}.wav", RATE), atol=1e-6)
+        assert {turn.speaker for turn in read_rttm(out / f"{row.id}.rttm")[row.id]} == set(row.speakers)
+        assert not Path(row.segments[0].path).is_absolute()
+
+
+def test_the_same_seed_draws_the_same_and_a_manifest_renders_to_the_same(
+    septool: Command, speech: Path, tmp_path: Path
+) -> None:
+    def draw(name: str, *arguments: object) -> list[bytes]:
+        given = ("--conversation", "OV20", "--seconds", 8, "--speakers", "2-3", "-o", tmp_path / name, *arguments)
+        assert septool("mix", speech, *given).status == 0
+        return [path.read_bytes() for path in sorted((tmp_path / name).glob("*.wav"))]
+
+    first = draw("a", "--count", 2)
+    assert draw("b", "--count", 2, "-j", 2) == first
+    assert draw("more", "--count", 3)[: len(first)] == first
+    assert draw("c", "--count", 2, "--seed", 1) != first
+    assert septool("mix", tmp_path / "a/conversations.jsonl", "-o", tmp_path / "again").status == 0
+    assert [path.read_bytes() for path in sorted((tmp_path / "again").glob("*.wav"))] == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--conversation", "OV99"], "it can be 0S, 0L, OV10"),
+        (["--conversation", "0S", "--speakers", "9"], "but there are 4 speakers"),
+        (["--conversation", "0S", "--speakers", "auto"], "say how many people"),
+        (["--conversation", "0S", "--snr", "3"], "without --snr"),
+        (["--conversation", "0S", "-o", "-"], "name a folder with --out"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(
+    septool: Command, speech: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    where = [] if "-o" in arguments else ["-o", str(tmp_path / "out")]
+    result = septool("mix", speech, *arguments, *where)
+    assert result.status == 2
+    assert said in result.errors[-1]
+
+
+def test_what_is_there_is_not_replaced_unasked(septool: Command, speech: Path, tmp_path: Path) -> None:
+    arguments = ("--conversation", "0S", "--count", 1, "--seconds", 5, "-o", tmp_path / "out")
+    assert septool("mix", speech, *arguments).status == 0
+    again = septool("mix", speech, *arguments)
+    assert again.status == 1
+    assert "conversations.jsonl exists; use --force" in again.errors[-1]
+    assert septool("mix", speech, *arguments, "--force").status == 0
