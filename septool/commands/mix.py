@@ -108,7 +108,7 @@ def mix(
                     jobs=jobs,
                     report=bar.update,
                 )
-        _tell(written, json=json)
+        _tell(written, json=json, quiet=quiet)
         return
     if is_manifest:
         asked = {"--snr": snr != [0.0], "--mode": mode != Mode.min, "--sources": sources is not None}
@@ -125,7 +125,7 @@ def mix(
                 jobs=jobs,
                 report=lambda done, total: bar.update(done, total),
             )
-        _tell(rendered, json=json)
+        _tell(rendered, json=json, quiet=quiet)
         return
     mixed = mix_files(
         inputs,
@@ -148,7 +148,7 @@ def mix(
         printing.note(f"everything was scaled by {mixed.scaled_db} dB to stay below full scale")
 
 
-def _tell(rendered: "RenderedManifest | RenderedConversations", *, json: bool) -> None:
+def _tell(rendered: "RenderedManifest | RenderedConversations", *, json: bool, quiet: bool) -> None:
     """Print where the manifest of what was rendered is, and what could not be."""
     from dataclasses import asdict
 
@@ -160,5 +160,12 @@ def _tell(rendered: "RenderedManifest | RenderedConversations", *, json: bool) -
         typer.echo(rendered.manifest)
     for line in rendered.failed:
         printing.note(line)
+    scaled = getattr(rendered, "scaled_db", {})
+    if scaled and not quiet:
+        name, gain_db = min(scaled.items(), key=lambda item: item[1])
+        printing.note(
+            f"{len(scaled)} rows were scaled to stay below full scale, {name} the most, by {gain_db} dB; "
+            "--subtype FLOAT keeps levels"
+        )
     if rendered.failed:
         raise typer.Exit(1)

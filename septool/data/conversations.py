@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from septool import audio
-from septool.data.manifest import check_cut, check_level, read_rows
+from septool.data.manifest import check_cut, check_level, check_row, read_rows
 from septool.data.turns import Turn, merge_turns
 from septool.signal.levels import from_db
 
@@ -48,10 +48,9 @@ class Conversation:
     root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
 
     def __post_init__(self) -> None:
+        check_row(self.id, self.sample_rate)
         if not self.segments:
             raise ValueError("segments is empty")
-        if self.sample_rate < 1:
-            raise ValueError(f"sample_rate is {self.sample_rate}")
         last = max(segment.at for segment in self.segments)
         if not last < self.seconds < float("inf"):
             raise ValueError(f"seconds is {self.seconds}; the last segment starts at {last} s")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol, TypeVar
 
+from septool.audio.reading import HIGHEST_RATE, LOWEST_RATE
 from septool.config import JsonDict, build
 from septool.errors import ConfigError, ManifestError
 
@@ -66,10 +67,22 @@ class Enrollment:
 
 def check_cut(path: str, start: int, frames: int) -> None:
     """Refuse what is no part of a file, from sample ``start`` on, ``frames`` long or to the end (-1)."""
-    if "\0" in path:
-        raise ValueError(f"{path!r} cannot be a file's name")
+    check_name(path)
     if start < 0 or frames < -1:
         raise ValueError(f"{path} starts at {start} and has {frames} frames")
+
+
+def check_name(name: str) -> None:
+    """Refuse what no file can be called: NULs, and halves of characters, which JSON can hold."""
+    if "\0" in name or any("\ud800" <= character <= "\udbff" for character in name):
+        raise ValueError(f"{name!r} cannot be a file's name")
+
+
+def check_row(id: str, rate: int) -> None:
+    """Refuse an id that no file can be called by, and a rate in Hz that no recording has."""
+    check_name(id)
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise ValueError(f"sample_rate is {rate}; it is {LOWEST_RATE} to {HIGHEST_RATE} Hz")
 
 
 def check_level(what: str, gain_db: float) -> None:
@@ -96,10 +109,9 @@ class Mixture:
     root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
 
     def __post_init__(self) -> None:
+        check_row(self.id, self.sample_rate)
         if not self.sources:
             raise ValueError("sources is empty")
-        if self.sample_rate < 1:
-            raise ValueError(f"sample_rate is {self.sample_rate}")
         if self.frames is not None and self.frames < 1:
             raise ValueError(f"frames is {self.frames}; a mixture has at least one")
         if self.enrolment and not 0 <= self.enrolment.target < len(self.sources):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class RenderedManifest:
     sha256: str
     source_sha256: str  # of the manifest that was rendered
     failed: tuple[str, ...]  # a line for each row that could not be
+    scaled_db: dict[str, float]  # by id: gain on a whole row that kept its peak below full scale
 
 
 def mix_files(
@@ -169,7 +170,8 @@ def mix_manifest(
         source: the manifest.
         out: folder of the files.
         sample_rate: Hz instead of each row's own.
-        subtype: PCM_16 (rounds; clips what goes over full scale) or FLOAT (the exact samples).
+        subtype: PCM_16 (rounds; a row whose peak goes over full scale is scaled down as a whole) or FLOAT (the exact
+            samples).
         force: render again what is there.
         jobs: processes; any number writes the same files.
         report: called with the number done, of how many.
@@ -191,11 +193,14 @@ def mix_manifest(
     work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype)
     rendered: list[manifest.Mixture] = []
     failed: list[str] = []
+    scaled: dict[str, float] = {}
     for row, result in zip(rows, workers.each(work, rows, jobs), strict=True):
         if isinstance(result, SeptoolError):
             failed.append(f"{row.id}: {result}")
         else:
-            rendered.append(result)
+            rendered.append(result.row)
+            if result.scaled_db:
+                scaled[row.id] = result.scaled_db
         report(len(rendered) + len(failed), len(rows))
     if not rendered:
         raise SeptoolError(
@@ -204,7 +209,7 @@ def mix_manifest(
         )
     with atomic_write(path) as partial_path:
         partial_path.write_text(manifest.dump_manifest(rendered), encoding="utf-8")
-    return RenderedManifest(str(path), sha256_of(path), digest, tuple(failed))
+    return RenderedManifest(str(path), sha256_of(path), digest, tuple(failed), scaled)
 
 
 def _check_out(
@@ -272,20 +277,31 @@ def _voice_names(stem: str, row: manifest.Mixture) -> list[str]:
     return [f"{stem}_s{index + 1}" for index in range(len(row.sources))] + ([f"{stem}_noise"] if row.noise else [])
 
 
+class _RenderedRow(NamedTuple):
+    row: manifest.Mixture  # of the files
+    scaled_db: float = 0.0
+
+
 def _render_row(
     row: manifest.Mixture, *, out: Path, sample_rate: int | None, subtype: str
-) -> manifest.Mixture | SeptoolError:
+) -> _RenderedRow | SeptoolError:
     rate = sample_rate or row.sample_rate
     target = _target(out, row)
     names = [f"{name}.wav" for name in _voice_names(target.stem, row)]
+    gain = 1.0
     try:
         if not all(path.exists() for path in (target, *(out / name for name in names))):
             result = render_mixture(row, rate)
-            parts = [*result.sources] if result.noise is None else [*result.sources, result.noise]
+            parts = np.stack([*result.sources] if result.noise is None else [*result.sources, result.noise])
+            mixture = result.mixture
+            if subtype != "FLOAT" and row.rendering is None and row.mixture is None:
+                gain = headroom(parts)
+            if gain != 1:  # the published scripts have rules of their own, and recordings are as they are
+                parts, mixture = parts * np.float32(gain), mixture * np.float32(gain)
             # The parts first: a mixture that is there says that all of it is.
             for name, part in zip(names, parts, strict=True):
                 audio.write_audio(out / name, part, rate, subtype)
-            audio.write_audio(target, result.mixture, rate, subtype)
+            audio.write_audio(target, mixture, rate, subtype)
         about = audio.audio_info(target)
     except SeptoolError as error:
         return error
@@ -297,7 +313,7 @@ def _render_row(
     if enrolment is not None:
         away = os.path.relpath(row.locate(enrolment.path).resolve(), out.resolve())
         enrolment = replace(enrolment, path=PurePath(away).as_posix())
-    return manifest.Mixture(
+    files = manifest.Mixture(
         id=row.id,
         split=row.split,
         sample_rate=rate,
@@ -308,3 +324,4 @@ def _render_row(
         mixture=target.name,
         enrolment=enrolment,
     )
+    return _RenderedRow(files, round(to_db(gain), 2))

@@ -155,6 +155,7 @@ def test_a_row_that_cannot_be_rendered_does_not_stop_the_others(
         "sha256": sha256_of(tmp_path / "out/mixtures.jsonl"),
         "source_sha256": sha256_of(tmp_path / "rows.jsonl"),
         "failed": [said],
+        "scaled_db": {},
     }
     record = json.loads((tmp_path / "out/rendered.json").read_text())
     assert record["manifest_sha256"] == sha256_of(tmp_path / "rows.jsonl")

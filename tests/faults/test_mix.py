@@ -1,0 +1,74 @@
+"""Faults that strangers' files found in ``septool mix``."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from septool import audio
+from septool.data import manifest
+from tests.conftest import RATE, Command, voice, write
+
+
+@pytest.fixture
+def loud(tmp_path: Path) -> Path:
+    """A manifest of two mixtures, the first of voices that together go far over full scale."""
+    for name, pitch in (("a", 100), ("b", 190)):
+        samples = voice(pitch, seconds=0.5)
+        write(tmp_path / f"{name}.wav", samples / np.abs(samples).max() * 0.95)
+    rows = [
+        manifest.Mixture(
+            id=id,
+            sample_rate=RATE,
+            sources=tuple(manifest.Source(path=f"{name}.wav", gain_db=gain_db) for name in "ab"),
+            root=tmp_path,
+        )
+        for id, gain_db in (("loud", 3.0), ("quiet", -20.0))
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump_manifest(rows))
+    return path
+
+
+def test_mixtures_are_scaled_as_a_whole_and_never_clipped(septool: Command, loud: Path, tmp_path: Path) -> None:
+    exact = septool("mix", loud, "-o", tmp_path / "exact", "--subtype", "FLOAT", "--json")
+    assert json.loads(exact.lines[0])["scaled_db"] == {}
+    result = septool("mix", loud, "-o", tmp_path / "out")
+    assert result.status == 0
+    assert "1 rows were scaled to stay below full scale, loud the most, by -" in result.errors[-1]
+
+    def read(folder: str, name: str) -> np.ndarray:
+        return audio.load_audio(tmp_path / folder / f"{name}.wav", RATE)
+
+    mixture = read("out", "loud")
+    assert np.abs(mixture).max() == pytest.approx(0.9, abs=1e-4)
+    np.testing.assert_allclose(read("out", "loud_s1") + read("out", "loud_s2"), mixture, atol=1.6 / 2**15)
+    ratio = mixture @ read("exact", "loud") / (read("exact", "loud") @ read("exact", "loud"))
+    np.testing.assert_allclose(mixture, ratio * read("exact", "loud"), atol=1 / 2**15)
+    np.testing.assert_allclose(read("out", "quiet"), read("exact", "quiet"), atol=1 / 2**15)
+
+
+@pytest.mark.parametrize("rate", [1, 5, 10**9])
+def test_a_rate_that_no_recording_has_is_one_line(septool: Command, loud: Path, tmp_path: Path, rate: int) -> None:
+    row = json.loads(loud.read_text().splitlines()[0]) | {"sample_rate": rate}
+    loud.write_text(json.dumps(row) + "\n")
+    result = septool("mix", loud, "-o", tmp_path / "out")
+    assert result.status in (1, 2)
+    (error,) = result.errors
+    assert f"line 1: Mixture: sample_rate is {rate}; it is 1000 to 1000000 Hz" in error
+
+
+@pytest.mark.parametrize("name", ["a\0b.wav", "a\ud800.wav"])
+@pytest.mark.parametrize("key", ["id", "path"])
+def test_names_that_no_file_has_are_one_line(septool: Command, loud: Path, tmp_path: Path, name: str, key: str) -> None:
+    row = json.loads(loud.read_text().splitlines()[0])
+    if key == "id":
+        row["id"] = name
+    else:
+        row["sources"][0]["path"] = name
+    loud.write_text(json.dumps(row) + "\n")
+    result = septool("mix", loud, "-o", tmp_path / "out")
+    assert result.status in (1, 2)
+    assert "cannot be a file's name" in result.errors[-1]
+    assert not (tmp_path / "out").exists()
