@@ -3,15 +3,14 @@
 import dataclasses
 import difflib
 import functools
-import operator
+import itertools
 import os
-import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from septool.errors import ConfigError
 
@@ -40,104 +39,62 @@ def build(kind: type[T], values: JsonMapping, where: str = "") -> T:
         ConfigError: a key that ``kind`` does not have, one that it needs, a value of another type, or
             one that the dataclass itself refuses.
     """
-    import msgspec
-
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where.rstrip('.') or kind.__name__} is {values!r}; it has to be a table of settings")
-    values = _current_keys(kind, values, where)
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
+    for name, field in fields.items():
+        old = field.metadata.get("formerly")
+        if old in values:
+            if name in values:
+                raise ConfigError(f"{where}{old} is the old name of {where}{name}; give one of the two")
+            values = {name if key == old else key: value for key, value in values.items()}
+    hints = _hints(kind)
+    for key in values:
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            meant = f"; did you mean {where + close[0]!r}?" if close else ""
+            raise ConfigError(f"unknown key {where + key!r}{meant} (known: {', '.join(fields)})")
+    for name, field in fields.items():
+        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}{name} is missing")
+    ready = {key: _convert(value, hints[key], where + key) for key, value in values.items()}
     try:
-        return msgspec.convert(values, kind, from_attributes=True)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error), kind, values, where)) from None
-
-
-class _Layout(NamedTuple):
-    """What of a dataclass its keys are checked by."""
-
-    names: dict[str, None]  # in order
-    renamed: dict[str, str]  # old names, and those of today
-    nested: dict[str, type]  # fields that hold a dataclass, or several
+        return kind(**ready)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where.rstrip('.') or kind.__name__}: {error}") from None
 
 
 @functools.cache  # a manifest asks for the same ones a hundred thousand times
-def _layout(kind: type) -> _Layout:
-    fields, hints = dataclasses.fields(typing.cast(Any, kind)), typing.get_type_hints(kind)
-    within = {field.name: next(filter(dataclasses.is_dataclass, _parts(hints[field.name])), None) for field in fields}
-    return _Layout(
-        {field.name: None for field in fields},
-        {field.metadata["formerly"]: field.name for field in fields if "formerly" in field.metadata},
-        {name: typing.cast(type, inner) for name, inner in within.items() if inner},
-    )
+def _hints(kind: type) -> JsonDict:
+    return typing.get_type_hints(kind)
 
 
-def _parts(hint: Any) -> Iterator[Any]:
-    """Yield a type and what it is made of: the options of a union, the items of a tuple."""
-    yield hint
-    for part in typing.get_args(hint):
-        yield from _parts(part)
-
-
-def _current_keys(kind: type, values: JsonMapping, where: str) -> JsonMapping:
-    """Return nested values with the keys of today; those that no field has are refused, which msgspec does not do."""
-    names, renamed, nested = _layout(kind)
-    if not values.keys() <= names.keys():
-        for old in values.keys() & renamed.keys():
-            if renamed[old] in values:
-                raise ConfigError(f"{where}{old} is the old name of {where}{renamed[old]}; give one of the two")
-        values = {renamed.get(key, key): value for key, value in values.items()}
-        for key in values:
-            if key not in names:
-                close = difflib.get_close_matches(key, names, n=1)
-                meant = f"; did you mean {where + close[0]!r}?" if close else ""
-                raise ConfigError(f"unknown key {where + key!r}{meant} (known: {', '.join(names)})")
-    for name, inner in nested.items():
-        value = values.get(name)
-        if isinstance(value, Mapping):
-            current = _current_keys(inner, value, f"{where}{name}.")
-        elif isinstance(value, list | tuple):
-            current = [
-                _current_keys(inner, item, f"{where}{name}.") if isinstance(item, Mapping) else item for item in value
-            ]
-            if all(map(operator.is_, current, value)):
-                continue
-        else:
-            continue
-        if current is not value:
-            values = {**values, name: current}
-    return values
-
-
-def _explain(text: str, kind: type, values: JsonMapping, where: str) -> str:
-    """Put msgspec's words into ours: the key, its value, and what it can be."""
-    said, _, path = text.partition(" - at `$")
-    key, value, hint = where.rstrip("."), typing.cast(Any, values), typing.cast(Any, kind)
-    for name, index in re.findall(r"\.([^.\[`]+)|\[(\d+|\.\.\.)\]", path):
-        hint = _options(hint)[0]
-        if name:
-            value, hint = value[name], typing.get_type_hints(hint)[name]
-        elif index == "...":  # of a dict, which one it does not say
-            hint = typing.get_args(hint)[1]
-            name, value = next(item for item in value.items() if not isinstance(item[1], hint))
-        else:
-            items = typing.get_args(hint)
-            value, hint = value[int(index)], items[0 if items[-1:] == (Ellipsis,) else int(index)]
-        key = f"{key}.{name}" if key and name else key or name
-    if missing := re.match(r"Object missing required field `(.+)`", said):
-        return f"{key}.{missing[1]} is missing" if key else f"{missing[1]} is missing"
-    hint = _options(hint)[0]
-    if typing.get_origin(hint) is typing.Literal:
-        return f"{key} is {value!r}; it can be {', '.join(map(str, typing.get_args(hint)))}"
-    if size := re.match(r"Expected `array` of length (\d+)", said):
-        return f"{key} is {list(value)!r}; it has {size[1]} values"
-    if said.startswith("Expected `"):
-        return f"{key} is {value!r}; it has to be of type {(typing.get_origin(hint) or hint).__name__}"
-    return f"{key or kind.__name__}: {said}"
-
-
-def _options(hint: Any) -> list[Any]:
-    """Return what a union can be besides None; of another type, that."""
-    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-    return [part for part in typing.get_args(hint) if part is not type(None)] if is_union else [hint]
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        options = typing.get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        return _convert(value, next(o for o in options if o is not type(None)), where)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return build(typing.cast(type, hint), value, where + ".")
+    if hint is Any:
+        return value
+    origin = typing.get_origin(hint) or hint
+    if origin is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise ConfigError(f"{where} is {value!r}; it can be {', '.join(map(str, typing.get_args(hint)))}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        kinds = typing.get_args(hint)
+        if kinds[-1:] != (Ellipsis,) and len(kinds) != len(value):
+            raise ConfigError(f"{where} is {list(value)!r}; it has {len(kinds)} values")
+        each = itertools.repeat(kinds[0]) if kinds[-1:] == (Ellipsis,) else kinds
+        return tuple(_convert(item, kind, where) for item, kind in zip(value, each, strict=False))
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _convert(item, typing.get_args(hint)[1], f"{where}.{key}") for key, item in value.items()}
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(origin, type) and (not isinstance(value, origin) or (origin is int and isinstance(value, bool))):
+        raise ConfigError(f"{where} is {value!r}; it has to be of type {origin.__name__}")
+    return value
 
 
 def override(values: JsonDict, settings: Sequence[str]) -> JsonDict:
