@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from septool import audio, checkpoints, cli
+from septool import audio, checkpoints, cli, workers
 from septool.commands import options
 from septool.inference.output_folder import OUTPUT_LIST
 from septool.models.build import build_model
@@ -49,6 +49,12 @@ def files_below(folder: Path) -> list[str]:
     """Every file below a folder, hidden ones too, but for the list of what was written."""
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name != OUTPUT_LIST]
     return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+@pytest.fixture(autouse=True)
+def no_signal_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was asked to stop stays so; a test is not asked to by the one before it."""
+    monkeypatch.setattr(workers, "_signal", "")
 
 
 @pytest.fixture(autouse=True)

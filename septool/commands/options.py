@@ -68,7 +68,7 @@ Clip = Annotated[
     Literal["none", "rescale", "clamp"],
     typer.Option(
         "--clip",
-        help="Samples over full scale: kept as float, all voices lowered, or set to it.",
+        help="Samples over full scale, where files have integers: kept as float, all voices lowered, or set to it.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -77,7 +77,8 @@ Manifest = Annotated[
     Path | None,
     typer.Option(
         "--manifest",
-        help="Record of results (.jsonl), with sums; --skip-existing then does again what is not as it says.",
+        help="Record of results (.jsonl), with sums; --skip-existing then fails outputs that are not as it says, and "
+        "does them again with --force.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -208,6 +208,8 @@ class Batch:
                 raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
             html_report.check_html_report(self.html, force=self.force)
         check_pipe(self.out, inputs)
+        if self.skip_existing and any(each.label == PIPE for each in inputs):
+            raise UsageError("--skip-existing goes by names, and standard input has none; leave it out")
         if self.stream and [each.label for each in inputs] != [PIPE]:
             raise UsageError("--stream takes standard input alone; give - and pipe the recording in")
         if self.stream and self.out == PIPE:

@@ -1,6 +1,6 @@
 """What a voice is known by: references of it alone, checked and embedded, and the voice that is then extracted."""
 
-import re
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -63,20 +63,17 @@ class Reference(NamedTuple):
 def parse_reference(text: str | Path) -> Reference:
     """Read ``FILE`` or ``FILE@START-END``, in seconds.
 
-    >>> parse_reference("meeting.wav@12.5-19")
-    Reference(path=PosixPath('meeting.wav'), start=12.5, end=19.0)
-
     Raises:
         UsageError: the stretch is none.
     """
     path, at, stretch = str(text).rpartition("@")
-    if not at or Path(text).exists() or not re.fullmatch(r"[\d.]+-[\d.]+", stretch):
+    if not at or Path(text).exists() or not Path(path).exists():
         return Reference(Path(text))
     try:
         start, end = map(float, stretch.split("-"))
     except ValueError:
-        raise UsageError(f"{text}: {stretch} is no stretch; write it in seconds, such as @12.5-19") from None
-    if end <= start:
+        raise UsageError(f"{text}: {stretch!r} is no stretch; write it in seconds, such as @12.5-19") from None
+    if not 0 <= start < end < math.inf:
         raise UsageError(f"{text}: a stretch ends after it begins; write it in seconds, such as @12.5-19")
     return Reference(Path(path), start, end)
 

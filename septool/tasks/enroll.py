@@ -12,7 +12,7 @@ from septool.conversation.people import SPEAKER_MODEL
 from septool.data.turns import Turn, find_overlaps, read_rttm
 from septool.device import choose_device
 from septool.errors import AudioError, UsageError
-from septool.files import refuse_existing
+from septool.files import make_folder, refuse_existing
 from septool.inference.enrollment import (
     MAX_REFERENCE_S,
     Reference,
@@ -86,6 +86,7 @@ def enroll(
     network, header = checkpoints.load(path, SpeakerNet)
     where, rate = choose_device(device), header.sample_rate
     speaker = network.embedding.to(where)
+    make_folder(out.parent)
     voices, enrolled = [], []
     for voice, references in groups.items():
         if activity is None:
@@ -142,7 +143,7 @@ def undisturbed_stretches(activity: Path, recording: Path) -> dict[str, list[Ref
         UsageError: it is of several recordings, none of them this one, or somebody never speaks alone.
     """
     recordings = read_rttm(activity)
-    turns = recordings.get(recording.stem) or (next(iter(recordings.values())) if len(recordings) == 1 else None)
+    turns = recordings.get("_".join(recording.stem.split()))  # fields of RTTM have no blanks
     if not turns:
         listed = ", ".join(recordings) or "no recordings"
         raise UsageError(f"{activity} says nothing of {recording.stem}; it has {listed}")

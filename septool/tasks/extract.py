@@ -328,7 +328,9 @@ def manifest_rows(inputs: Sequence[str], references: Sequence[str | Path]) -> di
     named = [name for name in inputs if name.endswith(".jsonl")]
     if not named:
         if not references:
-            raise UsageError("give a recording of the wanted voice with --reference")
+            raise UsageError(
+                "give a recording of the wanted voice with --reference, or a voice that septool enroll kept with --who"
+            )
         return {}
     if len(inputs) > 1:
         raise UsageError(f"{named[0]} is a manifest; give it alone")
