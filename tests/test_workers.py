@@ -87,7 +87,8 @@ def wait_for_the_end(folder: Path, n: int) -> None:
 
 
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which a suite that outlives its terminal ignores
 from functools import partial
 from pathlib import Path
 from septool import workers

@@ -21,6 +21,7 @@ from septool.errors import UsageError
 from septool.tasks import evaluate as evaluating
 from septool.tasks import extract as extracting
 from septool.tasks import mix as mixing
+from septool.tasks import mix_conversations
 from septool.tasks import prepare as preparing
 from septool.tasks import separate as separating
 from septool.tasks import train as training
@@ -207,10 +208,12 @@ def test_a_corpus_has_its_own_options_and_the_parameters_of_the_task(corpus: str
     assert {name: value for name, value in shown.items() if name not in PRINTING} == expected
 
 
-def test_mix_has_the_parameters_of_its_two_tasks() -> None:
+def test_mix_has_the_parameters_of_its_tasks() -> None:
     shown = {name: value for name, value in parameters(mix.mix).items() if name not in PRINTING}
     files, rows = parameters(mixing.mix_files), parameters(mixing.mix_manifest)
-    work = {name: value for name, value in (rows | files).items() if name not in ("report", "source")}
+    drawn = parameters(mix_conversations.draw_conversations)
+    drawn["conversation"] = None if drawn.pop("style") is inspect.Parameter.empty else ...  # without: other tasks
+    work = {name: value for name, value in (drawn | rows | files).items() if name not in ("report", "source")}
     assert set(shown) == set(work)
     for name, value in shown.items():
         assert (tuple(value) if isinstance(value, list) else value) == work[name], name
