@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
-from septool.catalogue import resolve_checkpoint
 from septool.conversation.networks import load_conversation_networks
 from septool.conversation.people import parse_count
 from septool.conversation.recording import separate_conversation
@@ -14,7 +12,7 @@ from septool.data.turns import FORMATS, activity_path, format_activity
 from septool.errors import UsageError
 from septool.files import atomic_write, refuse_existing
 from septool.inference.batch import Batch, Failed, Skipped, Task, run_batch, write_report
-from septool.inference.findings import Caveat, CaveatKind, report_caveats
+from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.output_folder import record_outputs
 from septool.inference.paths import PIPE, FoundInputs, format_targets
@@ -74,11 +72,9 @@ def separate_conversations(
                 channel=batch.settings(voices=1, model_rate=networks.rate).channel_number,
                 track=batch.track,
                 raw=batch.raw_format,
-                progress=partial(batch.progress, job.display_name) if task.batch.jobs == 1 else lambda *_: None,
+                progress=task.progress,
             )
-        task.findings += report_caveats(
-            job.display_name, found.file, channel=batch.channel, model=networks.name, model_rate=networks.rate
-        )
+        task.note_caveats(found.file, networks.name, networks.rate)
         diarization = found.diarization
         if not diarization.speakers and not any(each.kind == CaveatKind.EMPTY for each in task.findings):
             text = f"{job.display_name}: nobody speaks in it"
@@ -88,16 +84,8 @@ def separate_conversations(
                 partial_path.write_text(format_activity(activity, diarization.turns, job.stem), encoding="utf-8")
         if batch.out != PIPE:
             record_outputs([*found.targets, *([] if rest is None else [rest])])
-        info = found.file.info
         return SeparatedConversation(
-            input=job.label,
-            model=networks.name,
-            seconds=info.frames / info.rate,
-            elapsed=time.perf_counter() - started,
-            rate=info.rate,
-            channels=info.channels,
-            clipped=found.file.clipped,
-            findings=tuple(task.findings),
+            **vars(task.complete(found.file, networks.name, started)),
             outputs=(PIPE,) if batch.out == PIPE else tuple(map(str, found.targets)),
             speakers=diarization.speakers,
             spoken=tuple(round(seconds, 2) for seconds in diarization.seconds),
@@ -114,5 +102,5 @@ def separate_conversations(
 
     title = f"Separated by {networks.name}"
     asked = {"name": batch.name, "speakers": speakers, "activity": activity, "speaker_model": speaker_model}
-    record = batch.open_record(networks.name, resolve_checkpoint(model)[1], asked)
+    record = batch.open_record(networks.name, networks.path, asked)
     yield from write_report(run_batch(batch, todo, work, inputs.unreadable, record), batch.html, title, describe)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ class ConversationNetworks:
     """What conversations are taken apart by, loaded once for many recordings."""
 
     name: str  # of the separator's checkpoint
+    path: Path  # of its file
     separator: Separator
     speaker_net: SpeakerNet
     rate: int  # Hz
@@ -48,7 +50,9 @@ def load_conversation_networks(model: str, speaker_model: str, device: torch.dev
     name, path = catalogue.resolve_checkpoint(model)
     separator, header = checkpoints.load(path)
     speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerNet)
-    networks = ConversationNetworks(name, separator.to(device), speaker_net.to(device), header.sample_rate, device)
+    networks = ConversationNetworks(
+        name, path, separator.to(device), speaker_net.to(device), header.sample_rate, device
+    )
     networks.start()  # refuses what does not go together before anything is read
     return networks
 

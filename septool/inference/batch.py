@@ -270,14 +270,18 @@ class Task:
         """What the user is told that the voices went to."""
         return (PIPE,) if self.batch.out == PIPE else tuple(map(str, self.targets))
 
+    def progress(self, done: float, total: float) -> None:
+        """Tell how many seconds of the recording are done, where one process works on one at a time."""
+        if self.batch.jobs == 1:
+            self.batch.progress(self.job.display_name, done, total)
+
     def estimate(
         self, estimate: Estimator, *, voices: int, model: str, model_rate: int
     ) -> tuple[Completed, FileEstimate]:
         """Write the estimates of the recording's voices, and note what is worth a word; see :func:`estimate_file`."""
-        batch, name = self.batch, self.job.display_name
+        batch = self.batch
         started = time.perf_counter()
         settings = batch.settings(voices=voices, model_rate=model_rate)
-        progress = partial(batch.progress, name) if batch.jobs == 1 else lambda *_: None
         if batch.stream:
             batch.report(describe_latency(settings))
             result = estimate_stream(
@@ -287,14 +291,24 @@ class Task:
                 settings,
                 out=sys.stdout.buffer,
                 suffix=batch.suffix,
-                progress=progress,
+                progress=self.progress,
             )
         else:
-            result = estimate_file(self.local_path, self.targets, estimate, settings, progress=progress)
-        self.findings += report_caveats(name, result, channel=batch.channel, model=model, model_rate=model_rate)
+            result = estimate_file(self.local_path, self.targets, estimate, settings, progress=self.progress)
+        self.note_caveats(result, model, model_rate)
         if batch.out != PIPE:
             record_outputs(self.targets)
-        completed = Completed(
+        return self.complete(result, model, started), result
+
+    def note_caveats(self, result: FileEstimate, model: str, model_rate: int) -> None:
+        """Note what is worth a word of what was made of the recording by a model at a rate, in Hz."""
+        self.findings += report_caveats(
+            self.job.display_name, result, channel=self.batch.channel, model=model, model_rate=model_rate
+        )
+
+    def complete(self, result: FileEstimate, model: str, started: float) -> Completed:
+        """Return what became of the recording, on which work started at a time of ``perf_counter``."""
+        return Completed(
             input=self.job.label,
             model=model,
             seconds=result.info.frames / result.info.rate,
@@ -305,7 +319,6 @@ class Task:
             gain_db=round(result.gain_db, 2),
             findings=tuple(self.findings),
         )
-        return completed, result
 
 
 class _Outcome(NamedTuple):

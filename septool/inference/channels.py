@@ -22,3 +22,8 @@ def parse_channel(channel: int | str | None) -> Channel:
         case str() if channel.isdecimal() and int(channel) >= 1:
             return int(channel)
     raise UsageError(f"--channel is {channel!r}; it can be a number from 1, mix or each")
+
+
+def name_pattern(ending: str, channel: int | str | None) -> str:
+    """Return what file names are made of where the user does not say: the recording's, which channel, what it is."""
+    return "{stem}" + ("_c{channel}" if channel == "each" else "") + f"_{ending}"

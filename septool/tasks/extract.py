@@ -17,7 +17,7 @@ from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
-from septool.inference.channels import parse_channel
+from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.enrollment import (
     KnownVoicesEstimator,
     embed_references,
@@ -27,7 +27,7 @@ from septool.inference.enrollment import (
 )
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import choose_dtype
-from septool.inference.paths import PIPE, FoundInputs, Input, looks_like_file, read_input_list
+from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file
 from septool.inference.record import Record
 from septool.inference.streaming import Clip
 from septool.inference.voiceprints import Voiceprint, find_voiceprints
@@ -169,14 +169,10 @@ def extract(
         AudioError: a reference that cannot be used.
         CheckpointError: no such model, or a damaged one.
     """
-    inputs = [*inputs, *(read_input_list(from_file) if from_file is not None else ())]
-    if not inputs:
-        raise UsageError("nothing to work on; name recordings or folders, or a list of them with --from-file")
-    if from_file == PIPE and PIPE in inputs:
-        raise UsageError("--from-file - takes standard input for the list; it cannot be a recording, too")
+    inputs = list_inputs(inputs, from_file)
     batch = Batch(
         out=out,
-        name=name or default_name(channel, who),
+        name=name or name_pattern("voice" if who is None else "{voice}", channel),
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
@@ -312,11 +308,6 @@ def _extract_enrolled(
 
     title = f"Extracted by {model}"
     yield from write_report(run_batch(batch, todo, work, inputs.unreadable, record), batch.html, title, describe)
-
-
-def default_name(channel: int | str | None, who: str | None) -> str:
-    """Return the pattern that file names are made of where the user gives none."""
-    return "{stem}" + ("_c{channel}" if channel == "each" else "") + ("_voice" if who is None else "_{voice}")
 
 
 def manifest_rows(inputs: Sequence[str], references: Sequence[str | Path]) -> dict[str, manifests.Mixture]:

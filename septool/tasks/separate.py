@@ -11,10 +11,10 @@ from septool.conversation.result import SeparatedConversation
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
-from septool.inference.channels import parse_channel
+from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import choose_dtype, make_estimator
-from septool.inference.paths import PIPE, looks_like_file, read_input_list
+from septool.inference.paths import list_inputs, looks_like_file
 from septool.inference.streaming import Clip
 from septool.scoring.references import read_references, score_outputs
 from septool.signal.stitch import Seam
@@ -119,14 +119,10 @@ def separate(
         UsageError: the request contradicts itself; nothing is done then.
         CheckpointError: no such model, or a damaged one.
     """
-    inputs = [*inputs, *(read_input_list(from_file) if from_file is not None else ())]
-    if not inputs:
-        raise UsageError("nothing to work on; name recordings or folders, or a list of them with --from-file")
-    if from_file == PIPE and PIPE in inputs:
-        raise UsageError("--from-file - takes standard input for the list; it cannot be a recording, too")
+    inputs = list_inputs(inputs, from_file)
     batch = Batch(
         out=out,
-        name=name or default_name(channel, who),
+        name=name or name_pattern("s{voice}" if who is None else "{voice}", channel),
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
@@ -184,7 +180,7 @@ def separate(
     if references and len(references) != header.sources:
         raise UsageError(f"{checkpoint} gives {header.sources} voices; give as many references, not {len(references)}")
     if name is None and header.sources == 1:
-        batch = replace(batch, name="{stem}_c{channel}_clean" if channel == "each" else "{stem}_clean")
+        batch = replace(batch, name=name_pattern("clean", channel))
     batch.settings(voices=header.sources, model_rate=header.sample_rate)  # refuses what this model cannot do
     if voice is not None and references:
         raise UsageError("--reference is compared with all voices; leave out --voice")
@@ -220,8 +216,3 @@ def separate(
     )
     results = run_batch(batch, todo, work, found.unreadable, record)
     yield from write_report(results, html, f"Separated by {checkpoint}", describe)
-
-
-def default_name(channel: int | str | None, who: str | None) -> str:
-    """Return the pattern that file names are made of where the user gives none."""
-    return "{stem}" + ("_c{channel}" if channel == "each" else "") + ("_s{voice}" if who is None else "_{voice}")
