@@ -69,6 +69,7 @@ def mix(
     beside them, and a track for each person.
     """
     from dataclasses import asdict
+    from functools import partial
 
     from septool.commands import printing
     from septool.data.conversations import holds_conversations
@@ -79,51 +80,27 @@ def mix(
 
     options.check_json(out, json)
     is_manifest = len(inputs) == 1 and inputs[0].suffix == ".jsonl"
-    if conversation is not None or (is_manifest and holds_conversations(inputs[0])):
-        if len(inputs) != 1 or snr != [0.0] or mode != Mode.min or sources is not None:
-            raise UsageError("conversations take one manifest, without --snr, --mode and --sources")
+    of_conversations = conversation is not None or (is_manifest and holds_conversations(inputs[0]))
+    asked = {"--snr": snr != [0.0], "--mode": mode != Mode.min, "--sources": sources is not None}
+    if of_conversations and (len(inputs) != 1 or any(asked.values())):
+        raise UsageError("conversations take one manifest, without --snr, --mode and --sources")
+    if is_manifest and any(asked.values()):
+        surplus = ", ".join(option for option, given in asked.items() if given)
+        raise UsageError(f"{inputs[0]} says itself how its rows are mixed; leave out {surplus}")
+    if is_manifest or of_conversations:
+        render = render_conversations if of_conversations else mix_manifest
+        if conversation is not None:
+            settings = {"count": count, "speakers": speakers, "seconds": seconds, "seed": seed}
+            render = partial(draw_conversations, style=conversation, **settings)
         with printing.Bar("mix", quiet=quiet) as bar:
-            if conversation is None:
-                written = render_conversations(
-                    inputs[0],
-                    out=out,
-                    sample_rate=sample_rate,
-                    subtype=subtype,
-                    force=force,
-                    jobs=jobs,
-                    report=bar.update,
-                )
-            else:
-                written = draw_conversations(
-                    inputs[0],
-                    conversation,
-                    out=out,
-                    count=count,
-                    speakers=speakers,
-                    seconds=seconds,
-                    sample_rate=sample_rate,
-                    seed=seed,
-                    subtype=subtype,
-                    force=force,
-                    jobs=jobs,
-                    report=bar.update,
-                )
-        _tell(written, json=json, quiet=quiet)
-        return
-    if is_manifest:
-        asked = {"--snr": snr != [0.0], "--mode": mode != Mode.min, "--sources": sources is not None}
-        if any(asked.values()):
-            surplus = ", ".join(option for option, given in asked.items() if given)
-            raise UsageError(f"{inputs[0]} says itself how its rows are mixed; leave out {surplus}")
-        with printing.Bar("mix", quiet=quiet) as bar:
-            rendered = mix_manifest(
+            rendered = render(
                 inputs[0],
                 out=out,
                 sample_rate=sample_rate,
                 subtype=subtype,
                 force=force,
                 jobs=jobs,
-                report=lambda done, total: bar.update(done, total),
+                report=bar.update,
             )
         _tell(rendered, json=json, quiet=quiet)
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from septool import audio
 from septool.corpora import base, overlay
 from septool.corpora.folder import assign_splits, find_utterances
-from septool.data.manifest import Enrollment, Mixture, Source
+from septool.data.manifest import Enrollment, Mixture, Source, manifest_path
 from septool.errors import AudioError, SeptoolError
 
 SPEAKERS = {"train": 1951.0, "test": 40.0}
@@ -46,7 +46,7 @@ def prepare(
     speakers = find_utterances(root)
     splits = assign_splits(list(speakers), SPEAKERS, seed)
     dealt, left_out = overlay.find_clips(noise, CLIPS, seed)
-    speech_root, noise_root = base.manifest_path(root, out), base.manifest_path(noise, out)
+    speech_root, noise_root = manifest_path(root, out), manifest_path(noise, out)
     parts = []
     for each in picked:
         usable: dict[str, list[overlay.Speech]] = {}

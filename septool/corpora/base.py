@@ -2,12 +2,11 @@
 
 import inspect
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from septool import audio, workers
@@ -95,14 +94,6 @@ def check_choice(option: str, value: Value, allowed: Sequence[Value]) -> None:
 def next_utterance(those: Sequence[Value], one: Value) -> Value:
     """Return the next one, the first after the last: of a speaker's utterances, the enrolment that goes with one."""
     return those[(those.index(one) + 1) % len(those)]
-
-
-def manifest_path(folder: Path, out: Path) -> PurePath:
-    """Return the way from the manifests' folder to a corpus, the same on every machine.
-
-    Both are resolved first, since a path through a link goes up from where the link leads.
-    """
-    return PurePath(os.path.relpath(folder.resolve(), out.resolve()))
 
 
 def read_headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, audio.AudioInfo], list[str]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from septool import audio, workers
 from septool.corpora import base
-from septool.data.manifest import Mixture, Source
+from septool.data.manifest import Mixture, Source, manifest_path
 from septool.errors import AudioError, SeptoolError, UsageError
 
 
@@ -63,7 +63,7 @@ def utterances(
         seed: another seed deals the speakers differently.
     """
     found = find_utterances(folder)
-    start = base.manifest_path(folder, manifest_folder)
+    start = manifest_path(folder, manifest_folder)
     splits = assign_splits(list(found), shares, seed)
     rows: dict[str, Mixture] = {}
     left_out: list[str] = []

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from septool.corpora import base, lists
-from septool.data.manifest import Mixture, Source
+from septool.data.manifest import Mixture, Source, manifest_path
 from septool.data.renderers import RATE
 from septool.errors import ManifestError, UsageError
 from septool.signal.levels import to_db
@@ -91,7 +91,7 @@ def prepare(
     wanted |= {noise / path for path, _ in speeds.values()} if noise else set()
     found, left_out = base.read_headers(wanted, RATE, jobs)
     sexes = lists.librispeech_sexes() | _sexes(voices, metadata)
-    speech_root, noise_root = base.manifest_path(source, out), noise and base.manifest_path(noise, out)
+    speech_root, noise_root = manifest_path(source, out), noise and manifest_path(noise, out)
 
     def row(name: str, line: Line) -> Mixture | None:
         about = [found.get(source / voice.path) for voice in line.voices]

@@ -24,7 +24,7 @@ import numpy as np
 from septool import audio
 from septool.corpora import base
 from septool.corpora.folder import sample_fixed_mixtures
-from septool.data.manifest import Enrollment, Mixture, Source
+from septool.data.manifest import Enrollment, Mixture, Source, manifest_path
 from septool.data.renderers import RATE
 
 RECORDINGS = {
@@ -153,7 +153,7 @@ def _hashed(seed: int, name: str) -> int:
 
 
 def _row(path: Path, about: audio.AudioInfo, source: Path, out: Path, split: str) -> Mixture:
-    place = base.manifest_path(source, out) / path.relative_to(source)
+    place = manifest_path(source, out) / path.relative_to(source)
     voice = Source(path=place.as_posix(), frames=about.frames, speaker=path.parts[-3])
     return Mixture(id=path.stem, split=split, sample_rate=about.rate, sources=(voice,), root=out.resolve())
 

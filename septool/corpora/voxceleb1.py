@@ -9,7 +9,7 @@ from pathlib import Path
 
 from septool.corpora import base
 from septool.data import trials
-from septool.data.manifest import Mixture, Source
+from septool.data.manifest import Mixture, Source, manifest_path
 from septool.data.renderers import RATE
 
 RECORDINGS = {"dev": 148_642, "test": 4874}
@@ -46,7 +46,7 @@ def prepare(
         if (name := SPEAKER.fullmatch(path.parts[-3])) and _split(int(name[1])) in picked
     }
     found, left_out = base.read_headers(places.values(), RATE, jobs)
-    root = base.manifest_path(source, out)
+    root = manifest_path(source, out)
     usable = {name: (root / path.relative_to(source)).as_posix() for name, path in places.items() if path in found}
     parts = []
     for each, published in picked.items():

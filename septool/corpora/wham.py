@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from septool.corpora import base, wsj0mix
-from septool.data.manifest import Mixture, Source
+from septool.data.manifest import Mixture, Source, manifest_path
 from septool.data.renderers import RATE
 from septool.errors import ManifestError, UsageError
 
@@ -99,7 +99,7 @@ def prepare(
         {} if mix == "clean" else {x.id: noise / part / f"{x.id}.wav" for part, each in settings.items() for x in each}
     )
     found, left_out = base.read_headers([*(source / path for path in places.values()), *noises.values()], RATE, jobs)
-    speech_root, noise_root = base.manifest_path(source, out), base.manifest_path(noise, out)
+    speech_root, noise_root = manifest_path(source, out), manifest_path(noise, out)
 
     def row(part: str, setting: Setting) -> Mixture | None:
         mixture = voices[setting.id]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from septool.corpora import base, lists
-from septool.data.manifest import Mixture, Source
+from septool.data.manifest import Mixture, Source, manifest_path
 from septool.data.renderers import RATE
 
 SPLITS = ("tr", "cv", "tt")
@@ -105,7 +105,7 @@ def prepare(
     mixtures = {each: read_list(voices, each) for each in base.select_splits(split, dict.fromkeys(SPLITS))}
     places = locate(source, [mixture for part in mixtures.values() for mixture in part])
     found, left_out = base.read_headers((source / path for path in places.values()), RATE, jobs)
-    root = base.manifest_path(source, out)
+    root = manifest_path(source, out)
 
     def row(part: str, mixture: list[Voice]) -> Mixture | None:
         lengths = [found[path].frames for voice in mixture if (path := source / places[voice.place]) in found]

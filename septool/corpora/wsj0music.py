@@ -8,7 +8,7 @@ by name, 8 : 1 : 1, so that no split hears another's music.
 from pathlib import Path
 
 from septool.corpora import base, overlay, wsj0mix
-from septool.data.manifest import Mixture, Source
+from septool.data.manifest import Mixture, Source, manifest_path
 from septool.data.renderers import RATE
 
 SHARES = {"tr": 8.0, "cv": 1.0, "tt": 1.0}
@@ -43,7 +43,7 @@ def prepare(
     places = wsj0mix.locate(source, [mixture for part in listed.values() for mixture in part])
     found, left_out = base.read_headers((source / path for path in places.values()), RATE, jobs)
     left_out += damaged
-    speech_root, music_root = base.manifest_path(source, out), base.manifest_path(noise, out)
+    speech_root, music_root = manifest_path(source, out), manifest_path(noise, out)
     parts = []
     for each, mixtures in listed.items():
         wanted = sorted({voice.place for mixture in mixtures for voice in mixture})

@@ -60,6 +60,10 @@ class Conversation:
         elif set(self.speakers) != set(heard):
             raise ValueError(f"speakers are {', '.join(self.speakers)}; the segments are of {', '.join(heard)}")
 
+    def locate(self, path: str) -> Path:
+        """Return the file that a path of this row means."""
+        return self.root / PurePosixPath(path)
+
 
 class RenderedConversation(NamedTuple):
     """A conversation as samples."""
@@ -109,7 +113,7 @@ def render_conversation(row: Conversation, rate: int | None = None) -> RenderedC
     sources = np.zeros((len(row.speakers), frames), dtype=np.float32)
     turns = []
     for segment in row.segments:
-        path = row.root / PurePosixPath(segment.path)
+        path = row.locate(segment.path)
         voice = audio.load_audio(path, rate, segment.start, segment.frames)
         audio.check_finite(voice, path)
         start = round(segment.at * rate)

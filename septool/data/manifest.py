@@ -6,9 +6,10 @@ every machine. A row with a single source is an utterance: a manifest of those i
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, Protocol, TypeVar
 
 from septool.audio.reading import HIGHEST_RATE, LOWEST_RATE
@@ -200,6 +201,14 @@ def _plain(part: Source | Enrollment | Mixture) -> JsonDict:
     return {
         key: value for key, value in vars(part).items() if key != "root" and (key not in SPARSE or value != SPARSE[key])
     }
+
+
+def manifest_path(path: Path, folder: Path) -> PurePath:
+    """Return the way from a manifest's folder to a file or folder, the same on every machine.
+
+    Both are resolved first, since a path through a link goes up from where the link leads.
+    """
+    return PurePath(os.path.relpath(path.resolve(), folder.resolve()))
 
 
 def file_stem(id: str) -> str:

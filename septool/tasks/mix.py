@@ -2,14 +2,13 @@
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from pathlib import Path, PurePath
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,6 +20,8 @@ from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, sha256_of
 from septool.inference.paths import PIPE, abspath_key, check_not_terminal, copy_to_stdout
 from septool.signal.levels import from_db, to_db
+
+Rendered = TypeVar("Rendered")
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
 
@@ -191,25 +192,34 @@ def mix_manifest(
     digest = sha256_of(source)
     _record(rows, out, {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}, force)
     work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype)
-    rendered: list[manifest.Mixture] = []
-    failed: list[str] = []
-    scaled: dict[str, float] = {}
-    for row, result in zip(rows, workers.each(work, rows, jobs), strict=True):
-        if isinstance(result, SeptoolError):
-            failed.append(f"{row.id}: {result}")
-        else:
-            rendered.append(result.row)
-            if result.scaled_db:
-                scaled[row.id] = result.scaled_db
-        report(len(rendered) + len(failed), len(rows))
+    rendered, failed = render_rows(rows, work, jobs, report)
     if not rendered:
         raise SeptoolError(
             f"none of the {len(rows)} rows of {source} could be rendered, whose paths start from "
             f"{source.parent.resolve()}; the first: {failed[0]}"
         )
     with atomic_write(path) as partial_path:
-        partial_path.write_text(manifest.dump_manifest(rendered), encoding="utf-8")
+        partial_path.write_text(manifest.dump_manifest([each.row for each in rendered]), encoding="utf-8")
+    scaled = {each.row.id: each.scaled_db for each in rendered if each.scaled_db}
     return RenderedManifest(str(path), sha256_of(path), digest, tuple(failed), scaled)
+
+
+def render_rows(
+    rows: Sequence[manifest.RowT],
+    work: Callable[[manifest.RowT], Rendered | SeptoolError],
+    jobs: int,
+    report: Callable[[int, int], None],
+) -> tuple[list[Rendered], list[str]]:
+    """Render rows in several processes; return what was made of them, and a line for each that failed."""
+    rendered: list[Rendered] = []
+    failed: list[str] = []
+    for row, result in zip(rows, workers.each(work, rows, jobs), strict=True):
+        if isinstance(result, SeptoolError):
+            failed.append(f"{row.id}: {result}")
+        else:
+            rendered.append(result)
+        report(len(rendered) + len(failed), len(rows))
+    return rendered, failed
 
 
 def _check_out(
@@ -311,8 +321,7 @@ def _render_row(
     )
     enrolment = row.enrolment
     if enrolment is not None:
-        away = os.path.relpath(row.locate(enrolment.path).resolve(), out.resolve())
-        enrolment = replace(enrolment, path=PurePath(away).as_posix())
+        enrolment = replace(enrolment, path=manifest.manifest_path(row.locate(enrolment.path), out).as_posix())
     files = manifest.Mixture(
         id=row.id,
         split=row.split,

@@ -1,23 +1,22 @@
 """Conversations to files: drawn of single utterances, or as the rows of a manifest say."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
-from septool import audio, workers
+from septool import audio
 from septool.conversation.people import parse_count
 from septool.data.conversation_sampling import STYLES, list_utterances, sample_conversation
 from septool.data.conversations import Conversation, dump_conversations, read_conversations, render_conversation
-from septool.data.manifest import file_stem, read_manifest
+from septool.data.manifest import file_stem, manifest_path, read_manifest
 from septool.data.turns import to_rttm
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder
 from septool.inference.paths import PIPE, abspath_key
-from septool.tasks.mix import check_subtype, headroom
+from septool.tasks.mix import check_subtype, headroom, render_rows
 
 MANIFEST = "conversations.jsonl"
 
@@ -140,14 +139,7 @@ def _write(
         raise SeptoolError(f"{path} exists; use --force to replace it and its recordings")
     make_folder(out)
     work = partial(_write_conversation, out=out, sample_rate=sample_rate, subtype=subtype)
-    written: list[Conversation] = []
-    failed: list[str] = []
-    for row, result in zip(rows, workers.each(work, rows, jobs), strict=True):
-        if isinstance(result, SeptoolError):
-            failed.append(f"{row.id}: {result}")
-        else:
-            written.append(result)
-        report(len(written) + len(failed), len(rows))
+    written, failed = render_rows(rows, work, jobs, report)
     if not written:
         raise SeptoolError(f"none of the {len(rows)} conversations could be written; the first: {failed[0]}")
     with atomic_write(path) as partial_path:
@@ -171,9 +163,7 @@ def _write_conversation(
         audio.write_audio(out / f"{stem}.wav", rendered.mixture * gain, rate, subtype)
     except SeptoolError as error:
         return error
-    here = out.resolve()
     moved = tuple(
-        replace(segment, path=PurePath(os.path.relpath((row.root / PurePath(segment.path)).resolve(), here)).as_posix())
-        for segment in row.segments
+        replace(segment, path=manifest_path(row.locate(segment.path), out).as_posix()) for segment in row.segments
     )
     return replace(row, segments=moved)
