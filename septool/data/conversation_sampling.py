@@ -14,7 +14,7 @@ import numpy as np
 
 from septool import audio
 from septool.data.conversations import Conversation, ConversationSegment
-from septool.data.manifest import Mixture, Source
+from septool.data.manifest import Mixture
 from septool.errors import UsageError
 from septool.signal.levels import rms_of, to_db
 
@@ -44,7 +44,6 @@ class Utterance:
     """A recording of one person, or a part of one."""
 
     path: Path
-    speaker: str
     rate: int  # Hz
     start: int  # sample
     frames: int
@@ -58,13 +57,13 @@ def list_utterances(rows: Sequence[Mixture]) -> dict[str, list[Utterance]]:
     """
     found: dict[str, list[Utterance]] = {}
     for row in rows:
-        source: Source = row.sources[0]
+        source = row.sources[0]
         if len(row.sources) != 1 or not source.speaker:
             raise UsageError(f"row {row.id} is no utterance of one speaker; septool prepare folder lists those")
         path = row.locate(source.path)
         info = audio.audio_info(path)
         frames = info.frames - source.start if source.frames < 0 else source.frames
-        found.setdefault(source.speaker, []).append(Utterance(path, source.speaker, info.rate, source.start, frames))
+        found.setdefault(source.speaker, []).append(Utterance(path, info.rate, source.start, frames))
     return found
 
 
@@ -98,12 +97,12 @@ def sample_conversation(
     gains = dict(zip(names, random.uniform(-SPEAKER_DB, SPEAKER_DB, people), strict=True))
     unused: dict[str, list[Utterance]] = {name: [] for name in names}
     segments: list[ConversationSegment] = []
-    ends = dict.fromkeys(names, 0.0)  # of each one's last words
+    ends = dict.fromkeys(names, 0.0)  # of each one's last words; of those who have not said anything 0
     end, length, previous = 0.0, 0.0, ""  # of the last utterance
     spoken, overlapped = 0.0, 0.0
-    while end < seconds or (len({segment.speaker for segment in segments}) < people):
-        silent = [name for name in names if name not in {segment.speaker for segment in segments}]
-        # Towards the end those who have not said anything.
+    while end < seconds or not all(ends.values()):
+        silent = [name for name in names if not ends[name]]
+        # Towards the end those are called.
         others = silent if silent and end > seconds * (1 - len(silent) / (2 * people)) else names
         speaker = str(random.choice([name for name in others if name != previous] or [names[0]]))
         if not unused[speaker]:
@@ -129,8 +128,8 @@ def sample_conversation(
                 gain_db=round(LEVEL_DB + gains[speaker] - float(np.clip(loudness, -100.0, 0.0)), 3),
             )
         )
-        overlapped += max(min(end, at + own) - at, 0.0)
-        spoken += own - max(min(end, at + own) - at, 0.0)
+        shared = max(min(end, at + own) - at, 0.0)
+        overlapped, spoken = overlapped + shared, spoken + own - shared
         ends[speaker] = at + own
         if at + own > end:
             end, length, previous = at + own, own, speaker

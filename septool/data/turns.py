@@ -44,16 +44,21 @@ def find_overlaps(turns: Iterable[Turn]) -> list[Turn]:
     return merge_turns(overlaps)
 
 
+def rttm_field(text: str) -> str:
+    """Return a name as it stands in an RTTM file: blanks, which separate the fields, become underscores."""
+    return "_".join(text.split())
+
+
 def to_rttm(turns: Sequence[Turn], recording: str) -> str:
     """Write turns as NIST's Rich Transcription Time Marked lines, as dscore, pyannote and meeteval read them.
 
     Args:
         turns: who speaks when.
-        recording: file identifier; blanks, which separate the fields, become underscores.
+        recording: file identifier.
     """
-    name = "_".join(recording.split()) or "recording"
+    name = rttm_field(recording) or "recording"
     return "".join(
-        f"SPEAKER {name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {'_'.join(turn.speaker.split())} "
+        f"SPEAKER {name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {rttm_field(turn.speaker)} "
         "<NA> <NA>\n"
         for turn in turns
     )

@@ -9,7 +9,7 @@ import numpy as np
 from septool import audio, catalogue, checkpoints
 from septool.config import JsonDict
 from septool.conversation.people import SPEAKER_MODEL
-from septool.data.turns import Turn, find_overlaps, read_rttm
+from septool.data.turns import Turn, find_overlaps, read_rttm, rttm_field
 from septool.device import choose_device
 from septool.errors import AudioError, UsageError
 from septool.files import make_folder, refuse_existing
@@ -143,7 +143,7 @@ def undisturbed_stretches(activity: Path, recording: Path) -> dict[str, list[Ref
         UsageError: it is of several recordings, none of them this one, or somebody never speaks alone.
     """
     recordings = read_rttm(activity)
-    turns = recordings.get("_".join(recording.stem.split()))  # fields of RTTM have no blanks
+    turns = recordings.get(rttm_field(recording.stem))
     if not turns:
         listed = ", ".join(recordings) or "no recordings"
         raise UsageError(f"{activity} says nothing of {recording.stem}; it has {listed}")
@@ -164,14 +164,15 @@ def undisturbed_stretches(activity: Path, recording: Path) -> dict[str, list[Ref
 
 
 def load_stretches(stretches: Sequence[Reference], rate: int, voice: str) -> np.ndarray:
-    """Read the longest stretches of what one person says, a minute in all, ``[time]`` at ``rate`` Hz.
+    """Read the longest stretches of what one person says in one recording, a minute in all, ``[time]`` at ``rate`` Hz.
 
     Raises:
         AudioError: the recording cannot be read, ends before, or has too little of the voice.
     """
+    path = stretches[0].path  # of all of them
+    info = audio.audio_info(path)
     parts, missing = [], MAX_REFERENCE_S
-    for path, start, end in sorted(stretches, key=lambda stretch: stretch.start - (stretch.end or 0)):
-        info = audio.audio_info(path)
+    for _, start, end in sorted(stretches, key=lambda stretch: stretch.start - (stretch.end or 0)):
         first, last = round(start * info.rate), min(round((end or 0) * info.rate), info.frames)
         if last <= first:
             raise AudioError(f"{path} is {info.frames / info.rate:.1f} s long; {voice} is said to speak at {start:g} s")
@@ -181,5 +182,5 @@ def load_stretches(stretches: Sequence[Reference], rate: int, voice: str) -> np.
         if missing < SHORTEST_TURN_S:
             break
     joined = np.concatenate(parts)
-    check_reference(joined, rate, f"what {voice} says alone in {stretches[0].path}")
+    check_reference(joined, rate, f"what {voice} says alone in {path}")
     return joined

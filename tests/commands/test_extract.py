@@ -17,7 +17,7 @@ from septool.data.manifest import Enrollment, Mixture, Source
 from septool.files import sha256_of
 from septool.models import MODELS
 from septool.models.base import Extraction
-from tests.conftest import RATE, Command, voice
+from tests.conftest import RATE, Command, voice, write
 
 
 @pytest.fixture
@@ -35,12 +35,6 @@ def extract(septool: Command, tiny_extractor: Path, tmp_path: Path) -> Command:
         return septool("extract", *arguments, "-m", tiny_extractor, "-d", "cpu", *where, stdin=stdin)
 
     return command
-
-
-def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    audio.write_audio(path, samples, rate, subtype)
-    return path
 
 
 def test_the_voice_has_the_recordings_rate_and_length(
