@@ -49,9 +49,7 @@ def build(kind: type[T], values: JsonMapping, where: str = "") -> T:
     hints = _hints(kind)
     for key in values:
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
-            meant = f"; did you mean {where + close[0]!r}?" if close else ""
-            raise ConfigError(f"unknown key {where + key!r}{meant} (known: {', '.join(fields)})")
+            raise ConfigError(describe_unknown_key(key, list(fields), where))
     for name, field in fields.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}{name} is missing")
@@ -60,6 +58,20 @@ def build(kind: type[T], values: JsonMapping, where: str = "") -> T:
         return kind(**ready)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where.rstrip('.') or kind.__name__}: {error}") from None
+
+
+def describe_unknown_key(key: str, known: Sequence[str], where: str = "", place: str = "") -> str:
+    """Return one line about a key that there is not, with what was probably meant.
+
+    Args:
+        key: without what stands before it.
+        known: the keys that there are.
+        where: what stands before all of them.
+        place: that it is not in, if that has a name.
+    """
+    close = difflib.get_close_matches(key, known, n=1)
+    meant = f"; did you mean {where + close[0]!r}?" if close else ""
+    return f"unknown key {where + key!r}{f' in {place}' if place else ''}{meant} (known: {', '.join(known)})"
 
 
 @functools.cache  # a manifest asks for the same ones a hundred thousand times

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from septool.commands import VERBS
-from septool.config import JsonDict, JsonMapping
+from septool.config import JsonDict, JsonMapping, describe_unknown_key
 from septool.errors import ConfigError
 
 FILE = "septool.toml"
@@ -107,7 +107,7 @@ def layers(verb: list[str], params: JsonMapping) -> Iterator[Layer]:
         given = {key.replace("_", "-"): value for key, value in section.items() if not isinstance(value, dict)}
         for key in given:
             if key not in params:
-                raise ConfigError(f"{path}: {_unknown(key, list(params), title)}")
+                raise ConfigError(f"{path}: {describe_unknown_key(key, list(params), place=title)}")
         yield Layer(f"{path} {title}", given)
     for prefix, keys in (("SEPTOOL_", shared), (variable(verb, ""), list(params))):
         for key in keys:
@@ -139,16 +139,9 @@ def read_file(path: Path) -> JsonDict:
     for key in tables:
         name = key.replace("_", "-") if key not in verbs else key
         if name not in (VERBS if key in verbs else SHARED):
-            raise ConfigError(f"{path}: {_unknown(key, known, 'the top level')}; options of a verb go under its name")
+            unknown = describe_unknown_key(key, known, place="the top level")
+            raise ConfigError(f"{path}: {unknown}; options of a verb go under its name")
     return {key if key in verbs else key.replace("_", "-"): value for key, value in tables.items()}
-
-
-def _unknown(key: str, known: list[str], place: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(key, known, n=1)
-    meant = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown key {key!r} in {place}{meant} (known: {', '.join(known)})"
 
 
 def unknown_variables(root: Any) -> list[str]:

@@ -88,12 +88,12 @@ def write_html_report(html: Path, title: str, entries: Iterable[Entry]) -> None:
         partial.write_text(text, encoding="utf-8", errors="replace")  # in names that are not UTF-8
 
 
-def render_template(name: str, **values: object) -> str:
-    """Fill in one of the templates beside this file; values are escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def render_template(name: str, package: str = "septool.inference", **values: object) -> str:
+    """Fill in one of a package's templates, which may extend those beside this file; values are escaped."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("septool.inference"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("septool.inference")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

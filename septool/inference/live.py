@@ -19,7 +19,7 @@ from septool.errors import AudioError, InterruptedBySignal, UsageError
 from septool.files import atomic_write_group
 from septool.inference.findings import ChannelPowers
 from septool.inference.level import Estimator
-from septool.inference.streaming import SUBTYPES, EstimateSettings, FileEstimate, WindowedEstimator, estimate_opened
+from septool.inference.streaming import EstimateSettings, FileEstimate, WindowedEstimator, estimate_opened
 
 POLL_S = 0.1  # after which a signal is noticed while nothing arrives
 BLOCK_S = 0.1  # read at once
@@ -130,7 +130,7 @@ def estimate_stream(
             powers = ChannelPowers(file.channels)
             powers.add(file.peek(round(settings.segment * file.rate)))
             cancelling = powers.loudest_if_cancelling()
-        subtype = "FLOAT" if settings.clip == "none" else SUBTYPES.get(file.subtype, "PCM_16")
+        subtype = settings.written_subtype(file.subtype)
         if targets:
             partials = stack.enter_context(atomic_write_group(targets))
             writer = audio.Writer(

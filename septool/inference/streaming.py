@@ -75,6 +75,10 @@ class EstimateSettings:
         """Return how many voices are written of a recording of so many channels."""
         return (self.voices if self.voice is None else 1) * (channels if self.channel == "each" else 1)
 
+    def written_subtype(self, own: str) -> str:
+        """Return the sample format of the voices of a recording, by the recording's own."""
+        return "FLOAT" if self.clip == "none" else SUBTYPES.get(own, "PCM_16")
+
 
 def check_segment(segment: float, overlap: float) -> None:
     """Refuse segments, in seconds, that cannot be joined."""
@@ -220,7 +224,7 @@ def estimate_file(
     with ExitStack() as stack:
         file = stack.enter_context(audio.open_audio(source, track=settings.track, raw=settings.raw))
         partials = stack.enter_context(atomic_write_group(targets))
-        subtype = "FLOAT" if settings.clip == "none" else SUBTYPES.get(file.subtype, "PCM_16")
+        subtype = settings.written_subtype(file.subtype)
         voices = settings.written(file.channels)
         twice = settings.clip == "rescale" and audio.nearest_subtype(targets[0], subtype) not in ("FLOAT", "DOUBLE")
         first, named = partials, targets[0]

@@ -14,7 +14,7 @@ from septool import audio
 from septool.config import JsonDict
 from septool.errors import SeptoolError
 from septool.files import atomic_write, make_folder
-from septool.inference.html_report import spectrogram_png
+from septool.inference.html_report import render_template, spectrogram_png
 from septool.metrics import METRICS
 from septool.printable import printable
 from septool.scoring.items import Item, ScoringInput
@@ -63,17 +63,10 @@ def write_evaluation_report(
         facts: definitions, versions and sums, by their names.
         load: makes the signals of the worst items.
     """
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("septool.scoring"), PackageLoader("septool.inference")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
     failed = [printable(f"{item.id}: {item.error}") for item in items if item.error]
-    text = environment.get_template("evaluation.html.j2").render(
+    text = render_template(
+        "evaluation.html.j2",
+        "septool.scoring",
         title=printable(title),
         columns=COLUMNS,
         summaries=[_cells(summary) for summary in summaries],
