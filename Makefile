@@ -27,8 +27,9 @@ types:  ## static types
 imports:  ## the arrows between the parts
 	$(PYTHON) -c 'import sys; from importlinter.cli import lint_imports_command; sys.argv = ["lint-imports"]; lint_imports_command()'
 
-generated:  ## man pages and tables are fresh
+generated:  ## man pages and tables are fresh, lines that mutants break are there
 	$(PYTHON) tools/generate.py --check
+	$(PYTHON) tools/mutants.py --check
 
 test:  ## the fast tests
 	$(PYTHON) -m pytest
