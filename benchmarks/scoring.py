@@ -1,24 +1,25 @@
-"""How fast estimates in files are scored: septool on several processes, beside mir_eval's own SDR in a loop.
+"""How fast estimates in files are scored: septool beside mir_eval, torchmetrics and SpeechBrain's evaluation loop.
 
-``python -m benchmarks.scoring --items 40 --oracle-items 3`` makes two-voice utterances of LibriMix's test lengths at
-8 kHz, scores SI-SNRi and SDRi from files, and prints seconds an item, of the clock and of the processors, and what
-3,000 items take at that pace: that number is extrapolated from the items that were measured, and so named. On a machine
-that does other things only the processors' seconds compare.
+``python -m benchmarks.scoring > benchmarks/scoring.md`` writes the tables. Every way scores SI-SNRi and SDRi of the
+same utterances from the same files, one process and one thread each, in turns, so that a busy machine slows all alike,
+and in processor time, so that waiting does not count. Then septool scores a whole set. A way whose package is not
+installed is left out and named.
 """
 
 import argparse
-import json
 import os
+import resource
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.signal import lfilter
 
 from septool import audio
 from septool.tasks.evaluate import evaluate
@@ -26,81 +27,218 @@ from septool.tasks.profile import describe_machine
 
 RATE = 8000
 WHOLE_SET = 3000
-SECONDS = (3.0, 4.5, 6.0, 8.5, 14.0)  # about the 10th to the 90th percentile of Libri2Mix's test set in min mode
+# Lengths of the 3,000 mixtures of Libri2Mix's test set in min mode: every 5th percentile, from the published lists.
+SECONDS = (3.00, 3.10, 3.24, 3.34, 3.48, 3.63, 3.78, 3.97, 4.15, 4.36, 4.59)
+SECONDS += (4.77, 5.00, 5.21, 5.48, 5.87, 6.32, 6.81, 7.58, 8.64, 13.99)
+AT_ONCE = 12  # utterances that every way scores in a turn
+
+Folders = tuple[Path, Path]  # of references and of estimates
 
 
-def make_utterances(folder: Path, items: int) -> None:
+def lengths(items: int) -> np.ndarray:
+    """Return seconds that are spread over the distribution evenly, in a random order."""
+    places = (np.arange(items) + 0.5) / items
+    return np.random.default_rng(0).permutation(np.interp(places, np.linspace(0, 1, len(SECONDS)), SECONDS))
+
+
+def make_utterances(folder: Path, items: int) -> Folders:
     """Write references and estimates of noise with the spectrum and the comings and goings of speech."""
+    folders = folder / "true", folder / "found"
+    for each in folders:
+        each.mkdir(parents=True)
     random = np.random.default_rng(0)
-    taps = 0.9 ** np.arange(60)
-    for item in range(items):
-        frames = round(SECONDS[item % len(SECONDS)] * RATE)
+    for item, seconds in enumerate(lengths(items)):
+        frames = round(seconds * RATE)
         envelope = 1 + np.sin(2 * np.pi * np.arange(frames) / 3000 + np.array([[0.0], [2.0]]))
-        voices = np.stack([np.convolve(row, taps)[:frames] for row in random.standard_normal((2, frames))]) * envelope
-        voices *= 0.02
+        voices = 0.02 * envelope * lfilter([1.0], [1.0, -0.9], random.standard_normal((2, frames)))
         found = voices + 0.2 * voices[::-1] + 0.002 * random.standard_normal((2, frames))
-        for kind, signals in (("true", voices), ("found", found)):
+        for kind, signals in zip(folders, (voices, found), strict=True):
             for number, samples in enumerate(signals, 1):
-                path = folder / kind / f"u{item:04d}_s{number}.wav"
-                path.parent.mkdir(exist_ok=True)
-                audio.write_audio(path, samples.astype(np.float32), RATE)
+                audio.write_audio(kind / f"u{item:04d}_s{number}.wav", samples.astype(np.float32), RATE)
+    return folders
 
 
-def score_by_mir_eval(folder: Path, items: int) -> None:
-    """Score SDRi of the first items as published loops do: once the estimates, once the mixture."""
+def read_item(folders: Folders, item: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return references, estimates and twice the mixture, ``[2, time]`` in float64 each, as published loops do."""
+    import soundfile
+
+    true, found = (
+        np.stack([soundfile.read(folder / f"{item}_s{n}.wav", dtype="float64")[0] for n in (1, 2)])
+        for folder in folders
+    )
+    return true, found, np.stack([true.sum(0)] * 2)
+
+
+def names_in(folders: Folders) -> list[str]:
+    """Return the utterances of folders."""
+    return sorted({path.stem.rpartition("_")[0] for path in folders[0].iterdir()})
+
+
+def by_septool(folders: Folders) -> None:
+    """Score as ``septool eval REF EST --metric si-snri,sdri --jobs 1``."""
+    evaluate(*folders, metric="si-snri,sdri", jobs=1)
+
+
+def by_fast_bss_eval(folders: Folders) -> None:
+    """The same with fast_bss_eval's solver."""
+    evaluate(*folders, metric="si-snri,sdri", jobs=1, sdr_backend="fast-bss-eval")
+
+
+def by_mir_eval(folders: Folders) -> None:
+    """SDRi alone: bss_eval_sources of the estimates and of the mixture."""
     from mir_eval.separation import bss_eval_sources
 
-    for item in range(items):
-        true, found = (
-            np.stack([audio.read_audio(folder / kind / f"u{item:04d}_s{n}.wav")[0][0] for n in (1, 2)])
-            for kind in ("true", "found")
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for estimates in (found, np.stack([true.sum(0)] * 2)):
-                bss_eval_sources(true, estimates)
+    for item in names_in(folders):
+        true, found, mixture = read_item(folders, item)
+        for estimates in (found, mixture):
+            bss_eval_sources(true, estimates)
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return how many seconds something takes, of the clock and of the processors, its processes included."""
-    start, before = time.perf_counter(), sum(os.times()[:4])
-    work()
-    return time.perf_counter() - start, sum(os.times()[:4]) - before
+def by_torchmetrics(folders: Folders) -> None:
+    """Its SI-SNR in the best order, then its SDR, of the estimates and of the mixture."""
+    from torchmetrics.functional.audio import (
+        permutation_invariant_training,
+        pit_permutate,
+        scale_invariant_signal_noise_ratio,
+        signal_distortion_ratio,
+    )
+
+    for item in names_in(folders):
+        true, found, mixture = (torch.from_numpy(signals)[None] for signals in read_item(folders, item))
+        _, order = permutation_invariant_training(found, true, scale_invariant_signal_noise_ratio)  # pyright: ignore
+        scale_invariant_signal_noise_ratio(mixture, true)
+        for estimates in (pit_permutate(found, order), mixture):
+            signal_distortion_ratio(estimates, true)
+
+
+def by_speechbrain(folders: Folders) -> None:
+    """The loop of its separation recipes' ``save_results``: its SI-SNR in the best order, and mir_eval's SDR."""
+    from mir_eval.separation import bss_eval_sources
+    from speechbrain.nnet.losses import get_si_snr_with_pitwrapper
+
+    for item in names_in(folders):
+        true, found, mixture = read_item(folders, item)
+        targets = torch.from_numpy(true.T)[None]
+        for estimates in (found, mixture):
+            get_si_snr_with_pitwrapper(targets, torch.from_numpy(estimates.T)[None])
+            bss_eval_sources(true, estimates)
+
+
+WAYS: dict[str, tuple[Callable[[Folders], None], str | None]] = {
+    "septool": (by_septool, None),
+    "septool, --sdr-backend fast-bss-eval": (by_fast_bss_eval, None),
+    "mir_eval, SDRi alone": (by_mir_eval, "mir_eval"),
+    "torchmetrics": (by_torchmetrics, "torchmetrics"),
+    "SpeechBrain's loop": (by_speechbrain, "speechbrain"),
+}
+
+
+def processor_seconds() -> float:
+    """Return what this process and those that it waited for have used."""
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def in_turns(folders: Sequence[Folders], ways: Sequence[str]) -> dict[str, list[float]]:
+    """Return the processor seconds an utterance of every way, for every turn."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for turn, each in enumerate(folders):
+        for way in np.roll(list(ways), turn):
+            before = processor_seconds()
+            WAYS[way][0](each)
+            seconds[way].append((processor_seconds() - before) / AT_ONCE)
+    return seconds
+
+
+def installed(way: str) -> bool:
+    """Say whether a way's package is there."""
+    try:
+        package = WAYS[way][1]
+        return package is None or bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def main() -> int:
-    """Measure."""
+    """Measure, and print the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=100)
-    parser.add_argument("--oracle-items", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--items", type=int, default=WHOLE_SET, help="of the whole set")
+    parser.add_argument("--jobs", type=int, default=2, help="processes for the whole set")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(json.dumps({"kind": "machine", **asdict(describe_machine(torch.device("cpu"), 1))}))
+    warnings.simplefilter("ignore")
+    ways = [way for way in WAYS if installed(way)]
+    missing = [way for way in WAYS if way not in ways]
     with tempfile.TemporaryDirectory(prefix="septool-") as name:
-        folder = Path(name)
-        make_utterances(folder, args.items)
-        ways = [
-            (
-                f"septool si-snri,sdri, {args.jobs} processes",
-                args.items,
-                lambda: run(folder, "si-snri,sdri", args.jobs),
-            ),
-            ("septool si-snri,sdri, 1 process", args.items, lambda: run(folder, "si-snri,sdri", 1)),
-            ("mir_eval sdri, 1 process", args.oracle_items, lambda: score_by_mir_eval(folder, args.oracle_items)),
-        ]
-        for way, items, work in ways:
-            seconds, processor_seconds = (each / items for each in timed(work))
-            row = {"way": way, "items": items, "seconds_per_item": round(seconds, 4)}
-            row |= {"processor_seconds_per_item": round(processor_seconds, 4)}
-            row |= {"extrapolated_processor_seconds_of_3000": round(processor_seconds * WHOLE_SET)}
-            print(json.dumps(row), flush=True)
+        warm = make_utterances(Path(name) / "warm", 1)
+        for way in ways:
+            WAYS[way][0](warm)
+        turns = [make_utterances(Path(name) / f"{turn}", AT_ONCE) for turn in range(args.turns)]
+        seconds = in_turns(turns, ways)
+        whole = make_utterances(Path(name) / "whole", args.items)
+        before, start = processor_seconds(), time.perf_counter()
+        evaluate(*whole, metric="si-snri,sdri", jobs=args.jobs)
+        clock, used = time.perf_counter() - start, processor_seconds() - before
+    load = os.getloadavg()[0]
+    print(page(seconds, missing, turns=args.turns, items=args.items, jobs=args.jobs, clock=clock, used=used, load=load))
     return 0
 
 
-def run(folder: Path, metric: str, jobs: int) -> None:
-    """Score everything with septool."""
-    evaluate(folder / "true", folder / "found", metric=metric, jobs=jobs)
+def page(
+    seconds: dict[str, list[float]],
+    missing: Sequence[str],
+    *,
+    turns: int,
+    items: int,
+    jobs: int,
+    clock: float,
+    used: float,
+    load: float,
+) -> str:
+    """Return what was measured as Markdown."""
+    machine = describe_machine(torch.device("cpu"), 1)
+    packages = ", ".join(f"{way} {version(way)}" for way in ("numpy", "scipy", *sorted(_packages(seconds))))
+    about = (
+        f"{machine.hardware}, {machine.cores} processor threads, {machine.system}; septool {machine.septool} "
+        f"({machine.commit}), torch {machine.torch}, Python {machine.python}, {packages}; {machine.date}."
+    )
+    ours = np.array(seconds["septool"])
+    rows = [
+        f"| {way} | {1000 * np.median(each):.0f} ({1000 * min(each):.0f} to {1000 * max(each):.0f}) "
+        f"| {np.median(np.array(each) / ours):.1f} |"
+        for way, each in seconds.items()
+    ]
+    left_out = [f"Not installed, so not measured: {', '.join(missing)}.", ""] if missing else []
+    return "\n".join(
+        [
+            "# How fast estimates are scored",
+            "",
+            "SI-SNRi and SDRi of two voices at 8 kHz from files, lengths spread as those of Libri2Mix's test set in "
+            "min mode (3 to 14 s, 5.0 s in",
+            "the mean). Written by `python -m benchmarks.scoring`.",
+            "",
+            about,
+            "",
+            f"One process, one thread, the ways in turns on the same {AT_ONCE} utterances: the median of {turns} turns, "
+            "and the lowest and highest;",
+            "processor time, which other work on the machine does not count in. The last column is the median of the "
+            "turns' ratios to septool's.",
+            "",
+            "| | processor ms an utterance | times septool's |",
+            "|---|---|---|",
+            *rows,
+            "",
+            *left_out,
+            f"septool on {items:,} utterances with {jobs} processes: {clock:.0f} s by the clock, {used:.0f} s of "
+            f"processor time, {1000 * used / items:.0f} ms an utterance,",
+            f"where the machine's load was {load:.1f} at the end.",
+        ]
+    )
+
+
+def _packages(ways: Sequence[str] | dict[str, list[float]]) -> set[str]:
+    return {package for way in ways if (package := WAYS[way][1]) is not None}
 
 
 if __name__ == "__main__":

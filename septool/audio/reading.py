@@ -101,7 +101,9 @@ class AudioFile:
         left = frames if frames >= 0 else 2**62
         most = max(BLOCK_SAMPLES // self.channels, 1)
         while left and not self._at_end:
-            wanted = min(left, most)
+            rest = self._decoder.expected - self.position
+            # One more than is expected, to see its end: a decoder makes room for all that it is asked for.
+            wanted = min(left, most, rest + 1 if rest > 0 else most)
             part = self._decoder.read(wanted)
             check_finite(part, self.name)
             self._at_end = len(part) < wanted

@@ -56,6 +56,12 @@ def evaluate(
         ),
     ] = None,
     trim: Annotated[bool, typer.Option("--trim", help="Cut signals of different lengths to the shortest.")] = False,
+    sdr_backend: Annotated[
+        str,
+        typer.Option(
+            "--sdr-backend", help="Whose code computes SDR: septool, fast-bss-eval or mir_eval; to 1e-6 dB the same."
+        ),
+    ] = "septool",
     by: Annotated[
         str | None,
         typer.Option("--by", help="Also by groups of a manifest's rows: sex, gain-difference, noise, sources."),
@@ -147,6 +153,7 @@ def evaluate(
             sample_rate=sample_rate,
             pair=pair,
             trim=trim,
+            sdr_backend=sdr_backend,
             by=by,
             out=out,
             html=html,

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from septool.metrics import ALIASES, FUNCTIONS, METRICS, UndefinedError
 from septool.metrics.si_snr import si_snr
 from septool.registry import suggest
 
+NO_SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256")
 
 
@@ -80,7 +82,14 @@ def parse_metric_names(names: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def score_item(metrics: Sequence[str], rate: int, signals: ScoringInput, *, trim: bool = False) -> Item:
+def score_item(
+    metrics: Sequence[str],
+    rate: int,
+    signals: ScoringInput,
+    *,
+    trim: bool = False,
+    settings: Mapping[str, Mapping[str, Any]] = NO_SETTINGS,
+) -> Item:
     """Score the estimates of one item, each at the reference that it is assigned to by SI-SNR.
 
     An item fails as a whole where a voice is lost: an estimate is missing, or silent while its reference is not. The
@@ -92,6 +101,7 @@ def score_item(metrics: Sequence[str], rate: int, signals: ScoringInput, *, trim
         rate: Hz of all signals.
         signals: the item.
         trim: cut all signals to the shortest instead of refusing different lengths.
+        settings: further arguments of metrics' functions, by the functions' names.
     """
     if signals.error or not signals.references:
         return Item(signals.id, error=signals.error, detections=signals.detections)
@@ -107,7 +117,8 @@ def score_item(metrics: Sequence[str], rate: int, signals: ScoringInput, *, trim
     reasons: dict[str, list[str | None]] = {}
     for metric in metrics:
         pairs = [
-            _score(metric, estimates[place], references, source, mixture, rate) for source, place in enumerate(order)
+            _score(metric, estimates[place], references, source, mixture, rate, settings)
+            for source, place in enumerate(order)
         ]
         scores[metric], reasons[metric] = [value for value, _ in pairs], [reason for _, reason in pairs]
     return Item(signals.id, scores, reasons, order, signals.detections)
@@ -165,10 +176,16 @@ def assign_estimates(estimates: np.ndarray, references: np.ndarray) -> tuple[int
 
 
 def _score(
-    name: str, estimate: np.ndarray, references: np.ndarray, source: int, mixture: np.ndarray | None, rate: int
+    name: str,
+    estimate: np.ndarray,
+    references: np.ndarray,
+    source: int,
+    mixture: np.ndarray | None,
+    rate: int,
+    settings: Mapping[str, Mapping[str, Any]],
 ) -> tuple[float | None, str | None]:
     metric, reference = METRICS[name], references[source]
-    function = FUNCTIONS[metric.base]
+    function = partial(FUNCTIONS[metric.base], **settings.get(metric.base, {}))
     if metric.needs_others:
         function = partial(function, others=np.delete(references, source, axis=0))
     if not np.ptp(reference):

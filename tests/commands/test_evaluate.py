@@ -91,6 +91,20 @@ def test_json_lines_and_a_failed_item(septool: Command, folders: tuple[Path, Pat
     assert result.errors == [f"septool: b: {folders[1]} has no b_s2"]
 
 
+def test_sdr_by_any_backend_is_the_same_and_the_file_names_it(
+    septool: Command, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("mir_eval.separation", reason="mir_eval 0.9 has no separation module")
+    means = []
+    for backend in ("septool", "fast-bss-eval", "mir_eval"):
+        out = tmp_path / f"{backend}.jsonl"
+        run = ("eval", *folders, "--metric", "sdr,sdri", "--sdr-backend", backend, "-o", out, "--json", "-q")
+        means.append([json.loads(line)["mean"] for line in septool(*run).lines[-2:]])
+        assert json.loads(out.read_text().splitlines()[0])["header"]["sdr_backend"] == backend
+    assert means[0] == pytest.approx(means[2], abs=1e-6)
+    assert means[1] == pytest.approx(means[2], abs=1e-6)
+
+
 def test_a_file_for_every_item_is_not_replaced_without_force(
     septool: Command, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
