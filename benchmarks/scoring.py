@@ -220,8 +220,8 @@ def page(
             "",
             about,
             "",
-            f"One process, one thread, the ways in turns on the same {AT_ONCE} utterances: the median of {turns} turns, "
-            "and the lowest and highest;",
+            f"One process, one thread, the ways in turns on the same {AT_ONCE} utterances: the median of {turns} "
+            "turns, and the lowest and highest;",
             "processor time, which other work on the machine does not count in. The last column is the median of the "
             "turns' ratios to septool's.",
             "",

@@ -67,10 +67,10 @@ def test_another_solver_helps_where_the_recursion_is_not_exact(monkeypatch: pyte
 
 
 def test_backends_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="unknown SDR backend 'mir-eval'; did you mean 'mir_eval'?"):
+    with pytest.raises(UsageError, match=r"unknown SDR backend 'mir-eval'; did you mean 'mir_eval'\?"):
         check_sdr_backend("mir-eval")
     monkeypatch.setitem(sys.modules, "mir_eval.separation", None)
-    with pytest.raises(UsageError, match="needs mir_eval before 0.9; install it with"):
+    with pytest.raises(UsageError, match=r"needs mir_eval before 0\.9; install it with"):
         check_sdr_backend("mir_eval")
 
 
