@@ -15,8 +15,9 @@ from scipy import fft
 
 from septool import audio
 from septool.data.manifest import Mixture, Source
-from septool.data.pool import UtterancePool, load_pool
+from septool.data.pool import UtterancePool
 from septool.data.renderers import RENDERERS, Rendered, pad_or_trim
+from septool.data.speech_cache import load_pool
 from septool.errors import ConfigError, ManifestError
 from septool.signal.levels import from_db, rms_of
 from septool.signal.mel import hz_to_mel
@@ -152,7 +153,7 @@ class AugmentationSources(NamedTuple):
 def load_augmentation_sources(
     config: DynamicMixing, rate: int, jobs: int = 1, damaged_share: float = 0.0
 ) -> AugmentationSources:
-    """Decode the backgrounds and RIRs of a mixing at ``rate`` Hz; see :func:`septool.data.pool.load_pool`."""
+    """Decode the backgrounds and RIRs of a mixing at ``rate`` Hz; see :func:`septool.data.speech_cache.load_pool`."""
     load = partial(load_pool, rate=rate, jobs=jobs, damaged_share=damaged_share)
     backgrounds = tuple(load(Path(background.manifest)) for background in config.backgrounds)
     # Of a response only the shape counts; a quiet one would lose its tail in 16 bits.

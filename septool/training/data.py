@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from septool import audio, workers
 from septool.data.manifest import Mixture
 from septool.data.mixing import render_mixture
-from septool.data.pool import check_damage
 from septool.data.renderers import Rendered
+from septool.data.speech_cache import check_damage
 from septool.errors import AudioError, ConfigError, ManifestError, SeptoolError
 
 LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from septool.data import pool
+from septool.data import pool, speech_cache
 from septool.data.mixing import AugmentationSources, load_augmentation_sources
 from septool.errors import SeptoolError
 from septool.losses import LOSSES
@@ -62,7 +62,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
         recipe, loop = self.recipe, self.recipe.loop
         with self.distributed.local_main_first():
             rate, jobs, share = recipe.data.sample_rate, max(jobs, 1), recipe.data.damaged_share
-            speech = pool.load_pool(Path(recipe.data.train), rate, jobs, damaged_share=share)
+            speech = speech_cache.load_pool(Path(recipe.data.train), rate, jobs, damaged_share=share)
             augmentation = load_augmentation_sources(recipe.mixing, rate, jobs, share)
         return DynamicMixtures(
             self.sampler(speech, augmentation),

@@ -12,7 +12,7 @@ from septool import audio, checkpoints
 from septool.data import manifest
 from septool.data.manifest import Mixture, Source
 from septool.data.mixing import load_augmentation_sources, sample_parts
-from septool.data.pool import load_pool
+from septool.data.speech_cache import load_pool
 from septool.files import sha256_of
 from septool.tasks.train import train
 from septool.training.trainer import Trainer

@@ -12,6 +12,7 @@ from septool import audio
 from septool.config import cache_folder
 from septool.data import manifest, pool
 from septool.data.manifest import Mixture, Source
+from septool.data.speech_cache import load_pool
 from septool.errors import AudioError, ConfigError, ManifestError
 from tests.conftest import RATE, voice
 
@@ -35,7 +36,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_in_a_pool(rows: Path) -> None:
-    speech = pool.load_pool(rows, RATE)
+    speech = load_pool(rows, RATE)
     assert len(speech) == 3  # silence and repetition are left out
     assert speech.speaker_names == ["ann", "bob"]
     assert [list(each) for each in speech.speakers] == [[0, 2], [1]]
@@ -51,7 +52,7 @@ def test_what_is_in_a_pool(rows: Path) -> None:
 def test_what_is_above_full_scale_keeps_its_shape(rows: Path) -> None:
     loud = 3 * voice(100, seconds=0.2) / np.abs(voice(100, seconds=0.2)).max()
     audio.write_audio(rows.parent / "0.wav", loud, RATE, "FLOAT")
-    samples, level = pool.load_pool(rows, RATE)[0]
+    samples, level = load_pool(rows, RATE)[0]
     np.testing.assert_allclose(3 * samples, loud, atol=3 / pool.FULL_SCALE)
     assert level == pytest.approx(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))), rel=1e-3)
 
@@ -59,7 +60,7 @@ def test_what_is_above_full_scale_keeps_its_shape(rows: Path) -> None:
 def test_stretches_and_rates(rows: Path) -> None:
     source = Source(path="0.wav", start=400, frames=800, speaker="ann")
     rows.write_text(manifest.dump_manifest([Mixture(id="a", sample_rate=RATE, sources=(source,))]))
-    samples, _ = pool.load_pool(rows, 16000)[0]
+    samples, _ = load_pool(rows, 16000)[0]
     expected = audio.load_audio(rows.parent / "0.wav", 16000, 400, 800)
     np.testing.assert_allclose(samples, expected, atol=1 / pool.FULL_SCALE)
 
@@ -69,21 +70,21 @@ def files(rows: Path) -> dict[str, int]:
 
 
 def test_decoding_is_done_once(rows: Path) -> None:
-    pool.load_pool(rows, RATE)
+    load_pool(rows, RATE)
     before = files(rows)
     assert len(before) == 2
-    pool.load_pool(rows, RATE)
+    load_pool(rows, RATE)
     assert files(rows) == before
-    pool.load_pool(rows, 16000)
+    load_pool(rows, 16000)
     rows.write_text(rows.read_text() + "\n")
-    pool.load_pool(rows, RATE)
+    load_pool(rows, RATE)
     assert len(files(rows)) == 6  # another rate and another manifest are others
 
 
 def test_a_recording_that_is_replaced_is_decoded_anew(rows: Path) -> None:
-    before = pool.load_pool(rows, RATE)[0][0]
+    before = load_pool(rows, RATE)[0][0]
     audio.write_audio(rows.parent / "0.wav", 0.5 * before, RATE)
-    np.testing.assert_allclose(pool.load_pool(rows, RATE)[0][0], 0.5 * before, atol=1e-4)
+    np.testing.assert_allclose(load_pool(rows, RATE)[0][0], 0.5 * before, atol=1e-4)
 
 
 def test_two_runs_may_tidy_at_once(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +94,7 @@ def test_two_runs_may_tidy_at_once(rows: Path, monkeypatch: pytest.MonkeyPatch) 
         return [*glob(folder, pattern), folder / "gone.i16"]
 
     monkeypatch.setattr(Path, "glob", with_one_that_has_gone)
-    assert len(pool.load_pool(rows, RATE)) == 3
+    assert len(load_pool(rows, RATE)) == 3
 
 
 @pytest.fixture(scope="session")
@@ -106,16 +107,45 @@ def test_no_fixture_sees_the_cache_of_the_user(early_cache: Path, tmp_path_facto
 
 
 def test_half_of_a_pool_is_made_again(rows: Path) -> None:
-    pool.load_pool(rows, RATE)
+    load_pool(rows, RATE)
     next((rows.parent / "cache/speech").glob("*.i16")).unlink()
-    assert len(pool.load_pool(rows, RATE)) == 3
+    assert len(load_pool(rows, RATE)) == 3
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    match how:
+        case "cut":
+            path.write_bytes(content[: len(content) // 2])
+        case "zeroed":
+            path.write_bytes(bytes(len(content)))
+        case "one bit":
+            path.write_bytes(content[:600] + bytes([content[600] ^ 1]) + content[601:])
+        case "empty":
+            path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("how", ["cut", "zeroed", "one bit", "empty"])
+@pytest.mark.parametrize("suffix", ["i16", "npz"])
+def test_a_damaged_pool_is_made_anew(rows: Path, suffix: str, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    expected = [load_pool(rows, RATE)[n][0] for n in range(3)]
+    (cached,) = (rows.parent / "cache/speech").glob(f"*.{suffix}")
+    damage(cached, how)
+    speech = load_pool(rows, RATE)
+    for n in range(3):
+        np.testing.assert_array_equal(speech[n][0], expected[n])
+    if (suffix, how) != ("npz", "one bit"):  # which may hit what nobody reads
+        assert "is damaged, and is made anew" in caplog.text
+    caplog.clear()
+    load_pool(rows, RATE)
+    assert "damaged" not in caplog.text
 
 
 def test_any_number_of_processes_gives_the_same_pool(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for jobs in (1, 2):
         monkeypatch.setenv("SEPTOOL_CACHE", str(rows.parent / str(jobs)))
-        pool.load_pool(rows, RATE, jobs)
+        load_pool(rows, RATE, jobs)
         found.append({path.name: path.read_bytes() for path in (rows.parent / str(jobs) / "speech").glob("*.i16")})
     assert found[0] == found[1]
 
@@ -123,19 +153,19 @@ def test_any_number_of_processes_gives_the_same_pool(rows: Path, monkeypatch: py
 def test_a_file_that_cannot_be_read_leaves_no_half_pool(rows: Path) -> None:
     (rows.parent / "2.wav").write_text("no sound")
     with pytest.raises(AudioError, match=r"2\.wav cannot be read as audio"):
-        pool.load_pool(rows, RATE)
+        load_pool(rows, RATE)
     assert files(rows) == {}
 
 
 def test_a_pool_without_speech(rows: Path) -> None:
     rows.write_text(manifest.dump_manifest([Mixture(id="a", sample_rate=RATE, sources=(Source(path="silent.wav"),))]))
     with pytest.raises(ManifestError, match="no utterance has speech in it"):
-        pool.load_pool(rows, RATE)
+        load_pool(rows, RATE)
     assert files(rows) == {}
 
 
 def test_a_stretch_ends_with_its_utterance(rows: Path) -> None:
-    speech = pool.load_pool(rows, RATE)
+    speech = load_pool(rows, RATE)
     whole, level = speech[1]
     assert (speech.frames(1), speech.level(1)) == (len(whole), level) == (2400, level)
     np.testing.assert_array_equal(speech.segment(1, 100, 200), whole[100:300])
@@ -144,7 +174,7 @@ def test_a_stretch_ends_with_its_utterance(rows: Path) -> None:
 
 
 def test_full_scale_is_another_pool(rows: Path) -> None:
-    plain, full = pool.load_pool(rows, RATE), pool.load_pool(rows, RATE, full_scale=True)
+    plain, full = load_pool(rows, RATE), load_pool(rows, RATE, full_scale=True)
     for n in range(3):
         expected = plain[n][0] / np.abs(plain[n][0]).max()
         np.testing.assert_allclose(full[n][0], expected, atol=1e-3)
@@ -152,7 +182,7 @@ def test_full_scale_is_another_pool(rows: Path) -> None:
 
 
 def test_a_process_gets_the_file_and_no_copy(rows: Path) -> None:
-    speech = pool.load_pool(rows, RATE)
+    speech = load_pool(rows, RATE)
     sent = pickle.dumps(speech)
     assert len(sent) < 2 * sum(speech.frames(n) for n in range(3)) / 4
     again = pickle.loads(sent)
@@ -163,33 +193,33 @@ def test_a_process_gets_the_file_and_no_copy(rows: Path) -> None:
 
 def test_the_pools_that_lie_unused_longest_make_room(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for rate in (8000, 4000, 6000):
-        pool.load_pool(rows, rate)
+        load_pool(rows, rate)
     for rate, seconds in ((8000, 2000), (4000, 1000), (6000, 3000)):
         (path,) = (rows.parent / "cache/speech").glob(f"rows-{rate}-*.i16")
         os.utime(path, (seconds, 0))
-    pool.load_pool(rows, 4000)  # used just now
+    load_pool(rows, 4000)  # used just now
     # 0.9 s of 16 bits at 5, 4 and 6 kHz are 27 kB; those at 8 kHz were used before those at 6 kHz.
     monkeypatch.setenv("SEPTOOL_CACHE_GB", "30e-6")
-    pool.load_pool(rows, 5000)
+    load_pool(rows, 5000)
     assert sorted(name[:9] for name in files(rows)) == 2 * ["rows-4000"] + 2 * ["rows-5000"] + 2 * ["rows-6000"]
     monkeypatch.setenv("SEPTOOL_CACHE_GB", "0")
-    assert len(pool.load_pool(rows, 3000)) == 3  # what is needed is made, whatever the limit
+    assert len(load_pool(rows, 3000)) == 3  # what is needed is made, whatever the limit
     assert sorted(name[:9] for name in files(rows)) == 2 * ["rows-3000"]
     for wrong in ("much", "inf"):
         monkeypatch.setenv("SEPTOOL_CACHE_GB", wrong)
         with pytest.raises(ConfigError, match=f"SEPTOOL_CACHE_GB is '{wrong}'"):
-            pool.load_pool(rows, 2000)
+            load_pool(rows, 2000)
 
 
 def test_a_recording_that_breaks_off_is_damaged(rows: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken = rows.parent / "1.wav"
     broken.write_bytes(broken.read_bytes()[:1500])
     with pytest.raises(AudioError, match=r"1\.wav"):
-        pool.load_pool(rows, RATE)
+        load_pool(rows, RATE)
     for _ in range(2):  # decoded, and from the cache
         caplog.clear()
-        speech = pool.load_pool(rows, RATE, damaged_share=0.25)
+        speech = load_pool(rows, RATE, damaged_share=0.25)
         assert (len(speech), speech.speaker_names) == (2, ["ann"])
         assert "1 of the 4 utterances of" in caplog.text
     with pytest.raises(ManifestError, match=r"more than 0 of 4 are damaged"):
-        pool.load_pool(rows, RATE)
+        load_pool(rows, RATE)
