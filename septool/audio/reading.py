@@ -399,8 +399,13 @@ class _OwningFile(soundfile.SoundFile):
             self._own.close()
 
 
-def audio_info(path: Path, *, track: int = 1) -> AudioInfo:
+def audio_info(path: Path, *, track: int = 1, decode: bool = False) -> AudioInfo:
     """Return what a file holds. Where its header cannot be relied on, all of it is decoded for that.
+
+    Args:
+        path: the file.
+        track: which of those of a container that hold sound, from 1.
+        decode: decode all of it in any case, to find what only its samples show.
 
     Raises:
         AudioError: it cannot be read as audio.
@@ -408,7 +413,7 @@ def audio_info(path: Path, *, track: int = 1) -> AudioInfo:
     if path.is_fifo():
         raise AudioError(f"{printable(path)} is not a regular file; give - and pipe it in")
     with open_audio(path, track=track) as file:
-        if file.exact_frames is None:
+        if decode or file.exact_frames is None:
             while file.read(BLOCK_SAMPLES // file.channels).size:
                 pass
         return file.info()

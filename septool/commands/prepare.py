@@ -23,6 +23,7 @@ SHARED = {  # what every corpus is prepared with
     "jobs": 1,
     "force": False,
     "dry_run": False,
+    "verify": False,
     "json": False,
     "quiet": False,
     "verbose": False,
@@ -36,6 +37,9 @@ HINTS: JsonDict = {
     "force": options.Force,
     "dry_run": Annotated[
         bool, typer.Option("--dry-run", help="Count, but write nothing.", rich_help_panel=options.OUTPUT)
+    ],
+    "verify": Annotated[
+        bool, typer.Option("--verify", help="Decode every recording to its end; what is damaged is left out and named.")
     ],
     "json": options.Json,
     "quiet": options.Quiet,
@@ -181,6 +185,7 @@ def _prepare(
     jobs: int,
     force: bool,
     dry_run: bool,
+    verify: bool,
     json: bool,
     quiet: bool,
     verbose: bool,
@@ -193,21 +198,30 @@ def _prepare(
     from septool.tasks.prepare import prepare as work
 
     given = {name: value for name, value in own.items() if value is not None}
-    prepared, left_out = work(corpus, source, out=out, jobs=jobs, force=force, dry_run=dry_run, **given)
+    prepared = work(corpus, source, out=out, jobs=jobs, force=force, dry_run=dry_run, verify=verify, **given)
     if json:
-        for manifest in prepared:
+        for manifest in prepared.manifests:
             printing.json_line(asdict(manifest))
     else:
         columns = ["manifest", "split", "rows", "missing", "speakers", "hours", "MB", "rendered MB", "sha256"]
-        printing.table(columns, map(_cells, prepared))
-    incomplete = sum(manifest.missing for manifest in prepared)
+        printing.table(columns, map(_cells, prepared.manifests))
+    incomplete = sum(manifest.missing for manifest in prepared.manifests)
+    left_out = prepared.left_out
+    for line in prepared.damaged + (left_out if incomplete else []):
+        printing.note(line)
+    if left_out and not incomplete and not quiet:
+        printing.note(f"{_counted(len(left_out), 'file was', 'files were')} left out; the first: {left_out[0]}")
     if incomplete:
-        for line in left_out:
-            printing.note(line)
-        printing.note(f"{incomplete} mixtures lack a recording")
+        printing.note(f"{_counted(incomplete, 'row lacks', 'rows lack')} a recording")
+    if prepared.damaged:
+        count = len(prepared.damaged)
+        printing.note(f"{_counted(count, 'recording is', 'recordings are')} damaged and left out")
+    if incomplete or prepared.damaged:
         raise typer.Exit(1)
-    if left_out and not quiet:
-        printing.note(f"{len(left_out)} files were left out; the first: {left_out[0]}")
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _cells(manifest: "Prepared") -> list[object]:

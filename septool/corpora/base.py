@@ -14,6 +14,7 @@ from septool.config import JsonDict
 from septool.data.manifest import Mixture
 from septool.data.trials import Trial
 from septool.errors import AudioError, SeptoolError, UsageError
+from septool.printable import printable
 from septool.signal.levels import power_of, power_to_db
 
 SILENT_DB = -80.0  # a recording below it has no sound in it, and no level to set
@@ -57,6 +58,7 @@ class PreparedRows:
     parts: list[ManifestPart]
     left_out: list[str] = field(default_factory=list)
     trials: list[TrialList] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)  # recordings that cannot be decoded to their end; in no row
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,20 @@ def _header(rate: int, path: Path) -> audio.AudioInfo | str | None:
     if about.frames < about.header_frames:
         return f"{path} is cut off: it has {about.frames} of {about.header_frames} samples"
     return about
+
+
+def inspect_recording(path: Path, *, decode: bool = False) -> audio.AudioInfo | str:
+    """Return what a file holds, or a line that says why it cannot be read to its end.
+
+    Args:
+        path: the file.
+        decode: decode all of it, where its header would do.
+    """
+    try:
+        about = audio.audio_info(path, decode=decode)
+    except AudioError as error:
+        return str(error)
+    return next((finding.describe(printable(path)) for finding in about.findings if finding.is_partial), about)
 
 
 def describe_missing(paths: Iterable[Path]) -> list[str]:

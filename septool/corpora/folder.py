@@ -16,7 +16,7 @@ import numpy as np
 from septool import audio, workers
 from septool.corpora import base
 from septool.data.manifest import Mixture, Source, manifest_path
-from septool.errors import AudioError, SeptoolError, UsageError
+from septool.errors import SeptoolError, UsageError
 
 
 def find_utterances(folder: Path) -> dict[str, list[Path]]:
@@ -51,9 +51,15 @@ def assign_splits(speakers: list[str], shares: Mapping[str, float], seed: int = 
 
 
 def utterances(
-    folder: Path, manifest_folder: Path, shares: Mapping[str, float], *, minimum_seconds: float, seed: int
-) -> tuple[list[Mixture], list[str]]:
-    """Return one row per utterance, and a line for each file that was left out and why.
+    folder: Path,
+    manifest_folder: Path,
+    shares: Mapping[str, float],
+    *,
+    minimum_seconds: float,
+    seed: int,
+    jobs: int = 1,
+) -> tuple[list[Mixture], list[str], list[str]]:
+    """Return one row per utterance, a line for each file that was left out, and one for each that is damaged.
 
     Args:
         folder: the tree of speakers.
@@ -61,34 +67,40 @@ def utterances(
         shares: part of the speakers that each split gets.
         minimum_seconds: shorter files are left out.
         seed: another seed deals the speakers differently.
+        jobs: processes that read headers.
     """
     found = find_utterances(folder)
     start = manifest_path(folder, manifest_folder)
     splits = assign_splits(list(found), shares, seed)
     rows: dict[str, Mixture] = {}
     left_out: list[str] = []
-    for speaker, paths in found.items():
-        for path in paths:
-            place = path.relative_to(folder)
-            try:
-                place.as_posix().encode()
-                about = audio.audio_info(path)
-            except UnicodeEncodeError:
-                left_out.append(f"{path} has a name that is not UTF-8")
-                continue
-            except AudioError as error:
-                left_out.append(str(error))
-                continue
-            if about.frames < minimum_seconds * about.rate:
-                left_out.append(f"{path} is shorter than {minimum_seconds:g} s")
-                continue
-            name = place.with_suffix("").as_posix()
-            if name in rows:
-                left_out.append(f"{path} goes by the same name as {Path(rows[name].sources[0].path).name} beside it")
-                continue
+    damaged: list[str] = []
+    files = [(speaker, path) for speaker, paths in found.items() for path in paths]
+    inspected = workers.each(base.inspect_recording, (path for _, path in files), jobs)
+    for (speaker, path), about in zip(files, inspected, strict=True):
+        place = path.relative_to(folder)
+        name = place.with_suffix("").as_posix()
+        if not _is_utf8(name):
+            left_out.append(f"{path} has a name that is not UTF-8")
+        elif isinstance(about, str):
+            damaged.append(about)
+        elif about.frames < minimum_seconds * about.rate:
+            left_out.append(f"{path} is shorter than {minimum_seconds:g} s, the least that --minimum-seconds allows")
+        elif name in rows:
+            left_out.append(f"{path} goes by the same name as {Path(rows[name].sources[0].path).name} beside it")
+        else:
             source = Source(path=(start / place).as_posix(), frames=about.frames, speaker=speaker)
             rows[name] = Mixture(id=name, split=splits[speaker], sample_rate=about.rate, sources=(source,))
-    return list(rows.values()), left_out
+    return list(rows.values()), left_out, damaged
+
+
+def _is_utf8(name: str) -> bool:
+    """Say whether a file's name is text; JSON cannot hold others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_split(text: str) -> dict[str, float]:
@@ -131,17 +143,18 @@ def prepare(
         difference_db: largest level difference of a further voice from the first.
         minimum_seconds: shorter files are left out.
         seed: another seed deals and pairs differently.
-        jobs: processes that read levels.
+        jobs: processes that read headers and levels.
     """
     if not math.isfinite(difference_db) or seed < 0:
         raise UsageError(f"--difference-db is {difference_db:g} and --seed {seed}; both are numbers from 0 on")
     shares = parse_split(split)
-    rows, left_out = utterances(source, out, shares, minimum_seconds=minimum_seconds, seed=seed)
+    rows, left_out, damaged = utterances(source, out, shares, minimum_seconds=minimum_seconds, seed=seed, jobs=jobs)
     parts: list[base.ManifestPart] = []
     for name in shares:
         speech = [replace(row, root=out.resolve()) for row in rows if row.split == name]
         if not speech:
-            raise SeptoolError(f"split {name} got no speakers; give it a larger share or drop it")
+            reason = f" ({(damaged + left_out)[0]})" if damaged or left_out else ""
+            raise SeptoolError(f"split {name} got no speakers; give it a larger share or drop it{reason}")
         parts.append(base.ManifestPart(f"{name}-speech", name, speech, "speech"))
         count = 0 if name == "train" else mixtures
         fixed, silent = sample_fixed_mixtures(
@@ -150,7 +163,7 @@ def prepare(
         left_out += silent
         if fixed:
             parts.append(base.ManifestPart(f"{name}-{sources}mix", name, fixed))
-    return base.PreparedRows(parts, left_out)
+    return base.PreparedRows(parts, left_out, damaged=damaged)
 
 
 def sample_fixed_mixtures(

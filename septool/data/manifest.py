@@ -126,6 +126,11 @@ class Mixture:
         """Return the file that a path of this row means."""
         return self.root / PurePosixPath(path)
 
+    def recordings(self) -> list[str]:
+        """Return the paths of all that the row is made of."""
+        parts = (*self.sources, self.noise, self.enrolment)
+        return [part.path for part in parts if part] + ([self.mixture] if self.mixture else [])
+
 
 def read_manifest(path: Path) -> list[Mixture]:
     """Read a manifest.

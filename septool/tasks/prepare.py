@@ -1,13 +1,16 @@
 """Turning a corpus that is on disk into manifests; nothing is copied and nothing fetched."""
 
 import inspect
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from septool import workers
 from septool.config import JsonDict
 from septool.corpora import CORPORA
-from septool.corpora.base import Corpus, ManifestPart, TrialList
+from septool.corpora.base import Corpus, ManifestPart, PreparedRows, TrialList, inspect_recording
 from septool.data import manifest, trials
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, sha256_of
@@ -29,6 +32,15 @@ class Prepared:
     sha256: str
 
 
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """The manifests of a corpus, and a line for each recording that is in none of them."""
+
+    manifests: list[Prepared]
+    left_out: list[str]  # missing, or not used
+    damaged: list[str]  # cannot be decoded to their end
+
+
 def prepare(
     corpus: str,
     source: Path,
@@ -37,8 +49,9 @@ def prepare(
     jobs: int = 1,
     force: bool = False,
     dry_run: bool = False,
+    verify: bool = False,
     **options: Any,
-) -> tuple[list[Prepared], list[str]]:
+) -> PreparedCorpus:
     """Prepare a corpus: write one manifest per split and kind of row.
 
     A manifest that is there with the same content is left as it is, so a run that was stopped goes on.
@@ -50,10 +63,8 @@ def prepare(
         jobs: processes.
         force: replace manifests that are there.
         dry_run: count, but write nothing.
+        verify: decode every recording to its end; the rows of those that are damaged are left out.
         options: of the corpus itself; see its ``prepare``.
-
-    Returns:
-        The manifests, and a line for each recording that is missing or was left out.
 
     Raises:
         UsageError: an unknown corpus, an option that it does not have, or one that it needs.
@@ -62,13 +73,47 @@ def prepare(
     entry: Corpus = CORPORA[corpus]
     _check(corpus, entry, options)
     found = entry.prepare(source, out, jobs=jobs, **options)
+    if verify:
+        found = _verify(found, out, jobs)
     if not any(part.rows for part in found.parts) and not any(each.trials for each in found.trials):
-        raise SeptoolError(f"{source} lacks all recordings of {corpus}: {'; '.join(found.left_out[:1])}")
+        raise SeptoolError(
+            f"{source} lacks all recordings of {corpus}: {'; '.join([*found.damaged, *found.left_out][:1])}"
+        )
     files = [(out / f"{part.name}.jsonl", part, manifest.dump_manifest(part.rows).encode()) for part in found.parts]
     lists = [(out / f"{each.name}.txt", each, trials.dump_trials(each.trials).encode()) for each in found.trials]
     if not dry_run:
         _write({path: content for path, _, content in files + lists if content}, force)
-    return [_describe(*file) for file in files] + [_describe_trials(*file) for file in lists], found.left_out
+    manifests = [_describe(*file) for file in files] + [_describe_trials(*file) for file in lists]
+    return PreparedCorpus(manifests, found.left_out, found.damaged)
+
+
+def _verify(found: PreparedRows, out: Path, jobs: int) -> PreparedRows:
+    """Decode all recordings of what a corpus gave, and leave out the rows of those that are damaged."""
+
+    def place(path: str | Path) -> Path:
+        return Path(os.path.normpath(out.resolve() / path))  # without the ".."s, since `out` need not be there yet
+
+    named = {place(path) for part in found.parts for row in part.rows for path in row.recordings()}
+    named |= {place(path) for each in found.trials for trial in each.trials for path in (trial.first, trial.second)}
+    paths = sorted(named)
+    inspected = zip(paths, workers.each(partial(inspect_recording, decode=True), paths, jobs), strict=True)
+    reasons = {path: about for path, about in inspected if isinstance(about, str)}
+
+    def keep_row(row: manifest.Mixture) -> bool:
+        return reasons.keys().isdisjoint(map(place, row.recordings()))
+
+    def keep_trial(trial: trials.Trial) -> bool:
+        return reasons.keys().isdisjoint((place(trial.first), place(trial.second)))
+
+    parts = []
+    for part in found.parts:
+        rows = list(filter(keep_row, part.rows))
+        parts.append(replace(part, rows=rows, missing=part.missing + len(part.rows) - len(rows)))
+    lists = []
+    for each in found.trials:
+        kept = list(filter(keep_trial, each.trials))
+        lists.append(replace(each, trials=kept, missing=each.missing + len(each.trials) - len(kept)))
+    return replace(found, parts=parts, trials=lists, damaged=[*found.damaged, *reasons.values()])
 
 
 def _write(files: dict[Path, bytes], force: bool) -> None:

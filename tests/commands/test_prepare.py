@@ -4,12 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from septool.audio import write_audio
 from septool.corpora import CORPORA
 from septool.data import manifest
 from septool.files import sha256_of
-from tests.conftest import Command
+from tests.conftest import RATE, Command
 
 
 def test_a_table_of_manifests(septool: Command, tree: Path, tmp_path: Path) -> None:
@@ -44,17 +46,36 @@ def test_nothing_is_replaced_without_force(septool: Command, tree: Path, tmp_pat
     assert len(manifest.read_manifest(tmp_path / "all-speech.jsonl")) == 8
 
 
+def test_damaged_recordings_are_named_and_status_1(septool: Command, tree: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tree"
+    shutil.copytree(tree, folder)
+    (folder / "speaker0/bad.wav").write_text("no sound")
+    cut = folder / "speaker1/cut.wav"
+    write_audio(cut, np.full(2 * RATE, 0.1, dtype=np.float32), RATE)
+    cut.write_bytes(cut.read_bytes()[: -2 * RATE])
+    arguments = ("prepare", "folder", folder, "-o", tmp_path, "--split", "all", "--mixtures", 1)
+    result = septool(*arguments)
+    assert result.status == 1
+    assert result.errors == [
+        f"septool: {folder}/speaker0/bad.wav cannot be read as audio (Format not recognised); "
+        "is it a wav, flac, ogg, opus or mp3?",
+        f"septool: {cut} is cut off: its header says 2.0 s, 1.0 s are there",
+        "septool: 2 recordings are damaged and left out",
+    ]
+    assert len(manifest.read_manifest(tmp_path / "all-speech.jsonl")) == 8
+    assert septool(*arguments, "--force", "-q").errors == result.errors
+
+
 def test_files_that_are_left_out_are_told(septool: Command, tree: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tree"
     shutil.copytree(tree, folder)
-    bad = folder / "speaker0/bad.wav"
-    bad.write_text("no sound")
+    short = folder / "speaker0/short.wav"
+    write_audio(short, np.full(RATE // 2, 0.1, dtype=np.float32), RATE)
     arguments = ("prepare", "folder", folder, "-o", tmp_path, "--split", "all", "--mixtures", 1)
     result = septool(*arguments)
     assert result.status == 0
     assert result.errors == [
-        f"septool: 1 files were left out; the first: {bad} cannot be read as audio (Format not recognised); "
-        "is it a wav, flac, ogg, opus or mp3?"
+        f"septool: 1 file was left out; the first: {short} is shorter than 1 s, the least that --minimum-seconds allows"
     ]
     assert septool(*arguments, "--force", "-q").errors == []
 

@@ -13,7 +13,7 @@ from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import InterruptedBySignal
 from septool.tasks.mix import mix_manifest
-from septool.tasks.prepare import Prepared, prepare
+from septool.tasks.prepare import PreparedCorpus, prepare
 from tests.corpora import toys
 from tests.corpora.toys import recording, rendered
 
@@ -79,7 +79,7 @@ def arguments(corpus: str, toy: Path) -> tuple[Path, dict[str, Any]]:
     return toy / folder, settings
 
 
-def made(corpus: str, toy: Path, out: Path, **more: Any) -> tuple[list[Prepared], list[str]]:
+def made(corpus: str, toy: Path, out: Path, **more: Any) -> PreparedCorpus:
     source, settings = arguments(corpus, toy)
     return prepare(corpus, source, out=out, **settings | more)
 
@@ -102,7 +102,7 @@ def test_every_corpus_is_tried_here() -> None:
 def test_a_recording_that_cannot_be_used_is_told_and_in_no_row(
     corpus: str, toy: Path, tmp_path: Path, damage: str
 ) -> None:
-    before, _ = made(corpus, toy, tmp_path / "before")
+    before = made(corpus, toy, tmp_path / "before").manifests
     victim = min(recordings(tmp_path / "before"))
     match damage:
         case "missing":
@@ -111,7 +111,8 @@ def test_a_recording_that_cannot_be_used_is_told_and_in_no_row(
             victim.write_bytes(b"no sound")
         case "rate":
             recording(victim, 24_000, rate=8000)
-    after, left_out = made(corpus, toy, tmp_path / "after")
+    found = made(corpus, toy, tmp_path / "after")
+    after, told = found.manifests, found.left_out + found.damaged
     if damage == "rate" and corpus in ANY_RATE:
         rows = [row for one in after for row in manifest.read_manifest(Path(one.path))]
         uses = [row for row in rows if row.locate(row.sources[0].path).resolve() == victim]
@@ -125,11 +126,26 @@ def test_a_recording_that_cannot_be_used_is_told_and_in_no_row(
     match damage:
         case "missing":
             published = {"librispeech-2mix": "has 7 of 8 usable recordings", "voxceleb1": "has 3 of the 4 recordings"}
-            assert corpus in ANY_RATE or any(published.get(corpus, victim.name) in line for line in left_out)
+            assert corpus in ANY_RATE or any(published.get(corpus, victim.name) in line for line in told)
         case "corrupt":
-            assert sum(line.startswith(f"{victim} cannot be read as audio") for line in left_out) == 1
+            assert sum(line.startswith(f"{victim} cannot be read as audio") for line in told) == 1
         case "rate":
-            assert f"{victim} is 8000 Hz; the published recordings are 16000 Hz" in left_out
+            assert f"{victim} is 8000 Hz; the published recordings are 16000 Hz" in told
+
+
+@pytest.mark.parametrize("corpus", ["libri2mix", "librispeech-2mix"])
+def test_what_is_damaged_behind_a_good_header_is_found_by_decoding(corpus: str, toy: Path, tmp_path: Path) -> None:
+    before = made(corpus, toy, tmp_path / "before")
+    victim = min(recordings(tmp_path / "before"))
+    content = bytearray(victim.read_bytes())
+    half = len(content) // 2
+    content[half : half + 20] = bytes(20)
+    victim.write_bytes(content)
+    after = made(corpus, toy, tmp_path / "after", verify=True)
+    assert not before.damaged
+    assert [line.split(": ")[0] for line in after.damaged] == [f"{victim} is damaged"]
+    assert recordings(tmp_path / "before") - recordings(tmp_path / "after") >= {victim}
+    assert sum(one.missing for one in after.manifests) > sum(one.missing for one in before.manifests)
 
 
 def test_preparing_that_was_killed_goes_on_to_the_same_bytes(

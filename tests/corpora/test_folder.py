@@ -44,10 +44,10 @@ def sums(out: Path) -> dict[str, str]:
 
 
 def test_the_manifests_to_the_byte(toy: Path, tmp_path: Path) -> None:
-    prepared, left_out = prepare("folder", toy, out=tmp_path / "out", split=SPLIT, mixtures=5)
-    assert left_out == []
+    prepared = prepare("folder", toy, out=tmp_path / "out", split=SPLIT, mixtures=5)
+    assert prepared.left_out == prepared.damaged == []
     assert sums(tmp_path / "out") == GOLDEN
-    assert {Path(one.path).name: one.sha256 for one in prepared} == GOLDEN
+    assert {Path(one.path).name: one.sha256 for one in prepared.manifests} == GOLDEN
 
 
 def test_any_number_of_processes_and_any_place_give_the_same_bytes(toy: Path, tmp_path: Path) -> None:
@@ -107,22 +107,39 @@ def test_what_cannot_be_used_is_listed_with_its_reason(toy: Path, tmp_path: Path
     audio.write_audio(toy / "loose.wav", voice(100), RATE)  # belongs to no speaker
     odd = toy / "spk3/caf\udce9.wav"
     shutil.copy(toy / "spk3/book/0.wav", odd)
-    prepared, left_out = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=0)
-    assert prepared[0].rows == 12
-    assert left_out == [
+    prepared = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=0)
+    assert prepared.manifests[0].rows == 12
+    assert prepared.damaged == [
         f"{toy}/spk0/empty.flac is empty",
         f"{toy}/spk0/text.wav cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?",
-        f"{toy}/spk1/short.wav is shorter than 1 s",
+    ]
+    assert prepared.left_out == [
+        f"{toy}/spk1/short.wav is shorter than 1 s, the least that --minimum-seconds allows",
         f"{odd} has a name that is not UTF-8",
     ]
 
 
+def test_what_is_damaged_behind_a_good_header_is_found_by_decoding(toy: Path, tmp_path: Path) -> None:
+    torn = toy / "spk1/book/1.flac"
+    content = torn.read_bytes()
+    torn.write_bytes(content[:6000] + bytes(20) + content[6020:])
+    taken = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=40, seed=1)
+    assert [one.rows for one in taken.manifests] == [12, 40]
+    verified = prepare("folder", toy, out=tmp_path / "verified", split="dev", mixtures=40, seed=1, verify=True)
+    (line,) = verified.damaged
+    assert line.startswith(f"{torn} is damaged: ")
+    speech, mixtures = verified.manifests
+    assert (speech.rows, speech.missing) == (11, 1)
+    assert (mixtures.rows, mixtures.missing) == (40, 0)  # none was drawn with it, since its level could not be read
+    assert "spk1/book/1.flac" not in "".join(path.read_text() for path in (tmp_path / "verified").iterdir())
+
+
 def test_copies_in_another_format_are_one_utterance(toy: Path, tmp_path: Path) -> None:
     shutil.copy(toy / "spk0/book/0.wav", toy / "spk0/book/1.wav")  # beside 1.flac
-    prepared, left_out = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=0)
-    assert prepared[0].rows == 12
-    assert left_out == [f"{toy}/spk0/book/1.wav goes by the same name as 1.flac beside it"]
-    assert len(manifest.read_manifest(Path(prepared[0].path))) == 12
+    prepared = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=0)
+    assert prepared.manifests[0].rows == 12
+    assert prepared.left_out == [f"{toy}/spk0/book/1.wav goes by the same name as 1.flac beside it"]
+    assert len(manifest.read_manifest(Path(prepared.manifests[0].path))) == 12
 
 
 def test_silent_and_damaged_utterances_are_in_no_fixed_mixture(toy: Path, tmp_path: Path) -> None:
@@ -130,11 +147,10 @@ def test_silent_and_damaged_utterances_are_in_no_fixed_mixture(toy: Path, tmp_pa
     torn = toy / "spk1/book/1.flac"
     torn.write_bytes(torn.read_bytes()[:5000])
     audio.write_audio(toy / "spk2/book/0.wav", np.full(RATE, np.nan, dtype=np.float32), RATE, "FLOAT")
-    _, left_out = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=40)
+    prepared = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=40)
     bad = {f"../tree/{place}" for place in ("spk0/book/0.wav", "spk2/book/0.wav")}
-    assert set(left_out) == {f"{path} is silent or damaged; no fixed mixture uses it" for path in bad} | {
-        f"{torn} is shorter than 1 s"
-    }
+    assert set(prepared.left_out) == {f"{path} is silent or damaged; no fixed mixture uses it" for path in bad}
+    assert prepared.damaged == [f"{torn} is cut off: its header says 1.0 s, 0.0 s are there"]
     used = {source.path for row in manifest.read_manifest(tmp_path / "out/dev-2mix.jsonl") for source in row.sources}
     assert len(used) == 9
     assert not used & {*bad, "../tree/spk1/book/1.flac"}

@@ -61,7 +61,9 @@ def arguments(toy: Path, voices: int, mix: str) -> dict[str, object]:
 
 def made(toy: Path, out: Path, voices: int = 2, mix: str = "clean", **settings: object) -> Path:
     settings = arguments(toy, voices, mix) | settings
-    prepared, left_out = prepare(f"libri{voices}mix", toy / "LibriSpeech", out=out, **settings)  # type: ignore[arg-type]
+    found = prepare(f"libri{voices}mix", toy / "LibriSpeech", out=out, **settings)  # type: ignore[arg-type]
+    prepared = found.manifests
+    left_out = found.left_out
     assert left_out == []
     assert [(one.rows, one.missing) for one in prepared] == [(COUNT, 0)]
     return Path(prepared[0].path)
@@ -149,7 +151,7 @@ def test_what_is_missing_is_told_and_the_rest_is_done(septool: Command, toy: Pat
                 "is it a wav, flac, ogg, opus or mp3?",
             ]
         ),
-        "septool: 3 mixtures lack a recording",
+        "septool: 3 rows lack a recording",
     ]
     (path,) = (tmp_path / "out").iterdir()
     assert [row.sources[0].path.rsplit("/", 1)[-1] for row in manifest.read_manifest(path)] == [torn.name]
@@ -177,9 +179,9 @@ def test_without_any_recording_nothing_is_written(tmp_path: Path) -> None:
 
 def test_a_dry_run_counts_hours_and_bytes(toy: Path, tmp_path: Path) -> None:
     settings = arguments(toy, 2, "both")
-    (one,), _ = prepare("libri2mix", toy / "LibriSpeech", out=tmp_path / "out", dry_run=True, **settings)  # type: ignore[arg-type]
+    (one,) = prepare("libri2mix", toy / "LibriSpeech", out=tmp_path / "out", dry_run=True, **settings).manifests  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
-    (again,), _ = prepare("libri2mix", toy / "LibriSpeech", out=tmp_path / "out", **settings)  # type: ignore[arg-type]
+    (again,) = prepare("libri2mix", toy / "LibriSpeech", out=tmp_path / "out", **settings).manifests  # type: ignore[arg-type]
     assert one == again
     path = Path(one.path)
     assert one.bytes == path.stat().st_size

@@ -50,7 +50,9 @@ def toy(whole: Path, tmp_path: Path) -> Path:
 
 
 def made(source: Path, out: Path, protocol: str, **settings: object) -> dict[str, list[Mixture]]:
-    prepared, left_out = prepare("librispeech-2mix", source, out=out, protocol=protocol, **settings)  # type: ignore[arg-type]
+    found = prepare("librispeech-2mix", source, out=out, protocol=protocol, **settings)  # type: ignore[arg-type]
+    prepared = found.manifests
+    left_out = found.left_out
     assert left_out == []
     assert {one.missing for one in prepared} == {0}
     return {one.split: manifest.read_manifest(Path(one.path)) for one in prepared}
@@ -152,9 +154,9 @@ def test_what_is_missing_is_told(septool: Command, toy: Path, tmp_path: Path) ->
 def test_silent_utterances_are_not_mixed(toy: Path, tmp_path: Path) -> None:
     silent = toy / "test-clean/600/7/600-7-0000.flac"
     audio.write_audio(silent, 0 * audio.load_audio(silent, 16000), 16000)
-    prepared, left_out = prepare(
-        "librispeech-2mix", toy, out=tmp_path / "out", protocol="galr", split="test", mixtures=60
-    )
+    found = prepare("librispeech-2mix", toy, out=tmp_path / "out", protocol="galr", split="test", mixtures=60)
+    prepared = found.manifests
+    left_out = found.left_out
     assert [one.missing for one in prepared] == [0]
     assert len(left_out) == 1
     assert left_out[0].endswith("600-7-0000.flac is silent or damaged; no fixed mixture uses it")

@@ -44,7 +44,7 @@ def toy(whole: Path, tmp_path: Path) -> Path:
 def made(corpus: str, toy: Path, out: Path, **settings: object) -> Path:
     # At the recordings' own rate nothing is resampled, and the samples are exact.
     settings = {"split": SPLIT[corpus], "sample_rate": 16000} | settings
-    (one,), _ = prepare(corpus, toy / corpus, out=out, noise=toy / "clips", **settings)  # type: ignore[arg-type]
+    (one,) = prepare(corpus, toy / corpus, out=out, noise=toy / "clips", **settings).manifests  # type: ignore[arg-type]
     return Path(one.path)
 
 
@@ -95,7 +95,7 @@ def test_a_stretch_lasts_as_long_as_the_speech_whatever_the_rates(toy: Path) -> 
 
 
 def test_no_split_hears_anothers_clips_or_speakers(toy: Path) -> None:
-    prepared, _ = prepare("aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips")
+    prepared = prepare("aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips").manifests
     rows = {one.split: manifest.read_manifest(Path(one.path)) for one in prepared}
     clips, people = (
         {split: {of(row) for row in part} for split, part in rows.items()}
@@ -130,9 +130,9 @@ def test_what_is_silent_or_damaged_is_left_out(toy: Path) -> None:
     for path in sorted(speaker.rglob("*W0000.wav")):
         audio.write_audio(path, np.zeros(16_000, dtype=np.float32), 16000)
     (toy / "clips/bad.wav").write_text("no sound")
-    (one,), left_out = prepare(
-        "aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips", split="test"
-    )
+    found = prepare("aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips", split="test")
+    (one,) = found.manifests
+    left_out = found.left_out
     assert {Path(row.sources[0].path).stem[-4:] for row in manifest.read_manifest(Path(one.path))} == {"0001"}
     assert left_out[0] == (
         f"{toy}/clips/bad.wav cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?"

@@ -38,7 +38,9 @@ def digests(out: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_the_manifests_and_the_trials_to_the_byte(toy: Path, jobs: int) -> None:
-    prepared, left_out = prepare("voxceleb1", toy, out=toy / "out", jobs=jobs)
+    found = prepare("voxceleb1", toy, out=toy / "out", jobs=jobs)
+    prepared = found.manifests
+    left_out = found.left_out
     assert left_out == []
     assert [(one.kind, one.split, one.rows, one.missing, one.speakers) for one in prepared] == [
         ("speech", "dev", 4, 0, 2),
@@ -61,7 +63,9 @@ def test_both_splits_in_one_folder(toy: Path, tmp_path: Path, place: str) -> Non
     root = tmp_path / "together"
     for split in ("dev", "test"):
         shutil.copytree(toy / split / "wav", root / place, dirs_exist_ok=True)
-    prepared, left_out = prepare("voxceleb1", root, out=tmp_path / "out", metadata=toy)
+    found = prepare("voxceleb1", root, out=tmp_path / "out", metadata=toy)
+    prepared = found.manifests
+    left_out = found.left_out
     assert left_out == []
     assert [one.rows for one in prepared] == [4, 4, 4]
     speakers = [
@@ -72,7 +76,9 @@ def test_both_splits_in_one_folder(toy: Path, tmp_path: Path, place: str) -> Non
 
 
 def test_one_split(toy: Path, tmp_path: Path) -> None:
-    prepared, left_out = prepare("voxceleb1", toy, out=tmp_path / "out", split="dev")
+    found = prepare("voxceleb1", toy, out=tmp_path / "out", split="dev")
+    prepared = found.manifests
+    left_out = found.left_out
     assert left_out == []
     assert [(one.kind, one.split) for one in prepared] == [("speech", "dev")]
 
@@ -96,7 +102,9 @@ def test_what_is_missing_is_told(septool: Command, toy: Path, tmp_path: Path) ->
 
 def test_without_the_list_of_trials(toy: Path, tmp_path: Path) -> None:
     (toy / "veri_test.txt").unlink()
-    prepared, left_out = prepare("voxceleb1", toy, out=tmp_path / "out")
+    found = prepare("voxceleb1", toy, out=tmp_path / "out")
+    prepared = found.manifests
+    left_out = found.left_out
     assert [(one.kind, one.missing) for one in prepared] == [("speech", 0), ("speech", 0), ("trials", 4)]
     assert left_out == [
         f"{toy}/veri_test.txt does not exist; the authors of VoxCeleb offer it, --metadata says where it is"

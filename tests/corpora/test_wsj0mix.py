@@ -50,7 +50,7 @@ def toy(whole: Path, tmp_path: Path) -> Path:
 def made(corpus: str, toy: Path, out: Path, **settings: object) -> Path:
     """Prepare the test split, of which all but the first mixtures are missing."""
     settings = {"split": "tt"} | ({"noise": toy / "wham_noise"} if corpus == "wham" else {}) | settings
-    (one,), _ = prepare(corpus, toy / "wsj0", out=out, **settings)  # type: ignore[arg-type]
+    (one,) = prepare(corpus, toy / "wsj0", out=out, **settings).manifests  # type: ignore[arg-type]
     assert one.rows == COUNT
     assert one.missing == (0 if corpus == "wham" else 3000 - COUNT)
     return Path(one.path)
@@ -110,7 +110,9 @@ def test_files_as_on_the_discs_are_found(toy: Path, tmp_path: Path) -> None:
         target = place / Path(name).with_suffix(".WV1").name.upper()
         soundfile.write(target, samples, rate, format="NIST", subtype="PCM_16")
         soundfile.write(target.with_suffix(".WV2"), samples // 3, rate, format="NIST", subtype="PCM_16")
-    (one,), left_out = prepare("wsj0-2mix", discs, out=tmp_path / "out", split="tt")
+    found = prepare("wsj0-2mix", discs, out=tmp_path / "out", split="tt")
+    (one,) = found.manifests
+    left_out = found.left_out
     assert one.rows == COUNT
     assert not any(".wv2" in line.lower() for line in left_out)
     assert rendered(Path(one.path), tmp_path / "wav") == GOLDEN["wsj0-2mix"][1]
@@ -118,7 +120,7 @@ def test_files_as_on_the_discs_are_found(toy: Path, tmp_path: Path) -> None:
     assert first.endswith(".WV1")
     shutil.copy(tmp_path / "out" / first, (tmp_path / "out" / first).with_suffix(".flac"))
     audio.write_audio((tmp_path / "out" / first).with_suffix(".flac"), np.zeros(20_000, dtype=np.float32), 16000)
-    (one,), _ = prepare("wsj0-2mix", discs, out=tmp_path / "out", split="tt", force=True)
+    (one,) = prepare("wsj0-2mix", discs, out=tmp_path / "out", split="tt", force=True).manifests
     assert manifest.read_manifest(Path(one.path))[0].sources[0].path.endswith(".flac")  # a converted file goes before
 
 
@@ -134,7 +136,7 @@ def test_what_is_missing_or_shortened_is_told(septool: Command, toy: Path, tmp_p
     assert any(f"{shortened}.wv1 is compressed with shorten" in line for line in result.errors)
     # Whole folders of speakers are one line each.
     assert sum("files of it are needed" in line for line in result.errors) < 50
-    assert result.errors[-1] == "septool: 2999 mixtures lack a recording"
+    assert result.errors[-1] == "septool: 2999 rows lack a recording"
 
 
 def test_a_folder_without_wsj0_is_refused(tmp_path: Path) -> None:
