@@ -22,6 +22,7 @@ Result = TypeVar("Result")
 FORKS = sys.platform == "linux"  # a process has all that this one has, at no cost; elsewhere that is not safe
 AHEAD = 4  # items taken per process before the first of them is wanted
 KILLED = "a worker process was killed, perhaps for lack of memory; use fewer --jobs"
+TOO_LARGE = "for it; give the process more, or fewer --jobs"  # what there is not enough memory for
 _stop: c_byte | None = None  # of this process, if it is a worker; set by its parent
 _signal = ""  # the name of the one that asked this process to stop
 

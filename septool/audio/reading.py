@@ -419,8 +419,17 @@ def audio_info(path: Path, *, track: int = 1, decode: bool = False) -> AudioInfo
         return file.info()
 
 
-def read_audio(path: Path, start: int = 0, frames: int = -1, *, track: int = 1) -> tuple[np.ndarray, int]:
+def read_audio(
+    path: Path, start: int = 0, frames: int = -1, *, track: int = 1, whole: bool = False
+) -> tuple[np.ndarray, int]:
     """Read ``frames`` samples from ``start`` (all of them by default).
+
+    Args:
+        path: the file.
+        start: first sample.
+        frames: how many; -1 is all that there are.
+        track: which of those of a container that hold sound, from 1.
+        whole: refuse a file of which all is read, and that breaks off or has gaps.
 
     Returns:
         Samples ``[channel, time]`` and the rate in Hz.
@@ -435,12 +444,17 @@ def read_audio(path: Path, start: int = 0, frames: int = -1, *, track: int = 1) 
         samples = file.read(frames)
         if frames >= 0 and samples.shape[1] < frames:
             raise AudioError(f"{file.name} has {file.position} samples, {start + frames} were asked for")
+        partial = [finding for finding in file.findings if finding.is_partial]
+        if whole and frames < 0 and partial:
+            raise AudioError(partial[0].describe(file.name))
         return samples, file.rate
 
 
-def load_audio(path: Path, rate: int, start: int = 0, frames: int = -1, *, track: int = 1) -> np.ndarray:
-    """Read a file as one channel ``[time]`` at ``rate`` Hz; ``start`` and ``frames`` count samples of the file."""
-    samples, own = read_audio(path, start, frames, track=track)
+def load_audio(
+    path: Path, rate: int, start: int = 0, frames: int = -1, *, track: int = 1, whole: bool = False
+) -> np.ndarray:
+    """Read a file as one channel ``[time]`` at ``rate`` Hz; the rest is as in :func:`read_audio`."""
+    samples, own = read_audio(path, start, frames, track=track, whole=whole)
     return resample(to_mono(samples), own, rate)
 
 

@@ -59,13 +59,15 @@ def render_mixture(row: Mixture, rate: int | None = None) -> Rendered:
     sources = np.stack([pad_or_trim(voice, frames) for voice in voices])
     noise = pad_or_trim(_read_source(row, row.noise, rate), frames) if row.noise else None
     if row.mixture is not None:
-        return Rendered(pad_or_trim(audio.load_audio(row.locate(row.mixture), rate), frames), sources, noise)
+        return Rendered(
+            pad_or_trim(audio.load_audio(row.locate(row.mixture), rate, whole=True), frames), sources, noise
+        )
     mixture = sources.sum(axis=0, dtype=np.float32)
     return Rendered(mixture if noise is None else mixture + noise, sources, noise)
 
 
 def _read_source(row: Mixture, source: Source, rate: int) -> np.ndarray:
-    samples, own = audio.read_audio(row.locate(source.path), source.start, source.frames)
+    samples, own = audio.read_audio(row.locate(source.path), source.start, source.frames, whole=True)
     audio.check_finite(samples, row.locate(source.path))
     # A voice at speed 1.05 is one whose rate was 1.05 times as high as the file says.
     voice = audio.resample(audio.to_mono(samples), own * source.speed, rate)

@@ -92,7 +92,7 @@ RENDERERS = {"librimix": render_librimix, "wsj0-mix": render_wsj0_mix, "wham": r
 def _read_channel(row: Mixture, source: Source) -> np.ndarray:
     """Read the first channel; of a noise all, since where it is cut is up to the renderer."""
     start, frames = (0, -1) if source is row.noise else (source.start, source.frames)
-    samples, rate = audio.read_audio(row.locate(source.path), start, frames)
+    samples, rate = audio.read_audio(row.locate(source.path), start, frames, whole=True)
     if rate != RATE:
         raise ManifestError(f"mixture {row.id}: {source.path} is {rate} Hz; {row.rendering} is made from {RATE} Hz")
     return samples[0]

@@ -193,27 +193,10 @@ def _decode(
 def _decode_utterance(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray, float] | AudioError:
     row, source = utterance
     try:
-        samples = _read_whole(row.locate(source.path), rate, source)
+        samples = audio.load_audio(row.locate(source.path), rate, source.start, source.frames, whole=True)
     except AudioError as error:
         return error
     peak = np.abs(samples).max(initial=0)
     if peak and (full_scale or peak > 1):  # of what is above full scale, as floats can be, only the shape counts
         samples = samples / peak
     return np.round(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16), float(rms_of(samples))
-
-
-def _read_whole(path: Path, rate: int, source: manifest.Source) -> np.ndarray:
-    """Read a source ``[time]`` at ``rate`` Hz; one that goes to the end of a recording has to be whole.
-
-    Raises:
-        AudioError: it cannot be decoded, or breaks off.
-    """
-    if source.frames >= 0:
-        return audio.load_audio(path, rate, source.start, source.frames)
-    with audio.open_audio(path) as file:
-        file.seek(source.start)
-        samples = file.read()
-        partial_ones = [finding for finding in file.findings if finding.is_partial]
-        if partial_ones:
-            raise AudioError(partial_ones[0].describe(file.name))
-        return audio.resample(audio.to_mono(samples), file.rate, rate)

@@ -462,7 +462,7 @@ def _run_job(batch: Batch, work: Callable[[Task], Done], record: Record | None, 
             if batch.out == PIPE and not batch.stream:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
                 task.targets = [Path(folder) / f"voices.{batch.suffix}"]
-            stack.enter_context(enough_memory("for it; give the process more, or fewer --jobs"))
+            stack.enter_context(enough_memory(workers.TOO_LARGE))
             result = work(task)
             if batch.out == PIPE and not batch.stream:
                 copy_to_stdout(task.targets[0])

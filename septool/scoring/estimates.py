@@ -172,7 +172,7 @@ class _Reading:
 
     def read(self, path: Path) -> np.ndarray:
         """Read a file as one channel, ``[time]``."""
-        samples, own = audio.read_audio(path)
+        samples, own = audio.read_audio(path, whole=True)
         if own != self.rate and not self.resample:
             raise AudioError(f"{path} is {own} Hz, the others are {self.rate}; --sample-rate brings all to one")
         return audio.resample(audio.to_mono(samples), own, self.rate)

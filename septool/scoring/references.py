@@ -17,7 +17,7 @@ from septool.metrics.si_snr import si_snr
 def read_references(references: Sequence[Path], mixture: Path, settings: EstimateSettings) -> torch.Tensor:
     """Read the true voices at the recording's rate, ``[source, time]`` in float64; ``settings`` are its own."""
     heard, rate = _read_mixture(mixture, settings)
-    true = [audio.load_audio(path, rate) for path in references]
+    true = [audio.load_audio(path, rate, whole=True) for path in references]
     for path, voice in zip(references, true, strict=True):
         if len(voice) != heard.shape[1]:
             raise SeptoolError(f"{path} has {len(voice)} samples at {rate} Hz, {mixture} has {heard.shape[1]}")

@@ -91,9 +91,12 @@ def mix_files(
     rate = sample_rate or audio.audio_info(inputs[0]).rate
     voices = [audio.load_audio(path, rate) for path in inputs]
     for path, voice in zip(inputs, voices, strict=True):
-        channels = audio.audio_info(path).channels
-        if channels > 1:
-            report(f"{path}: {channels} channels were averaged to one")
+        about = audio.audio_info(path)
+        if about.channels > 1:
+            report(f"{path}: {about.channels} channels were averaged to one")
+        for finding in about.findings:
+            if not finding.is_harmless:
+                report(finding.describe(str(path)))
         audio.check_finite(voice, path)
         if not len(voice) or not np.ptp(voice):
             raise SeptoolError(f"{path} is silent, so it has no level to set")
@@ -213,13 +216,27 @@ def render_rows(
     """Render rows in several processes; return what was made of them, and a line for each that failed."""
     rendered: list[Rendered] = []
     failed: list[str] = []
-    for row, result in zip(rows, workers.each(work, rows, jobs), strict=True):
+    results = workers.each(partial(_render_alone, work), rows, jobs, killed=_killed)
+    for row, result in zip(rows, results, strict=True):
         if isinstance(result, SeptoolError):
             failed.append(f"{row.id}: {result}")
         else:
             rendered.append(result)
         report(len(rendered) + len(failed), len(rows))
     return rendered, failed
+
+
+def _render_alone(
+    work: Callable[[manifest.RowT], Rendered | SeptoolError], row: manifest.RowT
+) -> Rendered | SeptoolError:
+    try:
+        return work(row)
+    except MemoryError:
+        return SeptoolError(f"there is not enough memory {workers.TOO_LARGE}")
+
+
+def _killed(row: manifest.Row) -> SeptoolError:  # noqa: ARG001
+    return SeptoolError(workers.KILLED)
 
 
 def _check_out(

@@ -1,13 +1,17 @@
 """Faults that strangers' files found in ``septool mix``."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from septool import audio
+from septool import audio, workers
 from septool.data import manifest
+from septool.data.renderers import Rendered
+from septool.tasks import mix
 from tests.conftest import RATE, Command, voice, write
 
 
@@ -72,3 +76,39 @@ def test_names_that_no_file_has_are_one_line(septool: Command, loud: Path, tmp_p
     assert result.status in (1, 2)
     assert "cannot be a file's name" in result.errors[-1]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kills", "said"), [(False, f"there is not enough memory {workers.TOO_LARGE}"), (True, workers.KILLED)]
+)
+@pytest.mark.skipif(not workers.FORKS, reason="processes are not forked on this system")
+def test_a_mixture_that_needs_too_much_memory_fails_alone(
+    septool: Command, loud: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: bool, said: str
+) -> None:
+    render_mixture = mix.render_mixture
+
+    def limited(row: manifest.Mixture, rate: int | None = None) -> Rendered:
+        if row.id == "quiet":
+            if kills:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise MemoryError
+        return render_mixture(row, rate)
+
+    monkeypatch.setattr(mix, "render_mixture", limited)
+    result = septool("mix", loud, "-o", tmp_path / "out", "-j", 2)
+    assert result.status == 1
+    assert f"septool: quiet: {said}" in result.errors
+    assert [row.id for row in manifest.read_manifest(tmp_path / "out/mixtures.jsonl")] == ["loud"]
+
+
+def test_a_recording_that_breaks_off_is_told(septool: Command, loud: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "b.wav"
+    cut.write_bytes(cut.read_bytes()[: 44 + RATE // 2])
+    line = f"{cut} is cut off: its header says 0.5 s, 0.2 s are there"
+    result = septool("mix", tmp_path / "a.wav", cut, "-o", tmp_path / "mixture.wav")
+    assert (result.status, result.errors[0]) == (0, f"septool: {line}")
+    assert audio.audio_info(tmp_path / "mixture.wav").frames == RATE // 4
+    result = septool("mix", loud, "-o", tmp_path / "out")
+    assert result.status == 1
+    assert f"septool: none of the 2 rows of {loud} could be rendered" in result.errors[-1]
+    assert line in result.errors[-1]
