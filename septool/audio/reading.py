@@ -135,6 +135,13 @@ class AudioFile:
         while self.position < frame and not self._at_end:
             self.read(min(frame - self.position, most))
 
+    def empty(self) -> AudioError:
+        """Return what to raise when nothing could be read of it."""
+        if not self.header_frames:
+            return AudioError(f"{self.name} has no samples")
+        promised = self.header_frames / self.rate
+        return AudioError(f"{self.name} breaks off while decoding: nothing is there of {promised:.1f} s")
+
     def reopen_by(self, opened: Callable[[], "AudioFile"]) -> None:
         """Set how to begin again, where what is read can be read twice."""
         self._reopen = lambda: opened()._decoder
@@ -435,13 +442,15 @@ def read_audio(
         Samples ``[channel, time]`` and the rate in Hz.
 
     Raises:
-        AudioError: the file cannot be decoded, or ends before ``start + frames``.
+        AudioError: the file cannot be decoded, has no samples, or ends before ``start + frames``.
     """
     with open_audio(path, track=track) as file:
         file.seek(start)
         if file.position < start or (file.exact_frames is not None and start > file.exact_frames):
             raise AudioError(f"{file.name} has {file.frames} samples, {start} are to be skipped")
         samples = file.read(frames)
+        if not file.position:
+            raise file.empty()
         if frames >= 0 and samples.shape[1] < frames:
             raise AudioError(f"{file.name} has {file.position} samples, {start + frames} were asked for")
         partial = [finding for finding in file.findings if finding.is_partial]
@@ -496,8 +505,5 @@ class Reader:
             yield resampled if self.each else resampled[0]
             if last:
                 break
-        if not self.frames and self.file.header_frames:
-            promised = self.file.header_frames / own
-            raise AudioError(f"{self.file.name} breaks off while decoding: nothing is there of {promised:.1f} s")
         if not self.frames:
-            raise AudioError(f"{self.file.name} has no samples")
+            raise self.file.empty()

@@ -89,17 +89,7 @@ def mix_files(
     if not piped:
         audio.format_of(out)
     rate = sample_rate or audio.audio_info(inputs[0]).rate
-    voices = [audio.load_audio(path, rate) for path in inputs]
-    for path, voice in zip(inputs, voices, strict=True):
-        about = audio.audio_info(path)
-        if about.channels > 1:
-            report(f"{path}: {about.channels} channels were averaged to one")
-        for finding in about.findings:
-            if not finding.is_harmless:
-                report(finding.describe(str(path)))
-        audio.check_finite(voice, path)
-        if not len(voice) or not np.ptp(voice):
-            raise SeptoolError(f"{path} is silent, so it has no level to set")
+    voices = [_read_voice(path, rate, report) for path in inputs]
     if not all(abs(db) <= manifest.MOST_DB for db in snr):
         raise UsageError(f"--snr is {', '.join(f'{db:g}' for db in snr)}; it lies within {manifest.MOST_DB:g} dB")
     first = _rms(voices[0])
@@ -119,6 +109,22 @@ def mix_files(
         mixed = write_mixture(parts, rate, path, sources, subtype=subtype, force=force, gain=gain)
         copy_to_stdout(path)
     return replace(mixed, mixture=PIPE)
+
+
+def _read_voice(path: Path, rate: int, report: Callable[[str], None]) -> np.ndarray:
+    """Read a recording to mix, ``[time]`` at ``rate`` Hz."""
+    with audio.open_audio(path) as file:
+        samples = file.read()
+        if not file.position:
+            raise file.empty()
+        for finding in file.findings:
+            if not finding.is_harmless:
+                report(finding.describe(file.name))
+        if file.channels > 1:
+            report(f"{file.name}: {file.channels} channels were averaged to one")
+        if not np.ptp(samples):
+            raise SeptoolError(f"{file.name} is silent, so it has no level to set")
+        return audio.resample(audio.to_mono(samples), file.rate, rate)
 
 
 def check_subtype(subtype: str) -> None:
