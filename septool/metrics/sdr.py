@@ -55,9 +55,9 @@ def _by_septool(estimate: np.ndarray, reference: np.ndarray) -> float:
     """
     reference, estimate = (signal / np.linalg.norm(signal) for signal in (reference, estimate))
     size = fft.next_fast_len(len(reference) + FILTER_LENGTH - 1, real=True)
-    of_reference, of_estimate = fft.rfft(np.stack([reference, estimate]), size)
-    autocorrelation = fft.irfft(of_reference.real**2 + of_reference.imag**2, size)[:FILTER_LENGTH]
-    correlation = fft.irfft(of_reference.conj() * of_estimate, size)[:FILTER_LENGTH]
+    of_reference, of_estimate = np.asarray(fft.rfft(np.stack([reference, estimate]), size))
+    autocorrelation = np.asarray(fft.irfft(np.square(np.abs(of_reference)), size))[:FILTER_LENGTH]
+    correlation = np.asarray(fft.irfft(of_reference.conj() * of_estimate, size))[:FILTER_LENGTH]
     try:
         filter = solve_toeplitz(autocorrelation, correlation)
     except LinAlgError:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from septool.config import JsonDict, JsonMapping
 from septool.errors import UsageError
@@ -16,6 +17,8 @@ from septool.metrics import ALIASES, FUNCTIONS, METRICS, UndefinedError
 from septool.metrics.si_snr import si_snr
 from septool.registry import suggest
 
+IMPROVEMENT = "si-snri"  # how well anything separated, wherever that is one number
+LOST_DB = -30.0  # what an item without scores counts where it cannot be counted apart: in a run's validation
 NO_SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256")
 
@@ -92,6 +95,8 @@ def score_item(
 ) -> Item:
     """Score the estimates of one item, each at the reference that it is assigned to by SI-SNR.
 
+    What silence and what is missing mean is decided here for ``eval``, for the validation of a training run and for
+    ``separate --reference``.
     An item fails as a whole where a voice is lost: an estimate is missing, or silent while its reference is not. The
     scores of the other voices alone would say more of the item than is true. A silent reference leaves its own
     scores undefined.
@@ -122,6 +127,27 @@ def score_item(
         ]
         scores[metric], reasons[metric] = [value for value, _ in pairs], [reason for _, reason in pairs]
     return Item(signals.id, scores, reasons, order, signals.detections)
+
+
+def score_improvement(estimates: Tensor, references: Tensor, mixture: Tensor, rate: int) -> Item:
+    """Score SI-SNRi of one item's signals, on any device.
+
+    Args:
+        estimates: ``[estimate, time]``.
+        references: ``[reference, time]``.
+        mixture: ``[time]``.
+        rate: Hz of all.
+    """
+    found, true, mixed = (each.detach().cpu().double().numpy() for each in (estimates, references, mixture))
+    return score_item([IMPROVEMENT], rate, ScoringInput("", [*true], [*found], mixed))
+
+
+def value_or_floor(item: Item, metric: str = IMPROVEMENT) -> float | None:
+    """Return the mean of an item's scores in dB, :data:`LOST_DB` if it failed, None if none of them is defined."""
+    if item.error:
+        return LOST_DB
+    values = [value for value in item.scores[metric] if value is not None]
+    return sum(values) / len(values) if values else None
 
 
 class _ItemError(Exception):

@@ -1,6 +1,5 @@
 """Voices that were just separated, scored against the reference sources of their recording."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import torch
 from septool import audio
 from septool.errors import SeptoolError
 from septool.inference.streaming import EstimateSettings
-from septool.losses.pit import best_permutation
-from septool.metrics.si_snr import si_snr
+from septool.scoring.items import IMPROVEMENT, score_improvement
 
 
 def read_references(references: Sequence[Path], mixture: Path, settings: EstimateSettings) -> torch.Tensor:
@@ -33,6 +31,8 @@ def score_outputs(
 ) -> tuple[float | None, ...]:
     """SI-SNRi in dB of each output over the recording, at the reference that fits it in the best order.
 
+    None where it is undefined, as ``eval`` has it: all are if a voice is lost.
+
     All are brought to the model's rate: what the model cannot hear says nothing of how well it separates,
     and published scores are at that rate.
 
@@ -52,10 +52,11 @@ def score_outputs(
     mixed = heard(audio.to_mono(mixed, settings.channel_number or cancelling), own)
     voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read_audio(path)[0]])
     true = torch.stack([heard(voice, own) for voice in true.numpy()])
-    order = best_permutation(si_snr, estimate=voices[None], reference=true[None]).order[0]
-    gains = torch.empty(len(voices), dtype=torch.float64)
-    gains[order] = si_snr(estimate=voices[order], reference=true) - si_snr(estimate=mixed, reference=true)
-    return tuple(round(gain, 2) if math.isfinite(gain) else None for gain in gains.tolist())
+    item = score_improvement(voices, true, mixed, rate)
+    gains: list[float | None] = [None] * len(voices)
+    for place, gain in zip(item.order, item.scores.get(IMPROVEMENT, ()), strict=True):
+        gains[place] = None if gain is None else round(gain, 2)
+    return tuple(gains)
 
 
 def _read_mixture(mixture: Path, settings: EstimateSettings) -> tuple[np.ndarray, int]:

@@ -1,6 +1,5 @@
 """Training an extractor: mixtures with an enrollment, in some of which the voice is absent."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,8 @@ from septool.data.enrollment import EnrolledMixture, sample_enrolled_mixture
 from septool.data.mixing import AugmentationSources, render_mixture
 from septool.errors import ManifestError
 from septool.inference.level import extract_with_score
-from septool.metrics.si_snr import si_snr
 from septool.models.base import Extractor
+from septool.scoring.items import score_improvement
 from septool.signal.levels import model_gain
 from septool.training.data import Batch
 from septool.training.role import Role
@@ -56,16 +55,13 @@ class ExtractorRole(Role[Extractor, ExtractionItem]):
 
     def score(self, items: Sequence[ExtractionItem]) -> float:
         """Return the mean SI-SNRi of the wanted voices in dB."""
-        improvements: list[float] = []
+        scored = []
         for item in items:
-            mixture, target, enrollment = (wave.to(self.device)[None] for wave in item)
-            before = si_snr(estimate=mixture, reference=target).item()
-            if not math.isfinite(before):  # undefined for a silent voice
-                continue
+            mixture, enrollment = (wave.to(self.device)[None] for wave in (item.mixture, item.enrollment))
             embedding = self.model.speaker(enrollment * model_gain(enrollment))
             voice = extract_with_score(self.model, mixture, embedding).voice.float()
-            improvements.append(si_snr(estimate=voice, reference=target).item() - before)
-        return self.mean_improvement(improvements)
+            scored.append(score_improvement(voice, item.target[None], item.mixture, self.recipe.data.sample_rate))
+        return self.mean_improvement(scored)
 
 
 def render_extraction_item(row: manifest.Mixture, rate: int) -> ExtractionItem:

@@ -17,12 +17,12 @@ from septool.metrics import METRICS, Metric
 from septool.models import MODELS
 from septool.models.base import Model
 from septool.registry import Registry
+from septool.scoring.items import LOST_DB, Item, value_or_floor
 from septool.training.data import Batch, DynamicMixtures, TrainingItem, TrainingSet
 from septool.training.distributed import Distributed
 from septool.training.recipe import Recipe
 
 LOG = logging.getLogger(__name__)
-UNSCORED_DB = -30.0  # what a validation counts for an estimate that has no score: silence or NaN
 ModelT = TypeVar("ModelT", bound=Model)
 ItemT = TypeVar("ItemT")
 
@@ -82,29 +82,24 @@ class Role(ABC, Generic[ModelT, ItemT]):
         """Return what every score is better than."""
         return -math.inf if cls.metric.better == "higher" else math.inf
 
-    def mean_improvement(self, improvements: Sequence[float]) -> float:
-        """Return the mean in dB over all processes; those that are not finite count as :data:`UNSCORED_DB`.
+    def mean_improvement(self, items: Sequence[Item]) -> float:
+        """Return the mean SI-SNRi in dB over the items of all processes; a failed one counts as :data:`LOST_DB`.
 
         Raises:
-            SeptoolError: there are none.
+            SeptoolError: none of them has a score.
         """
-        lost = [gain for gain in improvements if not math.isfinite(gain)]
-        total, count, undefined = self.distributed.all_reduce_sum(
-            sum(gain for gain in improvements if math.isfinite(gain)) + UNSCORED_DB * len(lost),
-            len(improvements),
-            len(lost),
+        values = [value for item in items if (value := value_or_floor(item)) is not None]
+        total, count, lost = self.distributed.all_reduce_sum(
+            sum(values), len(values), sum(bool(item.error) for item in items)
         )
         if not count:
             raise SeptoolError(
                 f"none of the mixtures of {self.recipe.data.validation} has a defined {self.metric.name}: "
                 "their voices are silent"
             )
-        if undefined and self.distributed.is_main:
+        if lost and self.distributed.is_main:
             LOG.warning(
-                "for %d of %d mixtures the model gives silence or NaN; each counts as %g dB",
-                undefined,
-                count,
-                UNSCORED_DB,
+                "for %d of %d mixtures the model gives silence or NaN; each counts as %g dB", lost, count, LOST_DB
             )
         return total / count
 

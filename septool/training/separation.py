@@ -1,6 +1,5 @@
 """Training a separator: mixtures of as many voices as it separates, sampled or fixed, and SI-SNRi."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,8 @@ from septool.data import manifest, pool
 from septool.data.mixing import AugmentationSources, Rendered, render_mixture, sample_parts
 from septool.errors import ConfigError
 from septool.inference.level import separate_at_model_level
-from septool.losses.pit import best_permutation
-from septool.metrics.si_snr import si_snr
 from septool.models.base import Separator
+from septool.scoring.items import score_improvement
 from septool.signal.levels import model_gain
 from septool.training.data import Batch, Damage, FixedMixtures, TrainingSet
 from septool.training.role import Role
@@ -67,14 +65,10 @@ class SeparatorRole(Role[Separator, Rendered]):
 
     def score(self, items: Sequence[Rendered]) -> float:
         """Return the mean SI-SNRi in dB."""
-        improvements: list[float] = []
+        scored = []
         for item in items:
             mixture = torch.from_numpy(item.mixture).to(self.device)[None]
-            reference = torch.from_numpy(item.sources).to(self.device)[None]
-            before = si_snr(estimate=mixture[:, None], reference=reference).mean(-1).item()
-            if not math.isfinite(before):  # undefined for a silent voice
-                continue
-            estimate = separate_at_model_level(self.model, mixture).float()
-            after = best_permutation(si_snr, estimate=estimate, reference=reference).value.item()
-            improvements.append(after - before)
-        return self.mean_improvement(improvements)
+            estimates = separate_at_model_level(self.model, mixture).float()[0]
+            rate = self.recipe.data.sample_rate
+            scored.append(score_improvement(estimates, torch.from_numpy(item.sources), mixture[0], rate))
+        return self.mean_improvement(scored)

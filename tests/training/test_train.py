@@ -14,10 +14,10 @@ from septool.data import manifest
 from septool.data.manifest import Source
 from septool.errors import CheckpointError, ConfigError, ManifestError, SeptoolError, UsageError
 from septool.files import sha256_of
+from septool.scoring.items import LOST_DB
 from septool.tasks.train import train
 from septool.training.optim import learning_rate_factor
 from septool.training.recipe import Schedule
-from septool.training.role import UNSCORED_DB
 from septool.training.separation import SeparatorRole
 from septool.training.trainer import Trainer
 from tests.training.runs import ALONE, largest_difference, lines, recipe, state
@@ -118,10 +118,10 @@ def test_a_folder_with_a_run_is_not_overwritten(manifests: Path, tmp_path: Path)
         train(recipe(manifests), tmp_path)
 
 
-def test_a_silent_voice_is_left_out_of_the_validation(manifests: Path, tmp_path: Path) -> None:
+def test_only_mixtures_of_silent_voices_are_left_out_of_the_validation(manifests: Path, tmp_path: Path) -> None:
     rows = manifest.read_manifest(manifests / "dev-2mix.jsonl")
     audio.write_audio(manifests / "silent.wav", np.zeros(RATE, dtype=np.float32), RATE)
-    silent = replace(rows[0], id="a", sources=(rows[0].sources[0], Source(path="silent.wav", speaker="x")))
+    silent = replace(rows[0], id="a", sources=(Source(path="silent.wav", speaker="x"),) * 2)
     scores = {}
     for name, chosen in {"all": rows, "with": [silent, *rows], "only": [silent]}.items():
         (manifests / f"{name}.jsonl").write_text(manifest.dump_manifest(chosen))
@@ -149,7 +149,7 @@ def test_an_estimate_without_a_score_counts_as_a_bad_one(
         return estimate if len(calls) == 1 else torch.full_like(estimate, value)
 
     monkeypatch.setattr(run.model, "forward", broken)
-    assert run.validate([good, other]) == pytest.approx((first + UNSCORED_DB) / 2, abs=1e-5)
+    assert run.validate([good, other]) == pytest.approx((first + LOST_DB) / 2, abs=1e-5)
     assert "for 1 of 2 mixtures the model gives silence or NaN; each counts as -30 dB" in caplog.text
 
 
