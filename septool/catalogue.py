@@ -337,7 +337,7 @@ def _look_at_repository(repository: str, revision: str | None) -> Entry:
         return known[0]
     about = downloads.describe_repository(repository, revision or "main")
     names = _layout(repository, list(about.files))
-    files = tuple(replace(about.files[name], name=name) for name in names)
+    files = tuple(replace(about.files[name], name=Path(name).name) for name in names)
     ours = any(name.endswith(".safetensors") for name in names)
     hints = known[0] if known else None
     return Entry(
@@ -373,7 +373,12 @@ def _layout(repository: str, names: Sequence[str]) -> list[str]:
     for suffixes in ((".safetensors",), WEIGHTS):
         weights = [name for name in names if name.endswith(suffixes) and "/" not in name]
         if len(weights) == 1:
-            return weights
+            described = [name for name in names if name == "config.yaml" and weights[0].endswith(".pth")]
+            return [*described, *weights]
+    for described in (name for name in names if name.endswith("/config.yaml")):  # as ESPnet packs a model
+        weights = [name for name in names if Path(name).parent == Path(described).parent and name.endswith(".pth")]
+        if len(weights) == 1:
+            return [described, *weights]
     raise CheckpointError(
         f"{repository} is in no layout that septool knows; it has {', '.join(sorted(names)[:8]) or 'no files'}"
     )

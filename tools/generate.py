@@ -136,7 +136,15 @@ def checkpoint_table() -> str:
     return "\n".join(rows)
 
 
-PUBLISHED = {"si_snri": "SI-SNRi", "si_sdri": "SI-SDRi", "sdri": "SDRi", "si_snr": "SI-SNR", "pesq": "PESQ"}
+PUBLISHED = {
+    "si_snri": "SI-SNRi",
+    "si_sdri": "SI-SDRi",
+    "sdri": "SDRi",
+    "si_snr": "SI-SNR",
+    "si_sdr": "SI-SDR",
+    "sdr": "SDR",
+    "pesq": "PESQ",
+}
 
 
 def published_table() -> str:

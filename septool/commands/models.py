@@ -180,12 +180,13 @@ def convert(
 ) -> None:
     """Make a checkpoint of another toolkit's published weights.
 
-    speechbrain-sepformer takes the folder, or hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt;
-    asteroid the file that its networks are published as (ConvTasNet, DPRNNTasNet, DPTNet, SuDORMRFNet);
-    torchaudio-convtasnet the weights of CONVTASNET_BASE_LIBRI2MIX; jusperlee-dprnn, jusperlee-afrcnn, ujscjj-dptnet,
-    kaituoxu-convtasnet, sudormrf, two-step-tdcn and papez a state dict of their authors' code; auto recognizes them
-    all. The files are read as plain tensors and plain text: no code in them runs. What they leave open has to be said.
-    docs/interop.md lists how inference differs.
+    speechbrain-sepformer and speechbrain-resepformer take the folder, or hyperparams.yaml, encoder.ckpt, masknet.ckpt
+    and decoder.ckpt; espnet a .pth with its config.yaml beside it, or a zip of both (tfgridnet, tfgridnetv2,
+    tfgridnetv3, tflocoformer); asteroid the file that its networks are published as (ConvTasNet, DPRNNTasNet, DPTNet,
+    SuDORMRFNet); torchaudio-convtasnet the weights of CONVTASNET_BASE_LIBRI2MIX; jusperlee-dprnn, jusperlee-afrcnn,
+    ujscjj-dptnet, kaituoxu-convtasnet, sudormrf, two-step-tdcn and papez a state dict of their authors' code; auto
+    recognizes them all. The files are read as plain tensors and plain text: no code in them runs. What they leave open
+    has to be said. docs/interop.md lists how inference differs.
     """
     from dataclasses import asdict
 

@@ -3,10 +3,13 @@
 What the tensors' shapes do not tell and the files do not say has to be said by whoever converts them.
 """
 
+import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -17,12 +20,22 @@ from septool.checkpoints import Header
 from septool.config import JsonDict, JsonMapping
 from septool.errors import CheckpointError, UsageError
 from septool.files import sha256_of
-from septool.interop import asteroid, authors, speechbrain, torchaudio
-from septool.interop.tensors import UNKNOWN, ForeignCheckpoint, Tensors, fit_tensors, match_tensors
+from septool.interop import asteroid, authors, espnet, speechbrain, torchaudio
+from septool.interop.description import Description
+from septool.interop.tensors import (
+    UNKNOWN,
+    ForeignArchitecture,
+    ForeignCheckpoint,
+    Tensors,
+    fit_tensors,
+    match_tensors,
+)
 from septool.models.build import build_model
 from septool.registry import suggest
 
-ASSUMED_SPEECHBRAIN = "a norm in front of every layer, a skip around the layers within chunks"
+WEIGHTS = (".bin", ".pth", ".pt", ".ckpt", ".th")
+ASSUMED_SEPFORMER = "a norm in front of every layer, a skip around the layers within chunks"
+ASSUMED_RESEPFORMER = "a norm in front of every layer, a skip around the layers, means as memory, ReLU masks"
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,12 @@ class Converted:
     header: Header
 
 
-def load_pickled_tensors(path: Path) -> JsonDict:
+def load_pickled_tensors(path: Path, content: BinaryIO | None = None) -> JsonDict:
     """Read a file of plain values and tensors as ``torch.save`` writes them; no code in it runs.
+
+    Args:
+        path: the file.
+        content: what to read instead, if it lies within the file.
 
     Raises:
         CheckpointError: something else, or a file that needs more than plain values.
@@ -50,7 +67,7 @@ def load_pickled_tensors(path: Path) -> JsonDict:
     try:
         # Files of asteroid hold the version of torch that wrote them, a harmless kind of string.
         with torch.serialization.safe_globals([TorchVersion]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            tensors = torch.load(path if content is None else content, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # its parser trips over a foreign file in many ways
@@ -59,9 +76,9 @@ def load_pickled_tensors(path: Path) -> JsonDict:
             needs = str(error).split("Unsupported global: GLOBAL ")[1].split()[0]
             needs = f"; it wants to run {needs}, which septool does not do"
         raise CheckpointError(f"{path} is not a file of plain tensors as torch saves them{needs}") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no named tensors but a {type(content).__name__}")
-    return content
+    if not isinstance(tensors, dict):
+        raise CheckpointError(f"{path} holds no named tensors but a {type(tensors).__name__}")
+    return tensors
 
 
 def check_tensors(content: JsonMapping, path: Path) -> Tensors:
@@ -82,7 +99,9 @@ def _single(paths: Sequence[Path]) -> Path:
     return paths[0]
 
 
-def _read_speechbrain(paths: Sequence[Path]) -> ForeignCheckpoint:
+def _read_speechbrain(
+    architecture: ForeignArchitecture, describe: Callable[[Path], JsonDict], assumed: str, paths: Sequence[Path]
+) -> ForeignCheckpoint:
     checkpoints = {path.stem: path for path in paths if path.suffix != ".yaml"}
     described = [path for path in paths if path.suffix == ".yaml"]
     if sorted(checkpoints) != sorted(speechbrain.PARTS) or len(checkpoints) + len(described) != len(paths):
@@ -93,12 +112,10 @@ def _read_speechbrain(paths: Sequence[Path]) -> ForeignCheckpoint:
     parts = {part: check_tensors(load_pickled_tensors(path), path) for part, path in checkpoints.items()}
     tensors = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
     tables = sum(name.endswith(".pos_enc.pe") for name in tensors)  # a transformer without positions has none
-    arguments: JsonDict = {"number of position tables": tables}
+    arguments: JsonDict = {speechbrain.TABLES: tables}
     if described:
-        arguments |= speechbrain.describe_sepformer(described[0])
-    return ForeignCheckpoint(
-        speechbrain.SEPFORMER, tensors, arguments, assumed="" if described else ASSUMED_SPEECHBRAIN
-    )
+        arguments |= describe(described[0])
+    return ForeignCheckpoint(architecture, tensors, arguments, assumed="" if described else assumed)
 
 
 def _read_asteroid(paths: Sequence[Path]) -> ForeignCheckpoint:
@@ -111,12 +128,34 @@ def _read_torchaudio(paths: Sequence[Path]) -> ForeignCheckpoint:
     return ForeignCheckpoint(torchaudio.CONV_TASNET_BASE, load_pickled_tensors(path), {})
 
 
+def _read_espnet(paths: Sequence[Path]) -> ForeignCheckpoint:
+    if len(paths) == 1 and paths[0].suffix == ".zip":
+        (path,) = paths
+        text, tensors, _ = espnet.open_zip(path)
+        description, content = Description(path, text), load_pickled_tensors(path, tensors)
+    else:
+        described, path = espnet.split_files(paths)
+        description, content = Description(described), load_pickled_tensors(path)
+    architecture, said = espnet.describe(description)
+    return ForeignCheckpoint(architecture, content, said)
+
+
 def _release_reader(source: str) -> Callable[[Sequence[Path]], ForeignCheckpoint]:
     return lambda paths: authors.read_release(source, load_pickled_tensors(_single(paths)))
 
 
 SOURCES: dict[str, Source] = {
-    "speechbrain-sepformer": Source("hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt", _read_speechbrain),
+    "speechbrain-sepformer": Source(
+        "hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt",
+        partial(_read_speechbrain, speechbrain.SEPFORMER, speechbrain.describe_sepformer, ASSUMED_SEPFORMER),
+    ),
+    "speechbrain-resepformer": Source(
+        "the same files of a RE-SepFormer",
+        partial(_read_speechbrain, speechbrain.RESEPFORMER, speechbrain.describe_resepformer, ASSUMED_RESEPFORMER),
+    ),
+    "espnet": Source(
+        f"one .pth and the config.yaml beside it, or a zip of both ({', '.join(espnet.SEPARATORS)})", _read_espnet
+    ),
     "asteroid": Source(
         f"the file that its networks are published as ({', '.join(asteroid.ARCHITECTURES)})", _read_asteroid
     ),
@@ -139,19 +178,28 @@ def find_files(source: str, paths: Sequence[Path]) -> tuple[str, list[Path]]:
     files = list(paths)
     if len(files) == 1 and files[0].is_dir():
         files = _pick_files(files[0])
+    if source == "espnet":
+        files = espnet.with_description(files)
     if source != "auto":
         return source, files
-    if {path.stem for path in files} >= set(speechbrain.PARTS):
-        return "speechbrain-sepformer", files
-    content = load_pickled_tensors(_single(files))
+    parts = {path.stem: path for path in files}
+    if parts.keys() >= set(speechbrain.PARTS):
+        masknet = load_pickled_tensors(parts["masknet"])
+        return f"speechbrain-{'resepformer' if speechbrain.is_resepformer(masknet) else 'sepformer'}", files
+    if len(files) == 1 and files[0].suffix == ".zip":
+        return "espnet", files
+    weights = _single([path for path in files if path.name != espnet.YAML])
+    content = load_pickled_tensors(weights)
+    if espnet.is_espnet(content):
+        return "espnet", espnet.with_description(files)
     if "model_name" in content and content["model_name"] in asteroid.ARCHITECTURES:
         return "asteroid", files
     found = authors.recognize_release(content)
     if found is None and any(str(name).startswith("mask_generator.") for name in content):
         found = "torchaudio-convtasnet"
     if found is None:
-        raise CheckpointError(f"{files[0]} is of no source that septool knows; known: {', '.join(SOURCES)}")
-    return found, files
+        raise CheckpointError(f"{weights} is of no source that septool knows; known: {', '.join(SOURCES)}")
+    return found, [weights]
 
 
 def _pick_files(folder: Path) -> list[Path]:
@@ -159,13 +207,23 @@ def _pick_files(folder: Path) -> list[Path]:
     if all(path.exists() for path in parts):
         described = folder / speechbrain.YAML
         return [*([described] if described.exists() else []), *parts]
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".bin", ".pth", ".pt", ".ckpt", ".th"))
+    found = [_weights_in(folder), *(_weights_in(path.parent) for path in _descriptions(folder))]
+    files = next(filter(None, found), [])
     if len(files) != 1:
         raise UsageError(
             f"{folder} has {len(files)} files of weights; name the one to use, or a folder with "
             "hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt"
         )
     return files
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS)
+
+
+def _descriptions(folder: Path) -> Iterator[Path]:
+    """Find where ESPnet's model zoo keeps a model within a repository: ``exp/NAME``."""
+    yield from sorted(folder.glob(f"exp*/*/{espnet.YAML}"))
 
 
 def convert_files(
@@ -202,7 +260,7 @@ def convert_files(
     weights = {ours: tensors[theirs] for ours, theirs in places.items()}
     try:
         config = architecture.infer_config(weights, {**given, **foreign.arguments})
-    except (ArithmeticError, LookupError, TypeError, ValueError):
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         raise CheckpointError(
             f"the tensors do not have the axes of a {architecture.model}, or the file denies them"
         ) from None
@@ -213,7 +271,7 @@ def convert_files(
     rate = _settle_rate(foreign.arguments.get("sample_rate"), sample_rate)
     header = Header(
         model=architecture.model,
-        config=asdict(model.config),
+        config=json.loads(json.dumps(asdict(model.config))),  # as it will be read again
         sample_rate=rate,
         sources=model.config.sources,
         origin=f"{source}: " + ", ".join(f"{path.name} (sha256 {sha256_of(path)})" for path in files),

@@ -1,33 +1,41 @@
-"""SpeechBrain's SepFormer: ``encoder.ckpt``, ``masknet.ckpt`` and ``decoder.ckpt``, and the yaml that describes them.
+"""SpeechBrain's SepFormer and RE-SepFormer: ``encoder.ckpt``, ``masknet.ckpt``, ``decoder.ckpt`` and their yaml.
 
 The tensors' shapes are silent about the rate, the frames in a chunk, the heads, and about what is left out: norms in
 front of the layers, the skip around them. Only ``hyperparams.yaml`` says these. Whatever it says that our network
 cannot be is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from septool.config import JsonDict, JsonMapping
 from septool.errors import CheckpointError
-from septool.interop.tagged_yaml import Node, Tagged, read_tagged_yaml, resolve
+from septool.interop.description import Description
+from septool.interop.tagged_yaml import Node, Tagged
 from septool.interop.tensors import UNKNOWN, Arguments, ForeignArchitecture, Names, Tensors, choose, count_children
 
 YAML = "hyperparams.yaml"
 PARTS = ("encoder", "masknet", "decoder")
 
+
+def _transformer_names(theirs: str, ours: str) -> Names:
+    return {
+        f"{theirs}.pos_enc.pe": None,  # sines and cosines
+        f"{theirs}.mdl.layers.*.norm1.norm.*": f"{ours}.layers.*.norm1.*",
+        f"{theirs}.mdl.layers.*.self_att.att.in_proj_*": f"{ours}.layers.*.attention.qkv.*",
+        f"{theirs}.mdl.layers.*.self_att.att.out_proj.*": f"{ours}.layers.*.attention.out.*",
+        f"{theirs}.mdl.layers.*.norm2.norm.*": f"{ours}.layers.*.norm2.*",
+        f"{theirs}.mdl.layers.*.pos_ffn.ffn.0.*": f"{ours}.layers.*.expand.*",
+        f"{theirs}.mdl.layers.*.pos_ffn.ffn.3.*": f"{ours}.layers.*.contract.*",
+        f"{theirs}.mdl.norm.norm.*": f"{ours}.layer_norm.*",
+    }
+
+
 SEPFORMER_NAMES: Names = {
     "encoder.conv1d.*": "encoder.basis.*",
     "masknet.norm.*": "norm.*",
     "masknet.conv1d.*": "linear.*",
-    "masknet.dual_mdl.*.*_mdl.pos_enc.pe": None,  # sines and cosines
-    "masknet.dual_mdl.*.*_mdl.mdl.layers.*.norm1.norm.*": "blocks.*.*.layers.*.norm1.*",
-    "masknet.dual_mdl.*.*_mdl.mdl.layers.*.self_att.att.in_proj_*": "blocks.*.*.layers.*.attention.qkv.*",
-    "masknet.dual_mdl.*.*_mdl.mdl.layers.*.self_att.att.out_proj.*": "blocks.*.*.layers.*.attention.out.*",
-    "masknet.dual_mdl.*.*_mdl.mdl.layers.*.norm2.norm.*": "blocks.*.*.layers.*.norm2.*",
-    "masknet.dual_mdl.*.*_mdl.mdl.layers.*.pos_ffn.ffn.0.*": "blocks.*.*.layers.*.expand.*",
-    "masknet.dual_mdl.*.*_mdl.mdl.layers.*.pos_ffn.ffn.3.*": "blocks.*.*.layers.*.contract.*",
-    "masknet.dual_mdl.*.*_mdl.mdl.norm.norm.*": "blocks.*.*.layer_norm.*",
+    **_transformer_names("masknet.dual_mdl.*.*_mdl", "blocks.*.*"),
     "masknet.dual_mdl.*.*_norm.*": "blocks.*.*.global_norm.*",
     "masknet.prelu.*": "activation.*",
     "masknet.conv2d.*": "split.linear.*",
@@ -36,6 +44,17 @@ SEPFORMER_NAMES: Names = {
     "masknet.end_conv1x1.*": "mask.relu.*",
     "decoder.*": "decoder.basis.*",
 }
+RESEPFORMER_NAMES: Names = {
+    "encoder.conv1d.*": "encoder.basis.*",
+    **_transformer_names("masknet.model.seg_model.*", "chunks.*"),
+    **_transformer_names("masknet.model.mem_model.*", "memory.*"),
+    "masknet.model.seg_model.*.norm.*": "chunks.*.global_norm.*",
+    "masknet.model.mem_model.*.norm.*": "memory.*.global_norm.*",
+    "masknet.model.output_fc.0.*": "activation.*",
+    "masknet.model.output_fc.1.*": "mask.*",
+    "decoder.*": "decoder.basis.*",
+}
+TABLES = "number of position tables"  # one for each transformer, unless it knows no positions
 
 
 def _infer_sepformer(weights: Tensors, arguments: Arguments) -> JsonDict:
@@ -51,7 +70,7 @@ def _infer_sepformer(weights: Tensors, arguments: Arguments) -> JsonDict:
         "inter": count_children(weights, "blocks.0.inter.layers"),
         "heads": arguments.get("heads", UNKNOWN),
         "feedforward": len(weights["blocks.0.intra.layers.0.expand.bias"]),
-        "position": choose(arguments, "number of position tables", 0, 2 * blocks) > 0,
+        "position": choose(arguments, TABLES, 0, 2 * blocks) > 0,
     }
     check_described(settings, arguments)
     return settings
@@ -68,7 +87,32 @@ def check_described(settings: JsonMapping, arguments: Arguments) -> None:
             raise CheckpointError(f"{YAML} says {key} is {arguments[key]}, the tensors say {value}")
 
 
+def _infer_resepformer(weights: Tensors, arguments: Arguments) -> JsonDict:
+    filters, _, window = weights["encoder.basis.weight"].shape
+    blocks = count_children(weights, "chunks")
+    choose(arguments, TABLES, 2 * blocks - 1)
+    settings = {
+        "sources": len(weights["mask.bias"]) // filters,
+        "filters": filters,
+        "window": window,
+        "chunk_size": arguments.get("chunk_size", UNKNOWN),
+        "blocks": blocks,
+        "layers": count_children(weights, "chunks.0.layers"),
+        "heads": arguments.get("heads", UNKNOWN),
+        "feedforward": len(weights["chunks.0.layers.0.expand.bias"]),
+    }
+    check_described(settings, arguments)
+    return settings
+
+
 SEPFORMER = ForeignArchitecture("sepformer", SEPFORMER_NAMES, _infer_sepformer, drops_tail=True)
+RESEPFORMER = ForeignArchitecture("re-sepformer", RESEPFORMER_NAMES, _infer_resepformer, drops_tail=True)
+
+
+def is_resepformer(names: Iterable[object]) -> bool:
+    """Tell by the names of a ``masknet.ckpt`` which of the two it is of."""
+    return any(str(name).startswith("model.seg_model.") for name in names)
+
 
 # What SpeechBrain's classes have where a yaml is silent.
 ENCODER = {"kernel_size": 2, "out_channels": 64, "in_channels": 1}
@@ -94,66 +138,17 @@ TRANSFORMER = {
     "norm_before": False,
     "attention_type": "regularMHA",
 }
-
-
-class Description:
-    """A ``hyperparams.yaml``: what it says of the parts of a network."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.document = read_tagged_yaml(path)
-
-    def resolve(self, value: Node) -> Node:
-        """Follow references, and read numbers that were written as text."""
-        return resolve(self.document, value)
-
-    def top(self, key: str) -> Node:
-        """Return a value at the top, or None."""
-        return self.resolve(self.document.get(key))
-
-    def part(self, value: Node, *kinds: str) -> tuple[str, JsonDict]:
-        """Return which class a part is of, and what it is constructed with.
-
-        Raises:
-            CheckpointError: it is of none of ``kinds``.
-        """
-        node = self.resolve(value)
-        if not isinstance(node, Tagged) or not node.tag.startswith("new:") or node.kind not in kinds:
-            shown = node.tag if isinstance(node, Tagged) else repr(node)
-            raise CheckpointError(f"{self.path} describes {shown}; septool has {' or '.join(kinds)} there")
-        given = node.value if isinstance(node.value, Mapping) else {}
-        return node.kind, {key: self.resolve(item) for key, item in given.items()}
-
-    def sized(self, kind: str, given: JsonDict, defaults: JsonMapping, *needed: str) -> JsonDict:
-        """Complete what a part is constructed with by the defaults of its class.
-
-        Raises:
-            CheckpointError: something unknown, or something missing.
-        """
-        for key in given:
-            if key not in defaults and key not in needed:
-                raise CheckpointError(f"{self.path}: {kind} has {key}, which septool does not know")
-        for key in needed:
-            if key not in given:
-                raise CheckpointError(f"{self.path}: {kind} has no {key}")
-        return {**defaults, **given}
-
-    def only(self, kind: str, values: JsonMapping, **allowed: object) -> None:
-        """Refuse what our network cannot be.
-
-        Raises:
-            CheckpointError: a value that is not the allowed one.
-        """
-        for key, wanted in allowed.items():
-            if values[key] != wanted:
-                raise CheckpointError(
-                    f"{self.path}: {key} of {kind} is {values[key]!r}; septool has such a network only with {wanted!r}"
-                )
-
-    def rate(self) -> dict[str, int]:
-        """Return the sample rate, if it is said."""
-        rate = self.top("sample_rate")
-        return {} if rate is None else {"sample_rate": rate}
+TRANSFORMER_IN_CHUNKS = {**TRANSFORMER, "causal": False, "use_norm": True, "use_skip": True, "norm_type": "gln"}
+RESOURCE_EFFICIENT = {
+    "causal": True,
+    "num_spk": 2,
+    "nonlinear": "relu",
+    "layer": 3,
+    "unit": 512,  # of recurrent networks, which this one does not have
+    "segment_size": 20,
+    "dropout": 0.0,
+    "mem_type": "hc",
+}
 
 
 def describe_codec(description: Description) -> tuple[JsonDict, Node]:
@@ -211,9 +206,7 @@ def describe_sepformer(path: Path) -> JsonDict:
             raise CheckpointError(f"{path}: {key} is {intra[key]} within the chunks and {inter[key]} across them")
     description.only("SBTransformerBlock", intra, d_model=filters)
     description.only("SBTransformerBlock", inter, d_model=filters)
-    voices = description.top("num_spks")
-    if voices is not None and voices != masknet["num_spks"]:
-        raise CheckpointError(f"{path} contradicts itself: num_spks is {voices} and {masknet['num_spks']}")
+    _check_voices(description, masknet["num_spks"])
     return (
         codec
         | description.rate()
@@ -228,3 +221,46 @@ def describe_sepformer(path: Path) -> JsonDict:
             "position": intra["use_positional_encoding"],
         }
     )
+
+
+def describe_resepformer(path: Path) -> JsonDict:
+    """Read what a ``hyperparams.yaml`` says of a RE-SepFormer, in our words.
+
+    Raises:
+        CheckpointError: another network, or a variant that ours cannot be.
+    """
+    description = Description(path)
+    codec, node = describe_codec(description)
+    kind, given = description.part(node, "ResourceEfficientSeparator")
+    masknet = description.sized(kind, given, RESOURCE_EFFICIENT, "input_dim", "seg_model", "mem_model")
+    description.only(kind, masknet, input_dim=codec["filters"], causal=False, nonlinear="relu", mem_type="av")
+    name = "SBTransformerBlock_wnormandskip"
+    chunks, memory = (
+        describe_transformer(description, masknet[key], name, TRANSFORMER_IN_CHUNKS)
+        for key in ("seg_model", "mem_model")
+    )
+    whole = {key: TRANSFORMER_IN_CHUNKS[key] for key in ("causal", "use_norm", "use_skip", "norm_type")}
+    for values in (chunks, memory):
+        description.only(name, values, d_model=codec["filters"], use_positional_encoding=True, **whole)
+    for key in ("num_layers", "nhead", "d_ffn"):
+        if chunks[key] != memory[key]:
+            raise CheckpointError(f"{path}: {key} is {chunks[key]} within the chunks and {memory[key]} in the memory")
+    _check_voices(description, masknet["num_spk"])
+    return (
+        codec
+        | description.rate()
+        | {
+            "sources": masknet["num_spk"],
+            "chunk_size": masknet["segment_size"],
+            "blocks": masknet["layer"],
+            "layers": chunks["num_layers"],
+            "heads": chunks["nhead"],
+            "feedforward": chunks["d_ffn"],
+        }
+    )
+
+
+def _check_voices(description: Description, voices: object) -> None:
+    said = description.top("num_spks")
+    if said is not None and said != voices:
+        raise CheckpointError(f"{description.path} contradicts itself: num_spks is {said} and {voices}")

@@ -58,12 +58,28 @@ def read_tagged_yaml(path: Path) -> JsonDict:
         if path.stat().st_size > LIMIT:
             raise CheckpointError(f"{path} has {path.stat().st_size} bytes; a description of a network has a few kB")
         text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path} is not YAML: it is no text") from None
+    return parse_tagged_yaml(text, path)
+
+
+def parse_tagged_yaml(text: str, path: Path) -> JsonDict:
+    """Read the text of a YAML file whose tags stay :class:`Tagged`; ``path`` is for messages.
+
+    Raises:
+        CheckpointError: it is too long, no YAML, or names nothing.
+    """
+    if len(text) > LIMIT:
+        raise CheckpointError(
+            f"{path}: its description has {len(text)} characters; that of a network has a few thousand"
+        )
+    try:
         opened = itertools.accumulate((mark in "[{") - (mark in "]}") for mark in re.findall(r"[\[\]{}]", text))
         if max(opened, default=0) > DEPTH:  # the parser takes a time that is quadratic in it
             raise ValueError("nested too deep")
         document = yaml.load(text, _Loader)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         first = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{path} is not YAML: {first}") from None

@@ -16,6 +16,7 @@ from septool.interop.torchaudio import CONV_TASNET_BASE
 from septool.models import MODELS
 from septool.models.base import Separator
 from septool.tasks.convert import convert
+from tests.models.parity import fixture, state
 
 PARTS = ("encoder", "masknet", "decoder")
 Network = TypeVar("Network", bound=nn.Module)
@@ -111,9 +112,70 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 """
 
 
-def described(folder: Path, *changes: tuple[str, str]) -> Path:
-    """Write the hyperparams.yaml of the recorded SepFormer, with passages replaced."""
-    text = HYPERPARAMS
+RESEPFORMER = """\
+sample_rate: 8000
+num_spks: 2
+N_encoder_out: 16
+kernel_stride: 8
+Encoder: !new:speechbrain.lobes.models.dual_path.Encoder
+    kernel_size: 16
+    out_channels: 16
+intra_mdl: !new:speechbrain.lobes.models.resepformer.SBTransformerBlock_wnormandskip
+    num_layers: 2
+    d_model: 16
+    nhead: 4
+    d_ffn: 32
+    dropout: 0
+    use_positional_encoding: true
+    norm_before: true
+    use_norm: true
+    use_skip: true
+mem_mdl: !new:speechbrain.lobes.models.resepformer.SBTransformerBlock_wnormandskip
+    num_layers: 2
+    d_model: 16
+    nhead: 4
+    d_ffn: 32
+    dropout: 0
+    use_positional_encoding: true
+    norm_before: true
+    use_norm: true
+    use_skip: true
+MaskNet: !new:speechbrain.lobes.models.resepformer.ResourceEfficientSeparator
+    input_dim: 16
+    num_spk: 2
+    causal: false
+    unit: 256
+    segment_size: 20
+    layer: 3
+    mem_type: av
+    seg_model: !ref <intra_mdl>
+    mem_model: !ref <mem_mdl>
+Decoder: !new:speechbrain.lobes.models.dual_path.Decoder
+    in_channels: 16
+    out_channels: 1
+    kernel_size: 16
+    stride: 8
+    bias: false
+modules:
+    encoder: !ref <Encoder>
+    decoder: !ref <Decoder>
+    masknet: !ref <MaskNet>
+"""
+
+
+def resepformer_tensors() -> dict[str, Tensor]:
+    """The recorded RE-SepFormer, with the position tables that the recording leaves out."""
+    parts = {"seg": 3, "mem": 2}
+    tables = {
+        f"masknet.model.{part}_model.{number}.pos_enc.pe": torch.zeros(1, 100, 16)
+        for part, count in parts.items()
+        for number in range(count)
+    }
+    return state(fixture("resepformer")) | tables
+
+
+def described(folder: Path, *changes: tuple[str, str], text: str = HYPERPARAMS) -> Path:
+    """Write the hyperparams.yaml of the recorded SepFormer, or another one, with passages replaced."""
     for passage, instead in changes:
         assert passage in text
         text = text.replace(passage, instead)

@@ -24,12 +24,14 @@ from septool.models.build import build_model
 from septool.tasks.convert import convert
 from tests.interop.converting import (
     CONV_TASNET,
+    RESEPFORMER,
     SIZES,
     asteroid_file,
     converted,
     described,
     infer_config,
     perturbed,
+    resepformer_tensors,
     speechbrain_files,
     their_names,
     torchaudio_network,
@@ -154,6 +156,17 @@ def test_a_folder_of_speechbrain_says_everything_itself(tmp_path: Path) -> None:
         "norm in front"
         in convert("auto", files, tmp_path / "bare.safetensors", sample_rate=8000, chunk=50, heads=4).assumed
     )
+
+
+def test_recorded_resepformer(tmp_path: Path) -> None:
+    files = speechbrain_files(tmp_path, resepformer_tensors())
+    model, header = converted("auto", [*files, described(tmp_path, text=RESEPFORMER)])
+    assert (header.sample_rate, header.sources, header.assumed) == (8000, 2, "")
+    assert_parity(model, fixture("resepformer"), covered=lambda samples: (samples - 16) // 8 * 8 + 16)
+    bare = convert("auto", files, tmp_path / "bare.safetensors", sample_rate=8000, settings=["chunk_size=20"], heads=4)
+    assert (bare.config, bare.assumed.split(",")[-1]) == (header.config, " ReLU masks")
+    with pytest.raises(UsageError, match="do not say chunk_size and heads of their re-sepformer"):
+        convert("auto", files, tmp_path / "open.safetensors", sample_rate=8000)
 
 
 @pytest.mark.parametrize(

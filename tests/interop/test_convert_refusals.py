@@ -14,10 +14,12 @@ from septool.interop.tagged_yaml import Tagged, read_tagged_yaml
 from septool.models.build import build_model
 from septool.tasks.convert import convert
 from tests.interop.converting import (
+    RESEPFORMER,
     SIZES,
     asteroid_file,
     converted,
     described,
+    resepformer_tensors,
     speechbrain_files,
     their_names,
 )
@@ -240,6 +242,39 @@ def test_a_description_of_what_ours_cannot_be_is_refused(
     with pytest.raises(SeptoolError, match=message) as caught:
         converted("speechbrain-sepformer", [*files, described(tmp_path, (passage, instead))])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("passage", "instead", "message"),
+    [
+        ("causal: false", "causal: true", "causal of ResourceEfficientSeparator is True; .* only with False"),
+        ("    causal: false\n", "", "causal of ResourceEfficientSeparator is True"),
+        ("mem_type: av", "mem_type: hc", "mem_type of ResourceEfficientSeparator is 'hc'"),
+        ("unit: 256", "nonlinear: sigmoid", "nonlinear of ResourceEfficientSeparator is 'sigmoid'"),
+        ("use_skip: true", "use_skip: false", "use_skip of SBTransformerBlock_wnormandskip is False"),
+        ("use_positional_encoding: true", "norm_type: cln", "use_positional_encoding of .* is False"),
+        ("use_norm: true", "norm_type: cln", "norm_type of SBTransformerBlock_wnormandskip is 'cln'"),
+        ("seg_model: !ref <intra_mdl>", "seg_model: null", "describes None; septool has SBTransformerBlock_wnormandsk"),
+        ("mem_mdl: !new:speechbrain.lobes.models.resepformer.SBT", "mem_mdl: !new:SBR", "SBRransformerBlock"),
+        ("num_spk: 2", "num_spk: 3", "contradicts itself: num_spks is 2 and 3"),
+        ("layer: 3", "layer: 2", "says blocks is 2, the tensors say 3"),
+        ("layer: 3", "rounds: 3", "ResourceEfficientSeparator has rounds, which septool does not know"),
+    ],
+)
+def test_a_resepformer_that_ours_cannot_be_is_refused(tmp_path: Path, passage: str, instead: str, message: str) -> None:
+    files = speechbrain_files(tmp_path, resepformer_tensors())
+    with pytest.raises(CheckpointError, match=message):
+        converted("speechbrain-resepformer", [*files, described(tmp_path, (passage, instead), text=RESEPFORMER)])
+
+
+def test_a_resepformer_whose_parts_differ_or_without_positions_is_refused(tmp_path: Path) -> None:
+    files = speechbrain_files(tmp_path, resepformer_tensors())
+    text = RESEPFORMER.replace("nhead: 4", "nhead: 2", 1)
+    with pytest.raises(CheckpointError, match="nhead is 2 within the chunks and 4 in the memory"):
+        converted("speechbrain-resepformer", [*files, described(tmp_path, text=text)])
+    files = speechbrain_files(tmp_path, state(fixture("resepformer")))
+    with pytest.raises(CheckpointError, match=r"number of position tables is 0 in this file; .* only with 5"):
+        converted("speechbrain-resepformer", [*files, described(tmp_path, text=RESEPFORMER)])
 
 
 def test_nothing_in_a_description_is_constructed(tmp_path: Path) -> None:

@@ -3,36 +3,11 @@
 import pytest
 import torch
 
-from septool.interop.tensors import Names
+from septool.interop.speechbrain import RESEPFORMER_NAMES
 from septool.models.re_sepformer import CONFIGS, Config, RESepFormer
 from tests.models.parity import assert_parity, fixture, load_converted
 
 SMALL = Config(filters=16, chunk_size=20, blocks=3, layers=2, heads=4, feedforward=32)
-PARTS = {"seg": "chunks", "mem": "memory"}
-LAYER = {
-    "norm1.norm.*": "norm1.*",
-    "self_att.att.in_proj_*": "attention.qkv.*",
-    "self_att.att.out_proj.*": "attention.out.*",
-    "norm2.norm.*": "norm2.*",
-    "pos_ffn.ffn.0.*": "expand.*",
-    "pos_ffn.ffn.3.*": "contract.*",
-}
-NAMES: Names = {
-    "encoder.conv1d.*": "encoder.basis.*",
-    **{
-        f"masknet.model.{theirs}_model.*.mdl.layers.*.{name}": f"{ours}.*.layers.*.{own}"
-        for theirs, ours in PARTS.items()
-        for name, own in LAYER.items()
-    },
-    **{
-        f"masknet.model.{theirs}_model.*.{name}": f"{ours}.*.{own}"
-        for theirs, ours in PARTS.items()
-        for name, own in {"mdl.norm.norm.*": "layer_norm.*", "norm.*": "global_norm.*"}.items()
-    },
-    "masknet.model.output_fc.0.*": "activation.*",
-    "masknet.model.output_fc.1.*": "mask.*",
-    "decoder.*": "decoder.basis.*",
-}
 
 
 def covered(samples: int) -> int:
@@ -48,7 +23,7 @@ def test_parameters() -> None:
 def test_equal_to_speechbrain() -> None:
     tensors = fixture("resepformer")
     model = RESepFormer(SMALL).eval()
-    load_converted(model, tensors, NAMES)
+    load_converted(model, tensors, RESEPFORMER_NAMES)
     assert_parity(model, tensors, covered=covered)
 
 

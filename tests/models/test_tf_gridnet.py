@@ -1,13 +1,17 @@
 """TF-GridNet: equal to the three versions in ESPnet, and the size of every row."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from septool.errors import ConfigError
 from septool.models.build import build_model
 from septool.models.tf_gridnet import CONFIGS, Config, GridNetBlock, RecurrentModule, TFGridNet
-from tests.models.parity import assert_parity, fixture, state, torch_frames
+from tests.interop.converting import converted
+from tests.interop.espnet_files import espnet_files
+from tests.models.parity import assert_parity, fixture, torch_frames
 
 # Counted from ESPnet's modules.
 PARAMETERS = {
@@ -36,80 +40,6 @@ FIXTURES = {
 }
 
 
-def from_espnet(theirs: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """Rename ESPnet's tensors and bring them to our layout: q, k and v of all heads in one map, channels last."""
-    ours = {
-        f"{our}.{part}": theirs[f"{their}.{part}"]
-        for our, their in {
-            "encoder.convolution": "conv.0",
-            "encoder.norm": "conv.1",
-            "decoder.convolution": "deconv",
-        }.items()
-        for part in ("weight", "bias")
-    }
-    for number in range(config.blocks):
-        block = {
-            name.removeprefix(f"blocks.{number}."): value
-            for name, value in theirs.items()
-            if name.startswith(f"blocks.{number}.")
-        }
-        for path in ("intra", "inter"):
-            ours |= {f"blocks.{number}.{path}.{name}": value for name, value in recurrent(block, path, config).items()}
-        ours |= {f"blocks.{number}.attention.{name}": value for name, value in attention(block, config).items()}
-    return ours
-
-
-def recurrent(block: dict[str, Tensor], path: str, config: Config) -> dict[str, Tensor]:
-    gain = "gamma" if f"{path}_norm.gamma" in block else "weight"
-    ours = {name.removeprefix(f"{path}_rnn."): value for name, value in block.items() if f"{path}_rnn." in name}
-    weight, bias = block[f"{path}_linear.weight"], block[f"{path}_linear.bias"]
-    if weight.ndim == 3:  # a transposed convolution, and windows with the position running faster than the channel
-        weight = weight.permute(2, 1, 0).flatten(0, 1)
-        for name in ("weight_ih_l0", "weight_ih_l0_reverse"):
-            ours[name] = ours[name].unflatten(1, (config.channels, config.kernel)).mT.flatten(1)
-    return {f"lstm.{name}": value for name, value in ours.items()} | {
-        "norm.weight": block[f"{path}_norm.{gain}"].flatten(),
-        "norm.bias": block[f"{path}_norm.{'beta' if gain == 'gamma' else 'bias'}"].flatten(),
-        "linear.weight": weight,
-        ("bias" if config.kernel > config.stride else "linear.bias"): bias,
-    }
-
-
-def join_heads(block: dict[str, Tensor], heads: int) -> dict[str, Tensor]:
-    """Write the first version, where every head has modules of its own, as the second does."""
-    joined = {}
-    for letter in "QKV":
-        for theirs, second in {
-            "0.weight": f"attn_conv_{letter}.weight",
-            "0.bias": f"attn_conv_{letter}.bias",
-            "1.weight": f"attn_norm_{letter}.act.weight",
-            "2.gamma": f"attn_norm_{letter}.gamma",
-            "2.beta": f"attn_norm_{letter}.beta",
-        }.items():
-            joined[second] = torch.cat([block[f"attn_conv_{letter}_{head}.{theirs}"] for head in range(heads)])
-    return joined
-
-
-def attention(block: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    if "attn_conv_Q.weight" not in block:
-        block = block | join_heads(block, config.heads)
-    ours = {
-        "qkv.weight": torch.cat([block[f"attn_conv_{letter}.weight"] for letter in "QKV"]).flatten(1),
-        "qkv.bias": torch.cat([block[f"attn_conv_{letter}.bias"] for letter in "QKV"]),
-        "out.weight": block["attn_concat_proj.0.weight"].flatten(1),
-        "out.bias": block["attn_concat_proj.0.bias"],
-        "activation.weight": block["attn_concat_proj.1.weight"],
-    }
-    for our, their in (("weight", "gamma"), ("bias", "beta")):
-        for number, letter in enumerate("QKV"):
-            gain = block[f"attn_norm_{letter}.{their}"]  # [..., L, E, 1, F], one bin for all in the third version
-            ours[f"norms.{number}.{our}"] = gain.reshape(config.heads, -1, 1, gain.shape[-1]).permute(0, 2, 3, 1)
-        ours[f"norm.{our}"] = block[f"attn_concat_proj.2.{their}"][0, :, 0].mT.squeeze(0)  # [F, D]
-    for number, letter in enumerate("QKV"):
-        ours[f"norms.{number}.activation.weight"] = block[f"attn_norm_{letter}.act.weight"]
-    return ours
-
-
 @pytest.mark.parametrize("row", CONFIGS)
 def test_parameters(row: str) -> None:
     with torch.device("meta"):
@@ -118,11 +48,11 @@ def test_parameters(row: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_equal_to_espnet(name: str) -> None:
-    tensors = fixture(name)
-    model = TFGridNet(FIXTURES[name]).eval()
-    model.load_state_dict(from_espnet(state(tensors), FIXTURES[name]))
-    assert_parity(torch_frames(model), tensors)
+def test_equal_to_espnet(tmp_path: Path, name: str) -> None:
+    model, _ = converted("espnet", espnet_files(tmp_path, name))
+    assert isinstance(model, TFGridNet)
+    assert model.config == FIXTURES[name]
+    assert_parity(torch_frames(model), fixture(name))
 
 
 def test_kernel_and_stride_and_the_padding_decide_which_steps_there_are() -> None:

@@ -1,13 +1,16 @@
 """TF-Locoformer: equal to its authors' code, and the size of every row."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from torch import Tensor
 
 from septool.errors import ConfigError
 from septool.models.build import build_model
 from septool.models.tf_locoformer import CONFIGS, Config, TFLocoformer
-from tests.models.parity import assert_parity, fixture, state, torch_frames
+from tests.interop.converting import converted
+from tests.interop.espnet_files import espnet_files
+from tests.models.parity import assert_parity, fixture, torch_frames
 
 # Counted from the authors' modules, the paper prints 15.0, 22.5 and 5.0 M; s-whamr's is that of the released file.
 PARAMETERS = {
@@ -28,44 +31,6 @@ FIXTURES = {
 }
 
 
-def from_authors(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the authors' tensors, and turn convolutions into products of windows.
-
-    Of their feed-forward networks the second one of the list runs first.
-    """
-    names = {
-        "conv.0.": "encoder.convolution.",
-        "conv.1.": "encoder.norm.",
-        "deconv.": "decoder.convolution.",
-        ".freq_path.": ".frequency.",
-        ".frame_path.": ".time.",
-        ".ffn_norm.1.gamma": ".norm1.weight",
-        ".attn_norm.gamma": ".norm2.weight",
-        ".ffn_norm.0.gamma": ".norm3.weight",
-        ".ffn.1.": ".before.",
-        ".ffn.0.": ".behind.",
-        ".attn.qkv.": ".attention.qkv.",
-        ".attn.aggregate_heads.0.": ".attention.out.",
-        ".deconv1d.bias": ".bias",
-        ".deconv1d.": ".contract.",
-        ".conv1d.": ".expand.",
-    }
-    ours = {}
-    for key, value in theirs.items():
-        if key.endswith("rope.freqs"):
-            continue
-        name = key
-        for their, our in names.items():
-            if name.startswith(their) or their.startswith("."):
-                name = name.replace(their, our)
-        if key.endswith(".conv1d.weight"):  # [2 C, D, K] to [2 C, K D]
-            value = value.mT.flatten(1)
-        elif key.endswith(".deconv1d.weight"):  # [C, D, K] to [K D, C]
-            value = value.permute(2, 1, 0).flatten(0, 1)
-        ours[name] = value
-    return ours
-
-
 @pytest.mark.parametrize("row", CONFIGS)
 def test_parameters(row: str) -> None:
     with torch.device("meta"):
@@ -74,11 +39,11 @@ def test_parameters(row: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_equal_to_the_authors_code(name: str) -> None:
-    tensors = fixture(name)
-    model = TFLocoformer(FIXTURES[name]).eval()
-    model.load_state_dict(from_authors(state(tensors)))
-    assert_parity(torch_frames(model), tensors)
+def test_equal_to_the_authors_code(tmp_path: Path, name: str) -> None:
+    model, _ = converted("espnet", espnet_files(tmp_path, name))
+    assert isinstance(model, TFLocoformer)
+    assert model.config == FIXTURES[name]
+    assert_parity(torch_frames(model), fixture(name))
 
 
 @pytest.mark.parametrize(
