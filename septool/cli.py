@@ -28,6 +28,7 @@ from septool.commands import (
     prepare,
     profile,
     separate,
+    serve,
     train,
 )
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
@@ -60,6 +61,7 @@ app.command("activity")(activity.activity)
 app.command("extract")(extract.extract)
 app.command("enroll")(enroll.enroll)
 app.command("profile")(profile.profile)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")

@@ -3,5 +3,5 @@
 # In the order in which one needs them.
 VERBS = (
     *("prepare", "mix", "train", "eval", "separate", "activity", "extract", "enroll", "profile"),
-    *("models", "config", "doctor"),
+    *("serve", "models", "config", "doctor"),
 )

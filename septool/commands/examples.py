@@ -100,6 +100,17 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("septool profile --paper sepformer-fig3 --html figure.html", "what a paper prints, beside what is measured"),
         ("septool profile -m galr --lengths 4s --rounds 1 --train", "quick, and a training step as well"),
     ],
+    "serve": [
+        ("septool serve --open", "a page of this machine in its browser: drop a recording, listen, download"),
+        (
+            "septool serve --host 0.0.0.0 --device cuda:0,cuda:1",
+            "for others, who need the token; two recordings at once",
+        ),
+        (
+            "ssh -L 8765:127.0.0.1:8765 gpu-box septool serve",
+            "the page of another machine, through an encrypted tunnel",
+        ),
+    ],
     "doctor": [
         ("septool doctor", "versions, devices, formats, what is missing, and whether it works"),
         ("septool doctor --device cuda --json", "the same of a GPU, as JSON lines"),

@@ -1,0 +1,106 @@
+"""``septool serve``."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from septool.commands import completion, downloading, options
+
+LIMITS = "Limits"  # group of options in the help
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; 0.0.0.0 is reached from other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes any that is free.")] = 8765,
+    names: Annotated[
+        list[str],
+        typer.Option("--name", help="Another host name that it goes by, as that of a proxy; repeatable."),
+    ] = [],  # noqa: B006 - typer's way of an empty list
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="What requests have to bring along; beyond this machine one is made if need be."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            autocompletion=completion.checkpoints,
+            help="Separator that is used unless the page asks for another that is here.",
+        ),
+    ] = "galr",
+    suffix: Annotated[Literal["wav", "flac", "mp3"], typer.Option("--format", help="File format of the voices.")] = (
+        "wav"
+    ),
+    open_page: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    max_megabytes: Annotated[
+        float, typer.Option("--max-megabytes", min=0.001, help="Of a recording's file.", rich_help_panel=LIMITS)
+    ] = 500.0,
+    max_minutes: Annotated[
+        float, typer.Option("--max-minutes", min=0.01, help="Of a recording.", rich_help_panel=LIMITS)
+    ] = 180.0,
+    keep_minutes: Annotated[
+        float,
+        typer.Option(
+            "--keep-minutes", min=0.01, help="After which the files of a recording go.", rich_help_panel=LIMITS
+        ),
+    ] = 60.0,
+    device: options.Device = "auto",
+    yes: downloading.Yes = False,
+    offline: downloading.Offline = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> None:
+    """Serve a page on this machine: drop a recording, listen to each voice, download.
+
+    The page and its REST API (see /openapi.json) answer to programs of this machine alone, and not to pages of others
+    in its browser. With --host they are reached from other machines, by whoever has the token; the address that is
+    printed has it. One recording is worked on at a time, or one on each of several devices with commas
+    (--device cuda:0,cuda:1); others wait. Recordings and voices are kept in a temporary folder, and go an hour after
+    they are done and when the server ends. Traffic is not encrypted: over a network that is not yours put a proxy with
+    TLS before it, or use ssh -L.
+
+    Needs pip install "septool[serve]". Ctrl-C ends it.
+    """
+    from septool.commands import printing
+    from septool.errors import InterruptedBySignal, UsageError
+
+    try:
+        from septool.serve.server import serve as run_server
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise UsageError(f"serve needs {error.name}; install it with: pip install 'septool[serve]'") from None
+    downloading.obtain_weights(model, yes=yes, quiet=quiet)
+
+    def announce(address: str) -> None:
+        printing.line(address)
+        if not quiet:
+            printing.note("this is the page; Ctrl-C ends it")
+        if open_page:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    try:
+        run_server(
+            host=host,
+            port=port,
+            names=names,
+            token=token,
+            model=model,
+            device=device,
+            suffix=suffix,
+            max_megabytes=max_megabytes,
+            max_minutes=max_minutes,
+            keep_minutes=keep_minutes,
+            listening=announce,
+            log_requests=verbose,
+        )
+    except InterruptedBySignal as stop:
+        if not quiet:
+            printing.note("ended; recordings and voices that it kept are gone")
+        raise typer.Exit(stop.status) from None

@@ -1,0 +1,1 @@
+"""The local page and its REST API: recordings in, voices out, over HTTP."""

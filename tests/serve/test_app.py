@@ -1,0 +1,326 @@
+"""The REST API: a real recording, a broken one, two at once, what is too much, and files that go."""
+
+import base64
+import io
+import re
+import threading
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette", reason='the page needs pip install "septool[serve]"')
+
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from septool import audio
+from septool.serve import jobs
+from septool.serve.jobs import Limits
+from septool.serve.openapi import document
+from septool.tasks.separate import separate
+from tests.conftest import RATE, files_below, write
+from tests.serve.conftest import EXAMPLE, Clock, MakeClient, send, wait
+
+
+def test_a_real_recording_comes_back_as_its_voices(client: TestClient, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    sent = send(client, EXAMPLE, "two-talkers.flac")
+    job = wait(client, sent)
+    assert (job["state"], job["error"]) == ("done", None)
+    assert [track["title"] for track in job["tracks"]] == ["Recording", "Voice 1", "Voice 2"]
+    assert [track["file"] for track in job["tracks"][1:]] == ["two-talkers_s1.wav", "two-talkers_s2.wav"]
+    assert client.get(job["tracks"][0]["url"]).content == EXAMPLE.read_bytes()
+    # They are those that the command writes.
+    (result,) = separate([str(EXAMPLE)], model=str(tiny_checkpoint), device="cpu", out=str(tmp_path / "out"))
+    for track, path in zip(job["tracks"][1:], result.outputs, strict=True):
+        answer = client.get(track["url"])
+        assert answer.headers["content-type"] == "audio/wav"
+        assert answer.content == Path(path).read_bytes()
+        assert len(answer.content) == track["bytes"]
+    archive = zipfile.ZipFile(io.BytesIO(client.get(job["archive"]).content))
+    assert archive.namelist() == ["two-talkers_s1.wav", "two-talkers_s2.wav"]
+    assert archive.read("two-talkers_s2.wav") == Path(result.outputs[1]).read_bytes()
+    assert job["seconds"] == pytest.approx(result.seconds, abs=1e-3)
+    assert job["done_seconds"] == pytest.approx(job["seconds"], abs=0.01)
+
+
+def test_players_ask_for_parts_of_a_file(client: TestClient, call: Path) -> None:
+    job = wait(client, send(client, call))
+    url = job["tracks"][1]["url"]
+    whole = client.get(url).content
+    part = client.get(url, headers={"Range": "bytes=100-299"})
+    assert (part.status_code, part.content) == (206, whole[100:300])
+    assert client.get(url).headers["content-disposition"].startswith("inline")
+    assert client.get(f"{url}?download").headers["content-disposition"].startswith('attachment; filename="call_s1.wav"')
+
+
+def test_spectrograms_have_one_scale(client: TestClient, tmp_path: Path) -> None:
+    time = np.arange(RATE) / RATE
+    tone = write(tmp_path / "tone.wav", 0.5 * np.sin(2 * np.pi * 1000 * time))
+    job = wait(client, send(client, tone, "tone.wav"))
+    peaks = []
+    for track in job["tracks"]:
+        picture = client.get(track["spectrogram"]).json()
+        levels = np.frombuffer(base64.b64decode(picture["levels"]), np.uint8)
+        levels = levels.reshape(picture["rows"], picture["columns"])
+        peaks.append(levels.max())
+        if track["title"] == "Recording":
+            assert levels[:, picture["columns"] // 2].argmax() == pytest.approx(
+                1000 / (RATE / 2) * picture["rows"], abs=1
+            )
+    assert max(peaks) == 255
+    assert len(set(peaks)) > 1  # the voices of an untrained network are not as loud as one another
+
+
+def test_a_broken_recording_fails_by_itself(client: TestClient, call: Path) -> None:
+    broken = wait(client, send(client, b"RIFF, but no more of it", "broken.wav"))
+    assert broken["state"] == "failed"
+    assert broken["error"].startswith("broken.wav")
+    assert "/" not in broken["error"]  # no folder of the server
+    assert (broken["tracks"], broken["archive"]) == ([], None)
+    assert client.get(f"/api/jobs/{broken['id']}/tracks/0").status_code == 404
+    assert client.get(f"/api/jobs/{broken['id']}/voices.zip").status_code == 404
+    assert wait(client, send(client, call))["state"] == "done"
+
+
+def test_two_at_once_are_worked_on_one_after_the_other(
+    client: TestClient, call: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go = threading.Event(), threading.Event()
+    running: list[list[str]] = []
+    most: list[int] = []
+
+    def slow(inputs: list[str], **settings: Any) -> Any:
+        running.append(inputs)
+        most.append(len(running))
+        begun.set()
+        may_go.wait(30)
+        yield from separate(inputs, **settings)
+        running.remove(inputs)
+
+    monkeypatch.setattr(jobs, "separate", slow)
+    first, second = send(client, call, "one.wav"), send(client, EXAMPLE, "two.flac")
+    assert begun.wait(60)
+    third = send(client, call, "three.wav")
+    rows = [client.get(f"/api/jobs/{job['id']}").json() for job in (first, second, third)]
+    assert [row["state"] for row in rows] == ["running", "waiting", "waiting"]
+    assert [row["ahead"] for row in rows] == [0, 1, 2]
+    assert client.get("/api").json()["waiting"] == 2
+    assert client.delete(f"/api/jobs/{third['id']}").status_code == 204
+    may_go.set()
+    done = [wait(client, job) for job in (first, second)]
+    assert [row["state"] for row in done] == ["done", "done"]
+    assert [row["tracks"][1]["file"] for row in done] == ["one_s1.wav", "two_s1.wav"]
+    assert most == [1, 1]
+    assert client.get(f"/api/jobs/{third['id']}").status_code == 404
+
+
+def test_no_more_than_so_many_wait(client: TestClient, call: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MAX_WAITING", 1)
+    may_go = threading.Event()
+
+    def slow(inputs: list[str], **settings: Any) -> Any:
+        may_go.wait(30)
+        yield from separate(inputs, **settings)
+
+    monkeypatch.setattr(jobs, "separate", slow)
+    sent = [send(client, call), send(client, call)]
+    answer = client.post("/api/jobs", params={"name": "call.wav"}, content=b"more")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+    assert "1 recordings are waiting already" in answer.json()["error"]
+    may_go.set()
+    assert [wait(client, job)["state"] for job in sent] == ["done", "done"]
+    assert wait(client, send(client, call))["state"] == "done"
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by its length", "while it arrives"])
+def test_too_large_a_file_is_refused_and_not_kept(make_client: MakeClient, temporary: Path, told: bool) -> None:
+    client = make_client(limits=Limits(upload_bytes=1000))
+    body: Any = b"x" * 1001 if told else iter([b"x" * 600, b"x" * 600])
+    answer = client.post("/api/jobs", params={"name": "call.wav"}, content=body)
+    assert answer.status_code == 413
+    assert answer.json()["error"] == "the recording has more than the 0.001 MB that are taken here"
+    assert [name for name in files_below(temporary) if not name.endswith(jobs.LOCK)] == []
+
+
+def test_too_long_a_recording_is_refused(make_client: MakeClient, call: Path) -> None:
+    client = make_client(limits=Limits(seconds=1.5))
+    job = wait(client, send(client, call))
+    assert (job["state"], job["error"]) == ("failed", "call.wav is longer than the 0.025 minutes that are taken here")
+
+
+def test_a_full_disk_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "FREE_BYTES", 10**18)
+    answer = client.post("/api/jobs", params={"name": "call.wav"}, content=b"x")
+    assert (answer.status_code, answer.json()["error"][:11]) == (507, "the disk of")
+
+
+def test_files_go_when_their_time_is_over(client: TestClient, call: Path, temporary: Path, clock: Clock) -> None:
+    job = wait(client, send(client, call))
+    queue: Any = client.queue  # type: ignore[attr-defined]
+    assert job["expires_in"] == 3600
+    clock.now += 3599
+    queue.remove_expired()
+    assert client.get(job["tracks"][1]["url"]).status_code == 200
+    assert client.get(f"/api/jobs/{job['id']}").json()["expires_in"] == 1
+    clock.now += 1
+    queue.remove_expired()
+    answer = client.get(job["tracks"][1]["url"])
+    assert (answer.status_code, answer.json()["error"]) == (404, "there is no such recording; its files may be gone")
+    assert [name for name in files_below(temporary) if not name.endswith(jobs.LOCK)] == []
+
+
+def test_files_go_when_asked_and_when_the_server_ends(make_client: MakeClient, call: Path, temporary: Path) -> None:
+    client = make_client()
+    one, two = (wait(client, send(client, call, name)) for name in ("one.wav", "two.wav"))
+    assert client.delete(f"/api/jobs/{one['id']}").status_code == 204
+    left = files_below(temporary)
+    assert [name for name in left if one["id"] in name] == []
+    assert [name for name in left if two["id"] in name]
+    client.__exit__(None, None, None)
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_a_killed_server_left_is_cleared_away(make_client: MakeClient, temporary: Path) -> None:
+    left = temporary / f"{jobs.FOLDER_PREFIX}left"
+    left.mkdir()
+    (left / jobs.LOCK).touch()
+    (left / "recording.wav").touch()
+    other = make_client()
+    assert not left.exists()
+    make_client()  # beside one that runs
+    assert other.get("/api").status_code == 200
+    assert len(list(temporary.iterdir())) == 2
+
+
+def test_who_gives_up_frees_the_device(client: TestClient, call: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_go = threading.Event(), threading.Event()
+
+    def slow(inputs: list[str], *, progress: Any, **settings: Any) -> Any:
+        def follow(*far: Any) -> None:
+            begun.set()
+            may_go.wait(30)
+            progress(*far)
+
+        yield from separate(inputs, progress=follow, **settings)
+
+    monkeypatch.setattr(jobs, "separate", slow)
+    job = send(client, call)
+    assert begun.wait(60)
+    assert client.delete(f"/api/jobs/{job['id']}").status_code == 204
+    assert client.get(f"/api/jobs/{job['id']}").status_code == 404
+    may_go.set()
+    assert wait(client, send(client, call))["state"] == "done"
+    queue: Any = client.queue  # type: ignore[attr-defined]
+    assert job["id"] not in queue._jobs
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({}, "name is missing"),
+        ({"name": "a.wav", "model": "/etc/passwd"}, "model is '/etc/passwd'; it can be "),
+        ({"name": "a.wav", "speakers": "many"}, "speakers is 'many'; it can be auto"),
+        ({"name": "a.wav"}, "the recording is empty"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(client: TestClient, query: dict[str, str], said: str) -> None:
+    answer = client.post("/api/jobs", params=query)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(said)
+
+
+def test_a_form_is_refused(client: TestClient) -> None:
+    answer = client.post("/api/jobs", params={"name": "a.wav"}, files={"file": b"x"})
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("../../etc/cron.d/x.wav", "x.wav"),
+        ("C:\\calls\\a b.FLAC", "a b.FLAC"),
+        ("<b>&\n.mp3", "_b___.mp3"),
+        ("...", "recording"),
+        (".wav", "wav"),
+        ("x" * 300 + ".wav", "x" * jobs.NAME_LENGTH + ".wav"),
+        ("Gespräch (1).m4a", "Gespräch (1).m4a"),
+        ("page.html", "page.html"),
+    ],
+)
+def test_names_stay_in_their_folder(name: str, kept: str) -> None:
+    assert jobs.safe_name(name) == kept
+
+
+def test_a_recording_is_never_a_page(client: TestClient, call: Path) -> None:
+    """What is sent as one could do what its own page can, if a browser took it for one."""
+    job = wait(client, send(client, call, "page.html"))
+    answer = client.get(job["tracks"][0]["url"])
+    assert answer.headers["content-type"] == "audio/wav"  # no browser plays .html, so it was written anew
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_what_no_browser_plays_is_written_as_wav(client: TestClient, speech: np.ndarray, tmp_path: Path) -> None:
+    path = write(tmp_path / "call.aiff", speech.sum(0))
+    job = wait(client, send(client, path, "call.aiff"))
+    assert job["tracks"][0]["file"] == "call.wav"
+    (tmp_path / "back.wav").write_bytes(client.get(job["tracks"][0]["url"]).content)
+    np.testing.assert_array_equal(audio.read_audio(tmp_path / "back.wav")[0], audio.read_audio(path)[0])
+
+
+def test_the_page_offers_what_there_is(client: TestClient, tiny_checkpoint: Path) -> None:
+    text = client.get("/").text
+    about = client.get("/api").json()
+    names = [model["name"] for model in about["models"]]
+    assert names[0] == str(tiny_checkpoint)
+    assert "galr-small-8k" in names
+    assert "galr-extractor-8k" not in names  # which separates nothing
+    assert re.findall(r'<option value="([^"]+)" data-voices', text) == names
+    assert "up to 500 MB and 180 minutes each" in text
+    for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', text):
+        assert client.get(path).status_code == 200, path
+    assert not re.findall(r"<script(?![^>]*src=)|<style|\bon\w+=|style=", text)  # the policy of the page refuses them
+
+
+def test_the_document_is_of_what_is_answered(client: TestClient, call: Path) -> None:
+    """Every route and method is in it, and answers have the properties that it says, no more and no less."""
+    described = client.get("/openapi.json").json()
+    assert described == document()
+    answered = {
+        (re.sub(r":\w+}", "}", route.path), method.lower())
+        for route in client.app.routes  # type: ignore[attr-defined]
+        if isinstance(route, Route) and route.path.startswith("/api")
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    told = {(path, verb) for path, verbs in described["paths"].items() for verb in verbs if verb != "parameters"}
+    assert answered == told
+    schemas = described["components"]["schemas"]
+    for reference in set(re.findall(r"'\$ref': '#/components/(\w+)/(\w+)'", str(described))):
+        assert reference[1] in described["components"][reference[0]]
+    job = wait(client, send(client, call))
+    rows = {
+        "Server": client.get("/api").json(),
+        "Job": job,
+        "Track": job["tracks"][0],
+        "Spectrogram": client.get(job["tracks"][0]["spectrogram"]).json(),
+        "Error": client.get("/api/jobs/none").json(),
+    }
+    assert {name: set(row) for name, row in rows.items()} == {
+        name: set(schema["properties"]) for name, schema in schemas.items()
+    }
+    assert job["state"] in schemas["Job"]["properties"]["state"]["enum"]
+
+
+@pytest.mark.slow
+def test_a_conversation_has_speakers_and_turns(make_client: MakeClient) -> None:
+    client = make_client()
+    job = wait(client, send(client, EXAMPLE, "talk.flac", model="galr-small-8k", speakers="2"))
+    assert (job["state"], job["error"]) == ("done", None)
+    assert [track["title"] for track in job["tracks"]] == ["Recording", "Speaker 1", "Speaker 2"]
+    turns = client.get(job["activity"]).text.splitlines()
+    assert turns
+    assert all(line.startswith("SPEAKER talk 1 ") for line in turns)
+    names = zipfile.ZipFile(io.BytesIO(client.get(job["archive"]).content)).namelist()
+    assert names == ["talk_s1.wav", "talk_s2.wav", "talk.rttm"]

@@ -1,0 +1,74 @@
+"""``septool serve`` as a process: where it says that it is, what it refuses, and that it ends."""
+
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("starlette", reason='the page needs pip install "septool[serve]"')
+
+import httpx
+
+from tests.conftest import Command, files_below
+
+
+def test_it_serves_until_it_is_stopped(
+    start: Callable, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    server = start("serve", "--port", "0", "-m", tiny_checkpoint, "-d", "cpu")
+    address = server.stdout.readline().decode().strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+    page = httpx.get(address, timeout=60)
+    assert page.status_code == 200
+    assert "server" not in page.headers
+    server.send_signal(signal.SIGINT)
+    out, errors = server.communicate(timeout=60)
+    assert (server.returncode, out) == (130, b"")
+    assert errors.decode().splitlines() == [
+        "septool: this is the page; Ctrl-C ends it",
+        "septool: ended; recordings and voices that it kept are gone",
+    ]
+    assert files_below(tmp_path / "temporary") == []
+
+
+def test_beyond_this_machine_the_address_has_a_token(start: Callable, tiny_checkpoint: Path) -> None:
+    server = start("serve", "--host", "0.0.0.0", "--port", "0", "-m", tiny_checkpoint, "-d", "cpu", "-q")
+    address = server.stdout.readline().decode().strip()
+    found = re.fullmatch(r"http://[^/]+:(\d+)/\?token=([\w-]{32,})", address)
+    assert found
+    here = f"http://127.0.0.1:{found[1]}"
+    assert httpx.get(f"{here}/api", timeout=60).status_code == 401
+    assert httpx.get(f"{here}/api", headers={"Authorization": f"Bearer {found[2]}"}, timeout=60).status_code == 200
+    server.terminate()
+    assert server.wait(timeout=60) == 143
+
+
+def test_what_cannot_be_served_is_refused(septool: Command, tiny_checkpoint: Path, tiny_extractor: Path) -> None:
+    serve = ("serve", "-m", tiny_checkpoint, "-d", "cpu")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = septool(*serve, "--port", port)
+        assert result.errors[0].startswith(f"septool: --port {port} of 127.0.0.1 cannot be listened at: ")
+    for more, said in {
+        ("--token", "short"): "--token has 5 characters; give 16 or more",
+        ("--host", "no such host"): "--host no such host is no address of this machine",
+        ("-d", "cpu,cpu"): "--device cpu,cpu names one device twice",
+        ("-m", tiny_extractor): "does not separate",
+    }.items():
+        result = septool(*serve, *more)
+        assert (result.status > 0, result.out, len(result.errors)) == (True, b"", 1)
+        assert said in result.errors[0]
+
+
+def test_the_extra_that_is_missing_is_named(septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "septool.serve.server", raising=False)
+    result = septool("serve")
+    assert result.status == 2
+    assert result.errors == ["septool: serve needs uvicorn; install it with: pip install 'septool[serve]'"]
