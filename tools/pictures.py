@@ -1,11 +1,15 @@
 """Draws the pictures of README.md and of the documentation, in docs/images, from what septool does with the example.
 
 ``python tools/pictures.py`` needs matplotlib (``pip install -e ".[plot]"``); colours and fonts are written, not found.
+The page of ``septool serve`` is drawn where playwright is installed, by its Chromium or what ``CHROMIUM`` names.
 """
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib as mpl
@@ -78,11 +82,11 @@ def draw_spectrograms(path: Path, folder: Path) -> None:
     _reduce_colors(path)
 
 
-def _reduce_colors(path: Path) -> None:
+def _reduce_colors(path: Path, colors: int = COLORS) -> None:
     from PIL import Image  # matplotlib's own way to write a PNG
 
     with Image.open(path) as image:
-        image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.convert("RGB").quantize(colors, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def record_terminal(path: Path, printed: str) -> None:
@@ -104,6 +108,34 @@ def record_terminal(path: Path, printed: str) -> None:
     path.write_text(svg[:start] + svg[end:].replace("font-family: Fira Code, monospace", FONT), encoding="utf-8")
 
 
+def capture_page(path: Path) -> None:
+    """Write what the page of ``septool serve`` looks like once it has separated the example."""
+    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
+
+    command = [sys.executable, "-m", "septool", "serve", "--port", "0", "--device", "cpu", "--quiet"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        address = server.stdout.readline().strip()
+        with sync_playwright() as driver:
+            program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+            browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 960, "height": 900}, color_scheme="light")
+            page.goto(address)
+            page.set_input_files("#files", str(EXAMPLE))
+            page.wait_for_selector(".player:visible")
+            page.locator(".position").fill("3.2")
+            page.locator(".position").blur()
+            page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
+            page.wait_for_timeout(1000)  # spectrograms are fetched
+            page.screenshot(path=path, full_page=True)
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+    _reduce_colors(path, 256)
+
+
 def main() -> None:
     """Draw all of them."""
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -112,6 +144,8 @@ def main() -> None:
         printed = separate(folder)
         draw_spectrograms(IMAGES / "voices.png", folder)
         record_terminal(IMAGES / "terminal.svg", printed)
+    if find_spec("playwright"):
+        capture_page(IMAGES / "serve.png")
     for path in sorted(IMAGES.iterdir()):
         print(f"{path.relative_to(ROOT)}  {path.stat().st_size / 1000:.0f} kB")
 

@@ -1,6 +1,6 @@
 """The page in a browser: a real recording, a broken one and two at once, played, downloaded and removed.
 
-Chromium is the system's, the one that ``SEPTOOL_TEST_CHROMIUM`` names, or playwright's own.
+Chromium is the system's, the one that ``CHROMIUM`` names, or playwright's own.
 """
 
 import os
@@ -28,7 +28,7 @@ TOKEN = "correct-horse-battery"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    program = os.environ.get("SEPTOOL_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with playwright.sync_playwright() as driver:
         try:
             running = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--mute-audio"])
