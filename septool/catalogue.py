@@ -180,10 +180,9 @@ def check_weights(path: Path, entry: Entry) -> str:
         CheckpointError: it is another file than the catalogue means.
     """
     remote = None if entry.file is not None or entry.source != OURS else _weights_file(entry)
-    derived = downloads.read_sums().get(path.name, {}).get("sha256", "")
-    expected = remote.sha256 if remote else entry.sha256 or derived
-    if remote and not expected:
-        expected = downloads.read_sums().get(remote.url, {}).get("sha256", "")
+    expected = remote.sha256 if remote else entry.sha256
+    if not expected:  # bundled ones have a sum, and do without the cache
+        expected = downloads.read_sums().get(remote.url if remote else path.name, {}).get("sha256", "")
     digest = sha256_of(path)
     if digest != expected:
         remedy = "install septool again" if entry.file else f"delete {path} and fetch it again"

@@ -17,6 +17,7 @@ from septool.commands import (
     VERBS,
     activity,
     config,
+    defaults,
     doctor,
     enroll,
     evaluate,
@@ -66,7 +67,8 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 for verb in (*app.registered_commands, *models.app.registered_commands, *config.app.registered_commands):
-    verb.help, verb.cls = help.prose(verb.callback), help.Command
+    verb.help = help.prose(verb.callback)
+    verb.cls = help.TolerantCommand if verb.callback is doctor.doctor else help.Command
 
 
 def _show_version(value: bool) -> None:
@@ -145,7 +147,12 @@ def main() -> None:
     try:
         if "" in sys.argv[1:]:  # as a path it would be the current folder
             raise UsageError("an argument is empty; is a variable of the shell not set?")
-        sys.exit(0 if print_help(sys.argv[1:]) else app(prog_name="septool", standalone_mode=False))
+        if print_help(sys.argv[1:]):
+            sys.exit(0)
+        if "_SEPTOOL_COMPLETE" not in os.environ:  # a shell that completes shows what is said
+            for line in defaults.describe_unknown_variables(typer.main.get_command(app)):
+                sys.stderr.write(f"septool: {line}\n")
+        sys.exit(app(prog_name="septool", standalone_mode=False))
     except SeptoolError as error:
         if options.debugging():
             raise

@@ -30,7 +30,7 @@ def show(
     in the current folder, its section of the verb, then its top level; the same of septool.toml in the user's
     configuration folder, or of the file that $SEPTOOL_CONFIG names; what the help says.
 
-    A key that no verb has is refused.
+    A key that no verb has is refused, and so is a value that its verb would refuse.
     """
     from septool.commands import printing
     from septool.errors import UsageError
@@ -48,8 +48,6 @@ def show(
             setting = settings.get(param.name) or defaults.Setting(default, "default")
             if wanted or setting.source != "default":
                 rows.append({"verb": " ".join(names), "option": key, "value": setting.value, "source": setting.source})
-    for name in defaults.unknown_variables(root):
-        printing.note(f"{name} is no option's default, nor anything else that septool reads")
     if json:
         for row in rows:
             printing.json_line({**row, "value": _plain(row["value"])})

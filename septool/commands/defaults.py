@@ -6,6 +6,7 @@ what the help says. The top level and ``SEPTOOL_OPTION`` take the options that m
 one verb go by its name: ``[separate]``, ``SEPTOOL_SEPARATE_MODEL``.
 """
 
+import difflib
 import os
 import shlex
 from collections.abc import Iterator
@@ -78,19 +79,37 @@ def verb_of(ctx: Any) -> list[str]:
     return names
 
 
-def read_settings(command: Any, verb: list[str]) -> dict[str, Setting]:
+def read_settings(command: Any, verb: list[str], ctx: Any = None) -> dict[str, Setting]:
     """Return the defaults set for a verb, by the name of the parameter.
 
+    Args:
+        command: the verb's.
+        verb: its names.
+        ctx: that of the call, where there is one.
+
     Raises:
-        ConfigError: a key that the verb does not have, with what was probably meant, or a value of another kind.
+        ConfigError: a key that the verb does not have, with what was probably meant, or a value that the verb would
+            refuse.
     """
     params = option_params(command)
     settings = {}
     for layer in layers(verb, params):
         for key, value in layer.values.items():
             param = params[key]
-            settings[param.name] = Setting(_as_typed(param, value, f"{layer.source}: {key}"), layer.source)
+            setting = Setting(_as_typed(param, value, f"{layer.source}: {key}"), layer.source)
+            _check(param, setting, ctx or typer.Context(command, info_name=verb[-1]))
+            settings[param.name] = setting
     return settings
+
+
+def _check(param: Any, setting: Setting, ctx: Any) -> None:
+    """Refuse what the parser would refuse on the command line, and say where it stands."""
+    try:
+        param.get_runtime_param().coerce(setting.value, param=param, ctx=ctx)
+    except typer.TyperException as error:
+        said = error.message.removesuffix(".").replace("Value error, ", "")  # type: ignore[attr-defined]
+        option = max(param.opts, key=len)
+        raise ConfigError(f"{setting.source}: {option} is {setting.value!r}; {said[0].lower()}{said[1:]}") from None
 
 
 def layers(verb: list[str], params: JsonMapping) -> Iterator[Layer]:
@@ -144,11 +163,22 @@ def read_file(path: Path) -> JsonDict:
     return {key if key in verbs else key.replace("_", "-"): value for key, value in tables.items()}
 
 
-def unknown_variables(root: Any) -> list[str]:
-    """Return the ``SEPTOOL_*`` variables that mean nothing here."""
-    known = {*OTHERS, *(variable([], key) for key in SHARED)}
-    known |= {variable(verb, key) for verb, command in every_verb(root) for key in option_params(command)}
-    return sorted(name for name in os.environ if name.startswith("SEPTOOL_") and name not in known)
+def describe_unknown_variables(root: Any) -> list[str]:
+    """Return a line for each ``SEPTOOL_*`` variable that means nothing here, with what was probably meant."""
+    general = {*OTHERS, *(variable([], key) for key in SHARED)}
+    unknown = sorted(name for name in os.environ if name.startswith("SEPTOOL_") and name not in general)
+    if not unknown:  # so that nothing is built for those who have none
+        return []
+    own = [variable(verb, key) for verb, command in every_verb(root) for key in option_params(command)]
+    lines = []
+    for name in unknown:
+        if name in own:
+            continue
+        of_verbs = [each for each in own if each.endswith(name.removeprefix("SEPTOOL"))]
+        close = of_verbs or difflib.get_close_matches(name, [*general, *own], n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        lines.append(f"the variable {name} is no option's default, nor anything else that septool reads{meant}")
+    return lines
 
 
 def every_verb(command: Any, verb: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:

@@ -1,13 +1,15 @@
 """``septool doctor``."""
 
-from typing import Annotated
+from itertools import chain
+from typing import Annotated, Any
 
 import typer
 
-from septool.commands import completion, options
+from septool.commands import completion, defaults, options
 
 
 def doctor(
+    ctx: typer.Context,
     model: Annotated[
         str, typer.Option("-m", "--model", autocompletion=completion.checkpoints, help="Separator to try.")
     ] = "galr",
@@ -17,16 +19,28 @@ def doctor(
 ) -> None:
     """Say what this installation can do and what is missing.
 
-    Versions, devices, formats of audio, optional extras, bundled weights, the cache, and whether one second can be
-    separated. Opens no connection. Ends with status 1 if something failed; what is optional and missing is no failure.
+    Defaults that files and variables set, versions, devices, formats of audio, optional extras, bundled weights,
+    the cache, and whether one second can be separated. Works where septool.toml is broken, and says so. Opens no
+    connection. Ends with status 1 if something failed; what is optional and missing is no failure.
     """
     from dataclasses import asdict
 
     from septool.commands import printing
-    from septool.tasks.doctor import examine
+    from septool.errors import ConfigError
+    from septool.tasks.doctor import Finding, examine
+
+    def check_defaults() -> Finding:
+        root: Any = ctx.find_root().command
+        try:
+            for names, command in defaults.every_verb(root):
+                defaults.read_settings(command, names)
+            read = ", ".join(map(str, defaults.files()))
+        except ConfigError as error:
+            return Finding("defaults", "failed", str(error))
+        return Finding("defaults", "ok", read or f"none; {defaults.FILE} here or {defaults.user_file()} would be read")
 
     findings = []
-    for finding in examine(device=device, model=model):
+    for finding in chain([check_defaults()], examine(device=device, model=model)):
         findings.append(finding)
         if json:
             printing.json_line(asdict(finding))

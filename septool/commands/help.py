@@ -3,12 +3,12 @@
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from typer import TyperException
 from typer.core import TyperCommand, TyperGroup
 
 from septool.commands import defaults
@@ -49,16 +49,8 @@ def set_defaults(command: Any, ctx: Any, args: list[str]) -> None:
     verb = defaults.verb_of(ctx)
     if not verb or ctx.resilient_parsing or not {"-h", "--help"}.isdisjoint(args):
         return
-    settings = defaults.read_settings(command, verb)
+    settings = defaults.read_settings(command, verb, ctx)
     ctx.default_map = {name: setting.value for name, setting in settings.items()}
-    params = {param.name: param for param in command.params}
-    for name, setting in settings.items():
-        try:
-            params[name].get_runtime_param().coerce(setting.value, param=params[name], ctx=ctx)
-        except TyperException as error:
-            said = error.message.removesuffix(".").replace("Value error, ", "")  # type: ignore[attr-defined]
-            option = max(params[name].opts, key=len)
-            raise ConfigError(f"{setting.source}: {option} is {setting.value!r}; {said[0].lower()}{said[1:]}") from None
 
 
 class Command(TyperCommand):
@@ -70,6 +62,15 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Context, formatter: object) -> None:  # noqa: ARG002 - typer's own way to write
         print_help(self, ctx)
+
+
+class TolerantCommand(Command):
+    """A verb that works, by its own defaults, where those of the user make no sense: it is asked what is wrong."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with suppress(ConfigError):
+            set_defaults(self, ctx, args)
+        return TyperCommand.parse_args(self, ctx, args)
 
 
 class Group(TyperGroup):

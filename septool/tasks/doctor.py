@@ -8,24 +8,30 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from packaging.requirements import Requirement
+
 from septool import audio, catalogue
-from septool.config import cache_folder
-from septool.errors import SeptoolError
-from septool.files import sha256_of
+from septool.config import cache_folder, cache_limit
+from septool.errors import ConfigError, SeptoolError
 from septool.provenance import source_commit
+from septool.tasks import models
 from septool.version import __version__
 
-LIBRARIES = ("torch", "torchaudio", "numpy", "scipy", "soundfile", "soxr", "safetensors", "huggingface_hub", "typer")
-EXTRAS = {  # of the package: what it needs, and what for
-    "av": (("av",), "m4a, mp4, mkv, webm, aac, wma, amr, ..."),
-    "plot": (("matplotlib",), "HTML reports of separate and extract, figures of profile"),
-    "onnx": (("onnx", "onnxscript", "onnxruntime"), "models export"),
-    "tensorboard": (("tensorboard",), "train --tensorboard"),
+PURPOSES = {  # of extras; which there are, and what each needs, the package's own metadata say
+    "av": "m4a, mp4, mkv, webm, aac, wma, amr, ...",
+    "mir-eval": "eval --sdr-backend mir_eval",
+    "onnx": "models export",
+    "parquet": "eval --out FILE.parquet",
+    "plot": "HTML reports of separate and extract, figures of profile",
+    "serve": "serve: the local page",
+    "tensorboard": "train --tensorboard",
 }
+DEVELOPMENT = ("dev", "docs")  # extras for work on septool itself
+BINARIES = ("torch", "torchaudio")  # may be there and not fit each other, or the system
 FREE_BYTES = 1_000_000_000  # less of it in the cache's folder is worth a word
 
 
@@ -49,32 +55,75 @@ def examine(*, device: str = "auto", model: str = "galr") -> Iterator[Finding]:
     yield Finding("septool", "ok", f"{__version__}{f' ({commit})' if commit else ''}, {Path(__file__).parents[1]}")
     yield Finding("Python", "ok", f"{platform.python_version()}, {sys.executable}")
     yield Finding("system", "ok", f"{platform.platform()}, {os.cpu_count()} processors")
-    for name in LIBRARIES:
-        yield _library(name)
+    requirements = _requirements()
+    if requirements:
+        for requirement in requirements[""]:
+            yield _library(requirement)
+    else:
+        yield Finding(
+            "libraries", "missing", "septool runs from a folder, so what it needs is not known; pip install ."
+        )
     yield from _devices()
     yield Finding("audio", "ok", "reads " + " ".join(sorted(each[1:] for each in audio.readable_suffixes())))
-    for extra, (modules, purpose) in EXTRAS.items():
-        lacking = [name for name in modules if util.find_spec(name) is None]
-        detail = f'{purpose}: pip install "septool[{extra}]"' if lacking else purpose
-        yield Finding(f"extra {extra}", "missing" if lacking else "ok", detail)
+    for extra in sorted(requirements.keys() - {"", *DEVELOPMENT}):
+        yield _extra(extra, requirements[extra])
     yield from _weights()
     yield _cache()
     yield _separation(device, model)
 
 
-def _library(name: str) -> Finding:
+def _requirements() -> dict[str, list[Requirement]]:
+    """Return what the package needs, by the extra that it is for; nothing if it is not installed."""
     try:
-        version = metadata.version(name)
+        distribution = metadata.distribution("septool")
     except metadata.PackageNotFoundError:
-        return Finding(name, "failed", "not installed: pip install septool")
-    if name not in ("torch", "torchaudio"):
+        return {}
+    found = [Requirement(text) for text in distribution.requires or ()]
+    extras = distribution.metadata.get_all("Provides-Extra") or []
+    needed: dict[str, list[Requirement]] = {extra: [] for extra in ("", *extras)}
+    for requirement in found:
+        marker = requirement.marker
+        if marker is None or marker.evaluate({"extra": ""}):
+            needed[""].append(requirement)
+            continue
+        for extra in extras:
+            if marker.evaluate({"extra": extra}):
+                needed[extra].append(requirement)
+    return needed
+
+
+def _lack(requirement: Requirement) -> str:
+    """Say what is wrong with an installed library; nothing if it will do."""
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return f"{requirement.name} is not installed"
+    if not requirement.specifier.contains(version, prereleases=True):
+        return f"{requirement.name} is {version}, needed is {requirement.specifier}"
+    return ""
+
+
+def _library(requirement: Requirement) -> Finding:
+    name = requirement.name
+    if lack := _lack(requirement):
+        return Finding(name, "failed", f"{lack}: pip install septool")
+    version = metadata.version(name)
+    if name not in BINARIES:
         return Finding(name, "ok", version)
-    try:  # binaries that may not fit each other
+    try:
         __import__(name)
     except (ImportError, OSError, RuntimeError) as error:
         purpose = "" if name == "torch" else "; extract, eval and train of speaker networks need it"
         return Finding(name, "failed", f"{version} cannot be imported: {str(error).splitlines()[0]}{purpose}")
     return Finding(name, "ok", version)
+
+
+def _extra(extra: str, requirements: list[Requirement]) -> Finding:
+    lacks = [lack for lack in map(_lack, requirements) if lack]
+    purpose = PURPOSES.get(extra, ", ".join(requirement.name for requirement in requirements))
+    if not lacks:
+        return Finding(f"extra {extra}", "ok", purpose)
+    return Finding(f"extra {extra}", "missing", f'{purpose}: {"; ".join(lacks)}; pip install "septool[{extra}]"')
 
 
 def _devices() -> Iterator[Finding]:
@@ -95,29 +144,29 @@ def _weights() -> Iterator[Finding]:
     for name, entry in catalogue.read_catalogue().items():
         if entry.file is None:
             continue
-        path = catalogue.bundled_path(entry)
         try:
-            whole = sha256_of(path) == entry.sha256
+            (checked,) = models.verify([name])
         except OSError as error:
-            yield Finding(
-                f"weights {name}", "failed", f"{path} cannot be read: {error.strerror}; install septool again"
-            )
+            yield Finding(f"weights {name}", "failed", f"{error.filename} cannot be read: {error.strerror}")
             continue
-        detail = f"{entry.bytes / 1e6:.1f} MB, as published" if whole else f"{path} is damaged; install septool again"
-        yield Finding(f"weights {name}", "ok" if whole else "failed", detail)
+        detail = checked.error or f"{entry.bytes / 1e6:.1f} MB, as published"
+        yield Finding(f"weights {name}", "failed" if checked.error else "ok", detail)
 
 
 def _cache() -> Finding:
     folder = cache_folder()
     try:
+        limit = cache_limit()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
         free = shutil.disk_usage(folder).free
+    except ConfigError as error:
+        return Finding("cache", "failed", str(error))
     except OSError as error:
         return Finding("cache", "failed", f"{folder} cannot be written: {error.strerror}; set SEPTOOL_CACHE")
     state = "ok" if free > FREE_BYTES else "failed"
-    return Finding("cache", state, f"{folder}, {free / 1e9:.0f} GB free")
+    return Finding("cache", state, f"{folder}, {free / 1e9:.0f} GB free, {limit / 1e9:g} GB at most")
 
 
 def _separation(device: str, model: str) -> Finding:

@@ -1,6 +1,7 @@
 """Defaults of files and variables: which wins, where each is from, and what is refused."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,21 @@ def test_a_wrong_variable(septool: Command, call: Path, monkeypatch: pytest.Monk
     assert result.errors[0].startswith("septool: $SEPTOOL_SEPARATE_SEGMENT: --segment is 'long'; ")
     monkeypatch.setenv("SEPTOOL_SEPARATE_SEGMENT", "")  # as good as unset
     monkeypatch.setenv("SEPTOOL_MODEL", "papez")
-    result = septool("config", "show")
-    assert result.errors[0] == "septool: SEPTOOL_MODEL is no option's default, nor anything else that septool reads"
+    monkeypatch.setenv("SEPTOOL_SEPERATE_FORMAT", "flac")
+    for verb in (("config", "show"), ("models", "list"), ("separate", call, "--segment", "0")):
+        errors = septool(*verb).errors
+        said = "is no option's default, nor anything else that septool reads; did you mean"
+        assert re.fullmatch(f"septool: the variable SEPTOOL_MODEL {said} SEPTOOL_[A-Z]+_MODEL\\?", errors[0])
+        assert errors[1] == f"septool: the variable SEPTOOL_SEPERATE_FORMAT {said} SEPTOOL_SEPARATE_FORMAT?"
+    assert septool("separate", "--help").errors == []
+
+
+def test_values_are_checked_as_the_verb_would(septool: Command, write_defaults: Any) -> None:
+    write_defaults(here="[separate]\nsegment = 0.1")
+    shown_by = [septool("config", "show"), septool("config", "show", "separate"), septool("separate", "x.wav")]
+    assert {result.status for result in shown_by} == {2}
+    assert len({result.errors[0] for result in shown_by}) == 1
+    assert septool("config", "show", "eval").status == 0
 
 
 def test_a_file_named_has_to_be_there(septool: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
