@@ -46,7 +46,7 @@ slow:  ## the tests that take minutes
 device:  ## the tests that need a CUDA GPU
 	$(PYTHON) -m pytest -n0 -m device
 
-peers:  ## the tests that need SpeechBrain and asteroid, in an environment of their own
+peers:  ## the tests that need SpeechBrain, asteroid and ESPnet, in an environment of their own
 	$(PYTHON) -m benchmarks.peers --tests $(PEERS)
 
 bench: $(MEASURED:%=$(RESULTS)/%.jsonl)  ## measure what is missing in benchmarks/results: over an hour on two cores

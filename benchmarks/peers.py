@@ -138,9 +138,10 @@ def environment() -> Path:
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         venv.create(folder, with_pip=True, clear=True)
-        # The last two for the tests.
-        theirs = ("speechbrain", "requests", "pytest", "pytest-xdist")
-        for packages in ((ROOT, *theirs), ("--no-deps", "asteroid", "asteroid-filterbanks")):
+        of_tests = ("pytest", "pytest-xdist", "rotary-embedding-torch")  # the last for TF-Locoformer
+        of_espnet = ("librosa", "ci-sdr", "torch-complex", "typeguard", "humanfriendly", "configargparse")
+        without_all_they_ask_for = ("--no-deps", "asteroid", "asteroid-filterbanks", "espnet")
+        for packages in ((ROOT, "speechbrain", "requests", *of_espnet, *of_tests), without_all_they_ask_for):
             subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, stdout=sys.stderr)
         (folder / "complete").touch()
     return python
@@ -169,7 +170,8 @@ def main() -> None:
     parser.add_argument("--tests", action="store_true", help="run the tests that need the toolkits instead")
     options = parse(parser, MODELS, "benchmarks.peers")
     if options.tests:
-        command = [sys.executable, "-m", "pytest", "-n0", "-rs", "tests/interop/test_convert.py"]
+        tests = ("tests/interop/test_convert.py", "tests/interop/test_published.py")
+        command = [sys.executable, "-m", "pytest", "-n0", "-rsP", *tests]
         raise SystemExit(subprocess.call(command, cwd=ROOT))
     lengths = parse_lengths(options.lengths)
     rows = (

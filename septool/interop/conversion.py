@@ -137,6 +137,7 @@ def _read_espnet(paths: Sequence[Path]) -> ForeignCheckpoint:
         described, path = espnet.split_files(paths)
         description, content = Description(described), load_pickled_tensors(path)
     architecture, said = espnet.describe(description)
+    espnet.check_rotary_rates(content)
     return ForeignCheckpoint(architecture, content, said)
 
 

@@ -162,6 +162,19 @@ def open_zip(path: Path) -> tuple[str, io.BytesIO, str]:
         raise CheckpointError(f"{path} is not a zip of a model: {' '.join(str(error).split())[:120]}") from None
 
 
+def check_rotary_rates(tensors: JsonMapping) -> None:
+    """Refuse rotary positions whose rates were trained; ours are fixed.
+
+    Raises:
+        CheckpointError: other rates than those of Su et al., 2021.
+    """
+    for name, value in tensors.items():
+        if str(name).endswith(".rope.freqs") and isinstance(value, torch.Tensor):
+            fixed = 10000 ** -(torch.arange(len(value)) / max(len(value), 1))
+            if not torch.allclose(value.float(), fixed, rtol=1e-4):
+                raise CheckpointError(f"{name} was trained; septool has rotary positions only with fixed rates")
+
+
 def describe(description: Description) -> tuple[ForeignArchitecture, JsonDict]:
     """Read what a ``config.yaml`` says.
 

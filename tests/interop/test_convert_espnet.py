@@ -125,3 +125,12 @@ def test_what_ours_cannot_be_is_refused(tmp_path: Path, case: str, passage: str,
     with pytest.raises(SeptoolError, match=message) as caught:
         convert_files("espnet", espnet_files(tmp_path, case, (passage, instead)))
     assert "\n" not in str(caught.value)
+
+
+def test_rotary_positions_whose_rates_were_trained_are_refused(tmp_path: Path) -> None:
+    files = espnet_files(tmp_path, "tflocoformer")
+    tensors = torch.load(files[1])
+    tensors["separator.blocks.1.freq_path.attn.rope.freqs"] += 0.01
+    torch.save(tensors, files[1])
+    with pytest.raises(CheckpointError, match=r"blocks\.1\.freq_path\.attn\.rope\.freqs was trained; septool has"):
+        convert_files("espnet", files)
