@@ -10,7 +10,7 @@ ENV PATH=/opt/septool/bin:$PATH
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install "torch>=2.11,<2.15" "torchaudio>=2.11" --index-url "$TORCH_INDEX"
 COPY . /source
-RUN pip install "/source[av,plot]"
+RUN pip install "/source[av,plot,serve]"
 
 FROM python:3.11-slim-bookworm
 

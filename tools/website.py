@@ -1,4 +1,4 @@
-"""What the documentation's site has beside the files in docs: the reference of commands, and pages of the repository.
+"""What the documentation's site has beside the files in docs: the reference of commands, the icon, pages of the repository.
 
 A hook of MkDocs (mkdocs.yml). Links that leave docs, which work in the repository, lead there from the site.
 """
@@ -16,6 +16,7 @@ from septool.cli import app
 from septool.commands import help
 
 ROOT = Path(__file__).parent.parent
+ICON = ROOT / "septool" / "serve" / "static" / "icon.svg"
 PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}  # of the site, from the repository
 LINK = re.compile(r"(?<=\]\()(?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?(?=\))")
 BAR = "\\|"  # of a cell
@@ -27,6 +28,7 @@ def on_files(files: Any, config: Any) -> Any:
     for name, source in PAGES.items():
         text = _links(ROOT.joinpath(source).read_text(encoding="utf-8"), "", config.repo_url)
         files.append(File.generated(config, name, content=text))
+    files.append(File.generated(config, "images/icon.svg", abs_src_path=str(ICON)))
     files.append(File.generated(config, "reference/commands.md", content=command_reference()))
     return files
 
