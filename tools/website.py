@@ -1,4 +1,4 @@
-"""What the documentation's site has beside the files in docs: the reference of commands, the icon, pages of the repository.
+"""What the site has beside the files in docs: the reference of commands, the icon, and pages of the repository.
 
 A hook of MkDocs (mkdocs.yml). Links that leave docs, which work in the repository, lead there from the site.
 """
