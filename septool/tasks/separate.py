@@ -12,10 +12,12 @@ from septool.device import choose_device
 from septool.errors import UsageError
 from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
 from septool.inference.channels import name_pattern, parse_channel
+from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import choose_dtype, make_estimator
 from septool.inference.paths import list_inputs, looks_like_file
 from septool.inference.streaming import Clip
+from septool.inference.wideband import has_sound_above, suggest_wider
 from septool.scoring.references import read_references, score_outputs
 from septool.signal.stitch import Seam
 
@@ -186,9 +188,17 @@ def separate(
         raise UsageError("--reference is compared with all voices; leave out --voice")
     todo = batch.plan(recordings, inputs, references, voices=header.sources, model=checkpoint)
 
+    wider = suggest_wider(header.sources, header.sample_rate)
+
     def work(task: Task) -> Separated:
         settings = batch.settings(voices=header.sources, model_rate=header.sample_rate)
         sources = read_references(references, task.local_path, settings) if references else None
+        if (
+            wider
+            and not stream
+            and has_sound_above(task.local_path, header.sample_rate / 2, track=track, raw=settings.raw)
+        ):
+            task.findings.append(Caveat(CaveatKind.BANDWIDTH, wider))
         completed, estimate = task.estimate(
             make_estimator(network, consistency=consistency, dtype=computed_in),
             voices=header.sources,
