@@ -138,7 +138,7 @@ def _unknown(name: str, known: set[str]) -> UsageError:
     if path.exists() or path.suffix == ".pt":
         folder = path if path.is_dir() else path.parent
         return UsageError(f"{name} is no checkpoint; a training run's is {folder / 'best.safetensors'}")
-    return suggest("model", name, known)
+    return suggest("model", name, known, listed_by="septool models list --remote")
 
 
 def weights_path(entry: Entry) -> Path | None:
@@ -227,8 +227,8 @@ def find_pending(name: str) -> PendingDownload | None:
     if entry.file is not None or weights_path(entry) is not None:
         return None
     missing = [each for each in entry.files if downloads.find_downloaded(each) is None]
-    total = sum(downloads.remote_size(each) for each in missing)
-    return PendingDownload(key, entry, total, downloads.expected_path(entry.files[0]).parent)
+    total = sum(each.bytes or each.about_bytes or downloads.remote_size(each) for each in missing)
+    return PendingDownload(key, entry, total, downloads.expected_folder(entry.files[0]))
 
 
 def fetch_weights(name: str, progress: Progress = lambda *_: None) -> Path:
@@ -270,6 +270,8 @@ def _told(entry: Entry) -> JsonDict:
         "intended_use": entry.intended_use,
         "published": entry.published,
         "sample_rate": entry.sample_rate or None,
+        "model": entry.model or None,
+        "sources": entry.sources or None,
         "from": origins,
     }
 
@@ -292,9 +294,15 @@ def _convert(source: str, paths: Sequence[Path], told: JsonMapping) -> Path:
         return path
     settings = dict(told.get("options", {}))
     exact_tail = bool(settings.pop("exact_tail", False))
-    said = {key: value for key, value in told.items() if key not in ("options", "from", "sample_rate")}
+    said = {
+        key: value for key, value in told.items() if key not in ("options", "from", "sample_rate", "model", "sources")
+    }
     rate = told.get("sample_rate")
     converted = convert_files(source, paths, sample_rate=rate, settings=settings, exact_tail=exact_tail)
+    for key in ("model", "sources"):
+        if told.get(key) not in (None, getattr(converted.header, key)):
+            what = f"{key} is {getattr(converted.header, key)} in them, checkpoints.toml says {told[key]}"
+            raise CheckpointError(f"{', '.join(told['from'])} has other files than expected: {what}")
     origin = ", ".join([*told.get("from", ()), converted.header.origin])
     make_folder(path.parent)
     checkpoints.save(path, converted.weights, replace(converted.header, origin=origin, **said))
@@ -319,6 +327,8 @@ def _convert_local(path: Path) -> tuple[str, Path]:
         derived = _convert(source, files, {"licence": "unknown", "trained_on": "unknown"})
     except UsageError as error:
         raise UsageError(f"{path}: {error}, to septool models convert {source} {path} -o NAME.safetensors") from None
+    if len(files) > 1 and not path.is_dir():  # ESPnet's files are called the same everywhere, their folders are not
+        name = path.absolute().parent.name
     entry_sum = downloads.read_sums().get(derived.name, {}).get("sha256", "")
     if sha256_of(derived) != entry_sum:
         derived.unlink(missing_ok=True)

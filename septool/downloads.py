@@ -78,19 +78,20 @@ def find_downloaded(file: RemoteFile) -> Path | None:
             revision = (folder / "refs" / revision).read_text().strip()
         path = folder / "snapshots" / revision / name
     else:
-        path = _own_path(file)
+        path = own_path(file)
     return path if path.exists() else None
 
 
-def expected_path(file: RemoteFile) -> Path:
-    """Return where a file will be once it is fetched; of the hub's, the folder of its repository."""
+def expected_folder(file: RemoteFile) -> Path:
+    """Return the folder below which a file will be once it is fetched: its repository's, or the one of all others."""
     if place := HUB_FILE.fullmatch(file.url):
         return hub_cache() / f"models--{place.group(1).replace('/', '--')}"
-    return _own_path(file)
+    return cache_folder() / "downloads"
 
 
-def _own_path(file: RemoteFile) -> Path:
-    return cache_folder() / "downloads" / sha256_of(file.url.encode())[:16] / file.name
+def own_path(file: RemoteFile) -> Path:
+    """Return where a file that is not of the hub will be, or is."""
+    return expected_folder(file) / sha256_of(file.url.encode())[:16] / file.name
 
 
 def remote_size(file: RemoteFile) -> int:
@@ -283,6 +284,9 @@ def describe_repository(repository: str, revision: str) -> Repository:
         with contextlib.suppress(OSError):
             revision = (folder / "refs" / revision).read_text().strip()
         snapshot = folder / "snapshots" / revision
+        if revision == "main":  # what was fetched by its commit has no name here: the latest that was
+            snapshot = max(folder.glob("snapshots/*"), key=lambda each: each.stat().st_mtime, default=snapshot)
+            revision = snapshot.name
         if not snapshot.is_dir():
             raise CheckpointError(f"hf:{repository} is not here, and connections are off")
         names = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
@@ -360,15 +364,17 @@ def _reason(error: Exception, status: int | None) -> str:
             if isinstance(cause, Exception)
             else "the server cannot be reached"
         )
-    text = " ".join(str(error).split())
-    return text[:150] or kind
+    text = " ".join(str(error).split())[:150] or kind
+    if "Connect" in kind or "Timeout" in kind:  # of httpx, whoever called it
+        return f"the server cannot be reached ({text}); is there a network, and are HTTPS_PROXY and HF_ENDPOINT right?"
+    return text
 
 
 # Elsewhere.
 
 
 def _from_elsewhere(file: RemoteFile, progress: Progress) -> Path:
-    path = _own_path(file)
+    path = own_path(file)
     make_folder(path.parent)
     with _lock(path):
         if not path.exists():  # another process may have fetched it meanwhile

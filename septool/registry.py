@@ -11,11 +11,19 @@ from septool.errors import UsageError
 T = TypeVar("T")
 
 
-def suggest(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Build the error for an unknown name: what it is, what was probably meant, what there is."""
+MANY = 20  # names in an error
+
+
+def suggest(kind: str, name: str, known: Iterable[str], *, listed_by: str = "") -> UsageError:
+    """Build the error for an unknown name: what it is, what was probably meant, what there is.
+
+    Where there are too many to read, the command that lists them, ``listed_by``, stands for them.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
+    if listed_by and len(names) > MANY:
+        return UsageError(f"unknown {kind} {name!r}{meant} ({listed_by} lists {len(names)})")
     return UsageError(f"unknown {kind} {name!r}{meant} (known: {', '.join(names) or 'none'})")
 
 

@@ -70,7 +70,7 @@ def test_what_breaks_off_goes_on(hub: Hub, kind: str, fault: str) -> None:
 
 def test_a_part_of_yesterday_is_gone_on_with_and_one_of_another_file_is_not(hub: Hub) -> None:
     file = wanted(hub, "plain")
-    partial = downloads.expected_path(file).with_name("w.bin.partial")
+    partial = downloads.own_path(file).with_name("w.bin.partial")
     partial.parent.mkdir(parents=True)
     for etag, resumed in ((f'"{sha256_of(CONTENT)}"', True), ('"another"', False)):
         partial.write_bytes(CONTENT[:1000] if resumed else b"x" * 1000)
@@ -136,7 +136,7 @@ def test_a_slow_server_is_waited_for(hub: Hub, kind: str) -> None:
 
 def test_a_server_that_does_not_resume_is_started_over(hub: Hub) -> None:
     file = wanted(hub, "plain")
-    partial = downloads.expected_path(file).with_name("w.bin.partial")
+    partial = downloads.own_path(file).with_name("w.bin.partial")
     partial.parent.mkdir(parents=True)
     partial.write_bytes(b"x" * 1000)
     partial.with_name("w.bin.partial.etag").write_text(f'"{sha256_of(CONTENT)}"')

@@ -35,6 +35,10 @@ def test_an_unknown_name_is_told_with_the_nearest_and_all() -> None:
         assert str(error.value) == said
     assert str(suggest("thing", "x", ["galr"])) == "unknown thing 'x' (known: galr)"
     assert str(suggest("thing", "x", [])) == "unknown thing 'x' (known: none)"
+    many = [f"thing-{number}" for number in range(30)]
+    assert str(suggest("thing", "thing-7x", many, listed_by="ls")) == (
+        "unknown thing 'thing-7x'; did you mean 'thing-7'? (ls lists 30)"
+    )
 
 
 @pytest.mark.parametrize("registry", [MODELS, LOSSES, FUNCTIONS, CORPORA], ids=lambda registry: registry.kind)

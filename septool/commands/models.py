@@ -42,7 +42,7 @@ def list_checkpoints(
                 row["parameters"] or None,
                 round(row["bytes"] / 1e6, 1) if row["bytes"] else None,
                 row["measured"].get("si_snri"),
-                row["published"].get("si_snri"),
+                _score(row["published"]),
                 row["licence"],
                 "yes" if row["here"] else "no",
             ]
@@ -51,6 +51,12 @@ def list_checkpoints(
     )
     if not remote:
         printing.note("what can be fetched: septool models list --remote")
+
+
+def _score(published: dict[str, Any]) -> str | None:
+    """Name the score that a publisher tells first: improvements if there are some."""
+    names = {"si_snri": "SI-SNRi", "si_sdri": "SI-SDRi", "si_snr": "SI-SNR", "si_sdr": "SI-SDR"}
+    return next((f"{name} {published[key]:.1f}" for key, name in names.items() if key in published), None)
 
 
 @app.command("show")

@@ -48,7 +48,7 @@ def describe_checkpoint(name: str) -> JsonDict:
             field: value for field, value in asdict(entry).items() if field not in ("file", "files", "default", "bytes")
         }
         about |= {"from": sorted({each.url.rpartition("/")[0] for each in entry.files}), "bytes": entry.total_bytes}
-        about |= {"goes_to": str(downloads.expected_path(entry.files[0]))}
+        about |= {"goes_to": str(downloads.expected_folder(entry.files[0]))}
         return {field: value for field, value in about.items() if value not in (None, "", {}, [], 0)}
     about = {"name": key, "file": str(path)}
     about |= {field: value for field, value in asdict(read_header(path)).items() if value}

@@ -1,7 +1,9 @@
 """Published weights by name: fetched, converted once, used; by entry, by repository, from a folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from septool.interop.conversion import load_pickled_tensors
 from tests.conftest import Command
 from tests.hub import COMMIT, Hub
 from tests.interop.converting import asteroid_file, described, speechbrain_files
+from tests.interop.espnet_files import espnet_files
 from tests.models.parity import fixture, state
 
 PARTS = ("hyperparams.yaml", "encoder.ckpt", "masknet.ckpt", "decoder.ckpt")
@@ -100,12 +103,43 @@ def test_damage_to_what_was_converted_is_found(entry: Entry) -> None:
 def test_an_entry_that_says_another_rate_than_its_files_is_refused(
     entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"sepformer-tiny": replace(entry, sample_rate=8000)})
     with pytest.raises(UsageError, match="8000 was given, but these files say 16000"):
         fetch_weights("sepformer-tiny")
     assert not list((tmp_path / "cache/weights").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({"sources": 3}, "sources is 2 in them"), ({"model": "dprnn"}, "model is s")]
+)
+def test_an_entry_of_another_network_than_its_files_is_refused(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"sepformer-tiny": replace(entry, **change)})
+    with pytest.raises(
+        CheckpointError, match=f"sepformer-tiny/.* has other files than expected: {said}.*, checkpoints"
+    ):
+        fetch_weights("sepformer-tiny")
+    assert not list((tmp_path / "cache/weights").glob("*.safetensors"))
+
+
+def test_no_server_is_asked_for_sizes_that_are_known_roughly(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch, hub: Hub
+) -> None:
+    rough = tuple(replace(each, about_bytes=1000) for each in entry.files)
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"sepformer-tiny": replace(entry, files=rough)})
+    pending = catalogue.find_pending("sepformer-tiny")
+    assert pending is not None
+    assert (pending.bytes, pending.folder.name) == (4000, "models--speechbrain--sepformer-tiny")
+    assert hub.requests == []
+
+
+def test_a_server_that_is_not_there_is_said_in_words(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(
+        CheckpointError, match=r"cannot be reached \(.*refused\); is there a network, and are HTTPS_PROXY"
+    ):
+        catalogue.find_entry("hf:o/n")
 
 
 def test_a_repository_by_its_name(entry: Entry, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +150,7 @@ def test_a_repository_by_its_name(entry: Entry, hub: Hub, monkeypatch: pytest.Mo
     monkeypatch.setenv("SEPTOOL_OFFLINE", "1")
     seen = len(hub.requests)
     assert resolve_checkpoint(f"hf:{REPOSITORY}@{COMMIT}")[1] == path
+    assert resolve_checkpoint(f"hf:{REPOSITORY}")[1] == path, "the commit that is here"
     with pytest.raises(CheckpointError, match="hf:o/absent is not here, and connections are off"):
         resolve_checkpoint("hf:o/absent")
     assert len(hub.requests) == seen
@@ -153,6 +188,24 @@ def test_a_folder_is_converted_into_the_cache(
             resolve_checkpoint(str(folder))
     finally:
         (folder / "kept").rename(folder / "hyperparams.yaml")
+
+
+def test_a_file_of_espnet_goes_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "enh_train_raw"
+    folder.mkdir()
+    _, path = espnet_files(folder, "tfgridnet")
+    assert resolve_checkpoint(str(path)) == resolve_checkpoint(str(folder))
+    assert resolve_checkpoint(str(path))[0] == "enh_train_raw"
+
+
+def test_a_repository_as_espnet_packs_a_model(hub: Hub, tmp_path: Path) -> None:
+    for path in espnet_files(tmp_path, "tfgridnet"):
+        hub.files[f"o/grid/exp/enh_train_raw/{path.name}"] = path.read_bytes()
+    hub.files["o/grid/meta.yaml"] = b"espnet: '202402'"
+    path = fetch_weights("hf:o/grid")
+    assert read_header(path).model == "tf-gridnet"
+    assert resolve_checkpoint(f"hf:o/grid@{COMMIT}") == ("grid", path)
 
 
 def test_a_file_is_converted_into_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
