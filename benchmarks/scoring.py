@@ -22,6 +22,7 @@ import torch
 from scipy.signal import lfilter
 
 from septool import audio
+from septool.profiling.report import Machine
 from septool.tasks.evaluate import evaluate
 from septool.tasks.profile import describe_machine
 
@@ -168,6 +169,7 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    machine = describe_machine(torch.device("cpu"), 1)
     ways = [way for way in WAYS if installed(way)]
     missing = [way for way in WAYS if way not in ways]
     with tempfile.TemporaryDirectory(prefix="septool-") as name:
@@ -181,13 +183,15 @@ def main() -> int:
         evaluate(*whole, metric="si-snri,sdri", jobs=args.jobs)
         clock, used = time.perf_counter() - start, processor_seconds() - before
     load = os.getloadavg()[0]
-    print(page(seconds, missing, turns=args.turns, items=args.items, jobs=args.jobs, clock=clock, used=used, load=load))
+    counts = {"turns": args.turns, "items": args.items, "jobs": args.jobs}
+    print(page(seconds, missing, machine, **counts, clock=clock, used=used, load=load))
     return 0
 
 
 def page(
     seconds: dict[str, list[float]],
     missing: Sequence[str],
+    machine: Machine,
     *,
     turns: int,
     items: int,
@@ -197,7 +201,6 @@ def page(
     load: float,
 ) -> str:
     """Return what was measured as Markdown."""
-    machine = describe_machine(torch.device("cpu"), 1)
     packages = ", ".join(f"{way} {version(way)}" for way in ("numpy", "scipy", *sorted(_packages(seconds))))
     about = (
         f"{machine.hardware}, {machine.cores} processor threads, {machine.system}; septool {machine.septool} "

@@ -62,6 +62,14 @@ def evaluate(
             "--sdr-backend", help="Whose code computes SDR: septool, fast-bss-eval or mir_eval; to 1e-6 dB the same."
         ),
     ] = "septool",
+    asr: Annotated[
+        str | None,
+        typer.Option(
+            "--asr",
+            help="Recognizer to score word error rates with: a command that writes the words of a file, {file} or its "
+            "last argument.",
+        ),
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option("--by", help="Also by groups of a manifest's rows: sex, gain-difference, noise, sources."),
@@ -124,6 +132,10 @@ def evaluate(
     items by the first metric with players and spectrograms. --by also summarizes groups of the manifest's rows, as far
     as they say: sexes of the voices, difference of their gains, noise, number of sources.
 
+    --asr COMMAND scores wer: the command gets every estimate as a file (16 kHz, 16 bits) and writes its words, which
+    are compared with the text of the manifest's source; where it fails the score is missing. wer-total is over all
+    words. dnsmos-sig, dnsmos-bak and dnsmos-ovrl predict opinions without a reference, by a network trained on 16 kHz.
+
     --compare A.jsonl B.jsonl prints the paired difference of two results of one manifest, its 95 % interval and the
     p-value of a permutation test.
     """
@@ -134,7 +146,7 @@ def evaluate(
 
     if compare:
         others = {"--model": model, "--metric": metric, "--pair": pair, "--out": out, "--sample-rate": sample_rate}
-        others |= {"--html": html, "--by": by}
+        others |= {"--html": html, "--by": by, "--asr": asr}
         _compare(source, estimates, [option for option, value in others.items() if value is not None], json=json)
         return
     warnings: list[str] = []
@@ -154,6 +166,7 @@ def evaluate(
             pair=pair,
             trim=trim,
             sdr_backend=sdr_backend,
+            asr=asr,
             by=by,
             out=out,
             html=html,

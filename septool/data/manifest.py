@@ -18,7 +18,7 @@ from septool.errors import ConfigError, ManifestError
 
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
 # Fields that are written only where they say something, so that manifests without them keep their bytes.
-SPARSE = {"gender": None, "rendering": None, "voices_gain_db": 0.0}
+SPARSE = {"gender": None, "text": None, "rendering": None, "voices_gain_db": 0.0}
 
 
 class Row(Protocol):
@@ -44,6 +44,7 @@ class Source:
     speaker: str = ""
     speed: float = 1.0  # 1.05 is five percent faster (and higher)
     gender: str | None = None
+    text: str | None = None  # what is said
 
     def __post_init__(self) -> None:
         check_cut(self.path, self.start, self.frames)

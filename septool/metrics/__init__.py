@@ -1,10 +1,12 @@
 """The metrics, a line each: name, function, unit, direction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Literal
 
+from septool.errors import UsageError
 from septool.registry import Registry
 from septool.version import __version__
 
@@ -24,6 +26,9 @@ class Metric:
     improvement: bool = False
     definition: str = ""  # e is the estimate, s the reference
     needs_others: bool = False  # its function takes the item's other references, too
+    needs_text: bool = False  # its function takes what is said in the reference
+    packages: tuple[str, ...] = ()  # that have to be there besides septool's own
+    extra: str = ""  # of septool, that installs those
 
     @property
     def key(self) -> str:
@@ -45,6 +50,10 @@ FUNCTIONS: Registry[Callable[..., float]] = Registry(
         "stoi": "septool.metrics.stoi:stoi_item",
         "estoi": "septool.metrics.stoi:estoi_item",
         "lsd": "septool.metrics.spectral:log_spectral_distance_item",
+        "wer": "septool.metrics.wer:wer_item",
+        "dnsmos-sig": "septool.metrics.dnsmos:sig_item",
+        "dnsmos-bak": "septool.metrics.dnsmos:bak_item",
+        "dnsmos-ovrl": "septool.metrics.dnsmos:ovrl_item",
     },
 )
 
@@ -53,6 +62,11 @@ _SI_SNR = (
     "10 log10 |t|^2 / |e - t|^2 of zero-mean signals, t = <e, s> / |s|^2 s (Luo and Mesgarani 2018, eq. 3; "
     "Le Roux et al. 2019)"
 )
+_DNSMOS = (
+    "DNSMOS P.835 (Reddy et al. 2022) of e at 16000 Hz and -26 dB RMS, without s: {}; the network of speechmos "
+    "(Microsoft, MIT licence)"
+)
+_DNSMOS_NEEDS = {"packages": ("speechmos", "onnxruntime"), "extra": "dnsmos"}
 _BSS_EVAL = "BSS Eval 3 (Vincent et al. 2006), a filter of 512 taps is forgiven"
 METRICS = {
     metric.name: metric
@@ -78,16 +92,43 @@ METRICS = {
             definition="mean over 32 ms frames of the RMS over frequency of 10 log10 P_s / P_e, powers floored 80 dB "
             "below the reference's highest",
         ),
+        Metric(
+            "wer",
+            "wer",
+            "%",
+            better="lower",
+            needs_text=True,
+            definition="word error rate of --asr: (substitutions + deletions + insertions) / words of the reference's "
+            "text, a voice each, in lower case without punctuation",
+        ),
+        *(
+            Metric(name, name, "MOS", definition=_DNSMOS.format(of), **_DNSMOS_NEEDS)
+            for name, of in (("dnsmos-sig", "speech"), ("dnsmos-bak", "noise"), ("dnsmos-ovrl", "the whole"))
+        ),
     )
 }
 
 # Packages whose versions the scores depend on.
-PACKAGES = ("fast-bss-eval", "pesq", "pystoi", "numpy", "torch")
+PACKAGES = ("fast-bss-eval", "pesq", "pystoi", "numpy", "scipy", "torch")
 
 
-def metric_versions() -> dict[str, str]:
-    """Return the versions of this package and of those that scores depend on."""
-    return {"septool": __version__, **{name: version(name) for name in PACKAGES}}
+def metric_versions(metrics: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of this package and of those that scores depend on, some of them for these metrics alone."""
+    packages = [*PACKAGES, *(package for name in metrics for package in METRICS[name].packages)]
+    return {"septool": __version__, **{name: version(name) for name in packages}}
+
+
+def check_installed(metrics: Iterable[str]) -> None:
+    """Refuse metrics whose packages are not there.
+
+    Raises:
+        UsageError: naming the first, and what to install.
+    """
+    for name in metrics:
+        missing = [package for package in METRICS[name].packages if find_spec(package) is None]
+        if missing:
+            extra = METRICS[name].extra
+            raise UsageError(f"{name} needs {missing[0]}; install it with: pip install 'septool[{extra}]'")
 
 
 # What else they are called, "_" read as "-".

@@ -89,6 +89,7 @@ def separate_row(network: Separator, rate: int, device: torch.device, row: manif
         [*rendered.sources],
         [*separate_at_model_level(network, mixture)[0].float().cpu().numpy()],
         rendered.mixture,
+        texts=[source.text for source in row.sources],
     )
 
 
@@ -128,7 +129,12 @@ def extract_row(
                 detections["absence"] = extract_with_score(network, mixture, known).presence.item()
                 break
     return ScoringInput(
-        row.id, [rendered.sources[target]], [*voice.float().cpu().numpy()], rendered.mixture, detections=detections
+        row.id,
+        [rendered.sources[target]],
+        [*voice.float().cpu().numpy()],
+        rendered.mixture,
+        texts=[row.sources[target].text],
+        detections=detections,
     )
 
 
@@ -223,7 +229,7 @@ def _load_row(files: VoiceFiles, reading: _Reading, row: manifest.Mixture) -> Sc
         estimates = reading.read_voices(files, nfc(manifest.file_stem(row.id)), len(row.sources))
     except SeptoolError as error:
         return ScoringInput(row.id, error=str(error))
-    return ScoringInput(row.id, [*sources], estimates, mixture)
+    return ScoringInput(row.id, [*sources], estimates, mixture, texts=[source.text for source in row.sources])
 
 
 def estimates_in_folders(

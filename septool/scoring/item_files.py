@@ -60,7 +60,8 @@ def read_items(path: Path, metrics: Sequence[str], hashes: Mapping[str, str]) ->
 
 def describe_scores(metrics: Iterable[str], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the first line of a file of items says: definitions, versions, and what is the same for all."""
-    return {"metrics": {name: METRICS[name].definition for name in metrics}, "versions": metric_versions(), **facts}
+    definitions = {name: METRICS[name].definition for name in metrics}
+    return {"metrics": definitions, "versions": metric_versions(definitions), **facts}
 
 
 @contextmanager

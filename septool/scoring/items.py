@@ -13,14 +13,16 @@ from torch import Tensor
 from septool.config import JsonDict, JsonMapping
 from septool.errors import UsageError
 from septool.losses.pit import assign_sources, rank_pairs
-from septool.metrics import ALIASES, FUNCTIONS, METRICS, UndefinedError
+from septool.metrics import ALIASES, FUNCTIONS, METRICS, Metric, UndefinedError
 from septool.metrics.si_snr import si_snr
+from septool.metrics.wer import words_of
 from septool.registry import suggest
 
 IMPROVEMENT = "si-snri"  # how well anything separated, wherever that is one number
 LOST_DB = -30.0  # what an item without scores counts where it cannot be counted apart: in a run's validation
 NO_SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256")
+# What scores depend on, the same for all items of a run.
+HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256", "asr")
 
 
 class ScoringInput(NamedTuple):
@@ -31,6 +33,7 @@ class ScoringInput(NamedTuple):
     estimates: Sequence[np.ndarray] = ()  # [time] each
     mixture: np.ndarray | None = None  # [time]; without one, improvements are undefined
     error: str = ""
+    texts: Sequence[str | None] = ()  # what is said in each reference, as far as known
     detections: Mapping[str, float] = {}  # scores of whether a voice is there, or of whether two are the same
 
 
@@ -44,7 +47,7 @@ class Item:
     order: tuple[int, ...] = ()  # estimate of each reference
     detections: Mapping[str, float] = field(default_factory=dict)
     error: str = ""  # the whole item failed
-    hashes: Mapping[str, str] = field(default_factory=dict)  # sha256 of the manifest and of the models
+    hashes: Mapping[str, str] = field(default_factory=dict)  # sha256 of the manifest and of the models, and --asr
 
     def to_row(self) -> JsonDict:
         """Return plain values for JSON; empty parts are left out."""
@@ -120,13 +123,26 @@ def score_item(
         return Item(signals.id, error=str(error))
     scores: dict[str, list[float | None]] = {}
     reasons: dict[str, list[str | None]] = {}
-    for metric in metrics:
-        pairs = [
-            _score(metric, estimates[place], references, source, mixture, rate, settings)
-            for source, place in enumerate(order)
-        ]
-        scores[metric], reasons[metric] = [value for value, _ in pairs], [reason for _, reason in pairs]
-    return Item(signals.id, scores, reasons, order, signals.detections)
+    texts = signals.texts or [None] * len(references)
+    for name in metrics:
+        metric, pairs = METRICS[name], []
+        for source, place in enumerate(order):
+            further = dict(settings.get(metric.base, {}))
+            if metric.needs_others:
+                further["others"] = np.delete(references, source, axis=0)
+            if metric.needs_text:
+                further["text"] = texts[source]
+            pairs.append(_score(metric, estimates[place], references[source], mixture, rate, further))
+        scores[name], reasons[name] = [value for value, _ in pairs], [reason for _, reason in pairs]
+    counted = _count_words(scores["wer"], texts) if "wer" in scores else {}
+    return Item(signals.id, scores, reasons, order, {**signals.detections, **counted})
+
+
+def _count_words(rates: Sequence[float | None], texts: Sequence[str | None]) -> dict[str, float]:
+    """Return the errors and the words behind the word error rates of an item, which sets are judged by together."""
+    words = [(rate, len(words_of(text or ""))) for rate, text in zip(rates, texts, strict=True) if rate is not None]
+    errors = sum(round(rate * count / 100) for rate, count in words)
+    return {"wer-errors": errors, "wer-words": sum(count for _, count in words)}
 
 
 def score_improvement(estimates: Tensor, references: Tensor, mixture: Tensor, rate: int) -> Item:
@@ -202,18 +218,14 @@ def assign_estimates(estimates: np.ndarray, references: np.ndarray) -> tuple[int
 
 
 def _score(
-    name: str,
+    metric: Metric,
     estimate: np.ndarray,
-    references: np.ndarray,
-    source: int,
+    reference: np.ndarray,
     mixture: np.ndarray | None,
     rate: int,
-    settings: Mapping[str, Mapping[str, Any]],
+    further: Mapping[str, Any],
 ) -> tuple[float | None, str | None]:
-    metric, reference = METRICS[name], references[source]
-    function = partial(FUNCTIONS[metric.base], **settings.get(metric.base, {}))
-    if metric.needs_others:
-        function = partial(function, others=np.delete(references, source, axis=0))
+    function = partial(FUNCTIONS[metric.base], **further)
     if not np.ptp(reference):
         return None, "the reference is silent"
     if metric.improvement and mixture is None:

@@ -39,6 +39,7 @@ class Summary:
     group: str | None = None  # of the items, such as "sex f+m"; all of them without
     definition: str = ""
     speaker_model_sha256: str | None = None  # of what told the speakers of conversations apart
+    asr: str | None = None  # the command that wrote down what is said
     reasons: dict[str, int] = field(default_factory=dict)  # why values are undefined, and how many
 
 
@@ -91,9 +92,14 @@ def mean_interval(per_item: Sequence[np.ndarray], random: np.random.Generator) -
         per_item: the values of each item, ``[value]``.
         random: for the resamples.
     """
-    if len(per_item) < 2:
+    return _ratio_interval(
+        np.array([values.sum() for values in per_item]), np.array([len(values) for values in per_item]), random
+    )
+
+
+def _ratio_interval(sums: np.ndarray, counts: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
+    if len(sums) < 2:
         return math.nan, math.nan
-    sums, counts = np.array([v.sum() for v in per_item]), np.array([len(v) for v in per_item])
     found = bootstrap(
         (sums, counts),
         lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
@@ -151,6 +157,24 @@ def summarize_detections(items: Sequence[Item], name: str, *, positive: str, neg
             Summary(name, "%", error.percent, low, high, count=count, failed=failed, threshold=error.threshold)
         )
     return summaries
+
+
+def summarize_words(items: Sequence[Item]) -> list[Summary]:
+    """Summarize the word error rate over all words of all items, which is what sets are compared by."""
+    counted = np.array(
+        [
+            [item.detections["wer-errors"], item.detections["wer-words"]]
+            for item in items
+            if item.detections.get("wer-words")
+        ]
+    )
+    if not len(counted):
+        return []
+    errors, words = (100 * counted[:, 0], counted[:, 1])
+    low, high = _ratio_interval(errors, words, np.random.default_rng(0))
+    failed = sum(bool(item.error) for item in items)
+    mean = float(errors.sum() / words.sum())
+    return [Summary("wer-total", "%", mean, low, high, count=int(words.sum()), failed=failed)]
 
 
 def _error_rate(positive: np.ndarray, negative: np.ndarray) -> EqualErrorRate:

@@ -15,9 +15,10 @@ from septool.data.manifest import read_manifest
 from septool.errors import UsageError
 from septool.files import make_folder, refuse_existing, sha256_of
 from septool.inference.html_report import check_html_report
-from septool.metrics import METRICS, metric_versions
+from septool.metrics import METRICS, check_installed, metric_versions
 from septool.metrics.eer import EER
 from septool.metrics.sdr import check_sdr_backend
+from septool.metrics.wer import check_recognizer
 from septool.scoring.breakdown import parse_groups, summarize_groups
 from septool.scoring.conversations import MEASURES
 from septool.scoring.estimates import (
@@ -39,6 +40,7 @@ from septool.scoring.summary import (
     summarize_detections,
     summarize_items,
     summarize_measures,
+    summarize_words,
 )
 
 DEFAULT_METRICS, PAIR_METRICS = "si-snri,sdri", "si-snr,sdr"  # two files have no mixture to improve on
@@ -57,6 +59,7 @@ def evaluate(
     pair: str | None = None,
     trim: bool = False,
     sdr_backend: str = "septool",
+    asr: str | None = None,
     by: str | None = None,
     out: Path | None = None,
     html: Path | None = None,
@@ -84,6 +87,8 @@ def evaluate(
             Of two folders also a CSV file with the columns id, reference, estimate and perhaps mixture, a row a voice.
         trim: cut signals of different lengths to the shortest.
         sdr_backend: whose code computes SDR: septool, fast-bss-eval or mir_eval; the numbers agree to 1e-6 dB.
+        asr: command of a recognizer that writes words to its standard output, of the estimate's file, ``{file}`` in it
+            or its last argument; by it the metric wer is scored, against the ``text`` of a manifest's sources.
         by: groups of a manifest's rows that scores are also summarized by: sex, gain-difference, noise, sources.
         out: file for the items: ``.jsonl``, which grows with every item, ``.csv`` or ``.parquet``.
         html: report with distributions and the worst items, to hear and see; it also scores si-snr and si-snri.
@@ -108,6 +113,14 @@ def evaluate(
         metric = "si-snri"
     metrics = parse_metric_names(metric or (PAIR_METRICS if files else DEFAULT_METRICS))
     check_sdr_backend(sdr_backend)
+    if asr is not None:
+        check_recognizer(asr)
+        if on_conversations or files or source.is_dir() or source.suffix == ".txt":
+            raise UsageError(f"--asr is for a manifest of mixtures whose sources have a text, which {source} is not")
+        metrics = list(dict.fromkeys([*metrics, "wer"]))
+    elif "wer" in metrics:
+        raise UsageError("wer needs a recognizer; give its command with --asr")
+    check_installed(metrics)
     groups = parse_groups(by) if by is not None else []
     if groups and (source.is_dir() or files or on_conversations or source.suffix == ".txt"):
         raise UsageError(f"--by is for a manifest of mixtures, which {source} is not")
@@ -137,11 +150,13 @@ def evaluate(
         hashes["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(model)[1])
     if on_conversations:
         hashes["speaker_model_sha256"] = sha256_of(catalogue.resolve_checkpoint(speaker_model)[1])
+    if asr is not None:
+        hashes["asr"] = asr
     existing = read_items(out, metrics, hashes) if out and out.exists() and skip_existing and not force else {}
     items, total = {id: existing[id] for id in job.ids if id in existing}, len(set(job.ids))
     if jobs is None:
         jobs = workers.cores() if total - len(items) > FEW and metrics and not on_conversations else 1
-    settings = {"sdr": {"backend": sdr_backend}}
+    settings = {"sdr": {"backend": sdr_backend}, "wer": {"command": asr}}
     facts = {"sample_rate": job.rate, **hashes}
     if any(METRICS[name].base == "sdr" for name in metrics):
         facts["sdr_backend"] = sdr_backend
@@ -155,6 +170,7 @@ def evaluate(
     name = EER.name if on_trials else "presence-eer"
     summaries = summarize_measures(ordered, MEASURES.values()) if on_conversations else []
     summaries += summarize_items(ordered, metrics)
+    summaries += summarize_words(ordered)
     summaries += summarize_detections(ordered, name, positive=positive, negative=negative)
     if groups:
         summaries += summarize_groups(ordered, read_manifest(source), metrics, groups)
@@ -164,7 +180,7 @@ def evaluate(
     ]
     if html is not None:
         shown = {summary.metric: summary.definition for summary in summaries if summary.definition} | hashes
-        shown |= {"versions": ", ".join(f"{name} {number}" for name, number in metric_versions().items())}
+        shown |= {"versions": ", ".join(f"{name} {number}" for name, number in metric_versions(metrics).items())}
         title = f"{source.name}: {model or estimates}"
         write_evaluation_report(html, title, ordered, summaries, facts=shown, load=partial(_load_again, job))
     return ordered, summaries

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from septool.scoring import estimates
 from septool.scoring.items import ScoringInput
 from septool.tasks.prepare import prepare
 from tests.conftest import RATE, Command, voice
+
+HZ = {"low": 200, "high": 440, "shrill": 1900, "shriller": 2300}
 
 
 @pytest.fixture
@@ -103,6 +107,55 @@ def test_sdr_by_any_backend_is_the_same_and_the_file_names_it(
         assert json.loads(out.read_text().splitlines()[0])["header"]["sdr_backend"] == backend
     assert means[0] == pytest.approx(means[2], abs=1e-6)
     assert means[1] == pytest.approx(means[2], abs=1e-6)
+
+
+LISTEN = """
+import sys, wave
+import numpy as np
+with wave.open(sys.argv[1]) as file:
+    sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+crossings = np.sum(sound[1:] * sound[:-1].astype(float) < 0)
+if crossings > 3000:
+    sys.exit("too high")
+print("The LOW one." if crossings < 600 else "the high the one")
+"""
+
+
+def test_a_recognizer_gives_word_error_rates(septool: Command, tmp_path: Path) -> None:
+    tones = {name: 0.3 * np.sin(2 * np.pi * hz * np.arange(RATE) / RATE) for name, hz in HZ.items()}
+    for name, tone in tones.items():
+        audio.write_audio(tmp_path / f"{name}.wav", tone.astype(np.float32), RATE, "FLOAT")
+    texts = {"low": "the low one", "high": "the high one", "shrill": "?", "shriller": "the shrill one"}
+    (tmp_path / "found").mkdir()
+    rows = []
+    for id, names in (("a", ("low", "high")), ("b", ("shrill", "shriller"))):
+        sources = tuple(manifest.Source(path=f"{name}.wav", text=texts[name]) for name in names)
+        rows.append(manifest.Mixture(id=id, sources=sources, sample_rate=RATE))
+        for n, name in enumerate(reversed(names), 1):  # in the other order
+            noise = 0.01 * np.cos(2 * np.pi * 50 * np.arange(RATE) / RATE)
+            audio.write_audio(
+                tmp_path / f"found/{id}_s{n}.wav", (tones[name] + noise).astype(np.float32), RATE, "FLOAT"
+            )
+    (tmp_path / "set.jsonl").write_text(manifest.dump_manifest(rows))
+    (tmp_path / "listen.py").write_text(LISTEN)
+    command = shlex.join([sys.executable, str(tmp_path / "listen.py")])
+    run = ("eval", tmp_path / "set.jsonl", tmp_path / "found", "--metric", "si-snr", "--asr", command)
+    result = septool(*run, "--json", "-o", tmp_path / "items.jsonl")
+    assert result.status == 0
+    first, second, _, rate, total = map(json.loads, result.lines)
+    assert first["order"] == [1, 0]
+    assert first["wer"] == pytest.approx([0, 100 / 3])
+    assert second["undefined"]["wer"] == [
+        "the manifest has no text of this source",
+        "the recognizer ended with status 1",
+    ]
+    assert (rate["metric"], rate["count"], rate["undefined"]) == ("wer", 2, 2)
+    assert (total["metric"], total["mean"], total["count"]) == ("wer-total", pytest.approx(100 / 6), 6)
+    assert {row["asr"] for row in (first, second, rate, total)} == {command}
+    assert json.loads((tmp_path / "items.jsonl").read_text().splitlines()[0])["header"]["asr"] == command
+    said = septool(*run, "--strict")
+    assert said.status == 1
+    assert "septool: wer: 1 undefined, the recognizer ended with status 1" in said.errors
 
 
 def test_a_file_for_every_item_is_not_replaced_without_force(

@@ -1,0 +1,95 @@
+"""Word error rate of what a recognizer, an external command, writes down of an estimate."""
+
+import re
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from shutil import which
+
+import numpy as np
+
+from septool import audio
+from septool.errors import UsageError
+from septool.metrics import UndefinedError
+
+RATE, PEAK = 16000, 0.9  # of the 16-bit file that is recognized: what recognizers take, at a level they hear
+FILE = "{file}"
+NOT_IN_WORDS = re.compile(r"[^\w\s']|_")
+
+
+def wer_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int, text: str | None, command: str) -> float:  # noqa: ARG001
+    """Word error rate of one signal ``[time]`` in percent; lower is better, and more than 100 is possible.
+
+    100 (substitutions + deletions + insertions) / words of the reference, words as :func:`words_of` has them.
+
+    Args:
+        estimate: ``[time]``.
+        reference: ``[time]``, not listened to.
+        rate: Hz.
+        text: what is said in the reference.
+        command: the recognizer, see :func:`recognize`.
+
+    Raises:
+        UndefinedError: nothing is known of what is said, or the recognizer failed.
+    """
+    said = words_of(text or "")
+    if not said:
+        raise UndefinedError("the manifest has no text of this source")
+    return 100 * count_errors(said, words_of(recognize(estimate, rate, command))) / len(said)
+
+
+def words_of(text: str) -> list[str]:
+    """Split a text into words in lower case without punctuation; apostrophes stay."""
+    return NOT_IN_WORDS.sub(" ", text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")).split()
+
+
+def count_errors(said: list[str], heard: list[str]) -> int:
+    """Return the fewest substitutions, deletions and insertions that make one list of words the other."""
+    fewest = list(range(len(heard) + 1))  # for what was said so far, of every beginning of what was heard
+    for count, word in enumerate(said, 1):
+        before, fewest[0] = fewest[0], count
+        for place, other in enumerate(heard, 1):
+            substituted = before + (word != other)
+            before = fewest[place]
+            fewest[place] = min(substituted, fewest[place] + 1, fewest[place - 1] + 1)
+    return fewest[-1]
+
+
+def recognize(samples: np.ndarray, rate: int, command: str) -> str:
+    """Return what a command writes to its standard output of a recording ``[time]``, a file of 16 kHz and 16 bits.
+
+    Raises:
+        UndefinedError: it could not be started, or ended with another status than 0.
+    """
+    heard = audio.resample(samples.astype(np.float32), rate, RATE)
+    heard = heard * (PEAK / max(float(np.abs(heard).max(initial=0)), 1e-9))
+    with tempfile.TemporaryDirectory(prefix="septool-") as folder:
+        path = Path(folder) / "estimate.wav"
+        audio.write_audio(path, heard, RATE)
+        words = [word.replace(FILE, str(path)) for word in shlex.split(command)]
+        try:
+            done = subprocess.run(
+                words if FILE in command else [*words, str(path)], stdin=subprocess.DEVNULL, capture_output=True
+            )
+        except OSError as error:
+            raise UndefinedError(f"the recognizer cannot be started: {error.strerror}") from None
+    if done.returncode:
+        raise UndefinedError(f"the recognizer ended with status {done.returncode}")
+    return done.stdout.decode(errors="replace")
+
+
+def check_recognizer(command: str) -> None:
+    """Refuse a command that names no program.
+
+    Raises:
+        UsageError: saying so.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"--asr {command!r} is no command: {error}") from None
+    if not words:
+        raise UsageError("--asr is empty; give a command that takes a recording and writes its words")
+    if which(words[0]) is None:
+        raise UsageError(f"--asr: there is no program {words[0]!r}")
