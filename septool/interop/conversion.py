@@ -131,7 +131,7 @@ def _read_torchaudio(paths: Sequence[Path]) -> ForeignCheckpoint:
 def _read_espnet(paths: Sequence[Path]) -> ForeignCheckpoint:
     if len(paths) == 1 and paths[0].suffix == ".zip":
         (path,) = paths
-        text, tensors, _ = espnet.open_zip(path)
+        text, tensors = espnet.open_zip(path)
         description, content = Description(path, text), load_pickled_tensors(path, tensors)
     else:
         described, path = espnet.split_files(paths)

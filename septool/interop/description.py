@@ -41,13 +41,15 @@ class Description:
         """Complete what a part is constructed with by the defaults of its class.
 
         Raises:
-            CheckpointError: something unknown, or something missing.
+            CheckpointError: something unknown, something missing, or a size that is no number.
         """
         if not isinstance(given, Mapping):
             raise CheckpointError(f"{self.path}: {kind} is {given!r}; it should name its sizes")
         for key in given:
             if key not in defaults and key not in needed:
                 raise CheckpointError(f"{self.path}: {kind} has {key}, which septool does not know")
+            if isinstance(defaults.get(key), int | float) and not isinstance(given[key], int | float):
+                raise CheckpointError(f"{self.path}: {key} of {kind} is {given[key]!r}; it should be a number")
         for key in needed:
             if key not in given:
                 raise CheckpointError(f"{self.path}: {kind} has no {key}")

@@ -112,7 +112,7 @@ SEPARATORS: dict[str, JsonDict] = {
         "flash_attention": False,
         "attention_dim": 128,
         "ffn_type": "swiglu_conv1d",
-        "ffn_hidden_dim": 384,
+        "ffn_hidden_dim": None,  # 384 of one network, which is not ours; a list is of two
         "conv1d_kernel": 4,
         "conv1d_shift": 1,
         "dropout": 0.0,
@@ -133,11 +133,11 @@ def with_description(files: Sequence[Path]) -> list[Path]:
     return list(files)
 
 
-def open_zip(path: Path) -> tuple[str, io.BytesIO, str]:
+def open_zip(path: Path) -> tuple[str, io.BytesIO]:
     """Read the description and the tensors out of a packed model; nothing is unpacked onto the disk.
 
     Returns:
-        The text of its yaml, the bytes of its tensors, and what the latter are called in it.
+        The text of its yaml, and the bytes of its tensors.
 
     Raises:
         CheckpointError: another kind of file, or not one of each in it.
@@ -155,7 +155,7 @@ def open_zip(path: Path) -> tuple[str, io.BytesIO, str]:
                         f"{path}: {each.filename} has {each.file_size} bytes; at most {LARGEST} are read"
                     )
             text = packed.read(described[0]).decode("utf-8")
-            return text, io.BytesIO(packed.read(tensors[0])), tensors[0].filename
+            return text, io.BytesIO(packed.read(tensors[0]))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError, EOFError) as error:
@@ -185,16 +185,16 @@ def describe(description: Description) -> tuple[ForeignArchitecture, JsonDict]:
         CheckpointError: another network, or a variant that ours cannot be.
     """
     kind = description.top("separator")
-    if kind not in SEPARATORS:
+    if not isinstance(kind, str) or kind not in SEPARATORS:
         known = ", ".join(SEPARATORS)
         raise CheckpointError(f"{description.path} describes ESPnet's {kind!r} as separator; septool converts {known}")
-    given = description.top("separator_conf") or {}
-    values = description.sized(kind, given, SEPARATORS[kind])
-    settings = _describe_locoformer(description, values) if kind == "tflocoformer" else {}
-    if kind != "tflocoformer":
+    values = description.sized(kind, description.top("separator_conf") or {}, SEPARATORS[kind])
+    if kind == "tflocoformer":
+        model, names, mend = "tf-locoformer", LOCOFORMER, _mend_locoformer
+        settings = _describe_locoformer(description, values)
+    else:
+        model, names, mend = "tf-gridnet", GRIDNET_V1 if kind == "tfgridnet" else GRIDNET, _mend_gridnet
         settings = _describe_gridnet(description, kind, values)
-    names = {"tflocoformer": LOCOFORMER, "tfgridnet": GRIDNET_V1}.get(kind, GRIDNET)
-    mend = _mend_locoformer if kind == "tflocoformer" else _mend_gridnet
 
     def infer_config(weights: Tensors, _: JsonMapping) -> JsonDict:
         blocks = count_children(weights, "blocks")
@@ -203,15 +203,17 @@ def describe(description: Description) -> tuple[ForeignArchitecture, JsonDict]:
         mend(weights, settings)
         return dict(settings)
 
-    model = "tf-locoformer" if kind == "tflocoformer" else "tf-gridnet"
     return ForeignArchitecture(model, names, infer_config), description.rate()
+
+
+def _check_codec(description: Description, wanted: str) -> None:
+    said = {key: description.top(key) for key in ("encoder", "decoder")}
+    description.only("config", said, encoder=wanted, decoder=wanted)
 
 
 def _describe_stft(description: Description) -> JsonDict:
     """Read the transform around a network that has none of its own, and that the level is normalized."""
-    description.only(
-        "config", {key: description.top(key) for key in ("encoder", "decoder")}, encoder="stft", decoder="stft"
-    )
+    _check_codec(description, "stft")
     encoder, decoder = (
         description.sized(kind, description.top(kind) or {}, STFT) for kind in ("encoder_conf", "decoder_conf")
     )
@@ -233,6 +235,7 @@ def _describe_gridnet(description: Description, kind: str, values: JsonDict) -> 
     if kind == "tfgridnetv3":
         transform, key = _describe_stft(description), values["attn_qk_output_channel"]
     else:
+        _check_codec(description, "same")  # its transform is its own
         description.only(kind, values, window="hann")
         transform = {"fft": values["n_fft"], "hop": values["stride"]}
         key = math.ceil(values["attn_approx_qk_dim"] / (values["n_fft"] // 2 + 1))

@@ -77,7 +77,10 @@ def test_a_model_zoo_keeps_both_in_a_zip_or_in_a_folder_of_a_repository(tmp_path
         ("tfgridnet", "n_layers: 2", "n_layers: 3", "says n_layers is 3, the tensors say 2"),
         ("tfgridnet", "emb_dim: 16", "emb_dim: 32", "do not have the axes of a tf-gridnet"),
         ("tfgridnet", "n_fft: 64", "n_fft: 128", "does not fit the other tensors"),
-        ("tfgridnet", "emb_dim: 16", "emb_dim: [16]", "do not have the axes|channels"),
+        ("tfgridnet", "emb_dim: 16", "emb_dim: [16]", r"emb_dim of tfgridnetv2 is \[16\]; it should be a number"),
+        ("tfgridnet", "n_fft: 64", "n_fft: many", "n_fft of tfgridnetv2 is 'many'; it should be a number"),
+        ("tfgridnet", "encoder: same", "encoder: stft", "encoder of config is 'stft'; .* only with 'same'"),
+        ("tfgridnet", "separator: tfgridnetv2", "separator: [skim]", r"describes ESPnet's \['skim'\] as separator"),
         ("tfgridnet", "sample_rate: 8000\n", "", "at which rate"),
         (
             "tfgridnet_v3",
