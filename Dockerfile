@@ -4,6 +4,9 @@
 FROM python:3.11-slim-bookworm AS build
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# PESQ's code is published as source alone and built here; nothing of the compiler is in the image.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/septool
 ENV PATH=/opt/septool/bin:$PATH
 # The build of torch without CUDA, which is what makes the difference between 1 and 6 GB.
