@@ -199,6 +199,29 @@ def unpublished_sums(entry: Entry) -> list[str]:
     return [each.name for each in entry.files if not each.sha256]
 
 
+def suggest_wider(sources: int, sample_rate: int) -> str | None:
+    """Name the published checkpoint of as many voices that works at a higher rate; None if there is none.
+
+    Those whose training data restrict their use come last, the others by their scores.
+    """
+    fitting = {
+        name: entry
+        for name, entry in read_catalogue().items()
+        if entry.files and entry.sources == sources and entry.sample_rate > sample_rate
+    }
+    scores = ("si_snri", "si_sdri", "si_snr")
+
+    def order(name: str) -> tuple[bool, float]:
+        published = fitting[name].published
+        return bool(fitting[name].notices), -max((published.get(score, 0.0) for score in scores), default=0.0)
+
+    name = min(fitting, key=order, default=None)
+    if name is None:
+        return None
+    hears = f"--model {name} works up to {fitting[name].sample_rate // 2} Hz"
+    return f"there is sound above {sample_rate // 2} Hz; {hears}"
+
+
 # Fetching.
 
 

@@ -1,11 +1,11 @@
-"""Recordings that have more to hear than a model hears, and what would hear it."""
+"""Recordings that have more to hear than a model hears."""
 
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from septool import audio, catalogue
+from septool import audio
 from septool.errors import AudioError
 
 PROBE_S = 30.0  # of a recording that are looked at
@@ -33,26 +33,3 @@ def _has_power_above(samples: np.ndarray, rate: int, frequency: float) -> bool:
         power = np.square(np.abs(np.fft.rfft(samples - samples.mean(1, keepdims=True)))).sum(0)
     above = np.fft.rfftfreq(samples.shape[1], 1 / rate) > frequency
     return bool(power[above].sum() > SHARE * power.sum())
-
-
-def suggest_wider(sources: int, sample_rate: int) -> str | None:
-    """Name the published checkpoint of as many voices that works at a higher rate; None if there is none.
-
-    Those whose training data restrict their use come last, the others by their scores.
-    """
-    fitting = {
-        name: entry
-        for name, entry in catalogue.read_catalogue().items()
-        if entry.files and entry.sources == sources and entry.sample_rate > sample_rate
-    }
-    scores = ("si_snri", "si_sdri", "si_snr")
-
-    def order(name: str) -> tuple[bool, float]:
-        published = fitting[name].published
-        return bool(fitting[name].notices), -max((published.get(score, 0.0) for score in scores), default=0.0)
-
-    name = min(fitting, key=order, default=None)
-    if name is None:
-        return None
-    hears = f"--model {name} works up to {fitting[name].sample_rate // 2} Hz"
-    return f"there is sound above {sample_rate // 2} Hz; {hears}"

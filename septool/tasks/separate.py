@@ -17,7 +17,7 @@ from septool.inference.html_report import Entry, Track
 from septool.inference.level import choose_dtype, make_estimator
 from septool.inference.paths import list_inputs, looks_like_file
 from septool.inference.streaming import Clip
-from septool.inference.wideband import has_sound_above, suggest_wider
+from septool.inference.wideband import has_sound_above
 from septool.scoring.references import read_references, score_outputs
 from septool.signal.stitch import Seam
 
@@ -188,7 +188,7 @@ def separate(
         raise UsageError("--reference is compared with all voices; leave out --voice")
     todo = batch.plan(recordings, inputs, references, voices=header.sources, model=checkpoint)
 
-    wider = suggest_wider(header.sources, header.sample_rate)
+    wider = catalogue.suggest_wider(header.sources, header.sample_rate)
 
     def work(task: Task) -> Separated:
         settings = batch.settings(voices=header.sources, model_rate=header.sample_rate)

@@ -7,7 +7,7 @@ import pytest
 
 from septool import audio, catalogue
 from septool.audio.resampling import resample
-from septool.inference.wideband import has_sound_above, suggest_wider
+from septool.inference.wideband import has_sound_above
 from tests.conftest import Command, voice, write
 
 
@@ -34,11 +34,14 @@ def test_what_cannot_be_read_has_nothing(tmp_path: Path) -> None:
 
 def test_the_checkpoint_that_is_named_fits() -> None:
     for sources, name in ((1, "tflocoformer-dns-enhancement-16k"), (2, "convtasnet-libri2mix-clean-16k")):
-        assert suggest_wider(sources, 8000) == f"there is sound above 4000 Hz; --model {name} works up to 8000 Hz"
+        assert (
+            catalogue.suggest_wider(sources, 8000)
+            == f"there is sound above 4000 Hz; --model {name} works up to 8000 Hz"
+        )
         entry = catalogue.read_catalogue()[name]
         assert (entry.sources, entry.sample_rate) == (sources, 16000)
-    assert suggest_wider(2, 16000) is None
-    assert suggest_wider(7, 8000) is None
+    assert catalogue.suggest_wider(2, 16000) is None
+    assert catalogue.suggest_wider(7, 8000) is None
 
 
 def test_separate_says_it_once_and_not_when_it_is_quiet(
