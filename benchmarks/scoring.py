@@ -97,7 +97,7 @@ def by_mir_eval(folders: Folders) -> None:
 
 def by_torchmetrics(folders: Folders) -> None:
     """Its SI-SNR in the best order, then its SDR, of the estimates and of the mixture."""
-    from torchmetrics.functional.audio import (
+    from torchmetrics.functional.audio import (  # pyright: ignore
         permutation_invariant_training,
         pit_permutate,
         scale_invariant_signal_noise_ratio,
@@ -115,7 +115,7 @@ def by_torchmetrics(folders: Folders) -> None:
 def by_speechbrain(folders: Folders) -> None:
     """The loop of its separation recipes' ``save_results``: its SI-SNR in the best order, and mir_eval's SDR."""
     from mir_eval.separation import bss_eval_sources
-    from speechbrain.nnet.losses import get_si_snr_with_pitwrapper
+    from speechbrain.nnet.losses import get_si_snr_with_pitwrapper  # pyright: ignore
 
     for item in names_in(folders):
         true, found, mixture = read_item(folders, item)
