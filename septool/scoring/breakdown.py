@@ -3,13 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from septool import audio
 from septool.data.manifest import Mixture
-from septool.errors import UsageError
+from septool.errors import AudioError, UsageError
 from septool.registry import suggest
 from septool.scoring.items import Item
 from septool.scoring.summary import Summary, summarize_items
 
-GAINS_DB = (1.0, 2.5, 5.0)  # borders between groups of level differences
+# Borders between groups.
+GAINS_DB, SECONDS, OVERLAP_PERCENT = (1.0, 2.5, 5.0), (2.0, 5.0, 10.0, 20.0), (25.0, 50.0, 75.0)
 
 
 def _sexes(row: Mixture) -> str | None:
@@ -21,11 +23,48 @@ def _gain_difference(row: Mixture) -> str | None:
     gains = [source.gain_db for source in row.sources]
     if len(gains) < 2:
         return None
-    difference = max(gains) - min(gains)
-    for lowest, border in zip((0.0, *GAINS_DB), GAINS_DB, strict=False):
-        if difference < border:
-            return f"{lowest:g} to {border:g} dB"
-    return f"{GAINS_DB[-1]:g} dB and more"
+    return _group_of(max(gains) - min(gains), GAINS_DB, "dB")
+
+
+def _length(row: Mixture) -> str | None:
+    if row.frames is not None:
+        return _group_of(row.frames / row.sample_rate, SECONDS, "s")
+    seconds = _source_seconds(row)
+    return _group_of(max(seconds) if row.mode == "max" else min(seconds), SECONDS, "s") if seconds else None
+
+
+def _overlap(row: Mixture) -> str | None:
+    """Group by the share of the mixture in which two voices or more are, all of which begin with it."""
+    seconds = sorted(_source_seconds(row))
+    if len(seconds) < 2:
+        return None
+    share = seconds[-2] / seconds[-1] if row.mode == "max" and seconds[-1] else 1.0
+    return _group_of(100 * share, OVERLAP_PERCENT, "%")
+
+
+def _source_seconds(row: Mixture) -> list[float]:
+    """Return how long each source is; none where a file cannot be read."""
+    seconds = []
+    for source in row.sources:
+        try:
+            info = audio.audio_info(row.locate(source.path))
+        except AudioError:
+            return []
+        frames = source.frames if source.frames >= 0 else max(info.frames - source.start, 0)
+        seconds.append(frames / info.rate / source.speed)
+    return seconds
+
+
+def _group_of(value: float, borders: Sequence[float], unit: str) -> str:
+    for lowest, border in zip((0.0, *borders), borders, strict=False):
+        if value < border:
+            return f"{lowest:g} to {border:g} {unit}"
+    return f"{borders[-1]:g} {unit} and more"
+
+
+def _by_number(group: str) -> tuple[float, str]:
+    first = group.split()[0]
+    return (float(first) if first.replace(".", "").isdigit() else 0.0, group)
 
 
 def _noise(row: Mixture) -> str:
@@ -39,6 +78,8 @@ def _sources(row: Mixture) -> str:
 GROUPS: dict[str, Callable[[Mixture], str | None]] = {
     "sex": _sexes,
     "gain-difference": _gain_difference,  # between the loudest and the softest source, as the manifest has it
+    "length": _length,
+    "overlap": _overlap,
     "noise": _noise,
     "sources": _sources,
 }
@@ -65,7 +106,7 @@ def summarize_groups(
         members: dict[str, list[Item]] = {}
         for item in items:
             members.setdefault(GROUPS[name](row_of[item.id]) or "unknown", []).append(item)
-        for group in sorted(members):
+        for group in sorted(members, key=_by_number):
             label = f"{name} {group}"
             summaries += [replace(each, group=label) for each in summarize_items(members[group], metrics)]
     return summaries

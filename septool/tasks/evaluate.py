@@ -89,7 +89,8 @@ def evaluate(
         sdr_backend: whose code computes SDR: septool, fast-bss-eval or mir_eval; the numbers agree to 1e-6 dB.
         asr: command of a recognizer that writes words to its standard output, of the estimate's file, ``{file}`` in it
             or its last argument; by it the metric wer is scored, against the ``text`` of a manifest's sources.
-        by: groups of a manifest's rows that scores are also summarized by: sex, gain-difference, noise, sources.
+        by: groups of a manifest's rows that scores are also summarized by: sex, gain-difference, length, overlap,
+            noise, sources.
         out: file for the items: ``.jsonl``, which grows with every item, ``.csv`` or ``.parquet``.
         html: report with distributions and the worst items, to hear and see; it also scores si-snr and si-snri.
         device: where the model runs.

@@ -1,7 +1,11 @@
 """Scores by groups of a manifest's rows."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from septool import audio
 from septool.data.manifest import Mixture, Source
 from septool.errors import UsageError
 from septool.scoring.breakdown import parse_groups, summarize_groups
@@ -34,6 +38,23 @@ def test_groups() -> None:
     }
     assert found("noise") == {"noise with": (1.0, 2), "noise without": (pytest.approx(5 / 3), 6)}
     assert found("sources") == {"sources 2": (1.5, 8)}
+
+
+def test_lengths_and_overlaps_are_those_of_the_sources(tmp_path: Path) -> None:
+    for name, seconds in (("short", 1.5), ("long", 12.0)):
+        audio.write_audio(tmp_path / f"{name}.wav", np.full(round(seconds * 8000), 0.1, np.float32), 8000)
+    short, long = Source(path="short.wav"), Source(path="long.wav", frames=88000, speed=1.0)
+    rows = [
+        Mixture(id="a", sample_rate=16000, sources=(short, long), root=tmp_path),
+        Mixture(id="b", sample_rate=16000, sources=(short, long), root=tmp_path, mode="max"),
+        Mixture(id="c", sample_rate=16000, sources=(short, long), root=tmp_path, frames=96000),
+        Mixture(id="d", sample_rate=16000, sources=(short, Source(path="gone.wav")), root=tmp_path),
+    ]
+    found = [each.group for each in summarize_groups(ITEMS, rows, ["sdr"], ["length", "overlap"])]
+    assert found == [
+        *("length 0 to 2 s", "length unknown", "length 5 to 10 s", "length 10 to 20 s"),
+        *("overlap 0 to 25 %", "overlap unknown", "overlap 75 % and more"),
+    ]
 
 
 def test_names() -> None:
