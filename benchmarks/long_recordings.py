@@ -1,0 +1,174 @@
+"""Long recordings of two people: memory, time, first output, and whether a voice stays on its track.
+
+``python -m benchmarks.long_recordings utterances.jsonl --plan 10x600,2x3600,1x10800`` draws conversations of the
+utterances that ``septool prepare folder`` lists, has ``septool separate`` take each apart as a command of its own, and
+compares the tracks with the true voices in windows of 10 s. ``--way`` chooses how: ``plain`` (two tracks, stitched),
+``speakers`` (``--speakers 2``) or ``pipe`` (``plain``, from standard input with ``--stream``).
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks import section
+from septool import audio
+from septool.data.conversations import read_conversations
+from septool.tasks.mix_conversations import draw_conversations
+
+WINDOW_S = 10.0
+SURE_DB = 3.0  # by which one order of the tracks has to fit better than the other for a window to say anything
+WAYS = {"plain": (), "speakers": ("--speakers", "2"), "pipe": ("--stream",)}
+ABOUT = (
+    "Conversations of two people in the style OV20. Wrong are windows of 10 s in which the other order of the tracks "
+    "fits better by 3 dB, of those in which either does; changes are from one order to the other between them."
+)
+
+
+class Run(NamedTuple):
+    """One command: what it took."""
+
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+    first_output_s: float
+
+
+def run(way: str, model: str, recording: Path, out: Path, threads: int) -> Run:
+    """Take a recording apart by a command of its own."""
+    command = [sys.executable, "-m", "septool", "separate", "-m", model, "-d", "cpu", "-q", *WAYS[way], "-o", str(out)]
+    command += ["-"] if way == "pipe" else [str(recording)]
+    begin, first = time.perf_counter(), float("inf")
+    with ExitStack() as stack:
+        pipe = stack.enter_context(recording.open("rb")) if way == "pipe" else subprocess.DEVNULL
+        child = subprocess.Popen(command, stdin=pipe, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
+        ended = threading.Event()
+
+        def watch() -> None:
+            nonlocal first
+            while not ended.wait(0.05):
+                if any(path.stat().st_size > 4096 for path in list(out.rglob("*")) if path.is_file()):
+                    first = time.perf_counter() - begin
+                    return
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        _, status, used = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - begin
+        ended.set()
+        watcher.join()
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with {status}")
+    return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * PEAK_UNIT / 1e6, min(first, seconds))
+
+
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def windows(paths: list[Path]) -> Iterator[np.ndarray]:
+    """Yield windows ``[file, time]`` of recordings at one rate, as far as all of them go."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(audio.open_audio(path)) for path in paths]
+        length = round(WINDOW_S * files[0].rate)
+        while True:
+            parts = [file.read(length)[0] for file in files]
+            shortest = min(map(len, parts))
+            if not shortest:
+                return
+            yield np.stack([part[:shortest] for part in parts]).astype(np.float64)
+
+
+def preference_db(tracks: np.ndarray, voices: np.ndarray) -> float:
+    """Return by how many dB more of the voices' energy is on tracks in order than on tracks crossed, ``[2, time]`` each."""
+    energies = np.square(voices).sum(1)
+    shares = np.square(tracks @ voices.T) / (np.square(tracks).sum(1)[:, None] + 1e-12)  # [track, voice]
+    straight, crossed = shares[0, 0] + shares[1, 1], shares[0, 1] + shares[1, 0]
+    if energies.max() < 1e-6 * voices.shape[1]:
+        return 0.0
+    return float(10 * np.log10((straight + 1e-9) / (crossed + 1e-9)))
+
+
+def follow(tracks: list[Path], voices: list[Path]) -> dict[str, int]:
+    """Count windows that say something, those in the order of fewer of them, and changes between the orders."""
+    sure: list[bool] = []
+    for parts in windows([*tracks, *voices]):
+        db = preference_db(parts[:2], parts[2:])
+        if abs(db) > SURE_DB:
+            sure.append(db > 0)
+    straight = sum(sure)
+    changes = sum(one != other for one, other in zip(sure, sure[1:], strict=False))
+    return {"windows": len(sure), "wrong": min(straight, len(sure) - straight), "changes": changes}
+
+
+def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure every recording of the plan."""
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
+        for number, (count, seconds) in enumerate(arguments.plan):
+            folder = Path(scratch, str(number))
+            made = draw_conversations(
+                arguments.utterances,
+                "OV20",
+                out=folder / "talks",
+                count=count,
+                speakers="2",
+                seconds=seconds,
+                sample_rate=8000,
+                seed=number,
+                force=True,
+            )
+            for row in read_conversations(Path(made.manifest)):
+                recording = folder / "talks" / f"{row.id}.wav"
+                voices = [folder / "talks" / f"{row.id}_s{n + 1}.wav" for n in range(len(row.speakers))]
+                for way in arguments.way:
+                    out = folder / "out"
+                    took = run(way, arguments.model, recording, out, arguments.threads)
+                    tracks = sorted(path for path in out.iterdir() if path.suffix == ".wav")[:2]
+                    yield {
+                        "kind": "long-recording",
+                        "id": row.id,
+                        "way": way,
+                        "model": arguments.model,
+                        "minutes": row.seconds / 60,
+                        **{name: round(value, 2) for name, value in took._asdict().items()},
+                        "real_time_factor": round(took.cpu_s / row.seconds, 4),
+                        **follow(tracks, voices),
+                    }
+                    shutil.rmtree(out)
+            shutil.rmtree(folder)
+
+
+def parse_plan(text: str) -> list[tuple[int, float]]:
+    """Read ``10x600,1x3600``: ten recordings of 600 s and one of an hour."""
+    return [(int(count), float(seconds)) for count, _, seconds in (part.partition("x") for part in text.split(","))]
+
+
+def main() -> int:
+    """Measure and print."""
+    own = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    own.add_argument("utterances", type=Path)
+    own.add_argument("--plan", type=parse_plan, default=parse_plan("10x600,2x3600,1x10800"))
+    own.add_argument("--way", choices=WAYS, nargs="+", default=list(WAYS))
+    own.add_argument("--model", default="galr")
+    own.add_argument("--threads", type=int, default=torch.get_num_threads())
+    own.add_argument("--scratch", type=Path, help="folder for recordings and voices, a few GB")
+    own.add_argument("--out", type=Path, help="file for the results, .jsonl")
+    arguments = own.parse_args()
+    device = torch.device("cpu")
+    title = "Long recordings"
+    section.measure(title, ABOUT, rows(arguments), device=device, threads=arguments.threads, out=arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
