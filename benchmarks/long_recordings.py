@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,7 +91,7 @@ def windows(paths: list[Path]) -> Iterator[np.ndarray]:
 
 
 def preference_db(tracks: np.ndarray, voices: np.ndarray) -> float:
-    """Return by how many dB more of the voices' energy is on tracks in order than on tracks crossed, ``[2, time]`` each."""
+    """Return by how many dB more of the voices is on the tracks in order than crossed, ``[2, time]`` each."""
     energies = np.square(voices).sum(1)
     shares = np.square(tracks @ voices.T) / (np.square(tracks).sum(1)[:, None] + 1e-12)  # [track, voice]
     straight, crossed = shares[0, 0] + shares[1, 1], shares[0, 1] + shares[1, 0]
@@ -107,7 +108,7 @@ def follow(tracks: list[Path], voices: list[Path]) -> dict[str, int]:
         if abs(db) > SURE_DB:
             sure.append(db > 0)
     straight = sum(sure)
-    changes = sum(one != other for one, other in zip(sure, sure[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(sure))
     return {"windows": len(sure), "wrong": min(straight, len(sure) - straight), "changes": changes}
 
 

@@ -1,19 +1,27 @@
 """septool: takes apart recordings in which people talk over each other."""
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from septool.version import __version__
 
 if TYPE_CHECKING:
     from septool.api import load_extractor, load_separator
+    from septool.tasks.extract import extract
+    from septool.tasks.separate import separate
 
-__all__ = ["__version__", "load_extractor", "load_separator"]
+__all__ = ["__version__", "extract", "load_extractor", "load_separator", "separate"]
+
+_MODULES = {
+    "extract": "septool.tasks.extract",
+    "load_extractor": "septool.api",
+    "load_separator": "septool.api",
+    "separate": "septool.tasks.separate",
+}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import on first use: torch takes a second, which ``--help`` need not wait for."""
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from septool import api
-
-    return getattr(api, name)
+    return getattr(import_module(_MODULES[name]), name)

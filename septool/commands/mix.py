@@ -54,6 +54,7 @@ def mix(
     ] = 120.0,
     seed: Annotated[int, typer.Option(min=0, help="Another one draws others.", rich_help_panel=CONVERSATIONS)] = 0,
     jobs: options.Jobs = 1,
+    cluster: options.Cluster = None,
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -100,10 +101,13 @@ def mix(
                 subtype=subtype,
                 force=force,
                 jobs=jobs,
+                cluster=cluster,
                 report=bar.update,
             )
         _tell(rendered, json=json, quiet=quiet)
         return
+    if cluster is not None:
+        raise UsageError(f"--cluster {cluster} is for the rows of a manifest; leave it out")
     mixed = mix_files(
         inputs,
         out=out,

@@ -61,6 +61,14 @@ AutoJobs = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        help="Workers of dask.distributed in place of processes: local:N, or tcp://HOST:PORT of a scheduler.",
+        rich_help_panel=MACHINE,
+    ),
+]
 FromFile = Annotated[
     str | None, typer.Option("--from-file", help="List of recordings, a line each or with NULs between; - reads it in.")
 ]

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, TypeVar, get_args
 import torch
 
 from septool import audio, workers
+from septool.cluster import check_address, spread, worker_number
 from septool.config import JsonDict, JsonMapping
-from septool.device import enough_memory
+from septool.device import choose_device, enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_pending, make_folder, recover, sha256_of
 from septool.inference import html_report
@@ -110,6 +111,13 @@ class Completed:
         return asdict(self) | {"findings": [finding.row() for finding in self.findings]}
 
 
+class Cluster(NamedTuple):
+    """Machines that work on recordings."""
+
+    address: str  # see :mod:`septool.cluster`
+    device: str  # that each worker takes, in words: auto, cpu, cuda, cuda:N or mps
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """What all recordings of one call have in common, whatever is made of them."""
@@ -127,6 +135,7 @@ class Batch:
     clip: Clip = "clamp"  # what becomes of samples over full scale
     stream: bool = False  # works on standard input while it arrives
     jobs: int | None = None  # processes; any number gives the same, in the same order; see choose_processes
+    cluster: Cluster | None = None  # works on recordings in place of processes of this machine
     force: bool = False  # replace files that are there
     skip_existing: bool = False
     fail_fast: bool = False  # ends with the first recording that fails
@@ -155,6 +164,12 @@ class Batch:
             raise UsageError(f"--voice {self.voice} takes --out -; files are named for every voice")
         if self.jobs is not None and self.jobs > 1 and (self.device.type != "cpu" or not workers.FORKS):
             raise UsageError(f"--jobs {self.jobs} takes --device cpu and Linux; leave it out")
+        if self.cluster is not None:
+            check_address(self.cluster.address)
+            if self.jobs is not None:
+                raise UsageError(f"--cluster {self.cluster.address} has workers of its own; leave out --jobs")
+            if self.out == PIPE:
+                raise UsageError(f"--cluster {self.cluster.address} writes files; name a folder with --out")
 
     @property
     def raw_format(self) -> audio.RawFormat | None:
@@ -212,6 +227,8 @@ class Batch:
             raise UsageError("--skip-existing goes by names, and standard input has none; leave it out")
         if self.stream and [each.label for each in inputs] != [PIPE]:
             raise UsageError("--stream takes standard input alone; give - and pipe the recording in")
+        if self.cluster is not None and any(each.label == PIPE for each in inputs):
+            raise UsageError(f"--cluster {self.cluster.address} reads files; name them instead of standard input")
         if self.stream and self.out == PIPE:
             audio.check_piped(self.suffix)
         if self.raw is not None and self.html is not None:
@@ -365,9 +382,16 @@ def run_batch(
         unreadable: folders that could not be searched for recordings, which count as failures.
         record: of results, which gets a row for each, and by which existing ones are known.
     """
-    batch = replace(batch, jobs=choose_processes(batch, jobs))
     said: set[Caveat] = set()  # of all recordings, so that once is enough
-    outcomes = workers.each(partial(_run_job, batch, work, record), jobs, batch.jobs or 1, killed=_killed)
+    if batch.cluster is None:
+        batch = replace(batch, jobs=choose_processes(batch, jobs))
+        outcomes = workers.each(partial(_run_job, batch, work, record), jobs, batch.jobs or 1, killed=_killed)
+    else:
+        silent = replace(batch, report=_drop, progress=_drop)  # what a terminal shows stays here
+        remote = partial(_run_job_on_worker, silent, work, record)
+        # Work of a lost worker is done again, over what it wrote; what was there before is somebody's.
+        items = ((job, not _existing_targets(job)) for job in jobs)
+        outcomes = spread(remote, items, 0, batch.cluster.address, killed=lambda item: _killed(item[0]))
     with closing(outcomes):  # at once, where no more are wanted
         for result, caveats, digests in outcomes:
             for caveat in caveats:
@@ -379,7 +403,23 @@ def run_batch(
             yield result
             if batch.fail_fast and not isinstance(result, Skipped) and result.error is not None:
                 return
+    if batch.cluster is not None:  # workers that were lost left something behind
+        _clear_remains(target for job in jobs for target in job.targets)
     yield from map(Failed.of_folder, unreadable)
+
+
+def _drop(*_: object) -> None:
+    pass
+
+
+def _run_job_on_worker(
+    batch: Batch, work: Callable[[Task], Any], record: Record | None, item: tuple[Job, bool]
+) -> _Outcome:
+    """Return what became of a job, of which nothing was there before or something was, on a device of this worker."""
+    assert batch.cluster is not None
+    job, is_new = item
+    batch = replace(batch, device=choose_device(batch.cluster.device, worker_number()))
+    return _run_job(replace(batch, force=True, skip_existing=False) if is_new else batch, work, record, job)
 
 
 def _row(result: Any, digests: Digests | None, record: Record) -> JsonDict:

@@ -103,13 +103,13 @@ def find_inputs(names: Sequence[str]) -> FoundInputs:
     )
 
 
-def list_inputs(inputs: Sequence[str], from_file: str | None) -> list[str]:
+def list_inputs(inputs: Sequence[str | Path], from_file: str | None) -> list[str]:
     """Return what a user names, as arguments and in a list.
 
     Raises:
         UsageError: that is nothing, or standard input is the list and a recording.
     """
-    named = [*inputs, *(read_input_list(from_file) if from_file is not None else ())]
+    named = [*map(str, inputs), *(read_input_list(from_file) if from_file is not None else ())]
     if not named:
         raise UsageError("nothing to work on; name recordings or folders, or a list of them with --from-file")
     if from_file == PIPE and PIPE in named:

@@ -16,7 +16,7 @@ from septool.data.mixing import render_mixture
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import sha256_of
-from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
+from septool.inference.batch import Batch, Cluster, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
 from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.enrollment import (
     KnownVoicesEstimator,
@@ -93,7 +93,7 @@ def judge_presence(score: float, threshold: float) -> str:
 
 
 def extract(
-    inputs: Sequence[str] = (),
+    inputs: Sequence[str | Path] = (),
     *,
     from_file: str | None = None,
     references: Sequence[str | Path] = (),
@@ -103,6 +103,7 @@ def extract(
     device: str = "auto",
     dtype: str = "auto",
     jobs: int | None = None,
+    cluster: str | None = None,
     channel: int | str | None = None,
     track: int = 1,
     raw: str | None = None,
@@ -139,6 +140,8 @@ def extract(
         dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16`` or, on a GPU, ``fp16``.
         jobs: processes that work on a recording each, where the device is the processor; by default as many as there
             are processors for many short recordings, else one with all threads.
+        cluster: ``local:N`` or the address of a dask scheduler, whose workers take the place of processes and have
+            a device each.
         channel: the one to listen to, from 1; ``mix``, the default, averages all (or takes the loudest, where they
             cancel each other), ``each`` works on each by itself, with ``_c{channel}`` in the names of its files.
         track: which of those of a container that hold sound, from 1.
@@ -176,13 +179,14 @@ def extract(
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
-        device=choose_device(device),
+        device=choose_device(device if cluster is None else "cpu"),
         channel=parse_channel(channel),
         track=track,
         raw=raw,
         clip=clip,
         stream=stream,
         jobs=jobs,
+        cluster=None if cluster is None else Cluster(cluster, device),
         force=force,
         skip_existing=skip_existing,
         fail_fast=fail_fast,
@@ -235,14 +239,15 @@ def extract(
         )
 
     def work(task: Task) -> Extracted:
+        network.to(task.batch.device)
         with tempfile.TemporaryDirectory(prefix="septool-") as folder:
             known = embedding
             if known is None:
                 row = rows[task.job.label]
-                known = embed_references(network.speaker, [read_enrollment(row, rate)], batch.device)
+                known = embed_references(network.speaker, [read_enrollment(row, rate)], task.batch.device)
                 task.local_path = Path(folder) / "mixture.wav"
                 audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
-            estimator = KnownVoicesEstimator(network, known, threshold, computed_in)
+            estimator = KnownVoicesEstimator(network, known.to(task.batch.device), threshold, computed_in)
             completed, _ = task.estimate(estimator, voices=1, model=checkpoint, model_rate=rate)
         return Extracted(
             **vars(completed),
@@ -289,7 +294,8 @@ def _extract_enrolled(
     embeddings = torch.from_numpy(np.stack([voice.embedding for voice in voices])).to(batch.device)
 
     def work(task: Task) -> ExtractedVoices:
-        estimator = KnownVoicesEstimator(network, embeddings, threshold, dtype)
+        network.to(task.batch.device)
+        estimator = KnownVoicesEstimator(network, embeddings.to(task.batch.device), threshold, dtype)
         completed, _ = task.estimate(estimator, voices=len(names), model=model, model_rate=rate)
         return ExtractedVoices(
             **vars(completed),

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from septool import audio, workers
+from septool.cluster import spread
 from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture
@@ -169,6 +170,7 @@ def mix_manifest(
     subtype: str = "PCM_16",
     force: bool = False,
     jobs: int = 1,
+    cluster: str | None = None,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> RenderedManifest:
     """Render every row of a manifest to ``{id}.wav``, ``{id}_s1.wav``, ... and a manifest beside them.
@@ -184,6 +186,7 @@ def mix_manifest(
             samples).
         force: render again what is there.
         jobs: processes; any number writes the same files.
+        cluster: ``local:N`` or the address of a dask scheduler, whose workers take their place.
         report: called with the number done, of how many.
     """
     check_subtype(subtype)
@@ -201,7 +204,7 @@ def mix_manifest(
     digest = sha256_of(source)
     _record(rows, out, {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}, force)
     work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype)
-    rendered, failed = render_rows(rows, work, jobs, report)
+    rendered, failed = render_rows(rows, work, jobs, report, cluster)
     if not rendered:
         raise SeptoolError(
             f"none of the {len(rows)} rows of {source} could be rendered, whose paths start from "
@@ -218,11 +221,12 @@ def render_rows(
     work: Callable[[manifest.RowT], Rendered | SeptoolError],
     jobs: int,
     report: Callable[[int, int], None],
+    cluster: str | None = None,
 ) -> tuple[list[Rendered], list[str]]:
-    """Render rows in several processes; return what was made of them, and a line for each that failed."""
+    """Render rows in several processes or on a cluster; return what was made of them, and a line for each failure."""
     rendered: list[Rendered] = []
     failed: list[str] = []
-    results = workers.each(partial(_render_alone, work), rows, jobs, killed=_killed)
+    results = spread(partial(_render_alone, work), rows, jobs, cluster, killed=_killed)
     for row, result in zip(rows, results, strict=True):
         if isinstance(result, SeptoolError):
             failed.append(f"{row.id}: {result}")

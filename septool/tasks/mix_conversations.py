@@ -43,6 +43,7 @@ def draw_conversations(
     subtype: str = "PCM_16",
     force: bool = False,
     jobs: int = 1,
+    cluster: str | None = None,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> RenderedConversations:
     """Draw conversations of utterances, and write them as :func:`render_conversations` does.
@@ -59,6 +60,7 @@ def draw_conversations(
         subtype: PCM_16 or FLOAT.
         force: replace files that are there.
         jobs: processes; any number writes the same files.
+        cluster: ``local:N`` or the address of a dask scheduler, whose workers take their place.
         report: called with the number done, of how many.
 
     Raises:
@@ -85,7 +87,9 @@ def draw_conversations(
                 random=random,
             )
         )
-    return _write(rows, source, out=out, sample_rate=None, subtype=subtype, force=force, jobs=jobs, report=report)
+    return _write(
+        rows, source, out=out, sample_rate=None, subtype=subtype, force=force, jobs=jobs, cluster=cluster, report=report
+    )
 
 
 def render_conversations(
@@ -96,6 +100,7 @@ def render_conversations(
     subtype: str = "PCM_16",
     force: bool = False,
     jobs: int = 1,
+    cluster: str | None = None,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> RenderedConversations:
     """Write every row of a manifest of conversations as ``{id}.wav``, ``{id}_s1.wav``, ... and ``{id}.rttm``.
@@ -110,11 +115,20 @@ def render_conversations(
         subtype: PCM_16 or FLOAT.
         force: replace files that are there.
         jobs: processes; any number writes the same files.
+        cluster: ``local:N`` or the address of a dask scheduler, whose workers take their place.
         report: called with the number done, of how many.
     """
     rows = read_conversations(source)
     return _write(
-        rows, source, out=out, sample_rate=sample_rate, subtype=subtype, force=force, jobs=jobs, report=report
+        rows,
+        source,
+        out=out,
+        sample_rate=sample_rate,
+        subtype=subtype,
+        force=force,
+        jobs=jobs,
+        cluster=cluster,
+        report=report,
     )
 
 
@@ -127,6 +141,7 @@ def _write(
     subtype: str,
     force: bool,
     jobs: int,
+    cluster: str | None,
     report: Callable[[int, int], None],
 ) -> RenderedConversations:
     check_subtype(subtype)
@@ -139,7 +154,7 @@ def _write(
         raise SeptoolError(f"{path} exists; use --force to replace it and its recordings")
     make_folder(out)
     work = partial(_write_conversation, out=out, sample_rate=sample_rate, subtype=subtype)
-    written, failed = render_rows(rows, work, jobs, report)
+    written, failed = render_rows(rows, work, jobs, report, cluster)
     if not written:
         raise SeptoolError(f"none of the {len(rows)} conversations could be written; the first: {failed[0]}")
     with atomic_write(path) as partial_path:

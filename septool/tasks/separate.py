@@ -10,7 +10,7 @@ from septool.conversation.people import SPEAKER_MODEL
 from septool.conversation.result import SeparatedConversation
 from septool.device import choose_device
 from septool.errors import UsageError
-from septool.inference.batch import Batch, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
+from septool.inference.batch import Batch, Cluster, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
 from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
@@ -37,7 +37,7 @@ class Separated(Completed):
 
 
 def separate(
-    inputs: Sequence[str] = (),
+    inputs: Sequence[str | Path] = (),
     *,
     from_file: str | None = None,
     model: str = "galr",
@@ -45,6 +45,7 @@ def separate(
     device: str = "auto",
     dtype: str = "auto",
     jobs: int | None = None,
+    cluster: str | None = None,
     channel: int | str | None = None,
     track: int = 1,
     raw: str | None = None,
@@ -84,6 +85,8 @@ def separate(
         dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16`` or, on a GPU, ``fp16``.
         jobs: processes that work on a recording each, where the device is the processor; by default as many as there
             are processors for many short recordings, else one with all threads.
+        cluster: ``local:N`` or the address of a dask scheduler, whose workers take the place of processes and have
+            a device each.
         channel: the one to listen to, from 1; ``mix``, the default, averages all (or takes the loudest, where they
             cancel each other), ``each`` works on each by itself, with ``_c{channel}`` in the names of its files.
         track: which of those of a container that hold sound, from 1.
@@ -128,7 +131,7 @@ def separate(
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
-        device=choose_device(device),
+        device=choose_device(device if cluster is None else "cpu"),
         channel=parse_channel(channel),
         track=track,
         raw=raw,
@@ -136,6 +139,7 @@ def separate(
         clip=clip,
         stream=stream,
         jobs=jobs,
+        cluster=None if cluster is None else Cluster(cluster, device),
         force=force,
         skip_existing=skip_existing,
         fail_fast=fail_fast,
@@ -161,6 +165,8 @@ def separate(
     if stream and references:
         raise UsageError("--reference is compared with a whole recording; leave out --stream")
     if speakers is not None:
+        if cluster is not None:
+            raise UsageError(f"--cluster {cluster} is for a known number of voices; leave out --speakers")
         if stream:
             raise UsageError("--speakers listens to a whole recording first; leave out --stream")
         if clip != "clamp":
@@ -191,7 +197,8 @@ def separate(
     wider = catalogue.suggest_wider(header.sources, header.sample_rate)
 
     def work(task: Task) -> Separated:
-        settings = batch.settings(voices=header.sources, model_rate=header.sample_rate)
+        network.to(task.batch.device)
+        settings = task.batch.settings(voices=header.sources, model_rate=header.sample_rate)
         sources = read_references(references, task.local_path, settings) if references else None
         if (
             wider

@@ -1,0 +1,148 @@
+"""The same to many items on a cluster: in order, and done again where a worker is lost."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from septool.cluster import _each, check_address, spread
+from septool.errors import SeptoolError, UsageError
+from septool.inference import batch as batches
+from septool.inference.batch import Batch, Task
+from septool.inference.paths import Job
+from septool.inference.record import Record
+from tests.conftest import Command, files_below
+
+distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[object]:
+    """A cluster within this process."""
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+        ) as local,
+        distributed.Client(local) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("address", ["local", "local:", "local:0", "local:x", "", "localhost"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(UsageError, match=r"it is local:N, such as local:4, or tcp://HOST:PORT of a scheduler"):
+        check_address(address)
+
+
+def test_without_a_cluster_processes_work() -> None:
+    assert list(spread(abs, range(-3, 0), 1, None)) == [3, 2, 1]
+
+
+def test_results_come_in_order_and_items_are_taken_as_they_are_needed(client: object) -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    results = _each(client, lambda number: (time.sleep(0.01 * (number % 3)), -number)[1], items(), None)  # type: ignore[arg-type]
+    assert next(results) == 0
+    assert len(taken) < 20
+    assert list(results) == [-number for number in range(1, 50)]
+
+
+def test_what_fails_is_raised_here(client: object) -> None:
+    def refuse(number: int) -> int:
+        if number == 2:
+            raise SeptoolError("two is too much")
+        return number
+
+    results = _each(client, refuse, range(5), None)  # type: ignore[arg-type]
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(SeptoolError, match="two is too much"):
+        next(results)
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("septool.cluster.PATIENCE_S", 0.2)
+    with pytest.raises(SeptoolError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
+        list(spread(abs, [1], 1, "tcp://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--jobs", 2), "has workers of its own; leave out --jobs"),
+        (("-o", "-"), "writes files; name a folder with --out"),
+        (("--speakers", "auto"), "is for a known number of voices; leave out --speakers"),
+    ],
+)
+def test_what_does_not_go_with_a_cluster(separate: Command, call: Path, options: tuple[object, ...], said: str) -> None:
+    result = separate(call, "--cluster", "local:1", *options)
+    assert (result.status, result.errors) == (2, [f"septool: --cluster local:1 {said}"])
+
+
+@pytest.mark.slow
+def test_a_cluster_writes_what_one_process_writes(
+    separate: Command, septool: Command, tree: Path, call: Path, tmp_path: Path
+) -> None:
+    for number in range(4):
+        shutil.copy(call, call.with_name(f"{number}.wav"))
+    (call.parent / "bad.wav").write_text("no sound")
+    alone = separate(call.parent, "-o", tmp_path / "alone", "--json", "-q", "-j", 1)
+    spread_out = separate(call.parent, "-o", tmp_path / "spread", "--json", "-q", "--cluster", "local:2")
+    assert (alone.status, spread_out.status) == (1, 1)
+    assert alone.errors == spread_out.errors
+    names = files_below(tmp_path / "alone")
+    assert names == files_below(tmp_path / "spread")
+    for name in names:
+        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "spread" / name).read_bytes()
+    septool("prepare", "folder", tree, "-o", tmp_path, "--split", "dev=1", "--mixtures", 6)
+    for where, how in (("one", ()), ("two", ("--cluster", "local:2"))):
+        assert septool("mix", tmp_path / "dev-2mix.jsonl", "-o", tmp_path / where, *how).status == 0
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+@pytest.mark.slow
+def test_recordings_of_a_worker_that_is_killed_are_done_by_others(
+    separate: Command, call: Path, tmp_path: Path
+) -> None:
+    """A fifth of 200 recordings are given to a worker that is killed while it works on them."""
+    folder = call.parent / "many"
+    folder.mkdir()
+    for number in range(200):
+        os.link(call, folder / f"{number:03}.wav")
+    once = tmp_path / "killed"
+    work = batches._run_job_on_worker
+
+    def deadly(batch: Batch, task: Callable[[Task], object], record: Record | None, item: tuple[Job, bool]) -> object:
+        if item[0].path.name == "040.wav" and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(batch, task, record, item)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_run_job_on_worker", deadly)
+        result = separate(
+            folder,
+            "-q",
+            "--cluster",
+            "local:2",
+            "--json",
+            "--manifest",
+            tmp_path / "results.jsonl",
+            "-o",
+            tmp_path / "out",
+        )
+    assert once.exists()
+    assert result.status == 0
+    assert [Path(json.loads(line)["input"]).name for line in result.lines] == [f"{n:03}.wav" for n in range(200)]
+    assert files_below(tmp_path / "out") == sorted(f"{n:03}_s{voice}.wav" for n in range(200) for voice in (1, 2))
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 200
