@@ -53,6 +53,7 @@ def locate_samples(source: ByteSource) -> SampleData | None:
         case b".snd" | b"dns.":
             order = "big" if head[:4] == b".snd" else "little"
             offset, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
+            offset = max(offset, 24)  # the header itself; less is none that any writer means
             return SampleData(offset, None if size >= STREAMED else size, has_chunks=False)
         case b"caff":
             return _caf(source)

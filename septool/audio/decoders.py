@@ -205,6 +205,7 @@ class SeekingDecoder:
         self.rate, self.channels, self.subtype = opened.samplerate, opened.channels, opened.subtype
         self.expected, self.header_frames, self.findings = opened.frames, None, []
         self._frames = 0
+        self._quiet = quiet if self.subtype.startswith("MPEG") else nullcontext
         if data and data.announced and source.size:
             there = max(source.size - data.offset, 1)
             streamed = data.announced >= 2**31 - 2**16 and data.announced > there
@@ -215,7 +216,8 @@ class SeekingDecoder:
 
     def read(self, frames: int) -> np.ndarray:
         try:
-            samples = self._file.read(frames, dtype="float32", always_2d=True)
+            with self._quiet():
+                samples = self._file.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{self._source.name} breaks off while decoding: {words_of(error)}") from None
         self._frames += len(samples)
@@ -227,7 +229,8 @@ class SeekingDecoder:
         if not 0 <= frame <= self.expected:
             return False
         try:
-            self._file.seek(frame)
+            with self._quiet():
+                self._file.seek(frame)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{self._source.name} breaks off while decoding: {words_of(error)}") from None
         self._frames = frame

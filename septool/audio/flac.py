@@ -89,20 +89,27 @@ def flac_start(source: ByteSource) -> int | None:
 
 
 def is_confirmed(source: ByteSource, start: int) -> bool:
-    """Say whether the last frame of a regular file is whole and ends where the header says."""
+    """Say whether the last frame of a regular file is whole and ends where the header says, after those before it.
+
+    Only the headers of frames in the last bytes are looked at, and of the last frame all.
+    """
     assert source.size is not None
     head = source.peek(start, INFO_END)
     total, smallest = int.from_bytes(head[TOTAL], "big") & MASK, int.from_bytes(head[8:10], "big")
     data = source.peek(max(source.size - TAIL, 0), TAIL)
-    place = len(data)
+    place, behind = len(data), total  # the sample that comes after the frames seen so far
     while total and (place := data.rfind(b"\xff", 0, place)) >= 0:
-        if frame_end(data[place : place + 16], smallest) == total:
-            return _crc(CRC16, 16, data[place:]) == 0
-    return False
+        span = frame_span(data[place : place + 16], smallest)
+        if span is None:
+            continue
+        if span.stop != behind or (behind == total and _crc(CRC16, 16, data[place:]) != 0):
+            return False
+        behind = span.start
+    return behind < total and (behind == 0 or source.size - start > TAIL)
 
 
-def frame_end(head: bytes, block: int) -> int | None:
-    """Return the number of the sample behind a frame; None if no frame begins here.
+def frame_span(head: bytes, block: int) -> range | None:
+    """Return the numbers of a frame's samples; None if no frame begins here.
 
     Args:
         head: 16 bytes, which is as long as a frame's header gets.
@@ -128,7 +135,8 @@ def frame_end(head: bytes, block: int) -> int | None:
     place += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
     if len(head) <= place or _crc(CRC8, 8, head[: place + 1]) != 0:
         return None
-    return size + (number if head[1] & 1 else number * block)
+    first = number if head[1] & 1 else number * block
+    return range(first, first + size)
 
 
 def _crc(table: list[int], bits: int, data: bytes) -> int:

@@ -35,8 +35,9 @@ class FrameHeader:
     is_mono: bool
 
     def goes_with(self, other: "FrameHeader") -> bool:
-        """Say whether both can be of one stream."""
-        return (self.version, self.layer, self.rate) == (other.version, other.layer, other.rate)
+        """Say whether both can be of one stream; decoders end where one channel becomes two."""
+        own, others = ((each.version, each.layer, each.rate, each.is_mono) for each in (self, other))
+        return own == others
 
 
 def parse_header(data: bytes) -> FrameHeader | None:

@@ -43,6 +43,7 @@ for line in sys.stdin:
         result["agree"] = about.frames == frames == whole.shape[1]
         with path.open("rb") as stream, audio.open_audio(stream, name="pipe") as file:
             result["piped"] = file.read().shape[1]
+            result["told"] = any(finding.is_partial for finding in file.findings)
     except SeptoolError as error:
         result["error"] = str(error)
     result["memory"] = used() - before
@@ -56,8 +57,23 @@ def sound() -> dict[tuple[str, str], bytes]:
 
 
 def decoded_by_ffmpeg(path: Path) -> int | None:
-    """Return how many samples ffmpeg finds, at the file's own rate; None if it finds none or is not sure what it is."""
-    command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", "0:a:0", "-ac", "1", "-f", "s16le", "-"]
+    """Return how many samples ffmpeg finds at ``RATE``; None if it finds none or is not sure what it is."""
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-i",
+        str(path),
+        "-map",
+        "0:a:0",
+        "-ac",
+        "1",
+        "-ar",
+        str(RATE),
+        "-f",
+        "s16le",
+        "-",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -99,7 +115,7 @@ def check(seeds: range, folder: Path, sound: dict[tuple[str, str], bytes]) -> No
         told = any(finding["kind"] != "unknown-length" for finding in result["findings"])
         if told:
             continue
-        if result.get("piped", result["frames"]) != result["frames"]:
+        if result.get("piped", result["frames"]) != result["frames"] and not result["told"]:
             wrong.append(f"{name} has {result['frames']} samples, and {result['piped']} from a pipe")
         if shutil.which("ffmpeg") and result["rate"] == RATE:
             expected = decoded_by_ffmpeg(folder / name)
