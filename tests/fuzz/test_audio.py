@@ -110,11 +110,11 @@ def check(seeds: range, folder: Path, sound: dict[tuple[str, str], bytes]) -> No
                 wrong.append(f"{name} is refused in other words: {result['error']}")
             if not result["error"].startswith("pipe"):
                 continue
-        if "agree" in result and not result["agree"]:
-            wrong.append(f"{name} is as long as it is read")
         told = any(finding["kind"] != "unknown-length" for finding in result["findings"])
         if told:
             continue
+        if "agree" in result and not result["agree"]:
+            wrong.append(f"{name} is as long as it is read")
         if result.get("piped", result["frames"]) != result["frames"] and not result["told"]:
             wrong.append(f"{name} has {result['frames']} samples, and {result['piped']} from a pipe")
         if shutil.which("ffmpeg") and result["rate"] == RATE:
