@@ -386,7 +386,11 @@ def _seeking(
         if reason:
             reason.text = "it has no header that says what it is"
     else:
-        return SeekingDecoder(source, opened, data)
+        if opened.format != "MP3":
+            return SeekingDecoder(source, opened, data)
+        opened.close()  # four bytes that look like it; frames do not follow one another, or it had been read as such
+        if reason:
+            reason.text = "it begins like MPEG audio and does not go on so"
     file.close()
     return None
 

@@ -445,3 +445,46 @@ with audio.open_audio(Path({str(tmp_path / "x.mp3")!r})) as file:
     assert done.stdout is not None
     assert int(done.stdout.readline()) == 5 * len(samples)
     done.communicate()
+
+
+# Found by thousands of damaged files (tests/fuzz).
+
+
+def test_mp3_whose_first_frame_lies_about_its_channels(tmp_path: Path, samples: np.ndarray) -> None:
+    whole = encoded(samples, "MP3")
+    start = whole.index(b"\xff\xf3")
+    size = mpeg.parse_header(whole[start : start + 4]).size  # pyright: ignore[reportOptionalMemberAccess]
+    lying = bytearray(whole[start + size :])  # without the frame that counts the others
+    lying[3] &= 0x3F  # two channels
+    path = tmp_path / "x.mp3"
+    path.write_bytes(lying)
+    read, _ = every_way(path)
+    assert read.shape == (1, pytest.approx(len(samples), abs=3000))
+
+
+def test_au_without_a_place_where_its_samples_begin(tmp_path: Path, samples: np.ndarray) -> None:
+    content = bytearray(encoded(samples, "AU", "PCM_16"))
+    content[4:8] = bytes(4)
+    path = tmp_path / "x.au"
+    path.write_bytes(content)
+    read, findings = every_way(path)
+    np.testing.assert_allclose(read[0], samples, atol=1e-6)
+    assert findings == ()
+
+
+def test_flac_that_ends_with_its_end_again(tmp_path: Path, samples: np.ndarray) -> None:
+    content = encoded(samples, "FLAC")
+    path = tmp_path / "x.flac"
+    path.write_bytes(content + content[-(len(content) // 3) :])
+    read, rate = audio.read_audio(path)
+    about = audio.audio_info(path)
+    assert about.frames == read.shape[1] >= len(samples)
+    assert rate == RATE
+    assert FindingKind.GAP in {finding.kind for finding in about.findings}
+
+
+def test_what_only_begins_like_mpeg_is_none(tmp_path: Path, samples: np.ndarray) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"\xff\xfb\x90\x00" + encoded(samples, "W64", "PCM_24")[4:])
+    with pytest.raises(AudioError, match="it begins like MPEG audio and does not go on so"):
+        audio.audio_info(path)
