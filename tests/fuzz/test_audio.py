@@ -100,7 +100,7 @@ def check(seeds: range, folder: Path, sound: dict[tuple[str, str], bytes]) -> No
     said, errors = reader.communicate("".join(json.dumps(str(folder / name)) + "\n" for name in names), timeout=1800)
     results = [json.loads(line) for line in said.splitlines()]
     assert len(results) == len(names), f"{names[len(results)]} ended the process: {errors[-500:]}"
-    assert errors == ""
+    assert errors == "", errors
     wrong: list[str] = []
     for name, result in zip(names, results, strict=True):
         if result["memory"] > MEMORY:
