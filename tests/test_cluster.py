@@ -111,6 +111,21 @@ def test_a_cluster_writes_what_one_process_writes(
 
 
 @pytest.mark.slow
+def test_a_cluster_scores_what_one_process_scores(
+    septool: Command, tree: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    septool("prepare", "folder", tree, "-o", tmp_path, "--split", "dev=1", "--mixtures", 6)
+    rows = []
+    for name, how in (("one", ("-j", 1)), ("two", ("--cluster", "local:2"))):
+        out = tmp_path / f"{name}.jsonl"
+        result = septool("eval", tmp_path / "dev-2mix.jsonl", "-m", tiny_checkpoint, "-d", "cpu", "-o", out, *how)
+        assert result.status == 0, result.errors
+        rows.append([json.loads(line) for line in out.read_text().splitlines()])
+    assert len(rows[0]) == 7
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.slow
 def test_recordings_of_a_worker_that_is_killed_are_done_by_others(
     separate: Command, call: Path, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def evaluate(
             "-j", "--jobs", min=1, help="Number of processes; all cores by default.", rich_help_panel=options.MACHINE
         ),
     ] = None,
+    cluster: options.Cluster = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score only the first N items.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Status 1 also for undefined scores and surplus estimates.")
@@ -174,6 +175,7 @@ def evaluate(
             html=html,
             device=device,
             jobs=jobs,
+            cluster=cluster,
             limit=limit,
             force=force,
             skip_existing=skip_existing,

@@ -96,13 +96,12 @@ def _read_index(target: Path, samples_path: Path) -> _Index | None:
         with target.open("rb") as stream, np.load(stream) as file:
             names, damaged = [str(name) for name in file["names"]], [str(reason) for reason in file["damaged"]]
             index = _Index(file["bounds"], file["levels"], names, damaged, str(file["sha256"]))
-        is_whole = sha256_of(samples_path) == index.sha256
+        if sha256_of(samples_path) == index.sha256:
+            return index
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
-        is_whole = False
-    if is_whole:
-        return index
+        pass
     LOG.warning("%s is damaged, and is made anew", samples_path)
     return None
 
@@ -186,7 +185,8 @@ def _decode(
         digest = sha256_of(partial_path)
     index = _Index(np.array(bounds), np.array(levels), names, damaged, digest)
     with atomic_write(target) as partial_path, partial_path.open("wb") as file:
-        np.savez(file, **(index._asdict() | {"damaged": np.array(damaged, dtype=str)}))
+        texts = {"names": np.array(names), "damaged": np.array(damaged, dtype=str), "sha256": np.array(digest)}
+        np.savez(file, bounds=index.bounds, levels=index.levels, **texts)  # pyright: ignore[reportArgumentType]
     return index
 
 

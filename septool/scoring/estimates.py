@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from septool import audio, catalogue, checkpoints
+from septool.cluster import worker_number
 from septool.data import manifest, trials
 from septool.data.mixing import render_mixture
 from septool.device import choose_device, enough_memory
@@ -39,19 +40,27 @@ class ScoringJob(NamedTuple):
     warnings: Sequence[str] = ()  # estimates that no reference belongs to
 
 
-def estimates_from_model(rows: list[manifest.Mixture], model: str, device: str) -> ScoringJob:
-    """Separate every mixture of a manifest, or extract its enrolled voice, at the model's rate."""
+def estimates_from_model(
+    rows: list[manifest.Mixture], model: str, device: str, *, on_workers: bool = False
+) -> ScoringJob:
+    """Separate every mixture of a manifest, or extract its enrolled voice, at the model's rate.
+
+    Args:
+        rows: the manifest.
+        model: the checkpoint.
+        device: where it runs.
+        on_workers: separate where the scores are computed, on the workers of a cluster, each on a device of its own.
+    """
     _, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path, Model)
-    torch_device = choose_device(device)
-    network.to(torch_device)
 
+    estimate: Callable[[torch.device, manifest.Mixture], ScoringInput]
     match network:
         case Separator():
-            estimate = partial(separate_row, network, header.sample_rate, torch_device)
+            estimate = partial(separate_row, network, header.sample_rate)
         case Extractor():
             places = {row.id: place for place, row in enumerate(rows)}
-            estimate = partial(extract_row, network, header.sample_rate, torch_device, rows, places)
+            estimate = partial(extract_row, network, header.sample_rate, rows, places)
         case _:
             raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 
@@ -64,18 +73,43 @@ def estimates_from_model(rows: list[manifest.Mixture], model: str, device: str) 
                 "the best of its outputs are scored"
             )
 
-    def tasks(done: Container[str]) -> Iterator[ScoringInput]:
-        for row in rows:
-            if row.id in done:
-                continue
-            try:
-                with torch.inference_mode(), enough_memory("for a whole mixture at once"):
-                    signals = estimate(row)
-                yield signals
-            except SeptoolError as error:
-                yield ScoringInput(row.id, error=str(error))
+    ids = [row.id for row in rows]
+    if on_workers:
+        load = partial(_estimate_on_worker, network, device, estimate)
+        return ScoringJob(ids, header.sample_rate, lambda done: _missing(rows, done), load, warnings)
+    here = choose_device(device)
+    network.to(here)
+    return ScoringJob(
+        ids,
+        header.sample_rate,
+        lambda done: (_estimate_row(estimate, here, row) for row in _missing(rows, done)),
+        warnings=warnings,
+    )
 
-    return ScoringJob([row.id for row in rows], header.sample_rate, tasks, warnings=warnings)
+
+def _missing(rows: Iterable[manifest.Mixture], done: Container[str]) -> Iterator[manifest.Mixture]:
+    return (row for row in rows if row.id not in done)
+
+
+def _estimate_row(
+    estimate: Callable[[torch.device, manifest.Mixture], ScoringInput], device: torch.device, row: manifest.Mixture
+) -> ScoringInput:
+    try:
+        with torch.inference_mode(), enough_memory("for a whole mixture at once"):
+            return estimate(device, row)
+    except SeptoolError as error:
+        return ScoringInput(row.id, error=str(error))
+
+
+def _estimate_on_worker(
+    network: Model,
+    device: str,
+    estimate: Callable[[torch.device, manifest.Mixture], ScoringInput],
+    row: manifest.Mixture,
+) -> ScoringInput:
+    here = choose_device(device, worker_number())
+    network.to(here)
+    return _estimate_row(estimate, here, row)
 
 
 def separate_row(network: Separator, rate: int, device: torch.device, row: manifest.Mixture) -> ScoringInput:
@@ -96,9 +130,9 @@ def separate_row(network: Separator, rate: int, device: torch.device, row: manif
 def extract_row(
     network: Extractor,
     rate: int,
-    device: torch.device,
     rows: Sequence[manifest.Mixture],
     places: dict[str, int],
+    device: torch.device,
     row: manifest.Mixture,
 ) -> ScoringInput:
     """Extract a row's enrolled voice, and score the model's presence for an enrollment of another speaker.
@@ -108,9 +142,9 @@ def extract_row(
     Args:
         network: the extractor.
         rate: Hz to render at.
-        device: where the model is.
         rows: the manifest.
         places: where in it each row is, by its id.
+        device: where the model is.
         row: the row.
     """
     reference = read_enrollment(row, rate)

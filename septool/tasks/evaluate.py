@@ -9,6 +9,7 @@ from typing import Any
 
 from septool import catalogue, workers
 from septool.audio import SUFFIXES
+from septool.cluster import check_address, spread
 from septool.conversation.people import SPEAKER_MODEL
 from septool.data.conversations import holds_conversations
 from septool.data.manifest import read_manifest
@@ -65,6 +66,7 @@ def evaluate(
     html: Path | None = None,
     device: str = "auto",
     jobs: int | None = None,
+    cluster: str | None = None,
     limit: int | None = None,
     force: bool = False,
     skip_existing: bool = False,
@@ -95,6 +97,7 @@ def evaluate(
         html: report with distributions and the worst items, to hear and see; it also scores si-snr and si-snri.
         device: where the model runs.
         jobs: processes that score; all cores by default. Any number gives the same scores.
+        cluster: ``local:N`` or the address of a dask scheduler, whose workers run the model and score.
         limit: score only the first so many items.
         force: replace ``out`` if it is there.
         skip_existing: take over the items that are in ``out`` already, of the same manifest and model.
@@ -136,13 +139,18 @@ def evaluate(
         refuse_existing(out, force=force or skip_existing, otherwise="--skip-existing to go on" if resumable else "")
         make_folder(out.parent)  # now, not after hours of scoring
     on_trials = source.suffix == ".txt"
+    if cluster is not None:
+        check_address(cluster)
+        if jobs is not None or on_trials or on_conversations:
+            other = f"{source} is not" if jobs is None else "takes the place of --jobs"
+            raise UsageError(f"--cluster {cluster} is for mixtures and folders, and {other}")
     metrics = [] if on_trials else metrics
     if on_conversations and model is not None:
         from septool.tasks.conversation_scores import conversations_by_model  # SciPy's clustering takes a while
 
         job = conversations_by_model(source, model, speaker_model, device, limit)
     else:
-        job = _find_job(source, estimates, model, sample_rate, pair, device, limit)
+        job = _find_job(source, estimates, model, sample_rate, pair, device, limit, on_workers=cluster is not None)
     for line in job.warnings:
         warn(line)
 
@@ -162,7 +170,7 @@ def evaluate(
     if any(METRICS[name].base == "sdr" for name in metrics):
         facts["sdr_backend"] = sdr_backend
     with item_writer(out, existing.values(), metrics, facts) as write:
-        for item in workers.each(_Score(metrics, job, trim, settings), job.tasks(items.keys()), jobs):
+        for item in spread(_Score(metrics, job, trim, settings), job.tasks(items.keys()), jobs, cluster):
             items[item.id] = replace(item, hashes=hashes)
             write(items[item.id])
             report(len(items), total, items[item.id])
@@ -252,6 +260,8 @@ def _find_job(
     pair: str | None,
     device: str,
     limit: int | None,
+    *,
+    on_workers: bool,
 ) -> ScoringJob:
     if source.suffix == ".txt":
         if model is None:
@@ -267,7 +277,7 @@ def _find_job(
         return estimate_file(source, estimates, sample_rate)
     rows = sorted(read_manifest(source), key=lambda row: row.id)
     if model is not None:
-        return estimates_from_model(rows[:limit], model, device)
+        return estimates_from_model(rows[:limit], model, device, on_workers=on_workers)
     assert estimates is not None
     if pair is not None and is_table(pair):
         raise UsageError(f"--pair {pair} pairs the files of two folders; for a manifest give a template")
