@@ -453,7 +453,7 @@ def read_audio(
         if file.position < start or (file.exact_frames is not None and start > file.exact_frames):
             raise AudioError(f"{file.name} has {file.frames} samples, {start} are to be skipped")
         samples = file.read(frames)
-        if not file.position:
+        if frames and not file.position:
             raise file.empty()
         if frames >= 0 and samples.shape[1] < frames:
             raise AudioError(f"{file.name} has {file.position} samples, {start + frames} were asked for")
