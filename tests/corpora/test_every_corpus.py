@@ -151,7 +151,7 @@ def test_what_is_damaged_behind_a_good_header_is_found_by_decoding(corpus: str, 
 def test_preparing_that_was_killed_goes_on_to_the_same_bytes(
     corpus: str, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared, _ = made(corpus, toy, tmp_path / "whole")
+    prepared = made(corpus, toy, tmp_path / "whole").manifests
     replaced: list[Path] = []
     replace = os.replace
 
@@ -173,7 +173,7 @@ def test_preparing_that_was_killed_goes_on_to_the_same_bytes(
 def test_mixing_that_was_killed_goes_on_to_the_same_samples(
     corpus: str, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared, _ = made(corpus, toy, tmp_path / "out")
+    prepared = made(corpus, toy, tmp_path / "out").manifests
     path = next(Path(one.path) for one in reversed(prepared) if one.kind != "trials")
     expected = rendered(path, tmp_path / "whole")
     write, left = audio.write_audio, iter(range(3))
