@@ -26,6 +26,8 @@ def read_toml(path: Path) -> JsonDict:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # not TOML, or not even text
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: it is nested too deep") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -182,3 +182,10 @@ def test_a_wheel_holds_what_the_package_looks_for() -> None:
     for name in ("checkpoints.toml", "examples/two-talkers.flac"):
         assert included["force-include"][name] == f"septool/{name}"
         assert shipped(name).exists()
+
+
+def test_a_file_that_is_nested_too_deep(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("a = " + "[" * 100_000)
+    with pytest.raises(ConfigError, match=r"x\.toml is not valid TOML: it is nested too deep"):
+        read_toml(path)

@@ -23,6 +23,7 @@ from septool.version import __version__
 
 PURPOSES = {  # of extras; which there are, and what each needs, the package's own metadata say
     "av": "m4a, mp4, mkv, webm, aac, wma, amr, ...",
+    "cluster": "--cluster: many machines",
     "dnsmos": "eval --metric dnsmos-ovrl",
     "mir-eval": "eval --sdr-backend mir_eval",
     "onnx": "models export",

@@ -11,9 +11,11 @@ from septool.metrics import FUNCTIONS, METRICS
 from tests.metrics.make_golden import GOLDEN, LEAKING, leaking
 
 FROZEN = json.loads((GOLDEN / "scores.json").read_text())
+# What takes more than signals, or a network of another package, has golden numbers of its own (test_wer, test_dnsmos).
+SIGNAL_METRICS = sorted(name for name in FUNCTIONS if name != "wer" and not name.startswith("dnsmos"))
 # Decibels to 1e-6; P.862's code works in single precision.
-TOLERANCE = dict.fromkeys(FUNCTIONS, 1e-6) | {"pesq": 1e-4}
-every_metric = pytest.mark.parametrize("name", FUNCTIONS)
+TOLERANCE = dict.fromkeys(SIGNAL_METRICS, 1e-6) | {"pesq": 1e-4}
+every_metric = pytest.mark.parametrize("name", SIGNAL_METRICS)
 every_case = pytest.mark.parametrize("case", LEAKING)
 
 
@@ -35,7 +37,7 @@ def test_equal_to_the_frozen_numbers(name: str, case: str) -> None:
 
 
 def test_the_frozen_numbers_say_what_made_them() -> None:
-    assert set(FROZEN["made_with"]) == set(FUNCTIONS)
+    assert set(FROZEN["made_with"]) == set(SIGNAL_METRICS)
     packages = {maker.split(".")[0] for maker in FROZEN["made_with"].values()} - {"tests"}
     assert packages <= set(FROZEN["versions"])
 
