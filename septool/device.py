@@ -27,18 +27,19 @@ def enough_memory(what: str) -> Iterator[None]:
         raise SeptoolError(f"there is not enough memory {what}") from error
 
 
-def choose_device(name: str, number: int = 0) -> torch.device:
+def choose_device(name: str, number: int | None = None) -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
 
     Args:
         name: of the device.
-        number: of several processes that take a CUDA device each, the one that this is.
+        number: of several processes that take a CUDA device each, the one that this is; alone, a process has torch's
+            current device.
 
     Raises:
         UsageError: no such device, in words.
     """
     device = _device(name)
-    if device.type == "cuda" and device.index is None:
+    if number is not None and device.type == "cuda" and device.index is None:
         device = torch.device("cuda", number % torch.cuda.device_count())
     LOG.info("%s (%s), torch %s", device, hardware(device), torch.__version__)
     return device
