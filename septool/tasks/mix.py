@@ -89,8 +89,9 @@ def mix_files(
     check_not_terminal(str(out))
     if not piped:
         audio.format_of(out)
-    rate = sample_rate or audio.audio_info(inputs[0]).rate
-    voices = [_read_voice(path, rate, report) for path in inputs]
+    recordings = [_read_recording(path, report) for path in inputs]
+    rate = sample_rate or recordings[0][1]
+    voices = [audio.resample(samples, own, rate) for samples, own in recordings]
     if not all(abs(db) <= manifest.MOST_DB for db in snr):
         raise UsageError(f"--snr is {', '.join(f'{db:g}' for db in snr)}; it lies within {manifest.MOST_DB:g} dB")
     first = _rms(voices[0])
@@ -112,8 +113,8 @@ def mix_files(
     return replace(mixed, mixture=PIPE)
 
 
-def _read_voice(path: Path, rate: int, report: Callable[[str], None]) -> np.ndarray:
-    """Read a recording to mix, ``[time]`` at ``rate`` Hz."""
+def _read_recording(path: Path, report: Callable[[str], None]) -> tuple[np.ndarray, int]:
+    """Read a recording to mix, ``[time]``, and its rate in Hz."""
     with audio.open_audio(path) as file:
         samples = file.read()
         if not file.position:
@@ -125,7 +126,7 @@ def _read_voice(path: Path, rate: int, report: Callable[[str], None]) -> np.ndar
             report(f"{file.name}: {file.channels} channels were averaged to one")
         if not np.ptp(samples):
             raise SeptoolError(f"{file.name} is silent, so it has no level to set")
-        return audio.resample(audio.to_mono(samples), file.rate, rate)
+        return audio.to_mono(samples), file.rate
 
 
 def check_subtype(subtype: str) -> None:
