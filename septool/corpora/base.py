@@ -122,14 +122,9 @@ def read_headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path
 def _header(rate: int, path: Path) -> audio.AudioInfo | str | None:
     if not path.exists():
         return None
-    try:
-        about = audio.audio_info(path)
-    except AudioError as error:
-        return str(error)
-    if about.rate != rate:
+    about = inspect_recording(path)
+    if isinstance(about, audio.AudioInfo) and about.rate != rate:
         return f"{path} is {about.rate} Hz; the published recordings are {rate} Hz"
-    if about.frames < about.header_frames:
-        return f"{path} is cut off: it has {about.frames} of {about.header_frames} samples"
     return about
 
 
