@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from septool.errors import ConfigError
+from septool.files import read_text
 
 JsonDict = dict[str, Any]  # an object of JSON or a table of TOML
 JsonMapping = Mapping[str, Any]  # one that is only read
@@ -23,7 +24,7 @@ T = TypeVar("T")
 def read_toml(path: Path) -> JsonDict:
     """Read a TOML file; a syntax error names the file and the place."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except ValueError as error:  # not TOML, or not even text
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     except RecursionError:

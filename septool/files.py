@@ -1,4 +1,4 @@
-"""Files of results: written whole or not at all, several together, folders made, contents known by sha256.
+"""Files: what users name is read, results are written whole or not at all and known by their sha256.
 
 A result is written beside its place, under a hidden name that says who writes it, brought to the disk and renamed. What
 a writer that was killed left behind is told by that name, and :func:`recover` clears it away.
@@ -11,15 +11,18 @@ import os
 import re
 import secrets
 import socket
+import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from septool.errors import AudioError, SeptoolError
 from septool.printable import printable
 
+WAIT_S = 1.0  # for a writer of a named pipe
 NAME_LIMIT = 255  # bytes of a file's name, on all common systems
 # .NAME.MACHINE-BOOT-PROCESS-TOKEN.partial, and .group for a marker of files that appear together
 OWN_NAME = re.compile(
@@ -221,8 +224,66 @@ def make_folder(folder: Path) -> None:
         raise AudioError(f"{printable(folder)} is a file, not a folder") from None
     except OSError as error:
         raise AudioError(f"{printable(folder)} cannot be made: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise AudioError(f"{printable(folder)} cannot be written to: no permission")
+    if reason := why_not_writable(folder):
+        raise AudioError(f"{printable(folder)} cannot be written to: {reason}")
+
+
+def why_not_writable(folder: Path) -> str:
+    """Say why no file can be made in a folder; nothing if one can, which is tried."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return "no permission"
+    try:  # permissions say nothing of a full disk, or of a file system that the kernel fills
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file, or a named pipe that somebody writes to.
+
+    Raises:
+        OSError: it cannot be read; a pipe without a writer is not waited for longer than a second.
+    """
+    with open_pipe(path) if path.is_fifo() else path.open("rb") as file:
+        return file.read()
+
+
+def read_text(path: Path) -> str:
+    """Read a whole text file, or a named pipe, in UTF-8; the mark that some editors put in front is left out.
+
+    Raises:
+        OSError: as for :func:`read_bytes`.
+        UnicodeDecodeError: it is not text.
+    """
+    return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def open_pipe(path: Path) -> BinaryIO:
+    """Open a named pipe for reading; to open one waits for a writer, so that one that never comes is noticed.
+
+    Raises:
+        OSError: nobody writes to it within a second.
+    """
+    opened: list[BinaryIO] = []
+
+    def wait() -> None:
+        with suppress(OSError):
+            opened.append(path.open("rb"))
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(WAIT_S)
+    if waiting.is_alive():
+        with suppress(OSError):  # lets the thread go on; ENXIO where it just did
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        waiting.join()
+        for file in opened:
+            file.close()
+        opened.clear()
+    if not opened:
+        raise OSError(errno.ENXIO, "nobody writes to this named pipe", os.fspath(path))
+    return opened[0]
 
 
 def sha256_of(content: Path | bytes) -> str:

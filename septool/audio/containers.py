@@ -12,7 +12,7 @@ from typing import Literal
 from septool.audio.sources import ByteSource
 
 HEADER_LIMIT = 2**24  # bytes before the samples: pictures and descriptions of a broadcast can be large
-STREAMED = 2**31 - 2**16  # what writers to a pipe put for a size, or more
+PLACEHOLDER = 2**16  # below 2^31 and 2^32: sizes that writers to a pipe put into a field of 32 bits
 W64_RIFF, W64_DATA = (
     b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",
     b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a",
@@ -54,7 +54,7 @@ def locate_samples(source: ByteSource) -> SampleData | None:
             order = "big" if head[:4] == b".snd" else "little"
             offset, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
             offset = max(offset, 24)  # the header itself; less is none that any writer means
-            return SampleData(offset, None if size >= STREAMED else size, has_chunks=False)
+            return SampleData(offset, _without_placeholder(size, source, offset), has_chunks=False)
         case b"caff":
             return _caf(source)
         case b"riff" if head[:16] == W64_RIFF:
@@ -62,6 +62,16 @@ def locate_samples(source: ByteSource) -> SampleData | None:
         case b"NIST":
             return _sphere(source)
     return None
+
+
+def _without_placeholder(size: int, source: ByteSource, offset: int) -> int | None:
+    """Return a size of 32 bits, or None if it only stands where a writer to a pipe knew none.
+
+    Between the two ranges of those there are true sizes, of recordings over 2 GiB.
+    """
+    can_be = 2**31 - PLACEHOLDER <= size < 2**31 or size >= 2**32 - PLACEHOLDER
+    is_there = source.size is not None and size <= source.size - offset
+    return None if can_be and not is_there else size
 
 
 def _wav(source: ByteSource, order: Literal["little", "big"]) -> SampleData | None:
@@ -73,8 +83,8 @@ def _wav(source: ByteSource, order: Literal["little", "big"]) -> SampleData | No
         if head[:4] == b"data":
             if long_size is not None and size == 2**32 - 1:
                 size = long_size if long_size < 2**63 else None
-            elif size == 2**32 - 1 or (source.size is None and size >= STREAMED):
-                size = None
+            else:
+                size = _without_placeholder(size, source, place + 8)
             return SampleData(place + 8, size, big_endian_chunks=order == "big", size_field=(place + 4, 4))
         place += 8 + size + size % 2
     return None
@@ -90,8 +100,10 @@ def _aiff(source: ByteSource) -> SampleData | None:
             if not described:
                 return None
             skipped = int.from_bytes(source.peek(place + 8, 4), "big")
-            unknown = size == 2**32 - 1 or (source.size is None and size >= STREAMED)
-            return SampleData(place + 16 + skipped, None if unknown else max(size - 8 - skipped, 0), True)
+            announced = _without_placeholder(size, source, place + 8)
+            return SampleData(
+                place + 16 + skipped, None if announced is None else max(announced - 8 - skipped, 0), True
+            )
         place += 8 + size + size % 2
     return None
 

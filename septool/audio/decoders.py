@@ -116,10 +116,7 @@ class PlainDecoder:
         announced = data.announced
         self._length: int | None = None  # bytes
         if source.size is not None:
-            rest = max(source.size - data.offset, 0)
             self._length = length_of_samples(source, data, self._width * self.rate)
-            if announced is not None and announced >= 2**31 - 2**16 and announced > rest:
-                announced = None  # what writers to a pipe put there
         self.header_frames = None if announced is None else announced // self._width
         self.expected = self._length // self._width if self._length is not None else self.header_frames or 0
         self._announced = announced
@@ -208,10 +205,8 @@ class SeekingDecoder:
         self._quiet = quiet if self.subtype.startswith("MPEG") else nullcontext
         if data and data.announced and source.size:
             there = max(source.size - data.offset, 1)
-            streamed = data.announced >= 2**31 - 2**16 and data.announced > there
-            if not streamed:  # as many times the samples as the announced bytes are of those that are there
-                share = max(data.announced / there, 1.0)
-                self.header_frames = round(opened.frames * share)
+            # As many times the samples as the announced bytes are of those that are there.
+            self.header_frames = round(opened.frames * max(data.announced / there, 1.0))
         self.findings = compared(self.rate, self.expected, self.header_frames, 0)
 
     def read(self, frames: int) -> np.ndarray:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from septool.errors import AudioError
+from septool.files import open_pipe
 from septool.printable import printable
 
-WAIT_S = 1.0  # for a writer of a named pipe
 HEAD = 2**16  # bytes of a stream that can be gone back to
 PIECE = 2**20  # bytes read at once
 FAR = 2**60  # what a stream whose end nobody knows gives as its length
@@ -161,7 +161,7 @@ def open_source(path: Path) -> ByteSource:
         if stat.S_ISDIR(about.st_mode):
             raise AudioError(f"{shown} is a directory, not an audio file")
         if stat.S_ISFIFO(about.st_mode):
-            return StreamSource(_open_pipe(path, shown), shown, owned=True)
+            return StreamSource(open_pipe(path), shown, owned=True)
         if not stat.S_ISREG(about.st_mode):
             raise AudioError(f"{shown} is not a regular file; give - and pipe it in")
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -177,29 +177,6 @@ def open_source(path: Path) -> ByteSource:
         os.close(file)
         raise AudioError(f"{shown} is empty")
     return FileSource(file, shown)
-
-
-def _open_pipe(path: Path, shown: str) -> BinaryIO:
-    """Open a named pipe; to open it waits for a writer, so that one that never comes is noticed."""
-    opened: list[BinaryIO] = []
-
-    def wait() -> None:
-        with suppress(OSError):
-            opened.append(path.open("rb"))
-
-    waiting = threading.Thread(target=wait, daemon=True)
-    waiting.start()
-    waiting.join(WAIT_S)
-    if waiting.is_alive():
-        with suppress(OSError):  # lets the thread go on; ENXIO where it just did
-            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-        waiting.join()
-        for file in opened:
-            file.close()
-        opened.clear()
-    if not opened:
-        raise AudioError(f"{shown} is a named pipe that nobody writes to")
-    return opened[0]
 
 
 def as_file(file: io.RawIOBase) -> Any:

@@ -220,9 +220,12 @@ COLUMNS = {  # to fields of a summary
 def _explain(summary: "Summary", *, quiet: bool) -> None:
     """Say on stderr why scores are undefined, and the threshold of an error rate."""
     from septool.commands import printing
+    from septool.metrics import SAME_BY_NAME
 
     if quiet:
         return
+    if summary.metric in SAME_BY_NAME:
+        printing.note(f"{summary.metric} is {SAME_BY_NAME[summary.metric]} by another name")
     for reason, count in summary.reasons.items():
         printing.note(f"{summary.metric}: {count} undefined, {reason}")
     if summary.threshold is not None:

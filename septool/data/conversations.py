@@ -16,6 +16,8 @@ from septool.data.manifest import check_cut, check_level, check_row, read_rows
 from septool.data.turns import Turn, merge_turns
 from septool.signal.levels import from_db
 
+LONGEST_S = 86400.0  # a day
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConversationSegment:
@@ -52,8 +54,10 @@ class Conversation:
         if not self.segments:
             raise ValueError("segments is empty")
         last = max(segment.at for segment in self.segments)
-        if not last < self.seconds < float("inf"):
-            raise ValueError(f"seconds is {self.seconds}; the last segment starts at {last} s")
+        if not last < self.seconds <= LONGEST_S:
+            raise ValueError(
+                f"seconds is {self.seconds}; the last segment starts at {last} s, and a day has {LONGEST_S}"
+            )
         heard = dict.fromkeys(segment.speaker for segment in sorted(self.segments, key=lambda segment: segment.at))
         if not self.speakers:
             object.__setattr__(self, "speakers", tuple(heard))
@@ -76,7 +80,9 @@ class RenderedConversation(NamedTuple):
 def holds_conversations(path: Path) -> bool:
     """Say whether a manifest's first row is a conversation's; what cannot be read is for its reader to say."""
     try:
-        with path.open(encoding="utf-8") as file:
+        if path.is_fifo():
+            return False
+        with path.open(encoding="utf-8-sig") as file:
             row = json.loads(next((line for line in file if line.strip()), "{}"))
     except (OSError, ValueError, RecursionError):
         return False

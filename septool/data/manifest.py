@@ -5,7 +5,6 @@ every machine. A row with a single source is an utterance: a manifest of those i
 """
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,8 +14,10 @@ from typing import Literal, Protocol, TypeVar
 from septool.audio.reading import HIGHEST_RATE, LOWEST_RATE
 from septool.config import JsonDict, build
 from septool.errors import ConfigError, ManifestError
+from septool.files import read_text
 
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
+SLOWEST, FASTEST = 0.1, 10.0  # speeds beyond which there is no speech, but a length that nobody meant
 # Fields that are written only where they say something, so that manifests without them keep their bytes.
 SPARSE = {"gender": None, "text": None, "rendering": None, "voices_gain_db": 0.0}
 
@@ -49,8 +50,8 @@ class Source:
     def __post_init__(self) -> None:
         check_cut(self.path, self.start, self.frames)
         check_level(f"{self.path} has the gain", self.gain_db)
-        if not 0 < self.speed < math.inf:
-            raise ValueError(f"{self.path} has the speed {self.speed}; it has to be above 0")
+        if not SLOWEST <= self.speed <= FASTEST:
+            raise ValueError(f"{self.path} has the speed {self.speed}; it is {SLOWEST:g} to {FASTEST:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,8 @@ def check_name(name: str) -> None:
 def check_row(id: str, rate: int) -> None:
     """Refuse an id that no file can be called by, and a rate in Hz that no recording has."""
     check_name(id)
+    if not id:
+        raise ValueError("id is empty")
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ValueError(f"sample_rate is {rate}; it is {LOWEST_RATE} to {HIGHEST_RATE} Hz")
 
@@ -149,7 +152,9 @@ def read_rows(path: Path, kind: type[RowT]) -> list[RowT]:
         ManifestError: naming the file, the line and what is wrong with it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.is_fifo():
+            raise ManifestError(f"{path} is a named pipe; a manifest is read more than once, save it as a file")
+        text = read_text(path)
     except FileNotFoundError:
         raise ManifestError(f"{path} does not exist; septool prepare writes manifests") from None
     except OSError as error:

@@ -16,7 +16,7 @@ from scipy import fft
 from septool import audio
 from septool.data.manifest import Mixture, Source
 from septool.data.pool import UtterancePool
-from septool.data.renderers import RENDERERS, Rendered, pad_or_trim
+from septool.data.renderers import RENDERERS, Rendered, check_padding, pad_or_trim
 from septool.data.speech_cache import load_pool
 from septool.errors import ConfigError, ManifestError
 from septool.signal.levels import from_db, rms_of
@@ -56,6 +56,7 @@ def render_mixture(row: Mixture, rate: int | None = None) -> Rendered:
         frames = round(row.frames * rate / row.sample_rate)
     if not frames:
         raise ManifestError(f"mixture {row.id} is empty: a source has no samples")
+    check_padding(row, "frames", frames, lengths)
     sources = np.stack([pad_or_trim(voice, frames) for voice in voices])
     noise = pad_or_trim(_read_source(row, row.noise, rate), frames) if row.noise else None
     if row.mixture is not None:

@@ -4,6 +4,7 @@ Each is written from what its documentation and behaviour say. Whoever trained o
 samples: in 16 bits where the set has 16 bits, resampled with the filter of its script.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from septool.signal.active_level import active_level
 from septool.signal.levels import from_db
 
 RATE = 16000  # of the recordings behind every published set
+MOST_PADDING = 10  # times the longest voice that a mixture is long; more is no mixture, but a damaged number
 FADE = 8001  # samples over which copies of a short noise are cross-faded
 
 
@@ -32,6 +34,7 @@ def render_librimix(row: Mixture) -> Rendered:
     voices = [_resample_polyphase(_read_channel(row, source) * _gain(source), rate) for source in row.sources]
     noise = None
     if row.noise:
+        check_padding(row, "frames of noise", row.noise.frames, [len(voice) * RATE // rate for voice in voices])
         samples = audio.resample(_read_channel(row, row.noise), row.noise.speed, 1.0)
         noise = _resample_polyphase(_extend_noise(samples, row.noise.frames) * _gain(row.noise), rate)
     sources, noise = _align_lengths(row, voices, noise)
@@ -127,8 +130,28 @@ def _align_lengths(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     lengths = [len(voice) for voice in voices] + ([len(noise)] if noise is not None else [])
     frames = row.frames if row.frames is not None else (min if row.mode == "min" else max)(lengths)
+    check_padding(row, "frames", frames, lengths)
     sources = np.stack([pad_or_trim(voice, frames) for voice in voices])
     return sources, None if noise is None else pad_or_trim(noise, frames)
+
+
+def check_padding(row: Mixture, what: str, frames: int, lengths: Sequence[int]) -> None:
+    """Refuse a mixture that would be almost all silence, or a noise that would be almost all copies.
+
+    Args:
+        row: for the message.
+        what: that has ``frames`` samples, for the message.
+        frames: how long it is to become.
+        lengths: of its voices, in samples of the same rate.
+
+    Raises:
+        ManifestError: it is longer than the longest voice by a factor that nobody means.
+    """
+    if frames > MOST_PADDING * max(lengths):
+        raise ManifestError(
+            f"mixture {row.id} has {frames} {what}; its longest voice has {max(lengths)}, and {MOST_PADDING} times "
+            "that is the most"
+        )
 
 
 def pad_or_trim(voice: np.ndarray, frames: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from septool.errors import ManifestError
+from septool.files import read_text
 
 
 class Trial(NamedTuple):
@@ -26,7 +27,7 @@ def read_trials(path: Path) -> list[Trial]:
         ManifestError: naming the file, the line and what is wrong with it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError:
         raise ManifestError(f"{path} does not exist; a list of trials has lines that read: 1 FILE FILE, or 0") from None
     except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from septool.errors import ManifestError
+from septool.files import read_text
 
 OVERLAP = "overlap"  # what two or more people are called who speak at once
 
@@ -71,7 +72,7 @@ def read_rttm(path: Path) -> dict[str, list[Turn]]:
         ManifestError: naming the file, the line and what is wrong with it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -19,7 +19,7 @@ import numpy as np
 from septool import audio
 from septool.config import JsonDict
 from septool.errors import AudioError, UsageError
-from septool.files import NAME_LIMIT, atomic_write, make_folder
+from septool.files import NAME_LIMIT, atomic_write, make_folder, why_not_writable
 from septool.printable import printable
 
 COLUMNS, ROWS = 900, 128  # of a spectrogram's picture
@@ -68,8 +68,10 @@ def check_html_report(html: Path, *, force: bool) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise UsageError(f"--html {html} cannot be written: {folder} is a file, not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK) or (html.exists() and not os.access(html, os.W_OK)):
-        raise UsageError(f"--html {html} cannot be written: no permission for {html if html.exists() else folder}")
+    if html.exists() and not os.access(html, os.W_OK):
+        raise UsageError(f"--html {html} cannot be written: no permission for {html}")
+    if reason := why_not_writable(folder):
+        raise UsageError(f"--html {html} cannot be written: {reason} for {folder}")
     if html.is_dir():
         raise UsageError(f"--html {html} is a folder; name a file")
     if html.exists() and not force:

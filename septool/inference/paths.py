@@ -2,19 +2,22 @@
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from string import Formatter
 
 from septool import audio
 from septool.errors import AudioError, UsageError
+from septool.files import read_bytes
 from septool.inference.output_folder import OutputLists
 from septool.printable import printable
 
 PIPE = "-"
+FIELD_FORMAT = re.compile(r"[<>^]?\d{0,2}(\.\d{1,2})?[ds]?")  # such as 02; more would make endless names
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def read_input_list(name: str) -> list[str]:
         UsageError: it cannot be read, or names nothing.
     """
     try:
-        content = sys.stdin.buffer.read() if name == PIPE else Path(name).read_bytes()
+        content = sys.stdin.buffer.read() if name == PIPE else read_bytes(Path(name))
     except OSError as error:
         raise UsageError(f"--from-file {printable(name)} cannot be read: {error.strerror}") from None
     lines = content.split(b"\0") if b"\0" in content else content.splitlines()
@@ -237,8 +240,9 @@ def format_targets(
     numbered = "{voice}" if channels is None else "{channel}, {voice}"
     try:
         own = {"voice"} if channels is None else {"voice", "channel"}
-        if not {field for _, field, _, _ in Formatter().parse(name) if field is not None} <= {*parts, *own}:
-            raise ValueError
+        for _, field, spec, _ in Formatter().parse(name):
+            if field is not None and (field not in {*parts, *own} or not FIELD_FORMAT.fullmatch(spec or "")):
+                raise ValueError
         called = range(1, voices + 1) if isinstance(voices, int) else voices
         names = [
             name.format(channel=channel + 1, voice=voice, **parts)
@@ -249,6 +253,8 @@ def format_targets(
         raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {numbered} and {{model}} only") from None
     if len(set(names)) < len(names):
         raise UsageError(f"--name {name!r} gives every voice the same file; put {numbered} in it")
+    if any(PurePath(each).is_absolute() or ".." in PurePath(each).parts for each in names):
+        raise UsageError(f"--name {name!r} leads out of the output folder; use --out")
     return tuple(Path(out) / recording.subfolder / f"{each}.{suffix}" for each in names)
 
 

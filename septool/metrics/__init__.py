@@ -68,12 +68,13 @@ _DNSMOS = (
 )
 _DNSMOS_NEEDS = {"packages": ("speechmos", "onnxruntime"), "extra": "dnsmos"}
 _BSS_EVAL = "BSS Eval 3 (Vincent et al. 2006), a filter of 512 taps is forgiven"
+SAME_BY_NAME = {"si-sdr": "si-snr", "si-sdri": "si-snri"}  # the field uses both
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("si-snr", "si-snr", "dB", definition=_SI_SNR),
         Metric("si-snri", "si-snr", "dB", improvement=True, definition=GAIN.format("si-snr", "si-snr")),
-        Metric("si-sdr", "si-snr", "dB", definition=f"si-snr by another name: {_SI_SNR}"),
+        Metric("si-sdr", "si-snr", "dB", definition=f"{SAME_BY_NAME['si-sdr']} by another name: {_SI_SNR}"),
         Metric("si-sdri", "si-snr", "dB", improvement=True, definition=GAIN.format("si-sdr", "si-sdr")),
         Metric("snr", "snr", "dB", definition="10 log10 |s|^2 / |e - s|^2"),
         Metric("snri", "snr", "dB", improvement=True, definition=GAIN.format("snr", "snr")),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.norms import GlobalLayerNorm
+from septool.models.layers.recurrent import LSTM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class BLSTMTasNet(Separator[Config]):
         self.encoder = GatedEncoder(filters, config.window)
         self.norm = GlobalLayerNorm(filters) if config.norm == "global" else nn.LayerNorm(filters, eps=1e-8)
         self.lstms = nn.ModuleList(
-            nn.LSTM(2 * hidden if pair else filters, hidden, num_layers=2, batch_first=True, bidirectional=True)
+            LSTM(2 * hidden if pair else filters, hidden, num_layers=2, batch_first=True, bidirectional=True)
             for pair in range(config.layers // 2)
         )
         self.mask = nn.Linear(2 * hidden, config.sources * filters)

@@ -23,6 +23,7 @@ from septool.models.layers.attention import SelfAttention
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
+from septool.models.layers.recurrent import LSTM
 from septool.signal import frames
 
 NORMS = {"position": nn.LayerNorm, "sequence": GlobalLayerNorm}
@@ -61,7 +62,7 @@ class ImprovedTransformer(nn.Module):
         norm = NORMS[config.norm]
         self.attention = SelfAttention(config.features, config.heads)
         self.norm1 = norm(config.features)
-        self.lstm = nn.LSTM(config.features, config.hidden, batch_first=True, bidirectional=True)
+        self.lstm = LSTM(config.features, config.hidden, batch_first=True, bidirectional=True)
         self.linear = nn.Linear(2 * config.hidden, config.features)
         self.norm2 = norm(config.features)
 

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from septool.models.base import MappingSeparator, SeparatorConfig
 from septool.models.layers.attention import attend
+from septool.models.layers.recurrent import LSTM
 from septool.models.layers.spectral import SpectrumDecoder, SpectrumEncoder
 from septool.signal import frames
 from septool.signal.stft import Analysis
@@ -85,7 +86,7 @@ class RecurrentModule(nn.Module):
         self.window = config.kernel, config.stride
         width, overlap = config.kernel * config.channels, config.kernel > config.stride
         self.norm = nn.LayerNorm(config.channels)
-        self.lstm = nn.LSTM(width, config.hidden, batch_first=True, bidirectional=True)
+        self.lstm = LSTM(width, config.hidden, batch_first=True, bidirectional=True)
         # With the sum of windows behind it this is the paper's Deconv1D; on a processor a training step with the
         # product takes half as long as with the transposed convolution.
         self.linear = nn.Linear(2 * config.hidden, width, bias=not overlap)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from septool.errors import SeptoolError
-from septool.files import atomic_write
+from septool.files import atomic_write, read_bytes
 from septool.metrics import METRICS, metric_versions
 from septool.printable import printable
 from septool.scoring.items import HASHES, Item
@@ -23,7 +23,7 @@ def load_items(path: Path) -> list[Item]:
         SeptoolError: it cannot be read, or holds no item.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = read_bytes(path).decode("utf-8-sig", errors="replace").split("\n")
     except OSError as error:
         raise SeptoolError(f"{path} cannot be read: {error.strerror}") from None
     items = []

@@ -170,7 +170,7 @@ def _check_config_value(key: str, value: object) -> None:
     if "dropout" in key and not 0 <= value < 1:
         raise ValueError(f"{key} is {value}; a dropout rate lies between 0 and 1")
     if not abs(value) <= MOST_OF_CONFIG:
-        raise ValueError(f"{key} is {value}; it lies between {-MOST_OF_CONFIG} and {MOST_OF_CONFIG}")
+        raise ValueError(f"{key} is {value}; numbers of a network go up to {MOST_OF_CONFIG}")
 
 
 def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from septool.config import JsonDict
-from septool.errors import CheckpointError, SeptoolError
+from septool.errors import CheckpointError, ConfigError, SeptoolError
 from septool.files import atomic_write
 from septool.models.base import Model
 from septool.training.optim import MovingAverage, make_optimizers, restore_optimizer
@@ -147,8 +147,13 @@ def read_state(folder: Path) -> SavedState:
     damage = ""
     for path in paths:
         try:
-            return _parse_state(path, torch.load(path, map_location="cpu", weights_only=True))
-        except Exception as error:  # torch raises many kinds for a file that is not whole
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:  # torch raises many kinds, in words about its archive's inside
+            damage = damage or f"{path} is damaged: it is cut off, or not the state of a run"
+            continue
+        try:
+            return _parse_state(path, content)
+        except (ValueError, ConfigError) as error:
             damage = damage or f"{path} is damaged: {' '.join(str(error).split())[:300]}"
     raise CheckpointError(damage)
 

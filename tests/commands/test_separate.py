@@ -264,7 +264,7 @@ BAD = {
     "huge": "{} holds samples of 2e+29; full scale is 1. Is it damaged?",
     "torn": "{} breaks off while decoding: ",
     "raw": "{} has no header that says what it is; say it with --raw, such as s16le:8000:1",
-    "pipe": "{} is a named pipe that nobody writes to",
+    "pipe": "{} cannot be read: nobody writes to this named pipe",
     "loop": "{} cannot be read: Too many levels of symbolic links",
 }
 

@@ -134,6 +134,19 @@ def test_wav_from_a_pipe_says_nothing_of_its_length(tmp_path: Path, samples: np.
     assert all(each.is_harmless for each in findings)
 
 
+def test_a_true_size_beyond_two_gigabytes_tells_of_a_cut(tmp_path: Path, samples: np.ndarray) -> None:
+    (path := tmp_path / "x.wav").write_bytes(wav(pcm(samples), 3_000_000_000))
+    _, findings = every_way(path)
+    assert kinds(findings) == [FindingKind.CUT_OFF]
+    assert findings[0].header_frames == 1_500_000_000
+    data = encoded(samples, "RF64")
+    place = data.index(b"ds64") + 16
+    path.write_bytes(data[:place] + (2**31 - 2).to_bytes(8, "little") + data[place + 8 :])
+    whole, findings = every_way(path)
+    np.testing.assert_array_equal(whole[0], samples)
+    assert kinds(findings) == [FindingKind.CUT_OFF]
+
+
 @pytest.mark.parametrize(
     "after", [b"", b"LIST\x04\0\0\0INFO", b"\0" * 5000, b"TAG" + b"x" * 125, b"abcd\x10\0\0\0" + b"x" * 16]
 )
@@ -357,7 +370,7 @@ def test_libmpg123_says_nothing_itself_and_others_are_heard(
 def test_a_named_pipe_without_writer_is_noticed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.wav")
     with (
-        pytest.raises(AudioError, match=r"p\.wav is a named pipe that nobody writes to"),
+        pytest.raises(AudioError, match=r"p\.wav cannot be read: nobody writes to this named pipe"),
         audio.open_audio(tmp_path / "p.wav"),
     ):
         pass

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from septool import audio, workers
+from septool import audio, files, workers
 from septool.data import manifest
 from septool.data.renderers import Rendered
 from septool.tasks import mix
@@ -112,3 +112,65 @@ def test_a_recording_that_breaks_off_is_told(septool: Command, loud: Path, tmp_p
     assert result.status == 1
     assert f"septool: none of the 2 rows of {loud} could be rendered" in result.errors[-1]
     assert line in result.errors[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"frames": 10**9, "mode": "max"},
+            "mixture loud has 1000000000 frames; its longest voice has 4000, and 10 times",
+        ),
+        (
+            {"noise": {"path": "a.wav", "frames": 10**9}, "rendering": "librimix"},
+            "1000000000 frames of noise; its longest",
+        ),
+        ({"speed": 1e-9}, "line 1: sources: a.wav has the speed 1e-09; it is 0.1 to 10"),
+        ({"id": ""}, "line 1: Mixture: id is empty"),
+    ],
+)
+def test_a_row_longer_than_its_voices_by_far_is_refused_at_once(
+    septool: Command, loud: Path, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    row = json.loads(loud.read_text().splitlines()[0])
+    if "speed" in changes:
+        row["sources"][0] |= changes
+    else:
+        row |= changes
+    if "rendering" in changes:
+        row["sample_rate"] = 16000
+        for name, pitch in (("a", 100), ("b", 190)):
+            write(tmp_path / f"{name}.wav", voice(pitch, seconds=0.5, rate=16000), 16000)
+    loud.write_text(json.dumps(row) + "\n")
+    for result in (septool("mix", loud, "-o", tmp_path / "out"), septool("eval", loud, tmp_path)):
+        assert result.status in (1, 2)
+        assert said in result.errors[-1] or any(said in line for line in result.errors)
+
+
+def test_a_manifest_with_the_mark_that_some_editors_write(septool: Command, loud: Path, tmp_path: Path) -> None:
+    loud.write_bytes(b"\xef\xbb\xbf" + loud.read_bytes().replace(b"\n", b"\r\n"))
+    assert septool("mix", loud, "-o", tmp_path / "out").status == 0
+    assert (tmp_path / "out/loud.wav").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        (("mix", "{pipe}.jsonl", "-o", "out"), "is a named pipe; a manifest is read more than once, save it as a file"),
+        (("eval", "{pipe}.jsonl", "est"), "is a named pipe; a manifest is read more than once, save it as a file"),
+        (("eval", "{pipe}.txt", "--model", "speaker-net"), "cannot be read: nobody writes to this named pipe"),
+        (("train", "{pipe}.toml", "-o", "run"), "cannot be read: nobody writes to this named pipe"),
+        (("separate", "--from-file", "{pipe}"), "cannot be read: nobody writes to this named pipe"),
+    ],
+)
+def test_a_list_that_nobody_writes_is_not_waited_for(
+    septool: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "WAIT_S", 0.05)
+    arguments = [part.format(pipe="pipe") for part in verb]
+    os.mkfifo(next(part for part in arguments if part.startswith("pipe")))
+    result = septool(*arguments)
+    assert result.status in (1, 2)
+    assert said in result.errors[-1]

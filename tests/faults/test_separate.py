@@ -369,3 +369,35 @@ def test_workers_of_a_killed_command_end(
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)  # its output ends only when nobody can write to it
     assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("{voice:1000000000}", "can use {stem}, {suffix}, {voice} and {model} only"),
+        ("{voice:{stem}}", "can use {stem}, {suffix}, {voice} and {model} only"),
+        ("../{stem}_{voice}", "leads out of the output folder; use --out"),
+        ("{stem}/../../{voice}", "leads out of the output folder; use --out"),
+        ("/tmp/{voice}", "leads out of the output folder; use --out"),
+    ],
+)
+def test_names_of_endless_length_or_of_other_folders(separate: Command, call: Path, name: str, said: str) -> None:
+    result = separate(call, "--name", name)
+    assert result.status == 2
+    assert said in result.errors[-1]
+
+
+def test_numbers_in_names_may_have_zeros_and_folders(separate: Command, call: Path, tmp_path: Path) -> None:
+    result = separate(call, "--name", "{stem}/voice{voice:02}", "-o", tmp_path / "named")
+    assert [Path(line).relative_to(tmp_path / "named").as_posix() for line in result.lines] == [
+        "call/voice01.wav",
+        "call/voice02.wav",
+    ]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the folder that nothing can be made in is Linux's")
+def test_a_page_in_a_folder_of_the_system_is_refused_before_the_work(separate: Command, call: Path) -> None:
+    result = separate(call, "--html", "/proc/page.html")
+    assert result.status != 0
+    assert result.lines == []
+    assert "--html /proc/page.html cannot be written: No such file or directory for /proc" in result.errors[-1]

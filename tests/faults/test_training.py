@@ -119,14 +119,23 @@ def test_a_state_of_other_things_gives_way_to_the_one_before(
     assert refused.errors[0].startswith(f"septool: {run}/last.pt is damaged: ")
 
 
+def test_a_state_that_is_cut_off_is_told_in_our_words(septool: Command, tiny: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert septool("train", tiny, "-o", run, "-d", "cpu").status == 0
+    (run / "last.pt").write_bytes((run / "last.pt").read_bytes()[:1000])
+    (run / "previous.pt").unlink(missing_ok=True)
+    refused = septool("train", "--resume", "-o", run, "-d", "cpu")
+    assert refused.errors == [f"septool: {run}/last.pt is damaged: it is cut off, or not the state of a run"]
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("config.filters=1000000000", "config.filters is 1000000000; it lies between -100000 and 100000"),
+        ("config.filters=1000000000", "config.filters is 1000000000; numbers of a network go up to 100000"),
         ("config.filters=100000 config.bottleneck=100000", "a network of more than 1000000000 weights"),
         ("config.blocks=100000", "a network of more than 1000000000 weights, or of more than 20000 matrices"),
         ("config.dropout=nan", "config.dropout is nan; a dropout rate lies between 0 and 1"),
-        ("config.anything=inf", "config.anything is inf; it lies between -100000 and 100000"),
+        ("config.anything=inf", "config.anything is inf; numbers of a network go up to 100000"),
         ("loop.steps=99999999999999999999", "steps is 99999999999999999999; it lies between 1 and 1000000000"),
         ("loop.batch=99999999999999999999", "batch is 99999999999999999999; it lies between 1 and 1000000"),
         ("loop.loss_floor=nan", "loss_floor is nan; it is a number of dB"),

@@ -1,8 +1,31 @@
 """Recurrent layers. Sequences keep their channels last."""
 
+from functools import cache
+
+import torch
 from torch import Tensor, nn
 
 from septool.models.layers.norms import GlobalLayerNorm
+
+
+@cache
+def _has_bfloat16_lstm() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class LSTM(nn.LSTM):
+    """torch's LSTM, which under autocast stays in float32 on processors that have none in bfloat16.
+
+    Those without AVX-512, where oneDNN would raise that it "could not create a primitive descriptor".
+    """
+
+    def forward(  # type: ignore[override]
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if input.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not _has_bfloat16_lstm():
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(input.float(), hx)
+        return super().forward(input, hx)
 
 
 class BiLSTM(nn.Module):
@@ -13,7 +36,7 @@ class BiLSTM(nn.Module):
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(channels, hidden, batch_first=True, bidirectional=True)
+        self.lstm = LSTM(channels, hidden, batch_first=True, bidirectional=True)
         self.linear = nn.Linear(2 * hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +68,7 @@ class DeepBiLSTM(nn.Module):
         """Drop out between the layers, not behind the last."""
         super().__init__()
         dropout = dropout if layers > 1 else 0.0
-        self.lstm = nn.LSTM(channels, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout)
+        self.lstm = LSTM(channels, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, frame, channel]`` to ``[batch, frame, 2 hidden]``."""
