@@ -3,14 +3,16 @@
 import dataclasses
 import difflib
 import functools
-import itertools
 import os
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from septool.errors import ConfigError
 from septool.files import read_text
@@ -42,25 +44,140 @@ def build(kind: type[T], values: JsonMapping, where: str = "") -> T:
         ConfigError: a key that ``kind`` does not have, one that it needs, a value of another type, or
             one that the dataclass itself refuses.
     """
-    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
-    for name, field in fields.items():
-        old = field.metadata.get("formerly")
-        if old in values:
-            if name in values:
-                raise ConfigError(f"{where}{old} is the old name of {where}{name}; give one of the two")
-            values = {name if key == old else key: value for key, value in values.items()}
-    hints = _hints(kind)
-    for key in values:
-        if key not in fields:
-            raise ConfigError(describe_unknown_key(key, list(fields), where))
-    for name, field in fields.items():
-        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{where}{name} is missing")
-    ready = {key: _convert(value, hints[key], where + key) for key, value in values.items()}
+    values = _with_known_keys(kind, values, where)
     try:
-        return kind(**ready)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where.rstrip('.') or kind.__name__}: {error}") from None
+        return msgspec.convert(values, kind, dec_hook=_as_it_is)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(error, kind, values, where)) from None
+
+
+def _as_it_is(kind: type, value: object) -> object:
+    """Take what JSON and TOML have no form of, such as a path that the program itself puts in."""
+    if not isinstance(value, kind):
+        raise ValueError(f"it has to be of type {kind.__name__}")
+    return value
+
+
+class _Keys(NamedTuple):
+    """What the mapping for a dataclass can hold."""
+
+    known: frozenset[str]
+    needed: tuple[str, ...]
+    formerly: dict[str, str]  # old names
+    nested: dict[str, type]  # fields that hold a dataclass, or several
+
+
+@functools.cache  # a manifest asks for the same ones a hundred thousand times
+def _keys_of(kind: type) -> _Keys:
+    fields = dataclasses.fields(kind)
+    needed = (each for each in fields if each.default is each.default_factory is dataclasses.MISSING)
+    inner: dict[str, type] = {}
+    for name, hint in _hints(kind).items():
+        for part in _parts(hint):
+            if isinstance(part, type) and dataclasses.is_dataclass(part):
+                inner.setdefault(name, part)
+    return _Keys(
+        frozenset(each.name for each in fields),
+        tuple(each.name for each in needed),
+        {each.metadata["formerly"]: each.name for each in fields if "formerly" in each.metadata},
+        inner,
+    )
+
+
+@functools.cache
+def _hints(kind: type) -> JsonDict:
+    return typing.get_type_hints(kind)
+
+
+def _parts(hint: Any) -> list[Any]:
+    """Return a type and those that it is made of."""
+    return [hint, *(part for each in typing.get_args(hint) for part in _parts(each))]
+
+
+def _with_known_keys(kind: type, values: JsonMapping, where: str) -> JsonMapping:
+    """Return a dataclass's mapping with the keys of today.
+
+    Raises:
+        ConfigError: a key that there is not, one too few, or no mapping.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f"{where.rstrip('.') or kind.__name__} is {values!r:.40}; it has to be of type {kind.__name__}"
+        )
+    keys = _keys_of(kind)
+    for old in keys.formerly.keys() & values.keys():
+        new = keys.formerly[old]
+        if new in values:
+            raise ConfigError(f"{where}{old} is the old name of {where}{new}; give one of the two")
+        values = {new if key == old else key: value for key, value in values.items()}
+    if not values.keys() <= keys.known:
+        unknown = next(key for key in values if key not in keys.known)
+        raise ConfigError(describe_unknown_key(unknown, [each.name for each in dataclasses.fields(kind)], where))
+    for name in keys.needed:
+        if name not in values:
+            raise ConfigError(f"{where}{name} is missing")
+    for name, inner in keys.nested.items():
+        if value := values.get(name):
+            known = _nested_with_known_keys(inner, value, where + name)
+            if known is not value:
+                values = {**values, name: known}
+    return values
+
+
+def _nested_with_known_keys(kind: type, value: Any, where: str) -> Any:
+    """Do the same for what a field holds; what is neither a mapping nor several is for the conversion to refuse."""
+    if isinstance(value, Mapping):
+        return _with_known_keys(kind, value, where + ".")
+    if not isinstance(value, list | tuple):
+        return value
+    known = [_nested_with_known_keys(kind, each, f"{where}[{place}]") for place, each in enumerate(value)]
+    return value if all(one is other for one, other in zip(known, value, strict=True)) else known
+
+
+STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<place>\d+)\]|\[\.\.\.\]")  # of a path such as $.sources[0].start
+
+
+def _explain(error: msgspec.ValidationError, kind: type, values: JsonMapping, where: str) -> str:
+    """Say which value is wrong and what would be right, where msgspec names its path alone."""
+    hint: Any = kind
+    value: Any = values
+    name = where.rstrip(".")
+    path = str(error).rpartition(" - at `$")[2].rstrip("`") if " - at `$" in str(error) else ""
+    for step in STEP.finditer(path):
+        hint = _without_none(hint)
+        if field := step["field"]:
+            hint, value, name = _hints(hint)[field], value[field], f"{name}.{field}" if name else field
+            continue
+        kinds = typing.get_args(hint)
+        if step["place"]:
+            place = int(step["place"])
+            hint, value, name = kinds[0 if kinds[-1] is ... else place], value[place], f"{name}[{place}]"
+        else:  # of a mapping, whose key is not told
+            key = next(key for key, item in value.items() if not _fits(item, kinds[-1]))
+            hint, value, name = kinds[-1], value[key], f"{name}.{key}"
+    hint = _without_none(hint)
+    kinds, origin = typing.get_args(hint), typing.get_origin(hint) or hint
+    if isinstance(error.__cause__, ValueError | TypeError):
+        return f"{name or kind.__name__}: {error.__cause__}"
+    if origin is typing.Literal:
+        return f"{name} is {value!r}; it can be {', '.join(map(str, kinds))}"
+    if origin is tuple and isinstance(value, list | tuple):
+        return f"{name} is {list(value)!r}; it has {len(kinds)} values"
+    return f"{name} is {value!r}; it has to be of type {getattr(origin, '__name__', origin)}"
+
+
+def _without_none(hint: Any) -> Any:
+    options = [each for each in typing.get_args(hint) if each is not type(None)]
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return options[0] if is_union else hint
+
+
+def _fits(value: object, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind, dec_hook=_as_it_is)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def describe_unknown_key(key: str, known: Sequence[str], where: str = "", place: str = "") -> str:
@@ -75,41 +192,6 @@ def describe_unknown_key(key: str, known: Sequence[str], where: str = "", place:
     close = difflib.get_close_matches(key, known, n=1)
     meant = f"; did you mean {where + close[0]!r}?" if close else ""
     return f"unknown key {where + key!r}{f' in {place}' if place else ''}{meant} (known: {', '.join(known)})"
-
-
-@functools.cache  # a manifest asks for the same ones a hundred thousand times
-def _hints(kind: type) -> JsonDict:
-    return typing.get_type_hints(kind)
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        options = typing.get_args(hint)
-        if value is None and type(None) in options:
-            return None
-        return _convert(value, next(o for o in options if o is not type(None)), where)
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return build(typing.cast(type, hint), value, where + ".")
-    if hint is Any:
-        return value
-    origin = typing.get_origin(hint) or hint
-    if origin is typing.Literal:
-        if value not in typing.get_args(hint):
-            raise ConfigError(f"{where} is {value!r}; it can be {', '.join(map(str, typing.get_args(hint)))}")
-        return value
-    if origin is tuple and isinstance(value, list | tuple):
-        kinds = typing.get_args(hint)
-        if kinds[-1:] != (Ellipsis,) and len(kinds) != len(value):
-            raise ConfigError(f"{where} is {list(value)!r}; it has {len(kinds)} values")
-        each = itertools.repeat(kinds[0]) if kinds[-1:] == (Ellipsis,) else kinds
-        return tuple(_convert(item, kind, where) for item, kind in zip(value, each, strict=False))
-    if origin is dict and isinstance(value, Mapping):
-        return {key: _convert(item, typing.get_args(hint)[1], f"{where}.{key}") for key, item in value.items()}
-    if origin is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(origin, type) and (not isinstance(value, origin) or (origin is int and isinstance(value, bool))):
-        raise ConfigError(f"{where} is {value!r}; it has to be of type {origin.__name__}")
-    return value
 
 
 def override(values: JsonDict, settings: Sequence[str]) -> JsonDict:

@@ -6,6 +6,7 @@ every machine. A row with a single source is an utterance: a manifest of those i
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
@@ -16,6 +17,7 @@ from septool.config import JsonDict, build
 from septool.errors import ConfigError, ManifestError
 from septool.files import read_text
 
+NO_NAME = re.compile("[\0\ud800-\udbff]")  # NULs, and halves of characters, which JSON can hold
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
 SLOWEST, FASTEST = 0.1, 10.0  # speeds beyond which there is no speech, but a length that nobody meant
 # Fields that are written only where they say something, so that manifests without them keep their bytes.
@@ -76,8 +78,8 @@ def check_cut(path: str, start: int, frames: int) -> None:
 
 
 def check_name(name: str) -> None:
-    """Refuse what no file can be called: NULs, and halves of characters, which JSON can hold."""
-    if "\0" in name or any("\ud800" <= character <= "\udbff" for character in name):
+    """Refuse what no file can be called."""
+    if NO_NAME.search(name):
         raise ValueError(f"{name!r} cannot be a file's name")
 
 

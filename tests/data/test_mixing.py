@@ -483,8 +483,8 @@ def test_the_settings_in_the_documentation_are_settings() -> None:
         ({"difference_db": [0.0, math.inf]}, "difference_db is"),
         ({"speed": [0.0, 1.0]}, "speed is"),
         ({"rooms": {"manifest": "x", "probability": 1.5}}, r"rooms: probability is 1\.5"),
-        ({"backgrounds": [{"manifest": "x", "snr_db": [5.0, 0.0]}]}, "backgrounds: snr_db is"),
-        ({"backgrounds": [{"snr_db": [0.0, 5.0]}]}, r"backgrounds\.manifest is missing"),
+        ({"backgrounds": [{"manifest": "x", "snr_db": [5.0, 0.0]}]}, r"backgrounds\[0\]: snr_db is"),
+        ({"backgrounds": [{"snr_db": [0.0, 5.0]}]}, r"backgrounds\[0\]\.manifest is missing"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, object], said: str) -> None:

@@ -125,7 +125,7 @@ def test_a_recording_that_breaks_off_is_told(septool: Command, loud: Path, tmp_p
             {"noise": {"path": "a.wav", "frames": 10**9}, "rendering": "librimix"},
             "1000000000 frames of noise; its longest",
         ),
-        ({"speed": 1e-9}, "line 1: sources: a.wav has the speed 1e-09; it is 0.1 to 10"),
+        ({"speed": 1e-9}, "line 1: sources[0]: a.wav has the speed 1e-09; it is 0.1 to 10"),
         ({"id": ""}, "line 1: Mixture: id is empty"),
     ],
 )
