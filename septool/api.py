@@ -1,24 +1,30 @@
 """Samples in, voices out: what ``separate`` and ``extract`` do to files, for arrays and tensors in memory."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from septool import audio, catalogue, checkpoints
-from septool.checkpoints import Header, ModelT
-from septool.device import choose_device
+from septool import audio, catalogue
+from septool.device import choose_device, processor
 from septool.errors import AudioError, UsageError
-from septool.inference.enrollment import MAX_REFERENCE_S, KnownVoicesEstimator, check_reference, embed_references
-from septool.inference.level import Estimator, make_estimator
+from septool.headers import Header
+from septool.inference.engines import Engine, OnnxSeparator, TorchSeparator, load_engine, may_use_onnx
+from septool.inference.level import ArrayEstimator, on_arrays
 from septool.inference.live import EstimateStream
 from septool.inference.streaming import WindowedEstimator, check_segment
-from septool.models.base import Extractor, Separator
 
-Samples = np.ndarray | Tensor
+if TYPE_CHECKING:  # ONNX Runtime does without torch
+    import torch
+    from torch import Tensor
+
+    from septool.inference.enrollment import KnownVoicesEstimator
+    from septool.models.base import Extractor, Separator
+
+Samples = Union[np.ndarray, "Tensor"]
 
 
 class ExtractionResult(NamedTuple):
@@ -33,9 +39,13 @@ class SeparationPipeline:
     """A separator ready for recordings in memory."""
 
     name: str
-    model: Separator
+    model: "Separator | OnnxSeparator"
     header: Header
-    device: torch.device
+    device: "torch.device"
+
+    def _estimator(self, *, consistency: bool) -> ArrayEstimator:
+        separator = self.model if isinstance(self.model, OnnxSeparator) else TorchSeparator(self.model, self.header)
+        return separator.estimator(self.device, consistency=consistency)
 
     def separate(
         self,
@@ -65,11 +75,10 @@ class SeparationPipeline:
             UsageError: it has more than one channel, or ``segment`` and ``overlap`` do not go together.
         """
         return _estimate(
-            make_estimator(self.model, consistency=consistency),
+            self._estimator(consistency=consistency),
             recording,
             rate,
             model_rate=self.header.sample_rate,
-            device=self.device,
             segment=segment,
             overlap=overlap,
         )
@@ -97,13 +106,12 @@ class SeparationPipeline:
         """
         check_segment(segment, overlap)
         return EstimateStream(
-            make_estimator(self.model, consistency=consistency),
+            self._estimator(consistency=consistency),
             voices=self.header.sources,
             rate=rate,
             model_rate=self.header.sample_rate,
             segment=segment,
             overlap=overlap,
-            device=self.device,
         )
 
 
@@ -112,9 +120,9 @@ class ExtractionPipeline:
     """An extractor ready for recordings in memory."""
 
     name: str
-    model: Extractor
+    model: "Extractor"
     header: Header
-    device: torch.device
+    device: "torch.device"
 
     def extract(
         self,
@@ -145,11 +153,10 @@ class ExtractionPipeline:
         """
         estimator = self._known_voice(references, rate, threshold)
         voices = _estimate(
-            estimator,
+            on_arrays(estimator, self.device),
             recording,
             rate,
             model_rate=self.header.sample_rate,
-            device=self.device,
             segment=segment,
             overlap=overlap,
         )
@@ -179,16 +186,22 @@ class ExtractionPipeline:
         """
         check_segment(segment, overlap)
         return EstimateStream(
-            self._known_voice(references, rate, threshold),
+            on_arrays(self._known_voice(references, rate, threshold), self.device),
             voices=1,
             rate=rate,
             model_rate=self.header.sample_rate,
             segment=segment,
             overlap=overlap,
-            device=self.device,
         )
 
-    def _known_voice(self, references: Sequence[Samples], rate: int, threshold: float | None) -> KnownVoicesEstimator:
+    def _known_voice(self, references: Sequence[Samples], rate: int, threshold: float | None) -> "KnownVoicesEstimator":
+        from septool.inference.enrollment import (
+            MAX_REFERENCE_S,
+            KnownVoicesEstimator,
+            check_reference,
+            embed_references,
+        )
+
         if not references:
             raise UsageError("give a recording of the wanted voice")
         model_rate = self.header.sample_rate
@@ -204,19 +217,28 @@ class ExtractionPipeline:
         return KnownVoicesEstimator(self.model, embedding, threshold)
 
 
-def load_separator(name: str = "galr", device: str = "auto") -> SeparationPipeline:
+def load_separator(name: str = "galr", device: str = "auto", *, engine: Engine = "torch") -> SeparationPipeline:
     """Load a separator, fetching its weights if they are published and not here.
 
     Args:
         name: a checkpoint, a model (its default one), ``hf:OWNER/NAME[@REVISION]``, a ``.safetensors`` file, or a
             folder or file of another toolkit.
         device: auto, cpu, cuda, cuda:N or mps.
+        engine: ``torch``, whose network is ``model`` then; ``onnx``, which is ONNX Runtime on the processor: exported
+            to once, it starts without importing torch; ``auto`` takes what was exported and is about as fast.
 
     Raises:
-        UsageError: no such checkpoint or device.
+        UsageError: no such checkpoint, device or engine.
         CheckpointError: a damaged file, one that cannot be fetched, or a model that does not separate.
+        SeptoolError: a network that has no form in ONNX.
     """
-    return SeparationPipeline(*_load(name, Separator, device))
+    entry, path = _resolve(name)
+    onnx = may_use_onnx(engine, device)
+    separator = load_engine(engine, entry, path, onnx=onnx)
+    if isinstance(separator, OnnxSeparator):
+        return SeparationPipeline(entry, separator, separator.header, processor())
+    chosen = choose_device(device)
+    return SeparationPipeline(entry, separator.model.to(chosen), separator.header, chosen)
 
 
 def load_extractor(name: str = "galr-extractor", device: str = "auto") -> ExtractionPipeline:
@@ -226,27 +248,30 @@ def load_extractor(name: str = "galr-extractor", device: str = "auto") -> Extrac
         UsageError: no such checkpoint or device.
         CheckpointError: a damaged file, one that cannot be fetched, or a model that does not extract.
     """
-    return ExtractionPipeline(*_load(name, Extractor, device))
+    from septool import checkpoints
+    from septool.models.base import Extractor
+
+    entry, path = _resolve(name)
+    model, header = checkpoints.load(path, Extractor)
+    chosen = choose_device(device)
+    return ExtractionPipeline(entry, model.to(chosen), header, chosen)
 
 
-def _load(name: str, kind: type[ModelT], device: str) -> tuple[str, ModelT, Header, torch.device]:
+def _resolve(name: str) -> tuple[str, Path]:
+    """Return a checkpoint's name and its file, which is fetched if it is not here."""
     try:
-        entry, path = catalogue.resolve_checkpoint(name)
+        return catalogue.resolve_checkpoint(name)
     except catalogue.NotFetchedError:
         catalogue.fetch_weights(name)
-        entry, path = catalogue.resolve_checkpoint(name)
-    model, header = checkpoints.load(path, kind)
-    chosen = choose_device(device)
-    return entry, model.to(chosen), header, chosen
+        return catalogue.resolve_checkpoint(name)
 
 
 def _estimate(
-    estimate: Estimator,
+    estimate: ArrayEstimator,
     recording: Samples,
     rate: int,
     *,
     model_rate: int,
-    device: torch.device,
     segment: float,
     overlap: float,
 ) -> np.ndarray:
@@ -254,9 +279,7 @@ def _estimate(
     check_segment(segment, overlap)
     samples = _one_channel(recording)
     audio.check_finite(samples, "the recording")
-    windows = WindowedEstimator(
-        estimate, size=round(segment * model_rate), overlap=round(overlap * model_rate), device=device
-    )
+    windows = WindowedEstimator(estimate, size=round(segment * model_rate), overlap=round(overlap * model_rate))
     parts = windows.run([audio.resample(samples, rate, model_rate)[None]])
     voices = audio.resample(np.concatenate(list(parts), axis=1), model_rate, rate)[:, : len(samples)]
     return np.pad(voices, ((0, 0), (0, len(samples) - voices.shape[1])))
@@ -264,7 +287,11 @@ def _estimate(
 
 def _one_channel(recording: Samples) -> np.ndarray:
     """Return samples as ``[time]`` in float32."""
-    samples = recording.detach().cpu().float().numpy() if isinstance(recording, Tensor) else np.asarray(recording)
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and isinstance(recording, torch.Tensor):
+        samples = cast("Tensor", recording).detach().cpu().float().numpy()
+    else:
+        samples = np.asarray(recording)
     if samples.ndim != 1:
         raise UsageError(f"a recording is [time], this one is {list(samples.shape)}; give one channel of it")
     if not len(samples):

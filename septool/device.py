@@ -1,17 +1,48 @@
 """Where a model computes: choosing a device, describing it, and running out of its memory."""
 
+import ctypes
 import logging
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from septool.errors import SeptoolError, UsageError
 
+if TYPE_CHECKING:
+    import torch
+
 LOG = logging.getLogger(__name__)
-# What a mere RuntimeError says where memory is short: torch on processors, on MPS, CUDA's libraries.
+# What a mere RuntimeError says where memory is short: torch on processors, on devices, CUDA's libraries.
 NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED", "bad_alloc")
+DRIVERS = ("libcuda.so.1", "nvcuda.dll")  # NVIDIA's, without which torch has no CUDA device
+
+
+@dataclass(frozen=True)
+class _Processor:
+    type: str = "cpu"
+    index: int | None = None
+
+
+def processor() -> "torch.device":
+    """Return the processor, as far as a device is asked for its type alone, without importing torch."""
+    return cast("torch.device", _Processor())
+
+
+def has_accelerator() -> bool:
+    """Say whether torch may have a device other than the processor, without importing it."""
+    if sys.platform == "darwin" or Path("/dev/kfd").exists():  # Metal; AMD
+        return True
+    for name in DRIVERS:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return True
+    return False
 
 
 @contextmanager
@@ -20,14 +51,12 @@ def enough_memory(what: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
-            words in str(error) for words in NO_MEMORY
-        ):
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in NO_MEMORY):
             raise
         raise SeptoolError(f"there is not enough memory {what}") from error
 
 
-def choose_device(name: str, number: int | None = None) -> torch.device:
+def choose_device(name: str, number: int | None = None) -> "torch.device":
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
 
     Args:
@@ -38,6 +67,8 @@ def choose_device(name: str, number: int | None = None) -> torch.device:
     Raises:
         UsageError: no such device, in words.
     """
+    import torch
+
     device = _device(name)
     if number is not None and device.type == "cuda" and device.index is None:
         device = torch.device("cuda", number % torch.cuda.device_count())
@@ -45,14 +76,18 @@ def choose_device(name: str, number: int | None = None) -> torch.device:
     return device
 
 
-def hardware(device: torch.device) -> str:
+def hardware(device: "torch.device") -> str:
     """Return the device in words."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> "torch.device":
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -180,6 +180,11 @@ def interrupt(number: int, _: object = None) -> None:
     raise InterruptedBySignal(_signal)
 
 
+def is_worker() -> bool:
+    """Say whether this process is one of several that work on items."""
+    return _stop is not None
+
+
 def check_stopping() -> None:
     """Raise ``InterruptedBySignal`` if a signal, or the parent of this process, has asked to stop; for long work."""
     if _signal or (_stop and _stop.value):

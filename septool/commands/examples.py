@@ -146,6 +146,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     ],
     "models export": [
         ("septool models export galr -o galr.onnx", 'an ONNX file; pip install "septool[onnx]" first'),
+        ("septool models export galr --cache", "from now on separate starts without torch"),
         ("septool models export mine.safetensors --to asteroid -o mine.pth", "for asteroid's from_pretrained"),
     ],
     "models push": [

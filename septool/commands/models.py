@@ -234,9 +234,12 @@ def export(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="NAME.onnx; NAME.pth for asteroid, a folder for speechbrain.")
-    ],
+        Path | None, typer.Option("-o", "--out", help="NAME.onnx; NAME.pth for asteroid, a folder for speechbrain.")
+    ] = None,
     to: Annotated[str, typer.Option("--to", help="onnx, asteroid or speechbrain.")] = "onnx",
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Keep an ONNX file for separate --engine, in place of --out.")
+    ] = False,
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -246,7 +249,8 @@ def export(
 
     An ONNX file takes mixture [1, time], of any level, and any length over some milliseconds, at the checkpoint's
     rate, and gives voices [1, source, time]; what it gives is compared with what the checkpoint gives before it is
-    kept (extra onnx). asteroid takes conv-tasnet and dprnn, SpeechBrain sepformer, where their networks are ours; what
+    kept (extra onnx). With --cache it is kept where septool separate finds it, which then starts without torch.
+    asteroid takes conv-tasnet and dprnn, SpeechBrain sepformer, where their networks are ours; what
     is written is converted back and compared.
     """
     from dataclasses import asdict
@@ -254,7 +258,7 @@ def export(
     from septool.commands import printing
     from septool.tasks.export import export as run_export
 
-    exported = run_export(model, out, to=to, force=force)
+    exported = run_export(model, out, to=to, cache=cache, force=force)
     if not quiet:
         printing.note(
             f"{exported.model}, {exported.sources} voices at {exported.sample_rate} Hz, {exported.bytes / 1e6:.1f} MB, "
@@ -263,7 +267,7 @@ def export(
     if json:
         printing.json_line(asdict(exported))
     else:
-        typer.echo(out)
+        typer.echo(exported.file)
 
 
 @app.command("push")

@@ -2,7 +2,7 @@
 
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,15 @@ def separate(
     out: Annotated[str, typer.Option("-o", "--out", help="Folder for the voices; - is standard output.")] = ".",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    engine: Annotated[
+        Literal["auto", "torch", "onnx"],
+        typer.Option(
+            "--engine",
+            help="What computes the model; onnx starts without torch, auto takes it where the model was exported to "
+            "the cache (septool models export --cache).",
+            rich_help_panel=options.MACHINE,
+        ),
+    ] = "auto",
     jobs: options.AutoJobs = None,
     cluster: options.Cluster = None,
     channel: options.Channels = None,
@@ -141,6 +150,7 @@ def separate(
             out=out,
             device=device,
             dtype=dtype,
+            engine=engine,
             jobs=jobs,
             cluster=cluster,
             channel=channel,

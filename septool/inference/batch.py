@@ -10,9 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple, TypeVar, get_args
-
-import torch
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, TypeVar, get_args
 
 from septool import audio, workers
 from septool.cluster import check_address, spread, worker_number
@@ -23,7 +21,7 @@ from septool.files import is_pending, make_folder, recover, sha256_of
 from septool.inference import html_report
 from septool.inference.channels import Channel
 from septool.inference.findings import Caveat, CaveatKind, report_caveats
-from septool.inference.level import Estimator
+from septool.inference.level import ArrayEstimator
 from septool.inference.live import describe_latency, estimate_stream
 from septool.inference.output_folder import claim, clear_claims, is_claimed, record_outputs
 from septool.inference.paths import (
@@ -41,6 +39,9 @@ from septool.inference.paths import (
 from septool.inference.record import Digests, Record
 from septool.inference.streaming import Clip, EstimateSettings, FileEstimate, check_segment, estimate_file
 from septool.printable import printable
+
+if TYPE_CHECKING:
+    import torch
 
 Progress = Callable[[str, float, float], None]  # a recording, the seconds of it that are done, and in all
 Done = TypeVar("Done")
@@ -90,6 +91,7 @@ class Completed:
     clipped: int  # samples that went over full scale
     gain_db: float = 0.0  # by which all voices were lowered, so that none does
     findings: tuple[Caveat, ...] = ()  # what a listener may want to know
+    engine: str = "torch"  # what computed the model
 
     @property
     def outcome(self) -> str:
@@ -127,7 +129,7 @@ class Batch:
     suffix: str  # of the files, without a dot
     segment: float  # seconds given to the model at once
     overlap: float  # seconds that two segments share
-    device: torch.device
+    device: "torch.device"
     channel: Channel = None  # to listen to, from 1; all are averaged by default
     track: int = 1  # of sound, in containers of several
     raw: str | None = None  # what recordings without a header are, as ENCODING:RATE:CHANNELS
@@ -181,7 +183,6 @@ class Batch:
         return EstimateSettings(
             voices=voices,
             model_rate=model_rate,
-            device=self.device,
             segment=self.segment,
             overlap=self.overlap,
             channel=self.channel,
@@ -293,7 +294,7 @@ class Task:
             self.batch.progress(self.job.display_name, done, total)
 
     def estimate(
-        self, estimate: Estimator, *, voices: int, model: str, model_rate: int
+        self, estimate: ArrayEstimator, *, voices: int, model: str, model_rate: int
     ) -> tuple[Completed, FileEstimate]:
         """Write the estimates of the recording's voices, and note what is worth a word; see :func:`estimate_file`."""
         batch = self.batch
@@ -432,6 +433,7 @@ def _row(result: Any, digests: Digests | None, record: Record) -> JsonDict:
         "outputs": digests.outputs,
         "model": record.model,
         "checkpoint_sha256": record.checkpoint_sha256,
+        "engine": result.engine,
         "settings": record.settings,
         "seconds": round(result.seconds, 3),
         "elapsed": round(result.elapsed, 3),

@@ -2,20 +2,27 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from septool.errors import SeptoolError, UsageError
-from septool.models.base import Extraction, Extractor, Separator
-from septool.signal.levels import model_gain, remove_dc
+from septool.signal.levels import Samples, model_gain, namespace, remove_dc
 
-Estimator = Callable[[Tensor], Tensor]  # [batch, time] to [batch, voice, time], levels as in the recording
+if TYPE_CHECKING:  # ONNX Runtime does without torch
+    import torch
+    from torch import Tensor
 
-DTYPES = {"auto": None, "fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    from septool.models.base import Extraction, Extractor, Separator
+
+# [batch, time] to [batch, voice, time], levels as in the recording; of tensors, and of arrays in float32.
+Estimator = Callable[["Tensor"], "Tensor"]
+ArrayEstimator = Callable[[np.ndarray], np.ndarray]
+
+DTYPES = {"auto": None, "fp32": None, "bf16": "bfloat16", "fp16": "float16"}  # torch's names
 
 
-def separate_at_model_level(model: Separator, mixture: Tensor) -> Tensor:
+def separate_at_model_level(model: "Separator", mixture: "Tensor") -> "Tensor":
     """Run a separator at the level it was trained at.
 
     Args:
@@ -28,13 +35,13 @@ def separate_at_model_level(model: Separator, mixture: Tensor) -> Tensor:
     return _separate(model, remove_dc(mixture))
 
 
-def _separate(model: Separator, mixture: Tensor) -> Tensor:
+def _separate(model: "Separator", mixture: "Tensor") -> "Tensor":
     """Map ``[batch, time]`` without an offset to ``[batch, source, time]``."""
     gain = model_gain(mixture)
     return model(mixture * gain) / gain[:, None]
 
 
-def extract_with_score(model: Extractor, mixture: Tensor, embedding: Tensor) -> Extraction:
+def extract_with_score(model: "Extractor", mixture: "Tensor", embedding: "Tensor") -> "Extraction":
     """Run an extractor at the level it was trained at.
 
     Args:
@@ -45,13 +52,15 @@ def extract_with_score(model: Extractor, mixture: Tensor, embedding: Tensor) -> 
     Returns:
         The voice, ``[batch, time]``, and its presence, ``[batch]``; see :class:`Extractor`.
     """
+    from septool.models.base import Extraction
+
     mixture = remove_dc(mixture)
     gain = model_gain(mixture)
     voice, presence = model.extract_with_score(mixture * gain, embedding)
     return Extraction(voice / gain, presence)
 
 
-def rescale_to_mixture(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) -> Tensor:
+def rescale_to_mixture(mixture: Samples, estimates: Samples, ridge: float = 1e-4) -> Samples:
     """Scale estimates so that together they explain the mixture best, in least squares.
 
     SI-SNR leaves the scale of each output free; this gives the voices back the levels they have in
@@ -65,15 +74,16 @@ def rescale_to_mixture(mixture: Tensor, estimates: Tensor, ridge: float = 1e-4) 
     Returns:
         ``[batch, source, time]``.
     """
-    gram = estimates @ estimates.mT  # [B, C, C]
-    sources = gram.shape[-1]
-    mean = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    eye = torch.eye(sources, device=gram.device, dtype=gram.dtype)
-    gains = torch.linalg.solve(gram + (ridge * mean + 1e-12) * eye, estimates @ mixture[..., None])
+    xp = namespace(estimates)
+    gram = estimates @ xp.swapaxes(estimates, -1, -2)  # [B, C, C]
+    diagonal = xp.diagonal(gram, 0, -2, -1)
+    mean = xp.mean(diagonal, -1)[:, None, None]
+    eye = xp.tril(xp.triu(xp.ones_like(gram)))  # on the device and of the type of both
+    gains = xp.linalg.solve(gram + (ridge * mean + 1e-12) * eye, estimates @ mixture[..., None])
     return estimates * gains
 
 
-def share_residual(mixture: Tensor, estimates: Tensor) -> Tensor:
+def share_residual(mixture: Samples, estimates: Samples) -> Samples:
     """Share what estimates leave of the mixture among them by their energies, so that they add up to it.
 
     The mixture consistency of Wisdom et al., "Differentiable consistency constraints for improved deep speech
@@ -87,12 +97,28 @@ def share_residual(mixture: Tensor, estimates: Tensor) -> Tensor:
     Returns:
         ``[batch, source, time]``.
     """
-    energy = estimates.square().sum(-1, keepdim=True)  # [B, C, 1]
-    residual = mixture - estimates.sum(1)
-    return estimates + energy / energy.sum(1, keepdim=True).clamp_min(1e-12) * residual[:, None]
+    xp = namespace(estimates)
+    energy = xp.sum(xp.square(estimates), -1, keepdims=True)  # [B, C, 1]
+    residual = mixture - xp.sum(estimates, 1)
+    return estimates + energy / xp.clip(xp.sum(energy, 1, keepdims=True), 1e-12, None) * residual[:, None]
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype | None:
+def give_levels(mixture: Samples, separated: Samples, *, consistency: bool) -> Samples:
+    """Give what a model made of a mixture the levels that it has there.
+
+    Args:
+        mixture: ``[batch, time]`` without an offset.
+        separated: ``[batch, source, time]``, of any scales.
+        consistency: makes several sources add up to the mixture; see :func:`share_residual`.
+
+    Returns:
+        ``[batch, source, time]``.
+    """
+    estimates = rescale_to_mixture(mixture, separated)
+    return share_residual(mixture, estimates) if consistency and estimates.shape[1] > 1 else estimates
+
+
+def choose_dtype(name: str, device: "torch.device") -> "torch.dtype | None":
     """Turn ``auto``, ``fp32``, ``bf16`` or ``fp16`` into what networks compute in; None is float32, as is ``auto``.
 
     Raises:
@@ -102,11 +128,16 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype | None:
         raise UsageError(f"--dtype is {name!r}; it can be {', '.join(DTYPES)}")
     if name == "fp16" and device.type == "cpu":
         raise UsageError("--dtype fp16 takes a GPU; processors have bf16")
-    return DTYPES[name]
+    torch_name = DTYPES[name]
+    if torch_name is None:
+        return None
+    import torch
+
+    return getattr(torch, torch_name)
 
 
 @contextmanager
-def computing_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[None]:
+def computing_in(dtype: "torch.dtype | None", device: "torch.device") -> Iterator[None]:
     """Let networks compute in another type where that is safe (torch.autocast).
 
     Raises:
@@ -115,6 +146,8 @@ def computing_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[No
     if dtype is None:
         yield
         return
+    import torch
+
     try:
         with torch.autocast(device.type, dtype=dtype):
             yield
@@ -124,7 +157,7 @@ def computing_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[No
         raise SeptoolError(f"this processor cannot compute the model in {dtype}; use --dtype fp32") from error
 
 
-def make_estimator(model: Separator, *, consistency: bool = False, dtype: torch.dtype | None = None) -> Estimator:
+def make_estimator(model: "Separator", *, consistency: bool = False, dtype: "torch.dtype | None" = None) -> Estimator:
     """Return the separation of one segment by a model, ``[batch, time]`` to ``[batch, source, time]``.
 
     Args:
@@ -133,11 +166,21 @@ def make_estimator(model: Separator, *, consistency: bool = False, dtype: torch.
         dtype: of the network's computations, what :func:`choose_dtype` gives.
     """
 
-    def estimate(mixture: Tensor) -> Tensor:
+    def estimate(mixture: "Tensor") -> "Tensor":
         mixture = remove_dc(mixture)
         with computing_in(dtype, mixture.device):
             separated = _separate(model, mixture)
-        estimates = rescale_to_mixture(mixture, separated.float())
-        return share_residual(mixture, estimates) if consistency and estimates.shape[1] > 1 else estimates
+        return give_levels(mixture, separated.float(), consistency=consistency)
 
     return estimate
+
+
+def on_arrays(estimate: Estimator, device: "torch.device") -> ArrayEstimator:
+    """Let an estimator whose model is on a device take arrays ``[batch, time]``, and give ``[batch, voice, time]``."""
+    import torch
+
+    def estimate_array(mixture: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return estimate(torch.from_numpy(np.ascontiguousarray(mixture)).to(device)).cpu().numpy()
+
+    return estimate_array

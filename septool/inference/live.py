@@ -12,13 +12,12 @@ from types import FrameType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-import torch
 
 from septool import audio
 from septool.errors import AudioError, InterruptedBySignal, UsageError
 from septool.files import atomic_write_group
 from septool.inference.findings import ChannelPowers
-from septool.inference.level import Estimator
+from septool.inference.level import ArrayEstimator
 from septool.inference.streaming import EstimateSettings, FileEstimate, WindowedEstimator, estimate_opened
 
 POLL_S = 0.1  # after which a signal is noticed while nothing arrives
@@ -96,7 +95,7 @@ def describe_latency(settings: EstimateSettings) -> str:
 def estimate_stream(
     pipe: BinaryIO,
     targets: Sequence[Path],
-    estimate: Estimator,
+    estimate: ArrayEstimator,
     settings: EstimateSettings,
     *,
     out: BinaryIO,
@@ -159,24 +158,22 @@ class EstimateStream:
         model_rate: Hz.
         segment: seconds given to the model at once.
         overlap: seconds that two segments share.
-        device: where the model is.
     """
 
     def __init__(
         self,
-        estimate: Estimator,
+        estimate: ArrayEstimator,
         *,
         voices: int,
         rate: int,
         model_rate: int,
         segment: float,
         overlap: float,
-        device: torch.device,
     ) -> None:
         self.voices, self.rate = voices, rate
         self.received, self.returned = 0, 0  # samples
         self._windows = WindowedEstimator(
-            estimate, size=round(segment * model_rate), overlap=round(overlap * model_rate), device=device
+            estimate, size=round(segment * model_rate), overlap=round(overlap * model_rate)
         )
         self._to_model = audio.StreamResampler(rate, model_rate, 1)
         self._from_model = audio.StreamResampler(model_rate, rate, voices)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from septool import audio, workers
 from septool.device import enough_memory
@@ -21,7 +20,7 @@ from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write_group
 from septool.inference.channels import Channel
 from septool.inference.findings import Peaks, loudest_if_cancelling
-from septool.inference.level import Estimator
+from septool.inference.level import ArrayEstimator
 from septool.signal.levels import to_db
 from septool.signal.stitch import Seam, Stitcher
 
@@ -52,7 +51,6 @@ class EstimateSettings:
 
     voices: int  # that the model returns
     model_rate: int  # Hz
-    device: torch.device  # where the model is
     segment: float  # seconds given to the model at once
     overlap: float  # seconds that two segments share
     channel: Channel = None  # to listen to, from 1; mix and None average all, or take the loudest if they cancel
@@ -135,13 +133,11 @@ class WindowedEstimator:
         estimate: maps ``[1, time]`` to ``[1, voice, time]``.
         size: samples given to the model at once.
         overlap: samples that two segments share.
-        device: where the model is.
     """
 
-    estimate: Estimator
+    estimate: ArrayEstimator
     size: int
     overlap: int
-    device: torch.device
     stitchers: list[Stitcher] = field(default_factory=list)  # one per channel
 
     def __post_init__(self) -> None:
@@ -189,10 +185,8 @@ class WindowedEstimator:
 
     def _estimated(self, segment: np.ndarray) -> np.ndarray:
         """Return the voices ``[voice, time]`` of a segment ``[1, time]``."""
-        with torch.inference_mode():  # here, since a generator would leave it on while it waits
-            mixture = torch.from_numpy(np.ascontiguousarray(segment)).to(self.device)
-            with enough_memory(f"for {segment.shape[-1]} samples at once; use a smaller --segment"):
-                voices = self.estimate(mixture)[0].cpu().numpy()
+        with enough_memory(f"for {segment.shape[-1]} samples at once; use a smaller --segment"):
+            voices = self.estimate(segment)[0]
         if not np.isfinite(voices).all():
             raise SeptoolError("the model returned non-finite samples; are its weights damaged?")
         return voices
@@ -201,7 +195,7 @@ class WindowedEstimator:
 def estimate_file(
     source: Path,
     targets: Sequence[Path],
-    estimate: Estimator,
+    estimate: ArrayEstimator,
     settings: EstimateSettings,
     *,
     progress: Callable[[float, float], None] = lambda *_: None,
@@ -257,7 +251,7 @@ def _copy_scaled(source: Path, partial: Path, target: Path, gain: float, subtype
 def estimate_opened(
     file: audio.AudioFile,
     writer: audio.Writer,
-    estimate: Estimator,
+    estimate: ArrayEstimator,
     settings: EstimateSettings,
     *,
     cancelling: int | None,
@@ -278,9 +272,7 @@ def estimate_opened(
     rate, peaks = settings.model_rate, Peaks()
     each = settings.channel == "each"
     reader = audio.Reader(file, rate, settings.channel_number or cancelling, block_seconds, each=each)
-    windows = WindowedEstimator(
-        estimate, size=round(settings.segment * rate), overlap=round(settings.overlap * rate), device=settings.device
-    )
+    windows = WindowedEstimator(estimate, size=round(settings.segment * rate), overlap=round(settings.overlap * rate))
     blocks = (block if each else block[None] for block in peaks.watch_recording(reader))
     for block in windows.run(blocks):
         chosen = block if settings.voice is None else block[settings.voice - 1 :: settings.voices]

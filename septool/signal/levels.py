@@ -1,6 +1,7 @@
-"""Levels: root mean square, decibels, and the level at which models are fed."""
+"""Levels: root mean square, decibels, and the level at which models are fed; arrays of numpy or torch's."""
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
@@ -9,14 +10,21 @@ if TYPE_CHECKING:  # for the types alone: mixing reads decibels without torch
     from torch import Tensor
 
 Decibels = TypeVar("Decibels", float, np.ndarray)
+Samples = TypeVar("Samples", np.ndarray, "Tensor")
 
 DC_SHARE = 0.1  # of the RMS: from here on a DC offset costs separation more than a tenth of a dB
 MODEL_LEVEL_DB = -20.0  # RMS relative to full scale of what a model is given, in training and in use
 
 
-def rms(x: "Tensor") -> "Tensor":
+def namespace(x: "np.ndarray | Tensor") -> Any:
+    """Return the module whose functions work on an array: numpy, or torch, which a tensor has imported."""
+    return np if isinstance(x, np.ndarray) else sys.modules["torch"]
+
+
+def rms(x: Samples) -> Samples:
     """Root mean square over time: ``[..., time] -> [..., 1]``."""
-    return x.square().mean(-1, keepdim=True).sqrt()
+    xp = namespace(x)
+    return xp.sqrt(xp.mean(xp.square(x), -1, keepdims=True))
 
 
 def power_of(samples: np.ndarray, dtype: type[np.floating] | None = np.float64) -> np.floating:
@@ -29,13 +37,14 @@ def rms_of(samples: np.ndarray, dtype: type[np.floating] | None = np.float64) ->
     return np.sqrt(power_of(samples, dtype))
 
 
-def remove_dc(x: "Tensor") -> "Tensor":
+def remove_dc(x: Samples) -> Samples:
     """Subtract the DC offset of ``[..., time]``: cheap converters add one, which is no sound but counts as level.
 
     An offset below :data:`DC_SHARE` of the RMS is left, so that digital silence between words stays silence.
     """
-    mean = x.mean(-1, keepdim=True)
-    return x - mean.where(mean.abs() > DC_SHARE * rms(x), 0.0)
+    xp = namespace(x)
+    mean = xp.mean(x, -1, keepdims=True)
+    return x - xp.where(xp.abs(mean) > DC_SHARE * rms(x), mean, xp.zeros_like(mean))
 
 
 def from_db(db: Decibels) -> Decibels:

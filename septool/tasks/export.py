@@ -1,39 +1,23 @@
 """Checkpoints leave: as ONNX files, for programs without Python or torch, and as files of other toolkits.
 
-An ONNX file takes ``mixture [1, time]``, of any level and any length over a network's first window, and gives ``voices
-[1, source, time]``: what :func:`septool.inference.level.separate_at_model_level` does. Resampling, long recordings and
-the levels of the voices are left to whoever runs it.
+What an ONNX file takes and gives is in :mod:`septool.inference.onnx_export`. Resampling, long recordings and the levels
+of the voices are left to whoever runs it; those of the cache are run by ``separate --engine``.
 """
 
-import contextlib
-import io
-import json
-import logging
 import os
 import tempfile
-import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from septool import audio, catalogue, checkpoints
+from septool import catalogue, checkpoints
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder
-from septool.inference.level import separate_at_model_level
+from septool.inference import onnx_export
+from septool.inference.onnx_runtime import find_graph
 from septool.interop.foreign_files import write_asteroid, write_speechbrain
-from septool.models.base import Separator
 from septool.registry import suggest
-from septool.tasks.profile import EXAMPLE
 
-TRACED = 8000  # samples of what a network is traced with
-SAMPLES = (100, 4000, 7993, 16001)  # of what outputs are compared for
 SUFFIXES = {"onnx": (".onnx",), "asteroid": (".pth", ".bin"), "speechbrain": ("",)}
-TOLERANCE = 1e-4  # of the largest sample; single precision differs by 1e-6 to 1e-5
 
 
 @dataclass(frozen=True)
@@ -48,24 +32,16 @@ class Exported:
     difference: float  # largest of all outputs compared, over the largest sample
 
 
-class AtAnyLevel(nn.Module):
-    """A separator, the level of its input included."""
-
-    def __init__(self, model: Separator) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, mixture: Tensor) -> Tensor:  # [B, T]
-        return separate_at_model_level(self.model, mixture)  # [B, C, T]
-
-
-def export(model: str, out: Path, *, to: str = "onnx", force: bool = False) -> Exported:
+def export(
+    model: str, out: Path | None = None, *, to: str = "onnx", cache: bool = False, force: bool = False
+) -> Exported:
     """Write a separator for other programs, and compare what was written with the checkpoint before it is kept.
 
     Args:
         model: a checkpoint's name, a model's, or a ``.safetensors`` file.
         out: what to write: a file ``.onnx``, a file ``.pth`` or ``.bin`` for asteroid, a folder for SpeechBrain.
         to: onnx, asteroid or speechbrain.
+        cache: writes it where ``separate --engine`` looks for it, in place of ``out``.
         force: replace what is there.
 
     Raises:
@@ -74,6 +50,12 @@ def export(model: str, out: Path, *, to: str = "onnx", force: bool = False) -> E
     """
     if to not in SUFFIXES:
         raise suggest("destination", to, SUFFIXES)
+    if cache:
+        if to != "onnx" or out is not None:
+            raise UsageError("--cache is for ONNX Runtime here; leave out --to and --out")
+        return _export_to_cache(model, force=force)
+    if out is None:
+        raise UsageError("name what to write with --out, or give --cache")
     if out.suffix not in SUFFIXES[to]:
         raise UsageError(
             f"output must end in {' or '.join(SUFFIXES[to])}: {out}"
@@ -82,7 +64,24 @@ def export(model: str, out: Path, *, to: str = "onnx", force: bool = False) -> E
         )
     if out.exists() and not force:
         raise SeptoolError(f"{out} exists; use --force to replace it")
-    return _export_onnx(model, out) if to == "onnx" else _export_to_toolkit(model, out, to)
+    if to != "onnx":
+        return _export_to_toolkit(model, out, to)
+    onnx_export.check_packages()
+    name, path = catalogue.resolve_checkpoint(model)
+    header, difference = onnx_export.write_graph(name, path, out)
+    return Exported(str(out), name, header.sample_rate, header.sources, out.stat().st_size, difference)
+
+
+def _export_to_cache(model: str, *, force: bool) -> Exported:
+    """Write the graph that ``separate --engine`` runs, unless it is there."""
+    onnx_export.check_packages()
+    name, path = catalogue.resolve_checkpoint(model)
+    graph = find_graph(path)
+    header, info = checkpoints.read_header(path), graph.info()
+    if info is None or force:
+        header, info = onnx_export.keep_graph(name, path, graph)
+    size = graph.path.stat().st_size
+    return Exported(str(graph.path), name, header.sample_rate, header.sources, size, info.difference)
 
 
 def _export_to_toolkit(model: str, out: Path, to: str) -> Exported:
@@ -107,73 +106,3 @@ def _export_to_toolkit(model: str, out: Path, to: str) -> Exported:
     except SeptoolError as error:
         raise SeptoolError(f"{name} cannot be exported: {error}") from None
     return Exported(str(out), name, header.sample_rate, header.sources, size, 0.0)
-
-
-def _export_onnx(model: str, out: Path) -> Exported:
-    """Write an ONNX file; the checkpoint's header goes into its metadata, as JSON under ``septool``."""
-    runtime = _runtime()
-    name, path = catalogue.resolve_checkpoint(model)
-    network, header = checkpoints.load(path)
-    make_folder(out.parent)
-    graph = _graph(AtAnyLevel(network).eval(), name)
-    graph.model.metadata_props["septool"] = json.dumps(asdict(header))
-    with atomic_write(out) as partial:
-        graph.save(str(partial))
-        session = runtime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
-        differences = list(_differences(network, header.sample_rate, session))
-        if not all(each < TOLERANCE for each in differences):  # nor NaN
-            apart = ", ".join(f"{each:.1e}" for each in differences)
-            raise SeptoolError(f"{name} as ONNX gives something else: {apart} of the largest sample apart")
-    return Exported(str(out), name, header.sample_rate, header.sources, out.stat().st_size, max(differences))
-
-
-def _runtime() -> Any:
-    try:
-        import onnx  # noqa: F401 - the exporter imports them after half a minute of work
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"{error.name} is not installed; install it with: pip install 'septool[onnx]'") from None
-    return onnxruntime
-
-
-def _graph(network: nn.Module, name: str) -> Any:
-    """Trace a network so that it takes any length."""
-    try:
-        with torch.no_grad(), _silence():
-            return torch.onnx.export(
-                network,
-                (torch.randn(1, TRACED, generator=torch.Generator().manual_seed(0)),),
-                input_names=["mixture"],
-                output_names=["voices"],
-                dynamic_shapes={"mixture": {1: "time"}},
-                dynamo=True,
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        raise SeptoolError(f"{name} has no form in ONNX, as far as torch {torch.__version__} knows") from error
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep back what the exporter says on the way: of its own steps, and of packages that are not needed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _differences(network: Separator, rate: int, session: Any) -> Iterator[float]:
-    """Compare outputs for stretches of a recording."""
-    recording = torch.from_numpy(np.resize(audio.load_audio(EXAMPLE, rate), max(SAMPLES)))
-    for samples in SAMPLES:
-        mixture = recording[None, :samples]
-        with torch.inference_mode():
-            expected = separate_at_model_level(network, mixture)
-        (given,) = session.run(None, {"mixture": mixture.numpy()})
-        yield float((torch.from_numpy(given) - expected).abs().max() / expected.abs().max())

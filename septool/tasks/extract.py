@@ -26,7 +26,7 @@ from septool.inference.enrollment import (
     read_enrollment,
 )
 from septool.inference.html_report import Entry, Track
-from septool.inference.level import choose_dtype
+from septool.inference.level import choose_dtype, on_arrays
 from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file
 from septool.inference.record import Record
 from septool.inference.streaming import Clip
@@ -248,7 +248,9 @@ def extract(
                 task.local_path = Path(folder) / "mixture.wav"
                 audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
             estimator = KnownVoicesEstimator(network, known.to(task.batch.device), threshold, computed_in)
-            completed, _ = task.estimate(estimator, voices=1, model=checkpoint, model_rate=rate)
+            completed, _ = task.estimate(
+                on_arrays(estimator, task.batch.device), voices=1, model=checkpoint, model_rate=rate
+            )
         return Extracted(
             **vars(completed),
             output=task.outputs[0],
@@ -296,7 +298,9 @@ def _extract_enrolled(
     def work(task: Task) -> ExtractedVoices:
         network.to(task.batch.device)
         estimator = KnownVoicesEstimator(network, embeddings.to(task.batch.device), threshold, dtype)
-        completed, _ = task.estimate(estimator, voices=len(names), model=model, model_rate=rate)
+        completed, _ = task.estimate(
+            on_arrays(estimator, task.batch.device), voices=len(names), model=model, model_rate=rate
+        )
         return ExtractedVoices(
             **vars(completed),
             outputs=task.outputs,

@@ -5,20 +5,20 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from septool import catalogue, checkpoints
+from septool import catalogue
 from septool.conversation.people import SPEAKER_MODEL
 from septool.conversation.result import SeparatedConversation
-from septool.device import choose_device
+from septool.device import choose_device, processor
 from septool.errors import UsageError
 from septool.inference.batch import Batch, Cluster, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
 from septool.inference.channels import name_pattern, parse_channel
+from septool.inference.engines import Engine, load_engine, may_use_onnx
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
-from septool.inference.level import choose_dtype, make_estimator
+from septool.inference.level import choose_dtype
 from septool.inference.paths import list_inputs, looks_like_file
 from septool.inference.streaming import Clip
 from septool.inference.wideband import has_sound_above
-from septool.scoring.references import read_references, score_outputs
 from septool.signal.stitch import Seam
 
 
@@ -44,6 +44,7 @@ def separate(
     out: str = ".",
     device: str = "auto",
     dtype: str = "auto",
+    engine: Engine = "auto",
     jobs: int | None = None,
     cluster: str | None = None,
     channel: int | str | None = None,
@@ -83,6 +84,9 @@ def separate(
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16`` or, on a GPU, ``fp16``.
+        engine: ``torch``, or ``onnx``: ONNX Runtime on the processor, which starts without importing torch and gives
+            the same to 1e-4; a checkpoint is exported to it once, into the cache. ``auto`` takes it where that was
+            done, it is about as fast, and nothing that was asked for needs torch.
         jobs: processes that work on a recording each, where the device is the processor; by default as many as there
             are processors for many short recordings, else one with all threads.
         cluster: ``local:N`` or the address of a dask scheduler, whose workers take the place of processes and have
@@ -125,13 +129,20 @@ def separate(
         CheckpointError: no such model, or a damaged one.
     """
     inputs = list_inputs(inputs, from_file)
+    of_torch = {
+        "--cluster": cluster is not None,
+        "--speakers": speakers is not None,
+        f"--dtype {dtype}": dtype not in ("auto", "fp32"),
+    }
+    torch_only = [option for option, given in of_torch.items() if given]
+    onnx = may_use_onnx(engine, device, torch_only, better_with_torch=bool(references))
     batch = Batch(
         out=out,
         name=name or name_pattern("s{voice}" if who is None else "{voice}", channel),
         suffix=suffix.lstrip("."),
         segment=segment,
         overlap=overlap,
-        device=choose_device(device if cluster is None else "cpu"),
+        device=processor() if onnx else choose_device(device if cluster is None else "cpu"),
         channel=parse_channel(channel),
         track=track,
         raw=raw,
@@ -183,8 +194,10 @@ def separate(
         if value is not None:
             raise UsageError(f"--{option} is for conversations; give --speakers auto")
     checkpoint, path = catalogue.resolve_checkpoint(model)
-    network, header = checkpoints.load(path)
-    network.to(batch.device)
+    separator = load_engine(engine, checkpoint, path, onnx=onnx, report=report)
+    header = separator.header
+    if onnx and separator.engine == "torch":
+        batch = replace(batch, device=choose_device(device))
     if references and len(references) != header.sources:
         raise UsageError(f"{checkpoint} gives {header.sources} voices; give as many references, not {len(references)}")
     if name is None and header.sources == 1:
@@ -197,9 +210,12 @@ def separate(
     wider = catalogue.suggest_wider(header.sources, header.sample_rate)
 
     def work(task: Task) -> Separated:
-        network.to(task.batch.device)
         settings = task.batch.settings(voices=header.sources, model_rate=header.sample_rate)
-        sources = read_references(references, task.local_path, settings) if references else None
+        sources = None
+        if references:
+            from septool.scoring.references import read_references  # with torch
+
+            sources = read_references(references, task.local_path, settings)
         if (
             wider
             and not stream
@@ -207,14 +223,17 @@ def separate(
         ):
             task.findings.append(Caveat(CaveatKind.BANDWIDTH, wider))
         completed, estimate = task.estimate(
-            make_estimator(network, consistency=consistency, dtype=computed_in),
+            separator.estimator(task.batch.device, consistency=consistency, dtype=computed_in),
             voices=header.sources,
             model=checkpoint,
             model_rate=header.sample_rate,
         )
         gains = ()
         if sources is not None:
+            from septool.scoring.references import score_outputs
+
             gains = score_outputs(task.local_path, task.targets, sources, settings, estimate.cancelling)
+        completed = replace(completed, engine=separator.engine)
         return Separated(**vars(completed), outputs=task.outputs, joints=estimate.seams, si_snri=gains)
 
     def describe(result: Separated | Skipped) -> Entry:

@@ -14,18 +14,15 @@ import pytest
 from septool import audio
 from septool.audio.writing import without_lengths
 from septool.errors import AudioError, InterruptedBySignal, UsageError
-from septool.inference.level import make_estimator
 from septool.inference.live import EstimateStream, StoppableInput, estimate_stream
 from septool.inference.streaming import EstimateSettings, FileEstimate, estimate_file
-from tests.inference.test_streaming import CPU, RATE, SETTINGS, Bands, two_bands
+from tests.inference.test_streaming import RATE, SETTINGS, estimator, two_bands
 
 SEGMENT, OVERLAP = SETTINGS.segment, SETTINGS.overlap
 
 
 def stream(rate: int = RATE) -> EstimateStream:
-    return EstimateStream(
-        make_estimator(Bands()), voices=2, rate=rate, model_rate=RATE, segment=SEGMENT, overlap=OVERLAP, device=CPU
-    )
+    return EstimateStream(estimator(), voices=2, rate=rate, model_rate=RATE, segment=SEGMENT, overlap=OVERLAP)
 
 
 def cut(samples: np.ndarray, seed: int = 0) -> Iterator[np.ndarray]:
@@ -43,7 +40,7 @@ def test_blocks_are_what_the_file_is(tmp_path: Path, rate: int, seconds: float) 
     recording = two_bands(seconds, rate).sum(0)
     audio.write_audio(tmp_path / "x.wav", recording, rate, "FLOAT")
     outputs = [tmp_path / "1.wav", tmp_path / "2.wav"]
-    estimate_file(tmp_path / "x.wav", outputs, make_estimator(Bands()), SETTINGS)
+    estimate_file(tmp_path / "x.wav", outputs, estimator(), SETTINGS)
     parts = list(stream(rate)(cut(recording)))
     assert all(part.dtype == np.float32 for part in parts)
     expected = np.concatenate([audio.read_audio(path)[0] for path in outputs])
@@ -102,14 +99,12 @@ class Pipe(io.RawIOBase):
         return len(part)
 
 
-RAW = EstimateSettings(
-    voices=2, model_rate=RATE, device=CPU, segment=1, overlap=0.25, raw=audio.RawFormat("s16le", RATE, 1)
-)
+RAW = EstimateSettings(voices=2, model_rate=RATE, segment=1, overlap=0.25, raw=audio.RawFormat("s16le", RATE, 1))
 
 
 def through(pipe: Pipe, targets: list[Path], sink: Sink) -> FileEstimate:
     reader: Any = io.BufferedReader(pipe)
-    return estimate_stream(reader, targets, make_estimator(Bands()), RAW, out=sink, suffix="s16le")
+    return estimate_stream(reader, targets, estimator(), RAW, out=sink, suffix="s16le")
 
 
 def test_a_slow_writer_sees_voices_before_it_has_written_everything() -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from septool import audio
 from septool.audio import writing
 from septool.errors import SeptoolError, UsageError
-from septool.inference.level import make_estimator
+from septool.inference.level import ArrayEstimator, make_estimator, on_arrays
 from septool.inference.streaming import EstimateSettings, FileEstimate, WindowedEstimator, estimate_file, segments
 from septool.models.base import Separator, SeparatorConfig
 from septool.signal.stitch import Seam
@@ -68,11 +68,15 @@ def blocks(signal: np.ndarray, size: int = 3001) -> Iterator[np.ndarray]:
     yield from (signal[start : start + size] for start in range(0, len(signal), size))
 
 
-SETTINGS = EstimateSettings(voices=2, model_rate=RATE, device=CPU, segment=2, overlap=0.5)
+SETTINGS = EstimateSettings(voices=2, model_rate=RATE, segment=2, overlap=0.5)
+
+
+def estimator(model: Separator | None = None) -> ArrayEstimator:
+    return on_arrays(make_estimator(model or Bands()), CPU)
 
 
 def windowed(model: Separator | None = None, size: int = SIZE) -> WindowedEstimator:
-    return WindowedEstimator(make_estimator(model or Bands()), size=size, overlap=OVERLAP, device=CPU)
+    return WindowedEstimator(estimator(model), size=size, overlap=OVERLAP)
 
 
 def in_pieces(signal: np.ndarray, model: Separator | None = None) -> tuple[np.ndarray, list[Seam]]:
@@ -82,7 +86,7 @@ def in_pieces(signal: np.ndarray, model: Separator | None = None) -> tuple[np.nd
 
 
 def in_two(source: Path, outputs: list[Path]) -> FileEstimate:
-    return estimate_file(source, outputs, make_estimator(Bands()), SETTINGS)
+    return estimate_file(source, outputs, estimator(), SETTINGS)
 
 
 def at_once(signal: np.ndarray) -> np.ndarray:
@@ -193,7 +197,7 @@ def test_progress_is_told_in_seconds_of_the_recording(tmp_path: Path) -> None:
     estimate_file(
         source,
         outputs,
-        make_estimator(Bands()),
+        estimator(),
         SETTINGS,
         progress=lambda *seconds: told.append(seconds),
     )

@@ -85,7 +85,7 @@ def test_eval_and_validation_agree(case: str, tmp_path: Path) -> None:
 def test_eval_and_separate_agree(case: str, tmp_path: Path) -> None:
     true, found = CASES[case]
     item = by_eval(true, found, tmp_path)
-    settings = EstimateSettings(voices=2, model_rate=RATE, device=torch.device("cpu"), segment=30, overlap=4)
+    settings = EstimateSettings(voices=2, model_rate=RATE, segment=30, overlap=4)
     files = [tmp_path / f"found/a_s{number}.wav" for number in (1, 2)]
     gains = score_outputs(tmp_path / "true/a.wav", files, torch.from_numpy(true), settings)
     if item.error:

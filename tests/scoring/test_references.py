@@ -18,10 +18,7 @@ def test_scores_do_not_ask_for_what_the_model_cannot_hear(tmp_path: Path) -> Non
     for number, voice in enumerate((true.sum(0), *half)):
         soundfile.write(tmp_path / f"{number}.wav", voice, 16000, subtype="FLOAT")
     files = [tmp_path / f"{number}.wav" for number in range(3)]
-    wide, narrow = (
-        EstimateSettings(voices=2, model_rate=rate, device=torch.device("cpu"), segment=30, overlap=4)
-        for rate in (16000, 8000)
-    )
+    wide, narrow = (EstimateSettings(voices=2, model_rate=rate, segment=30, overlap=4) for rate in (16000, 8000))
     lost = score_outputs(files[0], files[1:], torch.from_numpy(true), wide)
     kept = score_outputs(files[0], files[1:], torch.from_numpy(true), narrow)
     assert all(gain is not None and gain < 3 for gain in lost)

@@ -11,10 +11,10 @@ import torch
 
 from septool import checkpoints
 from septool.errors import CheckpointError, SeptoolError, UsageError
+from septool.inference import onnx_export, onnx_runtime
 from septool.inference.level import separate_at_model_level
 from septool.interop.foreign_files import CONV_TASNET, DPRNN, SEPFORMER, Layout, rename
 from septool.models.build import build_model
-from septool.tasks import export as exporting
 from septool.tasks.convert import convert
 from septool.tasks.export import export
 from tests.models.parity import fixture, state
@@ -68,13 +68,13 @@ def test_a_file_that_gives_something_else_is_not_kept(tmp_path: Path, monkeypatc
         def save(self, path: str) -> None:
             Path(path).write_bytes(b"x")
 
-    class Runtime:
-        @staticmethod
-        def InferenceSession(path: str, providers: list[str]) -> Any:  # noqa: N802 - as ONNX Runtime has it
-            return type("Session", (), {"run": lambda self, _, given: [2 * given["mixture"][:, None].repeat(2, 1)]})()
+    class Session:
+        def run(self, _: None, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+            return [2 * given["mixture"][:, None].repeat(2, 1)]
 
-    monkeypatch.setattr(exporting, "_runtime", lambda: Runtime)
-    monkeypatch.setattr(exporting, "_graph", lambda *_: Graph())
+    monkeypatch.setattr(onnx_export, "check_packages", lambda: None)
+    monkeypatch.setattr(onnx_export, "trace", lambda *_: Graph())
+    monkeypatch.setattr(onnx_runtime, "open_session", lambda *_, **__: Session())
     path = checkpoint("conv-tasnet", tmp_path)
     with pytest.raises(SeptoolError, match="conv-tasnet as ONNX gives something else"):
         export(str(path), tmp_path / "a.onnx")
@@ -90,9 +90,12 @@ def test_a_network_without_a_form_in_onnx_is_said_in_a_line(tmp_path: Path) -> N
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, said in (({"cache": True}, "leave out --to and --out"), ({}, "--out, or give --cache")):
+        with pytest.raises(UsageError, match=said):
+            export("galr", tmp_path / "a.onnx" if arguments else None, **arguments)
     with pytest.raises(UsageError, match=r"output must end in \.onnx: .*a\.bin"):
         export("galr", tmp_path / "a.bin")
-    monkeypatch.setattr(exporting, "_runtime", lambda: None)
+    monkeypatch.setattr(onnx_export, "check_packages", lambda: None)
     with pytest.raises(CheckpointError, match="is a galr-extractor, which does not separate"):
         export("galr-extractor", tmp_path / "a.onnx")
     monkeypatch.undo()

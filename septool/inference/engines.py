@@ -1,0 +1,95 @@
+"""Which engine computes a separator: torch, or ONNX Runtime, which starts without importing torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+
+from septool.device import has_accelerator
+from septool.errors import UsageError
+from septool.headers import Header, read_header
+from septool.inference.level import ArrayEstimator, make_estimator, on_arrays
+from septool.inference.onnx_runtime import OnnxSeparator, find_graph, has_graphs, import_runtime
+
+if TYPE_CHECKING:
+    import torch
+
+    from septool.models.base import Separator
+
+Engine = Literal["auto", "torch", "onnx"]
+
+
+@dataclass
+class TorchSeparator:
+    """A separator that torch computes, on any device."""
+
+    engine: ClassVar[str] = "torch"
+    model: "Separator"
+    header: Header
+
+    def estimator(
+        self, device: "torch.device", *, consistency: bool, dtype: "torch.dtype | None" = None
+    ) -> ArrayEstimator:
+        """Return the separation of one segment on a device; see :func:`septool.inference.level.make_estimator`."""
+        self.model.to(device)
+        return on_arrays(make_estimator(self.model, consistency=consistency, dtype=dtype), device)
+
+
+def may_use_onnx(engine: str, device: str, torch_only: Sequence[str] = (), better_with_torch: bool = False) -> bool:
+    """Say whether ONNX Runtime may compute a separator; if not, torch does.
+
+    ``auto`` takes it where the device is the processor for sure and any graph is in the cache; :func:`load_engine`
+    then looks for the one that is wanted.
+
+    Args:
+        engine: auto, torch or onnx.
+        device: the one that was asked for.
+        torch_only: the options that were given and take torch.
+        better_with_torch: torch is needed for something else anyway.
+
+    Raises:
+        UsageError: no such engine, or ``onnx`` where it cannot be had.
+    """
+    if engine not in get_args(Engine):
+        raise UsageError(f"--engine is {engine!r}; it can be {', '.join(get_args(Engine))}")
+    if engine == "onnx":
+        if torch_only:
+            raise UsageError(f"{torch_only[0]} takes --engine torch")
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"--engine onnx computes on the processor; leave out --device {device}")
+        import_runtime()
+        return True
+    on_processor = device == "cpu" or (device == "auto" and not has_accelerator())
+    return engine == "auto" and not torch_only and not better_with_torch and on_processor and has_graphs()
+
+
+def load_engine(
+    engine: str, name: str, checkpoint: Path, *, onnx: bool, report: Callable[[str], None] = lambda _: None
+) -> OnnxSeparator | TorchSeparator:
+    """Load a separator into its engine.
+
+    Args:
+        engine: auto, torch or onnx; ``onnx`` exports the checkpoint into the cache where that was not done.
+        name: the checkpoint's.
+        checkpoint: its file.
+        onnx: what :func:`may_use_onnx` says.
+        report: callback for what takes long.
+
+    Raises:
+        UsageError: packages that are not installed.
+        CheckpointError: the checkpoint is damaged, or does not separate.
+        SeptoolError: it has no form in ONNX.
+    """
+    if onnx:
+        graph = find_graph(checkpoint)
+        info = graph.info()
+        if info is None and engine == "onnx":
+            from septool.inference.onnx_export import keep_graph
+
+            report(f"{name} is exported for ONNX Runtime, once; that takes a minute or several")
+            _, info = keep_graph(name, checkpoint, graph)
+        if info is not None and (engine == "onnx" or info.is_fast):
+            return OnnxSeparator(graph.path, read_header(checkpoint))
+    from septool import checkpoints
+
+    return TorchSeparator(*checkpoints.load(checkpoint))

@@ -1,0 +1,194 @@
+"""Separators as ONNX graphs: traced by torch, and compared with the checkpoint before they are kept.
+
+A graph takes ``mixture [1, time]``, of any level and any length over a network's first window, and gives ``voices
+[1, source, time]``: what :func:`septool.inference.level.separate_at_model_level` does.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from septool import audio, checkpoints
+from septool.checkpoints import Header
+from septool.config import shipped
+from septool.errors import SeptoolError, UsageError
+from septool.files import atomic_write, atomic_write_group, make_folder
+from septool.inference import onnx_runtime
+from septool.inference.level import separate_at_model_level
+from septool.inference.onnx_runtime import Graph, GraphInfo
+from septool.models.base import Separator
+
+EXAMPLE = shipped("examples/two-talkers.flac")
+TRACED = 8000  # samples of what a network is traced with
+SAMPLES = (onnx_runtime.SHORTEST, 4000, 7993, 16001)  # of what outputs are compared for
+TIMED_S = 8.0  # of what both are timed for
+TIMES = 3  # in turns
+TOLERANCE = 1e-4  # of the largest sample; single precision differs by 1e-6 to 1e-5
+
+
+class AtAnyLevel(nn.Module):
+    """A separator, the level of its input included."""
+
+    def __init__(self, model: Separator) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, mixture: Tensor) -> Tensor:  # [B, T]
+        return separate_at_model_level(self.model, mixture)  # [B, C, T]
+
+
+def write_graph(name: str, checkpoint: Path, out: Path) -> tuple[Header, float]:
+    """Write a graph; the checkpoint's header goes into its metadata, as JSON under ``septool``.
+
+    Args:
+        name: the checkpoint's.
+        checkpoint: its file.
+        out: the graph, ``.onnx``.
+
+    Returns:
+        The checkpoint's header, and the largest difference of outputs over the largest sample.
+
+    Raises:
+        UsageError: what it takes is not installed.
+        SeptoolError: the network has no form in ONNX, or one that gives something else.
+    """
+    network, header, graph = _trace(name, checkpoint)
+    make_folder(out.parent)
+    with atomic_write(out) as partial:
+        graph.save(str(partial))
+        session = onnx_runtime.open_session(partial, optimize=True)
+        difference = _compare(network, header, session, name)
+    return header, difference
+
+
+def keep_graph(name: str, checkpoint: Path, graph: Graph) -> tuple[Header, GraphInfo]:
+    """Write the graph that :class:`septool.inference.onnx_runtime.OnnxSeparator` runs, optimized, with its times.
+
+    Args:
+        name: the checkpoint's.
+        checkpoint: its file.
+        graph: where it goes.
+
+    Returns:
+        The checkpoint's header, and what was found.
+
+    Raises:
+        UsageError, SeptoolError: as from :func:`write_graph`.
+    """
+    network, header, traced = _trace(name, checkpoint)
+    make_folder(graph.path.parent)
+    with atomic_write_group([graph.path, graph.info_path]) as (partial, info_partial):
+        plain = partial.with_name(partial.name + ".plain")
+        try:
+            traced.save(str(plain))
+            onnx_runtime.open_session(plain, optimize=True, optimized=partial)
+        finally:
+            plain.unlink(missing_ok=True)
+        session = onnx_runtime.open_session(partial)
+        long = round(TIMED_S * header.sample_rate)
+        difference = _compare(network, header, session, name, (*SAMPLES, long))
+        onnx_s, torch_s = (
+            round(taken / TIMED_S, 5) for taken in _time(network, _recording(header.sample_rate, long), session)
+        )
+        info = GraphInfo(model=name, difference=difference, onnx_s=onnx_s, torch_s=torch_s)
+        info_partial.write_text(json.dumps(asdict(info)), encoding="utf-8")
+    return header, info
+
+
+def _trace(name: str, checkpoint: Path) -> tuple[Separator, Header, Any]:
+    """Load a separator, and trace it; the graph has the header in its metadata."""
+    check_packages()
+    network, header = checkpoints.load(checkpoint)
+    graph = trace(AtAnyLevel(network).eval(), name)
+    graph.model.metadata_props["septool"] = json.dumps(asdict(header))
+    return network, header, graph
+
+
+def check_packages() -> None:
+    """Refuse to begin half a minute of work whose packages are not there."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"{error.name} is not installed; install it with: pip install 'septool[onnx]'") from None
+
+
+def trace(network: nn.Module, name: str) -> Any:
+    """Trace a network so that it takes any length."""
+    try:
+        with torch.no_grad(), _silence():
+            return torch.onnx.export(
+                network,
+                (torch.randn(1, TRACED, generator=torch.Generator().manual_seed(0)),),
+                input_names=["mixture"],
+                output_names=["voices"],
+                dynamic_shapes={"mixture": {1: "time"}},
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise SeptoolError(f"{name} has no form in ONNX, as far as torch {torch.__version__} knows") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back what the exporter says on the way: of its own steps, and of packages that are not needed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _compare(network: Separator, header: Header, session: Any, name: str, samples: Sequence[int] = SAMPLES) -> float:
+    """Return the largest difference between torch's outputs and a session's, of so many samples of a recording."""
+    recording = _recording(header.sample_rate, max(samples))
+    differences = []
+    for length in samples:
+        mixture = recording[:, :length]
+        expected = _run(network, mixture)
+        (given,) = session.run(None, {"mixture": mixture})
+        differences.append(float(np.abs(given - expected).max() / np.abs(expected).max()))
+    if not all(each < TOLERANCE for each in differences):  # nor NaN
+        apart = ", ".join(f"{each:.1e}" for each in differences)
+        raise SeptoolError(f"{name} as ONNX gives something else: {apart} of the largest sample apart")
+    return max(differences)
+
+
+def _recording(rate: int, samples: int) -> np.ndarray:
+    """Return so many samples of the example, over and over, ``[1, time]`` in float32."""
+    return np.resize(audio.load_audio(EXAMPLE, rate), (1, samples))
+
+
+def _run(network: Separator, mixture: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return separate_at_model_level(network, torch.from_numpy(mixture)).numpy()
+
+
+def _time(network: Separator, mixture: np.ndarray, session: Any) -> tuple[float, float]:
+    """Return the medians of what ONNX Runtime and torch take for a mixture, in turns, in seconds."""
+    runs = (lambda: session.run(None, {"mixture": mixture}), lambda: _run(network, mixture))
+    taken: list[list[float]] = [[], []]
+    for _ in range(TIMES):
+        for times, run in zip(taken, runs, strict=True):
+            started = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - started)
+    return median(taken[0]), median(taken[1])

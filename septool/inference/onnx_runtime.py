@@ -1,0 +1,175 @@
+"""A separator through ONNX Runtime, without torch: graphs that were exported into the cache, and running them.
+
+A graph takes ``mixture [1, time]`` and gives ``voices [1, source, time]``, as
+:func:`septool.inference.level.separate_at_model_level` does. In the cache it is as ONNX Runtime optimized it, under a
+name made of the checkpoint's sum and of all else that decides what comes out; beside it lies what was measured.
+"""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from septool import workers
+from septool.config import build, cache_folder
+from septool.device import NO_MEMORY
+from septool.errors import ConfigError, SeptoolError, UsageError
+from septool.files import sha256_of
+from septool.headers import Header
+from septool.inference.level import ArrayEstimator, give_levels
+from septool.signal.levels import remove_dc
+
+EXPORT_VERSION = 1  # of how graphs are made; another one makes them anew
+SHORTEST = 100  # samples: what is shorter gets zeros, since a graph takes no less than an encoder's window
+SLOWER = 1.1  # times as long as torch, up to which a graph is worth an import saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphInfo:
+    """What was found of a graph when it was made."""
+
+    model: str  # the checkpoint's name
+    difference: float  # from torch's outputs, over the largest sample
+    onnx_s: float  # for a second of audio, on the machine that exported it
+    torch_s: float
+
+    @property
+    def is_fast(self) -> bool:
+        """Say whether it takes about as long as torch, or less."""
+        return self.onnx_s <= SLOWER * self.torch_s
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph of the cache, which need not be there."""
+
+    path: Path
+
+    @property
+    def info_path(self) -> Path:
+        """Where what was measured is."""
+        return self.path.with_suffix(".json")
+
+    def info(self) -> GraphInfo | None:
+        """Return what was found of it; None if it is not there."""
+        if not self.path.exists():
+            return None
+        with suppress(OSError, ValueError, TypeError, ConfigError):
+            return build(GraphInfo, json.loads(self.info_path.read_text(encoding="utf-8")))
+        return None
+
+
+def graphs_folder() -> Path:
+    """Return where graphs are kept."""
+    return cache_folder() / "onnx"
+
+
+def has_graphs() -> bool:
+    """Say whether there is any graph, and something to run it."""
+    folder = graphs_folder()
+    return folder.is_dir() and any(folder.glob("*.onnx")) and find_spec("onnxruntime") is not None
+
+
+def find_graph(checkpoint: Path) -> Graph:
+    """Return the graph of a checkpoint's file, for the ONNX Runtime that is installed.
+
+    Raises:
+        UsageError: none is installed.
+    """
+    parts = [sha256_of(checkpoint), EXPORT_VERSION, import_runtime().__version__]
+    return Graph(graphs_folder() / f"{sha256_of(json.dumps(parts).encode())[:16]}.onnx")
+
+
+def import_runtime() -> Any:
+    """Import ONNX Runtime.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UsageError("onnxruntime is not installed; install it with: pip install 'septool[onnx]'") from None
+    return onnxruntime
+
+
+def open_session(path: Path, *, optimize: bool = False, optimized: Path | None = None) -> Any:
+    """Open a graph.
+
+    Args:
+        path: the graph.
+        optimize: optimizes it first, which those of the cache are already.
+        optimized: where it is kept then, in a form that any processor takes.
+
+    Raises:
+        UsageError: ONNX Runtime is not installed.
+        SeptoolError: the file is damaged.
+    """
+    runtime = import_runtime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is raised
+    options.intra_op_num_threads = _threads()
+    levels = runtime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED if optimize else levels.ORT_DISABLE_ALL
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of a class of its own, each
+        raise SeptoolError(f"{path} cannot be loaded ({_first_line(error)}); delete it to have it made anew") from error
+
+
+def _threads() -> int:
+    """Return how many threads compute, as torch has it: OMP_NUM_THREADS, or all; one in each of several processes."""
+    if workers.is_worker():
+        return 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else workers.cores()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+@dataclass
+class OnnxSeparator:
+    """A separator that ONNX Runtime computes, on the processor."""
+
+    engine: ClassVar[str] = "onnx"
+    path: Path  # of the graph
+    header: Header  # of the checkpoint
+    _sessions: dict[int, Any] = field(default_factory=dict, repr=False)  # by process: threads do not survive a fork
+
+    def run(self, mixture: np.ndarray) -> np.ndarray:
+        """Map ``[1, time]`` of any level to ``[1, source, time]``, of the model's own scales.
+
+        Raises:
+            MemoryError: there is not enough memory.
+            SeptoolError: the graph cannot be loaded, or does not take it.
+        """
+        process = os.getpid()
+        if process not in self._sessions:
+            self._sessions = {process: open_session(self.path)}
+        samples = mixture.shape[-1]
+        padded = np.pad(mixture, ((0, 0), (0, max(SHORTEST - samples, 0)))).astype(np.float32, copy=False)
+        try:
+            (voices,) = self._sessions[process].run(["voices"], {"mixture": np.ascontiguousarray(padded)})
+        except Exception as error:
+            if any(words in str(error) for words in (*NO_MEMORY, "Failed to allocate memory")):
+                raise MemoryError from error
+            raise SeptoolError(f"ONNX Runtime fails ({_first_line(error)}); use --engine torch") from error
+        return voices[..., :samples]
+
+    def estimator(self, device: object = None, *, consistency: bool, dtype: object = None) -> ArrayEstimator:  # noqa: ARG002 - the processor, in float32
+        """Return the separation of one segment; see :func:`septool.inference.level.make_estimator`."""
+
+        def estimate(mixture: np.ndarray) -> np.ndarray:
+            mixture = remove_dc(mixture)
+            return give_levels(mixture, self.run(mixture), consistency=consistency)
+
+        return estimate
