@@ -18,6 +18,7 @@ from septool import audio, checkpoints, cli, workers
 from septool.commands import options
 from septool.inference.output_folder import OUTPUT_LIST
 from septool.models.build import build_model
+from septool.models.galr_extractor import GALRExtractor
 from tests.hub import Hub, run_hub
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 
@@ -108,6 +109,7 @@ def tiny_extractor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = TINY_EXTRACTORS["galr-extractor"] | {"speaker": SPEAKER | {"rate": RATE}}
     model = build_model("galr-extractor", config)
+    assert isinstance(model, GALRExtractor)
     with torch.no_grad():  # the embedding scales and shifts nothing at first
         for parameter in model.separator.adaptations.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

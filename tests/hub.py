@@ -55,7 +55,7 @@ def run_hub() -> Iterator[Hub]:
         state = hub
 
     class Server(ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
+        def handle_error(self, request: object, client_address: object) -> None:
             pass  # a client that has left
 
     server = Server(("127.0.0.1", 0), Handler)
@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
     state: Hub
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
     def _note(self) -> str:
@@ -140,8 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.state.faults.get(name, "")
         if fault.startswith(("401", "429", "500")):
             self.state.fault(name)
-            extra = {"Retry_After": "0"} if fault.startswith("429") else {}
-            self._answer(int(fault[:3]), **extra)
+            headers = {"Retry_After": "0"} if fault.startswith("429") else {}
+            self._answer(int(fault[:3]), b"", **headers)
             return
         content = self.state.files.get(f"{repository}/{name}")
         if not self._may():

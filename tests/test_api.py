@@ -17,8 +17,8 @@ from septool import audio
 from septool.api import ExtractionPipeline, SeparationPipeline
 from septool.errors import AudioError, CheckpointError, UsageError
 from septool.metrics.si_snr import si_snr
-from septool.tasks.extract import extract
-from septool.tasks.separate import separate
+from septool.tasks.extract import Extracted, extract
+from septool.tasks.separate import Separated, separate
 from tests.conftest import RATE, ROOT
 
 
@@ -42,6 +42,7 @@ def test_voices_are_those_of_the_file(
     (done,) = separate(
         [str(tmp_path / "call.wav")], model=str(tiny_checkpoint), out=str(tmp_path), segment=segment, overlap=0.5
     )
+    assert isinstance(done, Separated)
     assert done.outcome == "done"
     written = np.stack([audio.read_audio(Path(path))[0][0] for path in done.outputs])
     voices = separator.separate(mixture, rate, segment=segment, overlap=0.5)
@@ -59,6 +60,7 @@ def test_a_stream_gives_the_voices_of_the_file(
     (done,) = separate(
         [str(tmp_path / "call.wav")], model=str(tiny_checkpoint), out=str(tmp_path), segment=1.25, overlap=0.5
     )
+    assert isinstance(done, Separated)
     written = np.stack([audio.read_audio(Path(path))[0][0] for path in done.outputs])
     stream = separator.stream(rate, segment=1.25, overlap=0.5)
     parts = [stream.push(mixture[start : start + 700]) for start in range(0, len(mixture), 700)]
@@ -81,6 +83,7 @@ def test_the_voice_is_that_of_the_file(
         segment=1.25,
         overlap=0.5,
     )
+    assert isinstance(done, Extracted)
     assert done.outcome == "done"
     voice, presence = extractor.extract(mixture, rate, [reference], segment=1.25, overlap=0.5)
     np.testing.assert_allclose(voice, audio.read_audio(Path(done.output))[0][0], atol=1e-5)

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from septool.losses.mask_approximation import pit_error
-from septool.models.base import MaskingSeparator
+from septool.losses.mask_approximation import MaskEstimator, pit_error
 
 
-def attractor(model: MaskingSeparator, mixture: Tensor, sources: Tensor) -> Tensor:
+def attractor(model: MaskEstimator, mixture: Tensor, sources: Tensor) -> Tensor:
     """Squared error of the masked magnitudes, ``[batch]``: the mean over bins, frames and voices."""
     mixed = model.spectrum(mixture)
     magnitude = mixed[:, None].abs()

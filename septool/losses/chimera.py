@@ -6,15 +6,32 @@ are scaled to each other is not stated; here the error is divided by the mixture
 neither depends on the level or the length of the recording.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from septool.losses.deep_clustering import dominance, whitened
 from septool.losses.mask_approximation import phase_sensitive, pit_error
-from septool.models.chimera import Chimera
 
 
-def chimera(model: Chimera, mixture: Tensor, sources: Tensor, alpha: float = 0.975) -> Tensor:
+class TwoHeadedModel(Protocol):
+    """What this loss asks of a model, such as :class:`septool.models.chimera.Chimera`."""
+
+    def spectrum(self, waves: Tensor, /) -> Tensor:
+        """Analyze ``[..., time]`` into complex ``[..., frame, bin]``."""
+
+    def encode(self, spectrum: Tensor, /) -> Tensor:
+        """Map ``[batch, frame, bin]`` to the input of both heads, ``[batch, frame, feature]``."""
+
+    def embed(self, state: Tensor, /) -> Tensor:
+        """Map ``[batch, frame, feature]`` to ``[batch, frame, bin, embedding]``."""
+
+    def estimate_masks(self, state: Tensor, /) -> Tensor:
+        """Map ``[batch, frame, feature]`` to ``[batch, source, frame, bin]``."""
+
+
+def chimera(model: TwoHeadedModel, mixture: Tensor, sources: Tensor, alpha: float = 0.975) -> Tensor:
     """``alpha`` times the clustering loss and ``1 - alpha`` times the mask loss of each item, ``[batch]``."""
     mixed, apart = model.spectrum(mixture), model.spectrum(sources)
     state = model.encode(mixed)

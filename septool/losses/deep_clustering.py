@@ -4,18 +4,36 @@ Hershey, Chen, Le Roux and Watanabe (2016) compare the affinities of all pairs o
 ``|V V' - Y Y'|^2``, for embeddings V and memberships Y. Multiplied out, nothing of size N x N is left.
 """
 
+from typing import Protocol
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.losses.mask_approximation import pit_error
-from septool.models.dpcl import DPCL
 from septool.signal.levels import from_db
 
 AUDIBLE_DB = 40.0  # bins this far below the mixture's loudest do not count
 
 
-def deep_clustering(model: DPCL, mixture: Tensor, sources: Tensor) -> Tensor:
+class ClusteringModel(Protocol):
+    """What deep clustering asks of a model, such as :class:`septool.models.dpcl.DPCL`."""
+
+    @property
+    def enhancement(self) -> nn.Module | None:
+        """The network that refines the clusters' masks, if there is one."""
+
+    def spectrum(self, waves: Tensor, /) -> Tensor:
+        """Analyze ``[..., time]`` into complex ``[..., frame, bin]``."""
+
+    def embed(self, spectrum: Tensor, /) -> Tensor:
+        """Map ``[batch, frame, bin]`` to ``[batch, frame, bin, embedding]``."""
+
+    def cluster(self, spectrum: Tensor, embedding: Tensor, /) -> Tensor:
+        """Map these two to masks, ``[batch, source, frame, bin]``."""
+
+
+def deep_clustering(model: ClusteringModel, mixture: Tensor, sources: Tensor) -> Tensor:
     """Affinity loss of each item over its audible bins, ``[batch]``.
 
     An enhancement network adds the squared error of its masked magnitudes (Isik et al., 2016).

@@ -1,6 +1,8 @@
 """What extractors are trained by: ``loss(model, mixture, target, enrolment)``."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,17 +11,30 @@ from torch.nn import functional as F
 from septool.losses.pit import best_permutation
 from septool.losses.si_snr import EPS
 from septool.metrics.si_snr import si_snr
-from septool.models.base import MaskingExtractor
 from septool.models.galr_extractor import GALRExtractor
 
 
-def spectral_l2(model: MaskingExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> Tensor:
+class SpectralExtractor(Protocol):
+    """What the spectral losses ask of a model, such as :class:`septool.models.base.MaskingExtractor`."""
+
+    def spectrum(self, waves: Tensor, /) -> Tensor:
+        """Analyze ``[..., time]`` into complex ``[..., frame, bin]``."""
+
+    @property
+    def speaker(self) -> Callable[[Tensor], Tensor]:
+        """The network that maps an enrollment ``[batch, time]`` to an embedding ``[batch, embedding]``."""
+
+    def mask(self, spectrum: Tensor, embedding: Tensor, /) -> Tensor:
+        """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""
+
+
+def spectral_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> Tensor:
     """Atss-Net equation 5, as a mean over frames and bins, ``[batch]``."""
     estimate, reference = _magnitudes(model, mixture, target, enrolment)
     return (estimate - reference).square().mean((-2, -1))
 
 
-def compressed_l2(model: MaskingExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> Tensor:
+def compressed_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> Tensor:
     """The same of magnitudes to the power of 0.3, ``[batch]`` (VoiceFilter), so that quiet bins count too."""
     estimate, reference = _magnitudes(model, mixture, target, enrolment)
     # The floor (-100 dB) keeps the slope of the root finite.
@@ -27,7 +42,7 @@ def compressed_l2(model: MaskingExtractor, mixture: Tensor, target: Tensor, enro
     return compressed.square().mean((-2, -1))
 
 
-def _magnitudes(model: MaskingExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> tuple[Tensor, Tensor]:
+def _magnitudes(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> tuple[Tensor, Tensor]:
     mixed = model.spectrum(mixture)
     return model.mask(mixed, model.speaker(enrolment)).float() * mixed.abs(), model.spectrum(target).abs()
 

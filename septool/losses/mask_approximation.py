@@ -5,20 +5,31 @@ invariant training of deep recurrent neural networks". The target is the magnitu
 a real mask can do best on the mixture's phase: the magnitude times the cosine of the phase difference.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from septool.losses.pit import best_permutation
-from septool.models.base import MaskingSeparator
 
 
-def magnitude_approximation(model: MaskingSeparator, mixture: Tensor, sources: Tensor) -> Tensor:
+class MaskEstimator(Protocol):
+    """What these losses ask of a model, such as :class:`septool.models.base.MaskingSeparator`."""
+
+    def spectrum(self, waves: Tensor, /) -> Tensor:
+        """Analyze ``[..., time]`` into complex ``[..., frame, bin]``."""
+
+    def masks(self, spectrum: Tensor, /) -> Tensor:
+        """Map ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``."""
+
+
+def magnitude_approximation(model: MaskEstimator, mixture: Tensor, sources: Tensor) -> Tensor:
     """Squared error against the voices' magnitudes, ``[batch]``: the mean over bins, frames and voices."""
     mixed = model.spectrum(mixture)
     return pit_error(model.masks(mixed) * mixed[:, None].abs(), model.spectrum(sources).abs())
 
 
-def phase_sensitive_approximation(model: MaskingSeparator, mixture: Tensor, sources: Tensor) -> Tensor:
+def phase_sensitive_approximation(model: MaskEstimator, mixture: Tensor, sources: Tensor) -> Tensor:
     """Squared error against the phase-sensitive magnitudes, ``[batch]``: the mean over bins, frames and voices."""
     mixed = model.spectrum(mixture)
     return pit_error(model.masks(mixed) * mixed[:, None].abs(), phase_sensitive(mixed, model.spectrum(sources)))

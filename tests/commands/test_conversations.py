@@ -39,7 +39,7 @@ def meeting(sources: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.
         return conversation
 
     monkeypatch.setattr(networks, "conversation_separator", start)
-    audio.write_audio(tmp_path / "meeting.wav", sum(sources.values()), RATE, "FLOAT")
+    audio.write_audio(tmp_path / "meeting.wav", np.sum([*sources.values()], axis=0), RATE, "FLOAT")
     return tmp_path / "meeting.wav"
 
 
@@ -127,7 +127,8 @@ def test_channels_that_cancel_each_other_are_not_averaged(
     again = septool("separate", meeting, "--speakers", "auto", "-o", tmp_path / "sides")
     assert text in again.errors
     for one, other in zip(again.lines, separated.lines, strict=True):
-        np.testing.assert_array_equal(*(audio.read_audio(Path(line.split()[0]))[0] for line in (one, other)))
+        first, second = (audio.read_audio(Path(line.split()[0]))[0] for line in (one, other))
+        np.testing.assert_array_equal(first, second)
     activity = septool("activity", meeting, "-o", "-")
     assert text in activity.errors
     assert activity.lines == found

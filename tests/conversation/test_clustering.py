@@ -1,5 +1,7 @@
 """Clustering: the number of people, what is known for certain, and who joins whom."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def people(*counts: int, spread: float = 0.1, seed: int = 0) -> tuple[np.ndarray
     return centers[truth] + spread * random.standard_normal((len(truth), 16)) / 4, truth
 
 
-def cluster(embeddings: np.ndarray, seconds: np.ndarray | None = None, **settings: object) -> np.ndarray:
+def cluster(embeddings: np.ndarray, seconds: np.ndarray | None = None, **settings: Any) -> np.ndarray:
     size = len(embeddings)
     none = np.zeros((size, size), dtype=bool)
     given = {"cannot_link": none, "must_link": none, "threshold": 0.5} | settings

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from septool.conversation.people import SpeakerCount
+from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator, Diarization
 from septool.errors import UsageError
 from septool.metrics.diarization import diarization_error
@@ -68,10 +68,9 @@ def embed(samples: np.ndarray) -> np.ndarray:
 def run(
     sources: dict[str, np.ndarray], *, block: int = 5000, count: SpeakerCount | None = None
 ) -> tuple[Diarization, np.ndarray]:
-    mixture = sum(sources.values())
+    mixture = np.sum([*sources.values()], axis=0)
     oracle = Oracle(sources)
-    settings = {} if count is None else {"count": count}
-    with ConversationSeparator(oracle, embed, RATE, **settings) as conversation:
+    with ConversationSeparator(oracle, embed, RATE, count=count or ANY_COUNT) as conversation:
         oracle.step = conversation.step
         blocks: Iterator[np.ndarray] = (mixture[start : start + block] for start in range(0, len(mixture), block))
         *_, done = conversation.listen(blocks)

@@ -260,7 +260,7 @@ def test_train_360_is_taken_from_the_metadata(toy: Path) -> None:
         ({"seed": 0}, "libri2mix does not take --seed"),
     ],
 )
-def test_what_does_not_fit_is_wrong_usage(whole: Path, tmp_path: Path, settings: dict[str, object], said: str) -> None:
+def test_what_does_not_fit_is_wrong_usage(whole: Path, tmp_path: Path, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as error:
         made(whole, tmp_path / "out", **settings)
     assert str(error.value).startswith(said)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,7 +191,8 @@ def test_metadata_of_different_mixtures_are_refused(toy: Path) -> None:
 def test_an_archive_that_would_run_code_is_not_opened_that_way(toy: Path) -> None:
     archive = toy / "wham_noise/metadata/scaling_tt.npz"
     with np.load(archive, allow_pickle=True) as file:
-        arrays = dict(file)
-    np.savez(archive, **arrays | {"scaling_wsjmix_8k_min": np.array([[0.9, 0.7]] * 3, dtype=object)})
+        arrays: dict[str, Any] = dict(file)
+    arrays["scaling_wsjmix_8k_min"] = np.array([[0.9, 0.7]] * 3, dtype=object)
+    np.savez(archive, **arrays)
     with pytest.raises(ManifestError, match="cannot be used"):
         made("wham", toy, toy / "out")

@@ -58,7 +58,8 @@ def test_the_utterance_of_the_mixture_is_never_the_enrolment() -> None:
         )
         # The level of a voice is made the same; which utterance it was shows in the rounding of its samples.
         stretches = [
-            speech.segment(u) * np.float32(0.1 / speech.level(u)) for u in speech.speakers[tone(item.enrolment)]
+            speech.segment(u) * np.float32(0.1 / speech.level(u))
+            for u in map(int, speech.speakers[tone(item.enrolment)])
         ]
         which = [np.array_equal(stretch, item.enrolment) for stretch in stretches]
         assert sum(which) == 1

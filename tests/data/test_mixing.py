@@ -496,8 +496,7 @@ def test_one_voice_alone_is_the_first_of_the_same_mixture(speech: UtterancePool)
     both, single = DynamicMixing(seconds=0.2), DynamicMixing(seconds=0.2, single_probability=0.4)
     alone = 0
     for index in range(200):
-        numbers = {"seed": 1, "epoch": 2, "index": index}
-        usual, parts = sample_parts(speech, both, **numbers), sample_parts(speech, single, **numbers)
+        usual, parts = (sample_parts(speech, how, seed=1, epoch=2, index=index) for how in (both, single))
         np.testing.assert_array_equal(parts[0], usual[0])
         if parts[1].any():
             np.testing.assert_array_equal(parts[1], usual[1])

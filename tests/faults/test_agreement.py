@@ -136,7 +136,7 @@ def test_separate_and_extract(files: dict[Path, Held], results: dict[Path, dict[
         assert any(finding["is_partial"] for finding in findings) == files[path].is_partial, path
         outputs = row.get("outputs") or [row["output"]]
         assert isinstance(outputs, list)
-        assert {audio.audio_info(Path(output)).frames for output in outputs} == {files[path].frames}, path
+        assert {audio.audio_info(Path(str(output))).frames for output in outputs} == {files[path].frames}, path
 
 
 def test_mix(files: dict[Path, Held], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ def noisy(clean: np.ndarray, db: float) -> np.ndarray:
     return (clean + noise * clean.std() * 10 ** (-db / 20)).astype(np.float32)
 
 
-def put(folder: Path, rate: int = RATE, **signals: np.ndarray) -> Path:
-    for name, signal in signals.items():
+def put(folder: Path, signals: Mapping[str, np.ndarray] | None = None, rate: int = RATE, **named: np.ndarray) -> Path:
+    for name, signal in {**(signals or {}), **named}.items():
         path = folder / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         audio.write_audio(path, signal, rate, "FLOAT")
@@ -82,8 +83,8 @@ def test_why_an_improvement_is_undefined(tmp_path: Path) -> None:
 
 
 def test_the_reason_of_an_undefined_score_is_printed(septool: Command, tmp_path: Path) -> None:
-    true = put(tmp_path / "ref", 44100, a_s1=ONE, a_s2=TWO)
-    found = put(tmp_path / "est", 44100, a_s1=noisy(ONE, 9), a_s2=noisy(TWO, 9))
+    true = put(tmp_path / "ref", rate=44100, a_s1=ONE, a_s2=TWO)
+    found = put(tmp_path / "est", rate=44100, a_s1=noisy(ONE, 9), a_s2=noisy(TWO, 9))
     result = septool("eval", true, found, "--metric", "pesq")
     assert result.errors[-1] == (
         "septool: pesq: 2 undefined, PESQ is defined at 8000 and 16000 Hz, not at 44100; --sample-rate resamples"
@@ -105,16 +106,16 @@ def test_estimates_a_few_samples_short_are_trimmed_on_request(tmp_path: Path) ->
 )
 @pytest.mark.parametrize("first", [0, 1])
 def test_the_usual_layouts_are_found(tmp_path: Path, names: str, first: int) -> None:
-    true = put(tmp_path / "ref", **{"s1/a": ONE, "s2/a": TWO, "mix/a": noisy(ONE + TWO, 20)})
+    true = put(tmp_path / "ref", {"s1/a": ONE, "s2/a": TWO, "mix/a": noisy(ONE + TWO, 20)})
     files = {names.format(id="a", voice=first + n): noisy(each, 9 + n) for n, each in enumerate((ONE, TWO))}
-    (item,), _ = evaluate(true, put(tmp_path / "est", **files), metric="si-snr,si-snri")
+    (item,), _ = evaluate(true, put(tmp_path / "est", files), metric="si-snr,si-snri")
     assert (item.id, item.order) == ("a", (0, 1))
     assert item.scores["si-snr"] == pytest.approx([9, 10], abs=0.5)
 
 
 def test_any_other_layout_by_template(septool: Command, tmp_path: Path) -> None:
     true = put(tmp_path / "ref", a_s1=ONE, a_s2=TWO)
-    found = put(tmp_path / "est", **{"out-1-of-a": noisy(ONE, 9), "out-2-of-a": noisy(TWO, 9)})
+    found = put(tmp_path / "est", {"out-1-of-a": noisy(ONE, 9), "out-2-of-a": noisy(TWO, 9)})
     (item,), _ = evaluate(true, found, metric="si-snr", pair="out-{voice}-of-{id}.wav")
     assert item.scores["si-snr"] == pytest.approx([9, 9], abs=0.5)
     result = septool("eval", true, found, "--pair", "{id}.wav")
@@ -151,15 +152,15 @@ def test_ten_voices_are_assigned_at_once() -> None:
 
 def test_names_in_composed_and_decomposed_form_are_paired(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
-    true = put(tmp_path / "ref", **{f"{composed}_s1": ONE, f"{composed}_s2": TWO})
-    found = put(tmp_path / "est", **{f"{decomposed}_s1": noisy(ONE, 9), f"{decomposed}_s2": noisy(TWO, 9)})
+    true = put(tmp_path / "ref", {f"{composed}_s1": ONE, f"{composed}_s2": TWO})
+    found = put(tmp_path / "est", {f"{decomposed}_s1": noisy(ONE, 9), f"{decomposed}_s2": noisy(TWO, 9)})
     (item,), _ = evaluate(true, found, metric="si-snr")
     assert (item.error, item.id) == ("", composed)
 
 
 def test_no_name_is_a_formula_in_a_spreadsheet(tmp_path: Path) -> None:
-    true = put(tmp_path / "ref", **{"=cmd|x_s1": ONE, "@y_s1": ONE})
-    found = put(tmp_path / "est", **{"=cmd|x_s1": noisy(ONE, 9)})
+    true = put(tmp_path / "ref", {"=cmd|x_s1": ONE, "@y_s1": ONE})
+    found = put(tmp_path / "est", {"=cmd|x_s1": noisy(ONE, 9)})
     evaluate(true, found, metric="si-snr", out=tmp_path / "items.csv")
     with (tmp_path / "items.csv").open(newline="") as file:
         assert [row["id"] for row in csv.DictReader(file)] == ["'=cmd|x", "'@y"]

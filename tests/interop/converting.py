@@ -14,7 +14,7 @@ from septool.interop import asteroid, speechbrain
 from septool.interop.tensors import ForeignArchitecture, match_tensors
 from septool.interop.torchaudio import CONV_TASNET_BASE
 from septool.models import MODELS
-from septool.models.base import Separator
+from septool.models.base import Model, Separator
 from septool.tasks.convert import convert
 from tests.models.parity import fixture, state
 
@@ -189,7 +189,7 @@ def infer_config(foreign: ForeignArchitecture, tensors: dict[str, Tensor], argum
     return build(MODELS.module(foreign.model).Config, foreign.infer_config(found, arguments))
 
 
-def their_names(model: Separator, foreign: ForeignArchitecture) -> dict[str, Tensor]:
+def their_names(model: Model, foreign: ForeignArchitecture) -> dict[str, Tensor]:
     tensors = {}
     for name, value in model.state_dict().items():
         for theirs, ours in foreign.names.items():

@@ -126,7 +126,7 @@ def _asteroid(name: str, entry: Entry) -> tuple[Files, Run]:
     sizes = {"n_src": entry.sources, "sample_rate": entry.sample_rate, **sizes}
     if kind == "ConvTasNet" and entry.sample_rate == 16000:
         sizes |= {"kernel_size": 32, "stride": 16}
-    network = _random(models.get(kind)(**sizes))
+    network: Any = _random(models.get(kind)(**sizes))
     infos = {"software_versions": {"torch_version": torch.__version__}}
     content = {"model_name": kind, "state_dict": network.state_dict(), "model_args": network.get_model_args()}
     return {entry.files[0].name: _saved(content | {"infos": infos})}, lambda mixture: separate(network, mixture[None])[

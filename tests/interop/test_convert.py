@@ -219,8 +219,9 @@ def test_an_exact_tail_is_theirs_to_the_last_sample(
 
 def test_a_convtasnet_of_asteroid_without_a_skip_path(tmp_path: Path) -> None:
     model = build_model("conv-tasnet", CONV_TASNET | {"skip": 0, "mask_prelu": True})
+    assert isinstance(model, conv_tasnet.ConvTasNet)
     with torch.no_grad():
-        model.mask[0].weight.fill_(0.7)  # of the PReLU that the network keeps
+        model.mask[0].get_parameter("weight").fill_(0.7)  # of the PReLU that the network keeps
     tensors = their_names(model, asteroid.CONV_TASNET_NO_SKIP)
     files = asteroid_file(tmp_path / "model.pth", "ConvTasNet", tensors, {"skip_chan": 0, "sample_rate": 16000.0})
     again, header = converted("asteroid", files)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,7 +45,7 @@ def test_a_published_checkpoint_computes_what_it_computes_there(
 
     samples = 4096 * (entry.sample_rate // 8000) * (1 if entry.model.startswith("tf-") else 2)  # whole hops of all
     voices = [voice(pitch, rate=entry.sample_rate, seed=seed) for seed, pitch in enumerate((110, 170, 230))]
-    mixture = torch.from_numpy(sum(voices)[entry.sample_rate // 2 :][:samples])
+    mixture = torch.from_numpy(np.sum(voices, axis=0)[entry.sample_rate // 2 :][:samples])
     mixture = mixture - mixture.mean()
     mixture *= LEVEL / mixture.square().mean().sqrt()
     with torch.inference_mode():

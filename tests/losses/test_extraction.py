@@ -49,7 +49,7 @@ def test_a_small_step_lowers_it(loss: Loss) -> None:
     before.sum().backward()
     assert model.answer.grad is not None
     with torch.no_grad():
-        model.answer -= 0.01 * model.answer.grad
+        model.answer.sub_(0.01 * model.answer.grad)
         model.answer.clamp_(min=0)
         assert loss(model, target + other, target, target).sum() < before.sum()
 

@@ -62,7 +62,7 @@ def test_a_small_step_lowers_it(loss: Loss) -> None:
     before.backward()
     assert model.answer.grad is not None
     with torch.no_grad():
-        model.answer -= 0.1 * model.answer.grad
+        model.answer.sub_(0.1 * model.answer.grad)
         assert loss(model, sources.sum(1), sources).sum() < before
 
 

@@ -70,12 +70,13 @@ def spectral_distance(estimate: np.ndarray, reference: np.ndarray, rate: int) ->
     from scipy.signal import get_window, spectrogram
 
     size = round(0.032 * rate)
+    trend: Any = False  # none is taken away, which scipy leaves out of the type
     true, found = (
         spectrogram(
             signal,
             window=get_window("hann", size),
             noverlap=size - size // 4,
-            detrend=False,
+            detrend=trend,
             scaling="spectrum",
             mode="magnitude",
         )[2]
@@ -92,7 +93,10 @@ def reference_scores(references: np.ndarray, estimates: np.ndarray, rate: int) -
     from mir_eval.separation import bss_eval_sources
     from pesq import pesq
     from pystoi import stoi
-    from torchmetrics.functional.audio import scale_invariant_signal_noise_ratio, signal_noise_ratio
+    from torchmetrics.functional.audio import (  # pyright: ignore[reportMissingImports]
+        scale_invariant_signal_noise_ratio,
+        signal_noise_ratio,
+    )
 
     def each(function: Any) -> list[float]:
         return [float(function(found, true)) for found, true in zip(estimates, references, strict=True)]

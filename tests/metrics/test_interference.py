@@ -11,9 +11,8 @@ NOISE = np.random.default_rng(1).standard_normal(6000)
 
 
 def both(estimate: np.ndarray, others: np.ndarray = VOICES[1:]) -> tuple[float, float]:
-    return tuple(
-        item(estimate=estimate, reference=VOICES[0], others=others, rate=8000) for item in (sir_item, sar_item)
-    )
+    sir, sar = (item(estimate=estimate, reference=VOICES[0], others=others, rate=8000) for item in (sir_item, sar_item))
+    return sir, sar
 
 
 # Of any noise of 6000 samples the 512 delays of three voices explain so much.

@@ -98,6 +98,8 @@ def test_more_noise_is_never_better(seed: int, length: int, level_db: float, mor
     )
     for name in FAST:
         for better, worse in zip(little.scores[name], much.scores[name], strict=True):
+            assert better is not None
+            assert worse is not None
             assert (better > worse) if METRICS[name].better == "higher" else (better < worse), name
 
 
@@ -111,6 +113,8 @@ def test_interference_and_artifacts(seed: int, length: int, leak_db: float, leve
         assert after.scores[name][::-1] == pytest.approx(before.scores[name], abs=1e-6)
     much = scored(["sir"], references, estimates + 0.1 * 10 ** (leak_db / 20) * references[::-1])
     for better, worse in zip(before.scores["sir"], much.scores["sir"], strict=True):
+        assert better is not None
+        assert worse is not None
         assert better > worse
 
 
@@ -131,4 +135,6 @@ def test_noise_is_heard_by_what_models_hearing(name: str, pitch: float, seed: in
     noise = np.random.default_rng(seed).standard_normal(len(clean))
     noise *= np.linalg.norm(clean) / np.linalg.norm(noise)
     much, little = (scored([name], clean[None], (clean + gain * noise)[None]).scores[name][0] for gain in (3.0, 0.2))
+    assert much is not None
+    assert little is not None
     assert much < little

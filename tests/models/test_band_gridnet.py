@@ -1,6 +1,7 @@
 """BandGridNet: equal to a version written out band by band and frame by frame, its size, what it refuses."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def attention(module: Any, x: Tensor, c: Config) -> Tensor:
 
 @pytest.mark.parametrize("context", [1, 3])
 def test_equal_to_the_version_written_out(context: int) -> None:
-    model = BandGridNet(Config(**vars(TINY) | {"context": context})).eval()
+    model = BandGridNet(replace(TINY, context=context)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -22,6 +22,7 @@ SEPARATORS = sorted(TINY)
 def build(name: str) -> Separator:
     torch.manual_seed(0)
     model = build_model(name, TINY[name]).eval()
+    assert isinstance(model, Separator)
     with torch.no_grad():  # gains, biases and slopes away from their defaults
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

@@ -28,7 +28,7 @@ def test_parameters(row: str) -> None:
 def test_equal_to_an_implementation_with_a_skip_path() -> None:
     tensors = fixture("convtasnet_asteroid")
     unread = {"masker.TCN.5.res_conv.*": None}
-    model = ConvTasNet(Config(**SMALL, skip=16)).eval()
+    model = ConvTasNet(replace(Config(), **SMALL, skip=16)).eval()
     load_converted(model, tensors, {**unread, **asteroid.CONV_TASNET})
     assert_parity(model, tensors, covered=covered)
 

@@ -1,5 +1,7 @@
 """DPCL: its sizes, its embeddings, its clusters and the enhancement network."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ def test_parameters(row: str) -> None:
 
 def test_embeddings_are_those_of_an_independent_implementation() -> None:
     tensors = fixture("dpcl")
-    model = DPCL(Config(**vars(TINY) | {"activation": "linear"})).eval()
+    model = DPCL(replace(TINY, activation="linear")).eval()
     load_renamed(model, tensors, {"rnn.": "lstm.lstm.", "fc.": "linear."})
     embedded = {key: y.transpose(1, 2) if key.startswith("y") else y for key, y in tensors.items()}
     assert_parity(lambda x: model.embed(model.spectrum(x)), embedded)
@@ -42,7 +44,7 @@ def test_k_means_finds_clusters_and_ignores_points_without_weight(hardness: floa
 
 def test_every_bin_goes_to_one_voice_and_none_is_lost() -> None:
     torch.manual_seed(0)
-    model = DPCL(Config(**vars(TINY) | {"sources": 3})).eval()
+    model = DPCL(replace(TINY, sources=3)).eval()
     mixture = torch.randn(2, 1013) * 0.1
     with torch.inference_mode():
         torch.testing.assert_close(model(mixture).sum(1), mixture, rtol=0, atol=1e-6)
@@ -54,7 +56,7 @@ def test_every_bin_goes_to_one_voice_and_none_is_lost() -> None:
 @pytest.mark.parametrize("sources", [2, 3])
 def test_the_enhancement_network_learns_through_the_clusters(sources: int) -> None:
     torch.manual_seed(0)
-    model = DPCL(Config(**vars(TINY) | {"hardness": 5.0, "enhancement": 2, "sources": sources}))
+    model = DPCL(replace(TINY, hardness=5.0, enhancement=2, sources=sources))
     voices = torch.randn(2, sources, 500) * 0.1
     loss = deep_clustering(model, voices.sum(1), voices)
     loss.sum().backward()
@@ -68,7 +70,7 @@ def test_the_enhancement_network_learns_through_the_clusters(sources: int) -> No
 
 
 def test_silence_stays_silent() -> None:
-    for row in ({}, {"hardness": 5.0, "enhancement": 1}):
-        model = DPCL(Config(**vars(TINY) | row)).eval()
+    for config in (TINY, replace(TINY, hardness=5.0, enhancement=1)):
+        model = DPCL(config).eval()
         with torch.inference_mode():
             assert model(torch.zeros(1, 300)).abs().max() == 0

@@ -1,5 +1,7 @@
 """DPRNN: equal to two public implementations."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ PARAMETERS = {
     "stride1": 2_608_001,
     "asteroid": 3_652_865,
 }
-SMALL = {"filters": 16, "features": 16, "window": 8, "chunk": 20, "blocks": 2, "hidden": 16}
+SMALL = Config(filters=16, features=16, window=8, chunk=20, blocks=2, hidden=16)
 
 
 def covered(samples: int) -> int:
@@ -31,13 +33,13 @@ def test_parameters(row: str) -> None:
 
 def test_equal_to_the_public_code() -> None:
     tensors = fixture("dprnn")
-    model = DPRNN(Config(**SMALL)).eval()
+    model = DPRNN(SMALL).eval()
     load_converted(model, tensors, DPRNN_NAMES)
     assert_parity(model, tensors, covered=covered)
 
 
 def test_equal_to_asteroid() -> None:
     tensors = fixture("dprnn_asteroid")
-    model = DPRNN(Config(**SMALL, rectify=False, bias=True, padding="unfold", mask="sigmoid")).eval()
+    model = DPRNN(replace(SMALL, rectify=False, bias=True, padding="unfold", mask="sigmoid")).eval()
     load_converted(model, tensors, asteroid.DPRNN)
     assert_parity(model, tensors, covered=covered)

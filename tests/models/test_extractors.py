@@ -21,6 +21,7 @@ JOINT = [name for name in NAMES if hasattr(MODELS.module(name).Config, "joint")]
 def make(name: str, **settings: object) -> Extractor:
     torch.manual_seed(0)
     model = MODELS[name](build(MODELS.module(name).Config, TINY_EXTRACTORS[name] | settings)).eval()
+    assert isinstance(model, Extractor)
     with torch.no_grad():  # gains, biases and slopes away from their defaults
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

@@ -45,7 +45,8 @@ def voices() -> Tensor:
 @pytest.fixture
 def model(voices: Tensor) -> GALRExtractor:
     model = tiny()
-    model.speaker, model.separator = Pitch(), Apart(3 * voices)
+    model.add_module("speaker", Pitch())
+    model.add_module("separator", Apart(3 * voices))
     return model
 
 
@@ -80,7 +81,7 @@ def test_the_voice_is_the_output_that_sounds_like_the_enrollment(model: GALRExtr
 def test_its_loss_in_closed_form(model: GALRExtractor, voices: Tensor) -> None:
     loss = LOSSES["recognition"]
     hiss = torch.arange(800) % 2 * 2 - 1.0
-    model.separator = Apart(3 * voices + hiss * torch.tensor([[0.3], [0.6]]))
+    model.add_module("separator", Apart(3 * voices + hiss * torch.tensor([[0.3], [0.6]])))
     mixture, enrollment = voices.sum(0)[None], voices[:1]
     _, odds = model.separate_and_match(mixture, model.speaker(enrollment))
     silent = loss(model, mixture, torch.zeros_like(mixture), enrollment)

@@ -96,13 +96,13 @@ def test_equal_to_the_released_code() -> None:
 
 
 def test_equal_to_the_released_code_when_no_token_halts() -> None:
-    model, tensors = released("papez_nohalt", Config(**vars(TINY) | {"threshold": 10.0}))
+    model, tensors = released("papez_nohalt", replace(TINY, threshold=10.0))
     assert_parity(model, tensors, covered=covered)
 
 
 def random_model(halting: str, seed: int = 0) -> Papez:
     torch.manual_seed(seed)
-    return Papez(replace(TINY, halting=halting)).eval()  # type: ignore[arg-type]
+    return Papez(replace(TINY, halting=halting)).eval()
 
 
 def gradient(model: Papez, mixture: Tensor) -> Tensor:

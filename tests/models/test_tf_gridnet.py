@@ -1,5 +1,6 @@
 """TF-GridNet: equal to the three versions in ESPnet, and the size of every row."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,12 @@ PARAMETERS = {
     "small-48": 2_238_952,
     "small-48-v3": 2_107_880,
 }
-TINY = {"fft": 64, "hop": 32, "blocks": 2, "channels": 16, "hidden": 16}
+TINY = Config(fft=64, hop=32, blocks=2, channels=16, hidden=16)
 FIXTURES = {
-    "tfgridnet": Config(**TINY),
-    "tfgridnet_linear": Config(**TINY | {"hop": 16}, stride=4),
-    "tfgridnet_v1": Config(**TINY, stride=2, padding="end"),
-    "tfgridnet_v3": Config(**TINY, stride=4, key=3, norm="bin"),
+    "tfgridnet": TINY,
+    "tfgridnet_linear": replace(TINY, hop=16, stride=4),
+    "tfgridnet_v1": replace(TINY, stride=2, padding="end"),
+    "tfgridnet_v3": replace(TINY, stride=4, key=3, norm="bin"),
 }
 
 
@@ -57,8 +58,8 @@ def test_equal_to_espnet(tmp_path: Path, name: str) -> None:
 
 def test_kernel_and_stride_and_the_padding_decide_which_steps_there_are() -> None:
     seen = []
-    for settings in ({}, {"padding": "end"}, {"stride": 4}, {"stride": 3, "kernel": 5}):
-        block = GridNetBlock(Config(**TINY | settings), bins=33).eval()
+    for config in (TINY, replace(TINY, padding="end"), replace(TINY, stride=4), replace(TINY, stride=3, kernel=5)):
+        block = GridNetBlock(config, bins=33).eval()
         for module in (block.intra, block.inter):
             module.lstm.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
         with torch.inference_mode():
@@ -74,7 +75,7 @@ def test_kernel_and_stride_and_the_padding_decide_which_steps_there_are() -> Non
 
 def test_a_window_that_does_not_overlap_is_the_same_either_way() -> None:
     # The first version writes I = J as a transposed convolution; both are a product for each window.
-    module = RecurrentModule(Config(**TINY, stride=4))
+    module = RecurrentModule(replace(TINY, stride=4))
     with torch.no_grad():
         module.linear.bias.copy_(torch.randn(16).repeat(4))
         x = torch.randn(2, 3, 8, 16)

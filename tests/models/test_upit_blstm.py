@@ -22,7 +22,7 @@ def test_the_second_stage_reads_the_first(second: str, sources: int) -> None:
     spectrum = model.spectrum(torch.randn(2, 400))
     with torch.inference_mode():
         before = model.masks(spectrum) - model.first(spectrum.abs()) / 2
-        model.first.linear.bias += 1
+        model.first.linear.bias.add_(1)
         after = model.masks(spectrum) - model.first(spectrum.abs()) / 2
     assert before.shape == (2, sources, 26, 17)
     assert not torch.allclose(before, after)

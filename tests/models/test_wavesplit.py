@@ -1,5 +1,7 @@
 """Wavesplit: equal to a public implementation, and its clustering."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,7 +10,7 @@ from septool.models.wavesplit import CONFIGS, Config, Wavesplit, kmeans
 from tests.models.parity import assert_parity, fixture, load_renamed
 
 PARAMETERS = {"d512": 83_490_872, "d256": 20_905_016}
-SMALL = {"width": 16, "speaker_layers": 4, "blocks": 3, "repeats": 2}
+SMALL = Config(width=16, speaker_layers=4, blocks=3, repeats=2)
 
 
 @pytest.mark.parametrize("row", CONFIGS)
@@ -38,14 +40,14 @@ def test_equal_to_a_public_implementation_without_clustering() -> None:
             theirs + "out.1.gamma": ours + "out.1.weight",
             theirs + "out.1.beta": ours + "out.1.bias",
         }
-    model = Wavesplit(Config(**SMALL, assign="mean")).eval()
+    model = Wavesplit(replace(SMALL, assign="mean")).eval()
     load_renamed(model, tensors, names)
     assert_parity(model, tensors)
 
 
 def test_clustering_finds_speakers_that_change_places() -> None:
     generator = torch.Generator().manual_seed(0)
-    model = Wavesplit(Config(**SMALL, sources=3))
+    model = Wavesplit(replace(SMALL, sources=3))
     speakers = F.normalize(torch.randn(2, 3, 16, generator=generator), dim=-1)
     places = torch.rand(2, 50, 3, generator=generator).argsort(-1)  # another order at every sample
     vectors = speakers[torch.arange(2)[:, None, None], places].transpose(1, 2)  # [B, C, T, d]
@@ -65,7 +67,7 @@ def test_a_cluster_without_points_stays_where_it_was() -> None:
 
 def test_every_layer_has_an_estimate_and_the_last_is_the_output() -> None:
     torch.manual_seed(0)
-    model = Wavesplit(Config(**SMALL)).eval()
+    model = Wavesplit(SMALL).eval()
     mixture = torch.randn(2, 100)
     with torch.inference_mode():
         layers = list(model.layer_estimates(mixture))

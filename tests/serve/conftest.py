@@ -108,9 +108,9 @@ def send(client: "TestClient", content: bytes | Path, name: str = "call.wav", **
 def wait(client: "TestClient", job: dict[str, Any]) -> dict[str, Any]:
     """Wait until a recording is done or has failed."""
     until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
+    while True:
         now = client.get(f"/api/jobs/{job['id']}").json()
         if now["state"] in ("done", "failed"):
             return now
+        assert time.monotonic() < until, f"{job['name']} is still {now['state']}"
         time.sleep(0.02)
-    raise AssertionError(f"{job['name']} is still {now['state']}")

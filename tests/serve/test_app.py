@@ -20,7 +20,7 @@ from septool import audio
 from septool.serve import jobs
 from septool.serve.jobs import Limits
 from septool.serve.openapi import document
-from septool.tasks.separate import separate
+from septool.tasks.separate import Separated, separate
 from tests.conftest import RATE, files_below, write
 from tests.serve.conftest import EXAMPLE, Clock, MakeClient, send, wait
 
@@ -34,6 +34,7 @@ def test_a_real_recording_comes_back_as_its_voices(client: TestClient, tiny_chec
     assert client.get(job["tracks"][0]["url"]).content == EXAMPLE.read_bytes()
     # They are those that the command writes.
     (result,) = separate([str(EXAMPLE)], model=str(tiny_checkpoint), device="cpu", out=str(tmp_path / "out"))
+    assert isinstance(result, Separated)
     for track, path in zip(job["tracks"][1:], result.outputs, strict=True):
         answer = client.get(track["url"])
         assert answer.headers["content-type"] == "audio/wav"

@@ -301,7 +301,7 @@ def test_recordings_without_samples_fail_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_table_pairs_files_of_any_names(tmp_path: Path, count: int) -> None:
     voices = [voice(100 + 60 * n, seconds=0.6, seed=n) for n in range(count)]
-    put(tmp_path / "true", **{f"clean{n}": each for n, each in enumerate(voices)}, noisy=at(sum(voices), 10))
+    put(tmp_path / "true", **{f"clean{n}": each for n, each in enumerate(voices)}, noisy=at(np.sum(voices, axis=0), 10))
     put(tmp_path / "found", **{f"out{n}": at(each, 10 + n) for n, each in enumerate(reversed(voices))})
     rows = [f"a,clean{n}.wav,out{n}.wav,noisy.wav" for n in range(count)]
     (tmp_path / "pairs.csv").write_text("\ufeffid,reference,estimate,mixture\n" + "\n".join(rows) + "\n")

@@ -15,7 +15,7 @@ from septool.data import manifest
 from septool.data.manifest import Mixture, Source
 from septool.data.mixing import render_mixture
 from septool.errors import AudioError, ConfigError
-from septool.training.data import DynamicMixtures, FixedMixtures, collate_items, load_micro_batches
+from septool.training.data import Batch, DynamicMixtures, FixedMixtures, collate_items, load_micro_batches
 from tests.training.conftest import RATE
 
 
@@ -119,11 +119,17 @@ def test_lengths_come_from_headers(rows: list[Mixture], manifests: Path) -> None
         assert abs(render_mixture(row, RATE).mixture.size - length) <= 1
 
 
+def waveforms(batch: Batch) -> torch.Tensor:
+    """A batch of items that are waveforms alone."""
+    assert isinstance(batch, torch.Tensor)
+    return batch
+
+
 def test_processes_and_micro_batches_share_a_batch_out() -> None:
     items = DynamicMixtures(
         lambda *, seed, epoch, index: torch.tensor([seed, epoch, index]), seed=7, batch=8, epoch_steps=3
     )
-    whole = [share[0] for share in load_micro_batches(items, range(2, 5))]
+    whole = [waveforms(share[0]) for share in load_micro_batches(items, range(2, 5))]
     assert [batch[:, 1:].tolist() for batch in whole] == [
         [[0, index] for index in range(16, 24)],
         [[1, index] for index in range(8)],
@@ -133,7 +139,7 @@ def test_processes_and_micro_batches_share_a_batch_out() -> None:
         list(load_micro_batches(items, range(2, 5), rank=rank, world_size=2, accumulation_steps=2)) for rank in range(2)
     ]
     for step, batch in enumerate(whole):
-        pieces = [piece for share in shares for piece in share[step]]
+        pieces = [waveforms(piece) for share in shares for piece in share[step]]
         assert all(len(piece) == 2 for piece in pieces)
         assert sorted(torch.cat(pieces).tolist()) == batch.tolist()
 
@@ -174,7 +180,7 @@ def test_an_interrupt_is_left_to_the_parent() -> None:
         return torch.tensor([index])
 
     items = DynamicMixtures(interrupted, seed=0, batch=1, epoch_steps=3)
-    assert [share[0].item() for share in load_micro_batches(items, range(3), jobs=1)] == [0, 1, 2]
+    assert [waveforms(share[0]).item() for share in load_micro_batches(items, range(3), jobs=1)] == [0, 1, 2]
 
 
 def test_waveforms_of_several_lengths_are_cut_to_the_shortest() -> None:
