@@ -175,7 +175,7 @@ class ExtractionPipeline:
 
         Args:
             rate: of the recording and of the references, Hz.
-            references: as for :meth:`extract`.
+            references: of the speaker, each ``[time]``, as for :meth:`extract`.
             threshold: as for :meth:`extract`.
             segment: seconds given to the model at once.
             overlap: seconds that two segments share.

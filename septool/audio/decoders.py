@@ -156,6 +156,7 @@ class PlainDecoder:
         return part
 
     def read(self, frames: int) -> np.ndarray:
+        """Return up to ``frames`` samples of each channel, ``[time, channel]``."""
         parts: list[np.ndarray] = []
         left = frames
         while left:
@@ -210,6 +211,7 @@ class SeekingDecoder:
         self.findings = compared(self.rate, self.expected, self.header_frames, 0)
 
     def read(self, frames: int) -> np.ndarray:
+        """Return up to ``frames`` samples of each channel, ``[time, channel]``."""
         try:
             with self._quiet():
                 samples = self._file.read(frames, dtype="float32", always_2d=True)

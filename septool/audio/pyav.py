@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +10,11 @@ from septool.audio.decoders import TOLERANCE_S, compared
 from septool.audio.findings import Finding, FindingKind
 from septool.audio.sources import ByteSource
 from septool.errors import AudioError, UsageError
+
+if TYPE_CHECKING:
+    from av.audio import AudioFrame, AudioStream
+    from av.audio.resampler import AudioResampler
+    from av.packet import Packet
 
 SCALES = {"u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63}
 FRUITLESS = 1000  # packets in a row that give nothing, after which nothing more is expected
@@ -67,7 +72,7 @@ class AvDecoder:
         self._source, self._file = source, _File(source)
         self.findings: list[Finding] = []
         try:
-            container: Any = av.open(
+            container = av.open(
                 self._file,
                 metadata_errors="replace",
                 container_options={"protocol_whitelist": "none"},  # a playlist shall fetch nothing
@@ -116,7 +121,7 @@ class AvDecoder:
             return round(container.duration * self.rate / 1_000_000)
         return None
 
-    def _packets(self) -> Iterator[Any]:
+    def _packets(self) -> Iterator["Packet[AudioStream]"]:
         fruitless = 0
         while fruitless < FRUITLESS:
             try:
@@ -142,7 +147,7 @@ class AvDecoder:
 
     def _decode(self) -> Iterator[np.ndarray]:
         """Yield ``[time, channel]``, as long as packets come."""
-        resampler: Any = None
+        resampler: AudioResampler | None = None
         first = form = ("", "", "")
         fruitless, primed = 0, self._priming()
         for packet in self._packets():
@@ -183,13 +188,13 @@ class AvDecoder:
             return 0
         return max(int.from_bytes(head[10:12], "little") - codec.delay, 0)
 
-    def _resampler(self, first: tuple[str, str, str]) -> Any:
+    def _resampler(self, first: tuple[str, str, str]) -> "AudioResampler":
         from av.audio.resampler import AudioResampler
 
         rate, layout, kind = first
         return AudioResampler(format=kind, layout=layout, rate=int(rate))
 
-    def _flush(self, resampler: Any) -> Iterator[np.ndarray]:
+    def _flush(self, resampler: "AudioResampler | None") -> Iterator[np.ndarray]:
         for part in resampler.resample(None) if resampler else []:
             if part.samples:
                 samples = _samples(part, self.channels)
@@ -197,6 +202,7 @@ class AvDecoder:
                 yield samples
 
     def read(self, frames: int) -> np.ndarray:
+        """Return up to ``frames`` samples of each channel, ``[time, channel]``."""
         parts: list[np.ndarray] = []
         left = frames
         while left and self._ahead is not None:
@@ -220,7 +226,7 @@ class AvDecoder:
             self._container.close()
 
 
-def _samples(frame: Any, channels: int) -> np.ndarray:
+def _samples(frame: "AudioFrame", channels: int) -> np.ndarray:
     """Return a frame as ``[time, channel]`` in float32."""
     samples = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, channels)

@@ -25,7 +25,7 @@ MAX_REFERENCE_S = 60.0  # of a reference that are used, from its beginning
 
 
 class KnownVoicesEstimator:
-    """The estimates of known voices in each segment, and the scores of each."""
+    """The estimates of voices known by ``embeddings [voice, embedding]`` in each segment, and the scores of each."""
 
     def __init__(
         self, model: Extractor, embeddings: Tensor, threshold: float | None, dtype: torch.dtype | None = None

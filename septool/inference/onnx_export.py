@@ -45,8 +45,9 @@ class AtAnyLevel(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, mixture: Tensor) -> Tensor:  # [B, T]
-        return separate_at_model_level(self.model, mixture)  # [B, C, T]
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
+        return separate_at_model_level(self.model, mixture)
 
 
 def write_graph(name: str, checkpoint: Path, out: Path) -> tuple[Header, float]:

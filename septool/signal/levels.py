@@ -17,7 +17,7 @@ MODEL_LEVEL_DB = -20.0  # RMS relative to full scale of what a model is given, i
 
 
 def namespace(x: "np.ndarray | Tensor") -> Any:
-    """Return the module whose functions work on an array: numpy, or torch, which a tensor has imported."""
+    """Return the module whose functions work on an array ``[...]``: numpy, or torch, which a tensor has imported."""
     return np if isinstance(x, np.ndarray) else sys.modules["torch"]
 
 
@@ -61,8 +61,8 @@ def to_db(amplitude: float) -> float:
 def power_to_db(power: np.ndarray) -> np.ndarray: ...
 @overload
 def power_to_db(power: float | np.floating) -> np.floating: ...
-def power_to_db(power: Any) -> Any:
-    """Level difference in dB of a power ratio; minus infinity for 0."""
+def power_to_db(power: np.ndarray | float | np.floating) -> np.ndarray | np.floating:
+    """Level difference in dB of power ratios ``[...]``; minus infinity for 0."""
     with np.errstate(divide="ignore"):
         return 10 * np.log10(power)
 

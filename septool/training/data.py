@@ -232,7 +232,7 @@ def collate_items(items: Sequence[TrainingItem]) -> TrainingItem:
 
 
 def count_samples(batch: Batch) -> int:
-    """Return how many samples the mixtures of a batch have."""
+    """Return how many samples the mixtures of a batch ``[batch, ..., time]`` have."""
     waves = batch[0] if isinstance(batch, tuple | list) else batch
     return waves.shape[0] * waves.shape[-1]
 
@@ -280,7 +280,7 @@ def load_micro_batches(
     jobs: int = 0,
     pin: bool = False,
 ) -> Generator[list[Batch]]:
-    """Yield what one process works on in each step: its share of the batch, in micro-batches.
+    """Yield what one process works on in each step: its share of the batch, in micro-batches ``[batch, ..., time]``.
 
     Args:
         items: where it comes from.

@@ -63,7 +63,7 @@ def check_network_size(recipe: Recipe) -> None:
 
 
 class LossModule(nn.Module):
-    """A run's loss as a forward pass: what gradients are shared around."""
+    """A run's loss ``[batch]`` as a forward pass: what gradients are shared around."""
 
     def __init__(self, model: nn.Module, losses: Callable[[Batch], Tensor]) -> None:
         super().__init__()

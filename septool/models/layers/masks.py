@@ -42,7 +42,7 @@ class SourceSplit(nn.Module):
 
 
 class GatedMask(nn.Module):
-    """The mask head of the dual-path family: ``ReLU(U_r (tanh(U_t x) * sigmoid(U_s x)))``.
+    """The mask head of the dual-path family: ``ReLU(U_r (tanh(U_t x) * sigmoid(U_s x)))`` of ``[..., channel]``.
 
     GALR equations 14 and 15; DPRNN, DPTNet and SepFormer use the same with their own widths.
     """

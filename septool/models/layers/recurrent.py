@@ -22,6 +22,10 @@ class LSTM(nn.LSTM):
     def forward(  # type: ignore[override]
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Map ``[batch, time, channel]`` to ``[batch, time, direction * hidden]``, and return the last states too.
+
+        Those are the hidden and the cell's, each ``[layer * direction, batch, hidden]``, as ``hx`` is.
+        """
         if input.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not _has_bfloat16_lstm():
             with torch.autocast("cpu", enabled=False):
                 return super().forward(input.float(), hx)
