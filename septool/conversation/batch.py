@@ -10,12 +10,13 @@ from septool.conversation.recording import separate_conversation
 from septool.conversation.result import SeparatedConversation
 from septool.data.turns import FORMATS, activity_path, format_activity
 from septool.errors import UsageError
-from septool.files import atomic_write, refuse_existing
+from septool.files import atomic_write, make_folder, refuse_existing
 from septool.inference.batch import Batch, Failed, Skipped, Task, run_batch, write_report
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
-from septool.inference.output_folder import record_outputs
-from septool.inference.paths import PIPE, FoundInputs, format_targets
+from septool.inference.output_folder import find_group, record_group, record_outputs
+from septool.inference.paths import PIPE, FoundInputs, Job, format_pattern, format_targets
+from septool.inference.voiceprints import voice_digests
 
 
 def separate_conversations(
@@ -44,6 +45,15 @@ def separate_conversations(
     voices = networks.find_voices(who)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
 
+    def folder_of(job: Job) -> Path:
+        return Path(batch.out) / job.subfolder
+
+    def pattern_of(job: Job) -> str:
+        return format_pattern(job, batch.name, batch.suffix, networks.name)
+
+    def find_written(job: Job) -> tuple[Path, ...]:
+        return find_group(folder_of(job), pattern_of(job))
+
     def work(task: Task) -> SeparatedConversation:
         started = time.perf_counter()
         job = task.job
@@ -61,6 +71,8 @@ def separate_conversations(
             targets = format_targets(job, batch.out, batch.name, batch.suffix, called, networks.name)
             for target in targets:
                 refuse_existing(target, force=batch.force)
+            for folder in {target.parent for target in targets}:
+                make_folder(folder)
             return targets
 
         with networks.start(count, voices) as conversation:
@@ -84,6 +96,7 @@ def separate_conversations(
                 partial_path.write_text(format_activity(activity, diarization.turns, job.stem), encoding="utf-8")
         if batch.out != PIPE:
             record_outputs([*found.targets, *([] if rest is None else [rest])])
+            record_group(folder_of(job), pattern_of(job), found.targets)
         return SeparatedConversation(
             **vars(task.complete(found.file, networks.name, started)),
             outputs=(PIPE,) if batch.out == PIPE else tuple(map(str, found.targets)),
@@ -102,5 +115,7 @@ def separate_conversations(
 
     title = f"Separated by {networks.name}"
     asked = {"name": batch.name, "speakers": speakers, "activity": activity, "speaker_model": speaker_model}
-    record = batch.open_record(networks.name, networks.path, asked)
-    yield from write_report(run_batch(batch, todo, work, inputs.unreadable, record), batch.html, title, describe)
+    asked_of = asked | {"who": None if who is None else voice_digests(voices)}
+    record = batch.open_record(networks.name, networks.path, asked_of)
+    results = run_batch(batch, todo, work, inputs.unreadable, record, find_written)
+    yield from write_report(results, batch.html, title, describe)

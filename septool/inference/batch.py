@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import torch
 
 Progress = Callable[[str, float, float], None]  # a recording, the seconds of it that are done, and in all
+FindWritten = Callable[[Job], Sequence[Path]]
 Done = TypeVar("Done")
 
 
@@ -373,6 +374,7 @@ def run_batch(
     work: Callable[[Task], Done],
     unreadable: Sequence[Path] = (),
     record: Record | None = None,
+    find_written: FindWritten | None = None,
 ) -> Iterator[Done | Failed | Skipped]:
     """Yield one result for each job, in order; one that fails does not keep the others from being done.
 
@@ -382,14 +384,18 @@ def run_batch(
         work: writes the targets of a task and returns its result.
         unreadable: folders that could not be searched for recordings, which count as failures.
         record: of results, which gets a row for each, and by which existing ones are known.
+        find_written: returns the files that an earlier run wrote of a job, if any, where their names are known only
+            when they are written.
     """
     said: set[Caveat] = set()  # of all recordings, so that once is enough
     if batch.cluster is None:
         batch = replace(batch, jobs=choose_processes(batch, jobs))
-        outcomes = workers.each(partial(_run_job, batch, work, record), jobs, batch.jobs or 1, killed=_killed)
+        outcomes = workers.each(
+            partial(_run_job, batch, work, record, find_written), jobs, batch.jobs or 1, killed=_killed
+        )
     else:
         silent = replace(batch, report=_drop, progress=_drop)  # what a terminal shows stays here
-        remote = partial(_run_job_on_worker, silent, work, record)
+        remote = partial(_run_job_on_worker, silent, work, record, find_written)
         # Work of a lost worker is done again, over what it wrote; what was there before is somebody's.
         items = ((job, not _existing_targets(job)) for job in jobs)
         outcomes = spread(remote, items, 0, batch.cluster.address, killed=lambda item: _killed(item[0]))
@@ -414,13 +420,18 @@ def _drop(*_: object) -> None:
 
 
 def _run_job_on_worker(
-    batch: Batch, work: Callable[[Task], Any], record: Record | None, item: tuple[Job, bool]
+    batch: Batch,
+    work: Callable[[Task], Any],
+    record: Record | None,
+    find_written: FindWritten | None,
+    item: tuple[Job, bool],
 ) -> _Outcome:
     """Return what became of a job, of which nothing was there before or something was, on a device of this worker."""
     assert batch.cluster is not None
     job, is_new = item
     batch = replace(batch, device=choose_device(batch.cluster.device, worker_number()))
-    return _run_job(replace(batch, force=True, skip_existing=False) if is_new else batch, work, record, job)
+    batch = replace(batch, force=True, skip_existing=False) if is_new else batch
+    return _run_job(batch, work, record, find_written, job)
 
 
 def _row(result: Any, digests: Digests | None, record: Record) -> JsonDict:
@@ -468,7 +479,9 @@ def _is_done(batch: Batch, record: Record | None, job: Job) -> bool:
     return difference is None
 
 
-def _run_job(batch: Batch, work: Callable[[Task], Done], record: Record | None, job: Job) -> _Outcome:
+def _run_job(
+    batch: Batch, work: Callable[[Task], Done], record: Record | None, find_written: FindWritten | None, job: Job
+) -> _Outcome:
     """Return what became of a job."""
     name = job.display_name
     task = Task(batch, job, job.path, job.targets)
@@ -482,18 +495,21 @@ def _run_job(batch: Batch, work: Callable[[Task], Done], record: Record | None, 
     try:
         with ExitStack() as stack:
             if batch.out != PIPE:
-                there = batch.skip_existing and all(target.exists() for target in job.targets)
-                if there and _is_done(batch, record, job):
-                    return _Outcome(Skipped(job.label, tuple(map(str, job.targets))), [])
+                before = _with_written(job, find_written)
+                there = batch.skip_existing and all(target.exists() for target in before.targets)
+                if there and _is_done(batch, record, before):
+                    return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), [])
                 for folder in {target.parent for target in job.targets}:
                     make_folder(folder)
                 stack.enter_context(claim(job.targets[0], wait))
                 waited = bool(task.findings)
                 task.findings = [] if batch.jobs == 1 else task.findings
-                existing = _existing_targets(job)
-                whole = len(existing) == len(job.targets)
-                if whole and ((waited and not batch.force) or (batch.skip_existing and _is_done(batch, record, job))):
-                    return _Outcome(Skipped(job.label, tuple(map(str, job.targets))), task.findings)
+                before = _with_written(job, find_written)
+                existing = _existing_targets(before)
+                whole = len(existing) == len(before.targets)
+                done = whole and batch.skip_existing and _is_done(batch, record, before)
+                if done or (whole and waited and not batch.force):
+                    return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), task.findings)
                 if existing and not batch.force:
                     advice = "use --force to replace it or --skip-existing"
                     if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
@@ -522,6 +538,12 @@ def _run_job(batch: Batch, work: Callable[[Task], Done], record: Record | None, 
         if task.local_path != job.path:
             text = text.replace(str(task.local_path), name)
         return _Outcome(Failed(job.label, text if name in text else f"{name}: {text}"), task.findings)
+
+
+def _with_written(job: Job, find_written: FindWritten | None) -> Job:
+    """Return a job with the files that an earlier run wrote of it for its targets, if there are any."""
+    written = find_written(job) if find_written is not None else ()
+    return replace(job, targets=tuple(written)) if written else job
 
 
 def _existing_targets(job: Job) -> list[Path]:

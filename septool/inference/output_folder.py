@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from septool.config import JsonMapping
 from septool.files import sha256_of
 from septool.workers import check_stopping
 
@@ -28,10 +30,34 @@ POLL_SECONDS = 0.1
 def record_outputs(paths: Sequence[Path]) -> None:
     """Add files that were just written to the lists of their folders."""
     for path in paths:
-        row = json.dumps({"name": path.name, "bytes": path.stat().st_size}) + "\n"
-        # One write of a line to the end of a file is whole, whoever else writes.
-        with suppress(OSError), (path.parent / OUTPUT_LIST).open("ab", buffering=0) as file:
-            file.write(row.encode())
+        _add_row(path.parent, {"name": path.name, "bytes": path.stat().st_size})
+
+
+def record_group(folder: Path, pattern: str, paths: Sequence[Path]) -> None:
+    """Add which voices a recording has to the list of a folder, where nobody knows them before they are written.
+
+    Args:
+        folder: the folder that all are in or below.
+        pattern: what their names have in common, by which :func:`find_group` finds them.
+        paths: the voices.
+    """
+    _add_row(folder, {"pattern": pattern, "group": [path.relative_to(folder).as_posix() for path in paths]})
+
+
+def find_group(folder: Path, pattern: str) -> tuple[Path, ...]:
+    """Return the voices of a recording that :func:`record_group` noted last, also those that are gone; or none."""
+    found: tuple[Path, ...] = ()
+    for row in _read_rows(folder / OUTPUT_LIST):
+        with suppress(TypeError, KeyError):
+            if row["pattern"] == pattern:
+                found = tuple(folder / str(name) for name in row["group"])
+    return found
+
+
+def _add_row(folder: Path, row: JsonMapping) -> None:
+    # One write of a line to the end of a file is whole, whoever else writes.
+    with suppress(OSError), (folder / OUTPUT_LIST).open("ab", buffering=0) as file:
+        file.write(json.dumps(row).encode() + b"\n")
 
 
 class OutputLists:
@@ -54,15 +80,21 @@ class OutputLists:
 def _read_list(path: Path) -> dict[str, int]:
     """Return the bytes of every file in a list; rows that cannot be read count for nothing."""
     sizes: dict[str, int] = {}
-    try:
-        rows = path.read_bytes().splitlines()
-    except OSError:
-        return sizes
-    for row in rows:
-        with suppress(ValueError, TypeError, KeyError, RecursionError):
-            values = json.loads(row)
-            sizes[str(values["name"])] = int(values["bytes"])
+    for row in _read_rows(path):
+        with suppress(ValueError, TypeError, KeyError):
+            sizes[str(row["name"])] = int(row["bytes"])
     return sizes
+
+
+def _read_rows(path: Path) -> Iterator[Any]:
+    """Yield the rows of a list that can be read."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            yield json.loads(line)
 
 
 @contextmanager

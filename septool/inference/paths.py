@@ -258,6 +258,22 @@ def format_targets(
     return tuple(Path(out) / recording.subfolder / f"{each}.{suffix}" for each in names)
 
 
+class _AnyVoice:
+    """Stands in a name for a voice that is not known yet."""
+
+    def __format__(self, spec: str) -> str:
+        return f"{{voice:{spec}}}" if spec else "{voice}"
+
+
+def format_pattern(recording: Input, name: str, suffix: str, model: str) -> str:
+    """Return a file name with all but the voice filled in, by which voices of a recording are found again.
+
+    Arguments as for :func:`plan_jobs`, which refuses names that cannot be formatted.
+    """
+    parts = {"stem": recording.stem, "suffix": recording.path.suffix[1:], "model": model}
+    return f"{name.format(voice=_AnyVoice(), **parts)}.{suffix}"
+
+
 def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
     """Return the part of the recordings that is done here, where several machines do one each.
 

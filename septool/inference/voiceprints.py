@@ -59,6 +59,11 @@ def network_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def voice_digests(voices: Sequence[Voiceprint]) -> dict[str, str]:
+    """Return the SHA-256 of each voice's embedding by its name, by which a record of results knows them."""
+    return {voice.name: hashlib.sha256(voice.embedding.tobytes()).hexdigest() for voice in voices}
+
+
 def write_voiceprints(path: Path, voices: Sequence[Voiceprint], *, network: str, model: str, rate: int) -> None:
     """Write a file of voiceprints.
 

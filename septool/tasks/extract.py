@@ -1,6 +1,5 @@
 """Extracting one known voice from recordings of any length, rate and channel count, in constant memory."""
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from septool.inference.level import choose_dtype, on_arrays
 from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file
 from septool.inference.record import Record
 from septool.inference.streaming import Clip
-from septool.inference.voiceprints import Voiceprint, find_voiceprints
+from septool.inference.voiceprints import Voiceprint, find_voiceprints, voice_digests
 from septool.models.base import Extractor
 
 
@@ -223,8 +222,8 @@ def extract(
     rate = header.sample_rate
     if who is not None and threshold is not None:
         voices = find_voiceprints(who, network.speaker)
-        known = {voice.name: hashlib.sha256(voice.embedding.tobytes()).hexdigest() for voice in voices}
-        record = batch.open_record(checkpoint, path, {"who": known, "threshold": threshold, "dtype": str(computed_in)})
+        asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": str(computed_in)}
+        record = batch.open_record(checkpoint, path, asked_of)
         yield from _extract_enrolled(
             batch, found, inputs, network, checkpoint, rate, voices, threshold, computed_in, record
         )

@@ -77,6 +77,62 @@ def test_people_are_called_by_the_voices_that_are_known(septool: Command, meetin
     assert {line.split()[7] for line in alone.lines} == {"speaker1", "speaker2", "cat"}
 
 
+@pytest.fixture
+def team(tmp_path: Path) -> Path:
+    """Voiceprints of two of the three."""
+    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint("speaker-net")[1], SpeakerNet)
+    voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
+    path = tmp_path / "team.safetensors"
+    write_voiceprints(path, voices, network=network_digest(speaker.embedding), model="speaker-net", rate=RATE)
+    return path
+
+
+def test_tracks_that_are_named_by_people_are_found_again(
+    septool: Command, meeting: Path, team: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    line = ("separate", meeting, "--speakers", "auto", "-o", out, "--skip-existing")
+    assert septool(*line, "--who", team).status == 0
+    written = {path: path.stat().st_mtime_ns for path in out.glob("*.wav")}
+    assert {path.name for path in written} == {"meeting_ann.wav", "meeting_speaker2.wav", "meeting_cat.wav"}
+    again = septool(*line, "--who", team)
+    assert (again.status, again.errors[-1]) == (0, f"septool: {meeting}: there already")
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.wav")} == written
+    (out / "meeting_cat.wav").unlink()
+    part = septool(*line, "--who", team)
+    assert part.status == 1
+    assert "meeting_ann.wav exists; the other voices do not; remove it or use --force" in part.errors[-1]
+    assert septool(*line).status == 0  # other names, of voices that nobody was asked for
+    assert (out / "meeting_s1.wav").exists()
+
+
+def test_the_record_knows_whose_voices_were_asked_for(
+    septool: Command, meeting: Path, team: Path, tmp_path: Path
+) -> None:
+    record = tmp_path / "results.jsonl"
+    line = ("separate", meeting, "--speakers", "auto", "-o", tmp_path / "out", "--manifest", record, "--skip-existing")
+    assert septool(*line, "--who", team).status == 0
+    (row,) = map(json.loads, record.read_text().splitlines())
+    assert set(row["settings"]["who"]) == {"cat", "ann"}
+    assert septool(*line, "--who", team).errors[-1] == f"septool: {meeting}: there already"
+    other = septool(*line, "--who", f"{team}#cat")
+    assert other.status == 1
+    assert "meeting_ann.wav exists, but it was made with who " in other.errors[-1]
+    assert septool(*line, "--who", f"{team}#cat", "--force").status == 0
+    assert septool(*line, "--who", f"{team}#cat").errors[-1] == f"septool: {meeting}: there already"
+    assert "exists, but it was made with who" in septool(*line, "--who", team).errors[-1]
+
+
+def test_voices_in_folders_of_their_own_are_found_again(
+    septool: Command, meeting: Path, team: Path, tmp_path: Path
+) -> None:
+    line = ("separate", meeting, "--speakers", "auto", "--who", team, "-o", tmp_path / "out", "--skip-existing")
+    line += ("--name", "{voice}/{stem}")
+    assert septool(*line).status == 0
+    assert (tmp_path / "out" / "cat" / "meeting.wav").exists()
+    assert septool(*line).errors[-1] == f"septool: {meeting}: there already"
+
+
 def test_a_number_is_kept_and_json_says_who(septool: Command, meeting: Path, tmp_path: Path) -> None:
     result = septool("separate", meeting, "--speakers", "2", "-o", tmp_path / "out", "--json")
     row = json.loads(result.lines[0])
