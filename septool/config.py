@@ -38,7 +38,8 @@ def read_toml(path: Path) -> JsonDict:
 def build(kind: type[T], values: JsonMapping, where: str = "") -> T:
     """Build dataclass ``kind`` from a mapping, nested dataclasses from nested mappings.
 
-    A field that was renamed takes its old key too: ``field(metadata={"formerly": "old"})``.
+    A field that was renamed takes its old key too: ``field(metadata={"formerly": "old"})``. Defaults stay with the
+    class, so that :func:`field_values` tells all fields and ``vars`` only those that were given.
 
     Raises:
         ConfigError: a key that ``kind`` does not have, one that it needs, a value of another type, or
@@ -49,6 +50,11 @@ def build(kind: type[T], values: JsonMapping, where: str = "") -> T:
         return msgspec.convert(values, kind, dec_hook=_as_it_is)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(error, kind, values, where)) from None
+
+
+def field_values(instance: Any) -> JsonDict:
+    """Return the fields of a dataclass as they are, nested ones included."""
+    return {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
 
 
 def _as_it_is(kind: type, value: object) -> object:

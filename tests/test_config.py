@@ -1,13 +1,13 @@
 """Settings: every type there is, every mistake in words."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from septool import config
-from septool.config import build, cache_folder, override, read_toml, shipped
+from septool.config import build, cache_folder, field_values, override, read_toml, shipped
 from septool.errors import ConfigError
 
 
@@ -64,6 +64,12 @@ def test_every_type() -> None:
     assert isinstance(made.inner.rate, float)
     assert build(Outer, asdict(made)) == made
     assert build(Outer, {"name": "x", "limit": None}) == Outer(name="x")
+
+
+def test_fields_that_were_not_given_are_told_too() -> None:
+    made = build(Outer, {"name": "x", "inner": {"size": 2}})
+    assert field_values(made) == field_values(Outer(name="x", inner=Inner(size=2)))
+    assert list(field_values(made)) == [each.name for each in fields(Outer)]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from septool import audio
+from septool.config import field_values
 from septool.data.manifest import check_cut, check_level, check_row, read_rows
 from septool.data.turns import Turn, merge_turns
 from septool.signal.levels import from_db
@@ -102,8 +103,10 @@ def dump_conversations(rows: list[Conversation]) -> str:
     """Return a manifest's text, rows sorted by id."""
     lines = []
     for row in sorted(rows, key=lambda row: row.id):
-        values = {key: value for key, value in vars(row).items() if key not in ("root", "segments")}
-        lines.append(json.dumps(values | {"segments": [vars(segment) for segment in row.segments]}, ensure_ascii=False))
+        values = {key: value for key, value in field_values(row).items() if key not in ("root", "segments")}
+        lines.append(
+            json.dumps(values | {"segments": [field_values(segment) for segment in row.segments]}, ensure_ascii=False)
+        )
     return "".join(line + "\n" for line in lines)
 
 

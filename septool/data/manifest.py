@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, Protocol, TypeVar
 
 from septool.audio.reading import HIGHEST_RATE, LOWEST_RATE
-from septool.config import JsonDict, build
+from septool.config import JsonDict, build, field_values
 from septool.errors import ConfigError, ManifestError
 from septool.files import read_text
 
@@ -212,7 +212,9 @@ def row_to_dict(row: Mixture) -> JsonDict:
 
 def _plain(part: Source | Enrollment | Mixture) -> JsonDict:
     return {
-        key: value for key, value in vars(part).items() if key != "root" and (key not in SPARSE or value != SPARSE[key])
+        key: value
+        for key, value in field_values(part).items()
+        if key != "root" and (key not in SPARSE or value != SPARSE[key])
     }
 
 

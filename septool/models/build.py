@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from septool.config import JsonMapping, build
+from septool.config import JsonMapping, build, field_values
 from septool.errors import ConfigError
 from septool.models import MODELS
 from septool.models.base import Model
@@ -27,7 +27,7 @@ def config_of(name: str, settings: JsonMapping | None = None, variant: str | Non
     if variant is not None:
         if variant not in module.CONFIGS:
             raise suggest(f"configuration of {name}", variant, module.CONFIGS)
-        values = vars(module.CONFIGS[variant]) | values
+        values = field_values(module.CONFIGS[variant]) | values
     config = build(module.Config, values, "config.")
     for field in dataclasses.fields(config):
         value, least = getattr(config, field.name), field.metadata.get("least", 1)

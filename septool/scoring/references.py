@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +11,13 @@ from septool import audio
 from septool.errors import SeptoolError
 from septool.inference.streaming import EstimateSettings
 from septool.scoring.items import IMPROVEMENT, score_improvement
+
+
+class Improvement(NamedTuple):
+    """How much closer to its reference an output is than the recording."""
+
+    si_snri: float | None  # dB
+    reason: str = ""  # why there is none
 
 
 def read_references(references: Sequence[Path], mixture: Path, settings: EstimateSettings) -> torch.Tensor:
@@ -28,10 +36,10 @@ def score_outputs(
     true: torch.Tensor,
     settings: EstimateSettings,
     cancelling: int | None = None,
-) -> tuple[float | None, ...]:
+) -> tuple[Improvement, ...]:
     """SI-SNRi in dB of each output over the recording, at the reference that fits it in the best order.
 
-    None where it is undefined, as ``eval`` has it: all are if a voice is lost.
+    Undefined with the reason that ``eval`` gives: all are if a voice is lost.
 
     All are brought to the model's rate: what the model cannot hear says nothing of how well it separates,
     and published scores are at that rate.
@@ -53,10 +61,12 @@ def score_outputs(
     voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read_audio(path)[0]])
     true = torch.stack([heard(voice, own) for voice in true.numpy()])
     item = score_improvement(voices, true, mixed, rate)
-    gains: list[float | None] = [None] * len(voices)
-    for place, gain in zip(item.order, item.scores.get(IMPROVEMENT, ()), strict=True):
-        gains[place] = None if gain is None else round(gain, 2)
-    return tuple(gains)
+    if item.error:
+        return (Improvement(None, item.error),) * len(voices)
+    improvements = [Improvement(None, "no reference is left for it")] * len(voices)
+    for place, gain, reason in zip(item.order, item.scores[IMPROVEMENT], item.reasons[IMPROVEMENT], strict=True):
+        improvements[place] = Improvement(None, reason or "") if gain is None else Improvement(round(gain, 2))
+    return tuple(improvements)
 
 
 def _read_mixture(mixture: Path, settings: EstimateSettings) -> tuple[np.ndarray, int]:

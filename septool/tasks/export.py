@@ -14,7 +14,8 @@ from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder
 from septool.inference import onnx_export
 from septool.inference.onnx_runtime import find_graph
-from septool.interop.foreign_files import write_asteroid, write_speechbrain
+from septool.interop.to_asteroid import write_asteroid
+from septool.interop.to_speechbrain import write_speechbrain
 from septool.registry import suggest
 
 SUFFIXES = {"onnx": (".onnx",), "asteroid": (".pth", ".bin"), "speechbrain": ("",)}

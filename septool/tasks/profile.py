@@ -13,7 +13,7 @@ from typing import get_args
 import torch
 
 from septool import audio, catalogue, checkpoints, provenance
-from septool.config import JsonDict, shipped
+from septool.config import JsonDict, field_values, shipped
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.models import MODELS
@@ -211,7 +211,7 @@ def _fresh_target(name: str, model: str, row: str | None, settings: JsonDict) ->
     return Target(
         name=name,
         model=model,
-        config=vars(config) | ({"halting": "none"} if model == "papez" else {}),
+        config=field_values(config) | ({"halting": "none"} if model == "papez" else {}),
         rate=config.speaker.rate if issubclass(MODELS[model], Extractor) else SEPARATION_RATE,
         quality=score,
         quality_from="" if score is None else "published",

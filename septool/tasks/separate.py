@@ -29,11 +29,15 @@ class Separated(Completed):
     outputs: tuple[str, ...]
     joints: tuple[Seam, ...]  # where a long recording was stitched together, and how
     si_snri: tuple[float | None, ...] = ()  # dB of each output, if references were given; None is undefined
+    undefined: tuple[str, ...] = ()  # why each of them is; empty where it is not
 
     @property
     def gains(self) -> tuple[str, ...]:
         """The improvement of each output in words."""
-        return tuple("SI-SNRi undefined" if gain is None else f"SI-SNRi {gain:+.2f} dB" for gain in self.si_snri)
+        return tuple(
+            f"SI-SNRi undefined: {reason}" if gain is None else f"SI-SNRi {gain:+.2f} dB"
+            for gain, reason in zip(self.si_snri, self.undefined, strict=True)
+        )
 
 
 def separate(
@@ -228,13 +232,19 @@ def separate(
             model=checkpoint,
             model_rate=header.sample_rate,
         )
-        gains = ()
+        improvements = ()
         if sources is not None:
             from septool.scoring.references import score_outputs
 
-            gains = score_outputs(task.local_path, task.targets, sources, settings, estimate.cancelling)
+            improvements = score_outputs(task.local_path, task.targets, sources, settings, estimate.cancelling)
         completed = replace(completed, engine=separator.engine)
-        return Separated(**vars(completed), outputs=task.outputs, joints=estimate.seams, si_snri=gains)
+        return Separated(
+            **vars(completed),
+            outputs=task.outputs,
+            joints=estimate.seams,
+            si_snri=tuple(each.si_snri for each in improvements),
+            undefined=tuple(each.reason for each in improvements),
+        )
 
     def describe(result: Separated | Skipped) -> Entry:
         tracks = [Track("recording", Path(result.input))]

@@ -125,7 +125,9 @@ def test_a_page_has_recordings_references_voices_and_what_failed(separate: Comma
     assert separate(*arguments).status == 0
     voices = [tmp_path / f"out/call_s{n}.wav" for n in (1, 2)]
     assert linked(html) == [call, one, two, *voices]
-    assert "<figcaption>voice 1 (SI-SNRi undefined): 3.0 s, 8000 Hz" in html.read_text()
+    assert (
+        "<figcaption>voice 1 (SI-SNRi undefined: the estimate equals the reference): 3.0 s, 8000 Hz" in html.read_text()
+    )
     again = separate(call, tmp_path / "missing.wav", "--html", html, "--skip-existing", "--force")
     assert again.status == 1
     assert linked(html) == [call, *voices]
@@ -331,7 +333,9 @@ def test_a_channel_can_be_chosen(separate: Command, call: Path, speech: np.ndarr
     result = separate(both, "--channel", 2, "--reference", alone[0], "--reference", alone[1])
     assert result.status == 0
     assert not any("averaged" in line for line in result.errors)
-    assert [line.split("  ")[1] for line in result.lines] == ["SI-SNRi undefined"] * 2  # exactly what it is alone
+    assert [line.split("  ")[1] for line in result.lines] == [
+        "SI-SNRi undefined: the estimate equals the reference"
+    ] * 2  # exactly what it is alone
     for chosen, whole in zip(result.lines, alone, strict=True):
         assert Path(chosen.split("  ")[0]).read_bytes() == Path(whole).read_bytes()
     assert separate(both, "--channel", 3, "--force").errors == [

@@ -142,3 +142,10 @@ def test_sums_are_of_the_bytes(tmp_path: Path) -> None:
 def test_a_name_that_no_file_can_have() -> None:
     with pytest.raises(ValueError, match="cannot be a file's name"):
         Source(path="a\0b.wav")
+
+
+def test_what_a_short_row_leaves_out_is_written_as_of_one_that_was_made(tmp_path: Path) -> None:
+    short = tmp_path / "short.jsonl"
+    short.write_text('{"id": "a", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}\n')
+    made = manifest.Mixture(id="a", sample_rate=8000, sources=(manifest.Source(path="a.wav"),))
+    assert manifest.dump_manifest(manifest.read_manifest(short)) == manifest.dump_manifest([made])

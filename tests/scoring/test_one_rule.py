@@ -87,10 +87,11 @@ def test_eval_and_separate_agree(case: str, tmp_path: Path) -> None:
     item = by_eval(true, found, tmp_path)
     settings = EstimateSettings(voices=2, model_rate=RATE, segment=30, overlap=4)
     files = [tmp_path / f"found/a_s{number}.wav" for number in (1, 2)]
-    gains = score_outputs(tmp_path / "true/a.wav", files, torch.from_numpy(true), settings)
+    improvements = score_outputs(tmp_path / "true/a.wav", files, torch.from_numpy(true), settings)
     if item.error:
-        assert gains == (None, None)
+        assert improvements == ((None, item.error),) * 2
         return
     for reference, score in enumerate(item.scores["si-snri"]):
-        gain = gains[item.order[reference]]
+        gain, reason = improvements[item.order[reference]]
         assert gain is None if score is None else gain == pytest.approx(score, abs=0.006)
+        assert reason == (item.reasons["si-snri"][reference] or "")

@@ -21,5 +21,5 @@ def test_scores_do_not_ask_for_what_the_model_cannot_hear(tmp_path: Path) -> Non
     wide, narrow = (EstimateSettings(voices=2, model_rate=rate, segment=30, overlap=4) for rate in (16000, 8000))
     lost = score_outputs(files[0], files[1:], torch.from_numpy(true), wide)
     kept = score_outputs(files[0], files[1:], torch.from_numpy(true), narrow)
-    assert all(gain is not None and gain < 3 for gain in lost)
-    assert all(gain is not None and gain > 20 for gain in kept)
+    assert all(each.si_snri is not None and each.si_snri < 3 for each in lost)
+    assert all(each.si_snri is not None and each.si_snri > 20 for each in kept)

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from septool import checkpoints
+from septool.config import field_values
 from septool.errors import CheckpointError, SeptoolError, UsageError
 from septool.inference import onnx_export, onnx_runtime
 from septool.inference.level import separate_at_model_level
-from septool.interop.foreign_files import CONV_TASNET, DPRNN, SEPFORMER, Layout, rename
+from septool.interop.layouts import Layout, rename
+from septool.interop.to_asteroid import CONV_TASNET, DPRNN
+from septool.interop.to_speechbrain import SEPFORMER
 from septool.models.build import build_model
 from septool.tasks.convert import convert
 from septool.tasks.export import export
@@ -135,7 +138,7 @@ def test_asteroid_loads_what_is_exported(tmp_path: Path, model: str, changes: di
     content = torch.load(path, weights_only=True)
     assert content["model_args"]["sample_rate"] == 16000
     header = convert("auto", [path], tmp_path / "again.safetensors")
-    assert header.config == checkpoints.load(tmp_path / "a.safetensors")[0].config.__dict__
+    assert header.config == field_values(checkpoints.load(tmp_path / "a.safetensors")[0].config)
     models = pytest.importorskip("asteroid.models", reason="asteroid is not installed")
     theirs, (ours, _) = models.BaseModel.from_pretrained(content).eval(), checkpoints.load(tmp_path / "a.safetensors")
     mixture = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)) * 0.1
