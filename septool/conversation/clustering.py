@@ -70,6 +70,27 @@ def cluster_speakers(
     return _numbered(labels[groups])
 
 
+def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: float, long_enough: float = 1.0) -> bool:
+    """Say whether all stretches of speech are of one person, by how much the two least alike groups of them differ.
+
+    The mean of a recording cannot be taken away to tell this: of one person's embeddings it leaves what differs by
+    chance, which is in all directions.
+
+    Args:
+        embeddings: what each stretch sounds like, ``[stretch, embedding]``.
+        seconds: of speech in each, ``[stretch]``.
+        threshold: mean cosine distance from which two groups are not of one person.
+        long_enough: seconds of speech from which a stretch counts.
+    """
+    heard = embeddings[seconds >= long_enough]
+    if len(heard) < 2:
+        return True
+    unit = heard / np.maximum(np.linalg.norm(heard, axis=1, keepdims=True), 1e-12)
+    distance = np.clip(1 - unit @ unit.T, 0.0, None)
+    np.fill_diagonal(distance, 0.0)
+    return bool(linkage(squareform(distance, checks=False), "average")[-1, 2] < threshold)
+
+
 def _cut(mean: np.ndarray, apart: np.ndarray, threshold: float, count: SpeakerCount) -> np.ndarray:
     """Grow the tree and cut it."""
     if len(mean) == 1:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from septool.conversation.clustering import cluster_speakers
+from septool.conversation.clustering import cluster_speakers, is_one_voice
 from septool.conversation.people import SpeakerCount
 
 
@@ -78,3 +78,14 @@ def test_nothing_and_one_are_no_exceptions() -> None:
     assert cluster(np.zeros((0, 16))).shape == (0,)
     assert cluster(np.ones((1, 16))).tolist() == [0]
     assert cluster(np.zeros((2, 16))).shape == (2,)  # embeddings of runs too short to have any
+
+
+def test_one_voice_is_told_from_two_by_embeddings_as_they_are() -> None:
+    one, _ = people(6)
+    two, _ = people(3, 3)
+    seconds = np.full(6, 2.0)
+    assert is_one_voice(one, seconds, threshold=0.2)
+    assert not is_one_voice(two, seconds, threshold=0.2)
+    short = np.array([2.0, 2.0, 2.0, 0.5, 0.5, 0.5])  # too short to say that there is somebody else
+    assert is_one_voice(two, short, threshold=0.2)
+    assert is_one_voice(np.zeros((0, 16)), np.zeros(0), threshold=0.2)

@@ -1,6 +1,6 @@
 """The two passes: tracks that add up to the recording, people who keep theirs, memory that stays."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -66,7 +66,11 @@ def embed(samples: np.ndarray) -> np.ndarray:
 
 
 def run(
-    sources: dict[str, np.ndarray], *, block: int = 5000, count: SpeakerCount | None = None
+    sources: dict[str, np.ndarray],
+    *,
+    block: int = 5000,
+    count: SpeakerCount | None = None,
+    embed: Callable[[np.ndarray], np.ndarray] = embed,
 ) -> tuple[Diarization, np.ndarray]:
     mixture = np.sum([*sources.values()], axis=0)
     oracle = Oracle(sources)
@@ -95,6 +99,28 @@ def test_somebody_alone_is_the_recording_itself_and_the_others_are_silent(source
     alone = slice(round(11.0 * RATE), round(12.0 * RATE))  # cat
     np.testing.assert_allclose(voices[2, alone], sources["cat"][alone], atol=1e-6)
     assert np.abs(voices[[0, 1, 3], alone]).max() < 1e-6
+
+
+def test_one_person_alone_is_the_recording_itself_with_its_pauses(sources: dict[str, np.ndarray]) -> None:
+    rng = np.random.default_rng(0)
+    noise = 1e-4 * rng.standard_normal(len(sources["ann"])).astype(np.float32)
+    alone = {"ann": sources["ann"] + noise}
+    # Embeddings of one voice differ in all directions once their mean is taken away.
+    directions = np.linalg.qr(rng.standard_normal((16, 16)))[0]
+    heard = iter(range(16))
+    found, voices = run(alone, embed=lambda _: directions[0] + 0.3 * directions[1 + next(heard) % 15])
+    assert found.speakers == ("speaker1",)
+    first, last = round(13.5 * RATE), round(17 * RATE)
+    np.testing.assert_array_equal(voices[0, first:last], alone["ann"][first:last])
+    assert not voices[1, first:last].any()
+
+
+def test_soft_ends_of_words_are_not_cut_off(sources: dict[str, np.ndarray]) -> None:
+    soft = {name: source.copy() for name, source in sources.items()}
+    end = round(13.0 * RATE)  # of what cat says, after which nobody speaks for half a second
+    soft["cat"][end : end + 800] += 0.005 * buzz("cat", 800)
+    _, voices = run(soft)
+    np.testing.assert_allclose(voices[2, end : end + 800], soft["cat"][end : end + 800], atol=1e-6)
 
 
 def test_voices_and_the_rest_add_up_to_the_recording(sources: dict[str, np.ndarray]) -> None:
