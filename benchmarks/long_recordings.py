@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +33,8 @@ SURE_DB = 3.0  # by which one order of the tracks has to fit better than the oth
 WAYS = {"plain": (), "speakers": ("--speakers", "2"), "pipe": ("--stream",)}
 ABOUT = (
     "Conversations of two people in the style OV20. Wrong are windows of 10 s in which the other order of the tracks "
-    "fits better by 3 dB, of those in which either does; changes are from one order to the other between them."
+    "fits better by 3 dB, of those in which either does; changes are from one order to the other between them, and "
+    "lasting ones those that are left when each window is taken for what most of the five around it are."
 )
 
 
@@ -100,6 +101,17 @@ def preference_db(tracks: np.ndarray, voices: np.ndarray) -> float:
     return float(10 * np.log10((straight + 1e-9) / (crossed + 1e-9)))
 
 
+def count_changes(straight: Sequence[bool]) -> int:
+    """Count changes from one order of the tracks to the other, from window to window."""
+    return sum(one != other for one, other in pairwise(straight))
+
+
+def majorities(straight: Sequence[bool]) -> list[bool]:
+    """Return the order that most of the five windows about each have: what a separator mixes up for seconds is gone."""
+    padded = [*straight[:1] * 2, *straight, *straight[-1:] * 2]
+    return [sum(padded[place : place + 5]) > 2 for place in range(len(straight))]
+
+
 def follow(tracks: list[Path], voices: list[Path]) -> dict[str, int]:
     """Count windows that say something, those in the order of fewer of them, and changes between the orders."""
     sure: list[bool] = []
@@ -108,8 +120,12 @@ def follow(tracks: list[Path], voices: list[Path]) -> dict[str, int]:
         if abs(db) > SURE_DB:
             sure.append(db > 0)
     straight = sum(sure)
-    changes = sum(one != other for one, other in pairwise(sure))
-    return {"windows": len(sure), "wrong": min(straight, len(sure) - straight), "changes": changes}
+    return {
+        "windows": len(sure),
+        "wrong": min(straight, len(sure) - straight),
+        "changes": count_changes(sure),
+        "lasting": count_changes(majorities(sure)),
+    }
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -3,13 +3,14 @@
 import argparse
 import json
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from septool.files import atomic_write
 from septool.tasks.profile import describe_machine
 
 
@@ -25,13 +26,20 @@ def parser(about: str | None, *, budget: float, per: str) -> argparse.ArgumentPa
 def measure(
     title: str, about: str, rows: Iterable[dict[str, Any]], *, device: torch.device, threads: int, out: Path | None
 ) -> None:
-    """Print rows as they come, and write all of them to a file once they are there."""
+    """Print rows as they come, and write all of them to a file once they are there.
+
+    Until then they are in a file of that name with ``.part`` after it, where a run that is stopped leaves them.
+    """
     torch.set_num_threads(threads)
     machine = asdict(describe_machine(device, threads))
-    lines = [json.dumps({"kind": "machine", **machine, "title": title, "about": about})]
-    for row in rows:
-        lines.append(json.dumps(row))
-        print(lines[-1], flush=True)
-    if out:
-        with atomic_write(out) as partial:
-            partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    part = out.with_name(f"{out.name}.part") if out else None
+    with ExitStack() as stack:
+        file = stack.enter_context(part.open("w", encoding="utf-8", buffering=1)) if part else None
+        for number, row in enumerate(chain([{"kind": "machine", **machine, "title": title, "about": about}], rows)):
+            line = json.dumps(row)
+            if number:
+                print(line, flush=True)
+            if file:
+                file.write(f"{line}\n")
+    if part and out:
+        part.replace(out)

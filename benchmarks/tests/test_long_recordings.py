@@ -1,0 +1,57 @@
+"""What is counted of long recordings, and that a run that is stopped leaves what it has measured."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import section
+from benchmarks.long_recordings import count_changes, follow, majorities
+from septool import audio
+
+RATE = 8000
+
+
+def test_what_is_mixed_up_for_seconds_is_no_lasting_change() -> None:
+    straight = [True] * 4 + [False] + [True] * 4 + [False] * 6
+    assert count_changes(straight) == 3
+    assert majorities(straight) == [True] * 9 + [False] * 6
+    assert count_changes(majorities(straight)) == 1
+    assert majorities([]) == []
+
+
+def test_changes_of_sides_are_counted_in_windows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    voices = 0.05 * rng.standard_normal((2, 200 * RATE)).astype(np.float32)
+    voices[:, 30 * RATE : 40 * RATE] = 0  # says nothing
+    tracks = voices.copy()
+    tracks[:, 150 * RATE :] = voices[::-1, 150 * RATE :]
+    tracks[:, 60 * RATE : 70 * RATE] = voices[::-1, 60 * RATE : 70 * RATE]
+    paths = {kind: [tmp_path / f"{kind}{number}.wav" for number in (0, 1)] for kind in ("track", "voice")}
+    for kind, samples in (("track", tracks), ("voice", voices)):
+        for path, each in zip(paths[kind], samples, strict=True):
+            audio.write_audio(path, each, RATE)
+    assert follow(paths["track"], paths["voice"]) == {"windows": 19, "wrong": 6, "changes": 3, "lasting": 1}
+
+
+def test_a_run_that_is_stopped_leaves_its_rows(tmp_path: Path) -> None:
+    def rows(*, stopped: bool) -> Iterator[dict[str, Any]]:
+        yield {"id": 1}
+        if stopped:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "rows.jsonl"
+    about: dict[str, Any] = {"device": torch.device("cpu"), "threads": torch.get_num_threads(), "out": out}
+    with pytest.raises(KeyboardInterrupt):
+        section.measure("Rows", "of a test", rows(stopped=True), **about)
+    assert not out.exists()
+    part = out.with_name("rows.jsonl.part")
+    kept = [json.loads(line) for line in part.read_text().splitlines()]
+    assert [row.get("title", row.get("id")) for row in kept] == ["Rows", 1]
+    section.measure("Rows", "of a test", rows(stopped=False), **about)
+    assert len(out.read_text().splitlines()) == 2
+    assert not part.exists()
