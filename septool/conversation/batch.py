@@ -108,9 +108,15 @@ def separate_conversations(
         )
 
     def describe(result: SeparatedConversation | Skipped) -> Entry:
-        names = result.speakers if isinstance(result, SeparatedConversation) else [Path(p).stem for p in result.outputs]
         tracks = [Track("recording", Path(result.input))]
-        tracks += [Track(name, Path(path)) for name, path in zip(names, result.outputs, strict=True)]
+        if isinstance(result, SeparatedConversation):
+            for name, path in zip(result.speakers, result.outputs, strict=True):
+                spans = [(turn.start, turn.end) for turn in result.turns if turn.speaker == name]
+                tracks.append(Track(name, Path(path), spans))
+        else:
+            tracks += [Track(Path(path).stem, Path(path)) for path in result.outputs]
+        if rest is not None:
+            tracks.append(Track("nobody's", rest, []))
         return Entry(result.input, tracks=tracks)
 
     title = f"Separated by {networks.name}"

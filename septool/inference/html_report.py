@@ -1,7 +1,7 @@
 """An HTML report with players and spectrograms of recordings and what was made of them, one above the other.
 
-Sound stays in its files, which the report points to from where it lies; pictures are inside it. A recording of
-any length is looked at in as many places as a picture has columns.
+Sound stays in its files, which the report points to from where it lies; pictures are inside it. They have as many
+columns for a recording of any length, each the mean of up to sixteen places.
 """
 
 import base64
@@ -20,10 +20,12 @@ from septool import audio
 from septool.config import JsonDict
 from septool.errors import AudioError, UsageError
 from septool.files import NAME_LIMIT, atomic_write, make_folder, why_not_writable
+from septool.inference.lanes import FINEST, Span, TimeAxis, format_time, overlaps
 from septool.printable import printable
 
 COLUMNS, ROWS = 900, 128  # of a spectrogram's picture
 WINDOW_S = 0.032
+PLACES = 16  # at most, of a recording that a column is the mean of
 RANGE_DB = 70.0  # below the loudest of a picture; what is quieter is black
 
 
@@ -33,11 +35,15 @@ class Track:
 
     title: str
     path: Path
+    spans: Sequence[Span] | None = None  # s in which somebody speaks, where that is known
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Recordings that are compared, or the error that there are none for."""
+    """Recordings that are compared, or the error that there are none for.
+
+    Where it is known of a track when somebody speaks in it, all are shown on one time axis.
+    """
 
     title: str
     error: str = ""
@@ -51,6 +57,9 @@ class Figure(NamedTuple):
     caption: str
     url: str  # of the sound, relative to the report
     png: str  # in base64
+    title: str
+    seconds: float
+    spans: Sequence[Span] | None
 
 
 def check_html_report(html: Path, *, force: bool) -> None:
@@ -77,14 +86,14 @@ def check_html_report(html: Path, *, force: bool) -> None:
     if html.exists() and not force:
         raise UsageError(f"{html} exists; use --force to replace it")
     try:
-        import matplotlib.image  # noqa: F401
+        import matplotlib.image  # noqa: F401 - and Pillow, which it brings
     except ImportError:
         raise UsageError("spectrograms need matplotlib; install it with: pip install 'septool[plot]'") from None
 
 
 def write_html_report(html: Path, title: str, entries: Iterable[Entry]) -> None:
     """Write a report of entries, whole or not at all."""
-    text = render_template("report.html.j2", title=title, sections=_sections(entries, html.parent))
+    text = render_template("report.html.j2", title=title, sections=list(_sections(entries, html.parent)))
     make_folder(html.parent)
     with atomic_write(html) as partial:
         partial.write_text(text, encoding="utf-8", errors="replace")  # in names that are not UTF-8
@@ -112,7 +121,33 @@ def _sections(entries: Iterable[Entry], folder: Path) -> Iterator[JsonDict]:
         except AudioError as gone:  # since, or damaged
             error = str(gone)
         notes = [printable(note) for note in entry.notes]
-        yield {"title": printable(entry.title), "error": printable(error), "notes": notes, "figures": figures}
+        lanes = _lanes(figures) if any(figure.spans is not None for figure in figures) else None
+        yield {
+            "title": printable(entry.title),
+            "error": printable(error),
+            "notes": notes,
+            "figures": () if lanes else figures,
+            "lanes": lanes,
+        }
+
+
+def _lanes(figures: Sequence[Figure]) -> JsonDict:
+    """Return what the template draws of tracks on one time axis: marks, and a lane a track."""
+    axis = TimeAxis(max(figure.seconds for figure in figures))
+    everybody = [span for figure in figures for span in figure.spans or ()]
+    lanes = []
+    for figure in figures:
+        spans = everybody if figure.spans is None else figure.spans
+        spoken = sum(end - start for start, end in spans)
+        lanes.append(
+            {
+                "figure": figure,
+                "activity": axis.path(spans),
+                "overlap": axis.path(overlaps(everybody)) if figure.spans is None else "",
+                "spoken": format_time(round(spoken)) if figure.spans else None,
+            }
+        )
+    return {"marks": axis.marks(), "seconds": axis.seconds, "columns": FINEST, "lanes": lanes}
 
 
 def _figure(track: Track, folder: Path) -> Figure:
@@ -121,17 +156,24 @@ def _figure(track: Track, folder: Path) -> Figure:
         caption=f"{track.title}: {info.frames / info.rate:.1f} s, {info.rate} Hz",
         url=quote(os.fsencode(Path(relpath(track.path, folder)).as_posix())),
         png=base64.b64encode(spectrogram_png(track.path)).decode(),
+        title=track.title,
+        seconds=info.frames / info.rate,
+        spans=track.spans,
     )
 
 
 def spectrogram_png(path: Path) -> bytes:
     """Draw a recording's spectrogram, the lowest frequency at the bottom, as a PNG file."""
-    from matplotlib.image import imsave
+    from matplotlib import colormaps
+    from PIL import Image
 
     levels = spectrogram(path)
-    image = io.BytesIO()
-    imsave(image, levels, format="png", origin="lower", cmap="magma", vmin=levels.max() - RANGE_DB, vmax=levels.max())
-    return image.getvalue()
+    shades = np.clip((levels - levels.max()) / RANGE_DB + 1, 0, 1) * 255
+    picture = Image.fromarray(shades.round().astype(np.uint8)[::-1])
+    picture.putpalette(colormaps["magma"](np.arange(256), bytes=True)[:, :3].tobytes())
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def spectrogram(path: Path) -> np.ndarray:
@@ -140,12 +182,16 @@ def spectrogram(path: Path) -> np.ndarray:
         size = max(round(WINDOW_S * file.rate), 2 * ROWS)
         starts = np.linspace(0, max(file.frames - size, 0), COLUMNS).round().astype(int)
         bounds = np.linspace(1, size // 2 + 1, ROWS + 1).round().astype(int)[:-1]
+        length = max(size, file.frames // COLUMNS)
+        places = min(PLACES, length // size)
         columns = []
         for start in starts:
             file.seek(start)
-            excerpt = file.read(size)  # [channel, time]
-            excerpt = np.pad(excerpt, ((0, 0), (0, size - excerpt.shape[1])))
+            part = file.read(length)  # [channel, time]
+            part = np.pad(part, ((0, 0), (0, max(size - part.shape[1], 0))))
+            first = np.linspace(0, part.shape[1] - size, places).astype(int)
+            excerpts = np.stack([part[:, each : each + size] for each in first])
             # Their powers, since the channels themselves may cancel each other.
-            power = np.square(np.abs(np.fft.rfft(excerpt * np.hanning(size)))).mean(axis=0)
+            power = np.square(np.abs(np.fft.rfft(excerpts * np.hanning(size)))).mean(axis=(0, 1))
             columns.append(np.add.reduceat(power, bounds))
     return 10 * np.log10(np.stack(columns, axis=1) + 1e-10)

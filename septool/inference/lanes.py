@@ -1,0 +1,74 @@
+"""Lanes of an HTML report: what several people do in one recording, one above the other on one time axis.
+
+The size of a page does not grow with the recording: pictures have a fixed width, and what is closer together than
+their columns is drawn as one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Span = tuple[float, float]  # start and end, s
+
+STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # between marks of a time axis
+MOST_MARKS = 12
+FINEST = 900  # parts of an axis, of which each is drawn once
+
+
+class Mark(NamedTuple):
+    """A time that an axis names."""
+
+    text: str
+    percent: float  # of the way from left to right
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """Which part of a recording is where.
+
+    Args:
+        seconds: of the recording.
+    """
+
+    seconds: float
+
+    def marks(self) -> list[Mark]:
+        """Return round times, at most a dozen; only the beginning of more than two days."""
+        step = next((step for step in STEPS_S if self.seconds / step < MOST_MARKS), None)
+        if step is None:
+            return [Mark("0:00", 0.0)]
+        times = range(0, int(self.seconds) + 1, step)
+        return [Mark(format_time(time), 100 * time / max(self.seconds, 1e-9)) for time in times]
+
+    def path(self, spans: Sequence[Span]) -> str:
+        """Return spans as the path of an SVG image of ``FINEST`` by 1 units, each at least a unit wide."""
+        unit = max(self.seconds, 1e-9) / FINEST
+        merged: list[list[float]] = []
+        for start, end in sorted(spans):
+            first, last = int(start / unit), max(end / unit, int(start / unit) + 1)
+            if merged and first <= merged[-1][1] + 0.5:
+                merged[-1][1] = max(merged[-1][1], last)
+            else:
+                merged.append([first, last])
+        return "".join(f"M{first:g} 0H{min(last, FINEST):.1f}V1H{first:g}z" for first, last in merged)
+
+
+def format_time(seconds: float) -> str:
+    """Return a time as ``1:05`` or ``1:00:05``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def overlaps(spans: Sequence[Span]) -> list[Span]:
+    """Return where at least two of several people's spans are at once, in order."""
+    events = sorted((time, change) for start, end in spans for time, change in ((start, 1), (end, -1)))
+    found: list[Span] = []
+    busy, since = 0, 0.0
+    for time, change in events:
+        if busy == 1 and change == 1:
+            since = time
+        elif busy == 2 and change == -1 and time > since:
+            found.append((since, time))
+        busy += change
+    return found
