@@ -39,7 +39,8 @@ def each(
     Args:
         function: at the top level of a module; anything where processes are forked.
         items: may be endless; memory holds a few per process.
-        jobs: processes; 1 works in this one. They end when this one does, however that ends.
+        jobs: processes at most, never more than items; 1 works in this one. They end when this one does, however that
+            ends.
         killed: the result of an item whose process was killed; another process takes its place.
 
     Raises:
@@ -56,7 +57,7 @@ def each(
     outcomes: dict[int, _Outcome] = {}
     try:
         while True:
-            while not exhausted and pool.idle and taken - wanted <= AHEAD * jobs:
+            while not exhausted and pool.has_room and taken - wanted <= AHEAD * jobs:
                 try:
                     item = next(source)
                 except StopIteration:
@@ -100,15 +101,17 @@ class _Worker(NamedTuple):
 
 
 class _Pool:
-    """Processes that have an item each, so that of a killed one it is known what it held."""
+    """Processes that have an item each, so that of a killed one it is known what it held.
+
+    One is started where an item waits and none is idle.
+    """
 
     def __init__(self, function: Callable[[Any], object], jobs: int) -> None:
+        self.jobs = jobs
         self.context = get_context("fork" if FORKS else "spawn")
         self.function, self.stop = function, RawValue("b")
         self.idle: list[_Worker] = []
         self.busy: dict[Connection, tuple[_Worker, int, object]] = {}
-        for _ in range(jobs):
-            self.idle.append(self._start())
 
     def _start(self) -> _Worker:
         here, there = self.context.Pipe()
@@ -117,9 +120,14 @@ class _Pool:
         there.close()  # so that its end is told by this pipe
         return _Worker(process, here)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether an item can be submitted."""
+        return bool(self.idle) or len(self.busy) < self.jobs
+
     def submit(self, number: int, item: object) -> None:
-        """Give an item to an idle process."""
-        worker = self.idle.pop()
+        """Give an item to an idle process, or to a new one."""
+        worker = self.idle.pop() if self.idle else self._start()
         self.busy[worker.connection] = (worker, number, item)
         with suppress(BrokenPipeError):  # killed while it was idle: collect tells
             worker.connection.send((item,))
@@ -136,7 +144,6 @@ class _Pool:
                 outcomes[number] = _Outcome(item, lost=True)
                 worker.connection.close()
                 worker.process.join()
-                self.idle.append(self._start())
         return outcomes
 
     def close(self) -> None:

@@ -201,3 +201,11 @@ def test_torch_works_in_a_process_after_it_has_worked_in_this_one() -> None:
         assert list(workers.each(add_up, [18, 19], 2)) == [add_up(18), add_up(19)]
     finally:
         torch.set_num_threads(threads)
+
+
+def test_there_are_never_more_processes_than_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    start = workers._Pool._start
+    monkeypatch.setattr(workers._Pool, "_start", lambda pool: started.append(1) or start(pool))
+    assert list(workers.each(str, range(3), jobs=1_000_000)) == ["0", "1", "2"]
+    assert len(started) == 3

@@ -92,7 +92,7 @@ def evaluate(
     jobs: Annotated[
         int | None,
         typer.Option(
-            "-j", "--jobs", min=1, help="Number of processes; all cores by default.", rich_help_panel=options.MACHINE
+            "-j", "--jobs", min=1, max=options.MOST_JOBS, help="Number of processes; all cores by default.", rich_help_panel=options.MACHINE
         ),
     ] = None,
     cluster: options.Cluster = None,

@@ -46,7 +46,10 @@ Device = Annotated[
         autocompletion=completion.devices,
     ),
 ]
-Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Number of processes.", rich_help_panel=MACHINE)]
+MOST_JOBS = 1024  # processes; more is a typing error
+Jobs = Annotated[
+    int, typer.Option("-j", "--jobs", min=1, max=MOST_JOBS, help="Number of processes.", rich_help_panel=MACHINE)
+]
 Dtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option("--dtype", help="What the network computes in; auto is fp32.", rich_help_panel=MACHINE),
@@ -57,6 +60,7 @@ AutoJobs = Annotated[
         "-j",
         "--jobs",
         min=1,
+        max=MOST_JOBS,
         help="Number of processes; by default all processors are kept busy.",
         rich_help_panel=MACHINE,
     ),

@@ -33,7 +33,15 @@ def train(
         typer.Option("--resume", help="Resume the run in --out, by its own recipe; start RECIPE if there is none."),
     ] = False,
     jobs: Annotated[
-        int, typer.Option("-j", "--jobs", min=0, help="Processes that sample mixtures.", rich_help_panel="Machine")
+        int,
+        typer.Option(
+            "-j",
+            "--jobs",
+            min=0,
+            max=options.MOST_JOBS,
+            help="Processes that sample mixtures.",
+            rich_help_panel="Machine",
+        ),
     ] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads of a step.", rich_help_panel="Machine")
