@@ -245,6 +245,8 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read; a pipe without a writer is not waited for longer than a second.
     """
+    if path.is_char_device():  # some of which never end
+        raise OSError(errno.EINVAL, "it is a device, not a file", os.fspath(path))
     with open_pipe(path) if path.is_fifo() else path.open("rb") as file:
         return file.read()
 

@@ -8,6 +8,8 @@ import soundfile
 
 from septool.errors import UsageError
 
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; beyond, a few bytes stand for hours, or hours for gigabytes
+MOST_CHANNELS = 1024  # as in libsndfile
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"})
 # Read by libsndfile, not written here.
 READ_ONLY = frozenset(

@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 from septool.audio.containers import SampleData
 from septool.audio.decoders import RAW_BYTES, PlainDecoder
 from septool.audio.findings import Finding
-from septool.audio.formats import ENCODINGS
+from septool.audio.formats import ENCODINGS, HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from septool.audio.sources import ByteSource
 from septool.errors import UsageError
 
@@ -33,6 +33,10 @@ class RawFormat(NamedTuple):
             raise UsageError(
                 f"--raw is {text!r}; write it as ENCODING:RATE:CHANNELS, such as s16le:16000:1, "
                 f"with one of {', '.join(ENCODINGS)}"
+            )
+        if not (LOWEST_RATE <= int(rate) <= HIGHEST_RATE and int(channels) <= MOST_CHANNELS):
+            raise UsageError(
+                f"--raw is {text!r}; the rate is {LOWEST_RATE} to {HIGHEST_RATE} Hz, channels are 1 to {MOST_CHANNELS}"
             )
         return cls(encoding, int(rate), int(channels))
 

@@ -23,14 +23,13 @@ from septool.audio.decoders import (
     words_of,
 )
 from septool.audio.findings import Finding
-from septool.audio.formats import AV_HINT, FOREIGN, HEADERLESS, has_av
+from septool.audio.formats import AV_HINT, FOREIGN, HEADERLESS, HIGHEST_RATE, LOWEST_RATE, has_av
 from septool.audio.raw import RawDecoder, RawFormat
 from septool.audio.resampling import StreamResampler, check_finite, resample, to_mono
 from septool.audio.sources import ByteSource, FileSource, StreamSource, as_file, open_source
 from septool.errors import AudioError, UsageError
 from septool.printable import printable
 
-LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; beyond, a few bytes stand for hours, or hours for gigabytes
 BLOCK_SAMPLES = 2**21  # of all channels, read at once
 SEEKING_S = 5.0  # seconds from which on a place in coded sound is sought, not decoded to
 # Where sound in other containers could look like MPEG audio that begins late.

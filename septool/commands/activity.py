@@ -50,7 +50,7 @@ def activity(
     numbers. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.inference.batch import Failed
+    from septool.inference.batch import Failed, Skipped
     from septool.inference.paths import PIPE, display_name
     from septool.tasks.activity import FoundActivity, find_activity
 
@@ -72,7 +72,7 @@ def activity(
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
-            tally.add(result.outcome, result.error if isinstance(result, Failed) else None)
+            tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
             if json:
                 printing.json_line(result.row())
             elif isinstance(result, FoundActivity):

@@ -45,7 +45,10 @@ def evaluate(
         ),
     ] = None,
     sample_rate: Annotated[
-        int | None, typer.Option(min=1000, help="Hz that files are brought to before scoring; their own by default.")
+        int | None,
+        typer.Option(
+            min=1000, max=options.MOST_RATE, help="Hz that files are brought to before scoring; their own by default."
+        ),
     ] = None,
     pair: Annotated[
         str | None,
@@ -92,7 +95,12 @@ def evaluate(
     jobs: Annotated[
         int | None,
         typer.Option(
-            "-j", "--jobs", min=1, max=options.MOST_JOBS, help="Number of processes; all cores by default.", rich_help_panel=options.MACHINE
+            "-j",
+            "--jobs",
+            min=1,
+            max=options.MOST_JOBS,
+            help="Number of processes; all cores by default.",
+            rich_help_panel=options.MACHINE,
         ),
     ] = None,
     cluster: options.Cluster = None,

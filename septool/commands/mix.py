@@ -33,7 +33,9 @@ def mix(
         typer.Option("--snr", help="Level of the first voice over a further one, dB; once for each."),
     ] = [0.0],  # noqa: B006 - typer's way of a default list
     mode: Annotated[Mode, typer.Option(help="Cut to the shortest or pad to the longest.")] = Mode.min,
-    sample_rate: Annotated[int | None, typer.Option(min=1000, help="Hz; the first file's by default.")] = None,
+    sample_rate: Annotated[
+        int | None, typer.Option(min=1000, max=options.MOST_RATE, help="Hz; the first file's by default.")
+    ] = None,
     sources: Annotated[Path | None, typer.Option(help="Folder for the voices as they are in the mixture.")] = None,
     subtype: Annotated[str, typer.Option(help="PCM_16 or FLOAT.")] = "PCM_16",
     conversation: Annotated[
@@ -72,6 +74,7 @@ def mix(
     from dataclasses import asdict
     from functools import partial
 
+    from septool.audio import FindingKind
     from septool.commands import printing
     from septool.data.conversations import holds_conversations
     from septool.errors import UsageError
@@ -121,12 +124,16 @@ def mix(
     )
     if json:
         printing.json_line(asdict(mixed))
-        return
-    if mixed.mixture != PIPE:
+    elif mixed.mixture != PIPE:
         for path in (mixed.mixture, *mixed.sources):
             typer.echo(path)
-    if mixed.scaled_db and not quiet:
+    if mixed.scaled_db and not quiet and not json:
         printing.note(f"everything was scaled by {mixed.scaled_db} dB to stay below full scale")
+    damaged = [each["text"] for each in mixed.findings if each["kind"] == FindingKind.GAP]
+    for text in damaged if quiet else ():
+        printing.note(text)
+    if damaged:
+        raise typer.Exit(1)
 
 
 def _tell(rendered: "RenderedManifest | RenderedConversations", *, json: bool, quiet: bool) -> None:

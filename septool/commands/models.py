@@ -164,7 +164,7 @@ def convert(
     files: Annotated[list[Path], typer.Argument(help="The files of its checkpoint, or the folder they are in.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The checkpoint to write, NAME.safetensors.")],
     sample_rate: Annotated[
-        int | None, typer.Option(min=1000, max=1_000_000, help="Hz, where the files do not say it.")
+        int | None, typer.Option(min=1000, max=options.MOST_RATE, help="Hz, where the files do not say it.")
     ] = None,
     chunk: Annotated[int | None, typer.Option(min=2, help="Frames in a chunk, where the files do not say it.")] = None,
     heads: Annotated[

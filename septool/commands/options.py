@@ -47,6 +47,8 @@ Device = Annotated[
     ),
 ]
 MOST_JOBS = 1024  # processes; more is a typing error
+MOST_SECONDS = 86_400.0  # of a segment: a day
+MOST_RATE = 1_000_000  # Hz
 Jobs = Annotated[
     int, typer.Option("-j", "--jobs", min=1, max=MOST_JOBS, help="Number of processes.", rich_help_panel=MACHINE)
 ]

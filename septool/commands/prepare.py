@@ -46,6 +46,7 @@ HINTS: JsonDict = {
     "verbose": options.Verbose,
     "debug": options.Debug,
 }
+MOST: dict[str, float] = {"sample_rate": options.MOST_RATE, "mixtures": 10_000_000}
 LEAST: dict[str, float] = {  # of an option, whatever corpus has it
     "sample_rate": 1000,
     "mixtures": 0,
@@ -133,11 +134,13 @@ def _function(corpus: str, task: Callable[..., object]) -> Callable[..., None]:
         for name, parameter in inspect.signature(task).parameters.items()
         if name not in ("source", "out", "jobs")
     }
-    least = {name: LEAST.get(name) for name in own}
+    least, most = {name: LEAST.get(name) for name in own}, {name: MOST.get(name) for name in own}
     about = {
         name: said[name] if said[name].split()[0] in get_args(hints[name]) else _sentence(said[name]) for name in own
     }
-    typed = {name: Annotated[hints[name], typer.Option(help=about[name], min=least[name])] for name in own}
+    typed = {
+        name: Annotated[hints[name], typer.Option(help=about[name], min=least[name], max=most[name])] for name in own
+    }
     source = Annotated[Path, typer.Argument(help=_sentence(said["source"]))]
     annotations = {"source": source} | typed | HINTS
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from septool.config import JsonDict
+from septool.printable import printable
 
 SILENT_SECONDS = 60  # a log without a line for longer looks like a run that hangs
 
@@ -30,9 +32,16 @@ def note(text: str) -> None:
 
 
 def line(text: str) -> None:
-    """Print a line of the result, above a bar if there is one; typer.echo would write into it."""
-    sys.stdout.write(text + "\n")
+    """Print a line of the result, above a bar if there is one; typer.echo would write into it.
+
+    A program is given names as they are, a terminal as they can be shown.
+    """
+    sys.stdout.write((_shown(text) if sys.stdout.isatty() else text) + "\n")
     sys.stdout.flush()
+
+
+def _shown(text: str) -> str:
+    return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
 
 
 class Tally:
@@ -98,7 +107,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.2f}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else _shown(str(value))
 
 
 def _is_number(text: str) -> bool:

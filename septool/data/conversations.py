@@ -81,7 +81,7 @@ class RenderedConversation(NamedTuple):
 def holds_conversations(path: Path) -> bool:
     """Say whether a manifest's first row is a conversation's; what cannot be read is for its reader to say."""
     try:
-        if path.is_fifo():
+        if not path.is_file():  # what is read here is gone from a pipe
             return False
         with path.open(encoding="utf-8-sig") as file:
             row = json.loads(next((line for line in file if line.strip()), "{}"))

@@ -163,7 +163,10 @@ def report_caveats(
     elif peaks is not None:
         silent = [str(number) for number, peak in enumerate(peaks.voices, 1) if peak <= SILENCE]
         if silent and len(peaks.voices) > 1:
-            add(CaveatKind.EMPTY, f"voice {' and '.join(silent)} of {len(peaks.voices)} is silent")
+            add(
+                CaveatKind.EMPTY,
+                f"voice {' and '.join(silent)} of {len(peaks.voices)} {'is' if len(silent) == 1 else 'are'} silent",
+            )
     if estimate.gain_db:
         add(CaveatKind.RESCALED, f"its voices went over full scale; all were lowered by {-estimate.gain_db:.1f} dB")
     if estimate.clipped:

@@ -240,8 +240,9 @@ def format_targets(
     numbered = "{voice}" if channels is None else "{channel}, {voice}"
     try:
         own = {"voice"} if channels is None else {"voice", "channel"}
-        for _, field, spec, _ in Formatter().parse(name):
-            if field is not None and (field not in {*parts, *own} or not FIELD_FORMAT.fullmatch(spec or "")):
+        for _, field, spec, conversion in Formatter().parse(name):
+            known = field is None or (field in {*parts, *own} and not conversion)
+            if not known or not FIELD_FORMAT.fullmatch(spec or ""):
                 raise ValueError
         called = range(1, voices + 1) if isinstance(voices, int) else voices
         names = [

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from septool.config import JsonDict
 from septool.conversation.networks import load_conversation_networks
@@ -23,7 +22,6 @@ from septool.inference.paths import PIPE, Input, find_inputs
 class FoundActivity:
     """Who speaks when in one recording."""
 
-    outcome: ClassVar[str] = "done"
     input: str
     output: str  # file, - for standard output
     text: str  # what is in it
@@ -32,10 +30,22 @@ class FoundActivity:
     speakers: tuple[str, ...]
     spoken: tuple[float, ...]  # seconds of speech of each
     turns: tuple[Turn, ...]
+    findings: tuple[Caveat, ...] = ()  # what a listener may want to know
+
+    @property
+    def outcome(self) -> str:
+        """What it counts as."""
+        return "done in part" if self.error else "done"
+
+    @property
+    def error(self) -> str | None:
+        """Why it does not count as wholly done: sound in the middle of the recording is lost."""
+        return next((finding.text for finding in self.findings if finding.is_failure), None)
 
     def row(self) -> JsonDict:
         """Return plain values for JSON."""
         values = asdict(self) | {"turns": [turn._asdict() for turn in self.turns]}
+        values["findings"] = [finding.row() for finding in self.findings]
         del values["text"]
         return values
 
@@ -94,9 +104,10 @@ def find_activity(
                 channel=channel,
                 progress=lambda done, total: progress(recording.display_name, done, total),
             )
-        for caveat in report_caveats(
+        caveats = report_caveats(
             recording.display_name, estimate, channel=channel, model=networks.name, model_rate=networks.rate
-        ):
+        )
+        for caveat in caveats:
             if caveat not in said:
                 report(caveat.text)
             if caveat.recording is None:  # holds for all
@@ -115,6 +126,7 @@ def find_activity(
             speakers=found.speakers,
             spoken=tuple(round(seconds, 2) for seconds in found.seconds),
             turns=tuple(found.turns),
+            findings=tuple(caveats),
         )
 
     for recording in inside.recordings:

@@ -36,6 +36,7 @@ class Mixed:
     sources: tuple[str, ...]
     seconds: float
     scaled_db: float  # gain on everything that kept the peak below full scale
+    findings: tuple[JsonDict, ...] = ()  # what its recordings were found to be: cut off, damaged
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def mix_files(
     check_not_terminal(str(out))
     if not piped:
         audio.format_of(out)
-    recordings = [_read_recording(path, report) for path in inputs]
+    findings: list[JsonDict] = []
+    recordings = [_read_recording(path, report, findings) for path in inputs]
     rate = sample_rate or recordings[0][1]
     voices = [audio.resample(samples, own, rate) for samples, own in recordings]
     if not all(abs(db) <= manifest.MOST_DB for db in snr):
@@ -105,23 +107,26 @@ def mix_files(
     gain = headroom(parts)
     parts *= np.float32(gain)
     if not piped:
-        return write_mixture(parts, rate, out, sources, subtype=subtype, force=force, gain=gain)
+        mixed = write_mixture(parts, rate, out, sources, subtype=subtype, force=force, gain=gain)
+        return replace(mixed, findings=tuple(findings))
     with tempfile.TemporaryDirectory(prefix="septool-") as folder:
         path = Path(folder) / "mixture.wav"
         mixed = write_mixture(parts, rate, path, sources, subtype=subtype, force=force, gain=gain)
         copy_to_stdout(path)
-    return replace(mixed, mixture=PIPE)
+    return replace(mixed, mixture=PIPE, findings=tuple(findings))
 
 
-def _read_recording(path: Path, report: Callable[[str], None]) -> tuple[np.ndarray, int]:
-    """Read a recording to mix, ``[time]``, and its rate in Hz."""
+def _read_recording(path: Path, report: Callable[[str], None], findings: list[JsonDict]) -> tuple[np.ndarray, int]:
+    """Read a recording to mix, ``[time]``, and its rate in Hz; what it is found to be goes to ``findings``."""
     with audio.open_audio(path) as file:
         samples = file.read()
         if not file.position:
             raise file.empty()
         for finding in file.findings:
             if not finding.is_harmless:
-                report(finding.describe(file.name))
+                text = finding.describe(file.name)
+                findings.append({"kind": str(finding.kind), "text": text, "is_partial": finding.is_partial})
+                report(text)
         if file.channels > 1:
             report(f"{file.name}: {file.channels} channels were averaged to one")
         if not np.ptp(samples):

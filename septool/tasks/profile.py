@@ -32,6 +32,7 @@ from septool.registry import suggest
 MODEL = "papez,sepformer,galr,dp-rcnet"
 LENGTHS = "1-5s"
 EXAMPLE = shipped("examples/two-talkers.flac")
+LONGEST_S = 86_400  # a day
 SEPARATION_RATE = 8000  # Hz, of the papers; an extractor's is in its configuration
 
 
@@ -155,13 +156,14 @@ def parse_lengths(text: str) -> tuple[float, ...]:
         for part in text.split(","):
             first, dash, last = (piece.strip().removesuffix("s") for piece in part.partition("-"))
             start = float(first)
-            lengths += [start + step for step in range(int(float(last) - start) + 1)] if dash else [start]
+            steps = range(int(min(float(last), LONGEST_S + 1) - start) + 1) if dash else range(1)
+            lengths += [start + step for step in steps]
             if dash and float(last) < start:
                 raise UsageError(f"lengths are {text!r}; the range {part.strip()} runs backwards")
     except (ValueError, OverflowError):
         raise UsageError(f"lengths are {text!r}; write them as 1-5s or 0.5,1,2,4,60s") from None
-    if not lengths or not all(0 < length < float("inf") for length in lengths):
-        raise UsageError(f"lengths are {text!r}; each has to be a number of seconds above 0")
+    if not lengths or not all(0 < length <= LONGEST_S for length in lengths):
+        raise UsageError(f"lengths are {text!r}; each is a number of seconds above 0, at most {LONGEST_S}")
     return tuple(sorted(set(lengths)))
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 import time
 
 import pytest
@@ -123,3 +124,13 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
         bar.update(1, 1)
         bar.say("said")
     assert capsys.readouterr() == ("", "")
+
+
+def test_names_of_others_do_not_act_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printing.line("e\x1b[31mvil")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    printing.line("e\x1b[31mvil\tin\nlines")
+    assert capsys.readouterr().out == "e\x1b[31mvil\n" + "e\\x1b[31mvil\tin\nlines\n"
+    assert printing._cell("\ud800\x1b[2J") == "\\ud800\\x1b[2J"

@@ -174,3 +174,36 @@ def test_a_list_that_nobody_writes_is_not_waited_for(
     result = septool(*arguments)
     assert result.status in (1, 2)
     assert said in result.errors[-1]
+
+
+def test_a_rate_of_a_mixture_has_a_range(septool: Command, loud: Path, tmp_path: Path) -> None:
+    for verb in (
+        ("mix", loud.parent / "a.wav", loud.parent / "b.wav", "-o", tmp_path / "x.wav"),
+        ("eval", "ref", "est"),
+    ):
+        result = septool(*verb, "--sample-rate", 999_999_999)
+        assert result.status == 2
+        assert "less than or equal to 1000000, not '999999999'" in result.errors[-1]
+
+
+def test_a_hole_in_a_recording_counts_told_flagged_and_also_when_quiet(septool: Command, tmp_path: Path) -> None:
+    for number, pitch in enumerate((110, 190)):
+        write(tmp_path / f"{number}.ogg", voice(pitch, seconds=8.0), subtype="VORBIS")
+    data = bytearray((tmp_path / "0.ogg").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3000] = bytes(3000)
+    (tmp_path / "0.ogg").write_bytes(data)
+    for quiet in ((), ("--quiet",)):
+        result = septool(
+            "mix", tmp_path / "0.ogg", tmp_path / "1.ogg", "-o", tmp_path / "m.wav", "--force", "--json", *quiet
+        )
+        assert result.status == 1
+        (finding,) = json.loads(result.lines[0])["findings"]
+        assert finding["kind"] == "gap"
+        assert finding["is_partial"]
+        assert [line for line in result.errors if finding["text"] in line]
+
+
+def test_a_device_is_no_list(septool: Command, tmp_path: Path) -> None:
+    result = septool("train", "galr-small", "--set", "data.train=/dev/zero", "-o", tmp_path / "run")
+    assert result.status == 1
+    assert "/dev/zero cannot be read: it is a device, not a file" in result.errors[-1]

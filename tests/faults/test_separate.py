@@ -375,6 +375,7 @@ def test_workers_of_a_killed_command_end(
     ("name", "said"),
     [
         ("{voice:1000000000}", "can use {stem}, {suffix}, {voice} and {model} only"),
+        ("{stem!r}_{voice}", "can use {stem}, {suffix}, {voice} and {model} only"),
         ("{voice:{stem}}", "can use {stem}, {suffix}, {voice} and {model} only"),
         ("../{stem}_{voice}", "leads out of the output folder; use --out"),
         ("{stem}/../../{voice}", "leads out of the output folder; use --out"),
@@ -401,3 +402,21 @@ def test_a_page_in_a_folder_of_the_system_is_refused_before_the_work(separate: C
     assert result.status != 0
     assert result.lines == []
     assert "--html /proc/page.html cannot be written: No such file or directory for /proc" in result.errors[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-j", 10**9), "less than or equal to 1024, not '1000000000'"),
+        (("--segment", "1e308"), "less than or equal to 86400, not '1e308'"),
+        (("--overlap", "inf"), "less than or equal to 86400, not 'inf'"),
+        (("--raw", "s16le:999999999999:1"), "the rate is 1000 to 1000000 Hz"),
+        (("--raw", "s16le:16000:99999999999"), "channels are 1 to 1024"),
+    ],
+)
+def test_numbers_that_nobody_means_are_wrong_usage(
+    separate: Command, call: Path, options: tuple[str, object], said: str
+) -> None:
+    result = separate(call, *options)
+    assert result.status == 2
+    assert said in result.errors[-1]
