@@ -78,6 +78,7 @@ def test_json(septool: Command, pair: tuple[Path, Path], tmp_path: Path) -> None
         "sources": [],
         "seconds": 0.5,
         "scaled_db": 0.0,
+        "findings": [],
     }
 
 

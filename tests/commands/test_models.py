@@ -161,3 +161,15 @@ def test_a_converted_checkpoint_tells_its_header_as_json(septool: Command, tmp_p
     assert (result.status, result.errors) == (0, [])
     assert json.loads(result.lines[0]) == {"file": str(out)} | asdict(checkpoints.read_header(out))
     assert septool(*arguments, "--force", "-q").lines == [str(out)]
+
+
+def test_a_file_that_is_in_no_catalogue_is_whole_or_damaged(
+    septool: Command, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(tiny_checkpoint.read_bytes()[:-100])
+    result = septool("models", "verify", tiny_checkpoint, cut)
+    assert result.status == 1
+    assert result.lines == [f"{tiny_checkpoint}: OK"]
+    assert len(result.errors) == 1
+    assert str(cut) in result.errors[0]
