@@ -116,7 +116,7 @@ def separate_conversations(
         else:
             tracks += [Track(Path(path).stem, Path(path)) for path in result.outputs]
         if rest is not None:
-            tracks.append(Track("nobody's", rest, []))
+            tracks.append(Track("what is in nobody's track", rest, []))
         return Entry(result.input, tracks=tracks)
 
     title = f"Separated by {networks.name}"
