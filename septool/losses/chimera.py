@@ -20,15 +20,19 @@ class TwoHeadedModel(Protocol):
 
     def spectrum(self, waves: Tensor, /) -> Tensor:
         """Analyze ``[..., time]`` into complex ``[..., frame, bin]``."""
+        ...
 
     def encode(self, spectrum: Tensor, /) -> Tensor:
         """Map ``[batch, frame, bin]`` to the input of both heads, ``[batch, frame, feature]``."""
+        ...
 
     def embed(self, state: Tensor, /) -> Tensor:
         """Map ``[batch, frame, feature]`` to ``[batch, frame, bin, embedding]``."""
+        ...
 
     def estimate_masks(self, state: Tensor, /) -> Tensor:
         """Map ``[batch, frame, feature]`` to ``[batch, source, frame, bin]``."""
+        ...
 
 
 def chimera(model: TwoHeadedModel, mixture: Tensor, sources: Tensor, alpha: float = 0.975) -> Tensor:

@@ -19,13 +19,16 @@ class SpectralExtractor(Protocol):
 
     def spectrum(self, waves: Tensor, /) -> Tensor:
         """Analyze ``[..., time]`` into complex ``[..., frame, bin]``."""
+        ...
 
     @property
     def speaker(self) -> Callable[[Tensor], Tensor]:
         """The network that maps an enrollment ``[batch, time]`` to an embedding ``[batch, embedding]``."""
+        ...
 
     def mask(self, spectrum: Tensor, embedding: Tensor, /) -> Tensor:
         """Map ``[batch, frame, bin]`` and ``[batch, embedding]`` to ``[batch, frame, bin]``."""
+        ...
 
 
 def spectral_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> Tensor:

@@ -18,9 +18,11 @@ class MaskEstimator(Protocol):
 
     def spectrum(self, waves: Tensor, /) -> Tensor:
         """Analyze ``[..., time]`` into complex ``[..., frame, bin]``."""
+        ...
 
     def masks(self, spectrum: Tensor, /) -> Tensor:
         """Map ``[batch, frame, bin]`` to ``[batch, source, frame, bin]``."""
+        ...
 
 
 def magnitude_approximation(model: MaskEstimator, mixture: Tensor, sources: Tensor) -> Tensor:
