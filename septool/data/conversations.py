@@ -101,7 +101,7 @@ def read_conversations(path: Path) -> list[Conversation]:
 
 def dump_conversations(rows: list[Conversation]) -> str:
     """Return a manifest's text, rows sorted by id."""
-    lines = []
+    lines: list[str] = []
     for row in sorted(rows, key=lambda row: row.id):
         values = {key: value for key, value in field_values(row).items() if key not in ("root", "segments")}
         lines.append(
@@ -120,7 +120,7 @@ def render_conversation(row: Conversation, rate: int | None = None) -> RenderedC
     rate = rate or row.sample_rate
     frames = round(row.seconds * rate)
     sources = np.zeros((len(row.speakers), frames), dtype=np.float32)
-    turns = []
+    turns: list[Turn] = []
     for segment in row.segments:
         path = row.locate(segment.path)
         voice = audio.load_audio(path, rate, segment.start, segment.frames, whole=True)

@@ -82,7 +82,7 @@ def sample_enrolled_mixture(
         others = [speaker for speaker in range(len(pool.speakers)) if speaker not in present]
         if not others:
             raise ConfigError(f"the pool has {len(pool.speakers)} speakers, none of them absent from a mixture")
-        choice = pool.speakers[random.choice(others)]
+        choice = pool.speakers[int(random.choice(others))]
         target, rest = np.zeros_like(rest), parts[0] + rest
     else:
         own = pool.speakers[pool.speaker_of(utterances[0])]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, cast
 
 from septool.audio.formats import HIGHEST_RATE, LOWEST_RATE
 from septool.config import JsonDict, build, field_values
@@ -183,7 +183,7 @@ def _row(path: Path, line: int, content: str, kind: type[RowT]) -> RowT | None:
         values = json.loads(content)
         if not isinstance(values, dict):
             raise ValueError("a row is a JSON object")
-        return build(kind, values | {"root": path.parent})
+        return build(kind, cast("JsonDict", values) | {"root": path.parent})
     except json.JSONDecodeError as error:
         raise ManifestError(
             f"{path}, line {line} is not JSON ({error.msg} at character {error.pos + 1}); a manifest has an object a "

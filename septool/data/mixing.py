@@ -4,14 +4,16 @@ Both are pure functions. Rendering depends on the row alone, so on the fly and w
 same samples; sampling depends on (seed, epoch, index) alone, so workers, ranks and restarts change nothing.
 """
 
+# pyright: reportMissingTypeStubs=false
+
 import math
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy import fft
+import scipy.fft
 
 from septool import audio
 from septool.data.manifest import Mixture, Source
@@ -22,6 +24,7 @@ from septool.errors import ConfigError, ManifestError
 from septool.signal.levels import from_db, rms_of
 from septool.signal.mel import hz_to_mel
 
+fft: Any = scipy.fft  # which has no annotations
 SILENCE_DB = -60.0  # a crop this far below its recording's level has nothing in it
 ATTEMPTS = 10
 EQ_KNOTS = 8
@@ -301,7 +304,7 @@ def _random_eq(voices: np.ndarray, deviation_db: float, rate: int, random: np.ra
     frames = voices.shape[1]
     size = fft.next_fast_len(frames, real=True)
     places = hz_to_mel(fft.rfftfreq(size, 1 / rate))
-    knots = np.linspace(0, places[-1], EQ_KNOTS)
+    knots = np.linspace(0, float(places[-1]), EQ_KNOTS)
     gains_db = np.stack([np.interp(places, knots, random.normal(0, deviation_db, EQ_KNOTS)) for _ in voices])
     equalized = np.asarray(fft.rfft(voices, size)) * from_db(gains_db)
     return _restore_levels(voices, np.asarray(fft.irfft(equalized, size))[:, :frames])

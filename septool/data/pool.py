@@ -36,8 +36,9 @@ class UtterancePool(Sequence[tuple[np.ndarray, float]]):
 
     def __setstate__(self, state: JsonDict) -> None:
         vars(self).update(state)
-        if not isinstance(self._samples, np.ndarray):
-            self._samples = map_samples(self._samples)
+        samples = state["_samples"]
+        if not isinstance(samples, np.ndarray):
+            self._samples = map_samples(samples)
 
     def frames(self, index: int) -> int:
         """Return the length of an utterance in samples."""
@@ -66,7 +67,9 @@ class UtterancePool(Sequence[tuple[np.ndarray, float]]):
 
     def split_single_utterances(self) -> "UtterancePool":
         """Return the pool with the only utterance of a speaker as two halves: one to enroll with, one to mix."""
-        bounds, levels, names = [0], [], []
+        bounds = [0]
+        levels: list[float] = []
+        names: list[str] = []
         for utterance, end in enumerate(self._bounds[1:]):
             speaker = self.speaker_of(utterance)
             if len(self.speakers[speaker]) == 1:

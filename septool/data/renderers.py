@@ -4,8 +4,10 @@ Each is written from what its documentation and behaviour say. Whoever trained o
 samples: in 16 bits where the set has 16 bits, resampled with the filter of its script.
 """
 
+# pyright: reportMissingTypeStubs=false
+
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +49,7 @@ def render_librimix(row: Mixture) -> Rendered:
 
 def render_wsj0_mix(row: Mixture) -> Rendered:
     """WSJ0-2mix and WSJ0-3mix (MATLAB, 2016): equal active levels, the list's gains, a peak of 0.9, 16 bits."""
-    voices = []
+    voices: list[np.ndarray] = []
     for source in row.sources:
         samples = _read_channel(row, source).astype(np.float64)
         narrow = _resample_polyphase(samples, 8000)
@@ -69,7 +71,7 @@ def render_wham(row: Mixture) -> Rendered:
     "max" keeps all of it and lays the voices there.
     """
     gain = from_db(row.voices_gain_db)
-    voices = []
+    voices: list[np.ndarray] = []
     for source in row.sources:
         voice = _resample_polyphase(_read_channel(row, source).astype(np.float64), row.sample_rate) * _gain(source)
         voices.append(gain * _round_to_16_bits(voice).astype(np.float64))
@@ -120,9 +122,10 @@ def _extend_noise(noise: np.ndarray, frames: int) -> np.ndarray:
 
 def _resample_polyphase(samples: np.ndarray, rate: int) -> np.ndarray:
     """Resample with a Kaiser window (beta 5) over ten zero crossings: MATLAB's ``resample`` and SciPy's default."""
-    from scipy.signal import resample_poly
+    import scipy.signal
 
-    return samples if rate == RATE else resample_poly(samples, rate, RATE)
+    untyped: Any = scipy.signal
+    return samples if rate == RATE else untyped.resample_poly(samples, rate, RATE)
 
 
 def _align_lengths(

@@ -126,7 +126,7 @@ def _first(damaged: Sequence[str]) -> str:
 
 def _file_stamps(rows: list[manifest.Mixture]) -> str:
     """Return what changes when a recording is replaced: the size and the time of every file, as far as it is there."""
-    stamps = {}
+    stamps: dict[str, tuple[int, int]] = {}
     for path in {row.locate(source.path) for row in rows for source in row.sources}:
         with suppress(OSError):  # decoding says it better
             about = path.stat()
@@ -136,7 +136,7 @@ def _file_stamps(rows: list[manifest.Mixture]) -> str:
 
 def _evict(keep: Path, limit: int) -> None:
     """Remove the pools that have not been used for longest until ``limit`` bytes are left; ``keep`` stays."""
-    pools = []
+    pools: list[tuple[int, int, Path]] = []
     for path in keep.parent.glob("*.i16"):
         with suppress(FileNotFoundError):  # another run tidies as well
             about = path.stat()
@@ -163,7 +163,10 @@ def _decode(
 ) -> _Index:
     make_folder(target.parent)
     utterances = list(manifest.iter_sources(rows))
-    bounds, levels, names, damaged = [0], [], [], []
+    bounds = [0]
+    levels: list[float] = []
+    names: list[str] = []
+    damaged: list[str] = []
     with atomic_write(samples_path) as partial_path, partial_path.open("wb") as file:
         for (_, source), decoded in zip(utterances, workers.each(one, utterances, jobs), strict=True):
             if isinstance(decoded, AudioError):

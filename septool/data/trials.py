@@ -34,7 +34,7 @@ def read_trials(path: Path) -> list[Trial]:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ManifestError(f"{path} is not a list of trials: it is not text") from None
-    trials = []
+    trials: list[Trial] = []
     for number, line in enumerate(lines, 1):
         words = line.split("\t" if "\t" in line else None)
         if len(words) != 3 or words[0] not in ("0", "1"):

@@ -4,7 +4,7 @@ Hershey, Chen, Le Roux and Watanabe (2016) compare the affinities of all pairs o
 ``|V V' - Y Y'|^2``, for embeddings V and memberships Y. Multiplied out, nothing of size N x N is left.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from septool.losses.mask_approximation import pit_error
 from septool.signal.levels import from_db
 
+linalg: Any = torch.linalg  # which has no annotations
 AUDIBLE_DB = 40.0  # bins this far below the mixture's loudest do not count
 
 
@@ -22,15 +23,19 @@ class ClusteringModel(Protocol):
     @property
     def enhancement(self) -> nn.Module | None:
         """The network that refines the clusters' masks, if there is one."""
+        ...
 
     def spectrum(self, waves: Tensor, /) -> Tensor:
         """Analyze ``[..., time]`` into complex ``[..., frame, bin]``."""
+        ...
 
     def embed(self, spectrum: Tensor, /) -> Tensor:
         """Map ``[batch, frame, bin]`` to ``[batch, frame, bin, embedding]``."""
+        ...
 
     def cluster(self, spectrum: Tensor, embedding: Tensor, /) -> Tensor:
         """Map these two to masks, ``[batch, source, frame, bin]``."""
+        ...
 
 
 def deep_clustering(model: ClusteringModel, mixture: Tensor, sources: Tensor) -> Tensor:
@@ -71,7 +76,7 @@ def whitened(embedding: Tensor, member: Tensor, weight: Tensor) -> Tensor:
     share = y.square().sum(1)[:, None].clamp_min(1e-12)  # the diagonal of Y'Y, [B, 1, C]
     with torch.autocast(v.device.type, enabled=False):  # an inverse of nearly singular matrices
         between = v.mT @ y  # [B, D, C]
-        return dimensions - (torch.linalg.solve(v.mT @ v + ridge, between) * between / share).sum((1, 2))
+        return dimensions - (linalg.solve(v.mT @ v + ridge, between) * between / share).sum((1, 2))
 
 
 def dominance(sources: Tensor) -> Tensor:

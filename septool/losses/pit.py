@@ -1,8 +1,10 @@
 """Utterance-level permutation-invariant training (Kolbaek et al., 2017)."""
 
+# pyright: reportMissingTypeStubs=false
+
 from collections.abc import Callable
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,7 +61,8 @@ def assign_sources(ranks: Tensor) -> Tensor:
 
     There may be more estimates than references, not fewer.
     """
-    from scipy.optimize import linear_sum_assignment
+    import scipy.optimize
 
-    _, order = linear_sum_assignment(ranks.cpu().double().numpy(), maximize=True)
-    return torch.from_numpy(order).to(ranks.device)
+    untyped: Any = scipy.optimize
+    _, order = untyped.linear_sum_assignment(ranks.cpu().double().numpy(), maximize=True)
+    return torch.as_tensor(order).to(ranks.device)

@@ -66,7 +66,7 @@ _DNSMOS = (
     "DNSMOS P.835 (Reddy et al. 2022) of e at 16000 Hz and -26 dB RMS, without s: {}; the network of speechmos "
     "(Microsoft, MIT licence)"
 )
-_DNSMOS_NEEDS = {"packages": ("speechmos", "onnxruntime"), "extra": "dnsmos"}
+_DNSMOS_PACKAGES = ("speechmos", "onnxruntime")
 _BSS_EVAL = "BSS Eval 3 (Vincent et al. 2006), a filter of 512 taps is forgiven"
 SAME_BY_NAME = {"si-sdr": "si-snr", "si-sdri": "si-snri"}  # the field uses both
 METRICS = {
@@ -103,7 +103,7 @@ METRICS = {
             "text, a voice each, in lower case without punctuation",
         ),
         *(
-            Metric(name, name, "MOS", definition=_DNSMOS.format(of), **_DNSMOS_NEEDS)
+            Metric(name, name, "MOS", definition=_DNSMOS.format(of), packages=_DNSMOS_PACKAGES, extra="dnsmos")
             for name, of in (("dnsmos-sig", "speech"), ("dnsmos-bak", "noise"), ("dnsmos-ovrl", "the whole"))
         ),
     )

@@ -6,11 +6,13 @@ in it. Times within ``collar`` seconds of a start or an end of the reference are
 ``md-eval`` and dscore do; pyannote.metrics calls twice that length its collar.
 """
 
+# pyright: reportMissingTypeStubs=false
+
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy.optimize
 
 from septool.metrics import UndefinedError
 
@@ -61,7 +63,8 @@ def diarization_error(
     names, active = _activity(reference, middles)
     found, speaking = _activity(estimate, middles)
     together = (active[:, None] & speaking[None]) @ lengths  # [reference, estimate], s
-    rows, columns = linear_sum_assignment(together, maximize=True)
+    untyped: Any = scipy.optimize
+    rows, columns = untyped.linear_sum_assignment(together, maximize=True)
     pairs = [(row, column) for row, column in zip(rows, columns, strict=True) if together[row, column] > 0]
     correct = sum(float(together[row, column]) for row, column in pairs)
     true, said = active.sum(0), speaking.sum(0)

@@ -5,12 +5,16 @@ suppressors", ICASSP 2022. The network is that of the package speechmos (Microso
 onnxruntime runs it, since the package's own code wants librosa.
 """
 
+# pyright: reportMissingTypeStubs=false
+
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from septool import audio
 from septool.metrics import UndefinedError
@@ -61,10 +65,12 @@ def _opinions(signal: bytes, rate: int) -> dict[str, float]:
         for start in range(0, count * HOP, HOP)
     ]
     scores = np.array(raw, dtype=np.float64).T  # [kind, segment]
-    return {
-        name: float(np.polyval(curve, of_kind).mean())
-        for (name, curve), of_kind in zip(CURVES.items(), scores, strict=True)
-    }
+    return {name: _calibrate(curve, of_kind) for (name, curve), of_kind in zip(CURVES.items(), scores, strict=True)}
+
+
+def _calibrate(curve: Sequence[float], raw: NDArray[np.float64]) -> float:
+    """Return the mean over segments of what the network says, on the scale of listeners."""
+    return float(np.polyval(curve, raw).mean())
 
 
 @cache
@@ -74,7 +80,8 @@ def _network() -> Any:
     spec = find_spec("speechmos")  # not imported: that imports librosa
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    options = onnxruntime.SessionOptions()
+    untyped: Any = onnxruntime
+    options = untyped.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # as many processes as cores do this
     path = Path(spec.submodule_search_locations[0]) / "dnsmos_models/sig_bak_ovr.onnx"
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return untyped.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

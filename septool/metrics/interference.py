@@ -1,5 +1,7 @@
 """SIR and SAR of BSS Eval 3: what of an error is another voice, and what is no voice at all (Vincent et al., 2006)."""
 
+# pyright: reportMissingTypeStubs=false
+
 import math
 import warnings
 

@@ -1,6 +1,9 @@
 """Perceptual evaluation of speech quality (ITU-T P.862, wide band P.862.2)."""
 
+# pyright: reportMissingTypeStubs=false
+
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 
@@ -34,11 +37,12 @@ def pesq_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> floa
 
 def _pesq(rate: int, reference: np.ndarray, estimate: np.ndarray) -> float | str:
     """Return the value, or why there is none."""
-    from pesq import PesqError, pesq  # its C extension costs start-up time
+    import pesq  # its C extension costs start-up time
 
+    untyped: Any = pesq
     try:
-        return float(pesq(rate, reference, estimate, MODES[rate]))
-    except (PesqError, ValueError) as error:
+        return float(untyped.pesq(rate, reference, estimate, MODES[rate]))
+    except (untyped.PesqError, ValueError) as error:
         text = error.args[0] if error.args else type(error).__name__
         reason = text.decode() if isinstance(text, bytes) else str(text)
         return reason.rstrip(".!").lower()

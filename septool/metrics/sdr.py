@@ -1,18 +1,26 @@
 """Signal-to-distortion ratio of BSS Eval 3 (Vincent, Gribonval and Fevotte, 2006)."""
 
+# pyright: reportMissingTypeStubs=false
+
 import math
 import warnings
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import numpy as np
-from scipy import fft
-from scipy.linalg import LinAlgError, matmul_toeplitz, solve_toeplitz
+import scipy.fft
+import scipy.linalg
+from scipy.linalg import LinAlgError
 
 from septool.errors import UsageError
 from septool.metrics import UndefinedError
 from septool.metrics.si_snr import undefined_reason
 from septool.registry import suggest
 
+# Modules without annotations.
+fft: Any = scipy.fft
+linalg: Any = scipy.linalg
 FILTER_LENGTH = 512  # samples of distortion that is forgiven
 # Of what a wrong solution may change the ratio by; 1e-6 dB are 2e-7 of it.
 TOLERANCE = 1e-8
@@ -59,11 +67,13 @@ def _by_septool(estimate: np.ndarray, reference: np.ndarray) -> float:
     autocorrelation = np.asarray(fft.irfft(np.square(np.abs(of_reference)), size))[:FILTER_LENGTH]
     correlation = np.asarray(fft.irfft(of_reference.conj() * of_estimate, size))[:FILTER_LENGTH]
     try:
-        filter = solve_toeplitz(autocorrelation, correlation)
+        filter = linalg.solve_toeplitz(autocorrelation, correlation)
     except LinAlgError:
         return _by_fast_bss_eval(estimate, reference)
     explained = float(correlation @ filter)  # part of the estimate's energy
-    error = float(filter @ (correlation - matmul_toeplitz(autocorrelation, filter)))  # of that, to the first order
+    error = float(
+        filter @ (correlation - linalg.matmul_toeplitz(autocorrelation, filter))
+    )  # of that, to the first order
     if not (0 < explained < 1 and abs(error) <= TOLERANCE * explained * (1 - explained)):
         return _by_fast_bss_eval(estimate, reference)
     return 10 * math.log10(explained / (1 - explained))
@@ -113,7 +123,7 @@ def check_sdr_backend(name: str) -> None:
         raise suggest("SDR backend", name, SDR_BACKENDS)
     if name == "mir_eval":
         try:
-            import mir_eval.separation  # noqa: F401
+            import_module("mir_eval.separation")
         except ImportError:
             raise UsageError(
                 "--sdr-backend mir_eval needs mir_eval before 0.9; install it with: pip install 'septool[mir_eval]'"

@@ -41,7 +41,7 @@ def si_snr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> fl
     """
     if not np.ptp(reference) or not np.ptp(estimate):  # whose mean may not be taken off to exactly nothing
         raise UndefinedError(undefined_reason(estimate, reference))
-    value = si_snr(estimate=torch.from_numpy(estimate), reference=torch.from_numpy(reference)).item()
+    value = si_snr(estimate=torch.as_tensor(estimate), reference=torch.as_tensor(reference)).item()
     if not math.isfinite(value):
         raise UndefinedError(undefined_reason(estimate, reference))
     return value

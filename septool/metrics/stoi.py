@@ -1,6 +1,9 @@
 """Short-time objective intelligibility (Taal et al., 2011) and its extension (Jensen and Taal, 2016)."""
 
+# pyright: reportMissingTypeStubs=false
+
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +25,9 @@ def estoi_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> flo
 
 
 def _stoi(estimate: np.ndarray, reference: np.ndarray, rate: int, *, extended: bool) -> float:
-    from pystoi import stoi
+    import pystoi
 
+    untyped: Any = pystoi
     if not np.ptp(reference) or not np.ptp(estimate):
         raise UndefinedError("the reference or the estimate is silent")
     with warnings.catch_warnings():
@@ -31,6 +35,6 @@ def _stoi(estimate: np.ndarray, reference: np.ndarray, rate: int, *, extended: b
         # than one frame it stumbles.
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            return float(stoi(reference, estimate, rate, extended=extended))
+            return float(untyped.stoi(reference, estimate, rate, extended=extended))
         except (RuntimeWarning, np.exceptions.AxisError):
             raise UndefinedError("too little speech for STOI (about 0.4 s are needed)") from None

@@ -6,8 +6,10 @@ with which WSJ0-2mix was made: the band is limited first, thresholds lie 3 dB ap
 envelope, and the level is read off by linear interpolation in dB.
 """
 
+# pyright: reportMissingTypeStubs=false
+
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,21 +30,23 @@ class ActiveLevel(NamedTuple):
 
 def active_level(samples: np.ndarray, rate: int) -> ActiveLevel:
     """Measure ``samples [time]``; silence has power 0 and activity 0."""
-    from scipy.ndimage import maximum_filter1d
-    from scipy.signal import lfilter
+    import scipy.ndimage
+    import scipy.signal
 
+    ndimage: Any = scipy.ndimage  # which have no annotations
+    signal: Any = scipy.signal
     if not np.any(samples):
         return ActiveLevel(0.0, 0.0)
     band = _band(np.asarray(samples, dtype=np.float64), rate)
     energy = float(np.square(band).sum())
     pole = math.exp(-1 / (rate * TIME_CONSTANT))
-    envelope = lfilter([(1 - pole) ** 2], [1, -2 * pole, pole**2], np.abs(band))
+    envelope: np.ndarray = signal.lfilter([(1 - pole) ** 2], [1, -2 * pole, pole**2], np.abs(band))
     power = np.square(envelope)
     # The power of two just above each sample; what is silent lies below every threshold.
     exponent = np.where(power > 0, np.frexp(power)[1], np.iinfo(np.int32).min // 2)
     held = math.ceil(HANGOVER / (1 / rate)) + 1
     # The filter looks `held` samples back: its origin is the window's last sample.
-    exponent = maximum_filter1d(exponent, held, mode="nearest", origin=(held - 1) // 2)
+    exponent: np.ndarray = ndimage.maximum_filter1d(exponent, held, mode="nearest", origin=(held - 1) // 2)
     top = int(exponent.max())
     place = np.minimum(top - exponent, THRESHOLDS - 1)
     active = np.cumsum(np.bincount(place, minlength=THRESHOLDS))  # samples above each threshold
@@ -65,15 +69,16 @@ def _crossing(over: np.ndarray, level_db: np.ndarray) -> float:
 
 def _band(samples: np.ndarray, rate: int) -> np.ndarray:
     """Keep 200 Hz to 5.5 kHz (all above 200 Hz at rates below 14 kHz)."""
-    from scipy.signal import cheby2, sosfilt
+    import scipy.signal
 
+    signal: Any = scipy.signal
     # A Chebyshev filter of the second kind, of order 5, with a stop band at -50 dB, is given by where that
     # begins; these have -0.25 dB at the edge of the pass band. The bilinear transform bends frequencies.
     ratio = math.cosh(math.acosh(math.sqrt((10**5.0 - 1) / (10**0.025 - 1))) / 5)
 
     def sections(edge: float, factor: float, kind: str) -> np.ndarray:
         stop = rate / math.pi * math.atan(factor * math.tan(math.pi * edge / rate))
-        return np.asarray(cheby2(5, 50, stop, kind, output="sos", fs=rate))
+        return np.asarray(signal.cheby2(5, 50, stop, kind, output="sos", fs=rate))
 
     filters = [sections(200, 1 / ratio, "highpass")] + ([sections(5500, ratio, "lowpass")] if rate >= 14_000 else [])
-    return np.asarray(sosfilt(np.concatenate(filters), samples))
+    return np.asarray(signal.sosfilt(np.concatenate(filters), samples))

@@ -119,11 +119,12 @@ def fold(windows: Tensor, size: int, hop: int) -> Tensor:
 
     The transpose of :func:`unfold`: a position is the plain sum over the windows that cover it.
     """
+    apart = windows.reshape(*windows.shape[:-1], size, windows.shape[-1] // size)  # [..., window, position, channel]
     if size == hop:
-        return windows.unflatten(-1, (size, -1)).flatten(-3, -2)
+        return apart.flatten(-3, -2)
     count, length = windows.shape[-2], (windows.shape[-2] - 1) * hop + size
-    parts = windows.unflatten(-1, (size, -1)).split(hop, dim=-2)  # each [..., window, at most hop, channel]
-    placed = []
+    parts = torch.split(apart, hop, dim=-2)  # each [..., window, at most hop, channel]
+    placed: list[Tensor] = []
     for number, part in enumerate(parts):
         run = F.pad(part, (0, 0, 0, hop - part.shape[-2])).flatten(-3, -2)  # [..., window * hop, channel]
         placed.append(F.pad(run, (0, 0, number * hop, length - (count + number) * hop)))

@@ -1,5 +1,7 @@
 """The mel scale, and Kaldi's triangular filters on it."""
 
+# pyright: reportMissingTypeStubs=false
+
 from typing import TYPE_CHECKING
 
 import numpy as np

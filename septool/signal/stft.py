@@ -8,7 +8,7 @@ Spectra are ``[..., frame, bin]``, the layout of recurrent and linear layers.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -57,7 +57,8 @@ def stft(signal: Tensor, how: Analysis) -> Tensor:
 
 def istft(spectrum: Tensor, how: Analysis, samples: int) -> Tensor:
     """Map a complex spectrum ``[..., frame, bin]`` back to ``[..., samples]``."""
-    signal = torch.istft(
+    untyped: Any = torch  # it says nothing of istft
+    signal: Tensor = untyped.istft(
         spectrum.reshape(-1, *spectrum.shape[-2:]).mT,
         how.size,
         how.hop,

@@ -34,7 +34,7 @@ class Stitcher:
     """
 
     overlap: int  # samples that two segments share
-    seams: list[Seam] = field(default_factory=list)
+    seams: list[Seam] = field(default_factory=list[Seam])
     _tail: np.ndarray | None = None  # [source, time]
     _voices: np.ndarray | None = None  # [source, band], sum of log spectra
     _at: int = 0
