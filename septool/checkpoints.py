@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
 import torch
 from safetensors.torch import save as serialize
@@ -104,7 +104,7 @@ def load(path: Path) -> tuple[Separator, Header]: ...
 def load(path: Path, kind: type[ModelT]) -> tuple[ModelT, Header]: ...
 
 
-def load(path: Path, kind: Any = Separator) -> tuple[Any, Header]:
+def load(path: Path, kind: type[Model] = Separator) -> tuple[Model, Header]:
     """Build the model of a checkpoint and load its weights, ready to use.
 
     Raises:

@@ -39,7 +39,7 @@ from septool.version import __version__
 class Verbs(help.Group):
     """The verbs in the order in which one needs them."""
 
-    def list_commands(self, ctx: help.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: "help.Context") -> list[str]:  # noqa: ARG002
         return list(VERBS)
 
 

@@ -14,12 +14,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from septool.config import JsonDict, cache_folder
 from septool.errors import CheckpointError
 from septool.files import atomic_write, make_folder, sha256_of
 from septool.version import __version__
+
+if TYPE_CHECKING:
+    import httpx
+    from tqdm import tqdm
 
 LOG = logging.getLogger(__name__)
 HUB = "https://huggingface.co"
@@ -221,7 +225,7 @@ class _TooLongError(Exception):
     """A server goes on sending."""
 
 
-def _meter(file: RemoteFile, progress: Progress) -> Any:
+def _meter(file: RemoteFile, progress: Progress) -> "type[tqdm]":
     """Make what huggingface_hub takes for a progress bar: it tells the progress, and ends what does not end."""
     from tqdm import tqdm
 
@@ -409,7 +413,7 @@ def _fetch(file: RemoteFile, partial: Path, progress: Progress) -> None:
                 return
 
 
-def _fetch_once(client: Any, file: RemoteFile, partial: Path, tag: Path, progress: Progress) -> None:
+def _fetch_once(client: "httpx.Client", file: RemoteFile, partial: Path, tag: Path, progress: Progress) -> None:
     import httpx
 
     here = partial.stat().st_size if partial.exists() and tag.exists() else 0

@@ -106,7 +106,7 @@ class _Pool:
     One is started where an item waits and none is idle.
     """
 
-    def __init__(self, function: Callable[[Any], object], jobs: int) -> None:
+    def __init__(self, function: Callable[..., object], jobs: int) -> None:
         self.jobs = jobs
         self.context = get_context("fork" if FORKS else "spawn")
         self.function, self.stop = function, RawValue("b")
@@ -198,7 +198,7 @@ def check_stopping() -> None:
         raise InterruptedBySignal(_signal or "SIGINT")
 
 
-def _serve(connection: Connection, function: Callable[[Any], object], stop: c_byte) -> None:
+def _serve(connection: Connection, function: Callable[..., object], stop: c_byte) -> None:
     """Work on items until there are no more."""
     global _stop
     _stop = stop

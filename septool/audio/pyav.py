@@ -74,6 +74,7 @@ class AvDecoder:
         try:
             container = av.open(
                 self._file,
+                mode="r",
                 metadata_errors="replace",
                 container_options={"protocol_whitelist": "none"},  # a playlist shall fetch nothing
             )

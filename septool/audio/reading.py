@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import soundfile
@@ -29,6 +29,9 @@ from septool.audio.resampling import StreamResampler, check_finite, resample, to
 from septool.audio.sources import ByteSource, FileSource, StreamSource, as_file, open_source
 from septool.errors import AudioError, UsageError
 from septool.printable import printable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 BLOCK_SAMPLES = 2**21  # of all channels, read at once
 SEEKING_S = 5.0  # seconds from which on a place in coded sound is sought, not decoded to
@@ -340,7 +343,7 @@ class _SourceFile(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
         start = self._source.position
         part = bytearray(self._source.read(len(view)))

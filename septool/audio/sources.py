@@ -7,11 +7,14 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from septool.errors import AudioError
 from septool.files import open_pipe
 from septool.printable import printable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 HEAD = 2**16  # bytes of a stream that can be gone back to
 PIECE = 2**20  # bytes read at once
@@ -179,9 +182,9 @@ def open_source(path: Path) -> ByteSource:
     return FileSource(file, shown)
 
 
-def as_file(file: io.RawIOBase) -> Any:
+def as_file(file: io.RawIOBase) -> BinaryIO:
     """Return a file in a type that soundfile's annotations know, which leave out what is no path."""
-    return file
+    return cast(BinaryIO, file)
 
 
 class Rewindable(io.RawIOBase):
@@ -200,7 +203,7 @@ class Rewindable(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
         part = b""
         if self._position < len(self._head):

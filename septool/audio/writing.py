@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 import soundfile
@@ -16,6 +16,9 @@ from septool.audio.sources import as_file, byte_name
 from septool.errors import AudioError, UsageError
 from septool.files import atomic_write
 from septool.printable import printable
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 WAV_LIMIT = 2**32 - 2**16  # bytes; a longer wav is written as RF64, its extension to 64 bits
 PIECE = 2**16  # frames given to libsndfile at once; libvorbis keeps them on the stack, which millions overflow
@@ -154,7 +157,7 @@ class PipeWriter(Writer):
         super().__init__([named], channels, rate, target, subtype, named)
         self._send()
 
-    def _place(self, path: Path) -> Any:  # noqa: ARG002 - there is none
+    def _place(self, path: Path) -> BinaryIO:  # noqa: ARG002 - there is none
         return as_file(self._queue)
 
     def write(self, block: np.ndarray, *, last_frame: int | None = None) -> None:
@@ -211,7 +214,7 @@ class _Queue(io.RawIOBase):
         self._position = begin + offset
         return self._position
 
-    def write(self, content: Any) -> int:
+    def write(self, content: "ReadableBuffer") -> int:
         part, at = bytes(content), self._position - self.start
         if at >= 0:
             self._held[at : at + len(part)] = part

@@ -1,6 +1,6 @@
 """``septool config``: the defaults that files and variables set."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -35,7 +35,7 @@ def show(
     from septool.commands import printing
     from septool.errors import UsageError
 
-    root: Any = ctx.find_root().command
+    root = ctx.find_root().command
     verbs = {" ".join(names): (names, command) for names, command in defaults.every_verb(root)}
     wanted = " ".join(verb or [])
     if wanted and wanted not in verbs:
@@ -63,11 +63,11 @@ def show(
     )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value if isinstance(value, bool | int | float | list | None) else str(getattr(value, "value", value))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "-"
     if isinstance(value, bool):

@@ -6,19 +6,27 @@ what the help says. The top level and ``SEPTOOL_OPTION`` take the options that m
 one verb go by its name: ``[separate]``, ``SEPTOOL_SEPARATE_MODEL``.
 """
 
+from __future__ import annotations
+
 import difflib
 import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
+from typer.core import TyperOption
 
 from septool.commands import VERBS
 from septool.config import JsonDict, JsonMapping, describe_unknown_key
 from septool.errors import ConfigError
+
+if TYPE_CHECKING:
+    # Private to typer, so nothing of it is imported when septool runs: only types depend on it.
+    from typer._click import Command as Verb
+    from typer._click import Context
 
 FILE = "septool.toml"
 SHARED = ("device", "jobs", "force", "skip-existing", "yes", "offline", "json", "quiet", "verbose", "debug")
@@ -31,7 +39,7 @@ WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": 
 class Setting:
     """A default that was set, and by what."""
 
-    value: Any
+    value: object
     source: str
 
 
@@ -61,25 +69,25 @@ def files() -> list[Path]:
     return [path for path in (user, folder) if path.is_file()]
 
 
-def option_params(command: Any) -> JsonDict:
+def option_params(command: Verb) -> dict[str, TyperOption]:
     """Return the options of a verb that can have a default of the user's, by their long name without dashes."""
-    found = {}
+    found: dict[str, TyperOption] = {}
     for param in command.params:
-        if param.param_type_name == "option" and not param.is_eager:
+        if isinstance(param, TyperOption) and not param.is_eager:
             found[max(param.opts, key=len).removeprefix("--")] = param
     return found
 
 
-def verb_of(ctx: Any) -> list[str]:
+def verb_of(ctx: Context) -> list[str]:
     """Return the names of a verb, without the program's."""
     names: list[str] = []
     while ctx.parent is not None:
-        names.insert(0, ctx.info_name)
+        names.insert(0, ctx.info_name or "")
         ctx = ctx.parent
     return names
 
 
-def read_settings(command: Any, verb: list[str], ctx: Any = None) -> dict[str, Setting]:
+def read_settings(command: Verb, verb: list[str], ctx: Context | None = None) -> dict[str, Setting]:
     """Return the defaults set for a verb, by the name of the parameter.
 
     Args:
@@ -102,7 +110,7 @@ def read_settings(command: Any, verb: list[str], ctx: Any = None) -> dict[str, S
     return settings
 
 
-def _check(param: Any, setting: Setting, ctx: Any) -> None:
+def _check(param: TyperOption, setting: Setting, ctx: Context) -> None:
     """Refuse what the parser would refuse on the command line, and say where it stands."""
     try:
         param.get_runtime_param().coerce(setting.value, param=param, ctx=ctx)
@@ -118,7 +126,7 @@ def layers(verb: list[str], params: JsonMapping) -> Iterator[Layer]:
     for path in files():
         tables = read_file(path)
         yield Layer(str(path), {key: tables[key] for key in shared if key in tables})
-        section: Any = tables
+        section: object = tables
         for name in verb:
             section = section.get(name, {})
             if not isinstance(section, dict):
@@ -163,7 +171,7 @@ def read_file(path: Path) -> JsonDict:
     return {key if key in verbs else key.replace("_", "-"): value for key, value in tables.items()}
 
 
-def describe_unknown_variables(root: Any) -> list[str]:
+def describe_unknown_variables(root: Verb) -> list[str]:
     """Return a line for each ``SEPTOOL_*`` variable that means nothing here, with what was probably meant."""
     general = {*OTHERS, *(variable([], key) for key in SHARED)}
     unknown = sorted(name for name in os.environ if name.startswith("SEPTOOL_") and name not in general)
@@ -181,16 +189,16 @@ def describe_unknown_variables(root: Any) -> list[str]:
     return lines
 
 
-def every_verb(command: Any, verb: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
+def every_verb(command: Verb, verb: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Verb]]:
     """Yield every verb below a command, those of verbs too."""
     from septool.commands.help import subcommands
 
-    for name, child in subcommands(command, None).items():
+    for name, child in subcommands(command, typer.Context(command)).items():
         yield [*verb, name], child
         yield from every_verb(child, (*verb, name))
 
 
-def _as_typed(param: Any, value: Any, where: str) -> Any:
+def _as_typed(param: TyperOption, value: object, where: str) -> object:
     """Return a value as the parser takes it from a command line, or True or False for a switch."""
     if getattr(param, "is_flag", False):
         switch = value if isinstance(value, bool) else WORDS.get(str(value).lower())
@@ -203,7 +211,7 @@ def _as_typed(param: Any, value: Any, where: str) -> Any:
     return _word(value, where)
 
 
-def _word(value: Any, where: str) -> str:
+def _word(value: object, where: str) -> str:
     if isinstance(value, bool | list | dict):
         raise ConfigError(f"{where} is {value!r}; it is one value, as on the command line")
     return str(value)

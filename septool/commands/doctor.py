@@ -1,7 +1,7 @@
 """``septool doctor``."""
 
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,7 +30,7 @@ def doctor(
     from septool.tasks.doctor import Finding, examine
 
     def check_defaults() -> Finding:
-        root: Any = ctx.find_root().command
+        root = ctx.find_root().command
         try:
             for names, command in defaults.every_verb(root):
                 defaults.read_settings(command, names)

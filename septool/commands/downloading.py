@@ -2,11 +2,14 @@
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from septool.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from septool.commands import printing
 
 ASK_FROM = 50_000_000  # bytes; smaller downloads are not worth a question
 
@@ -73,7 +76,7 @@ class Meter:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._bar: Any = None
+        self._bar: printing.Bar | None = None
         self._name = ""
 
     def __enter__(self) -> "Meter":
@@ -87,7 +90,7 @@ class Meter:
         """Take in how far a file is."""
         from septool.commands import printing
 
-        if name != self._name:
+        if self._bar is None or name != self._name:
             self.__exit__()
             self._bar, self._name = printing.Bar(f"fetch {name}", quiet=self._quiet), name
             self._bar.__enter__()

@@ -1,5 +1,7 @@
 """What ``--help`` shows, and the man pages after it: usage, prose, options in groups, examples."""
 
+from __future__ import annotations
+
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -7,21 +9,24 @@ from contextlib import suppress
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from septool.commands import defaults
 from septool.commands.examples import EXAMPLES
+from septool.config import JsonDict
 from septool.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# The classes of typer's parser are private.
-Verb = Any
-Param = Any
-Context = Any
+    # Private to typer, so nothing of it is imported when septool runs: only types depend on it.
+    from typer._click import Command as Verb
+    from typer._click import Context, HelpFormatter
+    from typer._click import Parameter as Param
+
 NOTHING = (None, (), [])  # defaults that mean that nothing was given
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 LAST = ("Machine", "Printing")  # groups that every verb has, after its own
@@ -44,7 +49,7 @@ VALUES = {
 }
 
 
-def set_defaults(command: Any, ctx: Any, args: list[str]) -> None:
+def set_defaults(command: Verb, ctx: Context, args: list[str]) -> None:
     """Let the user's own defaults stand in for those of a verb's options; help needs none."""
     verb = defaults.verb_of(ctx)
     if not verb or ctx.resilient_parsing or not {"-h", "--help"}.isdisjoint(args):
@@ -56,18 +61,18 @@ def set_defaults(command: Any, ctx: Any, args: list[str]) -> None:
 class Command(TyperCommand):
     """A verb with septool's help, whose options take the user's own defaults."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         set_defaults(self, ctx, args)
         return super().parse_args(ctx, args)
 
-    def format_help(self, ctx: Context, formatter: object) -> None:  # noqa: ARG002 - typer's own way to write
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002 - typer's own way to write
         print_help(self, ctx)
 
 
 class TolerantCommand(Command):
     """A verb that works, by its own defaults, where those of the user make no sense: it is asked what is wrong."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         with suppress(ConfigError):
             set_defaults(self, ctx, args)
         return TyperCommand.parse_args(self, ctx, args)
@@ -76,11 +81,11 @@ class TolerantCommand(Command):
 class Group(TyperGroup):
     """A verb of verbs with septool's help, whose options take the user's own defaults."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         set_defaults(self, ctx, args)
         return super().parse_args(ctx, args)
 
-    def format_help(self, ctx: Context, formatter: object) -> None:  # noqa: ARG002 - typer's own way to write
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002 - typer's own way to write
         print_help(self, ctx)
 
 
@@ -98,13 +103,16 @@ def subcommands(command: Verb, ctx: Context) -> dict[str, Verb]:
     """Return the verbs below a verb, in order; none below one that does something itself."""
     if not isinstance(command, TyperGroup):
         return {}
-    return {name: command.get_command(ctx, name) for name in command.list_commands(ctx)}
+    verbs = {name: command.get_command(ctx, name) for name in command.list_commands(ctx)}
+    return {name: verb for name, verb in verbs.items() if verb is not None}
 
 
-def subcommand(command: Verb, name: str) -> Verb:
+def subcommand(command: Verb, name: str) -> Verb | None:
     """Return the verb of a name below a verb, or None."""
-    listed = getattr(command, "list_commands", None)
-    return command.get_command(None, name) if listed and name in listed(None) else None
+    if not isinstance(command, TyperGroup):
+        return None
+    ctx = typer.Context(command)
+    return command.get_command(ctx, name) if name in command.list_commands(ctx) else None
 
 
 def arguments(command: Verb) -> list[Param]:
@@ -144,7 +152,7 @@ def value_name(command: Verb, param: Param) -> str:
 
 
 @cache
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def _hints(function: Callable[..., object]) -> JsonDict:
     return get_type_hints(function)
 
 
@@ -171,7 +179,7 @@ def describe(param: Param) -> str:
     least, most = getattr(param, "min", None), getattr(param, "max", None)
     facts += [f"at least {least:g}"] if least is not None else []
     facts += [f"at most {most:g}"] if most is not None else []
-    return " ".join([param.help or "", *([f"[{'; '.join(facts)}]"] if facts else [])])
+    return " ".join([getattr(param, "help", None) or "", *([f"[{'; '.join(facts)}]"] if facts else [])])
 
 
 def _plain(value: object) -> str:
@@ -225,7 +233,7 @@ def print_help(command: Verb, ctx: Context) -> None:
     sys.stdout.write("".join(line.rstrip() + "\n" for line in drawn.get().splitlines()))
 
 
-def draw_help(console: "Console", command: Verb, ctx: Context) -> None:
+def draw_help(console: Console, command: Verb, ctx: Context) -> None:
     """Write a verb's help on a console of rich's."""
     from rich.padding import Padding
     from rich.table import Table

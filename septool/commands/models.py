@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from septool.commands import completion, downloading, help, options
+
+if TYPE_CHECKING:
+    from septool.config import JsonMapping
+    from septool.tasks.models import Checked
 
 app = typer.Typer(
     cls=help.Group,
@@ -53,7 +57,7 @@ def list_checkpoints(
         printing.note("what can be fetched: septool models list --remote")
 
 
-def _score(published: dict[str, Any]) -> str | None:
+def _score(published: "JsonMapping") -> str | None:
     """Name the score that a publisher tells first: improvements if there are some."""
     names = {"si_snri": "SI-SNRi", "si_sdri": "SI-SDRi", "si_snr": "SI-SNR", "si_sdr": "SI-SDR"}
     return next((f"{name} {published[key]:.1f}" for key, name in names.items() if key in published), None)
@@ -138,7 +142,7 @@ def verify(
     _print(work(names or []), "{name}: OK{seen}", json=json)
 
 
-def _print(checked: Iterable[Any], form: str, *, json: bool) -> None:
+def _print(checked: "Iterable[Checked]", form: str, *, json: bool) -> None:
     from dataclasses import asdict
 
     from septool.commands import printing

@@ -59,10 +59,10 @@ LEAST: dict[str, float] = {  # of an option, whatever corpus has it
 class Corpora(help.Group):
     """The corpora as verbs; one is imported when it is asked for."""
 
-    def list_commands(self, ctx: help.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: "help.Context") -> list[str]:  # noqa: ARG002
         return list(CORPORA)
 
-    def get_command(self, ctx: help.Context, cmd_name: str) -> help.Verb:  # noqa: ARG002
+    def get_command(self, ctx: "help.Context", cmd_name: str) -> "help.Verb":  # noqa: ARG002
         return corpus_command(cmd_name)
 
 
@@ -107,7 +107,7 @@ def prepare(
                 typer.echo(f"  {key:8} {row[key]}")
 
 
-def corpus_command(name: str) -> help.Verb:
+def corpus_command(name: str) -> "help.Verb":
     """Return the verb of a corpus: its documentation as help, the keyword parameters of its ``prepare`` as options.
 
     Raises:

@@ -421,7 +421,7 @@ def _drop(*_: object) -> None:
 
 def _run_job_on_worker(
     batch: Batch,
-    work: Callable[[Task], Any],
+    work: Callable[[Task], Done],
     record: Record | None,
     find_written: FindWritten | None,
     item: tuple[Job, bool],

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from septool.files import atomic_write_group
 from septool.inference.findings import ChannelPowers
 from septool.inference.level import ArrayEstimator
 from septool.inference.streaming import EstimateSettings, FileEstimate, WindowedEstimator, estimate_opened
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 POLL_S = 0.1  # after which a signal is noticed while nothing arrives
 BLOCK_S = 0.1  # read at once
@@ -38,7 +41,7 @@ class StoppableInput(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
         if self._number is None:
             part = b"" if self.stopped else getattr(self._pipe, "read1", self._pipe.read)(len(view))

@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError
 from septool.files import atomic_write, read_bytes
 from septool.metrics import METRICS, metric_versions
@@ -58,7 +58,7 @@ def read_items(path: Path, metrics: Sequence[str], hashes: Mapping[str, str]) ->
     return items
 
 
-def describe_scores(metrics: Iterable[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+def describe_scores(metrics: Iterable[str], facts: JsonMapping) -> JsonDict:
     """Return what the first line of a file of items says: definitions, versions, and what is the same for all."""
     definitions = {name: METRICS[name].definition for name in metrics}
     return {"metrics": definitions, "versions": metric_versions(definitions), **facts}
@@ -66,7 +66,7 @@ def describe_scores(metrics: Iterable[str], facts: Mapping[str, Any]) -> dict[st
 
 @contextmanager
 def item_writer(
-    out: Path | None, existing: Iterable[Item], metrics: Sequence[str], facts: Mapping[str, Any] | None = None
+    out: Path | None, existing: Iterable[Item], metrics: Sequence[str], facts: JsonMapping | None = None
 ) -> Iterator[Callable[[Item], None]]:
     """Yield what takes items to a file, which begins with a header and the existing ones.
 
@@ -126,7 +126,7 @@ def write_items_csv(out: Path, items: Sequence[Item], metrics: Sequence[str]) ->
                 writer.writerow([id, voice + 1, *numbers, *more, _plain_text("; ".join(sorted(notes))), *of])
 
 
-def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str], facts: Mapping[str, Any]) -> None:
+def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str], facts: JsonMapping) -> None:
     """Write the items as Parquet with one row per reference, as the CSV has them, numbers in full.
 
     The file's metadata holds the definitions of the metrics and the versions under ``septool``.

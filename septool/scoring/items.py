@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from septool.registry import suggest
 
 IMPROVEMENT = "si-snri"  # how well anything separated, wherever that is one number
 LOST_DB = -30.0  # what an item without scores counts where it cannot be counted apart: in a run's validation
-NO_SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+NO_SETTINGS: Mapping[str, JsonMapping] = MappingProxyType({})
 # What scores depend on, the same for all items of a run.
 HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256", "asr")
 
@@ -94,7 +94,7 @@ def score_item(
     signals: ScoringInput,
     *,
     trim: bool = False,
-    settings: Mapping[str, Mapping[str, Any]] = NO_SETTINGS,
+    settings: Mapping[str, JsonMapping] = NO_SETTINGS,
 ) -> Item:
     """Score the estimates of one item, each at the reference that it is assigned to by SI-SNR.
 
@@ -223,7 +223,7 @@ def _score(
     reference: np.ndarray,
     mixture: np.ndarray | None,
     rate: int,
-    further: Mapping[str, Any],
+    further: JsonMapping,
 ) -> tuple[float | None, str | None]:
     function = partial(FUNCTIONS[metric.base], **further)
     if not np.ptp(reference):

@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from septool.metrics import METRICS
 from septool.printable import printable
 from septool.scoring.items import Item, ScoringInput
 from septool.scoring.summary import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 WORST = 10
 LONGEST_S = 10.0  # of a sound in the report
@@ -119,7 +122,7 @@ def _charts(items: Sequence[Item]) -> list[Chart]:
         if not every:
             continue
         canvas = Canvas(figsize=(9, 2.4), layout="constrained")
-        axes: Any = canvas.subplots()
+        axes = canvas.subplots()
         axes.hist(every, bins=min(40, max(5, len(every) // 4)))
         axes.set_xlabel(f"{name}, {METRICS[name].unit}" if METRICS[name].unit else name)
         axes.set_ylabel("voices")
@@ -143,7 +146,7 @@ def _charts(items: Sequence[Item]) -> list[Chart]:
     return charts
 
 
-def _png(canvas: Any) -> str:
+def _png(canvas: "Canvas") -> str:
     image = io.BytesIO()
     canvas.savefig(image, format="png", dpi=110)
     return base64.b64encode(image.getvalue()).decode()

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +19,7 @@ from septool.errors import SeptoolError, UsageError
 from septool.inference.html_report import render_template
 from septool.models import MODELS
 from septool.serve.access import Access, AccessMiddleware
-from septool.serve.jobs import BusyError, DiskFullError, Job, JobQueue, NoSuchJobError, State, picture_row
+from septool.serve.jobs import BusyError, DiskFullError, Job, JobQueue, NoSuchJobError, State, Track, picture_row
 from septool.serve.openapi import document
 from septool.version import __version__
 
@@ -214,7 +213,7 @@ def _job(queue: JobQueue, request: Request) -> Job:
     return queue.find(request.path_params["id"])
 
 
-def _track(queue: JobQueue, request: Request) -> Any:
+def _track(queue: JobQueue, request: Request) -> Track:
     job, number = _job(queue, request), request.path_params["number"]
     if job.state != State.DONE or number >= len(job.tracks):
         raise NoSuchJobError(f"{job.name} has no track {number}; 0 is the recording, from 1 its voices")

@@ -5,11 +5,11 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from septool import catalogue, workers
 from septool.audio import SUFFIXES
 from septool.cluster import check_address, spread
+from septool.config import JsonMapping
 from septool.conversation.people import SPEAKER_MODEL
 from septool.data.conversations import holds_conversations
 from septool.data.manifest import read_manifest
@@ -210,12 +210,10 @@ def _load_again(job: ScoringJob, ids: Sequence[str]) -> Iterator[ScoringInput]:
 class _Score:
     """Loads and scores a task."""
 
-    def __init__(
-        self, metrics: list[str], job: ScoringJob, trim: bool, settings: Mapping[str, Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, metrics: list[str], job: ScoringJob, trim: bool, settings: Mapping[str, JsonMapping]) -> None:
         self.metrics, self.load, self.rate, self.trim, self.settings = metrics, job.load, job.rate, trim, settings
 
-    def __call__(self, task: Any) -> Item:
+    def __call__(self, task: object) -> Item:
         if isinstance(task, Item):  # scored by whoever made it
             return task
         return score_item(self.metrics, self.rate, self.load(task), trim=self.trim, settings=self.settings)

@@ -5,7 +5,6 @@ import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from septool import workers
 from septool.config import JsonDict
@@ -50,7 +49,7 @@ def prepare(
     force: bool = False,
     dry_run: bool = False,
     verify: bool = False,
-    **options: Any,
+    **options: object,
 ) -> PreparedCorpus:
     """Prepare a corpus: write one manifest per split and kind of row.
 

@@ -2,8 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 
 class Interrupt:
@@ -15,7 +15,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signal_number = 0  # of the signal that came first
-        self._handlers: dict[int, Any] = {}  # those of before, of whatever kind signal.signal returns
+        self._handlers: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}  # those of before
 
     @property
     def received(self) -> bool:

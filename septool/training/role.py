@@ -104,8 +104,9 @@ class Role(ABC, Generic[ModelT, ItemT]):
         return total / count
 
 
+AnyRole = Role[Any, Any]
 # By the role of the model.
-TRAINING_ROLES: Registry[type[Role[Any, Any]]] = Registry(
+TRAINING_ROLES: Registry[type[AnyRole]] = Registry(
     "role",
     {
         "separator": "septool.training.separation:SeparatorRole",
@@ -115,6 +116,6 @@ TRAINING_ROLES: Registry[type[Role[Any, Any]]] = Registry(
 )
 
 
-def training_role(recipe: Recipe) -> type[Role[Any, Any]]:
+def training_role(recipe: Recipe) -> type[AnyRole]:
     """Return how a recipe's model is trained."""
     return TRAINING_ROLES[MODELS[recipe.model].role]

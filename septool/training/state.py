@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +42,7 @@ class Progress:
     skipped_steps: int = 0  # whose gradient was not finite
     validation_pending: bool = False  # an epoch is over, its validation is not
     recent_losses: list[float] = field(default_factory=list)  # since the last line of the log
-    average_candidates: list[list[Any]] = field(default_factory=list)  # [score, step] of weights to average in the end
+    average_candidates: list[list[float]] = field(default_factory=list)  # score and step of weights to average
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def read_state(folder: Path) -> SavedState:
     raise CheckpointError(damage)
 
 
-def _parse_state(path: Path, content: Any) -> SavedState:
+def _parse_state(path: Path, content: object) -> SavedState:
     """Check what a file holds, and bring names of earlier versions to today's."""
     kinds = {"model": Mapping, "average": Mapping, "optimizers": list, "progress": Mapping, "hours": float}
     kinds |= {"recipe": str}

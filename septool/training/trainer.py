@@ -348,7 +348,7 @@ class Trainer:
         ``last.pt`` comes last, so that what a killed run is resumed from never knows more than the other files.
         """
         progress = self.state.progress
-        candidates = [self._candidate_path(step) for _, step in progress.average_candidates]
+        candidates = [self._candidate_path(int(step)) for _, step in progress.average_candidates]
         names = ["last", *(["best"] if best else [])]
         names += [path.stem for path in candidates if path == self._candidate_path(progress.step)]
         for name in names:
@@ -366,7 +366,7 @@ class Trainer:
         candidates = self.state.progress.average_candidates
         self.distributed.barrier()  # for the files
         for _, step in candidates:
-            checkpoints.load_into(self.model, self._candidate_path(step))
+            checkpoints.load_into(self.model, self._candidate_path(int(step)))
             several.append({name: value.clone() for name, value in self.model.state_dict().items()})
         mean = mean_weights(several)
         self.model.load_state_dict(mean)
