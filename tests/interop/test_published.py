@@ -41,6 +41,7 @@ def test_a_published_checkpoint_computes_what_it_computes_there(
     assert (pipeline.header.sample_rate, pipeline.header.sources) == (entry.sample_rate, entry.sources)
     assert pipeline.header.model == entry.model
     if entry.parameters:
+        assert isinstance(pipeline.model, torch.nn.Module)
         assert sum(parameter.numel() for parameter in pipeline.model.parameters()) == entry.parameters
 
     samples = 4096 * (entry.sample_rate // 8000) * (1 if entry.model.startswith("tf-") else 2)  # whole hops of all

@@ -93,9 +93,10 @@ def test_a_network_without_a_form_in_onnx_is_said_in_a_line(tmp_path: Path) -> N
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for arguments, said in (({"cache": True}, "leave out --to and --out"), ({}, "--out, or give --cache")):
-        with pytest.raises(UsageError, match=said):
-            export("galr", tmp_path / "a.onnx" if arguments else None, **arguments)
+    with pytest.raises(UsageError, match="leave out --to and --out"):
+        export("galr", tmp_path / "a.onnx", cache=True)
+    with pytest.raises(UsageError, match="--out, or give --cache"):
+        export("galr")
     with pytest.raises(UsageError, match=r"output must end in \.onnx: .*a\.bin"):
         export("galr", tmp_path / "a.bin")
     monkeypatch.setattr(onnx_export, "check_packages", lambda: None)
