@@ -152,7 +152,7 @@ def read_state(folder: Path) -> SavedState:
             continue
         try:
             return _parse_state(path, content)
-        except (ValueError, ConfigError) as error:
+        except (ValueError, TypeError, RecursionError, ConfigError) as error:
             damage = damage or f"{path} is damaged: {' '.join(str(error).split())[:300]}"
     raise CheckpointError(damage)
 
