@@ -108,7 +108,7 @@ def count_changes(straight: Sequence[bool]) -> int:
 
 def majorities(straight: Sequence[bool]) -> list[bool]:
     """Return the order that most of the five windows about each have: what a separator mixes up for seconds is gone."""
-    padded = [*straight[:1] * 2, *straight, *straight[-1:] * 2]
+    padded = [*straight[:1], *straight[:1], *straight, *straight[-1:], *straight[-1:]]
     return [sum(padded[place : place + 5]) > 2 for place in range(len(straight))]
 
 

@@ -103,6 +103,7 @@ def resampling(pipeline: SeparationPipeline) -> list[float]:
     """Compare the resampler of septool with torchaudio's, which SpeechBrain uses, before the network."""
     from torchaudio.transforms import Resample
 
+    assert isinstance(pipeline.model, Separator)
     rate = pipeline.header.sample_rate
     samples = torch.from_numpy(audio.load_audio(EXAMPLE, 2 * rate))
     theirs = Resample(2 * rate, rate)(samples)
@@ -130,6 +131,7 @@ def relative_levels(pipeline: SeparationPipeline, mixture: Tensor) -> float:
 def measure_trained(name: str, seconds: float) -> Iterator[dict[str, Any]]:
     """Measure everything with the weights of a checkpoint."""
     pipeline = load_separator(name)
+    assert isinstance(pipeline.model, Separator)
     cut = excerpts(pipeline.header.sample_rate)
     for policy, run in POLICIES.items():
         values = [value for mixture in cut for value in equality(*run(pipeline.model, mixture))]

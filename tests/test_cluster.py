@@ -13,7 +13,7 @@ import pytest
 from septool.cluster import _each, check_address, spread
 from septool.errors import SeptoolError, UsageError
 from septool.inference import batch as batches
-from septool.inference.batch import Batch, Task
+from septool.inference.batch import Batch, FindWritten, Task
 from septool.inference.paths import Job
 from septool.inference.record import Record
 from tests.conftest import Command, files_below
@@ -137,11 +137,17 @@ def test_recordings_of_a_worker_that_is_killed_are_done_by_others(
     once = tmp_path / "killed"
     work = batches._run_job_on_worker
 
-    def deadly(batch: Batch, task: Callable[[Task], object], record: Record | None, item: tuple[Job, bool]) -> object:
+    def deadly(
+        batch: Batch,
+        task: Callable[[Task], object],
+        record: Record | None,
+        find_written: FindWritten | None,
+        item: tuple[Job, bool],
+    ) -> object:
         if item[0].path.name == "040.wav" and not once.exists():
             once.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return work(batch, task, record, item)
+        return work(batch, task, record, find_written, item)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "_run_job_on_worker", deadly)

@@ -177,7 +177,7 @@ def verb_table() -> str:
     """Return README's line per verb."""
     root: Any = typer.main.get_command(app)
     lines = ["| verb | what it does |", "|---|---|"]
-    lines += [f"| `{name}` | {help.summary(verb)} |" for name, verb in help.subcommands(root, None).items()]
+    lines += [f"| `{name}` | {help.summary(verb)} |" for name, verb in help.subcommands(root).items()]
     return "\n".join(lines)
 
 

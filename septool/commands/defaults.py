@@ -193,7 +193,7 @@ def every_verb(command: Verb, verb: tuple[str, ...] = ()) -> Iterator[tuple[list
     """Yield every verb below a command, those of verbs too."""
     from septool.commands.help import subcommands
 
-    for name, child in subcommands(command, typer.Context(command)).items():
+    for name, child in subcommands(command).items():
         yield [*verb, name], child
         yield from every_verb(child, (*verb, name))
 

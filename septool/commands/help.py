@@ -99,10 +99,11 @@ def summary(command: Verb) -> str:
     return (command.short_help or command.help or "").split("\n")[0].rstrip(".")
 
 
-def subcommands(command: Verb, ctx: Context) -> dict[str, Verb]:
+def subcommands(command: Verb, ctx: Context | None = None) -> dict[str, Verb]:
     """Return the verbs below a verb, in order; none below one that does something itself."""
     if not isinstance(command, TyperGroup):
         return {}
+    ctx = ctx or typer.Context(command)
     verbs = {name: command.get_command(ctx, name) for name in command.list_commands(ctx)}
     return {name: verb for name, verb in verbs.items() if verb is not None}
 

@@ -270,7 +270,9 @@ class ConversationSeparator:
         gains = np.vstack((alone, beside))
         speech = found.activity.speech
         if speech.any():  # soft beginnings and ends go to whose they most probably are
-            away, nearest = distance_transform_edt(~speech, return_indices=True)
+            transformed = distance_transform_edt(~speech, return_indices=True)
+            assert isinstance(transformed, tuple)
+            away, nearest = transformed
             gains = np.where(away <= PADDING_S * self.rate / self.hop, gains[:, nearest[0]], 0.0)
         alone, *beside = (self._fade(each, samples) for each in gains)
         return alone, np.stack(beside)

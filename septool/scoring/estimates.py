@@ -35,8 +35,8 @@ class ScoringJob(NamedTuple):
 
     ids: list[str]  # of the items, in order
     rate: int
-    tasks: Callable[[Container[str]], Iterator[Any]]  # for all items but those with the ids given
-    load: Callable[[Any], ScoringInput] = _as_it_is  # makes the signals of a task, in whatever process scores them
+    tasks: Callable[[Container[str]], Iterator[object]]  # for all items but those with the ids given
+    load: Callable[..., ScoringInput] = _as_it_is  # makes the signals of a task, in whatever process scores them
     warnings: Sequence[str] = ()  # estimates that no reference belongs to
 
 

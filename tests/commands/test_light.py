@@ -37,10 +37,10 @@ for line in json.load(sys.stdin):
             ends[" ".join(line)] = f"{type(error).__name__}: {error}"
 json.dump(ends, sys.stdout)
 """
-HELP = [[*verb, "--help"] for verb in ([], *([name] for name in help.subcommands(TREE, None)))] + [
+HELP = [[*verb, "--help"] for verb in ([], *([name] for name in help.subcommands(TREE)))] + [
     [name, child, "--help"]
     for name in ("models", "prepare")
-    for child in help.subcommands(TREE, None)[name].list_commands(None)
+    for child in help.subcommands(help.subcommands(TREE)[name])
 ]
 WORK = {
     "models list": [],
