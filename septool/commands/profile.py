@@ -49,6 +49,9 @@ def profile(
     nvtx: Annotated[
         bool, typer.Option("--nvtx", help="Mark modules for Nsight Systems (nsys profile -c cudaProfilerApi).")
     ] = False,
+    by_layer: Annotated[
+        bool, typer.Option("--by-layer", help="Name the layers that cost most of the longest recording.")
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -58,7 +61,8 @@ def profile(
 
     Every model runs on speech, in fresh processes that take turns with those of the others, because
     two processes differ more than two repeats. MACs count matrix products, convolutions, attention
-    and LSTM gates of one recording; a MAC is two FLOPs. Memory includes the weights. With --paper the
+    and LSTM gates of one recording; a MAC is two FLOPs, and GFLOP/s are of the forward pass, beside
+    those of a large matrix product at the same precision. Memory includes the weights. With --paper the
     published numbers stand beside the measured ones, and ratios between models that differ by more
     than 10 % are marked. Ends with status 1 if something could not be measured.
     """
@@ -87,6 +91,7 @@ def profile(
             torch_profiler=torch_profiler,
             force=force,
             nvtx=nvtx,
+            by_layer=by_layer,
             report=bar.update,
         )
     if json:

@@ -8,12 +8,16 @@ other, and a time stands between what processes say, not between repeats in one 
 import signal
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-from septool.profiling.measure import Target, measure
-from septool.profiling.records import Failed, Row, Settings, Timing
+import torch
+
+from septool.profiling.measure import Target, autocast, measure
+from septool.profiling.records import Failed, Peak, Row, Settings, Timing
+from septool.profiling.roofline import product_gflops
 from septool.profiling.timing import summarize_times
 
 
@@ -35,6 +39,7 @@ def measure_in_rounds(
     """
     rows: dict[tuple[int, float], list[Row]] = {}
     failures: dict[tuple[int, float | None], Failed] = {}
+    peaks: list[float] = []
     left = [tuple(lengths)] * len(targets)
     trained = [settings.train] * len(targets)
     for turn in range(settings.rounds):
@@ -44,6 +49,9 @@ def measure_in_rounds(
             report(turn * len(targets) + number, settings.rounds * len(targets), target.name)
             well: dict[float, Row] = {}
             for result in measure_isolated(target, left[number], replace(settings, train=trained[number])):
+                if isinstance(result, Peak):
+                    peaks.append(result.gflops)
+                    continue
                 if isinstance(result, Row):
                     well[result.seconds] = result
                     continue
@@ -53,13 +61,14 @@ def measure_in_rounds(
             for seconds, row in well.items():
                 rows.setdefault((number, seconds), []).append(row)
             left[number] = tuple(seconds for seconds in left[number] if seconds in well)
-        settings = replace(settings, trace=None, nvtx=False)
+        settings = replace(settings, trace=None, nvtx=False, by_layer=False)
     report(settings.rounds * len(targets), settings.rounds * len(targets), "")
-    return [_combine_rows(rows[place], settings) for place in sorted(rows)], list(failures.values())
+    peak = statistics.median(peaks) if peaks else None
+    return [_combine_rows(rows[place], settings, peak) for place in sorted(rows)], list(failures.values())
 
 
-def _combine_rows(rows: Sequence[Row], settings: Settings) -> Row:
-    """Join what processes say of one target at one length."""
+def _combine_rows(rows: Sequence[Row], settings: Settings, peak: float | None) -> Row:
+    """Join what processes say of one target at one length, and of what the machine reaches, in GFLOP/s."""
     latency = combine([row.latency for row in rows])
     trained = [row.training for row in rows if row.training]
     return replace(
@@ -69,6 +78,8 @@ def _combine_rows(rows: Sequence[Row], settings: Settings) -> Row:
         memory=_median([row.memory for row in rows]),
         training=combine(trained) if trained else None,
         training_memory=_median([row.training_memory for row in rows]),
+        gflops=rows[0].flops * settings.batch / latency.median / 1e9,
+        peak_gflops=peak,
     )
 
 
@@ -85,7 +96,7 @@ def _median(sizes: Sequence[int | None]) -> int | None:
     return statistics.median_high(known) if known else None
 
 
-def measure_isolated(target: Target, lengths: Sequence[float], settings: Settings) -> Iterator[Row | Failed]:
+def measure_isolated(target: Target, lengths: Sequence[float], settings: Settings) -> Iterator[Row | Failed | Peak]:
     """Measure in a fresh process, which leaves nothing behind that the next target would be charged for.
 
     What it had measured when it was killed is not lost.
@@ -112,4 +123,6 @@ def _measure_and_send(sender: Connection, target: Target, lengths: Sequence[floa
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too and ends this process
     for result in measure(target, lengths, settings):
         sender.send(result)
+    with suppress(RuntimeError), autocast(settings):  # last, so that its memory is nobody's; a GPU may have none left
+        sender.send(Peak(product_gflops(torch.device(settings.device))))
     sender.send(None)

@@ -26,6 +26,7 @@ from septool.models.papez import Papez
 from septool.profiling.macs import count_macs
 from septool.profiling.memory import PeakMemory
 from septool.profiling.records import Failed, Row, Settings
+from septool.profiling.roofline import layer_costs
 from septool.profiling.timing import time_call
 from septool.signal.levels import model_gain
 
@@ -75,7 +76,8 @@ def measure(target: Target, lengths: Sequence[float], settings: Settings) -> Ite
         return
     rows: list[Row] = []
     for seconds in sorted(lengths):
-        result = _guarded(target, seconds, lambda at: _forward(target, model, at, settings, memory))
+        asked = replace(settings, by_layer=settings.by_layer and seconds == max(lengths))
+        result = _guarded(target, seconds, lambda at, asked=asked: _forward(target, model, at, asked, memory))
         if isinstance(result, Row):
             rows.append(result)
         yield result
@@ -115,6 +117,7 @@ def _forward(target: Target, model: Network, seconds: float, settings: Settings,
         write_trace(call, settings.trace)
     if settings.nvtx:
         mark_modules(model, call)
+    layers = layer_costs(model, memory.device, call) if settings.by_layer else ()
     # The data decide how much is done.
     papez = model if isinstance(model, Papez) and model.config.halting != "none" else None
     macs = count_macs(papez, mixture[:1]).total if papez else macs_by_shape(target, mixture.shape[-1])
@@ -131,6 +134,7 @@ def _forward(target: Target, model: Network, seconds: float, settings: Settings,
         running=tuple(papez.active_fraction_per_step(mixture[:1])) if papez else (),
         quality=target.quality,
         quality_from=target.quality_from,
+        layers=layers,
     )
 
 

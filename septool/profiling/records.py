@@ -27,6 +27,7 @@ class Settings:
     speech: Path | None = None  # the input; noise without
     trace: Path | None = None
     nvtx: bool = False
+    by_layer: bool = False  # of the longest recording
 
     @property
     def min_repeats(self) -> int:
@@ -43,6 +44,24 @@ class Timing:
     high: float
     repeats: int
     processes: int = 1  # with several, the median is that of their medians, and so is what it lies between
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Modules of a network that differ by their place in a list alone, without the modules that they call."""
+
+    module: str  # path, with * for places
+    kind: str  # class
+    calls: int  # in a pass
+    seconds: float
+    share: float  # of the pass
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What the machine reaches in a large matrix product, in one process."""
+
+    gflops: float  # GFLOP/s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +82,14 @@ class Row:
     running: tuple[float, ...] = ()  # Papez: share of the tokens that still run, step by step
     quality: float | None = None  # SI-SNRi in dB
     quality_from: str = ""
+    gflops: float | None = None  # GFLOP/s of the forward pass
+    peak_gflops: float | None = None  # of a large matrix product on the machine, in the same run
+    layers: tuple[Layer, ...] = ()  # the costliest first
+
+    @property
+    def peak_share(self) -> float | None:
+        """How much of what the machine reaches in a product it reaches here."""
+        return self.gflops / self.peak_gflops if self.gflops is not None and self.peak_gflops else None
 
 
 @dataclass(frozen=True)

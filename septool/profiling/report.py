@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 CONVENTION = (
     "One MAC is a product added to a sum, two FLOPs; matrix products, convolutions, attention and the gates of LSTMs "
-    "are counted, of one recording. Memory includes the weights. Beside a median of processes, or of "
+    "are counted, of one recording. The peak is what a large matrix product reaches in the same processes. Memory "
+    "includes the weights. Beside a median of processes, or of "
     "the repeats in one, stands what it lies between, with 94 % from five on."
 )
 SIZES = ["model", "audio s", "params M", "disk MB", "GMACs", "GFLOPs", "GMACs a s"]
-COSTS = [*SIZES, "ms", "from", "to", "real time", "memory MB"]
+COSTS = [*SIZES, "ms", "from", "to", "real time", "GFLOP/s", "of peak", "memory MB"]
 TRAINING = ["step ms", "from", "to", "step MB"]
+LAYERS = 12  # that are printed; files have all
 TEMPLATE = "profile.html.j2"
 
 
@@ -104,6 +106,8 @@ def tables(profile: Profile) -> list[Table]:
         f", {settings.rounds} processes for each model" if settings.rounds > 1 else ", a process for each model"
     )
     heading = f"{profile.machine}\n{conditions}"
+    if peak := next((row.peak_gflops for row in profile.rows if row.peak_gflops), None):
+        heading += f"; a large matrix product reaches {peak:.0f} GFLOP/s"
     found = [
         Table(heading, COSTS + (TRAINING if settings.train else []), [_cost(row, settings) for row in profile.rows])
     ]
@@ -116,6 +120,14 @@ def tables(profile: Profile) -> list[Table]:
         body = [[fit.model, fit.latency, fit.macs, fit.memory] for fit in profile.growth]
         heading = "power of the length by which costs grow (memory without the weights)"
         found.append(Table(heading, ["model", "latency", "MACs", "memory"], body))
+    for row in profile.rows:
+        if row.layers:
+            body = [
+                [each.module, each.kind, each.calls, 1000 * each.seconds, f"{each.share:.0%}"]
+                for each in row.layers[:LAYERS]
+            ]
+            heading = f"layers of {row.model} at {row.seconds:g} s of audio, each without the modules that it calls"
+            found.append(Table(heading, ["module", "class", "calls", "ms", "share"], body))
     body = [[row.model, row.seconds, " ".join(f"{s:.2f}" for s in row.running)] for row in profile.rows if row.running]
     if body:
         heading = f"share of tokens that run, step by step, on {heard}"
@@ -126,7 +138,8 @@ def tables(profile: Profile) -> list[Table]:
 def _cost(row: Row, settings: Settings) -> list[object]:
     giga = row.macs / 1e9
     cells = [row.model, row.seconds, row.parameters / 1e6, row.bytes / 1e6, giga, row.flops / 1e9, giga / row.seconds]
-    cells += [*milliseconds(row.latency), row.real_time_factor, _mega(row.memory)]
+    share = None if row.peak_share is None else f"{row.peak_share:.0%}"
+    cells += [*milliseconds(row.latency), row.real_time_factor, row.gflops, share, _mega(row.memory)]
     return cells + ([*milliseconds(row.training), _mega(row.training_memory)] if settings.train else [])
 
 
@@ -225,8 +238,12 @@ def _cells(line: JsonDict) -> JsonDict:
         if isinstance(value, dict):
             cells |= {f"{key}_{inner}": cell for inner, cell in value.items()}
         else:
-            cells[key] = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            cells[key] = " ".join(map(_cell, value)) if isinstance(value, tuple) else value
     return cells
+
+
+def _cell(value: object) -> str:
+    return f"{value['module']}={value['share']:.4f}" if isinstance(value, dict) else str(value)
 
 
 def html_page(profile: Profile) -> str:

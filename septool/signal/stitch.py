@@ -97,7 +97,7 @@ def log_band_spectra(voices: np.ndarray) -> np.ndarray:
         np.pad(voices, ((0, 0), (0, max(FRAME - voices.shape[1], 0)))), FRAME, axis=1
     )[:, :: FRAME // 2]
     power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32), axis=2)) ** 2
-    edges = np.unique(np.geomspace(1, FRAME // 2, BANDS + 1).astype(int))
+    edges = np.array(sorted({*np.geomspace(1, FRAME // 2, BANDS + 1).astype(int)}))  # np.unique imports numpy.ma
     bands = np.add.reduceat(power[..., 1:], edges[:-1] - 1, axis=2)
     loud = power.sum(2, keepdims=True)
     loud = loud > 1e-3 * loud.max(axis=1, keepdims=True) + 1e-9  # within 30 dB of the loudest frame

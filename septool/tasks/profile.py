@@ -57,6 +57,7 @@ def profile(
     torch_profiler: Path | None = None,
     force: bool = False,
     nvtx: bool = False,
+    by_layer: bool = False,
     report: Callable[[int, int, str], None] = lambda *_: None,
 ) -> Profile:
     """Measure models, each in processes of its own.
@@ -82,6 +83,7 @@ def profile(
         torch_profiler: file for what torch's profiler sees of one model's longest forward pass.
         force: replace files that are there.
         nvtx: mark the modules of one more pass of each, for ``nsys profile -c cudaProfilerApi``; needs a CUDA GPU.
+        by_layer: name the layers that cost most of the longest recording.
         report: called with the number of processes that have ended, of how many, and the next one's model.
 
     Raises:
@@ -112,6 +114,8 @@ def profile(
         raise UsageError(f"--dtype tf32 needs a CUDA GPU; the device is {chosen}")
     if nvtx and (compile or chosen.type != "cuda"):
         raise UsageError(f"--nvtx needs a CUDA GPU, and modules that are not compiled; the device is {chosen}")
+    if by_layer and compile:
+        raise UsageError("--by-layer takes modules that are not compiled; leave out --compile")
     if torch_profiler and len(targets) > 1:
         raise UsageError(f"--torch-profiler takes one model, {len(targets)} were given")
     speech = speech or EXAMPLE
@@ -129,6 +133,7 @@ def profile(
         speech=speech,
         trace=torch_profiler,
         nvtx=nvtx,
+        by_layer=by_layer,
     )
 
     rows, failures = measure_in_rounds(targets, seconds, settings, report)

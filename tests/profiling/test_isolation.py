@@ -11,7 +11,7 @@ import pytest
 from septool.profiling import isolation
 from septool.profiling.isolation import combine, measure_in_rounds, measure_isolated
 from septool.profiling.measure import Target, macs_by_shape
-from septool.profiling.records import Failed, Row, Settings, Timing
+from septool.profiling.records import Failed, Peak, Row, Settings, Timing
 from tests.models.tiny import TINY
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
@@ -133,7 +133,9 @@ def test_rounds_share_the_repeats(count: int, min_repeats: int) -> None:
 @LINUX
 def test_a_fresh_process_shows_what_a_subject_needs_its_weights_included() -> None:
     target = Target(name="x", model="galr", config=TINY["galr"] | {"hidden": 900}, rate=8000)
-    (row,) = measure_isolated(target, [0.1], Settings(budget=0.0, threads=1))
+    row, peak = measure_isolated(target, [0.1], Settings(budget=0.0, threads=1))
+    assert isinstance(peak, Peak)
+    assert peak.gflops > 0
     assert isinstance(row, Row), row
     assert row.macs == macs_by_shape(target, 800)
     assert row.memory is not None
