@@ -97,6 +97,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     ],
     "profile": [
         ("septool profile -m galr,papez --lengths 1-5s", "time, memory, MACs and parameters of two models"),
+        ("septool profile -m galr --lengths 3s --by-layer", "how far from the machine's limit, and which layers cost"),
         ("septool profile --paper sepformer-fig3 --html figure.html", "what a paper prints, beside what is measured"),
         ("septool profile -m galr --lengths 4s --rounds 1 --train", "quick, and a training step as well"),
     ],

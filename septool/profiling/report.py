@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 CONVENTION = (
     "One MAC is a product added to a sum, two FLOPs; matrix products, convolutions, attention and the gates of LSTMs "
-    "are counted, of one recording. The peak is what a large matrix product reaches in the same processes. Memory "
-    "includes the weights. Beside a median of processes, or of "
+    "are counted, of one recording. Memory includes the weights. Beside a median of processes, or of "
     "the repeats in one, stands what it lies between, with 94 % from five on."
 )
 SIZES = ["model", "audio s", "params M", "disk MB", "GMACs", "GFLOPs", "GMACs a s"]
-COSTS = [*SIZES, "ms", "from", "to", "real time", "GFLOP/s", "of peak", "memory MB"]
+COSTS = [*SIZES, "ms", "from", "to", "real time", "memory MB"]
 TRAINING = ["step ms", "from", "to", "step MB"]
+ROOFLINE = ["GFLOP/s", "of peak"]
 LAYERS = 12  # that are printed; files have all
 TEMPLATE = "profile.html.j2"
 
@@ -106,10 +106,15 @@ def tables(profile: Profile) -> list[Table]:
         f", {settings.rounds} processes for each model" if settings.rounds > 1 else ", a process for each model"
     )
     heading = f"{profile.machine}\n{conditions}"
+    known = any(row.gflops for row in profile.rows)  # files of before do not say
     if peak := next((row.peak_gflops for row in profile.rows if row.peak_gflops), None):
         heading += f"; a large matrix product reaches {peak:.0f} GFLOP/s"
     found = [
-        Table(heading, COSTS + (TRAINING if settings.train else []), [_cost(row, settings) for row in profile.rows])
+        Table(
+            heading,
+            COSTS + (TRAINING if settings.train else []) + (ROOFLINE if known else []),
+            [_cost(row, settings) + (_roofline(row) if known else []) for row in profile.rows],
+        )
     ]
     if paper and profile.comparisons:
         relative = [f"published / {paper.reference}", f"measured / {paper.reference}"] if paper.reference else []
@@ -138,9 +143,12 @@ def tables(profile: Profile) -> list[Table]:
 def _cost(row: Row, settings: Settings) -> list[object]:
     giga = row.macs / 1e9
     cells = [row.model, row.seconds, row.parameters / 1e6, row.bytes / 1e6, giga, row.flops / 1e9, giga / row.seconds]
-    share = None if row.peak_share is None else f"{row.peak_share:.0%}"
-    cells += [*milliseconds(row.latency), row.real_time_factor, row.gflops, share, _mega(row.memory)]
+    cells += [*milliseconds(row.latency), row.real_time_factor, _mega(row.memory)]
     return cells + ([*milliseconds(row.training), _mega(row.training_memory)] if settings.train else [])
+
+
+def _roofline(row: Row) -> list[object]:
+    return [row.gflops, None if row.peak_share is None else f"{row.peak_share:.0%}"]
 
 
 def _compared(one: Comparison, paper: Paper) -> list[object]:
