@@ -90,7 +90,8 @@ def test_what_computes_is_refused_here(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": str(ROOT)},
+        # Without an exported network, which would be computed without torch.
+        env={"PYTHONPATH": str(ROOT), "SEPTOOL_CACHE": str(tmp_path / "cache")},
     )
     assert "a light verb imports torch" in done.stdout
 
