@@ -57,12 +57,8 @@ def extract(
             "of --who.",
         ),
     ] = None,
-    segment: Annotated[
-        float, typer.Option(min=0.5, max=options.MOST_SECONDS, help="Seconds that the model sees at once.")
-    ] = 10.0,
-    overlap: Annotated[
-        float, typer.Option(min=0.1, max=options.MOST_SECONDS, help="Seconds that two such segments share.")
-    ] = 2.0,
+    segment: options.Segment = 10.0,
+    overlap: options.Overlap = 2.0,
     clip: options.Clip = "clamp",
     stream: options.Stream = False,
     presence: Annotated[

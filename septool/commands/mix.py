@@ -71,10 +71,8 @@ def mix(
     up again. Rows of conversations, and those that --conversation draws, have an {id}.rttm with who speaks when
     beside them, and a track for each person.
     """
-    from dataclasses import asdict
     from functools import partial
 
-    from septool.audio import FindingKind
     from septool.commands import printing
     from septool.data.conversations import holds_conversations
     from septool.errors import UsageError
@@ -123,13 +121,13 @@ def mix(
         report=(lambda _: None) if quiet else printing.note,
     )
     if json:
-        printing.json_line(asdict(mixed))
+        printing.json_line(mixed.row())
     elif mixed.mixture != PIPE:
         for path in (mixed.mixture, *mixed.sources):
             typer.echo(path)
     if mixed.scaled_db and not quiet and not json:
         printing.note(f"everything was scaled by {mixed.scaled_db} dB to stay below full scale")
-    damaged = [each["text"] for each in mixed.findings if each["kind"] == FindingKind.GAP]
+    damaged = [finding.text for finding in mixed.findings if finding.is_failure]
     for text in damaged if quiet else ():
         printing.note(text)
     if damaged:

@@ -53,12 +53,8 @@ def separate(
             "voice.",
         ),
     ] = None,
-    segment: Annotated[
-        float, typer.Option(min=0.5, max=options.MOST_SECONDS, help="Seconds that the model sees at once.")
-    ] = 30.0,
-    overlap: Annotated[
-        float, typer.Option(min=0.1, max=options.MOST_SECONDS, help="Seconds that two such segments share.")
-    ] = 4.0,
+    segment: options.Segment = 30.0,
+    overlap: options.Overlap = 4.0,
     voice: Annotated[
         int | None,
         typer.Option(

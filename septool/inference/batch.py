@@ -20,7 +20,7 @@ from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_pending, make_folder, recover, sha256_of
 from septool.inference import html_report
 from septool.inference.channels import Channel
-from septool.inference.findings import Caveat, CaveatKind, report_caveats
+from septool.inference.findings import Caveat, CaveatKind, WithFindings, report_caveats
 from septool.inference.level import ArrayEstimator
 from septool.inference.live import describe_latency, estimate_stream
 from septool.inference.output_folder import claim, clear_claims, is_claimed, record_outputs
@@ -80,7 +80,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Completed:
+class Completed(WithFindings):
     """What became of a recording whose voices were written."""
 
     input: str
@@ -93,16 +93,6 @@ class Completed:
     gain_db: float = 0.0  # by which all voices were lowered, so that none does
     findings: tuple[Caveat, ...] = ()  # what a listener may want to know
     engine: str = "torch"  # what computed the model
-
-    @property
-    def outcome(self) -> str:
-        """What it counts as."""
-        return "done in part" if self.error else "done"
-
-    @property
-    def error(self) -> str | None:
-        """Why it does not count as wholly done: sound in the middle of the recording is lost."""
-        return next((finding.text for finding in self.findings if finding.is_failure), None)
 
     @property
     def summary(self) -> str:

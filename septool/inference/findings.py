@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from septool import audio
-from septool.audio import FindingKind
+from septool.audio import Finding, FindingKind
 from septool.config import JsonDict
 from septool.inference.channels import Channel
 
@@ -53,6 +53,29 @@ class Caveat:
     def row(self) -> JsonDict:
         """Return plain values for JSON."""
         return {"kind": str(self.kind), "text": self.text, "is_partial": self.is_partial}
+
+
+class WithFindings:
+    """A result that says what was found of its recordings, and counts by that."""
+
+    findings: tuple[Caveat, ...]
+
+    @property
+    def outcome(self) -> str:
+        """What it counts as."""
+        return "done in part" if self.error else "done"
+
+    @property
+    def error(self) -> str | None:
+        """Why it does not count as wholly done: sound in the middle of the recording is lost."""
+        return next((finding.text for finding in self.findings if finding.is_failure), None)
+
+
+def caveats_of_file(findings: Iterable[Finding], name: str) -> list[Caveat]:
+    """Return what is worth a word of a file's samples; ``name`` is how messages call it."""
+    return [
+        Caveat(found.kind, found.describe(name), name, found.is_partial) for found in findings if not found.is_harmless
+    ]
 
 
 @dataclass
@@ -139,11 +162,7 @@ def report_caveats(
         model_rate: Hz.
     """
     info, peaks, cancelling = estimate.info, estimate.peaks, estimate.cancelling
-    caveats = [
-        Caveat(found.kind, found.describe(recording), recording, found.is_partial)
-        for found in info.findings
-        if not found.is_harmless
-    ]
+    caveats = caveats_of_file(info.findings, recording)
 
     def add(kind: CaveatKind, text: str) -> None:
         caveats.append(Caveat(kind, f"{recording}: {text}", recording))

@@ -14,12 +14,12 @@ from septool.device import choose_device
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, refuse_existing
 from septool.inference.batch import Failed, Progress, Skipped, stdin_as_file
-from septool.inference.findings import Caveat, report_caveats
+from septool.inference.findings import Caveat, WithFindings, report_caveats
 from septool.inference.paths import PIPE, Input, find_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundActivity:
+class FoundActivity(WithFindings):
     """Who speaks when in one recording."""
 
     input: str
@@ -31,16 +31,6 @@ class FoundActivity:
     spoken: tuple[float, ...]  # seconds of speech of each
     turns: tuple[Turn, ...]
     findings: tuple[Caveat, ...] = ()  # what a listener may want to know
-
-    @property
-    def outcome(self) -> str:
-        """What it counts as."""
-        return "done in part" if self.error else "done"
-
-    @property
-    def error(self) -> str | None:
-        """Why it does not count as wholly done: sound in the middle of the recording is lost."""
-        return next((finding.text for finding in self.findings if finding.is_failure), None)
 
     def row(self) -> JsonDict:
         """Return plain values for JSON."""

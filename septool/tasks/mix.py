@@ -4,7 +4,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, sha256_of
+from septool.inference.findings import Caveat, caveats_of_file
 from septool.inference.paths import PIPE, abspath_key, check_not_terminal, copy_to_stdout
 from septool.signal.levels import from_db, to_db
 
@@ -36,7 +37,11 @@ class Mixed:
     sources: tuple[str, ...]
     seconds: float
     scaled_db: float  # gain on everything that kept the peak below full scale
-    findings: tuple[JsonDict, ...] = ()  # what its recordings were found to be: cut off, damaged
+    findings: tuple[Caveat, ...] = ()  # what its recordings were found to be: cut off, damaged
+
+    def row(self) -> JsonDict:
+        """Return plain values for JSON."""
+        return asdict(self) | {"findings": [finding.row() for finding in self.findings]}
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def mix_files(
     check_not_terminal(str(out))
     if not piped:
         audio.format_of(out)
-    findings: list[JsonDict] = []
+    findings: list[Caveat] = []
     recordings = [_read_recording(path, report, findings) for path in inputs]
     rate = sample_rate or recordings[0][1]
     voices = [audio.resample(samples, own, rate) for samples, own in recordings]
@@ -116,17 +121,15 @@ def mix_files(
     return replace(mixed, mixture=PIPE, findings=tuple(findings))
 
 
-def _read_recording(path: Path, report: Callable[[str], None], findings: list[JsonDict]) -> tuple[np.ndarray, int]:
+def _read_recording(path: Path, report: Callable[[str], None], findings: list[Caveat]) -> tuple[np.ndarray, int]:
     """Read a recording to mix, ``[time]``, and its rate in Hz; what it is found to be goes to ``findings``."""
     with audio.open_audio(path) as file:
         samples = file.read()
         if not file.position:
             raise file.empty()
-        for finding in file.findings:
-            if not finding.is_harmless:
-                text = finding.describe(file.name)
-                findings.append({"kind": str(finding.kind), "text": text, "is_partial": finding.is_partial})
-                report(text)
+        for caveat in caveats_of_file(file.findings, file.name):
+            findings.append(caveat)
+            report(caveat.text)
         if file.channels > 1:
             report(f"{file.name}: {file.channels} channels were averaged to one")
         if not np.ptp(samples):
