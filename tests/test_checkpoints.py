@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from septool import catalogue, checkpoints, provenance
 from septool.checkpoints import Header
-from septool.downloads import RemoteFile
+from septool.downloads import HUB_FILE, RemoteFile
 from septool.errors import CheckpointError, UsageError
 from septool.files import sha256_of
 from septool.interop.conversion import SOURCES
@@ -176,6 +176,8 @@ def test_the_shipped_catalogue_is_sound() -> None:
         for each in entry.files:
             assert each.url.startswith("https://"), name
             assert each.url.endswith(f"/{each.name}"), name
+            place = HUB_FILE.fullmatch(each.url)
+            assert place is None or re.fullmatch("[0-9a-f]{40}", place[2]), "another revision may be another network"
         assert entry.source == catalogue.OURS or entry.source in SOURCES, name
         assert entry.licence, name
         path = catalogue.weights_path(entry)

@@ -39,9 +39,10 @@ def complete_entry(entry: catalogue.Entry, *, download: bool = False) -> catalog
     about = downloads.describe_repository(match.group(1), match.group(2))
     files = []
     for each in entry.files:
-        there = about.files.get(each.name)
+        name = each.url.removeprefix(f"{HUB}/{match.group(1)}/resolve/{match.group(2)}/")  # may lie in a folder
+        there = about.files.get(name)
         if there is None:
-            raise CheckpointError(f"{HUB}/{match.group(1)} has no {each.name} at {match.group(2)}")
+            raise CheckpointError(f"{HUB}/{match.group(1)} has no {name} at {match.group(2)}")
         files.append(_complete_file(replace(each, url=there.url), there, download=download))
     licence = LICENCES.get(about.licence, about.licence) if entry.licence == "unknown" else ""
     return replace(entry, files=tuple(files), licence=licence or entry.licence)

@@ -144,6 +144,7 @@ PUBLISHED = {
     "si_sdr": "SI-SDR",
     "sdr": "SDR",
     "pesq": "PESQ",
+    "dnsmos_ovrl": "DNSMOS",
 }
 
 
@@ -155,7 +156,7 @@ def published_table() -> str:
         "Hz",
         "voices",
         "MB",
-        "published score, dB",
+        "published score",
         "licence",
         "restricted by its training data",
     ]

@@ -3,6 +3,7 @@
 What the tensors' shapes do not tell and the files do not say has to be said by whoever converts them.
 """
 
+import _codecs
 import json
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.torch_version import TorchVersion
@@ -36,6 +38,17 @@ from septool.registry import suggest
 WEIGHTS = (".bin", ".pth", ".pt", ".ckpt", ".th")
 ASSUMED_SEPFORMER = "a norm in front of every layer, a skip around the layers within chunks"
 ASSUMED_RESEPFORMER = "a norm in front of every layer, a skip around the layers, means as memory, ReLU masks"
+# What files of asteroid hold beside tensors: the version of torch that wrote them, a string, and scores, numbers
+# of NumPy. None of these can do more than make a value.
+_SCALAR = np.float64(0).__reduce__()[0]
+PLAIN = [
+    TorchVersion,
+    _SCALAR,
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # its name before NumPy 2
+    np.dtype,
+    _codecs.encode,  # how a string of bytes is written
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)),
+]
 
 
 @dataclass(frozen=True)
@@ -65,8 +78,7 @@ def load_pickled_tensors(path: Path, content: BinaryIO | None = None) -> JsonDic
         CheckpointError: something else, or a file that needs more than plain values.
     """
     try:
-        # Files of asteroid hold the version of torch that wrote them, a harmless kind of string.
-        with torch.serialization.safe_globals([TorchVersion]):
+        with torch.serialization.safe_globals(PLAIN):
             tensors = torch.load(path if content is None else content, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None

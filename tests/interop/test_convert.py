@@ -1,10 +1,13 @@
 """Converted weights compute what they computed."""
 
 import inspect
+import re
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -91,6 +94,20 @@ def test_asteroid(tmp_path: Path, name: str, arguments: dict[str, Any]) -> None:
     # Without padding, theirs leave what is behind the last whole window at zero.
     samples = (4000, 3777, 1) if name == "SuDORMRFNet" else (4000, 3760)
     assert_equal(model, lambda mixture: theirs(mixture[:, None]), samples)
+
+
+@pytest.mark.parametrize("module", ["numpy.core", "numpy._core"])  # before NumPy 2, and since
+def test_a_file_of_asteroid_may_hold_scores(tmp_path: Path, module: str) -> None:
+    scores = {"si_sdr": np.float64(14.8), "epochs": np.int64(200), "stoi": np.float32(0.9)}
+    tensors, arguments = state(fixture("convtasnet_asteroid")), {"n_blocks": 3, "sample_rate": 8000}
+    content = {"model_name": "ConvTasNet", "state_dict": tensors, "model_args": arguments, "infos": scores}
+    torch.save(content, tmp_path / "saved.bin")
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(tmp_path / "saved.bin") as saved, zipfile.ZipFile(path, "w") as out:
+        for name in saved.namelist():
+            out.writestr(name, re.sub(rb"numpy\._?core", module.encode(), saved.read(name)))
+    assert module in path.read_bytes().decode("latin-1")
+    assert converted("asteroid", [path])[1].model == "conv-tasnet"
 
 
 def test_speechbrain(tmp_path: Path) -> None:

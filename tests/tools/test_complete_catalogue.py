@@ -9,6 +9,7 @@ from septool import catalogue
 from septool.catalogue import Entry
 from septool.config import build, read_toml
 from septool.downloads import RemoteFile
+from septool.errors import CheckpointError
 from septool.files import sha256_of
 from tests.hub import COMMIT, Hub
 from tools import complete_catalogue
@@ -63,6 +64,20 @@ def test_sums_sizes_revisions_and_licences_are_filled_in(
     assert (written["elsewhere"].licence, written["elsewhere"].files[0].sha256) == ("MIT", sha256_of(ELSEWHERE))
     monkeypatch.setattr(catalogue, "read_catalogue", lambda: written)
     assert run(monkeypatch, "--check") == 0, "nothing is left to fill in"
+
+
+def test_a_file_in_a_folder_is_found(known: dict[str, Entry], hub: Hub) -> None:
+    hub.files["o/n/exp/train/1.pth"] = LARGE
+    url = "https://huggingface.co/o/n/resolve/main"
+    file = RemoteFile(name="1.pth", url=f"{url}/exp/train/1.pth")
+    complete = complete_catalogue.complete_entry(replace(known["on-the-hub"], files=(file,)))
+    at = url.replace("main", COMMIT)
+    assert complete.files == (
+        RemoteFile(name="1.pth", url=f"{at}/exp/train/1.pth", sha256=sha256_of(LARGE), bytes=len(LARGE)),
+    )
+    gone = replace(file, url=f"{url}/exp/gone/1.pth")
+    with pytest.raises(CheckpointError, match=r"o/n has no exp/gone/1\.pth at main"):
+        complete_catalogue.complete_entry(replace(known["on-the-hub"], files=(gone,)))
 
 
 @pytest.mark.parametrize("changes", [{"sha256": "0" * 64}, {"bytes": 3}])
