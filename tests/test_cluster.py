@@ -12,10 +12,11 @@ import pytest
 
 from septool.cluster import _each, check_address, spread
 from septool.errors import SeptoolError, UsageError
-from septool.inference import batch as batches
-from septool.inference.batch import Batch, FindWritten, Task
+from septool.inference import runner
+from septool.inference.batch import Batch
 from septool.inference.paths import Job
 from septool.inference.record import Record
+from septool.inference.runner import FindWritten, Task
 from tests.conftest import Command, files_below
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
@@ -135,7 +136,7 @@ def test_recordings_of_a_worker_that_is_killed_are_done_by_others(
     for number in range(200):
         os.link(call, folder / f"{number:03}.wav")
     once = tmp_path / "killed"
-    work = batches._run_job_on_worker
+    work = runner._run_job_on_worker
 
     def deadly(
         batch: Batch,
@@ -150,7 +151,7 @@ def test_recordings_of_a_worker_that_is_killed_are_done_by_others(
         return work(batch, task, record, find_written, item)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "_run_job_on_worker", deadly)
+        patch.setattr(runner, "_run_job_on_worker", deadly)
         result = separate(
             folder,
             "-q",

@@ -50,7 +50,7 @@ def activity(
     numbers. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.inference.batch import Failed, Skipped
+    from septool.inference.outcomes import Failed, Skipped
     from septool.inference.paths import PIPE, display_name
     from septool.tasks.activity import FoundActivity, find_activity
 

@@ -89,7 +89,7 @@ def extract(
     own references. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.inference.batch import Failed, Skipped
+    from septool.inference.outcomes import Failed, Skipped
     from septool.inference.paths import PIPE, display_name
     from septool.tasks.extract import Extracted, ExtractedVoices
     from septool.tasks.extract import extract as run_extraction

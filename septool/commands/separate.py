@@ -134,7 +134,7 @@ def separate(
     are asked for once. Ends with status 1 if a recording failed; the others are done.
     """
     from septool.commands import printing
-    from septool.inference.batch import Failed, Skipped
+    from septool.inference.outcomes import Failed, Skipped
     from septool.inference.paths import PIPE, display_name
     from septool.tasks.separate import Separated, SeparatedConversation
     from septool.tasks.separate import separate as run_separation

@@ -11,11 +11,13 @@ from septool.conversation.result import SeparatedConversation
 from septool.data.turns import FORMATS, activity_path, format_activity
 from septool.errors import UsageError
 from septool.files import atomic_write, make_folder, refuse_existing
-from septool.inference.batch import Batch, Failed, Skipped, Task, run_batch, write_report
+from septool.inference.batch import Batch
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
+from septool.inference.outcomes import Failed, Skipped
 from septool.inference.output_folder import find_group, record_group, record_outputs
 from septool.inference.paths import PIPE, FoundInputs, Job, format_pattern, format_targets
+from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.voiceprints import voice_digests
 
 

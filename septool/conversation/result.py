@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from septool.config import JsonDict
 from septool.data.turns import Turn
-from septool.inference.batch import Completed
+from septool.inference.outcomes import Completed
 
 
 @dataclass(frozen=True, kw_only=True)

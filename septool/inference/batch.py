@@ -1,29 +1,19 @@
-"""Many recordings, one after the other or in several processes: what fails does not keep the others from being done."""
+"""A batch: what all recordings of one call have in common, and where their voices go."""
 
-import os
-import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from septool import audio, workers
-from septool.cluster import check_address, spread, worker_number
-from septool.config import JsonDict, JsonMapping
-from septool.device import choose_device, enough_memory
-from septool.errors import AudioError, SeptoolError, UsageError
-from septool.files import is_pending, make_folder, recover, sha256_of
+from septool.cluster import check_address
+from septool.config import JsonMapping
+from septool.errors import AudioError, UsageError
+from septool.files import sha256_of
 from septool.inference import html_report
 from septool.inference.channels import Channel
-from septool.inference.findings import Caveat, CaveatKind, WithFindings, report_caveats
-from septool.inference.level import ArrayEstimator
-from septool.inference.live import describe_latency, estimate_stream
-from septool.inference.output_folder import claim, clear_claims, is_claimed, record_outputs
+from septool.inference.output_folder import clear_remains, is_claimed
 from septool.inference.paths import (
     PIPE,
     FoundInputs,
@@ -31,77 +21,17 @@ from septool.inference.paths import (
     Job,
     check_pipe,
     check_references_kept,
-    copy_to_stdout,
     find_inputs,
     plan_jobs,
     select_shard,
 )
-from septool.inference.record import Digests, Record
-from septool.inference.streaming import Clip, EstimateSettings, FileEstimate, check_segment, estimate_file
-from septool.printable import printable
+from septool.inference.record import Record
+from septool.inference.streaming import Clip, EstimateSettings, check_segment
 
 if TYPE_CHECKING:
     import torch
 
 Progress = Callable[[str, float, float], None]  # a recording, the seconds of it that are done, and in all
-FindWritten = Callable[[Job], Sequence[Path]]
-Done = TypeVar("Done")
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A recording or a folder that could not be worked on, and why."""
-
-    outcome: ClassVar[str] = "failed"
-    input: str
-    error: str
-
-    @classmethod
-    def of_folder(cls, folder: Path) -> "Failed":
-        """Return the result of a folder that cannot be searched for recordings."""
-        return cls(str(folder), f"{printable(folder)} cannot be listed: no permission")
-
-    def row(self) -> JsonDict:
-        """Return plain values for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A recording whose voices are there already."""
-
-    outcome: ClassVar[str] = "there already"
-    input: str
-    outputs: tuple[str, ...]
-
-    def row(self) -> JsonDict:
-        """Return plain values for JSON."""
-        return asdict(self) | {"skipped": True}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Completed(WithFindings):
-    """What became of a recording whose voices were written."""
-
-    input: str
-    model: str
-    seconds: float  # of audio
-    elapsed: float  # seconds it took
-    rate: int
-    channels: int
-    clipped: int  # samples that went over full scale
-    gain_db: float = 0.0  # by which all voices were lowered, so that none does
-    findings: tuple[Caveat, ...] = ()  # what a listener may want to know
-    engine: str = "torch"  # what computed the model
-
-    @property
-    def summary(self) -> str:
-        """How long it was and how long it took."""
-        return f"{self.seconds:.1f} s in {self.elapsed:.1f} s with {self.model}"
-
-    def row(self) -> JsonDict:
-        """Return plain values for JSON."""
-        return asdict(self) | {"findings": [finding.row() for finding in self.findings]}
 
 
 class Cluster(NamedTuple):
@@ -258,335 +188,7 @@ class Batch:
             self.report(f"{len(plan.own_voices)} files are left out: they are voices of the others")
         check_references_kept(references, plan.jobs)
         jobs = select_shard(plan.jobs, self.shard)
-        _clear_remains(target for job in jobs for target in job.targets)
+        clear_remains(target for job in jobs for target in job.targets)
         if not (self.force or self.skip_existing) and is_claimed(job.targets[0] for job in jobs if job.targets):
             self.report(f"another run is writing to {self.out}; --skip-existing leaves out what it has done")
         return jobs
-
-
-@dataclass
-class Task:
-    """A job that is being worked on."""
-
-    batch: Batch
-    job: Job
-    local_path: Path  # of the recording; not the job's if it comes from a pipe
-    targets: Sequence[Path]
-    findings: list[Caveat] = field(default_factory=list)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """What the user is told that the voices went to."""
-        return (PIPE,) if self.batch.out == PIPE else tuple(map(str, self.targets))
-
-    def progress(self, done: float, total: float) -> None:
-        """Tell how many seconds of the recording are done, where one process works on one at a time."""
-        if self.batch.jobs == 1:
-            self.batch.progress(self.job.display_name, done, total)
-
-    def estimate(
-        self, estimate: ArrayEstimator, *, voices: int, model: str, model_rate: int
-    ) -> tuple[Completed, FileEstimate]:
-        """Write the estimates of the recording's voices, and note what is worth a word; see :func:`estimate_file`."""
-        batch = self.batch
-        started = time.perf_counter()
-        settings = batch.settings(voices=voices, model_rate=model_rate)
-        if batch.stream:
-            batch.report(describe_latency(settings))
-            result = estimate_stream(
-                open_stdin(),
-                self.targets,
-                estimate,
-                settings,
-                out=sys.stdout.buffer,
-                suffix=batch.suffix,
-                progress=self.progress,
-            )
-        else:
-            result = estimate_file(self.local_path, self.targets, estimate, settings, progress=self.progress)
-        self.note_caveats(result, model, model_rate)
-        if batch.out != PIPE:
-            record_outputs(self.targets)
-        return self.complete(result, model, started), result
-
-    def note_caveats(self, result: FileEstimate, model: str, model_rate: int) -> None:
-        """Note what is worth a word of what was made of the recording by a model at a rate, in Hz."""
-        self.findings += report_caveats(
-            self.job.display_name, result, channel=self.batch.channel, model=model, model_rate=model_rate
-        )
-
-    def complete(self, result: FileEstimate, model: str, started: float) -> Completed:
-        """Return what became of the recording, on which work started at a time of ``perf_counter``."""
-        return Completed(
-            input=self.job.label,
-            model=model,
-            seconds=result.info.frames / result.info.rate,
-            elapsed=time.perf_counter() - started,
-            rate=result.info.rate,
-            channels=result.info.channels,
-            clipped=result.clipped,
-            gain_db=round(result.gain_db, 2),
-            findings=tuple(self.findings),
-        )
-
-
-class _Outcome(NamedTuple):
-    """What became of a job, what is worth a word, and what its files were."""
-
-    result: Any
-    caveats: list[Caveat]
-    digests: Digests | None = None
-
-
-def choose_processes(batch: Batch, jobs: Sequence[Job]) -> int:
-    """Return how many processes work on recordings.
-
-    By default as many as there are processors where many short recordings keep all of them busy, each with one thread;
-    otherwise one, with all threads.
-    """
-    if any(job.label == PIPE for job in jobs):  # another process has another stdin
-        return 1
-    if batch.jobs is not None:
-        return batch.jobs
-    cores = workers.cores()
-    if batch.device.type != "cpu" or not workers.FORKS or cores == 1 or len(jobs) < 2 * cores:
-        return 1
-    sizes = []
-    for job in jobs:
-        with suppress(OSError):
-            sizes.append(job.path.stat().st_size)
-    return cores if cores * max(sizes, default=0) <= sum(sizes) else 1
-
-
-def run_batch(
-    batch: Batch,
-    jobs: Sequence[Job],
-    work: Callable[[Task], Done],
-    unreadable: Sequence[Path] = (),
-    record: Record | None = None,
-    find_written: FindWritten | None = None,
-) -> Iterator[Done | Failed | Skipped]:
-    """Yield one result for each job, in order; one that fails does not keep the others from being done.
-
-    Args:
-        batch: what all have in common.
-        jobs: the recordings.
-        work: writes the targets of a task and returns its result.
-        unreadable: folders that could not be searched for recordings, which count as failures.
-        record: of results, which gets a row for each, and by which existing ones are known.
-        find_written: returns the files that an earlier run wrote of a job, if any, where their names are known only
-            when they are written.
-    """
-    said: set[Caveat] = set()  # of all recordings, so that once is enough
-    if batch.cluster is None:
-        batch = replace(batch, jobs=choose_processes(batch, jobs))
-        outcomes = workers.each(
-            partial(_run_job, batch, work, record, find_written), jobs, batch.jobs or 1, killed=_killed
-        )
-    else:
-        silent = replace(batch, report=_drop, progress=_drop)  # what a terminal shows stays here
-        remote = partial(_run_job_on_worker, silent, work, record, find_written)
-        # Work of a lost worker is done again, over what it wrote; what was there before is somebody's.
-        items = ((job, not _existing_targets(job)) for job in jobs)
-        outcomes = spread(remote, items, 0, batch.cluster.address, killed=lambda item: _killed(item[0]))
-    with closing(outcomes):  # at once, where no more are wanted
-        for result, caveats, digests in outcomes:
-            for caveat in caveats:
-                if caveat not in said and not caveat.is_failure:  # failures are listed at the end
-                    batch.report(caveat.text)
-            said.update(caveat for caveat in caveats if caveat.recording is None)
-            if record is not None and not isinstance(result, Skipped):
-                record.append(_row(result, digests, record))
-            yield result
-            if batch.fail_fast and not isinstance(result, Skipped) and result.error is not None:
-                return
-    if batch.cluster is not None:  # workers that were lost left something behind
-        _clear_remains(target for job in jobs for target in job.targets)
-    yield from map(Failed.of_folder, unreadable)
-
-
-def _drop(*_: object) -> None:
-    pass
-
-
-def _run_job_on_worker(
-    batch: Batch,
-    work: Callable[[Task], Done],
-    record: Record | None,
-    find_written: FindWritten | None,
-    item: tuple[Job, bool],
-) -> _Outcome:
-    """Return what became of a job, of which nothing was there before or something was, on a device of this worker."""
-    assert batch.cluster is not None
-    job, is_new = item
-    batch = replace(batch, device=choose_device(batch.cluster.device, worker_number()))
-    batch = replace(batch, force=True, skip_existing=False) if is_new else batch
-    return _run_job(batch, work, record, find_written, job)
-
-
-def _row(result: Any, digests: Digests | None, record: Record) -> JsonDict:
-    """Return what is recorded of a result."""
-    if digests is None:
-        return {"input": result.input, "error": result.error}
-    return {
-        "input": result.input,
-        "input_sha256": digests.input,
-        "outputs": digests.outputs,
-        "model": record.model,
-        "checkpoint_sha256": record.checkpoint_sha256,
-        "engine": result.engine,
-        "settings": record.settings,
-        "seconds": round(result.seconds, 3),
-        "elapsed": round(result.elapsed, 3),
-        "rtf": round(result.elapsed / result.seconds, 4) if result.seconds else None,
-        "findings": [finding.row() for finding in result.findings],
-    }
-
-
-def _clear_remains(targets: Iterable[Path]) -> None:
-    """Remove from the folders of files what killed processes left there."""
-    for folder in sorted({target.parent for target in targets}):
-        if folder.is_dir() and os.access(folder, os.W_OK):
-            recover(folder)
-            clear_claims(folder)
-
-
-def _killed(job: Job) -> _Outcome:
-    """Return the result of a job whose process was killed, and clear away what it left."""
-    _clear_remains(job.targets)
-    return _Outcome(Failed(job.label, f"{job.display_name}: {workers.KILLED}"), [])
-
-
-def _is_done(batch: Batch, record: Record | None, job: Job) -> bool:
-    """Say whether the outputs of a job, which are there, are what it would give.
-
-    Raises:
-        SeptoolError: the record says that they are something else, and they are not to be replaced.
-    """
-    difference = record.difference(job) if record is not None else None
-    if difference is not None and not batch.force:
-        raise SeptoolError(f"{printable(job.targets[0])} exists, but {difference}; use --force to do it again")
-    return difference is None
-
-
-def _run_job(
-    batch: Batch, work: Callable[[Task], Done], record: Record | None, find_written: FindWritten | None, job: Job
-) -> _Outcome:
-    """Return what became of a job."""
-    name = job.display_name
-    task = Task(batch, job, job.path, job.targets)
-
-    def wait() -> None:
-        text = f"{name}: another run is working on it; waiting for that"
-        task.findings.append(Caveat(CaveatKind.CONCURRENT, text, name))
-        if batch.jobs == 1:  # otherwise it is told with the result
-            batch.report(text)
-
-    try:
-        with ExitStack() as stack:
-            if batch.out != PIPE:
-                before = _with_written(job, find_written)
-                there = batch.skip_existing and all(target.exists() for target in before.targets)
-                if there and _is_done(batch, record, before):
-                    return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), [])
-                for folder in {target.parent for target in job.targets}:
-                    make_folder(folder)
-                stack.enter_context(claim(job.targets[0], wait))
-                waited = bool(task.findings)
-                task.findings = [] if batch.jobs == 1 else task.findings
-                before = _with_written(job, find_written)
-                existing = _existing_targets(before)
-                whole = len(existing) == len(before.targets)
-                done = whole and batch.skip_existing and _is_done(batch, record, before)
-                if done or (whole and waited and not batch.force):
-                    return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), task.findings)
-                if existing and not batch.force:
-                    advice = "use --force to replace it or --skip-existing"
-                    if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
-                        advice = "the other voices do not; remove it or use --force"
-                    raise SeptoolError(f"{printable(existing[0])} exists; {advice}")
-            if job.label == PIPE and not batch.stream:
-                task.local_path = stack.enter_context(stdin_as_file())
-            if batch.out == PIPE and not batch.stream:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
-                task.targets = [Path(folder) / f"voices.{batch.suffix}"]
-            stack.enter_context(enough_memory(workers.TOO_LARGE))
-            result = work(task)
-            if batch.out == PIPE and not batch.stream:
-                copy_to_stdout(task.targets[0])
-            digests = None
-            if record is not None:
-                outputs: Any = result
-                digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
-        return _Outcome(result, task.findings, digests)
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # a name that is too long, a folder that is not ours
-        return _Outcome(Failed(job.label, f"{name}: {error.strerror or error}"), task.findings)
-    except SeptoolError as error:
-        text = str(error)
-        if task.local_path != job.path:
-            text = text.replace(str(task.local_path), name)
-        return _Outcome(Failed(job.label, text if name in text else f"{name}: {text}"), task.findings)
-
-
-def _with_written(job: Job, find_written: FindWritten | None) -> Job:
-    """Return a job with the files that an earlier run wrote of it for its targets, if there are any."""
-    written = find_written(job) if find_written is not None else ()
-    return replace(job, targets=tuple(written)) if written else job
-
-
-def _existing_targets(job: Job) -> list[Path]:
-    """Return the targets that are there; a run that was killed while it renamed them is brought to its end."""
-    existing = [target for target in job.targets if target.exists()]
-    if 0 < len(existing) < len(job.targets) and is_pending(existing[0]):
-        for folder in {target.parent for target in job.targets}:
-            recover(folder)
-        existing = [target for target in job.targets if target.exists()]
-    return existing
-
-
-def write_report(
-    results: Iterable[Done | Failed | Skipped],
-    html: Path | None,
-    title: str,
-    describe: Callable[[Done | Skipped], html_report.Entry],
-) -> Iterator[Done | Failed | Skipped]:
-    """Pass results on, and when all are there write the HTML report, if one is wanted."""
-    entries: list[html_report.Entry] = []
-    for result in results:
-        if isinstance(result, Failed):
-            entries.append(html_report.Entry(result.input, result.error))
-        else:
-            notes = [finding.text for finding in result.findings] if isinstance(result, Completed) else []
-            entries.append(replace(describe(result), notes=notes))
-        yield result
-    if html is not None:
-        html_report.write_html_report(html, title, entries)
-
-
-def open_stdin() -> BinaryIO:
-    """Return standard input.
-
-    Raises:
-        AudioError: who called has closed it.
-    """
-    if sys.stdin is None:
-        raise AudioError("standard input is closed")
-    return sys.stdin.buffer
-
-
-@contextmanager
-def stdin_as_file() -> Iterator[Path]:
-    """Keep standard input in a temporary file: decoders seek, pipes do not, and memory stays constant."""
-    with tempfile.TemporaryDirectory(prefix="septool-") as folder:
-        path = Path(folder) / "recording"
-        stdin = open_stdin()
-        try:
-            with path.open("wb") as file:
-                shutil.copyfileobj(stdin, file)
-        except OSError as error:
-            raise AudioError(f"standard input cannot be kept in {folder}: {error.strerror}") from None
-        if not path.stat().st_size:
-            raise AudioError("standard input is empty")
-        yield path

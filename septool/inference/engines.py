@@ -35,6 +35,9 @@ class TorchSeparator:
         return on_arrays(make_estimator(self.model, consistency=consistency, dtype=dtype), device)
 
 
+LoadedSeparator = OnnxSeparator | TorchSeparator
+
+
 def may_use_onnx(engine: str, device: str, torch_only: Sequence[str] = (), better_with_torch: bool = False) -> bool:
     """Say whether ONNX Runtime may compute a separator; if not, torch does.
 
@@ -65,7 +68,7 @@ def may_use_onnx(engine: str, device: str, torch_only: Sequence[str] = (), bette
 
 def load_engine(
     engine: str, name: str, checkpoint: Path, *, onnx: bool, report: Callable[[str], None] = lambda _: None
-) -> OnnxSeparator | TorchSeparator:
+) -> LoadedSeparator:
     """Load a separator into its engine.
 
     Args:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from septool.config import JsonMapping
-from septool.files import sha256_of
+from septool.files import recover, sha256_of
 from septool.workers import check_stopping
 
 try:
@@ -157,7 +157,15 @@ def is_claimed(targets: Iterable[Path]) -> bool:
     return False
 
 
-def clear_claims(folder: Path) -> None:
+def clear_remains(targets: Iterable[Path]) -> None:
+    """Remove from the folders of files what killed processes left there: parts of files, and locks."""
+    for folder in sorted({target.parent for target in targets}):
+        if folder.is_dir() and os.access(folder, os.W_OK):
+            recover(folder)
+            _clear_claims(folder)
+
+
+def _clear_claims(folder: Path) -> None:
     """Remove the locks in a folder whose processes were killed; nobody holds them."""
     if fcntl is None:
         return

@@ -24,8 +24,8 @@ from septool.conversation.people import parse_count
 from septool.conversation.result import SeparatedConversation
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write
-from septool.inference.batch import Failed, Skipped
 from septool.inference.html_report import RANGE_DB, spectrogram
+from septool.inference.outcomes import Failed, Skipped
 from septool.tasks.separate import separate
 
 LOG = logging.getLogger(__name__)

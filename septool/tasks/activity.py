@@ -13,9 +13,11 @@ from septool.data.turns import FORMATS, Turn, activity_path, format_activity
 from septool.device import choose_device
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, make_folder, refuse_existing
-from septool.inference.batch import Failed, Progress, Skipped, stdin_as_file
+from septool.inference.batch import Progress
 from septool.inference.findings import Caveat, WithFindings, report_caveats
+from septool.inference.outcomes import Failed, Skipped
 from septool.inference.paths import PIPE, Input, find_inputs
+from septool.inference.stdin import stdin_as_file
 
 
 @dataclass(frozen=True, kw_only=True)

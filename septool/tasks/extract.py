@@ -1,8 +1,9 @@
 """Extracting one known voice from recordings of any length, rate and channel count, in constant memory."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from septool.data.mixing import render_mixture
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import sha256_of
-from septool.inference.batch import Batch, Cluster, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
+from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.enrollment import (
     KnownVoicesEstimator,
@@ -26,8 +27,10 @@ from septool.inference.enrollment import (
 )
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import choose_dtype, on_arrays
+from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file
 from septool.inference.record import Record
+from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
 from septool.inference.voiceprints import Voiceprint, find_voiceprints, voice_digests
 from septool.models.base import Extractor
@@ -196,18 +199,15 @@ def extract(
         progress=progress,
     )
     computed_in = choose_dtype(dtype, batch.device)
-    if who is not None and (references or any(name.endswith(".jsonl") for name in inputs)):
-        raise UsageError(f"--who {who} takes the place of references; give the one or the other")
+    heard = [parse_reference(reference) for reference in references]
     if threshold is not None and not presence and who is None:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
-    heard = [parse_reference(reference) for reference in references]
-    rows = manifest_rows(inputs, references) if who is None else {}
-    if rows and channel is not None:
-        raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
-    if rows and (track != 1 or raw is not None):
-        raise UsageError(f"the mixtures of {inputs[0]} are made by its rows; leave out --track and --raw")
-    if who is not None and (stream or channel == "each"):
-        raise UsageError(f"--who writes a file a voice; leave out {'--stream' if stream else '--channel each'}")
+    if who is None:
+        rows = manifest_rows(inputs, references)
+        _check_rows(batch, rows, inputs)
+    else:
+        rows = {}
+        _check_enrolled(batch, who, inputs, references)
     digest = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
     mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifests.file_stem(id)}.wav") for id in rows)
@@ -236,43 +236,80 @@ def extract(
         embedding = embed_references(
             network.speaker, [load_reference(each, rate, report) for each in heard], batch.device
         )
+    work = _Work(network, checkpoint, rate, embedding, rows, threshold=threshold, dtype=computed_in, manifest=digest)
+    sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
+    known_by = {"references": sums, "rows": digest, "threshold": threshold, "dtype": str(computed_in)}
+    record = batch.open_record(checkpoint, path, known_by)
+    results = run_batch(batch, todo, work, found.unreadable, record)
+    shown = [each.path for each in heard if each.end is None]
+    describe = partial(_describe, references=shown, is_row=bool(rows), each_channel=channel == "each")
+    yield from write_report(results, html, f"Extracted by {checkpoint}", describe)
 
-    def work(task: Task) -> Extracted:
-        network.to(task.batch.device)
+
+def _check_rows(batch: Batch, rows: Mapping[str, manifests.Mixture], inputs: Sequence[str]) -> None:
+    """Refuse what says how recordings are read, where the rows of a manifest say it."""
+    if rows and batch.channel is not None:
+        raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
+    if rows and (batch.track != 1 or batch.raw is not None):
+        raise UsageError(f"the mixtures of {inputs[0]} are made by its rows; leave out --track and --raw")
+
+
+def _check_enrolled(batch: Batch, who: str, inputs: Sequence[str], references: Sequence[str | Path]) -> None:
+    """Refuse what does not go with enrolled voices, each of which gets a file."""
+    if references or any(name.endswith(".jsonl") for name in inputs):
+        raise UsageError(f"--who {who} takes the place of references; give the one or the other")
+    if batch.stream or batch.channel == "each":
+        raise UsageError(f"--who writes a file a voice; leave out {'--stream' if batch.stream else '--channel each'}")
+
+
+@dataclass
+class _Work:
+    """What is done with each recording, or with each row of a manifest."""
+
+    network: Extractor
+    checkpoint: str
+    rate: int  # Hz
+    embedding: torch.Tensor | None  # what the voice is known by; None where each row has its own
+    rows: Mapping[str, manifests.Mixture]
+    _: KW_ONLY
+    threshold: float | None
+    dtype: torch.dtype | None
+    manifest: str | None  # sha256
+
+    def __call__(self, task: Task) -> Extracted:
+        """Extract the voice."""
+        self.network.to(task.batch.device)
         with tempfile.TemporaryDirectory(prefix="septool-") as folder:
-            known = embedding
+            known = self.embedding
             if known is None:
-                row = rows[task.job.label]
-                known = embed_references(network.speaker, [read_enrollment(row, rate)], task.batch.device)
+                row = self.rows[task.job.label]
+                enrolled = read_enrollment(row, self.rate)
+                known = embed_references(self.network.speaker, [enrolled], task.batch.device)
                 task.local_path = Path(folder) / "mixture.wav"
                 audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
-            estimator = KnownVoicesEstimator(network, known.to(task.batch.device), threshold, computed_in)
+            estimator = KnownVoicesEstimator(self.network, known.to(task.batch.device), self.threshold, self.dtype)
             completed, _ = task.estimate(
-                on_arrays(estimator, task.batch.device), voices=1, model=checkpoint, model_rate=rate
+                on_arrays(estimator, task.batch.device), voices=1, model=self.checkpoint, model_rate=self.rate
             )
         return Extracted(
             **vars(completed),
             output=task.outputs[0],
             outputs=task.outputs,
             presence=estimator.presence[0],
-            threshold=threshold,
-            manifest_sha256=digest,
+            threshold=self.threshold,
+            manifest_sha256=self.manifest,
         )
 
-    def describe(result: Extracted | Skipped) -> Entry:
-        tracks = [] if rows else [Track("recording", Path(result.input))]
-        tracks += [Track("reference", each.path) for each in heard if each.end is None]
-        judgment = f" ({result.judgment})" if isinstance(result, Extracted) and result.judgment else ""
-        for number, output in enumerate(result.outputs, 1):
-            place = f" of channel {number}" if channel == "each" else ""
-            tracks.append(Track(f"voice{place}{judgment}", Path(output)))
-        return Entry(result.input, tracks=tracks)
 
-    sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
-    known_by = {"references": sums, "rows": digest, "threshold": threshold, "dtype": str(computed_in)}
-    record = batch.open_record(checkpoint, path, known_by)
-    results = run_batch(batch, todo, work, found.unreadable, record)
-    yield from write_report(results, html, f"Extracted by {checkpoint}", describe)
+def _describe(result: Extracted | Skipped, *, references: Sequence[Path], is_row: bool, each_channel: bool) -> Entry:
+    """Return what the report shows of a recording: itself unless it is a row's, the references and the voice."""
+    tracks = [] if is_row else [Track("recording", Path(result.input))]
+    tracks += [Track("reference", path) for path in references]
+    judgment = f" ({result.judgment})" if isinstance(result, Extracted) and result.judgment else ""
+    for number, output in enumerate(result.outputs, 1):
+        place = f" of channel {number}" if each_channel else ""
+        tracks.append(Track(f"voice{place}{judgment}", Path(output)))
+    return Entry(result.input, tracks=tracks)
 
 
 def _extract_enrolled(

@@ -1,25 +1,32 @@
 """Separating recordings of any length, rate and channel count, in constant memory."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from septool import catalogue
 from septool.conversation.people import SPEAKER_MODEL
 from septool.conversation.result import SeparatedConversation
 from septool.device import choose_device, processor
 from septool.errors import UsageError
-from septool.inference.batch import Batch, Cluster, Completed, Failed, Progress, Skipped, Task, run_batch, write_report
+from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.channels import name_pattern, parse_channel
-from septool.inference.engines import Engine, load_engine, may_use_onnx
+from septool.inference.engines import Engine, LoadedSeparator, load_engine, may_use_onnx
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import choose_dtype
+from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.inference.paths import list_inputs, looks_like_file
+from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
 from septool.inference.wideband import has_sound_above
 from septool.signal.stitch import Seam
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,29 +172,13 @@ def separate(
         progress=progress,
     )
     computed_in = choose_dtype(dtype, batch.device)
-    if computed_in is not None and speakers is not None:
-        raise UsageError(f"--dtype {dtype} is for a known number of voices; leave out --speakers")
     found = batch.find_inputs(inputs)
-    recordings = found.recordings
-    batch.check_inputs(recordings)
+    batch.check_inputs(found.recordings)
     if looks_like_file(out):
         raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
-    if references and len(recordings) != 1:
-        raise UsageError(f"--reference takes one input, {len(recordings)} were given")
-    if channel == "each" and (references or speakers is not None):
-        option = "--speakers" if speakers is not None else "--reference"
-        raise UsageError(f"{option} is for one channel or their mix; leave out --channel each")
-    if stream and references:
-        raise UsageError("--reference is compared with a whole recording; leave out --stream")
+    _check_references(batch, references, recordings=len(found.recordings))
     if speakers is not None:
-        if cluster is not None:
-            raise UsageError(f"--cluster {cluster} is for a known number of voices; leave out --speakers")
-        if stream:
-            raise UsageError("--speakers listens to a whole recording first; leave out --stream")
-        if clip != "clamp":
-            raise UsageError(f"--clip {clip} is for a known number of voices; leave out --speakers")
-        if voice is not None:
-            raise UsageError("--voice is for a known number of voices; leave out --speakers")
+        _check_conversation(batch, dtype if computed_in is not None else None)
         from septool.conversation.batch import separate_conversations  # SciPy takes a second to import
 
         yield from separate_conversations(
@@ -199,66 +190,109 @@ def separate(
             raise UsageError(f"--{option} is for conversations; give --speakers auto")
     checkpoint, path = catalogue.resolve_checkpoint(model)
     separator = load_engine(engine, checkpoint, path, onnx=onnx, report=report)
-    header = separator.header
+    voices = separator.header.sources
     if onnx and separator.engine == "torch":
         batch = replace(batch, device=choose_device(device))
-    if references and len(references) != header.sources:
-        raise UsageError(f"{checkpoint} gives {header.sources} voices; give as many references, not {len(references)}")
-    if name is None and header.sources == 1:
+    if references and len(references) != voices:
+        raise UsageError(f"{checkpoint} gives {voices} voices; give as many references, not {len(references)}")
+    if name is None and voices == 1:
         batch = replace(batch, name=name_pattern("clean", channel))
-    batch.settings(voices=header.sources, model_rate=header.sample_rate)  # refuses what this model cannot do
+    # Refuses what this model cannot do.
+    batch.settings(voices=voices, model_rate=separator.header.sample_rate)
     if voice is not None and references:
         raise UsageError("--reference is compared with all voices; leave out --voice")
-    todo = batch.plan(recordings, inputs, references, voices=header.sources, model=checkpoint)
+    todo = batch.plan(found.recordings, inputs, references, voices=voices, model=checkpoint)
+    work = _Work(separator, checkpoint, references, consistency=consistency, dtype=computed_in)
+    record = batch.open_record(
+        checkpoint, path, {"name": batch.name, "consistency": consistency, "dtype": str(computed_in)}
+    )
+    results = run_batch(batch, todo, work, found.unreadable, record)
+    describe = partial(_describe, references=references, voices=voices, each_channel=channel == "each")
+    yield from write_report(results, html, f"Separated by {checkpoint}", describe)
 
-    wider = catalogue.suggest_wider(header.sources, header.sample_rate)
 
-    def work(task: Task) -> Separated:
-        settings = task.batch.settings(voices=header.sources, model_rate=header.sample_rate)
+def _check_references(batch: Batch, references: Sequence[Path], *, recordings: int) -> None:
+    """Refuse references that nothing can be compared with."""
+    if not references:
+        return
+    if recordings != 1:
+        raise UsageError(f"--reference takes one input, {recordings} were given")
+    if batch.channel == "each":
+        raise UsageError("--reference is for one channel or their mix; leave out --channel each")
+    if batch.stream:
+        raise UsageError("--reference is compared with a whole recording; leave out --stream")
+
+
+def _check_conversation(batch: Batch, dtype: str | None) -> None:
+    """Refuse what only goes with a known number of voices; ``dtype`` is what was asked for, if not fp32."""
+    if batch.channel == "each":
+        raise UsageError("--speakers is for one channel or their mix; leave out --channel each")
+    if batch.stream:
+        raise UsageError("--speakers listens to a whole recording first; leave out --stream")
+    for option, given in (
+        (f"--dtype {dtype}", dtype is not None),
+        (f"--cluster {batch.cluster.address if batch.cluster else ''}", batch.cluster is not None),
+        (f"--clip {batch.clip}", batch.clip != "clamp"),
+        ("--voice", batch.voice is not None),
+    ):
+        if given:
+            raise UsageError(f"{option} is for a known number of voices; leave out --speakers")
+
+
+@dataclass
+class _Work:
+    """What is done with each recording."""
+
+    separator: LoadedSeparator
+    checkpoint: str
+    references: Sequence[Path]
+    _: KW_ONLY
+    consistency: bool
+    dtype: "torch.dtype | None"
+
+    def __post_init__(self) -> None:
+        header = self.separator.header
+        self.wider = catalogue.suggest_wider(header.sources, header.sample_rate)  # a line of advice, if any
+
+    def __call__(self, task: Task) -> Separated:
+        """Separate a recording, and score its voices if there are references."""
+        voices, rate = self.separator.header.sources, self.separator.header.sample_rate
+        settings = task.batch.settings(voices=voices, model_rate=rate)
         sources = None
-        if references:
+        if self.references:
             from septool.scoring.references import read_references  # with torch
 
-            sources = read_references(references, task.local_path, settings)
-        if (
-            wider
-            and not stream
-            and has_sound_above(task.local_path, header.sample_rate / 2, track=track, raw=settings.raw)
-        ):
-            task.findings.append(Caveat(CaveatKind.BANDWIDTH, wider))
+            sources = read_references(self.references, task.local_path, settings)
+        if self.wider and not task.batch.stream:
+            above = has_sound_above(task.local_path, rate / 2, track=settings.track, raw=settings.raw)
+            task.findings += [Caveat(CaveatKind.BANDWIDTH, self.wider)] * above
         completed, estimate = task.estimate(
-            separator.estimator(task.batch.device, consistency=consistency, dtype=computed_in),
-            voices=header.sources,
-            model=checkpoint,
-            model_rate=header.sample_rate,
+            self.separator.estimator(task.batch.device, consistency=self.consistency, dtype=self.dtype),
+            voices=voices,
+            model=self.checkpoint,
+            model_rate=rate,
         )
         improvements = ()
         if sources is not None:
             from septool.scoring.references import score_outputs
 
             improvements = score_outputs(task.local_path, task.targets, sources, settings, estimate.cancelling)
-        completed = replace(completed, engine=separator.engine)
         return Separated(
-            **vars(completed),
+            **vars(replace(completed, engine=self.separator.engine)),
             outputs=task.outputs,
             joints=estimate.seams,
             si_snri=tuple(each.si_snri for each in improvements),
             undefined=tuple(each.reason for each in improvements),
         )
 
-    def describe(result: Separated | Skipped) -> Entry:
-        tracks = [Track("recording", Path(result.input))]
-        tracks += [Track(f"reference {number}", path) for number, path in enumerate(references, 1)]
-        gains = result.gains if isinstance(result, Separated) else ()
-        for number, (output, gain) in enumerate(zip_longest(result.outputs, gains), 1):
-            title = f"voice {number}"
-            if channel == "each":
-                title = f"channel {(number - 1) // header.sources + 1}, voice {(number - 1) % header.sources + 1}"
-            tracks.append(Track(title + (f" ({gain})" if gain else ""), Path(output)))
-        return Entry(result.input, tracks=tracks)
 
-    record = batch.open_record(
-        checkpoint, path, {"name": batch.name, "consistency": consistency, "dtype": str(computed_in)}
-    )
-    results = run_batch(batch, todo, work, found.unreadable, record)
-    yield from write_report(results, html, f"Separated by {checkpoint}", describe)
+def _describe(result: Separated | Skipped, *, references: Sequence[Path], voices: int, each_channel: bool) -> Entry:
+    """Return what the report shows of a recording: itself, the references and its voices."""
+    tracks = [Track("recording", Path(result.input))]
+    tracks += [Track(f"reference {number}", path) for number, path in enumerate(references, 1)]
+    gains = result.gains if isinstance(result, Separated) else ()
+    for place, (output, gain) in enumerate(zip_longest(result.outputs, gains)):
+        channel, voice = divmod(place, voices)
+        title = f"channel {channel + 1}, voice {voice + 1}" if each_channel else f"voice {voice + 1}"
+        tracks.append(Track(title + (f" ({gain})" if gain else ""), Path(output)))
+    return Entry(result.input, tracks=tracks)

@@ -13,9 +13,10 @@ import torch
 from septool import audio, checkpoints, workers
 from septool.commands.printing import JsonProgress
 from septool.files import sha256_of
-from septool.inference import batch as batches
-from septool.inference.batch import Batch, choose_processes
+from septool.inference import runner
+from septool.inference.batch import Batch
 from septool.inference.paths import Job
+from septool.inference.runner import choose_processes
 from septool.models.build import build_model
 from tests.conftest import RATE, Command, voice
 from tests.models.tiny import TINY
@@ -182,8 +183,8 @@ def test_the_first_failure_ends_it_if_asked(separate: Command, calls: list[Path]
 def test_processes_are_as_many_as_keep_the_processors_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int], device: str, processes: int
 ) -> None:
-    monkeypatch.setattr(batches.workers, "cores", lambda: 4)
-    monkeypatch.setattr(batches.workers, "FORKS", True)
+    monkeypatch.setattr(runner.workers, "cores", lambda: 4)
+    monkeypatch.setattr(runner.workers, "FORKS", True)
     jobs = []
     for number, size in enumerate(sizes):
         path = tmp_path / f"{number}.wav"

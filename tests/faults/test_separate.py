@@ -16,7 +16,7 @@ import pytest
 
 from septool import audio, workers
 from septool.files import atomic_write_group
-from septool.inference import batch as batches
+from septool.inference import runner
 from septool.inference.findings import loudest_if_cancelling
 from septool.inference.output_folder import OUTPUT_LIST, claim, is_claimed
 from tests.conftest import RATE, ROOT, Command, files_below, voice, write
@@ -294,7 +294,7 @@ def test_a_recording_that_another_run_works_on_is_waited_for(
 
             return real_claim(target, waiting)
 
-        monkeypatch.setattr(batches, "claim", release_when_waiting)
+        monkeypatch.setattr(runner, "claim", release_when_waiting)
         result = separate(call, *option)
     assert result.status == 0
     assert f"septool: {call}: another run is working on it; waiting for that" in result.errors
@@ -321,14 +321,14 @@ def test_a_recording_that_needs_too_much_memory_fails_alone(
     separate: Command, call: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = Path(shutil.copy(call, call.with_name("a-large.wav")))
-    estimate_file = batches.estimate_file
+    estimate_file = runner.estimate_file
 
     def limited(source: Path, *arguments: object, **settings: object) -> object:
         if source == large:
             raise MemoryError
         return estimate_file(source, *arguments, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batches, "estimate_file", limited)
+    monkeypatch.setattr(runner, "estimate_file", limited)
     for jobs in (1, 2) if workers.FORKS else (1,):
         result = separate(call.parent, "-q", "-j", jobs, "--force")
         assert result.status == 1
@@ -343,14 +343,14 @@ def test_a_worker_that_is_killed_loses_its_recording_alone(
     separate: Command, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [Path(shutil.copy(call, call.with_name(f"{n}.wav"))) for n in range(5)]
-    estimate_file = batches.estimate_file
+    estimate_file = runner.estimate_file
 
     def deadly(source: Path, *arguments: object, **settings: object) -> object:
         if source == names[2]:
             os.kill(os.getpid(), signal.SIGKILL)
         return estimate_file(source, *arguments, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batches, "estimate_file", deadly)
+    monkeypatch.setattr(runner, "estimate_file", deadly)
     result = separate(*names, "-j", 2, "-q")
     assert result.status == 1
     assert result.errors == [f"septool: {names[2]}: {workers.KILLED}"]

@@ -1,0 +1,65 @@
+"""What becomes of a recording: its voices were written, were there already, or could not be made."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from septool.config import JsonDict
+from septool.inference.findings import Caveat, WithFindings
+from septool.printable import printable
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A recording or a folder that could not be worked on, and why."""
+
+    outcome: ClassVar[str] = "failed"
+    input: str
+    error: str
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Failed":
+        """Return the result of a folder that cannot be searched for recordings."""
+        return cls(str(folder), f"{printable(folder)} cannot be listed: no permission")
+
+    def row(self) -> JsonDict:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A recording whose voices are there already."""
+
+    outcome: ClassVar[str] = "there already"
+    input: str
+    outputs: tuple[str, ...]
+
+    def row(self) -> JsonDict:
+        """Return plain values for JSON."""
+        return asdict(self) | {"skipped": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed(WithFindings):
+    """What became of a recording whose voices were written."""
+
+    input: str
+    model: str
+    seconds: float  # of audio
+    elapsed: float  # seconds it took
+    rate: int
+    channels: int
+    clipped: int  # samples that went over full scale
+    gain_db: float = 0.0  # by which all voices were lowered, so that none does
+    findings: tuple[Caveat, ...] = ()  # what a listener may want to know
+    engine: str = "torch"  # what computed the model
+
+    @property
+    def summary(self) -> str:
+        """How long it was and how long it took."""
+        return f"{self.seconds:.1f} s in {self.elapsed:.1f} s with {self.model}"
+
+    def row(self) -> JsonDict:
+        """Return plain values for JSON."""
+        return asdict(self) | {"findings": [finding.row() for finding in self.findings]}
