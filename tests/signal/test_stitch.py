@@ -81,6 +81,16 @@ def test_a_voice_that_says_nothing_for_long_is_known_again() -> None:
     np.testing.assert_allclose(stitch(segments, 500)[0], signal, atol=1e-6)
 
 
+def test_all_that_a_track_has_said_decides_and_not_its_beginning() -> None:
+    signal = coloured(11_000)
+    signal[:, :2000] = signal[::-1, :2000]  # the first segment sounds like the other voice
+    signal[:, 7500:8000] = 0
+    segments = [s if n < 5 else s[::-1] for n, s in enumerate(cut(signal, 2000, 500))]
+    joined, stitcher = stitch(segments, 500)
+    assert [seam.by for seam in stitcher.seams] == ["overlap"] * 4 + ["voice", "overlap"]
+    np.testing.assert_allclose(joined, signal, atol=1e-6)
+
+
 def test_the_crossfade_is_even() -> None:
     ones = np.ones((1, 300), dtype=np.float32)
     joined, _ = stitch([ones, 0 * ones], 100)
