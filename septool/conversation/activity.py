@@ -99,4 +99,4 @@ def find_overlap(mixture: np.ndarray, tracks: np.ndarray, rate: int) -> tuple[np
     odds = overlap_features(mixture, tracks, rate) @ WEIGHTS[:-1] + WEIGHTS[-1]
     frames = 2 * round(SMOOTHING_S[1] / FRAME_S) + 1
     one, other = (uniform_filter1d((each**2).sum(0), frames) for each in magnitudes(tracks, rate))
-    return odds > 0, (other > one).astype(int)
+    return odds > 0, (other > one).astype(np.int8)

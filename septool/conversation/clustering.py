@@ -8,10 +8,11 @@ speaker network, or so that the number asked for is left.
 """
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.cluster.hierarchy import fcluster
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import squareform
 
+from septool.conversation.linkage import Pairs, average_linkage, partners
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
 CANNOT_LINK = 4.0  # distance of two that are two people; cosine distances end at 2
@@ -21,8 +22,8 @@ def cluster_speakers(
     embeddings: np.ndarray,
     seconds: np.ndarray,
     *,
-    cannot_link: np.ndarray,
-    must_link: np.ndarray,
+    cannot_link: Pairs,
+    must_link: Pairs,
     threshold: float,
     count: SpeakerCount = ANY_COUNT,
     long_enough: float = 1.0,
@@ -36,8 +37,8 @@ def cluster_speakers(
     Args:
         embeddings: what each stretch sounds like, ``[stretch, embedding]``, of any length.
         seconds: of speech in each, ``[stretch]``.
-        cannot_link: pairs that are two people, ``[stretch, stretch]``, symmetric.
-        must_link: pairs that are one person, ``[stretch, stretch]``, symmetric.
+        cannot_link: pairs that are two people, ``[pair, 2]``.
+        must_link: pairs that are one person, ``[pair, 2]``, unless they are two.
         threshold: mean cosine distance from which two groups are two people.
         count: how many people there may be.
         long_enough: seconds of speech from which a stretch may found a speaker.
@@ -48,25 +49,25 @@ def cluster_speakers(
     """
     if not len(embeddings):
         return np.zeros(0, dtype=int)
-    groups = connected_components(must_link & ~cannot_link, directed=False)[1]
+    groups = _join(must_link, partners(cannot_link, len(embeddings)))
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
     length = np.array([seconds[own].sum() for own in members])
     mean = np.stack([(unit[own] * seconds[own, None]).sum(0) for own in members])
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-    apart = np.zeros((len(members), len(members)), dtype=bool)
-    first, second = np.nonzero(cannot_link)
-    apart[groups[first], groups[second]] = True
-    np.fill_diagonal(apart, val=False)
+    apart = partners(groups[cannot_link], len(members))
     founders = np.flatnonzero(length >= long_enough)
     if len(founders) < count.least:  # whatever there is has to do
         founders = np.argsort(-length, kind="stable")[: max(count.least, 1)]
     labels = np.full(len(members), -1)
-    labels[founders] = _cut(mean[founders], apart[np.ix_(founders, founders)], threshold, count)
-    labels = _dissolve(labels, mean, length, apart, least=least_share * length.sum(), keep=count.least)
+    place = {group: number for number, group in enumerate(founders.tolist())}
+    apart_founders = [{place[other] for other in apart[group] if other in place} for group in place]
+    labels[founders] = _cut(mean[founders], apart_founders, threshold, count)
+    voices = _Voices(labels, mean, length, apart)
+    voices.dissolve(least=least_share * length.sum(), keep=count.least)
     for group in np.argsort(-length, kind="stable").tolist():
         if labels[group] < 0:
-            labels[group] = _nearest(group, labels, mean, length, apart)
+            voices.join_nearest(group)
     return _numbered(labels[groups])
 
 
@@ -86,18 +87,22 @@ def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: floa
     if len(heard) < 2:
         return True
     unit = heard / np.maximum(np.linalg.norm(heard, axis=1, keepdims=True), 1e-12)
-    distance = np.clip(1 - unit @ unit.T, 0.0, None)
-    np.fill_diagonal(distance, 0.0)
-    return bool(linkage(squareform(distance, checks=False), "average")[-1, 2] < threshold)
+    return bool(average_linkage(unit, [set()] * len(unit), CANNOT_LINK)[-1, 2] < threshold)
 
 
-def _cut(mean: np.ndarray, apart: np.ndarray, threshold: float, count: SpeakerCount) -> np.ndarray:
+def _join(must_link: Pairs, cannot_link: list[set[int]]) -> np.ndarray:
+    """Number the groups that are one person each for certain, ``[stretch]``."""
+    size = len(cannot_link)
+    joined = np.array([pair for pair in must_link.tolist() if pair[1] not in cannot_link[pair[0]]]).reshape(-1, 2)
+    graph = coo_array((np.ones(len(joined)), joined.T), shape=(size, size))
+    return connected_components(graph, directed=False)[1]
+
+
+def _cut(mean: np.ndarray, apart: list[set[int]], threshold: float, count: SpeakerCount) -> np.ndarray:
     """Grow the tree and cut it."""
     if len(mean) == 1:
         return np.zeros(1, dtype=int)
-    distance = np.where(apart, CANNOT_LINK, 1 - mean @ mean.T)
-    np.fill_diagonal(distance, 0.0)
-    tree = linkage(squareform(np.clip(distance, 0.0, None), checks=False), "average")
+    tree = average_linkage(mean, apart, CANNOT_LINK)
     labels = fcluster(tree, threshold, "distance")
     if not count.least <= labels.max() <= count.most:
         wanted = min(max(int(labels.max()), count.least), count.most)
@@ -105,29 +110,43 @@ def _cut(mean: np.ndarray, apart: np.ndarray, threshold: float, count: SpeakerCo
     return labels - 1
 
 
-def _dissolve(
-    labels: np.ndarray, mean: np.ndarray, length: np.ndarray, apart: np.ndarray, *, least: float, keep: int
-) -> np.ndarray:
-    """Give what the least heard speakers have said to the others, until everybody left has said enough."""
-    labels = labels.copy()
-    while True:
-        names = np.unique(labels[labels >= 0])
-        spoken = np.array([length[labels == name].sum() for name in names])
-        if len(names) <= keep or spoken.min() >= least:
-            return labels
-        gone = np.flatnonzero(labels == names[spoken.argmin()])
-        labels[gone] = -1
-        for group in gone.tolist():
-            labels[group] = _nearest(group, labels, mean, length, apart)
+class _Voices:
+    """What speakers sound like: the sum of the embeddings of those who are theirs, as long as they speak."""
 
+    def __init__(self, labels: np.ndarray, mean: np.ndarray, length: np.ndarray, apart: list[set[int]]) -> None:
+        self.labels, self.mean, self.length, self.apart = labels, mean, length, apart
+        speakers = labels.max() + 1
+        self.sums, self.spoken = np.zeros((speakers, mean.shape[1])), np.zeros(speakers)
+        self.members = np.zeros(speakers, dtype=int)
+        for group in np.flatnonzero(labels >= 0).tolist():
+            self._add(group, labels[group])
 
-def _nearest(group: int, labels: np.ndarray, mean: np.ndarray, length: np.ndarray, apart: np.ndarray) -> int:
-    """Return the speaker who sounds most like a group, of those that it is not known to differ from."""
-    names = np.unique(labels[labels >= 0])
-    voices = np.stack([(mean[labels == name] * length[labels == name, None]).sum(0) for name in names])
-    likeness = voices @ mean[group] / np.maximum(np.linalg.norm(voices, axis=1), 1e-12)
-    differs = np.array([bool(apart[group, labels == name].any()) for name in names])
-    return int(names[np.argmax(np.where(differs, likeness - CANNOT_LINK, likeness))])
+    def _add(self, group: int, speaker: int) -> None:
+        self.labels[group] = speaker
+        self.sums[speaker] += self.mean[group] * self.length[group]
+        self.spoken[speaker] += self.length[group]
+        self.members[speaker] += 1
+
+    def dissolve(self, *, least: float, keep: int) -> None:
+        """Give what the least heard speakers have said to the others, until everybody left has said enough."""
+        while True:
+            left = np.flatnonzero(self.members)
+            name = left[self.spoken[left].argmin()]
+            if len(left) <= keep or self.spoken[name] >= least:
+                return
+            gone = np.flatnonzero(self.labels == name)
+            self.labels[gone] = -1
+            self.sums[name], self.spoken[name], self.members[name] = 0.0, 0.0, 0
+            for group in gone.tolist():
+                self.join_nearest(group)
+
+    def join_nearest(self, group: int) -> None:
+        """Give a group to the speaker who sounds most like it, of those that it is not known to differ from."""
+        left = np.flatnonzero(self.members)
+        likeness = self.sums[left] @ self.mean[group] / np.maximum(np.linalg.norm(self.sums[left], axis=1), 1e-12)
+        known = {int(self.labels[other]) for other in self.apart[group]}
+        differs = np.array([name in known for name in left.tolist()])
+        self._add(group, left[np.argmax(np.where(differs, likeness - CANNOT_LINK, likeness))])
 
 
 def _numbered(labels: np.ndarray) -> np.ndarray:

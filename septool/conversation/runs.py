@@ -78,13 +78,14 @@ def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:
 
 
 def link_runs(runs: Sequence[Run], rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which runs are two people for certain, and which are one, ``[run, run]`` each.
+    """Return which runs are two people for certain, and which are one, ``[pair, 2]`` each.
 
     Two are, where both tracks of a window are busy together; one is, where the same part of the recording is heard
     alone in two windows that share it.
     """
     per_second = rate / frame_length(rate)
-    cannot, must = np.zeros((2, len(runs), len(runs)), dtype=bool)
+    cannot: list[tuple[int, int]] = []
+    must: list[tuple[int, int]] = []
     inside: dict[int, list[int]] = {}
     for place, run in enumerate(runs):
         inside.setdefault(run.window, []).append(place)
@@ -95,13 +96,13 @@ def link_runs(runs: Sequence[Run], rate: int) -> tuple[np.ndarray, np.ndarray]:
     for window, places in inside.items():
         for one, other in combinations(places, 2):
             if runs[one].track != runs[other].track and shared(one, other) >= APART_S * per_second:
-                cannot[one, other] = cannot[other, one] = True
+                cannot.append((one, other))
         for one in places:
             for other in inside.get(window + 1, ()):
                 alone = max(runs[one].both, runs[other].both) < ALONE
                 if alone and shared(one, other) >= SAME_S * per_second:
-                    must[one, other] = must[other, one] = True
-    return cannot, must
+                    must.append((one, other))
+    return np.array(cannot, dtype=int).reshape(-1, 2), np.array(must, dtype=int).reshape(-1, 2)
 
 
 def run_samples(run: Run, window: WindowActivity, mixture: np.ndarray, tracks: np.ndarray, rate: int) -> np.ndarray:

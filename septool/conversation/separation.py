@@ -141,7 +141,8 @@ class ConversationSeparator:
         given = mixture if len(mixture) else np.zeros(1, dtype=np.float32)
         tracks = self.separate(given)
         both, louder = find_overlap(given, tracks, self.rate)
-        self._windows.append(_Window(start, len(given), frame_levels(given, self.rate), both, louder))
+        levels = frame_levels(given, self.rate).astype(np.float32)
+        self._windows.append(_Window(start, len(given), levels, both, louder))
         np.concatenate((given[None], tracks)).astype(np.float32).tofile(file)
 
     def _samples(self, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +165,7 @@ class ConversationSeparator:
         embeddings = self._embed_runs()
         cannot, must = link_runs(self._runs, self.rate)
         seconds = np.array([len(run.frames) * self.hop / self.rate for run in self._runs])
-        alone = self.count.least == 1 and not cannot.any()
+        alone = self.count.least == 1 and not len(cannot)
         if alone and is_one_voice(embeddings, seconds, threshold=ONE_VOICE):
             self._labels = np.zeros(len(self._runs), dtype=int)
             return self._summarize(embeddings, seconds)
