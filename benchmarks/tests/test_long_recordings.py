@@ -11,6 +11,7 @@ import torch
 
 from benchmarks import section
 from benchmarks.long_recordings import count_changes, follow, majorities
+from benchmarks.stand_in import GHOST, TrueVoices
 from septool import audio
 
 RATE = 8000
@@ -36,6 +37,20 @@ def test_changes_of_sides_are_counted_in_windows(tmp_path: Path) -> None:
         for path, each in zip(paths[kind], samples, strict=True):
             audio.write_audio(path, each, RATE)
     assert follow(paths["track"], paths["voice"]) == {"windows": 19, "wrong": 6, "changes": 3, "lasting": 1}
+
+
+def test_a_stand_in_gives_each_window_its_voices_in_some_order(tmp_path: Path) -> None:
+    voices = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 5 * RATE)).astype(np.float32)
+    for number, voice in enumerate(voices):
+        audio.write_audio(tmp_path / f"{number}.wav", voice, RATE, "FLOAT")
+    size, step = 2 * RATE, RATE
+    mixed = GHOST * voices[::-1] + voices
+    with audio.open_audio(tmp_path / "0.wav") as one, audio.open_audio(tmp_path / "1.wav") as other:
+        separate = TrueVoices([one, other], step)
+        for start in range(0, 4 * RATE, step):
+            tracks, expected = separate(np.zeros(size)), mixed[:, start : start + size]
+            closest = min((expected, expected[::-1]), key=lambda each: np.abs(tracks - each).max())
+            np.testing.assert_allclose(tracks, closest, atol=1e-6)
 
 
 def test_a_run_that_is_stopped_leaves_its_rows(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""``septool`` with the true voices in the place of the separator, for all that does not depend on how it separates.
+
+``python -m benchmarks.stand_in VOICE VOICE ... -- separate RECORDING --speakers auto ...`` runs the command line on one
+recording of which the voices are known. Each window's two tracks are those voices, as :class:`TrueVoices` hands them
+out; everything else, the speaker network too, is what septool has.
+"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from septool import audio, cli
+from septool.conversation import networks
+from septool.conversation.people import SpeakerCount
+from septool.conversation.separation import ConversationSeparator
+from septool.inference.voiceprints import Voiceprint
+from septool.models.base import Separator
+from septool.models.speaker_net import SpeakerNet
+
+GHOST = 0.05  # of the other track
+
+
+class TrueVoices:
+    """Windows of the voices of a conversation, on two tracks in an order that is drawn for each window.
+
+    Args:
+        files: of the voices, opened, at the rate of the separator.
+        step: samples from one window to the next.
+    """
+
+    def __init__(self, files: Sequence[audio.AudioFile], step: int = 0) -> None:
+        self.files, self.step = files, step
+        self.held = np.zeros((len(files), 0), dtype=np.float32)
+        self.random = np.random.default_rng(0)
+
+    def __call__(self, mixture: np.ndarray) -> np.ndarray:
+        missing = len(mixture) - self.held.shape[1]
+        more = np.stack([file.read(missing)[0] for file in self.files])
+        self.held = np.concatenate((self.held, more), axis=1)
+        tracks = np.zeros((2, len(mixture)), dtype=np.float32)
+        for number, voice in enumerate(self.held):
+            tracks[number % 2] += voice[: len(mixture)]
+        self.held = self.held[:, self.step :]
+        tracks = tracks[self.random.permutation(2)]
+        return tracks + GHOST * tracks[::-1]
+
+
+def main() -> None:
+    """Run the command line."""
+    end = sys.argv.index("--")
+    voices, sys.argv[1:] = sys.argv[1:end], sys.argv[end + 1 :]
+
+    def start(
+        _separator: Separator,
+        speaker_net: SpeakerNet,
+        rate: int,
+        device: torch.device,
+        count: SpeakerCount,
+        known: Sequence[Voiceprint] = (),
+    ) -> ConversationSeparator:
+        true = TrueVoices(files)
+        conversation = ConversationSeparator(true, networks.make_embedder(speaker_net, device), rate, count, known)
+        true.step = conversation.step
+        return conversation
+
+    networks.conversation_separator = start
+    with ExitStack() as stack:
+        files = [stack.enter_context(audio.open_audio(Path(path))) for path in voices]
+        cli.main()
+
+
+if __name__ == "__main__":
+    main()
