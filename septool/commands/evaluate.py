@@ -76,7 +76,8 @@ def evaluate(
     by: Annotated[
         str | None,
         typer.Option(
-            "--by", help="Also by groups of a manifest's rows: sex, gain-difference, length, overlap, noise, sources."
+            "--by",
+            help="Also by groups of a manifest's rows: sex, gain-difference, length, overlap, noise, room, sources.",
         ),
     ] = None,
     out: Annotated[

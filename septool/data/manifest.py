@@ -21,7 +21,7 @@ NO_NAME = re.compile("[\0\ud800-\udbff]")  # NULs, and halves of characters, whi
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
 SLOWEST, FASTEST = 0.1, 10.0  # speeds beyond which there is no speech, but a length that nobody meant
 # Fields that are written only where they say something, so that manifests without them keep their bytes.
-SPARSE = {"gender": None, "text": None, "rendering": None, "voices_gain_db": 0.0}
+SPARSE = {"gender": None, "text": None, "rendering": None, "voices_gain_db": 0.0, "room": None}
 
 
 class Row(Protocol):
@@ -112,6 +112,7 @@ class Mixture:
     mixture: str | None = None  # a rendered file, else mixed on the fly
     enrolment: Enrollment | None = None
     rendering: Literal["librimix", "wsj0-mix", "wham"] | None = None  # the published script to follow to the sample
+    room: str | None = None  # the name of the one that the voices are heard in
     voices_gain_db: float = 0.0  # on all voices after their own gains, where that script has such a step (wham)
     root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
 

@@ -63,12 +63,16 @@ def _group_of(value: float, borders: Sequence[float], unit: str) -> str:
 
 
 def _by_number(group: str) -> tuple[float, str]:
-    first = group.split()[0]
-    return (float(first) if first.replace(".", "").isdigit() else 0.0, group)
+    first = group.partition(" ")[0]
+    return (float(first) if first.replace(".", "", 1).isdecimal() else 0.0, group)
 
 
 def _noise(row: Mixture) -> str:
     return "without" if row.noise is None else "with"
+
+
+def _room(row: Mixture) -> str | None:
+    return row.room
 
 
 def _sources(row: Mixture) -> str:
@@ -81,6 +85,7 @@ GROUPS: dict[str, Callable[[Mixture], str | None]] = {
     "length": _length,
     "overlap": _overlap,
     "noise": _noise,
+    "room": _room,
     "sources": _sources,
 }
 

@@ -352,7 +352,7 @@ def _render_row(
     except SeptoolError as error:
         return error
     voices = tuple(
-        manifest.Source(path=name, frames=about.frames, speaker=source.speaker, gender=source.gender)
+        replace(source, path=name, start=0, frames=about.frames, gain_db=0.0, speed=1.0)
         for name, source in zip(names, row.sources, strict=False)
     )
     enrolment = row.enrolment
@@ -368,5 +368,6 @@ def _render_row(
         noise=manifest.Source(path=names[-1], frames=about.frames) if row.noise else None,
         mixture=target.name,
         enrolment=enrolment,
+        room=row.room,
     )
     return _RenderedRow(files, round(to_db(gain), 2))

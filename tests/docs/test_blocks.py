@@ -1,10 +1,12 @@
 """What the documents tell people to type works: every command line is one, and what needs nothing else is run."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.docs.blocks import Block, find_blocks, septool_calls
 
 CALLS = [(str(block), call) for block in find_blocks("sh") for call in septool_calls(block.text)]
 TUTORIALS = [block for block in find_blocks("sh") if block.runs and block.page.parent.name == "tutorials"]
+NUMBER = r"[+-]?\d+\.\d+"
 PYTHON = [block for block in find_blocks("python") if block.runs]
 
 
@@ -72,6 +75,26 @@ def test_the_tutorials_run(block: Block, place: Path, environment: dict[str, str
 def test_python_runs(block: Block, place: Path, environment: dict[str, str]) -> None:
     (place / "block.py").write_text(f"if __name__ == '__main__':\n{indented(block.text)}")
     subprocess.run([sys.executable, "block.py"], cwd=place, env=environment, check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="its command lines are those of a Unix shell")
+def test_the_readme_shows_what_comes_out(place: Path, environment: dict[str, str]) -> None:
+    """What it separates, and how it scores that: names to the letter, numbers as far as processors agree."""
+    readme = [block for block in find_blocks("sh", "text") if block.page == ROOT / "README.md"]
+    shown = [(commands, output) for commands, output in pairwise(readme) if output.language == "text"]
+    assert [next(septool_calls(commands.text)).split()[0] for commands, _ in shown] == ["separate", "eval"]
+    for commands, output in shown:
+        (call,) = septool_calls(commands.text)
+        lines = subprocess.run(
+            ["septool", *shlex.split(call)], cwd=place, env=environment, check=True, capture_output=True, text=True
+        ).stdout.splitlines()
+        expected = output.text.splitlines()
+        assert [re.sub(NUMBER, "", line).split() for line in lines] == [
+            re.sub(NUMBER, "", line).split() for line in expected
+        ]
+        values = [[float(each) for line in text for each in re.findall(NUMBER, line)] for text in (lines, expected)]
+        assert values[0] == pytest.approx(values[1], abs=0.05)
 
 
 def indented(text: str) -> str:

@@ -1,5 +1,6 @@
 """Scores by groups of a manifest's rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ def row(id: str, genders: str, gain_db: float, noise: bool = False) -> Mixture:
 
 
 ROWS = [row("a", "fm", 0.5), row("b", "mf", -3.0, noise=True), row("c", "mm", 9.0), row("d", "?m", 1.0)]
+ROWS[0], ROWS[2] = (replace(each, room="hall") for each in (ROWS[0], ROWS[2]))
 ITEMS = [Item(each.id, {"sdr": [float(n), float(n)]}) for n, each in enumerate(ROWS)]
 
 
@@ -37,6 +39,7 @@ def test_groups() -> None:
         "gain-difference 5 dB and more": (2.0, 2),
     }
     assert found("noise") == {"noise with": (1.0, 2), "noise without": (pytest.approx(5 / 3), 6)}
+    assert found("room") == {"room hall": (1.0, 4), "room unknown": (2.0, 4)}
     assert found("sources") == {"sources 2": (1.5, 8)}
 
 
