@@ -2,11 +2,12 @@
 
 ``python -m benchmarks.scoring > benchmarks/scoring.md`` writes the tables. Every way scores SI-SNRi and SDRi of the
 same utterances from the same files, one process and one thread each, in turns, so that a busy machine slows all alike,
-and in processor time, so that waiting does not count. Then septool scores a whole set. A way whose package is not
-installed is left out and named.
+and in processor time, so that waiting does not count. Then septool scores a whole set, and PESQ and STOI by one process
+and by more. A way whose package is not installed is left out and named.
 """
 
 import argparse
+import itertools
 import os
 import resource
 import sys
@@ -14,8 +15,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +35,7 @@ WHOLE_SET = 3000
 SECONDS = (3.00, 3.10, 3.24, 3.34, 3.48, 3.63, 3.78, 3.97, 4.15, 4.36, 4.59)
 SECONDS += (4.77, 5.00, 5.21, 5.48, 5.87, 6.32, 6.81, 7.58, 8.64, 13.99)
 AT_ONCE = 12  # utterances that every way scores in a turn
+PERCEPTUAL = ("pesq", "stoi")
 
 Folders = tuple[Path, Path]  # of references and of estimates
 
@@ -151,6 +155,33 @@ def in_turns(folders: Sequence[Folders], ways: Sequence[str]) -> dict[str, list[
     return seconds
 
 
+class Took(NamedTuple):
+    """Seconds of a run."""
+
+    clock: float
+    processor: float
+
+
+def timed(work: Callable[[], object]) -> Took:
+    """Return what a piece of work takes, in this process and those that it waits for."""
+    before, start = processor_seconds(), time.perf_counter()
+    work()
+    return Took(time.perf_counter() - start, processor_seconds() - before)
+
+
+def by_processes(folders: Folders, jobs: Sequence[int], turns: int) -> dict[str, dict[int, list[Took]]]:
+    """Return what every turn takes, for every perceptual metric and number of processes."""
+    took: dict[str, dict[int, list[Took]]] = {metric: {count: [] for count in jobs} for metric in PERCEPTUAL}
+    for _, metric, count in itertools.product(range(turns), PERCEPTUAL, jobs):
+        took[metric][count].append(timed(partial(evaluate, *folders, metric=metric, jobs=count)))
+    return took
+
+
+def doubled(most: int) -> list[int]:
+    """Return 1, 2, 4 and so on, and the most itself."""
+    return sorted({most, *(1 << power for power in range(most.bit_length()) if 1 << power <= most)})
+
+
 def installed(way: str) -> bool:
     """Say whether a way's package is there."""
     try:
@@ -165,27 +196,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--items", type=int, default=WHOLE_SET, help="of the whole set")
-    parser.add_argument("--jobs", type=int, default=2, help="processes for the whole set")
+    parser.add_argument("--perceptual-items", type=int, default=120, help="of the set that PESQ and STOI score")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes for the whole set")
+    parser.add_argument("--perceptual", action="store_true", help="measure PESQ and STOI alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     machine = describe_machine(torch.device("cpu"), 1)
+    with tempfile.TemporaryDirectory(prefix="septool-") as name:
+        if not args.perceptual:
+            print(measure_speed(Path(name), machine, turns=args.turns, items=args.items, jobs=args.jobs))
+        some = make_utterances(Path(name) / "some", args.perceptual_items)
+        took = by_processes(some, doubled(args.jobs), args.turns)
+    print(perceptual_section(took, machine, items=args.perceptual_items, load=os.getloadavg()[0]))
+    return 0
+
+
+def measure_speed(folder: Path, machine: Machine, *, turns: int, items: int, jobs: int) -> str:
+    """Measure every way in turns, and septool on a whole set; return the page."""
     ways = [way for way in WAYS if installed(way)]
     missing = [way for way in WAYS if way not in ways]
-    with tempfile.TemporaryDirectory(prefix="septool-") as name:
-        warm = make_utterances(Path(name) / "warm", 1)
-        for way in ways:
-            WAYS[way][0](warm)
-        turns = [make_utterances(Path(name) / f"{turn}", AT_ONCE) for turn in range(args.turns)]
-        seconds = in_turns(turns, ways)
-        whole = make_utterances(Path(name) / "whole", args.items)
-        before, start = processor_seconds(), time.perf_counter()
-        evaluate(*whole, metric="si-snri,sdri", jobs=args.jobs)
-        clock, used = time.perf_counter() - start, processor_seconds() - before
-    load = os.getloadavg()[0]
-    counts = {"turns": args.turns, "items": args.items, "jobs": args.jobs}
-    print(page(seconds, missing, machine, **counts, clock=clock, used=used, load=load))
-    return 0
+    warm = make_utterances(folder / "warm", 1)
+    for way in ways:
+        WAYS[way][0](warm)
+    seconds = in_turns([make_utterances(folder / f"{turn}", AT_ONCE) for turn in range(turns)], ways)
+    whole = make_utterances(folder / "whole", items)
+    took = timed(partial(evaluate, *whole, metric="si-snri,sdri", jobs=jobs))
+    counts = {"turns": turns, "items": items, "jobs": jobs}
+    return page(seconds, missing, machine, **counts, took=took, load=os.getloadavg()[0])
 
 
 def page(
@@ -196,8 +234,7 @@ def page(
     turns: int,
     items: int,
     jobs: int,
-    clock: float,
-    used: float,
+    took: Took,
     load: float,
 ) -> str:
     """Return what was measured as Markdown."""
@@ -233,9 +270,41 @@ def page(
             *rows,
             "",
             *left_out,
-            f"septool on {items:,} utterances with {jobs} processes: {clock:.0f} s by the clock, {used:.0f} s of "
-            f"processor time, {1000 * used / items:.0f} ms an utterance,",
+            f"septool on {items:,} utterances with {jobs} processes: {took.clock:.0f} s by the clock, "
+            f"{took.processor:.0f} s of processor time, {1000 * took.processor / items:.0f} ms an utterance,",
             f"where the machine's load was {load:.1f} at the end.",
+        ]
+    )
+
+
+def perceptual_section(took: dict[str, dict[int, list[Took]]], machine: Machine, *, items: int, load: float) -> str:
+    """Return what more processes bring as Markdown: the ratios are those of the same turn."""
+    turns, rows = len(took[PERCEPTUAL[0]][1]), []
+    for metric, of_counts in took.items():
+        alone = np.array(of_counts[1])[:, 0]
+        for count, each in of_counts.items():
+            clock, processor = np.array(each).T
+            ratios = alone / clock
+            rows.append(
+                f"| {metric} | {count} | {np.median(clock):.1f} ({min(clock):.1f} to {max(clock):.1f}) "
+                f"| {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
+                f"| {1000 * np.median(processor) / items:.0f} |"
+            )
+    return "\n".join(
+        [
+            "",
+            "## PESQ and STOI",
+            "",
+            f"{items} of such utterances from files, by the clock: the median of {turns} turns, the lowest and the "
+            "highest. Starting and ending",
+            "processes counts in, and so does what else the machine does, whose load, these processes among it, was "
+            f"{load:.1f} at the end;",
+            f"septool {machine.septool} ({machine.commit}) on {machine.cores} processor threads of "
+            f"{machine.hardware}; {machine.date}.",
+            "",
+            "| metric | processes | seconds | times as fast as one | processor ms an utterance |",
+            "|---|---|---|---|---|",
+            *rows,
         ]
     )
 

@@ -71,8 +71,9 @@ def write_evaluation_report(
         "evaluation.html.j2",
         "septool.scoring",
         title=printable(title),
-        columns=COLUMNS,
-        summaries=[_cells(summary) for summary in summaries],
+        columns=list(COLUMNS),
+        summaries=[_cells(summary) for summary in summaries if summary.group is None],
+        groups=_group_table(summaries),
         facts=facts,
         reasons=[
             printable(f"{summary.metric}: {count} undefined, {reason}")
@@ -101,12 +102,36 @@ def worst_items(items: Sequence[Item], metric: str, count: int = WORST) -> list[
 
 def _cells(summary: Summary) -> list[str]:
     numbers = (summary.mean, summary.low, summary.high, summary.fifth, summary.median, summary.ninety_fifth)
-    name = f"{summary.metric}, {summary.unit}" if summary.unit else summary.metric
     return [
-        name if summary.group is None else printable(f"{name}; {summary.group}"),
+        _name(summary),
         *("-" if math.isnan(number) else f"{number:.2f}" for number in numbers),
         *map(str, (summary.count, summary.undefined, summary.failed)),
     ]
+
+
+def _name(summary: Summary) -> str:
+    return f"{summary.metric}, {summary.unit}" if summary.unit else summary.metric
+
+
+def _group_table(summaries: Sequence[Summary]) -> list[list[str]]:
+    """Return a line for each group, with the mean of every metric and its interval; names of columns come first."""
+    groups: dict[str, dict[str, Summary]] = {}
+    for summary in summaries:
+        if summary.group is not None:
+            groups.setdefault(summary.group, {})[_name(summary)] = summary
+    names = list(dict.fromkeys(name for each in groups.values() for name in each))
+    lines = [["group", "voices", *names]] if groups else []
+    for group, of_names in groups.items():
+        counts = {summary.count + summary.undefined for summary in of_names.values()}
+        lines.append([printable(group), str(max(counts)), *(_mean(of_names.get(name)) for name in names)])
+    return lines
+
+
+def _mean(summary: Summary | None) -> str:
+    if summary is None or math.isnan(summary.mean):
+        return "-"
+    interval = "" if math.isnan(summary.low) else f" ({summary.low:.2f} to {summary.high:.2f})"
+    return f"{summary.mean:.2f}{interval}"
 
 
 def _charts(items: Sequence[Item]) -> list[Chart]:

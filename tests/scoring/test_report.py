@@ -61,6 +61,26 @@ def test_everything_is_inside_and_can_be_heard(tmp_path: Path, monkeypatch: pyte
     assert np.abs(heard).max() <= 0.9 + 1e-3
 
 
+def test_groups_are_a_table_of_their_own(tmp_path: Path) -> None:
+    items = [Item(str(n), {"si-snri": [float(n), n + 1.0], "pesq": [None, None]}) for n in range(4)]
+    every = summarize_items(items, ["si-snri", "pesq"])
+    grouped = [
+        replace(each, group=f"room {name}")
+        for name, members in (("<hall>", items[:2]), ("attic", items[2:]))
+        for each in summarize_items(members, ["si-snri", "pesq"])
+    ]
+    html = tmp_path / "r.html"
+    write_evaluation_report(html, "t", items, [*every, *grouped], facts={}, load=lambda _: [])
+    lines = [re.findall("<t[hd].*?>(.*?)</", line) for line in re.findall("<tr>(.*)</tr>", html.read_text())]
+    assert [line[0] for line in lines[:3]] == ["metric", "si-snri, dB", "pesq, MOS"]
+    low, high = grouped[2].low, grouped[2].high
+    assert lines[3:6] == [
+        ["group", "voices", "si-snri, dB", "pesq, MOS"],
+        ["room &lt;hall&gt;", "4", f"1.00 ({grouped[0].low:.2f} to {grouped[0].high:.2f})", "-"],
+        ["room attic", "4", f"3.00 ({low:.2f} to {high:.2f})", "-"],
+    ]
+
+
 @pytest.mark.parametrize(("metric", "first"), [("sdr", "0"), ("lsd", "19")])
 def test_the_worst_are_the_lowest_or_where_less_is_better_the_highest(metric: str, first: str) -> None:
     items = [Item(str(n), {metric: [float(n), None]}) for n in range(20)] + [Item("x", {metric: [None]})]
