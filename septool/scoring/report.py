@@ -130,7 +130,7 @@ def _group_table(summaries: Sequence[Summary]) -> list[list[str]]:
 def _mean(summary: Summary | None) -> str:
     if summary is None or math.isnan(summary.mean):
         return "-"
-    interval = "" if math.isnan(summary.low) else f" ({summary.low:.2f} to {summary.high:.2f})"
+    interval = "" if math.isnan(summary.low) else f"\n{summary.low:.2f} to {summary.high:.2f}"
     return f"{summary.mean:.2f}{interval}"
 
 
