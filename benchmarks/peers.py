@@ -138,7 +138,7 @@ def environment() -> Path:
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         venv.create(folder, with_pip=True, clear=True)
-        of_tests = ("pytest", "pytest-xdist", "rotary-embedding-torch")  # the last for TF-Locoformer
+        of_tests = ("pytest", "pytest-xdist", "torchmetrics", "mir_eval<0.9", "rotary-embedding-torch")
         of_espnet = ("librosa", "ci-sdr", "torch-complex", "typeguard", "humanfriendly", "configargparse")
         without_all_they_ask_for = ("--no-deps", "asteroid", "asteroid-filterbanks", "espnet")
         for packages in ((ROOT, "speechbrain", "requests", *of_espnet, *of_tests), without_all_they_ask_for):
@@ -170,8 +170,8 @@ def main() -> None:
     parser.add_argument("--tests", action="store_true", help="run the tests that need the toolkits instead")
     options = parse(parser, MODELS, "benchmarks.peers")
     if options.tests:
-        tests = ("tests/interop/test_convert.py", "tests/interop/test_published.py")
-        command = [sys.executable, "-m", "pytest", "-n0", "-rsP", *tests]
+        names = ("interop/test_convert", "interop/test_published", "tasks/test_export", "metrics/test_golden")
+        command = [sys.executable, "-m", "pytest", "-n0", "-rsP", *(f"tests/{name}.py" for name in names)]
         raise SystemExit(subprocess.call(command, cwd=ROOT))
     lengths = parse_lengths(options.lengths)
     rows = (
