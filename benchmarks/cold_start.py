@@ -27,7 +27,7 @@ begun = float(os.environ["BEGUN"])
 marks = [("start", time.time(), time.process_time())]
 def mark(name):
     marks.append((name, time.time(), time.process_time()))
-from septool import cli  # the command line that a user has, typer included
+from septool.__main__ import end_process  # the command line that a user has, typer included
 from septool.commands import separate as command
 from septool.tasks import separate as task
 from septool.inference import engines, streaming
@@ -65,6 +65,7 @@ for (_, *before), (name, *after) in zip(marks, marks[1:]):
 taken["writing"] = tuple(value - part for value, part in zip(taken["writing"], spent))
 taken["work"] = tuple(spent)
 print(json.dumps({"taken": taken, "ended": marks[-1][1]}))
+end_process(0)  # as the command does
 """
 
 
