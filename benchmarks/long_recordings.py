@@ -7,10 +7,11 @@ compares the tracks with the true voices in windows of 10 s. ``--way`` chooses h
 auto``) or ``auto-pipe`` (the same, from standard input). ``--stand-in`` puts the true voices in the place of the
 separator where people are counted: memory and time of all that is not the separator, in a fifth of the time.
 
-``python -m benchmarks.long_recordings --page results.jsonl ...`` writes what such runs have left as a page.
+``python -m benchmarks.long_recordings --page results.jsonl ...`` prints what such runs have left as a page.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +32,7 @@ import torch
 from benchmarks import section
 from septool import audio
 from septool.data.conversations import read_conversations
+from septool.profiling.report import Machine
 from septool.tasks.mix_conversations import draw_conversations
 
 WINDOW_S = 10.0
@@ -46,6 +49,12 @@ ABOUT = (
     "fits better by 3 dB, of those in which either does; changes are from one order to the other between them, and "
     "lasting ones those that are left when each window is taken for what most of the five around it are."
 )
+PAGE_ABOUT = """# Long recordings
+
+Written by `python -m benchmarks.long_recordings --page` from what the same has measured. Conversations of two people in
+the style OV20, a command `septool separate` for each. Memory is the largest resident set of the process. Processor is
+the time of all its threads over the length of the recording, clock what passed meanwhile: the real-time factor. First
+output is when a file held more than its header."""
 
 
 class Run(NamedTuple):
@@ -180,6 +189,25 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             shutil.rmtree(folder)
 
 
+def page(results: Sequence[Path]) -> Iterator[str]:
+    """Yield the lines of a page of what was measured, a table for each file."""
+    yield PAGE_ABOUT
+    for path in results:
+        machine, *rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+        yield ""
+        yield f"{Machine(**{field.name: machine[field.name] for field in fields(Machine)})}."
+        yield machine["about"].removeprefix(ABOUT).strip()
+        yield ""
+        yield "| minutes | way | separator | people | memory, MB | processor | clock | first output, s |"
+        yield "|---|---|---|---|---|---|---|---|"
+        for row in sorted(rows, key=lambda row: (row["way"], row["minutes"])):
+            yield (
+                f"| {row['minutes']:.0f} | {row['way']} | {row['model']} | {row['people']} | {row['peak_mb']:.0f} | "
+                f"{row['cpu_s'] / row['minutes'] / 60:.3f} | {row['seconds'] / row['minutes'] / 60:.3f} | "
+                f"{row['first_output_s']:.1f} |"
+            )
+
+
 def parse_plan(text: str) -> list[tuple[int, float]]:
     """Read ``10x600,1x3600``: ten recordings of 600 s and one of an hour."""
     return [(int(count), float(seconds)) for count, _, seconds in (part.partition("x") for part in text.split(","))]
@@ -188,7 +216,9 @@ def parse_plan(text: str) -> list[tuple[int, float]]:
 def main() -> int:
     """Measure and print."""
     own = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    own.add_argument("utterances", type=Path)
+    own.add_argument("utterances", type=Path, nargs="?", help="manifest of utterances")
+    own.add_argument("--page", type=Path, nargs="+", metavar="RESULTS", help="print a page of these, measure nothing")
+    own.add_argument("--note", default="", help="what else the machine was doing, for the page")
     own.add_argument("--plan", type=parse_plan, default=parse_plan("10x600,2x3600,1x10800"))
     own.add_argument("--way", choices=WAYS, nargs="+", default=list(WAYS))
     own.add_argument("--model", default="galr")
@@ -197,9 +227,15 @@ def main() -> int:
     own.add_argument("--scratch", type=Path, help="folder for recordings and voices, a few GB")
     own.add_argument("--out", type=Path, help="file for the results, .jsonl")
     arguments = own.parse_args()
+    if arguments.page:
+        print("\n".join(page(arguments.page)))
+        return 0
+    if arguments.utterances is None:
+        own.error("a manifest of utterances is missing")
     device = torch.device("cpu")
     title = "Long recordings"
-    section.measure(title, ABOUT, rows(arguments), device=device, threads=arguments.threads, out=arguments.out)
+    about = f"{ABOUT} {arguments.note}"
+    section.measure(title, about, rows(arguments), device=device, threads=arguments.threads, out=arguments.out)
     return 0
 
 

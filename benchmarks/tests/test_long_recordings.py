@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import section
-from benchmarks.long_recordings import count_changes, follow, majorities
+from benchmarks.long_recordings import ABOUT, count_changes, follow, majorities, page
 from benchmarks.stand_in import GHOST, TrueVoices
 from septool import audio
 
@@ -51,6 +51,20 @@ def test_a_stand_in_gives_each_window_its_voices_in_some_order(tmp_path: Path) -
             tracks, expected = separate(np.zeros(size)), mixed[:, start : start + size]
             closest = min((expected, expected[::-1]), key=lambda each: np.abs(tracks - each).max())
             np.testing.assert_allclose(tracks, closest, atol=1e-6)
+
+
+def test_a_page_has_a_line_a_recording_from_the_shortest_on(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    taken = {"seconds": 36.0, "cpu_s": 72.0, "peak_mb": 700.4, "first_output_s": 1.25}
+    rows = [{"way": "auto", "model": "galr", "people": 2, "minutes": minutes, **taken} for minutes in (60.0, 10.0)]
+    device = torch.device("cpu")
+    section.measure("Long", f"{ABOUT} Idle otherwise.", rows, device=device, threads=torch.get_num_threads(), out=out)
+    lines = list(page([out]))
+    assert "Idle otherwise." in lines
+    assert lines[-2:] == [
+        "| 10 | auto | galr | 2 | 700 | 0.120 | 0.060 | 1.2 |",
+        "| 60 | auto | galr | 2 | 700 | 0.020 | 0.010 | 1.2 |",
+    ]
 
 
 def test_a_run_that_is_stopped_leaves_its_rows(tmp_path: Path) -> None:
