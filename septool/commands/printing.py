@@ -120,15 +120,17 @@ def open_progress(label: str, style: str, *, quiet: bool) -> "Bar | JsonProgress
 
 
 class JsonProgress:
-    """A JSON object a second on stderr, and one at the end, of the recording that is being worked on.
+    """A JSON object a second on stderr, and one at the end, of the recording that is being worked on and of all so far.
 
-    Lines that are for people stay as they are; an object's begins with a brace.
+    Where several processes work, none tells of its recording. Lines that are for people stay as they are; an object's
+    begins with a brace.
     """
 
     def __init__(self, *, quiet: bool, interval: float = 1.0) -> None:
         self.quiet, self.interval = quiet, interval
-        self._recording, self._done, self._total, self._files = "", 0.0, 0.0, 0
-        self._began = time.monotonic()
+        self._recording, self._done, self._total = "", 0.0, 0.0
+        self._files, self._audio = 0, 0.0
+        self._began = self._opened = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell_regularly, daemon=True)
 
@@ -147,9 +149,10 @@ class JsonProgress:
             self._began = time.monotonic()
         self._recording, self._done, self._total = recording, done, total
 
-    def count_file(self) -> None:
-        """Take note that a recording is done."""
+    def count_file(self, seconds: float = 0.0) -> None:
+        """Take note that a recording of so many seconds is done."""
         self._files += 1
+        self._audio += seconds
 
     def say(self, text: str) -> None:
         """Say something for people."""
@@ -168,6 +171,8 @@ class JsonProgress:
             "done_s": round(self._done, 2),
             "total_s": round(self._total, 2),
             "files_done": self._files,
+            "files_done_s": round(self._audio, 2),  # of sound in them
+            "files_speed": self._audio and round(self._audio / (time.monotonic() - self._opened), 2),
             "speed": speed and round(speed, 2),  # seconds of the recording in a second
             "left_s": speed and round((self._total - self._done) / speed, 1),
         }
@@ -211,8 +216,8 @@ class Bar:
         """Show how many seconds of a recording are done."""
         self.update(round(done), round(total), recording)
 
-    def count_file(self) -> None:
-        """Take note that a recording is done."""
+    def count_file(self, seconds: float = 0.0) -> None:
+        """Take note that a recording of so many seconds is done."""
 
     def update(self, done: int, total: int, text: str = "") -> None:
         """Show how far it is, with a few words."""

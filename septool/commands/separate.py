@@ -179,7 +179,7 @@ def separate(
             report=bar.say,
             progress=bar.follow,
         ):
-            bar.count_file()
+            bar.count_file(getattr(result, "seconds", 0.0))  # none of one that failed
             tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
             if out == PIPE:
                 continue

@@ -208,6 +208,14 @@ def test_progress_for_machines(separate: Command, calls: list[Path]) -> None:
     assert last["speed"] > 0
 
 
+def test_progress_of_several_processes_is_told_by_what_is_done(separate: Command, calls: list[Path]) -> None:
+    result = separate(*calls, "--progress", "json", "-q", "-j", 2)
+    last = json.loads(result.errors[-1])
+    assert (last["files_done"], last["files_done_s"]) == (3, 0.9)
+    assert last["files_speed"] > 0
+    assert last["recording"] is None
+
+
 def test_progress_is_told_regularly_while_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
     with JsonProgress(quiet=True, interval=0.001) as progress:
         progress.follow("x.wav", 5.0, 20.0)
