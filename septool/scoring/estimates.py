@@ -286,10 +286,10 @@ def estimates_in_folders(
     if template is not None and is_table(template):
         true, found = read_pairs(Path(template), references, estimates)
     else:
-        found = find_voices(estimates, template)
-        true = find_voices(references, template) if template else find_voices(references)
+        found = find_voices(estimates, template, apart_from=references)
+        true = find_voices(references, template, apart_from=estimates)
         if not true.voices:
-            true = find_voices(references)
+            true = find_voices(references, apart_from=estimates)
     names = list(true.voices)[:limit]
     if not names:
         if template is not None and is_table(template):

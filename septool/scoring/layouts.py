@@ -89,19 +89,23 @@ def read_pairs(table: Path, references: Path, estimates: Path) -> tuple[VoiceFil
     return VoiceFiles(references, "", true, mixtures), VoiceFiles(estimates, "", found, {})
 
 
-def find_voices(folder: Path, template: str | None = None) -> VoiceFiles:
+def find_voices(folder: Path, template: str | None = None, *, apart_from: Path | None = None) -> VoiceFiles:
     """Find the files of a folder that hold voices.
 
     Args:
         folder: where to look, folders below included.
         template: how files are named; by default the first of :data:`TEMPLATES` by which one is named.
+        apart_from: the folder of the other side, which may lie in this one.
 
     Raises:
         UsageError: no folder, or two files of one name.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    paths = {path: nfc(path.relative_to(folder).with_suffix("").as_posix()) for path in _audio_files(folder)}
+    names = {path: path.relative_to(folder) for path in _audio_files(folder)}
+    if apart_from is not None and folder.resolve() in (below := apart_from.resolve()).parents:
+        names = {path: name for path, name in names.items() if below not in path.resolve().parents}
+    paths = {path: nfc(name.with_suffix("").as_posix()) for path, name in names.items()}
     templates = TEMPLATES if template is None else (parse_template(template),)
     matches = [(chosen, _match(paths, chosen)) for chosen in templates]
     chosen, voices = next((match for match in matches if match[1]), matches[0])

@@ -41,6 +41,19 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return true, found
 
 
+def test_either_folder_may_lie_in_the_other(
+    septool: Command, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, found = folders
+    scored = septool("eval", true, found, "--metric", "si-snr", "-q").lines
+    inside = found.rename(true / "found")
+    monkeypatch.chdir(true)
+    assert septool("eval", ".", "found", "--metric", "si-snr", "-q").lines == scored
+    inside = inside.rename(true.parent / "found")
+    true = true.rename(inside / "true")
+    assert septool("eval", true, inside, "--metric", "si-snr", "-q").lines == scored
+
+
 def test_a_table(septool: Command, folders: tuple[Path, Path]) -> None:
     result = septool("eval", *folders, "--metric", "si-snr,stoi", "-q")
     assert result.status == 0
