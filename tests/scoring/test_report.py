@@ -5,6 +5,7 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,3 +96,27 @@ def test_without_any_score_there_is_still_a_report(tmp_path: Path) -> None:
         tmp_path / "r.html", "t", items, summarize_items(items, METRICS), facts={}, load=lambda _: []
     )
     assert "a: lost" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desk"])
+def test_a_browser_shows_all_of_it(tmp_path: Path, browser: Any, width: int) -> None:
+    known = signals("one", 0.05)
+    items = [score_item(METRICS, RATE, known)]
+    summaries = [replace(summary, sample_rate=RATE) for summary in summarize_items(items, METRICS)]
+    summaries += [replace(summary, group="length 0 to 2 s") for summary in summaries]
+    html = tmp_path / "r.html"
+    facts = {"manifest_sha256": "0123456789abcdef" * 4}
+    write_evaluation_report(html, "dev-2mix.jsonl", items, summaries, facts=facts, load=lambda _: [known])
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
+    page.goto(html.as_uri())
+    page.wait_for_function("[...document.querySelectorAll('audio')].every((sound) => sound.readyState > 0)")
+    assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+    lengths = page.evaluate("[...document.querySelectorAll('audio')].map((sound) => sound.duration)")
+    assert lengths == pytest.approx([0.5] * 5, abs=0.01)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+    assert complaints == []

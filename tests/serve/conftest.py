@@ -9,12 +9,15 @@ import pytest
 
 from septool.inference import html_report
 from septool.serve.jobs import JobQueue, Limits
+from tests.browser import browser
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:  # an extra, without which the tests are left out
     from starlette.testclient import TestClient
 
     from septool.serve.access import Access
+
+__all__ = ["browser"]
 
 EXAMPLE = ROOT / "examples" / "two-talkers.flac"
 SECONDS = 60  # to wait for a recording, on a machine that has something else to do

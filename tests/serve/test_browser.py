@@ -1,9 +1,5 @@
-"""The page in a browser: a real recording, a broken one and two at once, played, downloaded and removed.
+"""The page in a browser: a real recording, a broken one and two at once, played, downloaded and removed."""
 
-Chromium is the system's, the one that ``CHROMIUM`` names, or playwright's own.
-"""
-
-import os
 import re
 import shutil
 import subprocess
@@ -18,24 +14,12 @@ from septool import audio
 from tests.conftest import ROOT
 
 pytest.importorskip("starlette", reason='the page needs pip install "septool[serve]"')
-playwright = pytest.importorskip("playwright.sync_api", reason="a browser is led by pip install playwright")
+pytest.importorskip("playwright.sync_api", reason="a browser is led by pip install playwright")
 pytestmark = pytest.mark.slow
 
 EXAMPLE = ROOT / "examples" / "two-talkers.flac"
 PATIENCE = 120_000  # ms, on a machine that has something else to do
 TOKEN = "correct-horse-battery"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    with playwright.sync_playwright() as driver:
-        try:
-            running = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--mute-audio"])
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium starts: {str(error).splitlines()[0]}")
-        yield running
-        running.close()
 
 
 @pytest.fixture
