@@ -281,29 +281,33 @@ def perceptual_section(took: dict[str, dict[int, list[Took]]], machine: Machine,
     """Return what more processes bring as Markdown: the ratios are those of the same turn."""
     turns, rows = len(took[PERCEPTUAL[0]][1]), []
     for metric, of_counts in took.items():
-        alone = np.array(of_counts[1])[:, 0]
+        alone = np.array(of_counts[1])
         for count, each in of_counts.items():
             clock, processor = np.array(each).T
-            ratios = alone / clock
+            by_clock, by_processor = alone[:, 0] / clock, count * alone[:, 1] / processor
             rows.append(
-                f"| {metric} | {count} | {np.median(clock):.1f} ({min(clock):.1f} to {max(clock):.1f}) "
-                f"| {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
-                f"| {1000 * np.median(processor) / items:.0f} |"
+                f"| {metric} | {count} | {1000 * np.median(processor) / items:.0f} | {np.median(by_processor):.2f} "
+                f"| {np.median(clock):.1f} ({min(clock):.1f} to {max(clock):.1f}) "
+                f"| {np.median(by_clock):.2f} ({min(by_clock):.2f} to {max(by_clock):.2f}) |"
             )
     return "\n".join(
         [
             "",
             "## PESQ and STOI",
             "",
-            f"{items} of such utterances from files, by the clock: the median of {turns} turns, the lowest and the "
-            "highest. Starting and ending",
-            "processes counts in, and so does what else the machine does, whose load, these processes among it, was "
-            f"{load:.1f} at the end;",
-            f"septool {machine.septool} ({machine.commit}) on {machine.cores} processor threads of "
-            f"{machine.hardware}; {machine.date}.",
+            f"{items} of such utterances from files: the median of {turns} turns, the lowest and the highest; starting "
+            "and ending processes",
+            "counts in. By processor time, more processes are as many times as fast where each has a processor to "
+            "itself. The clock",
+            f"has what else the machine did, whose load, these processes among it, was {load:.1f} at the end: Linux "
+            "gives the processes of",
+            "a session one share of a busy machine, however many they are. "
+            f"septool {machine.septool} ({machine.commit}) on {machine.cores}",
+            f"processor threads of {machine.hardware}; {machine.date}.",
             "",
-            "| metric | processes | seconds | times as fast as one | processor ms an utterance |",
-            "|---|---|---|---|---|",
+            "| metric | processes | processor ms an utterance | times as fast by it | seconds by the clock "
+            "| times as fast by it |",
+            "|---|---|---|---|---|---|",
             *rows,
         ]
     )
