@@ -27,7 +27,7 @@ from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write, atomic_write_group, make_folder
 from septool.inference import onnx_runtime
 from septool.inference.level import separate_at_model_level
-from septool.inference.onnx_lstm import with_onnx_lstms
+from septool.inference.onnx_layers import with_onnx_layers
 from septool.inference.onnx_runtime import Graph, GraphInfo
 from septool.models.base import Separator
 
@@ -113,7 +113,7 @@ def _trace(name: str, checkpoint: Path) -> tuple[Separator, Header, Any]:
     """Load a separator, and trace it; the graph has the header in its metadata."""
     check_packages()
     network, header = checkpoints.load(checkpoint)
-    graph = trace(AtAnyLevel(with_onnx_lstms(network)).eval(), name)
+    graph = trace(AtAnyLevel(with_onnx_layers(network)).eval(), name)
     graph.model.metadata_props["septool"] = json.dumps(asdict(header))
     return network, header, graph
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from septool import checkpoints
 from septool.inference.onnx_export import TOLERANCE, trace, write_graph
-from septool.inference.onnx_lstm import OnnxLSTM, with_onnx_lstms
+from septool.inference.onnx_layers import OnnxLSTM, with_onnx_layers
 from septool.models.build import build_model
+from septool.models.layers.norms import GlobalLayerNorm
 from tests.models.tiny import TINY
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -41,7 +42,7 @@ class Recurrent(nn.Module):
 def test_a_node_gives_what_torchs_lstm_does(settings: dict[str, object], tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = Recurrent(**settings).eval()
-    replaced = with_onnx_lstms(network)
+    replaced = with_onnx_layers(network)
     assert isinstance(replaced.lstm, OnnxLSTM)
     assert isinstance(network.lstm, nn.LSTM)
     trace(replaced, "an LSTM").save(str(tmp_path / "a.onnx"))
@@ -54,9 +55,32 @@ def test_a_node_gives_what_torchs_lstm_does(settings: dict[str, object], tmp_pat
         np.testing.assert_allclose(given, network(mixture).detach().numpy(), atol=1e-6)
 
 
+class Normalized(nn.Module):
+    """A norm over all of ``mixture [1, time]``, in steps of 64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = GlobalLayerNorm(64)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        return self.norm(mixture[..., : mixture.shape[-1] // 64 * 64].unflatten(-1, (-1, 64)))
+
+
+def test_a_norm_over_a_long_recording_is_exact(tmp_path: Path) -> None:
+    network = Normalized()
+    nn.init.uniform_(network.norm.weight)
+    nn.init.uniform_(network.norm.bias)
+    trace(with_onnx_layers(network), "a norm").save(str(tmp_path / "a.onnx"))
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    mixture = torch.randn(1, 64 * 30_000) + 0.5
+    (given,) = session.run(None, {"mixture": mixture.numpy()})
+    expected = network.double()(mixture.double()).detach().numpy()  # LayerNormalization is 3e-5 off
+    np.testing.assert_allclose(given, expected, atol=2e-6 * np.abs(expected).max())
+
+
 def test_an_lstm_with_a_projection_stays() -> None:
     network = nn.Sequential(nn.LSTM(3, 5, proj_size=2))
-    assert isinstance(with_onnx_lstms(network)[0], nn.LSTM)  # type: ignore[index]
+    assert isinstance(with_onnx_layers(network)[0], nn.LSTM)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
