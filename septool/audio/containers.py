@@ -177,6 +177,16 @@ def is_sound(source: ByteSource, data: SampleData, place: int, second: int) -> b
     return source.size is None or not _is_zero(source, place)
 
 
+def has_second_samples(source: ByteSource, data: SampleData) -> bool:
+    """Say whether another chunk of samples follows the announced ones, as an editor that failed to join two leaves."""
+    if data.size_field is None or not data.announced:
+        return False
+    order = "big" if data.big_endian_chunks else "little"
+    head = source.peek(data.offset + data.announced, 9)
+    found = (head[skip : skip + 8] for skip in (0, 1))  # chunks begin at even places, which some writers forget
+    return any(each[:4] == b"data" and int.from_bytes(each[4:], order) > 0 for each in found)
+
+
 def _is_zero(source: ByteSource, place: int) -> bool:
     """Say whether a file is filled up with zeros, of which there are few; more are silence."""
     return len(rest := source.peek(place, PADDING_BYTES + 1)) <= PADDING_BYTES and not rest.strip(b"\0")

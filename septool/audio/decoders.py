@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
-from septool.audio.containers import SampleData, is_sound, length_of_samples
+from septool.audio.containers import SampleData, has_second_samples, is_sound, length_of_samples
 from septool.audio.findings import Finding, FindingKind
 from septool.audio.sources import ByteSource, Feeder, Rewindable, as_file
 from septool.errors import AudioError
@@ -178,6 +178,8 @@ class PlainDecoder:
             return [Finding(FindingKind.UNKNOWN_LENGTH, self.rate, frames)]
         if not self._announced and frames:
             return [Finding(FindingKind.LENGTH_NOT_WRITTEN, self.rate, frames, 0)]
+        if frames == self.header_frames and has_second_samples(self._source, self._data):
+            return [Finding(FindingKind.MORE_SAMPLES, self.rate, frames, frames)]
         return compared(self.rate, frames, self.header_frames, 0)
 
     def seek(self, frame: int) -> bool:

@@ -14,6 +14,7 @@ class FindingKind(StrEnum):
     LENGTH_NOT_WRITTEN = "length-not-written"  # the header says 0, as if the recorder had been killed
     UNKNOWN_LENGTH = "unknown-length"  # the header says that nobody knew, as writers to pipes do
     GAP = "gap"  # a part that cannot be decoded
+    MORE_SAMPLES = "more-samples"  # a second stretch of samples, which a container may not have
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Finding:
     @property
     def is_partial(self) -> bool:
         """Say whether something of the recording is missing."""
-        return self.kind in (FindingKind.CUT_OFF, FindingKind.GAP)
+        return self.kind in (FindingKind.CUT_OFF, FindingKind.GAP, FindingKind.MORE_SAMPLES)
 
     @property
     def is_harmless(self) -> bool:
@@ -52,6 +53,8 @@ class Finding:
                 return f"{name} has a header without a length (was its recorder stopped?); {there} are there and used"
             case FindingKind.UNKNOWN_LENGTH:
                 return f"{name} does not say how long it is; {there} are there"
+            case FindingKind.MORE_SAMPLES:
+                return f"{name} has more samples behind its end, which are left out; the first {there} are used"
             case FindingKind.GAP:
                 parts = "a part" if self.count == 1 else f"{self.count} parts"
                 size = f" ({self.lost_bytes} bytes)" if self.lost_bytes else ""

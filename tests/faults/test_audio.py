@@ -107,6 +107,22 @@ def test_wav_with_a_size_that_is_too_small(tmp_path: Path, samples: np.ndarray, 
     assert findings[0].row()["header_frames"] == 4000
 
 
+@pytest.mark.parametrize("frames", [8000, 8001])
+def test_wav_of_two_chunks_of_samples_gives_the_first_and_says_so(
+    tmp_path: Path, samples: np.ndarray, frames: int
+) -> None:
+    first, second = pcm(samples[:frames]), pcm(samples[frames:])
+    chunk = b"data" + struct.pack("<I", len(second)) + second
+    (path := tmp_path / "x.wav").write_bytes(wav(first, len(first), after=chunk))
+    whole, findings = every_way(path)
+    np.testing.assert_array_equal(whole[0], samples[:frames])
+    assert kinds(findings) == [FindingKind.MORE_SAMPLES]
+    assert findings[0].is_partial
+    assert findings[0].describe("x.wav") == (
+        "x.wav has more samples behind its end, which are left out; the first 0.5 s are used"
+    )
+
+
 def test_wav_of_more_than_four_gigabytes_whose_size_wrapped_around(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(wav(b"", 32_000))
