@@ -3,11 +3,18 @@
 import pytest
 import torch
 
-from septool.signal.levels import MODEL_LEVEL_DB, from_db, model_gain, rms
+from septool.signal.levels import MODEL_LEVEL_DB, from_db, model_gain, rms, to_db
 
 
 def test_decibels() -> None:
     assert [from_db(db) for db in (0, 20, -20, 6.0206)] == pytest.approx([1, 10, 0.1, 2], rel=1e-5)
+
+
+def test_decibels_of_an_amplitude() -> None:
+    assert [to_db(ratio) for ratio in (1, 10, 0.1, 2)] == pytest.approx([0, 20, -20, 6.0206], abs=1e-4)
+    assert to_db(from_db(-3.7)) == pytest.approx(-3.7)
+    with pytest.raises(ValueError, match="expected a positive|math domain"):
+        to_db(0.0)
 
 
 def test_root_mean_square() -> None:
