@@ -1,5 +1,6 @@
 """FLAC (RFC 9639): the number of samples that its header announces, and what the last frame says of it."""
 
+import re
 from collections.abc import Callable
 
 from septool.audio.decoders import Part, PlainFeed, part_from_bytes
@@ -9,6 +10,7 @@ from septool.audio.sources import ByteSource
 INFO_END = 42  # bytes of the mark and of the block that comes first
 TOTAL = slice(18, 26)  # eight bytes whose last 36 bits are the number of samples
 MASK = 2**36 - 1
+SYNC = re.compile(rb"\xff[\xf8\xf9]")  # with which every frame begins, and much else
 TAIL = 2**16  # bytes at the end in which the last frame begins
 BLOCK_SIZES = {1: 192, 2: 576, 3: 1152, 4: 2304, 5: 4608} | {code: 256 << code - 8 for code in range(8, 16)}
 
@@ -63,12 +65,8 @@ class FlacPatch:
 class FlacFeed(PlainFeed):
     """A file or stream of FLAC."""
 
-    lost_bytes, gaps, first_gap_s, has_end = (
-        0,
-        0,
-        None,
-        True,
-    )  # libFLAC finds its way over damage itself, and tells of an error
+    # libFLAC finds its way over damage by itself, and tells of an error.
+    lost_bytes, gaps, first_gap_s, has_end = 0, 0, None, True
 
     def __init__(self, source: ByteSource, start: int) -> None:
         source.seek(start)
@@ -97,8 +95,8 @@ def is_confirmed(source: ByteSource, start: int) -> bool:
     head = source.peek(start, INFO_END)
     total, smallest = int.from_bytes(head[TOTAL], "big") & MASK, int.from_bytes(head[8:10], "big")
     data = source.peek(max(source.size - TAIL, 0), TAIL)
-    place, behind = len(data), total  # the sample that comes after the frames seen so far
-    while total and (place := data.rfind(b"\xff", 0, place)) >= 0:
+    behind = total  # the sample that comes after the frames seen so far
+    for place in reversed([found.start() for found in SYNC.finditer(data)] if total else []):
         span = frame_span(data[place : place + 16], smallest)
         if span is None:
             continue
