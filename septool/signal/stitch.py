@@ -71,7 +71,7 @@ class Stitcher:
         by = "overlap"
         if margin < CLEAR_MARGIN and len(order) > 1:
             by = "voice"
-            similarity = correlations(_normalize_spectra(self._voices), _normalize_spectra(log_band_spectra(estimate)))
+            similarity = correlations(_without_level(self._voices), _without_level(log_band_spectra(estimate)))
             # A waveform that continues in the overlap outweighs all spectra together.
             order, _ = best_order(similarity + 2 * len(order) * (correlation > SAME_SPEAKER_CORRELATION))
         self.seams.append(Seam(self._at, order, margin, by))
@@ -104,8 +104,6 @@ def log_band_spectra(voices: np.ndarray) -> np.ndarray:
     return (np.log(bands + 1e-9) * loud).sum(1) / np.maximum(loud.sum(1), 1) * np.sqrt(loud.sum(1))
 
 
-def _normalize_spectra(spectra: np.ndarray) -> np.ndarray:
-    """Take each voice's level and what all voices have in common out of ``[source, band]``."""
-    shape = spectra - spectra.mean(axis=1, keepdims=True)
-    shape = shape / np.maximum(np.linalg.norm(shape, axis=1, keepdims=True), 1e-9)
-    return shape - shape.mean(axis=0, keepdims=True)
+def _without_level(spectra: np.ndarray) -> np.ndarray:
+    """Take each voice's level out of ``[source, band]``; what all voices have in common tells no order from another."""
+    return spectra - spectra.mean(axis=1, keepdims=True)

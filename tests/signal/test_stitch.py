@@ -81,6 +81,17 @@ def test_a_voice_that_says_nothing_for_long_is_known_again() -> None:
     np.testing.assert_allclose(stitch(segments, 500)[0], signal, atol=1e-6)
 
 
+def test_a_voice_is_known_again_at_another_level() -> None:
+    signal = coloured(9500) + 0.1 * noise(2, 9500)
+    signal[0] *= np.where(np.arange(9500) < 4500, 1e3, 1e-3)
+    signal[1] *= np.where(np.arange(9500) < 4500, 1e-3, 1e3)
+    signal[:, 4500:5000] = 0
+    segments = [s if n < 3 else s[::-1] for n, s in enumerate(cut(signal, 2000, 500))]
+    joined, stitcher = stitch(segments, 500)
+    assert stitcher.seams[2].by == "voice"
+    np.testing.assert_allclose(joined, signal, atol=1e-3)
+
+
 def test_all_that_a_track_has_said_decides_and_not_its_beginning() -> None:
     signal = coloured(11_000)
     signal[:, :2000] = signal[::-1, :2000]  # the first segment sounds like the other voice
