@@ -407,6 +407,21 @@ def test_a_response_is_convolved(speech: UtterancePool) -> None:
         np.testing.assert_allclose(after, expected, atol=1e-5)
 
 
+def test_every_use_of_chance_has_numbers_of_its_own(speech: UtterancePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[tuple[int, ...]] = []
+    default_rng = np.random.default_rng
+
+    def seeded(seed: list[int]) -> np.random.Generator:
+        seeds.append(tuple(seed))
+        return default_rng(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", seeded)
+    everything = replace(EVERYTHING, random_eq_db=3.0)
+    sample_parts(speech, everything, AROUND, seed=5, epoch=6, index=7)
+    assert len(seeds) == len(set(seeds)) == 4  # which voices, one of them alone, the color, rooms and noise
+    assert all(seed[:3] == (5, 6, 7) for seed in seeds)
+
+
 def test_a_colour_bends_spectra_by_its_deviation_and_keeps_levels(speech: UtterancePool) -> None:
     how, gains_db = replace(HOW, random_eq_db=4.0), []
     for index in range(40):
