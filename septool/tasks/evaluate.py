@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum, auto
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,8 +92,8 @@ def evaluate(
         sdr_backend: whose code computes SDR: septool, fast-bss-eval or mir_eval; the numbers agree to 1e-6 dB.
         asr: command of a recognizer that writes words to its standard output, of the estimate's file, ``{file}`` in it
             or its last argument; by it the metric wer is scored, against the ``text`` of a manifest's sources.
-        by: groups of a manifest's rows that scores are also summarized by: sex, gain-difference, length, overlap,
-            noise, sources.
+        by: groups of a manifest's rows that scores are also summarized by; see
+            :data:`septool.scoring.breakdown.GROUPS`.
         out: file for the items: ``.jsonl``, which grows with every item, ``.csv`` or ``.parquet``.
         html: report with distributions and the worst items, to hear and see; it also scores si-snr and si-snri.
         device: where the model runs.
@@ -110,61 +111,52 @@ def evaluate(
     Raises:
         UsageError: neither or both of ``estimates`` and ``model``, or an unknown metric.
     """
-    files = source.suffix.lower() in SUFFIXES and not source.is_dir()
-    on_conversations = not files and source.suffix != ".txt" and holds_conversations(source)
-    if on_conversations:
+    kind = _source_kind(source)
+    if kind == _Kind.CONVERSATIONS:
         _check_conversations(source, model, metric)
         metric = "si-snri"
-    metrics = parse_metric_names(metric or (PAIR_METRICS if files else DEFAULT_METRICS))
+    metrics = parse_metric_names(metric or (PAIR_METRICS if kind == _Kind.FILE else DEFAULT_METRICS))
     check_sdr_backend(sdr_backend)
-    if asr is not None:
-        check_recognizer(asr)
-        if on_conversations or files or source.is_dir() or source.suffix == ".txt":
-            raise UsageError(f"--asr is for a manifest of mixtures whose sources have a text, which {source} is not")
-        metrics = list(dict.fromkeys([*metrics, "wer"]))
-    elif "wer" in metrics:
-        raise UsageError("wer needs a recognizer; give its command with --asr")
+    metrics = _with_words(metrics, asr, source, kind)
     check_installed(metrics)
     groups = parse_groups(by) if by is not None else []
-    if groups and (source.is_dir() or files or on_conversations or source.suffix == ".txt"):
+    if groups and kind != _Kind.MIXTURES:
         raise UsageError(f"--by is for a manifest of mixtures, which {source} is not")
     _check_usage(estimates, model, sample_rate, pair, out, skip_existing)
     if html is not None:
-        if source.suffix == ".txt":
+        if kind == _Kind.TRIALS:
             raise UsageError("--html is for voices; a list of trials has none")
         check_html_report(html, force=force or skip_existing)
-        metrics = [*metrics, *(name for name in REPORTED if name not in metrics and not on_conversations)]
+        if kind != _Kind.CONVERSATIONS:
+            metrics = list(dict.fromkeys([*metrics, *REPORTED]))
     if out is not None:
         resumable = out.suffix == ".jsonl" and model is not None
         refuse_existing(out, force=force or skip_existing, otherwise="--skip-existing to go on" if resumable else "")
         make_folder(out.parent)  # now, not after hours of scoring
-    on_trials = source.suffix == ".txt"
     if cluster is not None:
         check_address(cluster)
-        if jobs is not None or on_trials or on_conversations:
+        if jobs is not None or kind in (_Kind.TRIALS, _Kind.CONVERSATIONS):
             other = f"{source} is not" if jobs is None else "takes the place of --jobs"
             raise UsageError(f"--cluster {cluster} is for mixtures and folders, and {other}")
-    metrics = [] if on_trials else metrics
-    if on_conversations and model is not None:
+    if kind == _Kind.TRIALS:
+        metrics = []
+    if kind == _Kind.CONVERSATIONS and model is not None:
         from septool.tasks.conversation_scores import conversations_by_model  # SciPy's clustering takes a while
 
         job = conversations_by_model(source, model, speaker_model, device, limit)
     else:
-        job = _find_job(source, estimates, model, sample_rate, pair, device, limit, on_workers=cluster is not None)
+        job = _find_job(
+            source, kind, estimates, model, sample_rate, pair, device, limit, on_workers=cluster is not None
+        )
     for line in job.warnings:
         warn(line)
 
-    hashes = {} if source.is_dir() or files else {"manifest_sha256": sha256_of(source)}
-    if model is not None:
-        hashes["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(model)[1])
-    if on_conversations:
-        hashes["speaker_model_sha256"] = sha256_of(catalogue.resolve_checkpoint(speaker_model)[1])
-    if asr is not None:
-        hashes["asr"] = asr
+    hashes = _identify(source, kind, model, speaker_model, asr)
     existing = read_items(out, metrics, hashes) if out and out.exists() and skip_existing and not force else {}
     items, total = {id: existing[id] for id in job.ids if id in existing}, len(set(job.ids))
     if jobs is None:
-        jobs = workers.cores() if total - len(items) > FEW and metrics and not on_conversations else 1
+        many = total - len(items) > FEW and metrics and kind != _Kind.CONVERSATIONS
+        jobs = workers.cores() if many else 1
     settings = {"sdr": {"backend": sdr_backend}, "wer": {"command": asr}}
     facts = {"sample_rate": job.rate, **hashes}
     if any(METRICS[name].base == "sdr" for name in metrics):
@@ -175,12 +167,7 @@ def evaluate(
             write(items[item.id])
             report(len(items), total, items[item.id])
     ordered = [items[id] for id in job.ids]
-    positive, negative = ("same", "different") if on_trials else ("presence", "absence")
-    name = EER.name if on_trials else "presence-eer"
-    summaries = summarize_measures(ordered, MEASURES.values()) if on_conversations else []
-    summaries += summarize_items(ordered, metrics)
-    summaries += summarize_words(ordered)
-    summaries += summarize_detections(ordered, name, positive=positive, negative=negative)
+    summaries = _summarize(ordered, kind, metrics)
     if groups:
         summaries += summarize_groups(ordered, read_manifest(source), metrics, groups)
     summaries = [
@@ -193,6 +180,60 @@ def evaluate(
         title = f"{source.name}: {model or estimates}"
         write_evaluation_report(html, title, ordered, summaries, facts=shown, load=partial(_load_again, job))
     return ordered, summaries
+
+
+class _Kind(Enum):
+    """What estimates are compared with."""
+
+    MIXTURES = auto()  # of a manifest
+    CONVERSATIONS = auto()  # of a manifest
+    TRIALS = auto()  # of a list
+    FOLDER = auto()  # of references
+    FILE = auto()  # one reference
+
+
+def _source_kind(source: Path) -> _Kind:
+    if source.is_dir():
+        return _Kind.FOLDER
+    if source.suffix.lower() in SUFFIXES:
+        return _Kind.FILE
+    if source.suffix == ".txt":
+        return _Kind.TRIALS
+    return _Kind.CONVERSATIONS if holds_conversations(source) else _Kind.MIXTURES
+
+
+def _with_words(metrics: list[str], asr: str | None, source: Path, kind: _Kind) -> list[str]:
+    """Return the metrics with the word error rate if there is a recognizer."""
+    if asr is None:
+        if "wer" in metrics:
+            raise UsageError("wer needs a recognizer; give its command with --asr")
+        return metrics
+    check_recognizer(asr)
+    if kind != _Kind.MIXTURES:
+        raise UsageError(f"--asr is for a manifest of mixtures whose sources have a text, which {source} is not")
+    return list(dict.fromkeys([*metrics, "wer"]))
+
+
+def _identify(source: Path, kind: _Kind, model: str | None, speaker_model: str, asr: str | None) -> dict[str, str]:
+    """Return what scores were measured on and with, by which they are known again."""
+    about = {} if kind in (_Kind.FOLDER, _Kind.FILE) else {"manifest_sha256": sha256_of(source)}
+    if model is not None:
+        about["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(model)[1])
+    if kind == _Kind.CONVERSATIONS:
+        about["speaker_model_sha256"] = sha256_of(catalogue.resolve_checkpoint(speaker_model)[1])
+    if asr is not None:
+        about["asr"] = asr
+    return about
+
+
+def _summarize(items: Sequence[Item], kind: _Kind, metrics: Sequence[str]) -> list[Summary]:
+    """Summarize everything that was measured of the items."""
+    measured = summarize_measures(items, MEASURES.values()) if kind == _Kind.CONVERSATIONS else []
+    if kind == _Kind.TRIALS:
+        found = summarize_detections(items, EER.name, positive="same", negative="different")
+    else:
+        found = summarize_detections(items, "presence-eer", positive="presence", negative="absence")
+    return [*measured, *summarize_items(items, metrics), *summarize_words(items), *found]
 
 
 def _definition(metric: str) -> str:
@@ -252,6 +293,7 @@ def _check_conversations(source: Path, model: str | None, metric: str | None) ->
 
 def _find_job(
     source: Path,
+    kind: _Kind,
     estimates: Path | None,
     model: str | None,
     sample_rate: int | None,
@@ -261,15 +303,15 @@ def _find_job(
     *,
     on_workers: bool,
 ) -> ScoringJob:
-    if source.suffix == ".txt":
+    if kind == _Kind.TRIALS:
         if model is None:
             raise UsageError(f"{source} is a list of trials; give the speaker network with --model")
         return trial_scores(source, model, device, limit)
-    if source.is_dir():
+    if kind == _Kind.FOLDER:
         if estimates is None:
             raise UsageError(f"{source} is a folder of references; give the folder of estimates, or a manifest")
         return estimates_in_folders(source, estimates, limit, sample_rate, pair)
-    if source.suffix.lower() in SUFFIXES:
+    if kind == _Kind.FILE:
         if estimates is None or estimates.is_dir():
             raise UsageError(f"{source} is one reference; give its estimate, a file, beside it")
         return estimate_file(source, estimates, sample_rate)
