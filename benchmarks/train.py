@@ -25,7 +25,7 @@ from septool.profiling.timing import MAX_REPEATS, time_interleaved
 from septool.tasks.prepare import prepare
 from septool.training.data import Batch, count_samples, load_micro_batches
 from septool.training.distributed import Distributed
-from septool.training.recipe import recipe_from_dict
+from septool.training.recipe_files import recipe_from_dict
 from septool.training.trainer import Trainer
 
 RATE, CLIP, LEARNING_RATE = 8000, 5.0, 1e-4

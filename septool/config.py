@@ -8,7 +8,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -220,6 +220,15 @@ def override(values: JsonDict, settings: Sequence[str]) -> JsonDict:
         except tomllib.TOMLDecodeError:
             place[key] = text.strip()
     return result
+
+
+def flatten(values: JsonMapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values of nested tables with their keys as one, ``section.key``; those that are None are left out."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield prefix + key, value
 
 
 def _copy(value: Any) -> Any:

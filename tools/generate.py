@@ -23,7 +23,7 @@ from septool.losses import EQUATIONS, LOSSES
 from septool.models import MODELS
 from septool.profiling.comparison import published_rows
 from septool.profiling.macs import count_macs
-from septool.training import recipe as recipes
+from septool.training import recipe_files as recipes
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -77,7 +77,7 @@ def train(
     # torch would warn in every process that weights might be left out in a step; some networks do leave some.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from septool.commands import printing
-    from septool.training.recipe import describe_recipes, format_scores
+    from septool.training.recipe_files import describe_recipes, format_scores
 
     if show:
         rows = describe_recipes()

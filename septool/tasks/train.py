@@ -19,14 +19,9 @@ from septool.errors import UsageError
 from septool.models import MODELS
 from septool.training.distributed import Distributed, init_distributed
 from septool.training.lock import lock_run
-from septool.training.recipe import (
-    Recipe,
-    load_recipe,
-    recipe_changes,
-    recipe_from_dict,
-    recipe_record,
-    run_name,
-)
+from septool.training.recipe import Recipe
+from septool.training.recipe_changes import recipe_changes, run_name
+from septool.training.recipe_files import load_recipe, recipe_from_dict, recipe_record
 from septool.training.state import has_state, read_state
 from septool.training.trainer import Report, Trainer, check_network_size
 

@@ -16,7 +16,9 @@ from septool.errors import CheckpointError, ConfigError, SeptoolError
 from septool.files import atomic_write
 from septool.models.base import Model
 from septool.training.optim import MovingAverage, make_optimizers, restore_optimizer
-from septool.training.recipe import Recipe, recipe_changes, recipe_from_dict, recipe_record
+from septool.training.recipe import Recipe
+from septool.training.recipe_changes import recipe_changes
+from septool.training.recipe_files import recipe_from_dict, recipe_record
 
 LOG = logging.getLogger(__name__)
 STATES = LAST, PREVIOUS = "last.pt", "previous.pt"  # what a run is resumed from: the first that is whole

@@ -27,7 +27,8 @@ from septool.training.distributed import Distributed
 from septool.training.interrupt import Interrupt
 from septool.training.log import Event, TrainingLog
 from septool.training.optim import learning_rate_factor, mean_weights
-from septool.training.recipe import Recipe, effective_record
+from septool.training.recipe import Recipe
+from septool.training.recipe_files import effective_record
 from septool.training.role import Role, training_role
 from septool.training.state import TrainingState
 

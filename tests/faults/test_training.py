@@ -17,7 +17,7 @@ from septool.tasks.prepare import prepare
 from septool.tasks.train import train
 from septool.training import lock
 from septool.training.lock import lock_run
-from septool.training.recipe import load_recipe
+from septool.training.recipe_files import load_recipe
 from tests.conftest import Command
 from tests.models.tiny import TINY
 

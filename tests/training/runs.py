@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from septool.training.distributed import Distributed
-from septool.training.recipe import Recipe, recipe_from_dict
+from septool.training.recipe import Recipe
+from septool.training.recipe_files import recipe_from_dict
 from tests.models.tiny import TINY
 
 ALONE = Distributed(torch.device("cpu"))

@@ -18,7 +18,8 @@ from septool.models.build import build_model
 from septool.models.speaker_net import SpeakerNet
 from septool.tasks.prepare import prepare
 from septool.tasks.train import train
-from septool.training.recipe import Recipe, recipe_from_dict
+from septool.training.recipe import Recipe
+from septool.training.recipe_files import recipe_from_dict
 from septool.training.trainer import Trainer
 from tests.conftest import RATE
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS

@@ -12,7 +12,8 @@ from septool.losses import LOSSES
 from septool.models import MODELS, galr, papez, sepformer
 from septool.models.build import build_model, config_of
 from septool.profiling.comparison import published_si_snri
-from septool.training import recipe as recipes
+from septool.training import recipe_files as recipes
+from septool.training.recipe_changes import run_name
 
 
 def write(path: Path, text: str) -> str:
@@ -62,7 +63,7 @@ def test_a_base_that_is_none_is_worded(tmp_path: Path) -> None:
 
 
 def test_a_run_is_named_by_what_its_settings_change(tmp_path: Path) -> None:
-    name = recipes.run_name
+    name = run_name
     assert name("galr-small") == "galr-small"
     assert name("galr-small", ["loop.batch=2"]) == "galr-small"  # what the recipe says anyway
     one = name("galr-small", ["loop.batch=7", "optimizer.betas=[0.8, 0.9]", "data.train=a/b.jsonl"])

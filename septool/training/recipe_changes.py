@@ -1,0 +1,38 @@
+"""What is different in one run from another, and the name that a run has by it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from septool.config import JsonDict, flatten
+from septool.training.recipe import Recipe
+from septool.training.recipe_files import load_recipe, recipe_record
+
+
+def run_name(name: str, settings: Sequence[str] = ()) -> str:
+    """Name a run by its recipe and by what the settings change in it, whatever their order."""
+    before, after = (recipe_record(recipe) for recipe in (load_recipe(name), load_recipe(name, settings)))
+    changed = _differences(before, after)
+    full = "+".join([Path(name).stem, *(f"{key}={_as_file_name(now)}" for key, (_, now) in changed.items())])
+    if len(full.encode()) <= 120:
+        return full
+    return f"{Path(name).stem}+{hashlib.sha256(full.encode()).hexdigest()[:12]}"
+
+
+def recipe_changes(before: Recipe, after: Recipe) -> dict[str, tuple[object, object]]:
+    """Return the settings in which two runs differ, as they are in the one and in the other."""
+    return _differences(asdict(before), asdict(after))
+
+
+def _differences(before: JsonDict, after: JsonDict) -> dict[str, tuple[object, object]]:
+    was, now = (dict(flatten(values | {"published": {}})) for values in (before, after))
+    return {key: (was.get(key), now.get(key)) for key in sorted(was | now) if was.get(key) != now.get(key)}
+
+
+def _as_file_name(value: object) -> str:
+    """Write a value as part of a file's name."""
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return re.sub(r"[^\w.,=-]+", "_", text)
