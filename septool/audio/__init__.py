@@ -3,11 +3,13 @@
 Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[time]`` for one voice.
 """
 
+from septool.audio.file import AudioFile, AudioInfo
 from septool.audio.findings import Finding, FindingKind
 from septool.audio.folders import FoundAudio, describe_left_out, find_audio_files
 from septool.audio.formats import FOREIGN, SUFFIXES, format_of, has_float, nearest_subtype, readable_suffixes
+from septool.audio.opening import open_audio
 from septool.audio.raw import RawFormat
-from septool.audio.reading import AudioFile, AudioInfo, Reader, audio_info, load_audio, open_audio, read_audio
+from septool.audio.reading import Reader, audio_info, load_audio, read_audio
 from septool.audio.resampling import StreamResampler, check_finite, resample, to_mono
 from septool.audio.writing import PipeWriter, Writer, check_piped, write_audio
 

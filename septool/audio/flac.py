@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from septool.audio.decoders import Part, PlainFeed, part_from_bytes
+from septool.audio.forward import Part, PlainFeed, part_from_bytes
 from septool.audio.mpeg import tag_size
 from septool.audio.sources import ByteSource
 

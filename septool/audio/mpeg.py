@@ -7,7 +7,7 @@ frame that most writers of files put first and writers of streams cannot.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from septool.audio.decoders import Part, part_from_pipe
+from septool.audio.forward import Part, part_from_pipe
 from septool.audio.sources import ByteSource
 
 BITRATES = {  # kbit/s by (MPEG-1, layer)

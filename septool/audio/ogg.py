@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from septool.audio.decoders import Part, PlainFeed, part_from_bytes, part_from_pipe
 from septool.audio.flac import FlacPatch
+from septool.audio.forward import Part, PlainFeed, part_from_bytes, part_from_pipe
 from septool.audio.sources import ByteSource
 
 CODECS = {b"\x01vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "flac"}

@@ -1,0 +1,211 @@
+"""Coded sound that is decoded as it comes: flac, mp3, vorbis, opus, from files and pipes, over gaps to its end."""
+
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from typing import Protocol
+
+import numpy as np
+import soundfile
+
+from septool.audio.decoders import TOLERANCE_S, Forward, compared, quiet, read_through
+from septool.audio.findings import Finding, FindingKind
+from septool.audio.sources import Feeder, Rewindable, as_file
+from septool.errors import AudioError
+
+FRUITLESS = 100  # errors in a row without a sample, after which nothing more is expected
+
+
+class Feed(Protocol):
+    """Coded sound without what is damaged, in parts that a codec decodes each by itself."""
+
+    @property
+    def announced(self) -> int | None:
+        """Samples per channel; 0 where the header says that nobody knew, None where it says nothing."""
+        ...
+
+    @property
+    def lost_bytes(self) -> int:
+        """Bytes left out so far."""
+        ...
+
+    @property
+    def gaps(self) -> int:
+        """Places where something was left out."""
+        ...
+
+    @property
+    def first_gap_s(self) -> float | None:
+        """Seconds before the first of them; None where there is none, or nobody knows."""
+        ...
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the end that the format has was there; known when all parts are read."""
+        ...
+
+    @property
+    def priming(self) -> int:
+        """Samples that the coder put before the sound."""
+        ...
+
+    @property
+    def padding(self) -> int:
+        """Samples that the coder put behind the sound."""
+        ...
+
+    @property
+    def ends_as_announced(self) -> bool:
+        """Whether the padding was there; known when all parts are read."""
+        ...
+
+    def next_part(self) -> "Part | None": ...
+
+
+class PlainFeed:
+    """What holds for feeds that know nothing of it."""
+
+    priming, padding, ends_as_announced = 0, 0, True
+
+
+class ForwardDecoder:
+    """Coded sound as it comes, over gaps to its end.
+
+    Args:
+        name: for messages.
+        feed: the sound.
+        expected: samples per channel, as well as can be said before; 0 if nobody knows.
+        tolerance_s: seconds by which the announced length may be off without a word.
+    """
+
+    def __init__(self, name: str, feed: Feed, *, expected: int = 0, tolerance_s: float = TOLERANCE_S) -> None:
+        self._name, self._feed = name, feed
+        part = feed.next_part()
+        if part is None:
+            raise AudioError(f"{name} has no samples")
+        self._part: Part | None = part
+        self.rate, self.channels, self.subtype = part.file.samplerate, part.file.channels, part.file.subtype
+        self.findings: list[Finding] = []
+        self.expected, self._tolerance = expected or feed.announced or 0, tolerance_s * self.rate
+        self._frames, self._errors, self._fruitless = 0, 0, 0
+        self._first_error: int | None = None
+        self._held = np.zeros((0, self.channels), dtype=np.float32)  # what may turn out to be padding
+        self._skipped, self._given, self._is_trimmed = 0, 0, False
+
+    @property
+    def header_frames(self) -> int | None:
+        return self._feed.announced or None
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return what is decoded, ``[time, channel]``, without what the coder put before and behind the sound."""
+        while self._skipped < self._feed.priming and self._part is not None:
+            self._skipped += len(self._decode(self._feed.priming - self._skipped))
+        missing = frames + self._feed.padding - len(self._held)
+        if missing > 0:
+            self._held = np.concatenate((self._held, self._decode(missing)))
+        end = len(self._held)
+        if self._part is not None:
+            end -= self._feed.padding
+        elif self._feed.ends_as_announced and not self._is_trimmed:
+            self._held = self._held[: max(end - self._feed.padding, 0)]
+            self._is_trimmed = True
+        samples, self._held = self._held[: min(frames, end)], self._held[min(frames, end) :]
+        self._given += len(samples)
+        if self._part is None and not len(self._held):
+            self.findings = self._found()
+        return samples
+
+    def _decode(self, frames: int) -> np.ndarray:
+        parts: list[np.ndarray] = []
+        left = frames
+        while left and self._part is not None:
+            with quiet() if self._part.is_noisy else nullcontext():
+                samples, failed = read_through(self._part.file, min(left, 2**14))
+            if self._part.error:
+                raise self._part.error
+            if failed and self._first_error is None:
+                self._first_error = self._frames + len(samples)
+            self._errors += failed
+            self._fruitless = self._fruitless + 1 if failed and not len(samples) else 0
+            parts.append(samples)
+            left -= len(samples)
+            self._frames += len(samples)
+            if (not len(samples) and not failed) or self._fruitless > FRUITLESS:
+                self._next_part()
+        return np.concatenate(parts) if parts else np.zeros((0, self.channels), dtype=np.float32)
+
+    def _next_part(self) -> None:
+        assert self._part is not None
+        self._part.close()
+        self._fruitless = 0
+        self._part = self._feed.next_part()
+        if self._part and (self._part.file.samplerate, self._part.file.channels) != (self.rate, self.channels):
+            self._part.close()
+            self._part = None
+            raise AudioError(
+                f"{self._name} changes its rate or channels after {self._frames / self.rate:.1f} s; split it there"
+            )
+
+    def _found(self) -> list[Finding]:
+        found: list[Finding] = []
+        count = max(self._feed.gaps, min(self._errors, 1))
+        if count:
+            places = [] if self._first_error is None else [self._first_error]
+            if self._feed.first_gap_s is not None:
+                places.append(min(round(self._feed.first_gap_s * self.rate), self._given))
+            first = min(places, default=self._given)
+            found.append(Finding(FindingKind.GAP, self.rate, first, None, self._feed.lost_bytes, count))
+        announced = self._feed.announced
+        if announced is None:
+            return found if self._feed.has_end else [*found, Finding(FindingKind.CUT_OFF, self.rate, self._given)]
+        if not announced:
+            return [*found, Finding(FindingKind.UNKNOWN_LENGTH, self.rate, self._given)]
+        return found + compared(self.rate, self._given, announced, self._tolerance)
+
+    def seek(self, frame: int) -> bool:  # noqa: ARG002 - it is only read forwards
+        return False
+
+    def close(self) -> None:
+        if self._part:
+            self._part.close()
+        self._part = None
+
+
+class Part:
+    """A stretch of coded sound that libsndfile decodes as it comes."""
+
+    def __init__(self, file: soundfile.SoundFile, feed: Feeder | Rewindable) -> None:
+        self.file, self._feed, self.is_noisy = file, feed, file.format == "MP3"
+
+    @property
+    def error(self) -> AudioError | None:
+        return self._feed.error
+
+    def close(self) -> None:
+        with suppress(soundfile.LibsndfileError):
+            self.file.close()
+        self._feed.close()
+
+
+def part_from_pipe(pull: Callable[[], bytes]) -> Part:
+    """Open coded sound (mp3, vorbis, opus) that ``pull`` gives piece by piece.
+
+    Raises:
+        LibsndfileError: it is none.
+    """
+    feeder = Feeder(pull)
+    try:
+        with quiet():
+            return Part(Forward(feeder.reading, closefd=False), feeder)
+    except BaseException:
+        feeder.close()
+        raise
+
+
+def part_from_bytes(pull: Callable[[int], bytes]) -> Part:
+    """Open FLAC, whose beginning libsndfile reads twice.
+
+    Raises:
+        LibsndfileError: it is none.
+    """
+    head = Rewindable(pull)
+    return Part(Forward(as_file(head)), head)

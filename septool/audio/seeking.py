@@ -1,0 +1,147 @@
+"""Regular files that libsndfile finds its way in alone, to any place."""
+
+import io
+import os
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+
+from septool.audio.containers import SampleData, length_of_samples
+from septool.audio.decoders import compared, quiet, words_of
+from septool.audio.sources import ByteSource, FileSource, as_file
+from septool.errors import AudioError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+class NotSeekingError(Exception):
+    """A recording that libsndfile does not open by itself, and why, as far as it is worth a word."""
+
+
+def open_seeking(source: ByteSource, data: SampleData | None = None) -> "SeekingDecoder":
+    """Let libsndfile open a regular file by itself.
+
+    Args:
+        source: the file.
+        data: where its samples are, in a container of those.
+
+    Raises:
+        NotSeekingError: it cannot, or it is no file.
+    """
+    if not isinstance(source, FileSource):
+        raise NotSeekingError
+    file = _SourceFile(source)
+    if data and data.size_field and data.announced is not None and source.size is not None:
+        length = length_of_samples(source, data, 2**14)
+        if data.announced < length < 2**32:  # coded samples behind the announced ones
+            order = "big" if data.big_endian_chunks else "little"
+            file = _SourceFile(source, data.size_field[0], length.to_bytes(data.size_field[1], order))
+    try:
+        with quiet():
+            opened = _OwningFile(file)
+    except soundfile.LibsndfileError as error:
+        reason = words_of(error)
+    except (TypeError, RuntimeError):  # soundfile wants to be told the rate
+        reason = "it has no header that says what it is"
+    else:
+        if opened.format != "MP3":
+            return SeekingDecoder(source, opened, data)
+        opened.close()  # four bytes that look like it; frames do not follow one another, or it had been read as such
+        reason = "it begins like MPEG audio and does not go on so"
+    file.close()
+    raise NotSeekingError(reason)
+
+
+class SeekingDecoder:
+    """A regular file that libsndfile reads as it thinks right, from any place."""
+
+    def __init__(self, source: ByteSource, opened: soundfile.SoundFile, data: SampleData | None = None) -> None:
+        self._file, self._source = opened, source
+        self.rate, self.channels, self.subtype = opened.samplerate, opened.channels, opened.subtype
+        self.expected, self.header_frames, self.findings = opened.frames, None, []
+        self._frames = 0
+        self._quiet = quiet if self.subtype.startswith("MPEG") else nullcontext
+        if data and data.announced and source.size:
+            there = max(source.size - data.offset, 1)
+            # As many times the samples as the announced bytes are of those that are there.
+            self.header_frames = round(opened.frames * max(data.announced / there, 1.0))
+        self.findings = compared(self.rate, self.expected, self.header_frames, 0)
+
+    def read(self, frames: int) -> np.ndarray:
+        """Return up to ``frames`` samples of each channel, ``[time, channel]``."""
+        try:
+            with self._quiet():
+                samples = self._file.read(frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{self._source.name} breaks off while decoding: {words_of(error)}") from None
+        self._frames += len(samples)
+        if len(samples) < frames:
+            self.findings = compared(self.rate, self._frames, self.header_frames, 0)
+        return samples
+
+    def seek(self, frame: int) -> bool:
+        if not 0 <= frame <= self.expected:
+            return False
+        try:
+            with self._quiet():
+                self._file.seek(frame)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{self._source.name} breaks off while decoding: {words_of(error)}") from None
+        self._frames = frame
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _SourceFile(io.RawIOBase):
+    """A regular file's bytes for libsndfile, some of them replaced."""
+
+    def __init__(self, source: FileSource, place: int = 0, replaced: bytes = b"") -> None:
+        self._source, self._place, self._replaced = source.again(), place, replaced
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        start = self._source.position
+        part = bytearray(self._source.read(len(view)))
+        for number, byte in enumerate(self._replaced):
+            if 0 <= self._place + number - start < len(part):
+                part[self._place + number - start] = byte
+        view[: len(part)] = part
+        return len(part)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._source.position, os.SEEK_END: self._source.size or 0}[whence]
+        self._source.seek(max(begin + offset, 0))
+        return self._source.position
+
+    def tell(self) -> int:
+        return self._source.position
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+
+class _OwningFile(soundfile.SoundFile):
+    """A file that closes what it reads from."""
+
+    _own: io.RawIOBase | None = None
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        super().__init__(as_file(file))
+        self._own = file
+
+    def close(self) -> None:
+        super().close()
+        if self._own is not None:
+            self._own.close()
