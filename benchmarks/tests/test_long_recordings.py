@@ -1,6 +1,8 @@
 """What is counted of long recordings, and that a run that is stopped leaves what it has measured."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,8 @@ import pytest
 import torch
 
 from benchmarks import section
-from benchmarks.long_recordings import ABOUT, count_changes, follow, majorities, page
-from benchmarks.stand_in import GHOST, TrueVoices
+from benchmarks.long_recordings import ABOUT, LAUNCHER, PEAK_UNIT, count_changes, follow, majorities, page
+from benchmarks.stand_in import GHOST, TrueVoices, embed
 from septool import audio
 
 RATE = 8000
@@ -53,6 +55,18 @@ def test_a_stand_in_gives_each_window_its_voices_in_some_order(tmp_path: Path) -
             np.testing.assert_allclose(tracks, closest, atol=1e-6)
 
 
+def test_a_stand_in_knows_a_voice_again_by_its_spectrum() -> None:
+    low, high = (np.sin(2 * np.pi * pitch * np.arange(RATE) / RATE) for pitch in (150.0, 1000.0))
+
+    def likeness(one: np.ndarray, other: np.ndarray) -> float:
+        first, second = embed(one), embed(other)
+        return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+
+    assert likeness(low, low[1234:]) > 0.99
+    assert likeness(low, high) < 0.1
+    assert embed(low[:100]).shape == (128,)
+
+
 def test_a_page_has_a_line_a_recording_from_the_shortest_on(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     taken = {"seconds": 36.0, "cpu_s": 72.0, "peak_mb": 700.4, "first_output_s": 1.25}
@@ -65,6 +79,15 @@ def test_a_page_has_a_line_a_recording_from_the_shortest_on(tmp_path: Path) -> N
         "| 10 | auto | galr | 2 | 700 | 0.120 | 0.060 | 1.2 |",
         "| 60 | auto | galr | 2 | 700 | 0.020 | 0.010 | 1.2 |",
     ]
+
+
+def test_memory_is_that_of_the_command_and_not_of_who_has_started_it() -> None:
+    held = np.ones(25_000_000)  # 200 MB
+    line = [sys.executable, "-c", LAUNCHER, sys.executable, "-c", "import sys; sys.exit(3)"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    status, _, peak = json.loads(done.stderr.splitlines()[-1])
+    assert status >> 8 == 3
+    assert peak * PEAK_UNIT < held.nbytes / 2
 
 
 def test_a_run_that_is_stopped_leaves_its_rows(tmp_path: Path) -> None:
