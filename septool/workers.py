@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from ctypes import c_byte
 from multiprocessing import get_context, parent_process
@@ -163,6 +163,16 @@ class _Pool:
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_processes(sizes: Sequence[int]) -> int:
+    """Return how many processes work on items of sizes, in bytes, if nobody has said it.
+
+    As many as there are processors where many small items keep all of them busy, each with one thread; otherwise one,
+    with all threads.
+    """
+    count = cores()
+    return count if 1 < count <= len(sizes) // 2 and count * max(sizes) <= sum(sizes) else 1
 
 
 def start(*_: object) -> None:

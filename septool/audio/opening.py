@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import soundfile
 
-from septool.audio import containers, flac, mpeg, ogg
+from septool.audio import flac, mpeg, ogg, plain_headers
 from septool.audio.decoders import words_of
 from septool.audio.file import AudioFile
 from septool.audio.formats import AV_HINT, FOREIGN, HEADERLESS, HIGHEST_RATE, LOWEST_RATE, has_av
@@ -74,7 +74,7 @@ def _decoded(source: ByteSource, track: int, suffix: str, raw: RawFormat | None 
         file = _plain(source) or _flac(source) or _ogg(source) or _mpeg(source)
         if file:
             return file
-    data, reason = containers.locate_samples(source), ""
+    data, reason = plain_headers.locate_samples(source), ""
     if track == 1 and source.size is not None:
         try:
             decoder = open_seeking(source, data)
@@ -111,7 +111,7 @@ def _raw(source: ByteSource, form: RawFormat) -> AudioFile:
 
 
 def _plain(source: ByteSource) -> AudioFile | None:
-    data = containers.locate_samples(source)
+    data = plain_headers.locate_samples(source)
     if data is None:
         return None
     try:

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import soundfile
 
-from septool.audio.containers import SampleData, has_second_samples, is_sound, length_of_samples
 from septool.audio.decoders import Forward, compared, read_through
 from septool.audio.findings import Finding, FindingKind
+from septool.audio.plain_headers import SampleData, has_second_samples, is_sound, length_of_samples
 from septool.audio.sources import ByteSource, Rewindable, as_file
 
 RAW_BYTES = {

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple, Self
 
-from septool.audio.containers import SampleData
 from septool.audio.findings import Finding
 from septool.audio.formats import ENCODINGS, HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from septool.audio.plain import RAW_BYTES, PlainDecoder
+from septool.audio.plain_headers import SampleData
 from septool.audio.sources import ByteSource
 from septool.errors import UsageError
 

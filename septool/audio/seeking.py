@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from septool.audio.containers import SampleData, length_of_samples
 from septool.audio.decoders import compared, quiet, words_of
+from septool.audio.plain_headers import SampleData, length_of_samples
 from septool.audio.sources import ByteSource, FileSource, as_file
 from septool.errors import AudioError
 

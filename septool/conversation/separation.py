@@ -20,7 +20,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from septool.conversation.activity import Activity, find_overlap, frame_length, frame_levels, is_speech
-from septool.conversation.clustering import cluster_speakers, is_one_voice
+from septool.conversation.clustering import LEAST_SHARE, ONE_VOICE, THRESHOLD, cluster_speakers, is_one_voice
 from septool.conversation.naming import name_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.runs import (
@@ -40,11 +40,6 @@ from septool.errors import UsageError
 from septool.inference.voiceprints import Voiceprint
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
-# Found on every second conversation of the validation set (docs/conversations.md).
-THRESHOLD = 0.7  # cosine distance of embeddings, each less the recording's mean, of two people
-# Found on every second voice of dev-1voice: 0.26 and 0.3 find the number alike.
-ONE_VOICE = 0.26  # cosine distance of embeddings as they are, below which a recording has one person
-LEAST_SHARE = 0.03  # of the speech, that a person has at least
 PADDING_S = 0.2  # a turn begins and ends this much outside of what is surely speech
 TURN_GAP_S = 0.8  # a person who pauses for less goes on with the same turn
 SHORTEST_TURN_S = 0.15

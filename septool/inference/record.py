@@ -14,6 +14,7 @@ from pathlib import Path
 from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, sha256_of
+from septool.inference.outcomes import Completed, Failed
 from septool.inference.paths import Job, abspath_key
 from septool.printable import printable
 
@@ -86,12 +87,33 @@ class Record:
                 return f"{printable(output['path'])} is not what was written then"
         return None
 
-    def append(self, row: JsonMapping) -> None:
-        """Add a row, in one write, so that those of several runs do not mix.
+    def add(self, result: Completed | Failed, digests: "Digests | None") -> None:
+        """Add what became of a recording; ``digests`` of those whose voices were written.
 
         Raises:
             SeptoolError: it cannot be written.
         """
+        if isinstance(result, Failed) or digests is None:
+            self._write({"input": result.input, "error": result.error if isinstance(result, Failed) else None})
+            return
+        self._write(
+            {
+                "input": result.input,
+                "input_sha256": digests.input,
+                "outputs": digests.outputs,
+                "model": self.model,
+                "checkpoint_sha256": self.checkpoint_sha256,
+                "engine": result.engine,
+                "settings": self.settings,
+                "seconds": round(result.seconds, 3),
+                "elapsed": round(result.elapsed, 3),
+                "rtf": round(result.elapsed / result.seconds, 4) if result.seconds else None,
+                "findings": [finding.row() for finding in result.findings],
+            }
+        )
+
+    def _write(self, row: JsonMapping) -> None:
+        """Add a row, in one write, so that those of several runs do not mix."""
         try:
             with self.path.open("a+b", buffering=0) as file:
                 end = file.seek(0, os.SEEK_END)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from septool import workers
 from septool.cluster import spread, worker_number
-from septool.config import JsonDict
 from septool.device import choose_device, enough_memory
 from septool.errors import SeptoolError
 from septool.files import is_pending, make_folder, recover
@@ -108,23 +107,18 @@ class _Outcome(NamedTuple):
 
 
 def choose_processes(batch: Batch, jobs: Sequence[Job]) -> int:
-    """Return how many processes work on recordings.
-
-    By default as many as there are processors where many short recordings keep all of them busy, each with one thread;
-    otherwise one, with all threads.
-    """
+    """Return how many processes work on recordings; see :func:`septool.workers.choose_processes`."""
     if any(job.label == PIPE for job in jobs):  # another process has another stdin
         return 1
     if batch.jobs is not None:
         return batch.jobs
-    cores = workers.cores()
-    if batch.device.type != "cpu" or not workers.FORKS or cores == 1 or len(jobs) < 2 * cores:
+    if batch.device.type != "cpu" or not workers.FORKS:
         return 1
     sizes = []
     for job in jobs:
         with suppress(OSError):
             sizes.append(job.path.stat().st_size)
-    return cores if cores * max(sizes, default=0) <= sum(sizes) else 1
+    return workers.choose_processes(sizes)
 
 
 def run_batch(
@@ -165,7 +159,7 @@ def run_batch(
                     batch.report(caveat.text)
             said.update(caveat for caveat in caveats if caveat.recording is None)
             if record is not None and not isinstance(result, Skipped):
-                record.append(_row(result, digests, record))
+                record.add(result, digests)
             yield result
             if batch.fail_fast and not isinstance(result, Skipped) and result.error is not None:
                 return
@@ -191,25 +185,6 @@ def _run_job_on_worker(
     batch = replace(batch, device=choose_device(batch.cluster.device, worker_number()))
     batch = replace(batch, force=True, skip_existing=False) if is_new else batch
     return _run_job(batch, work, record, find_written, job)
-
-
-def _row(result: Any, digests: Digests | None, record: Record) -> JsonDict:
-    """Return what is recorded of a result."""
-    if digests is None:
-        return {"input": result.input, "error": result.error}
-    return {
-        "input": result.input,
-        "input_sha256": digests.input,
-        "outputs": digests.outputs,
-        "model": record.model,
-        "checkpoint_sha256": record.checkpoint_sha256,
-        "engine": result.engine,
-        "settings": record.settings,
-        "seconds": round(result.seconds, 3),
-        "elapsed": round(result.elapsed, 3),
-        "rtf": round(result.elapsed / result.seconds, 4) if result.seconds else None,
-        "findings": [finding.row() for finding in result.findings],
-    }
 
 
 def _killed(job: Job) -> _Outcome:
