@@ -7,12 +7,12 @@ PAPERS = galr-table3 galr-table1 dp-rcnet-table1 papez-table3 papez-table2 sepfo
 RESULTS = benchmarks/results/$(DEVICE)
 MEASURED = $(PAPERS) $(if $(filter cpu,$(DEVICE)),halting repeats peers train)
 
-.PHONY: help check lint spelling types imports generated test coverage mutants slow device peers bench generate docs format
+.PHONY: help check lint spelling types imports generated test long coverage mutants slow device peers bench generate docs format
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-check: lint spelling types imports generated test  ## everything that has to be green
+check: lint spelling types imports generated test long  ## everything that has to be green
 
 lint:  ## format and lint
 	$(PYTHON) -m ruff format --check .
@@ -34,8 +34,11 @@ generated:  ## man pages and tables are fresh, lines that mutants break are ther
 test:  ## the fast tests
 	$(PYTHON) -m pytest
 
-coverage:  ## the fast tests with branch coverage, and what they leave out
-	$(PYTHON) -m pytest --cov --cov-report=term:skip-covered
+long:  ## the tests that take longer, a second or a few each
+	$(PYTHON) -m pytest -m "long and not slow and not device"
+
+coverage:  ## the fast and the long tests with branch coverage, and what they leave out
+	$(PYTHON) -m pytest -m "not slow and not device" --cov --cov-report=term:skip-covered
 
 mutants:  ## break the code a line at a time: an hour on two cores
 	$(PYTHON) tools/mutants.py

@@ -52,6 +52,15 @@ def files_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that were measured to take long."""
+    listed = set((ROOT / "tests" / "long.txt").read_text(encoding="utf-8").splitlines())
+    for item in items:
+        if item.nodeid in listed:
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(autouse=True)
 def no_signal_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was asked to stop stays so; a test is not asked to by the one before it."""

@@ -29,6 +29,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FAULTS = Path(__file__).with_name("mutants.toml")
 PAGE = ROOT / "docs" / "mutants.md"
+QUIETLY = ("-n0", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow and not device")
 TIMEOUT = 900  # seconds; a fault may make a loop endless
 ENDLESS, KILLED = 124, 137
 CAUGHT = (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, ENDLESS, KILLED)  # interrupted: by an import
@@ -169,7 +170,7 @@ def run_in_fork(tree: Path, tests: Sequence[str], sending: Connection) -> None:
         os.dup2(nothing.fileno(), 2)
     first = FirstFailure()
     paths = [str(tree / "tests" / test) for test in tests]
-    status = pytest.main(["-n0", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *paths], plugins=[first])
+    status = pytest.main([*QUIETLY, *paths], plugins=[first])
     sending.send((int(status), first.name))
 
 

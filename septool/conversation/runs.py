@@ -9,7 +9,7 @@ from scipy.ndimage import binary_closing, binary_opening
 
 from septool.conversation.activity import Activity, frame_length
 
-PAUSE_S = 0.1  # a shorter pause is part of a run
+PAUSE_S = 0.35  # a shorter pause is part of a run
 SHORTEST_S = 0.2  # of what counts as speech, and of two people at once
 APART_S = 0.3  # two tracks of a window that are busy together for longer are two people
 SAME_S = 0.5  # of one recording, heard alone in two windows, that makes two runs one person

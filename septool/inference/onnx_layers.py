@@ -69,12 +69,13 @@ class OnnxGlobalLayerNorm(nn.Module):
 
     def __init__(self, norm: GlobalLayerNorm) -> None:
         super().__init__()
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+        self.unit = norm.eps**-0.5  # in which eps is 1: the exporter takes 1e-8 for nothing, and silence becomes NaN
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize ``[batch, ..., channel]``."""
-        centered = x - _mean(x)
-        return centered * torch.rsqrt(_mean(centered.square()) + self.eps) * self.weight + self.bias
+        centered = (x - _mean(x)) * self.unit
+        return centered * torch.rsqrt(_mean(centered.square()) + 1) * self.weight + self.bias
 
 
 def _mean(x: Tensor) -> Tensor:
