@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.taken import Taken
+
 PARTS = ("start", "import", "weights", "work", "writing", "end")
 SHOWN = (*PARTS, "all")
 # Prints, in JSON, what each part has taken by the clock and by the processor, from the start of the interpreter on.
@@ -76,13 +78,6 @@ class Run(NamedTuple):
     seconds: float | None = None  # of audio; None: the line of Python is all
     engine: str = ""
     code: str = ""
-
-
-class Taken(NamedTuple):
-    """Seconds by the clock, and of processor time."""
-
-    wall: float
-    cpu: float
 
 
 def time_process(run: Run, recording: Path | None, out: Path) -> dict[str, Taken]:

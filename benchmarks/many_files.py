@@ -7,7 +7,6 @@ measured in this process, on one thread as each of the command's processes has i
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -15,11 +14,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from benchmarks.taken import Taken, timed
 from septool import audio, catalogue, checkpoints
 from septool.config import shipped
 from septool.inference.level import make_estimator
@@ -28,13 +27,6 @@ from septool.tasks.profile import describe_machine
 SECONDS = 1.0
 TIMED = 50  # runs of the network
 VOICES = 2
-
-
-class Taken(NamedTuple):
-    """What one or several commands took at once."""
-
-    wall_s: float
-    cpu_s: float
 
 
 def write_recordings(folder: Path, files: int) -> None:
@@ -48,14 +40,16 @@ def write_recordings(folder: Path, files: int) -> None:
 def separate(recordings: Path, outs: Sequence[Path], model: str, options: Sequence[str]) -> Taken:
     """Run a command for each output folder, all at once."""
     command = [sys.executable, "-m", "septool", "separate", str(recordings), "-m", model, "-d", "cpu", "-q", *options]
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    running = [subprocess.Popen([*command, "-o", str(out)], stdout=subprocess.DEVNULL) for out in outs]
-    statuses = [process.wait() for process in running]
-    wall = time.perf_counter() - started
+    statuses: list[int] = []
+
+    def run() -> None:
+        running = [subprocess.Popen([*command, "-o", str(out)], stdout=subprocess.DEVNULL) for out in outs]
+        statuses.extend(process.wait() for process in running)
+
+    taken = timed(run)
     if any(statuses):
         raise SystemExit(f"{' '.join(command)} ended with {statuses}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Taken(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return taken
 
 
 def network_seconds(model: str, recordings: Path) -> float:
@@ -106,8 +100,8 @@ def main() -> None:
         print("|---|---|---|---|---|---|")
         for name, (out, taken) in rows.items():
             print(
-                f"| {options.files} | {name} | {options.files / taken.wall_s:.1f} | "
-                f"{options.files / taken.cpu_s:.1f} | {1 - network / taken.cpu_s:.0%} | {count_lost(recordings, out)} |"
+                f"| {options.files} | {name} | {options.files / taken.wall:.1f} | "
+                f"{options.files / taken.cpu:.1f} | {1 - network / taken.cpu:.0%} | {count_lost(recordings, out)} |"
             )
 
 

@@ -9,21 +9,19 @@ and by more. A way whose package is not installed is left out and named.
 import argparse
 import itertools
 import os
-import resource
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.signal import lfilter
 
+from benchmarks.taken import Taken, timed
 from septool import audio
 from septool.profiling.report import Machine
 from septool.tasks.evaluate import evaluate
@@ -138,40 +136,18 @@ WAYS: dict[str, tuple[Callable[[Folders], None], str | None]] = {
 }
 
 
-def processor_seconds() -> float:
-    """Return what this process and those that it waited for have used."""
-    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
 def in_turns(folders: Sequence[Folders], ways: Sequence[str]) -> dict[str, list[float]]:
     """Return the processor seconds an utterance of every way, for every turn."""
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for turn, each in enumerate(folders):
         for way in np.roll(list(ways), turn):
-            before = processor_seconds()
-            WAYS[way][0](each)
-            seconds[way].append((processor_seconds() - before) / AT_ONCE)
+            seconds[way].append(timed(partial(WAYS[way][0], each)).cpu / AT_ONCE)
     return seconds
 
 
-class Took(NamedTuple):
-    """Seconds of a run."""
-
-    clock: float
-    processor: float
-
-
-def timed(work: Callable[[], object]) -> Took:
-    """Return what a piece of work takes, in this process and those that it waits for."""
-    before, start = processor_seconds(), time.perf_counter()
-    work()
-    return Took(time.perf_counter() - start, processor_seconds() - before)
-
-
-def by_processes(folders: Folders, jobs: Sequence[int], turns: int) -> dict[str, dict[int, list[Took]]]:
+def by_processes(folders: Folders, jobs: Sequence[int], turns: int) -> dict[str, dict[int, list[Taken]]]:
     """Return what every turn takes, for every perceptual metric and number of processes."""
-    took: dict[str, dict[int, list[Took]]] = {metric: {count: [] for count in jobs} for metric in PERCEPTUAL}
+    took: dict[str, dict[int, list[Taken]]] = {metric: {count: [] for count in jobs} for metric in PERCEPTUAL}
     for _, metric, count in itertools.product(range(turns), PERCEPTUAL, jobs):
         took[metric][count].append(timed(partial(evaluate, *folders, metric=metric, jobs=count)))
     return took
@@ -234,7 +210,7 @@ def page(
     turns: int,
     items: int,
     jobs: int,
-    took: Took,
+    took: Taken,
     load: float,
 ) -> str:
     """Return what was measured as Markdown."""
@@ -270,14 +246,14 @@ def page(
             *rows,
             "",
             *left_out,
-            f"septool on {items:,} utterances with {jobs} processes: {took.clock:.0f} s by the clock, "
-            f"{took.processor:.0f} s of processor time, {1000 * took.processor / items:.0f} ms an utterance,",
+            f"septool on {items:,} utterances with {jobs} processes: {took.wall:.0f} s by the clock, "
+            f"{took.cpu:.0f} s of processor time, {1000 * took.cpu / items:.0f} ms an utterance,",
             f"where the machine's load was {load:.1f} at the end.",
         ]
     )
 
 
-def perceptual_section(took: dict[str, dict[int, list[Took]]], machine: Machine, *, items: int, load: float) -> str:
+def perceptual_section(took: dict[str, dict[int, list[Taken]]], machine: Machine, *, items: int, load: float) -> str:
     """Return what more processes bring as Markdown: the ratios are those of the same turn."""
     turns, rows = len(took[PERCEPTUAL[0]][1]), []
     for metric, of_counts in took.items():

@@ -11,7 +11,7 @@ from septool.audio import flac, mpeg, ogg, plain_headers
 from septool.audio.decoders import words_of
 from septool.audio.file import AudioFile
 from septool.audio.formats import AV_HINT, FOREIGN, HEADERLESS, HIGHEST_RATE, LOWEST_RATE, has_av
-from septool.audio.forward import ForwardDecoder
+from septool.audio.forward import Feed, ForwardDecoder
 from septool.audio.plain import NotPlainError, PlainDecoder
 from septool.audio.raw import RawDecoder, RawFormat
 from septool.audio.seeking import NotSeekingError, open_seeking
@@ -121,14 +121,19 @@ def _plain(source: ByteSource) -> AudioFile | None:
     return AudioFile(source, decoder, lambda: decoder.expected if source.size is not None else None)
 
 
+def _forward(source: ByteSource, feed: Feed, *, expected: int = 0) -> ForwardDecoder:
+    """Decode coded sound as it comes; ``expected`` samples per channel, if they were counted."""
+    try:
+        return ForwardDecoder(source.name, feed, expected=expected)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{source.name} cannot be read as audio ({words_of(error)}); is it damaged?") from None
+
+
 def _flac(source: ByteSource) -> AudioFile | None:
     start = flac.flac_start(source)
     if start is None:
         return None
-    try:
-        decoder = ForwardDecoder(source.name, flac.FlacFeed(source, start))
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{source.name} cannot be read as audio ({words_of(error)}); is it damaged?") from None
+    decoder = _forward(source, flac.FlacFeed(source, start))
 
     def exact() -> int | None:
         return decoder.header_frames if source.size is not None and flac.is_confirmed(source, start) else None
@@ -139,10 +144,7 @@ def _flac(source: ByteSource) -> AudioFile | None:
 def _ogg(source: ByteSource) -> AudioFile | None:
     if ogg.first_codec(source) is None:
         return None
-    try:
-        decoder = ForwardDecoder(source.name, ogg.OggFeed(source))
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{source.name} cannot be read as audio ({words_of(error)}); is it damaged?") from None
+    decoder = _forward(source, ogg.OggFeed(source))
 
     def exact() -> int | None:
         if not isinstance(source, FileSource):
@@ -174,8 +176,5 @@ def _mpeg(source: ByteSource) -> AudioFile | None:
         other.close()
         if walk.ends_as_announced and walk.has_end and not walk.gaps:
             length = counted
-    try:
-        decoder = ForwardDecoder(source.name, mpeg.MpegFeed(source, start), expected=length or 0)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{source.name} cannot be read as audio ({words_of(error)}); is it damaged?") from None
+    decoder = _forward(source, mpeg.MpegFeed(source, start), expected=length or 0)
     return AudioFile(source, decoder, lambda: length)

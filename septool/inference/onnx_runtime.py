@@ -24,7 +24,7 @@ from septool.headers import Header
 from septool.inference.level import ArrayEstimator, give_levels
 from septool.signal.levels import remove_dc
 
-EXPORT_VERSION = 3  # of how graphs are made; another one makes them anew
+EXPORT_VERSION = 4  # of how graphs are made; another one makes them anew
 SHORTEST = 100  # samples: what is shorter gets zeros, since a graph takes no less than an encoder's window
 SLOWER = 1.1  # times as long as torch, up to which a graph is worth an import saved
 

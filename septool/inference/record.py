@@ -94,7 +94,7 @@ class Record:
             SeptoolError: it cannot be written.
         """
         if isinstance(result, Failed) or digests is None:
-            self._write({"input": result.input, "error": result.error if isinstance(result, Failed) else None})
+            self._write({"input": result.input, "error": result.error})
             return
         self._write(
             {
