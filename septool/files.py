@@ -78,6 +78,26 @@ def atomic_write_group(paths: Sequence[Path]) -> Iterator[list[Path]]:
                 each.unlink(missing_ok=True)
 
 
+def keep_as(path: Path, copy: Path) -> None:
+    """Give a file a second name, in the place of what bears it, so that it is kept when the first is replaced.
+
+    At no moment is there nothing under the first name, but on a file system that knows one name per file.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    partial = _own_name(copy, "partial")
+    try:
+        os.link(path, partial)
+    except OSError:
+        os.replace(path, copy)
+        return
+    try:
+        os.replace(partial, copy)
+    finally:
+        partial.unlink(missing_ok=True)  # it stays where both were names of one file
+
+
 class Recovered(NamedTuple):
     """What was cleared away in a folder."""
 

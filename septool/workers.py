@@ -5,8 +5,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from ctypes import c_byte
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -25,6 +25,7 @@ KILLED = "a worker process was killed, perhaps for lack of memory; use fewer --j
 TOO_LARGE = "for it; give the process more, or fewer --jobs"  # what there is not enough memory for
 _stop: c_byte | None = None  # of this process, if it is a worker; set by its parent
 _signal = ""  # the name of the one that asked this process to stop
+_held = False  # whether a signal waits for the end of a piece of work that it must not cut
 
 
 def each(
@@ -110,15 +111,18 @@ class _Pool:
         self.jobs = jobs
         self.context = get_context("fork" if FORKS else "spawn")
         self.function, self.stop = function, RawValue("b")
+        self.workers: list[_Worker] = []  # all that were started: an interrupted result leaves none out
         self.idle: list[_Worker] = []
         self.busy: dict[Connection, tuple[_Worker, int, object]] = {}
 
     def _start(self) -> _Worker:
         here, there = self.context.Pipe()
         process = self.context.Process(target=_serve, args=(there, self.function, self.stop))  # pyright: ignore
-        process.start()
-        there.close()  # so that its end is told by this pipe
-        return _Worker(process, here)
+        with _signals_held():  # one between the start and the list would leave a process that nobody ends
+            process.start()
+            there.close()  # so that its end is told by this pipe
+            self.workers.append(_Worker(process, here))
+        return self.workers[-1]
 
     @property
     def has_room(self) -> bool:
@@ -129,33 +133,36 @@ class _Pool:
         """Give an item to an idle process, or to a new one."""
         worker = self.idle.pop() if self.idle else self._start()
         self.busy[worker.connection] = (worker, number, item)
-        with suppress(BrokenPipeError):  # killed while it was idle: collect tells
+        with _signals_held(), suppress(BrokenPipeError):  # half an item is none; killed while idle: collect tells
             worker.connection.send((item,))
 
     def collect(self) -> dict[int, _Outcome]:
         """Wait until an item or several are done."""
         outcomes = {}
         for connection in wait(list(self.busy)):
-            worker, number, item = self.busy.pop(connection)  # pyright: ignore
+            worker, number, item = self.busy[connection]  # pyright: ignore
             try:
-                outcomes[number] = worker.connection.recv()
+                with _signals_held():
+                    outcomes[number] = worker.connection.recv()
                 self.idle.append(worker)
             except (EOFError, OSError):
                 outcomes[number] = _Outcome(item, lost=True)
                 worker.connection.close()
                 worker.process.join()
+                self.workers.remove(worker)
+            del self.busy[connection]  # pyright: ignore
         return outcomes
 
     def close(self) -> None:
         """End all processes, each when its item is done."""
-        workers = [*self.idle, *(worker for worker, _, _ in self.busy.values())]
-        for worker in workers:
+        for worker in self.workers:
             with suppress(OSError):  # killed
                 worker.connection.send(())  # a closed pipe would not do: other processes have its end, too
-        for worker in workers:
-            if worker.connection in self.busy:  # a result that nobody takes could keep it from ending
-                with suppress(Exception):
-                    worker.connection.recv()
+        for worker in self.workers:
+            # A result that nobody takes could keep it from ending, and so could the rest of one whose reading was cut.
+            with suppress(EOFError, OSError):
+                while True:
+                    worker.connection.recv_bytes()
             worker.process.join()
             worker.connection.close()
 
@@ -177,6 +184,8 @@ def choose_processes(sizes: Sequence[int]) -> int:
 
 def start(*_: object) -> None:
     """Make a new process one of these; any arguments will do."""
+    global _held, _signal
+    _held, _signal = False, ""  # what reached a forked process before it was one of these was for its parent
     # Ctrl-C reaches every process of the terminal; the parent alone answers it. The parent's handler of
     # a termination is of no use here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -194,7 +203,20 @@ def interrupt(number: int, _: object = None) -> None:
     """
     global _signal
     _signal = signal.Signals(number).name
-    raise InterruptedBySignal(_signal)
+    if not _held:
+        raise InterruptedBySignal(_signal)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let a signal that :func:`interrupt` handles wait for the end of the block."""
+    global _held
+    _held = True
+    try:
+        yield
+    finally:
+        _held = False
+    check_stopping()
 
 
 def is_worker() -> bool:

@@ -1,14 +1,17 @@
 """Several processes: the order kept, the items not all at once, and a process that dies."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,8 @@ PARENT = """
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which a suite that outlives its terminal ignores
 from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from septool import workers
 from tests.test_workers import wait_for_the_end
@@ -139,6 +144,43 @@ def test_results_that_nobody_takes_keep_no_process_from_ending() -> None:
     results = workers.each(large, range(9), 2)
     assert next(results) == b""
     results.close()  # type: ignore[attr-defined]
+
+
+def cut(connection: Connection) -> None:
+    os.read(connection.fileno(), 4)  # the length of a result
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("be_interrupted", [cut, lambda _: workers.interrupt(signal.SIGTERM)])
+def test_a_signal_while_a_result_is_read_leaves_no_process_behind(
+    monkeypatch: pytest.MonkeyPatch, be_interrupted: Callable[[Connection], None]
+) -> None:
+    monkeypatch.setattr(workers, "_signal", "")
+    parent, recv = os.getpid(), Connection.recv
+
+    def receive(connection: Connection) -> object:
+        if os.getpid() == parent:
+            be_interrupted(connection)
+        return recv(connection)
+
+    monkeypatch.setattr(Connection, "recv", receive)
+    with pytest.raises((InterruptedBySignal, KeyboardInterrupt)):
+        list(workers.each(large, range(1, 9), 2))
+    assert not multiprocessing.active_children()
+
+
+def test_a_signal_while_a_process_starts_waits_until_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_signal", "")
+    start = ForkProcess.start
+
+    def be_interrupted(process: ForkProcess) -> None:
+        start(process)
+        workers.interrupt(signal.SIGTERM)
+
+    monkeypatch.setattr(ForkProcess, "start", be_interrupted)
+    with pytest.raises(InterruptedBySignal):
+        list(workers.each(square, range(9), 2))
+    assert not multiprocessing.active_children()
 
 
 def linger(folder: Path, _: int) -> None:

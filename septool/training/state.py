@@ -13,7 +13,7 @@ from torch import Tensor
 
 from septool.config import JsonDict
 from septool.errors import CheckpointError, ConfigError, SeptoolError
-from septool.files import atomic_write
+from septool.files import atomic_write, keep_as
 from septool.models.base import Model
 from septool.training.optim import MovingAverage, make_optimizers, restore_optimizer
 from septool.training.recipe import Recipe
@@ -98,7 +98,7 @@ class TrainingState:
             with partial.open("rb") as file:
                 os.fsync(file.fileno())  # before it takes the place of one that is known to be whole
             if last.exists():
-                os.replace(last, folder / PREVIOUS)
+                keep_as(last, folder / PREVIOUS)
 
     def resume(self, folder: Path) -> dict[str, tuple[object, object]]:
         """Take up the state in a run's folder, and return the settings that have changed since.

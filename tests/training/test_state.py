@@ -1,6 +1,8 @@
 """States on disk: those of earlier versions are resumed, and what is no state is told apart from one."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,35 @@ def test_what_is_no_state_is_said_in_one_line(manifests: Path, tmp_path: Path, c
     assert "\n" not in str(error.value)
     torch.save(whole, tmp_path / "previous.pt")
     assert read_state(tmp_path).path == tmp_path / "previous.pt"
+
+
+def test_a_state_is_there_at_every_moment_of_saving(
+    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(recipe(manifests, loop={"steps": 1}), tmp_path)
+    replace, seen = os.replace, []
+
+    def look(*names: Any) -> None:
+        seen.append((tmp_path / "last.pt").exists())
+        replace(*names)
+        seen.append((tmp_path / "last.pt").exists())
+
+    monkeypatch.setattr(os, "replace", look)
+    train(recipe(manifests, loop={"steps": 2}), tmp_path, resume=True)
+    assert all(seen)
+    assert not (tmp_path / "last.pt").samefile(tmp_path / "previous.pt")
+    assert state(tmp_path, "previous.pt")["progress"]["step"] > 0
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_where_a_file_has_one_name_only_the_state_before_is_kept_all_the_same(
+    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for steps in (1, 2):
+        train(recipe(manifests, loop={"steps": steps}), tmp_path, resume=steps > 1)
+    assert not (tmp_path / "last.pt").samefile(tmp_path / "previous.pt")
+    assert state(tmp_path, "previous.pt")["progress"]["step"] > 0
