@@ -1,5 +1,6 @@
 """Doing the same to many items in several processes: results in order, stopped at once, and what a killed one held."""
 
+import atexit
 import os
 import signal
 import sys
@@ -53,6 +54,8 @@ def each(
             check_stopping()
         return
     pool = _Pool(function, jobs)
+    # Whoever drops out of a loop over results may hold them to the end, at which Python waits for all processes.
+    atexit.register(pool.cancel)
     source, exhausted = iter(items), False
     taken, wanted = 0, 0
     outcomes: dict[int, _Outcome] = {}
@@ -86,6 +89,7 @@ def each(
         raise
     finally:
         pool.close()
+        atexit.unregister(pool.cancel)
 
 
 class _Outcome(NamedTuple):
@@ -152,6 +156,11 @@ class _Pool:
                 self.workers.remove(worker)
             del self.busy[connection]  # pyright: ignore
         return outcomes
+
+    def cancel(self) -> None:
+        """End all processes soon, their items undone."""
+        self.stop.value = True
+        self.close()
 
     def close(self) -> None:
         """End all processes, each when its item is done."""

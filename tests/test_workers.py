@@ -122,6 +122,29 @@ def test_processes_end_with_their_parent_however_that_ends(tmp_path: Path, end: 
                 os.kill(int(path.suffix[1:]), signal.SIGKILL)
 
 
+DROPS_OUT = """
+import time
+from septool import workers
+
+def work(n):
+    while n:
+        workers.check_stopping()
+        time.sleep(0.01)
+
+results = workers.each(work, range(9), 2)
+next(results)
+raise ValueError("enough")
+"""
+
+
+@pytest.mark.skipif(not workers.FORKS, reason="processes are not forked on this system")
+def test_whoever_holds_results_without_taking_them_ends_all_the_same() -> None:
+    command = [sys.executable, "-c", DROPS_OUT]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1] == "ValueError: enough"
+
+
 class Unsendable:
     def __reduce__(self) -> str:
         raise TypeError("not to be sent")
