@@ -1,5 +1,6 @@
 """The verbs; a SeptoolError becomes one line on stderr and a status. Imports no torch."""
 
+import errno
 import io
 import logging
 import os
@@ -34,6 +35,8 @@ from septool.commands import (
 )
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.version import __version__
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Verbs(help.Group):
@@ -173,6 +176,8 @@ def main() -> None:
         if options.debugging():
             raise
         what = f"{error.filename}: " if error.filename else ""
+        if not what and error.errno in FULL:  # files are named; what is left is standard output
+            what = "output cannot be written: "
         sys.stderr.write(f"septool: {what}{error.strerror or error}\n")
         sys.exit(1)
 

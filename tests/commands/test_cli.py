@@ -5,6 +5,8 @@ import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from septool.tasks import mix_conversations
 from septool.tasks import prepare as preparing
 from septool.tasks import separate as separating
 from septool.tasks import train as training
+from tests.conftest import ROOT as FOLDER
 from tests.conftest import Command
 
 ROOT: Any = typer.main.get_command(cli.app)
@@ -285,3 +288,12 @@ def test_a_lack_of_memory_is_one_line(septool: Command, monkeypatch: pytest.Monk
     result = septool("models", "list")
     assert result.status == 1
     assert result.errors == ["septool: out of memory; shorter recordings, or a smaller --segment or --batch, need less"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_results_that_find_no_room_are_said_to_be_lost() -> None:
+    command = [sys.executable, "-m", "septool", "models", "list", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=FOLDER, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode() == "septool: output cannot be written: No space left on device\n"
