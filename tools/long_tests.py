@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 LIST = ROOT / "tests" / "long.txt"
 LONG_S = 0.8
 ALWAYS = ("tests/fuzz/",)  # damaged files of every kind are part of the quick tests, whatever they cost
-TIMES = "SEPTOOL_TEST_TIMES"  # variable with the file that times are added to, by all processes of xdist
+TIMES = "TEST_TIMES"  # variable with the file that times are added to, by all processes of xdist
 HEAD = "# Tests with the marker long. Written by `python tools/long_tests.py`.\n"
 
 
