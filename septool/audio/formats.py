@@ -6,10 +6,9 @@ from pathlib import Path
 
 import soundfile
 
+from septool.audio.raw import ENCODINGS
 from septool.errors import UsageError
 
-LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; beyond, a few bytes stand for hours, or hours for gigabytes
-MOST_CHANNELS = 1024  # as in libsndfile
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"})
 # Read by libsndfile, not written here.
 READ_ONLY = frozenset(
@@ -23,13 +22,6 @@ FOREIGN = frozenset(
     | {".ra", ".rm", ".spx", ".ts", ".tta", ".vob", ".webm", ".wma", ".wmv", ".wv"}
 )
 HEADERLESS = frozenset({".al", ".gsm", ".pcm", ".raw", ".s16", ".sln", ".ul", ".vox"})  # samples and nothing else
-# Samples without a header, as FFmpeg calls them: libsndfile's name of the sample format, and the order of the bytes.
-ENCODINGS = {
-    **{f"s{bits}{order[0]}e": (f"PCM_{bits}", order.upper()) for bits in (16, 24, 32) for order in ("little", "big")},
-    **{f"f32{order[0]}e": ("FLOAT", order.upper()) for order in ("little", "big")},
-    **{f"f64{order[0]}e": ("DOUBLE", order.upper()) for order in ("little", "big")},
-    **{"s8": ("PCM_S8", "FILE"), "u8": ("PCM_U8", "FILE"), "alaw": ("ALAW", "FILE"), "mulaw": ("ULAW", "FILE")},
-}
 # What can be written to a pipe while it is made; others go back to write their lengths.
 PIPED = frozenset({".wav", ".au", ".flac", ".ogg", ".opus", ".mp3"} | {f".{encoding}" for encoding in ENCODINGS})
 AV_HINT = "reading it takes PyAV: pip install 'septool[av]'"

@@ -10,8 +10,9 @@ import soundfile
 from septool.audio import flac, mpeg, ogg, plain_headers
 from septool.audio.decoders import words_of
 from septool.audio.file import AudioFile
-from septool.audio.formats import AV_HINT, FOREIGN, HEADERLESS, HIGHEST_RATE, LOWEST_RATE, has_av
+from septool.audio.formats import AV_HINT, FOREIGN, HEADERLESS, has_av
 from septool.audio.forward import Feed, ForwardDecoder
+from septool.audio.limits import HIGHEST_RATE, LOWEST_RATE
 from septool.audio.plain import NotPlainError, PlainDecoder
 from septool.audio.raw import RawDecoder, RawFormat
 from septool.audio.seeking import NotSeekingError, open_seeking

@@ -3,11 +3,19 @@
 from typing import NamedTuple, Self
 
 from septool.audio.findings import Finding
-from septool.audio.formats import ENCODINGS, HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
+from septool.audio.limits import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from septool.audio.plain import RAW_BYTES, PlainDecoder
 from septool.audio.plain_headers import SampleData
 from septool.audio.sources import ByteSource
 from septool.errors import UsageError
+
+# Samples without a header, as FFmpeg calls them: libsndfile's name of the sample format, and the order of the bytes.
+ENCODINGS = {
+    **{f"s{bits}{order[0]}e": (f"PCM_{bits}", order.upper()) for bits in (16, 24, 32) for order in ("little", "big")},
+    **{f"f32{order[0]}e": ("FLOAT", order.upper()) for order in ("little", "big")},
+    **{f"f64{order[0]}e": ("DOUBLE", order.upper()) for order in ("little", "big")},
+    **{"s8": ("PCM_S8", "FILE"), "u8": ("PCM_U8", "FILE"), "alaw": ("ALAW", "FILE"), "mulaw": ("ULAW", "FILE")},
+}
 
 
 class RawFormat(NamedTuple):

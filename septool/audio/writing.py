@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 import soundfile
 
-from septool.audio.formats import ENCODINGS, PIPED, format_of, nearest_subtype
+from septool.audio.formats import PIPED, format_of, nearest_subtype
 from septool.audio.plain import RAW_BYTES
+from septool.audio.raw import ENCODINGS
 from septool.audio.resampling import StreamResampler
 from septool.audio.sources import as_file, byte_name
 from septool.errors import AudioError, UsageError

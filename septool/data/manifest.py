@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, Protocol, TypeVar, cast
 
-from septool.audio.formats import HIGHEST_RATE, LOWEST_RATE
+from septool.audio.limits import HIGHEST_RATE, LOWEST_RATE
 from septool.config import JsonDict, build, field_values
 from septool.errors import ConfigError, ManifestError
 from septool.files import read_text
