@@ -12,9 +12,10 @@ from septool import audio, catalogue
 from septool.device import choose_device, processor
 from septool.errors import AudioError, UsageError
 from septool.headers import Header
-from septool.inference.engines import Engine, OnnxSeparator, TorchSeparator, load_engine, may_use_onnx
+from septool.inference.engines import Engine, OnnxSeparator, TorchSeparator, engine_for, load_engine, may_use_onnx
 from septool.inference.level import ArrayEstimator, on_arrays
 from septool.inference.live import EstimateStream
+from septool.inference.onnx_runtime import Precision
 from septool.inference.streaming import WindowedEstimator, check_segment
 
 if TYPE_CHECKING:  # ONNX Runtime does without torch
@@ -217,7 +218,9 @@ class ExtractionPipeline:
         return KnownVoicesEstimator(self.model, embedding, threshold)
 
 
-def load_separator(name: str = "galr", device: str = "auto", *, engine: Engine = "torch") -> SeparationPipeline:
+def load_separator(
+    name: str = "galr", device: str = "auto", *, engine: Engine = "torch", dtype: Precision = "fp32"
+) -> SeparationPipeline:
     """Load a separator, fetching its weights if they are published and not here.
 
     Args:
@@ -226,6 +229,7 @@ def load_separator(name: str = "galr", device: str = "auto", *, engine: Engine =
         device: auto, cpu, cuda, cuda:N or mps.
         engine: ``torch``, whose network is ``model`` then; ``onnx``, which is ONNX Runtime on the processor: exported
             to once, it starts without importing torch; ``auto`` takes what was exported and is about as fast.
+        dtype: what linear and LSTM layers compute in: ``fp32``, or ``int8`` with the engine ``onnx``.
 
     Raises:
         UsageError: no such checkpoint, device or engine.
@@ -233,8 +237,9 @@ def load_separator(name: str = "galr", device: str = "auto", *, engine: Engine =
         SeptoolError: a network that has no form in ONNX.
     """
     entry, path = _resolve(name)
+    engine = engine_for(engine, dtype)
     onnx = may_use_onnx(engine, device)
-    separator = load_engine(engine, entry, path, onnx=onnx)
+    separator = load_engine(engine, entry, path, onnx=onnx, precision=dtype)
     if isinstance(separator, OnnxSeparator):
         return SeparationPipeline(entry, separator, separator.header, processor())
     chosen = choose_device(device)

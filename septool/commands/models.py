@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -244,6 +244,9 @@ def export(
     cache: Annotated[
         bool, typer.Option("--cache", help="Keep an ONNX file for separate --engine, in place of --out.")
     ] = False,
+    dtype: Annotated[
+        Literal["fp32", "int8"], typer.Option("--dtype", help="Of linear and LSTM layers in an ONNX file.")
+    ] = "fp32",
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -262,7 +265,7 @@ def export(
     from septool.commands import printing
     from septool.tasks.export import export as run_export
 
-    exported = run_export(model, out, to=to, cache=cache, force=force)
+    exported = run_export(model, out, to=to, cache=cache, dtype=dtype, force=force)
     if not quiet:
         printing.note(
             f"{exported.model}, {exported.sources} voices at {exported.sample_rate} Hz, {exported.bytes / 1e6:.1f} MB, "

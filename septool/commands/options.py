@@ -58,6 +58,14 @@ Dtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option("--dtype", help="What the network computes in; auto is fp32.", rich_help_panel=MACHINE),
 ]
+SeparatorDtype = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16", "int8"],
+    typer.Option(
+        "--dtype",
+        help="What the network computes in; auto is fp32; int8 is by ONNX Runtime.",
+        rich_help_panel=MACHINE,
+    ),
+]
 AutoJobs = Annotated[
     int | None,
     typer.Option(

@@ -27,7 +27,7 @@ def separate(
     ] = "galr",
     out: Annotated[str, typer.Option("-o", "--out", help="Folder for the voices; - is standard output.")] = ".",
     device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
+    dtype: options.SeparatorDtype = "auto",
     engine: Annotated[
         Literal["auto", "torch", "onnx"],
         typer.Option(

@@ -9,7 +9,7 @@ from septool.device import has_accelerator
 from septool.errors import UsageError
 from septool.headers import Header, read_header
 from septool.inference.level import ArrayEstimator, make_estimator, on_arrays
-from septool.inference.onnx_runtime import OnnxSeparator, find_graph, has_graphs, import_runtime
+from septool.inference.onnx_runtime import OnnxSeparator, Precision, find_graph, has_graphs, import_runtime
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,19 @@ class TorchSeparator:
 
 
 LoadedSeparator = OnnxSeparator | TorchSeparator
+
+
+def engine_for(engine: Engine, dtype: str) -> Engine:
+    """Return the engine for what a network is to compute in: int8 is ONNX Runtime's alone.
+
+    Raises:
+        UsageError: the engine that was asked for does not have it.
+    """
+    if dtype != "int8":
+        return engine
+    if engine == "torch":
+        raise UsageError("--dtype int8 takes --engine onnx")
+    return "onnx"
 
 
 def may_use_onnx(engine: str, device: str, torch_only: Sequence[str] = (), better_with_torch: bool = False) -> bool:
@@ -67,7 +80,13 @@ def may_use_onnx(engine: str, device: str, torch_only: Sequence[str] = (), bette
 
 
 def load_engine(
-    engine: str, name: str, checkpoint: Path, *, onnx: bool, report: Callable[[str], None] = lambda _: None
+    engine: str,
+    name: str,
+    checkpoint: Path,
+    *,
+    onnx: bool,
+    precision: Precision = "fp32",
+    report: Callable[[str], None] = lambda _: None,
 ) -> LoadedSeparator:
     """Load a separator into its engine.
 
@@ -76,21 +95,22 @@ def load_engine(
         name: the checkpoint's.
         checkpoint: its file.
         onnx: what :func:`may_use_onnx` says.
+        precision: of linear and LSTM layers; int8 with the engine onnx alone.
         report: callback for what takes long.
 
     Raises:
         UsageError: packages that are not installed.
         CheckpointError: the checkpoint is damaged, or does not separate.
-        SeptoolError: it has no form in ONNX.
+        SeptoolError: it has no form in ONNX, or none in int8.
     """
     if onnx:
-        graph = find_graph(checkpoint)
+        graph = find_graph(checkpoint, precision)
         info = graph.info()
         if info is None and engine == "onnx":
             from septool.inference.onnx_export import keep_graph
 
             report(f"{name} is exported for ONNX Runtime, once; that takes a minute or several")
-            _, info = keep_graph(name, checkpoint, graph)
+            _, info = keep_graph(name, checkpoint, graph, precision)
         if info is not None and (engine == "onnx" or info.is_fast):
             return OnnxSeparator(graph.path, read_header(checkpoint))
     from septool import checkpoints

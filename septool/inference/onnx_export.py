@@ -28,8 +28,9 @@ from septool.files import atomic_write, atomic_write_group, make_folder
 from septool.inference import onnx_runtime
 from septool.inference.level import separate_at_model_level
 from septool.inference.onnx_layers import with_onnx_layers
-from septool.inference.onnx_runtime import Graph, GraphInfo
+from septool.inference.onnx_runtime import Graph, GraphInfo, Precision
 from septool.models.base import Separator
+from septool.signal.levels import power_to_db
 
 EXAMPLE = shipped("examples/two-talkers.flac")
 TRACED = 8000  # samples of what a network is traced with
@@ -37,6 +38,9 @@ SAMPLES = (onnx_runtime.SHORTEST, 4000, 7993, 16001)  # of what outputs are comp
 TIMED_S = 8.0  # of what both are timed for
 TIMES = 3  # in turns
 TOLERANCE = 1e-4  # of the largest sample; single precision differs by 1e-6 to 1e-5
+MOST_INT8_DB = -25.0  # of what int8 adds to the voices, over their power
+QUANTIZED = ("MatMul", "Gemm", "LSTM")  # nodes
+IN_INT8 = ("MatMulInteger", "DynamicQuantizeLSTM")  # what becomes of them
 
 
 class AtAnyLevel(nn.Module):
@@ -51,13 +55,15 @@ class AtAnyLevel(nn.Module):
         return separate_at_model_level(self.model, mixture)
 
 
-def write_graph(name: str, checkpoint: Path, out: Path) -> tuple[Header, float]:
+def write_graph(name: str, checkpoint: Path, out: Path, precision: Precision = "fp32") -> tuple[Header, float]:
     """Write a graph; the checkpoint's header goes into its metadata, as JSON under ``septool``.
 
     Args:
         name: the checkpoint's.
         checkpoint: its file.
         out: the graph, ``.onnx``.
+        precision: of its linear and LSTM layers. int8 is dynamic: weights are quantized once for each output,
+            activations anew for each product.
 
     Returns:
         The checkpoint's header, and the largest difference of outputs over the largest sample.
@@ -69,19 +75,20 @@ def write_graph(name: str, checkpoint: Path, out: Path) -> tuple[Header, float]:
     network, header, graph = _trace(name, checkpoint)
     make_folder(out.parent)
     with atomic_write(out) as partial:
-        graph.save(str(partial))
+        _save(graph, partial, name, precision)
         session = onnx_runtime.open_session(partial, optimize=True)
-        difference = _compare(network, header, session, name)
+        difference = _compare(network, header, session, name, precision)
     return header, difference
 
 
-def keep_graph(name: str, checkpoint: Path, graph: Graph) -> tuple[Header, GraphInfo]:
+def keep_graph(name: str, checkpoint: Path, graph: Graph, precision: Precision = "fp32") -> tuple[Header, GraphInfo]:
     """Write the graph that :class:`septool.inference.onnx_runtime.OnnxSeparator` runs, optimized, with its times.
 
     Args:
         name: the checkpoint's.
         checkpoint: its file.
         graph: where it goes.
+        precision: as of :func:`write_graph`.
 
     Returns:
         The checkpoint's header, and what was found.
@@ -94,13 +101,13 @@ def keep_graph(name: str, checkpoint: Path, graph: Graph) -> tuple[Header, Graph
     with atomic_write_group([graph.path, graph.info_path]) as (partial, info_partial):
         plain = partial.with_name(partial.name + ".plain")
         try:
-            traced.save(str(plain))
+            _save(traced, plain, name, precision)
             onnx_runtime.open_session(plain, optimize=True, optimized=partial)
         finally:
             plain.unlink(missing_ok=True)
         session = onnx_runtime.open_session(partial)
         long = round(TIMED_S * header.sample_rate)
-        difference = _compare(network, header, session, name, (*SAMPLES, long))
+        difference = _compare(network, header, session, name, precision, (*SAMPLES, long))
         onnx_s, torch_s = (
             round(taken / TIMED_S, 5) for taken in _time(network, _recording(header.sample_rate, long), session)
         )
@@ -116,6 +123,37 @@ def _trace(name: str, checkpoint: Path) -> tuple[Separator, Header, Any]:
     graph = trace(AtAnyLevel(with_onnx_layers(network)).eval(), name)
     graph.model.metadata_props["septool"] = json.dumps(asdict(header))
     return network, header, graph
+
+
+def _save(graph: Any, out: Path, name: str, precision: Precision) -> None:
+    """Write a traced graph in a precision.
+
+    Raises:
+        SeptoolError: there is nothing in it that int8 is for.
+    """
+    if precision == "fp32":
+        graph.save(str(out))
+        return
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    plain = out.with_name(out.name + ".fp32")
+    try:
+        graph.save(str(plain))
+        with _silence():
+            # Sums of two products of eight bits overflow where the processor has no VNNI, so that weights take seven.
+            quantize_dynamic(
+                plain,
+                out,
+                op_types_to_quantize=list(QUANTIZED),
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+            )
+        if not any(node.op_type in IN_INT8 for node in onnx.load(out).graph.node):
+            raise SeptoolError(f"{name} has no linear or LSTM layers, which int8 is for; use --dtype fp32")
+    finally:
+        plain.unlink(missing_ok=True)
 
 
 def check_packages() -> None:
@@ -147,28 +185,46 @@ def trace(network: nn.Module, name: str) -> Any:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep back what the exporter says on the way: of its own steps, and of packages that are not needed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep back what exporter and quantizer say on the way: of their own steps, and of what is not needed."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", None)]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
-def _compare(network: Separator, header: Header, session: Any, name: str, samples: Sequence[int] = SAMPLES) -> float:
-    """Return the largest difference between torch's outputs and a session's, of so many samples of a recording."""
+def _compare(
+    network: Separator,
+    header: Header,
+    session: Any,
+    name: str,
+    precision: Precision,
+    samples: Sequence[int] = SAMPLES,
+) -> float:
+    """Return the largest difference between torch's outputs and a session's, of so many samples of a recording.
+
+    Raises:
+        SeptoolError: they differ by more than comes of the precision.
+    """
     recording = _recording(header.sample_rate, max(samples))
-    differences = []
-    for length in samples:
+    differences: list[float] = []
+    added_db = 0.0
+    for length in sorted(samples):
         mixture = recording[:, :length]
         expected = _run(network, mixture)
         (given,) = session.run(None, {"mixture": mixture})
         differences.append(float(np.abs(given - expected).max() / np.abs(expected).max()))
-    if not all(each < TOLERANCE for each in differences):  # nor NaN
+        added_db = float(power_to_db(np.square(given - expected).mean() / np.square(expected).mean()))
+    if precision == "int8":
+        if not added_db <= MOST_INT8_DB:  # of the longest: short ones hold next to nothing
+            raise SeptoolError(f"{name} does not bear int8, which adds noise at {added_db:.1f} dB; use --dtype fp32")
+    elif not all(each < TOLERANCE for each in differences):  # nor NaN
         apart = ", ".join(f"{each:.1e}" for each in differences)
         raise SeptoolError(f"{name} as ONNX gives something else: {apart} of the largest sample apart")
     return max(differences)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from septool.headers import Header
 from septool.inference.level import ArrayEstimator, give_levels
 from septool.signal.levels import remove_dc
 
+Precision = Literal["fp32", "int8"]  # of a graph's linear and LSTM layers
 EXPORT_VERSION = 4  # of how graphs are made; another one makes them anew
 SHORTEST = 100  # samples: what is shorter gets zeros, since a graph takes no less than an encoder's window
 SLOWER = 1.1  # times as long as torch, up to which a graph is worth an import saved
@@ -75,13 +76,14 @@ def has_graphs() -> bool:
     return folder.is_dir() and any(folder.glob("*.onnx")) and find_spec("onnxruntime") is not None
 
 
-def find_graph(checkpoint: Path) -> Graph:
-    """Return the graph of a checkpoint's file, for the ONNX Runtime that is installed.
+def find_graph(checkpoint: Path, precision: Precision = "fp32") -> Graph:
+    """Return the graph of a checkpoint's file in a precision, for the ONNX Runtime that is installed.
 
     Raises:
         UsageError: none is installed.
     """
     parts = [sha256_of(checkpoint), EXPORT_VERSION, import_runtime().__version__]
+    parts += [precision] if precision != "fp32" else []
     return Graph(graphs_folder() / f"{sha256_of(json.dumps(parts).encode())[:16]}.onnx")
 
 

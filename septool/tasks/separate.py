@@ -14,10 +14,11 @@ from septool.device import choose_device, processor
 from septool.errors import UsageError
 from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.channels import name_pattern, parse_channel
-from septool.inference.engines import Engine, LoadedSeparator, load_engine, may_use_onnx
+from septool.inference.engines import Engine, LoadedSeparator, engine_for, load_engine, may_use_onnx
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import choose_dtype
+from septool.inference.onnx_runtime import Precision
 from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.inference.paths import list_inputs, looks_like_file
 from septool.inference.runner import Task, run_batch, write_report
@@ -94,7 +95,8 @@ def separate(
         out: folder for the voices, made if missing; ``-`` writes one file with a channel per voice to
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
-        dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16`` or, on a GPU, ``fp16``.
+        dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16``, on a GPU ``fp16``, or, by
+            ONNX Runtime on the processor, ``int8`` in its linear and LSTM layers.
         engine: ``torch``, or ``onnx``: ONNX Runtime on the processor, which starts without importing torch and gives
             the same to 1e-4; a checkpoint is exported to it once, into the cache. ``auto`` takes it where that was
             done, it is about as fast, and nothing that was asked for needs torch.
@@ -143,8 +145,9 @@ def separate(
     of_torch = {
         "--cluster": cluster is not None,
         "--speakers": speakers is not None,
-        f"--dtype {dtype}": dtype not in ("auto", "fp32"),
+        f"--dtype {dtype}": dtype not in ("auto", "fp32", "int8"),
     }
+    engine = engine_for(engine, dtype)
     torch_only = [option for option, given in of_torch.items() if given]
     onnx = may_use_onnx(engine, device, torch_only, better_with_torch=bool(references))
     batch = Batch(
@@ -171,7 +174,8 @@ def separate(
         report=report,
         progress=progress,
     )
-    computed_in = choose_dtype(dtype, batch.device)
+    precision: Precision = "int8" if dtype == "int8" else "fp32"
+    computed_in = None if precision == "int8" else choose_dtype(dtype, batch.device)
     found = batch.find_inputs(inputs)
     batch.check_inputs(found.recordings)
     if looks_like_file(out):
@@ -189,7 +193,7 @@ def separate(
         if value is not None:
             raise UsageError(f"--{option} is for conversations; give --speakers auto")
     checkpoint, path = catalogue.resolve_checkpoint(model)
-    separator = load_engine(engine, checkpoint, path, onnx=onnx, report=report)
+    separator = load_engine(engine, checkpoint, path, onnx=onnx, precision=precision, report=report)
     voices = separator.header.sources
     if onnx and separator.engine == "torch":
         batch = replace(batch, device=choose_device(device))
@@ -204,7 +208,9 @@ def separate(
     todo = batch.plan(found.recordings, inputs, references, voices=voices, model=checkpoint)
     work = _Work(separator, checkpoint, references, consistency=consistency, dtype=computed_in)
     record = batch.open_record(
-        checkpoint, path, {"name": batch.name, "consistency": consistency, "dtype": str(computed_in)}
+        checkpoint,
+        path,
+        {"name": batch.name, "consistency": consistency, "dtype": "int8" if precision == "int8" else str(computed_in)},
     )
     results = run_batch(batch, todo, work, found.unreadable, record)
     describe = partial(_describe, references=references, voices=voices, each_channel=channel == "each")

@@ -15,7 +15,7 @@ from septool import audio, checkpoints
 from septool.api import load_separator
 from septool.device import processor
 from septool.errors import SeptoolError, UsageError
-from septool.inference import engines, onnx_runtime
+from septool.inference import engines, onnx_export, onnx_runtime
 from septool.inference.engines import load_engine, may_use_onnx
 from septool.inference.level import give_levels, rescale_to_mixture, share_residual
 from septool.inference.onnx_export import keep_graph
@@ -127,6 +127,38 @@ finally:
         np.testing.assert_allclose(of_one, expected, atol=1e-4 * np.abs(expected).max() + 2**-15)
 
 
+def test_int8_is_a_graph_of_its_own(
+    septool: Command, exported: Path, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = export(str(exported), cache=True, dtype="int8")
+    plain, fewer = find_graph(exported), find_graph(exported, "int8")
+    assert done.file == str(fewer.path) != str(plain.path)
+    assert 1e-4 < done.difference < 0.1
+    line = ("separate", call, "-m", exported, "--json")
+    voices = []
+    for dtype, engine in (("int8", "auto"), ("fp32", "onnx")):
+        result = septool(*line, "-o", tmp_path / dtype, "--dtype", dtype, "--engine", engine)
+        assert json.loads(result.lines[0])["engine"] == "onnx"
+        voices.append(np.stack([audio.read_audio(tmp_path / dtype / f"call_s{n}.wav")[0] for n in (1, 2)]))
+    found, expected = voices
+    noise = np.square(found - expected).mean() / np.square(expected).mean()
+    assert 1e-9 < noise < 10**-2.5
+    recording = audio.read_audio(call)[0][0]
+    pipeline = load_separator(str(exported), engine="onnx", dtype="int8")
+    assert isinstance(pipeline.model, OnnxSeparator)
+    assert pipeline.model.path == fewer.path
+    np.testing.assert_allclose(pipeline.separate(recording, RATE), found[:, 0], atol=1e-3)
+    monkeypatch.setattr(onnx_export, "MOST_INT8_DB", -100.0)
+    with pytest.raises(
+        SeptoolError, match=r"small does not bear int8, which adds noise at -\d+\.\d dB; use --dtype fp32"
+    ):
+        export(str(exported), tmp_path / "a.onnx", dtype="int8")
+    monkeypatch.setattr(onnx_export, "IN_INT8", ())
+    with pytest.raises(SeptoolError, match="small has no linear or LSTM layers, which int8 is for"):
+        export(str(exported), tmp_path / "a.onnx", dtype="int8")
+    assert not files_below(tmp_path / "a.onnx")
+
+
 def test_what_was_done_by_one_engine_need_not_be_done_by_the_other(
     septool: Command, exported: Path, call: Path, tmp_path: Path
 ) -> None:
@@ -167,8 +199,8 @@ def test_a_checkpoint_is_exported_once(
     assert not has_graphs()
     made: list[str] = []
 
-    def keep(name: str, checkpoint: Path, graph: Graph) -> tuple[checkpoints.Header, GraphInfo | None]:
-        made.append(name)
+    def keep(name: str, checkpoint: Path, graph: Graph, precision: str) -> tuple[checkpoints.Header, GraphInfo | None]:
+        made.append(f"{name} {precision}")
         graph.path.parent.mkdir(parents=True)
         graph.path.write_bytes(content)
         graph.info_path.write_bytes(about)
@@ -182,7 +214,7 @@ def test_a_checkpoint_is_exported_once(
     assert not any("exported" in error for error in septool(*line, "--engine", "onnx").errors)
     shown = septool("models", "export", exported, "--cache")
     assert shown.lines == [str(find_graph(exported).path)]
-    assert made == ["small"]
+    assert made == ["small fp32"]
 
 
 def test_a_damaged_graph_is_said_in_a_line(exported: Path, tmp_path: Path) -> None:
@@ -241,6 +273,8 @@ def test_a_graph_that_gives_something_else_is_not_kept(exported: Path, monkeypat
         (["--engine", "onnx", "--speakers", "auto"], "--speakers takes --engine torch"),
         (["--engine", "onnx", "--dtype", "bf16"], "--dtype bf16 takes --engine torch"),
         (["--engine", "tensorrt"], "tensorrt"),
+        (["--dtype", "int8", "--engine", "torch"], "--dtype int8 takes --engine onnx"),
+        (["--dtype", "int8", "--speakers", "auto"], "--speakers takes --engine torch"),
     ],
 )
 def test_what_makes_no_sense_is_refused(septool: Command, call: Path, arguments: list[str], said: str) -> None:
