@@ -14,8 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from septool.config import JsonDict
 
 aten = torch.ops.aten
 
@@ -69,7 +72,9 @@ KINDS = {
 class _Shapes(TorchDispatchMode):
     """LSTMs on the meta device, where they would be thousands of steps of a dozen operations each."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: JsonDict | None = None
+    ) -> object:
         if func is not aten.lstm.input or not args[0].is_meta:
             return func(*args, **(kwargs or {}))
         x, (hidden, cell), directions = args[0], args[1], 2 if args[7] else 1
