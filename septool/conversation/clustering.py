@@ -16,7 +16,7 @@ from septool.conversation.linkage import Pairs, average_linkage, partners
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
 # Found on every second conversation of the validation set (docs/conversations.md).
-THRESHOLD = 0.7  # cosine distance of embeddings, each less the recording's mean, of two people
+THRESHOLD = 0.7  # cosine distance of embeddings, each less the mean of the recording's people, of two of them
 # Found on every second voice of dev-1voice: 0.2 to 0.28 find the number alike.
 ONE_VOICE = 0.22  # cosine distance of embeddings as they are, below which a recording has one person
 LEAST_SHARE = 0.03  # of the speech, that a person has at least
@@ -55,11 +55,10 @@ def cluster_speakers(
     if not len(embeddings):
         return np.zeros(0, dtype=int)
     groups = _join(must_link, partners(cannot_link, len(embeddings)))
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    unit = unit_vectors(embeddings)
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
     length = np.array([seconds[own].sum() for own in members])
-    mean = np.stack([(unit[own] * seconds[own, None]).sum(0) for own in members])
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    mean = unit_vectors(np.stack([(unit[own] * seconds[own, None]).sum(0) for own in members]))
     apart = partners(groups[cannot_link], len(members))
     founders = np.flatnonzero(length >= long_enough)
     if len(founders) < count.least:  # whatever there is has to do
@@ -73,7 +72,7 @@ def cluster_speakers(
     for group in np.argsort(-length, kind="stable").tolist():
         if labels[group] < 0:
             voices.join_nearest(group)
-    return _numbered(labels[groups])
+    return number_speakers(labels[groups])
 
 
 def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: float, long_enough: float = 1.0) -> bool:
@@ -91,8 +90,19 @@ def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: floa
     heard = embeddings[seconds >= long_enough]
     if len(heard) < 2:
         return True
-    unit = heard / np.maximum(np.linalg.norm(heard, axis=1, keepdims=True), 1e-12)
+    unit = unit_vectors(heard)
     return bool(average_linkage(unit, [set()] * len(unit), CANNOT_LINK)[-1, 2] < threshold)
+
+
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors ``[vector, dimension]`` of length one; zero stays zero."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def number_speakers(labels: np.ndarray) -> np.ndarray:
+    """Number speakers from 0 in the order of their first stretch, ``[stretch]``."""
+    order = {name: place for place, name in enumerate(dict.fromkeys(labels.tolist()))}
+    return np.array([order[name] for name in labels.tolist()], dtype=int)
 
 
 def _join(must_link: Pairs, cannot_link: list[set[int]]) -> np.ndarray:
@@ -152,9 +162,3 @@ class _Voices:
         known = {int(self.labels[other]) for other in self.apart[group]}
         differs = np.array([name in known for name in left.tolist()])
         self._add(group, left[np.argmax(np.where(differs, likeness - CANNOT_LINK, likeness))])
-
-
-def _numbered(labels: np.ndarray) -> np.ndarray:
-    """Number speakers in the order of their first stretch."""
-    order = {name: place for place, name in enumerate(dict.fromkeys(labels.tolist()))}
-    return np.array([order[name] for name in labels.tolist()])

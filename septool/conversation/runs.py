@@ -13,6 +13,7 @@ PAUSE_S = 0.35  # a shorter pause is part of a run
 SHORTEST_S = 0.2  # of what counts as speech, and of two people at once
 APART_S = 0.3  # two tracks of a window that are busy together for longer are two people
 SAME_S = 0.5  # of one recording, heard alone in two windows, that makes two runs one person
+FOLLOWS_S = 0.8  # of pause, up to which a run goes on from the one before it on its track
 ALONE = 0.3  # part of a run with two people at once, from which it is not heard alone
 SHORTEST_EMBEDDED_S = 0.2  # of samples that a speaker network is given
 
@@ -103,6 +104,19 @@ def link_runs(runs: Sequence[Run], rate: int) -> tuple[np.ndarray, np.ndarray]:
                 if alone and shared(one, other) >= SAME_S * per_second:
                     must.append((one, other))
     return np.array(cannot, dtype=int).reshape(-1, 2), np.array(must, dtype=int).reshape(-1, 2)
+
+
+def follow_runs(runs: Sequence[Run], rate: int) -> np.ndarray:
+    """Return which runs of a window come one after the other on a track, with a short pause between, ``[pair, 2]``."""
+    most = FOLLOWS_S * rate / frame_length(rate)
+    found: list[tuple[int, int]] = []
+    last: dict[tuple[int, int], int] = {}  # by window and track
+    for place, run in enumerate(runs):
+        before = last.get((run.window, run.track))
+        if before is not None and run.frames[0] - runs[before].frames[-1] < most:
+            found.append((before, place))
+        last[run.window, run.track] = place
+    return np.array(found, dtype=int).reshape(-1, 2)
 
 
 def run_samples(run: Run, window: WindowActivity, mixture: np.ndarray, tracks: np.ndarray, rate: int) -> np.ndarray:

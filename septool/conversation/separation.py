@@ -2,7 +2,7 @@
 
 At any moment hardly ever more than two people talk. So the recording is separated window by window into two tracks,
 what each track carries is cut into runs (:mod:`septool.conversation.runs`), the runs of the whole recording are
-clustered by who speaks (:mod:`septool.conversation.clustering`), and each person's track is put together: the
+given to those who speak (:mod:`septool.conversation.speakers`), and each person's track is put together: the
 recording itself where they are alone, the separated track where somebody else talks too, silence where they are not.
 
 Memory does not grow with the recording but for 62 numbers a second and an embedding a run: the samples and tracks
@@ -20,7 +20,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from septool.conversation.activity import Activity, find_overlap, frame_length, frame_levels, is_speech
-from septool.conversation.clustering import LEAST_SHARE, ONE_VOICE, THRESHOLD, cluster_speakers, is_one_voice
+from septool.conversation.assignment import Ties
+from septool.conversation.clustering import ONE_VOICE, THRESHOLD, is_one_voice
 from septool.conversation.naming import name_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.runs import (
@@ -30,11 +31,13 @@ from septool.conversation.runs import (
     close_gaps,
     drop_islands,
     find_runs,
+    follow_runs,
     link_runs,
     run_samples,
     smooth_activity,
     spans,
 )
+from septool.conversation.speakers import find_speakers
 from septool.data.turns import Turn, merge_turns
 from septool.errors import UsageError
 from septool.inference.voiceprints import Voiceprint
@@ -158,22 +161,13 @@ class ConversationSeparator:
             self._found.append(WindowActivity(window.start // self.hop, found))
         self._runs = find_runs(self._found, self.rate)
         embeddings = self._embed_runs()
-        cannot, must = link_runs(self._runs, self.rate)
+        ties = Ties(*link_runs(self._runs, self.rate), follow_runs(self._runs, self.rate))
         seconds = np.array([len(run.frames) * self.hop / self.rate for run in self._runs])
-        alone = self.count.least == 1 and not len(cannot)
+        alone = self.count.least == 1 and not len(ties.cannot_link)
         if alone and is_one_voice(embeddings, seconds, threshold=ONE_VOICE):
             self._labels = np.zeros(len(self._runs), dtype=int)
             return self._summarize(embeddings, seconds)
-        centered = embeddings - np.average(embeddings, axis=0, weights=seconds) if len(self._runs) > 1 else embeddings
-        self._labels = cluster_speakers(
-            centered,
-            seconds,
-            cannot_link=cannot,
-            must_link=must,
-            threshold=self.threshold,
-            count=self.count,
-            least_share=LEAST_SHARE,
-        )
+        self._labels = find_speakers(embeddings, seconds, ties, threshold=self.threshold, count=self.count)
         return self._summarize(embeddings, seconds)
 
     def _embed_runs(self) -> np.ndarray:

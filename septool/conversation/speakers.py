@@ -1,0 +1,85 @@
+"""How many people a recording has, and which runs are whose: clustering, then what needs to know the people.
+
+1. The tree of :mod:`septool.conversation.clustering` is grown of embeddings less the mean of the recording's people,
+   not of its seconds: what somebody who talks most of the time sounds like would otherwise be taken from everybody, and
+   leave of them what differs by chance. The people of that mean are those of a first, finer tree.
+2. Every run is given to a person anew (:mod:`septool.conversation.assignment`).
+3. People whose voices differ by no more than so little speech does by chance are one.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from septool.conversation.assignment import Ties, assign_runs
+from septool.conversation.clustering import LEAST_SHARE, THRESHOLD, cluster_speakers, number_speakers, unit_vectors
+from septool.conversation.people import ANY_COUNT, SpeakerCount
+
+FINE_THRESHOLD = 0.25  # cosine distance of embeddings as they are, at which the first tree is cut
+# Of one person's first and second half the means are 0 to 0.1 apart in 10 s of speech and more, 0.3 in 3 s.
+ALIKE = 0.05  # cosine distance of two people's mean embeddings, however much they say, below which they are one
+ALIKE_SECONDS = 0.7  # s, over what the one who says less says: how much more the distance may be
+
+
+def find_speakers(
+    embeddings: np.ndarray,
+    seconds: np.ndarray,
+    ties: Ties,
+    *,
+    threshold: float = THRESHOLD,
+    count: SpeakerCount = ANY_COUNT,
+) -> np.ndarray:
+    """Give every run the number of its speaker.
+
+    Args:
+        embeddings: what each run sounds like, ``[run, embedding]``; zero for those too short to be told by.
+        seconds: of speech in each, ``[run]``.
+        ties: what is known of pairs of runs.
+        threshold: mean cosine distance from which two groups of runs, less the mean of the people, are two people.
+        count: how many people there may be.
+
+    Returns:
+        Speakers from 0, in the order of their first run, ``[run]``.
+    """
+    unit = unit_vectors(embeddings)
+    cluster = partial(cluster_speakers, seconds=seconds, cannot_link=ties.cannot_link, must_link=ties.must_link)
+    fine = cluster(unit, threshold=FINE_THRESHOLD)
+    centered = unit - mean_voices(unit, seconds, fine).mean(0) if len(unit) > 1 else unit
+    labels = cluster(centered, threshold=threshold, count=count, least_share=LEAST_SHARE)
+    labels = _assign(unit, seconds, labels, ties, count)
+    joined = join_alike(unit, seconds, labels, ties, least=count.least)
+    return labels if joined.max(initial=0) == labels.max(initial=0) else _assign(unit, seconds, joined, ties, count)
+
+
+def mean_voices(unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return what each speaker sounds like, by the length of their runs, ``[speaker, embedding]``, of length one."""
+    sums = np.zeros((labels.max(initial=-1) + 1, unit.shape[1]))
+    np.add.at(sums, labels, unit * seconds[:, None])
+    return unit_vectors(sums)
+
+
+def join_alike(unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray, ties: Ties, *, least: int = 1) -> np.ndarray:
+    """Make one person of two, the most alike first, whose voices are nearer than one person's by chance.
+
+    Nobody is joined to whom they are known to differ from, and no fewer than ``least`` are left.
+    """
+    while (people := labels.max(initial=0) + 1) > least:
+        voices = mean_voices(unit, seconds, labels)
+        spoken = np.bincount(labels, seconds, people)
+        nearer = ALIKE + ALIKE_SECONDS / np.minimum(spoken[:, None], spoken) - (1 - voices @ voices.T)
+        one, other = labels[ties.cannot_link].T
+        nearer[one, other] = nearer[other, one] = -np.inf
+        np.fill_diagonal(nearer, -np.inf)
+        first, second = np.unravel_index(nearer.argmax(), nearer.shape)
+        if nearer[first, second] <= 0:
+            break
+        labels = number_speakers(np.where(labels == second, first, labels))
+    return labels
+
+
+def _assign(unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray, ties: Ties, count: SpeakerCount) -> np.ndarray:
+    """Ask all runs again; if that leaves too few people, the labels are as they were."""
+    if labels.max(initial=0) == 0:
+        return labels
+    assigned = number_speakers(assign_runs(unit, seconds, mean_voices(unit, seconds, labels), ties))
+    return labels if assigned.max() + 1 < count.least else assigned
