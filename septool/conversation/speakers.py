@@ -12,10 +12,20 @@ from functools import partial
 import numpy as np
 
 from septool.conversation.assignment import Ties, assign_runs
-from septool.conversation.clustering import LEAST_SHARE, THRESHOLD, cluster_speakers, number_speakers, unit_vectors
+from septool.conversation.clustering import (
+    CANNOT_LINK,
+    LEAST_SHARE,
+    THRESHOLD,
+    cluster_speakers,
+    number_speakers,
+    unit_vectors,
+)
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
 FINE_THRESHOLD = 0.25  # cosine distance of embeddings as they are, at which the first tree is cut
+# Parts of the threshold at which the tree is cut until there are as many people as there have to be. To cut it where
+# there are just as many would make people of stray runs and one of two people who are alike.
+FINER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 # Of one person's first and second half the means are 0 to 0.1 apart in 10 s of speech and more, 0.3 in 3 s.
 ALIKE = 0.05  # cosine distance of two people's mean embeddings, however much they say, below which they are one
 ALIKE_SECONDS = 0.7  # s, over what the one who says less says: how much more the distance may be
@@ -45,9 +55,14 @@ def find_speakers(
     cluster = partial(cluster_speakers, seconds=seconds, cannot_link=ties.cannot_link, must_link=ties.must_link)
     fine = cluster(unit, threshold=FINE_THRESHOLD)
     centered = unit - mean_voices(unit, seconds, fine).mean(0) if len(unit) > 1 else unit
-    labels = cluster(centered, threshold=threshold, count=count, least_share=LEAST_SHARE)
+    for finer in FINER:
+        labels = cluster(centered, threshold=finer * threshold, least_share=LEAST_SHARE)
+        if labels.max(initial=-1) + 1 >= count.least:
+            break
+    else:
+        labels = cluster(centered, threshold=threshold, count=count, least_share=LEAST_SHARE)
     labels = _assign(unit, seconds, labels, ties, count)
-    joined = join_alike(unit, seconds, labels, ties, least=count.least)
+    joined = join_alike(unit, seconds, labels, ties, count)
     return labels if joined.max(initial=0) == labels.max(initial=0) else _assign(unit, seconds, joined, ties, count)
 
 
@@ -58,20 +73,24 @@ def mean_voices(unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray) -> np
     return unit_vectors(sums)
 
 
-def join_alike(unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray, ties: Ties, *, least: int = 1) -> np.ndarray:
+def join_alike(
+    unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray, ties: Ties, count: SpeakerCount = ANY_COUNT
+) -> np.ndarray:
     """Make one person of two, the most alike first, whose voices are nearer than one person's by chance.
 
-    Nobody is joined to whom they are known to differ from, and no fewer than ``least`` are left.
+    Who is known to differ is joined only if there would be too many people; so are those who are less alike.
     """
-    while (people := labels.max(initial=0) + 1) > least:
+    while (people := labels.max(initial=0) + 1) > count.least:
         voices = mean_voices(unit, seconds, labels)
         spoken = np.bincount(labels, seconds, people)
         nearer = ALIKE + ALIKE_SECONDS / np.minimum(spoken[:, None], spoken) - (1 - voices @ voices.T)
+        differ = np.zeros((people, people), dtype=bool)
         one, other = labels[ties.cannot_link].T
-        nearer[one, other] = nearer[other, one] = -np.inf
+        differ[one, other] = differ[other, one] = True
+        nearer = np.where(differ, nearer - CANNOT_LINK, nearer)
         np.fill_diagonal(nearer, -np.inf)
         first, second = np.unravel_index(nearer.argmax(), nearer.shape)
-        if nearer[first, second] <= 0:
+        if people <= count.most and (nearer[first, second] <= 0 or differ[first, second]):
             break
         labels = number_speakers(np.where(labels == second, first, labels))
     return labels

@@ -49,6 +49,24 @@ def test_a_number_that_is_asked_for_is_kept(wanted: int) -> None:
     assert found.max() + 1 == wanted
 
 
+def test_a_number_that_is_asked_for_is_not_made_up_of_stray_runs() -> None:
+    embeddings, truth = voices(6, 6, alike=0.6, spread=0.2)
+    stray = voices(1, 1, 1, alike=0.0, spread=0.0, seed=1)[0][-1:]  # so unlike both that it is cut off before they are
+    found = find_speakers(np.vstack((embeddings, stray)), np.array([9.0] * 12 + [1.5]), FREE, count=SpeakerCount(2, 2))
+    np.testing.assert_array_equal(found[:-1], truth)
+
+
+def test_too_many_people_are_joined_by_how_alike_they_are_and_at_once_means_two_as_long_as_it_can() -> None:
+    angles = np.array([0.0, 0.6, 1.4])  # rad
+    unit = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    seconds, truth = np.full(3, 60.0), np.arange(3)
+    assert join_alike(unit, seconds, truth, FREE).tolist() == [0, 1, 2]
+    assert join_alike(unit, seconds, truth, FREE, SpeakerCount(1, 2)).tolist() == [0, 0, 1]
+    apart = FREE._replace(cannot_link=np.array([[0, 1]]))
+    assert join_alike(unit, seconds, truth, apart, SpeakerCount(1, 2)).tolist() == [0, 1, 1]
+    assert join_alike(unit, seconds, truth, apart, SpeakerCount(1, 1)).tolist() == [0, 0, 0]
+
+
 def test_a_run_on_the_wrong_branch_of_the_tree_goes_to_whom_it_goes_on_from() -> None:
     embeddings, truth = voices(8, 8, alike=0.3, spread=0.3)
     between = embeddings[:8].mean(0) + 1.05 * embeddings[8:].mean(0)  # a little nearer to the second person
@@ -70,7 +88,7 @@ def test_who_speaks_at_once_or_was_asked_for_is_not_joined() -> None:
     unit, truth = voices(1, 1, alike=0.99, spread=0.0)
     seconds = np.array([3.0, 3.0])
     assert join_alike(unit, seconds, truth, FREE._replace(cannot_link=np.array([[0, 1]]))).tolist() == [0, 1]
-    assert join_alike(unit, seconds, truth, FREE, least=2).tolist() == [0, 1]
+    assert join_alike(unit, seconds, truth, FREE, SpeakerCount(2, 2)).tolist() == [0, 1]
     assert join_alike(unit, seconds, truth, FREE).tolist() == [0, 0]
 
 
