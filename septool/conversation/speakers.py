@@ -26,8 +26,8 @@ FINE_THRESHOLD = 0.25  # cosine distance of embeddings as they are, at which the
 # Parts of the threshold at which the tree is cut until there are as many people as there have to be. To cut it where
 # there are just as many would make people of stray runs and one of two people who are alike.
 FINER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
-# Of one person's first and second half the means are 0 to 0.1 apart in 10 s of speech and more, 0.3 in 3 s.
-ALIKE = 0.05  # cosine distance of two people's mean embeddings, however much they say, below which they are one
+# Of one person, the means of the first and the second half are 0 to 0.15 apart in 10 s of speech and more, 0.3 in 3 s.
+ALIKE = 0.15  # cosine distance of two people's mean embeddings, however much they say, below which they are one
 ALIKE_SECONDS = 0.7  # s, over what the one who says less says: how much more the distance may be
 
 

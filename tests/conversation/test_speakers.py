@@ -93,7 +93,7 @@ def test_who_speaks_at_once_or_was_asked_for_is_not_joined() -> None:
 
 
 def test_the_most_alike_are_joined_first_and_then_compared_anew() -> None:
-    angles = np.array([0.0, 0.5, 0.8])  # rad; 0.5 and 0.8 are the nearest, their mean is 0.65 from 0
+    angles = np.array([0.0, 0.7, 1.0])  # rad; the last two are the nearest, and their mean is too far from the first
     unit = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     assert join_alike(unit, np.full(3, 7.0), np.arange(3), FREE).tolist() == [0, 1, 1]
 
