@@ -199,6 +199,7 @@ def extract(
         progress=progress,
     )
     computed_in = choose_dtype(dtype, batch.device)
+    dtype = "fp32" if dtype == "auto" else dtype
     heard = [parse_reference(reference) for reference in references]
     if threshold is not None and not presence and who is None:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
@@ -222,7 +223,7 @@ def extract(
     rate = header.sample_rate
     if who is not None and threshold is not None:
         voices = find_voiceprints(who, network.speaker)
-        asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": str(computed_in)}
+        asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": dtype}
         record = batch.open_record(checkpoint, path, asked_of)
         yield from _extract_enrolled(
             batch, found, inputs, network, checkpoint, rate, voices, threshold, computed_in, record
@@ -238,7 +239,7 @@ def extract(
         )
     work = _Work(network, checkpoint, rate, embedding, rows, threshold=threshold, dtype=computed_in, manifest=digest)
     sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
-    known_by = {"references": sums, "rows": digest, "threshold": threshold, "dtype": str(computed_in)}
+    known_by = {"references": sums, "rows": digest, "threshold": threshold, "dtype": dtype}
     record = batch.open_record(checkpoint, path, known_by)
     results = run_batch(batch, todo, work, found.unreadable, record)
     shown = [each.path for each in heard if each.end is None]

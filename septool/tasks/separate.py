@@ -210,7 +210,7 @@ def separate(
     record = batch.open_record(
         checkpoint,
         path,
-        {"name": batch.name, "consistency": consistency, "dtype": "int8" if precision == "int8" else str(computed_in)},
+        {"name": batch.name, "consistency": consistency, "dtype": "fp32" if dtype == "auto" else dtype},
     )
     results = run_batch(batch, todo, work, found.unreadable, record)
     describe = partial(_describe, references=references, voices=voices, each_channel=channel == "each")

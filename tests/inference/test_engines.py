@@ -140,6 +140,9 @@ def test_int8_is_a_graph_of_its_own(
         result = septool(*line, "-o", tmp_path / dtype, "--dtype", dtype, "--engine", engine)
         assert json.loads(result.lines[0])["engine"] == "onnx"
         voices.append(np.stack([audio.read_audio(tmp_path / dtype / f"call_s{n}.wav")[0] for n in (1, 2)]))
+    same = ("-o", tmp_path / "int8", "--manifest", tmp_path / "done.jsonl", "--dtype")
+    septool(*line, *same, "int8", "--force")
+    assert "it was made with dtype int8, not fp32" in septool(*line, *same, "auto", "--skip-existing").errors[-1]
     found, expected = voices
     noise = np.square(found - expected).mean() / np.square(expected).mean()
     assert 1e-9 < noise < 10**-2.5
