@@ -254,6 +254,8 @@ def format_targets(
         raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {numbered} and {{model}} only") from None
     if len(set(names)) < len(names):
         raise UsageError(f"--name {name!r} gives every voice the same file; put {numbered} in it")
+    if "\0" in name:
+        raise UsageError(f"--name {name!r} has a NUL, which no file name can have")
     if any(PurePath(each).is_absolute() or ".." in PurePath(each).parts for each in names):
         raise UsageError(f"--name {name!r} leads out of the output folder; use --out")
     return tuple(Path(out) / recording.subfolder / f"{each}.{suffix}" for each in names)

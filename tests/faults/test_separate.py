@@ -375,6 +375,7 @@ def test_workers_of_a_killed_command_end(
     ("name", "said"),
     [
         ("{voice:1000000000}", "can use {stem}, {suffix}, {voice} and {model} only"),
+        ("{stem}\0{voice}", "has a NUL, which no file name can have"),
         ("{stem!r}_{voice}", "can use {stem}, {suffix}, {voice} and {model} only"),
         ("{voice:{stem}}", "can use {stem}, {suffix}, {voice} and {model} only"),
         ("../{stem}_{voice}", "leads out of the output folder; use --out"),
