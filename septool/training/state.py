@@ -172,8 +172,11 @@ def _parse_state(path: Path, content: object) -> SavedState:
     counters: JsonDict = {OLD_COUNTERS.get(str(key), str(key)): value for key, value in content["progress"].items()}
     known = vars(Progress())
     for key, value in counters.items():
-        if key not in known or not isinstance(value, type(known[key])):
+        if key not in known or not isinstance(value, type(known[key])) or (key == "step" and value < 0):
             raise ValueError(f"it is not the state of a run: its progress has {key!r} {value!r:.40}")
+    for name, value in content["model"].items():  # steps that would make such weights are not taken
+        if isinstance(value, Tensor) and not value.isfinite().all():
+            raise ValueError(f"its weights in {name} are no numbers")
     return SavedState(
         path=path,
         recipe=recipe_from_dict(json.loads(content["recipe"])),

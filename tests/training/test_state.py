@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ def test_a_state_of_the_first_versions_is_resumed_to_the_same_numbers(manifests:
         ({"model": 3}, r"it is not the state of a run: it has 'model' of type int"),
         ({"progress": {"step": "x"}}, r"its progress has 'step' 'x'"),
         ({"progress": {"stride": 1}}, r"its progress has 'stride' 1"),
+        ({"progress": {"step": -5}}, r"its progress has 'step' -5"),
+        (
+            {"model": {"encoder.weight": torch.tensor([1.0, math.nan])}},
+            r"its weights in encoder\.weight are no numbers",
+        ),
         ({"recipe": "[" * 100_000}, r"maximum recursion depth"),
         ({"recipe": "3"}, r"last\.pt is damaged: "),
         ({"recipe": '{"model": "galr", "loop": {"steps": 0}}'}, r"steps is 0; it lies between 1 and"),
