@@ -87,7 +87,7 @@ def _numbers(value: object, key: str = "") -> Iterator[tuple[str, float]]:
 def open_weights(path: Path, framework: str = "numpy") -> Any:
     """Open a ``.safetensors`` file, whose tensors come as those of a framework: numpy, or pt for torch."""
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
+        raise CheckpointError(f"checkpoint {path} {'is not a file' if path.exists() else 'does not exist'}")
     try:
         return safe_open(path, framework)
     except (SafetensorError, OSError) as error:

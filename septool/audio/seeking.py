@@ -10,7 +10,7 @@ import soundfile
 
 from septool.audio.decoders import compared, quiet, words_of
 from septool.audio.plain_headers import SampleData, length_of_samples
-from septool.audio.sources import ByteSource, FileSource, as_file
+from septool.audio.sources import FARTHEST, ByteSource, FileSource, as_file
 from septool.errors import AudioError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class _SourceFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._source.position, os.SEEK_END: self._source.size or 0}[whence]
-        self._source.seek(max(begin + offset, 0))
+        self._source.seek(min(max(begin + offset, 0), FARTHEST))
         return self._source.position
 
     def tell(self) -> int:

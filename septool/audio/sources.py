@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HEAD = 2**16  # bytes of a stream that can be gone back to
 PIECE = 2**20  # bytes read at once
+FARTHEST = 2**63 - 1  # offset that C has room for, whatever a header says
 FAR = 2**60  # what a stream whose end nobody knows gives as its length
 
 
@@ -223,7 +224,7 @@ class Rewindable(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: FAR}[whence]
-        self._position = start + offset
+        self._position = min(max(start + offset, 0), FARTHEST)
         return self._position
 
     def tell(self) -> int:

@@ -1,11 +1,14 @@
 """The recordings that inputs name, the files that their voices go to, and which of them are done here."""
 
+import errno
 import hashlib
 import os
 import re
+import select
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from string import Formatter
@@ -303,6 +306,21 @@ def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
         return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()) % int(parts)
 
     return [job for job in jobs if shard_of(job) == int(part) - 1]
+
+
+def check_reader() -> None:
+    """Look whether anybody still reads standard output, where the system can tell before something is written.
+
+    Raises:
+        BrokenPipeError: it is a pipe whose reader has gone.
+    """
+    if not hasattr(select, "poll"):
+        return
+    poll = select.poll()
+    with suppress(OSError):  # io.UnsupportedOperation: it is no file of the system
+        poll.register(sys.stdout.fileno(), 0)
+    if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def copy_to_stdout(path: Path) -> None:

@@ -22,7 +22,7 @@ from septool.inference.level import ArrayEstimator
 from septool.inference.live import describe_latency, estimate_stream
 from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.inference.output_folder import claim, clear_remains, record_outputs
-from septool.inference.paths import PIPE, Job, copy_to_stdout
+from septool.inference.paths import PIPE, Job, check_reader, copy_to_stdout
 from septool.inference.record import Digests, Record
 from septool.inference.stdin import open_stdin, stdin_as_file
 from septool.inference.streaming import FileEstimate, estimate_file
@@ -48,7 +48,13 @@ class Task:
         return (PIPE,) if self.batch.out == PIPE else tuple(map(str, self.targets))
 
     def progress(self, done: float, total: float) -> None:
-        """Tell how many seconds of the recording are done, where one process works on one at a time."""
+        """Tell how many seconds of the recording are done, where one process works on one at a time.
+
+        Raises:
+            BrokenPipeError: the voices are for a pipe whose reader has gone.
+        """
+        if self.batch.out == PIPE:
+            check_reader()
         if self.batch.jobs == 1:
             self.batch.progress(self.job.display_name, done, total)
 

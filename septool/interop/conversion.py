@@ -191,6 +191,9 @@ def find_files(source: str, paths: Sequence[Path]) -> tuple[str, list[Path]]:
     files = list(paths)
     if len(files) == 1 and files[0].is_dir():
         files = _pick_files(files[0])
+    for path in files:  # a pipe could be read once only, and only while somebody writes to it
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is not a file of weights; save them as one")
     if source == "espnet":
         files = espnet.with_description(files)
     if source != "auto":

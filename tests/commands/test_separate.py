@@ -4,9 +4,11 @@ import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ import torch
 from septool import audio, catalogue, checkpoints, workers
 from septool.errors import UsageError
 from septool.files import sha256_of
+from septool.inference import runner
+from septool.inference.paths import check_reader
 from septool.tasks import separate as separating
 from tests.conftest import RATE, Command, files_below, voice, write
 
@@ -647,6 +651,20 @@ def test_a_reader_that_leaves_early_is_no_error_to_talk_about(
     process.stdin.close()
     assert process.stderr.read() == b""
     assert process.wait(60) == 1  # the voices went nowhere
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="this system does not tell")
+def test_a_reader_that_has_gone_ends_the_work_before_there_is_anything_to_write(
+    tiny_checkpoint: Path, call: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, start = os.pipe()
+    with os.fdopen(start, "wb") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        check_reader()
+        os.close(end)
+        monkeypatch.setattr(runner, "copy_to_stdout", lambda _: pytest.fail("the work was done"))
+        with pytest.raises(BrokenPipeError):
+            list(separating.separate([call], model=str(tiny_checkpoint), out="-", device="cpu"))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

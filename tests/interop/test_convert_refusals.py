@@ -1,5 +1,6 @@
 """What ``models convert`` cannot convert is refused in one line that says why."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from septool import checkpoints
 from septool.errors import CheckpointError, ConfigError, SeptoolError, UsageError
 from septool.interop import asteroid, speechbrain
 from septool.interop.tagged_yaml import Tagged, read_tagged_yaml
@@ -307,6 +309,15 @@ def test_two_rates_in_one_file_of_asteroid_are_refused(tmp_path: Path) -> None:
     torch.save({"model_name": "DPTNet", "state_dict": {}, "model_args": arguments, "sample_rate": 16000}, path)
     with pytest.raises(CheckpointError, match=r"contradicts itself: sample_rate is 8000\.0 and 16000\.0 Hz"):
         converted("asteroid", [path])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.pt")
+    with pytest.raises(UsageError, match=r"a\.pt is not a file of weights; save them as one"):
+        converted("auto", [tmp_path / "a.pt"])
+    with pytest.raises(CheckpointError, match=r"a\.pt is not a file$"):
+        checkpoints.read_header(tmp_path / "a.pt")
 
 
 def test_a_folder_or_file_of_no_known_layout_is_refused(tmp_path: Path) -> None:
