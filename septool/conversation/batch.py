@@ -65,6 +65,7 @@ def separate_conversations(
         for beside in (written, rest):
             if beside is not None:
                 refuse_existing(beside, force=batch.force)
+                make_folder(beside.parent)  # before the work, not after it
 
         def name_targets(speakers: Sequence[str]) -> Sequence[Path]:
             if batch.out == PIPE:

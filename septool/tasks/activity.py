@@ -106,7 +106,6 @@ def find_activity(
                 said.add(caveat)
         text = format_activity(format, found.turns, recording.stem)
         if out != PIPE:
-            make_folder(target.parent)
             with atomic_write(target) as partial:
                 partial.write_text(text, encoding="utf-8")
         return FoundActivity(
@@ -129,6 +128,7 @@ def find_activity(
                 continue
             if out != PIPE:
                 refuse_existing(target, force=force)
+                make_folder(target.parent)  # before the work, not after it
             yield find(recording, target)
         except SeptoolError as error:
             name, text = recording.display_name, str(error)

@@ -164,6 +164,21 @@ def test_files_beside_the_voices_are_not_replaced_unasked(
     assert (tmp_path / beside).read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["separate", "--speakers", "auto", "--rest", "mine/rest.wav", "-o", "out"], ["activity", "-o", "mine"]],
+)
+def test_a_folder_that_cannot_be_is_told_before_the_work(
+    septool: Command, meeting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").touch()
+    monkeypatch.setattr(ConversationSeparator, "listen", lambda *_: pytest.fail("the work was begun"))
+    result = septool(*arguments, meeting)
+    assert result.status == 1
+    assert "mine is a file, not a folder" in result.errors[-1]
+
+
 def test_a_dot_in_a_name_stays_in_the_name_of_who_speaks_when(septool: Command, meeting: Path, tmp_path: Path) -> None:
     dotted = meeting.rename(meeting.with_name("meeting.monday.wav"))
     septool("separate", dotted, "--speakers", "auto", "--activity", "rttm", "-o", tmp_path / "out")
