@@ -16,7 +16,7 @@ from septool.conversation.linkage import Pairs, average_linkage, partners
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
 # Found on every second conversation of the validation set (docs/conversations.md).
-THRESHOLD = 0.7  # cosine distance of embeddings, each less the mean of the recording's people, of two of them
+THRESHOLD = 0.7  # cosine distance of embeddings, each less the recording's mean, of two people
 # Found on every second voice of dev-1voice: 0.2 to 0.28 find the number alike.
 ONE_VOICE = 0.22  # cosine distance of embeddings as they are, below which a recording has one person
 LEAST_SHARE = 0.03  # of the speech, that a person has at least

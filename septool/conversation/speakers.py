@@ -1,8 +1,6 @@
 """How many people a recording has, and which runs are whose: clustering, then what needs to know the people.
 
-1. The tree of :mod:`septool.conversation.clustering` is grown of embeddings less the mean of the recording's people,
-   not of its seconds: what somebody who talks most of the time sounds like would otherwise be taken from everybody, and
-   leave of them what differs by chance. The people of that mean are those of a first, finer tree.
+1. The tree of :mod:`septool.conversation.clustering` is grown of embeddings less the mean of the recording.
 2. Every run is given to a person anew (:mod:`septool.conversation.assignment`).
 3. People whose voices differ by no more than so little speech does by chance are one.
 """
@@ -22,13 +20,11 @@ from septool.conversation.clustering import (
 )
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
-FINE_THRESHOLD = 0.25  # cosine distance of embeddings as they are, at which the first tree is cut
 # Parts of the threshold at which the tree is cut until there are as many people as there have to be. To cut it where
 # there are just as many would make people of stray runs and one of two people who are alike.
 FINER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 # Of one person, the means of the first and the second half are 0 to 0.15 apart in 10 s of speech and more, 0.3 in 3 s.
-ALIKE = 0.15  # cosine distance of two people's mean embeddings, however much they say, below which they are one
-ALIKE_SECONDS = 0.7  # s, over what the one who says less says: how much more the distance may be
+ALIKE_SECONDS = 0.7  # s, over what the one who says less says: cosine distance of two means below which they are one
 
 
 def find_speakers(
@@ -45,7 +41,7 @@ def find_speakers(
         embeddings: what each run sounds like, ``[run, embedding]``; zero for those too short to be told by.
         seconds: of speech in each, ``[run]``.
         ties: what is known of pairs of runs.
-        threshold: mean cosine distance from which two groups of runs, less the mean of the people, are two people.
+        threshold: mean cosine distance from which two groups of runs, less the mean of the recording, are two people.
         count: how many people there may be.
 
     Returns:
@@ -53,8 +49,7 @@ def find_speakers(
     """
     unit = unit_vectors(embeddings)
     cluster = partial(cluster_speakers, seconds=seconds, cannot_link=ties.cannot_link, must_link=ties.must_link)
-    fine = cluster(unit, threshold=FINE_THRESHOLD)
-    centered = unit - mean_voices(unit, seconds, fine).mean(0) if len(unit) > 1 else unit
+    centered = unit - np.average(unit, axis=0, weights=seconds) if len(unit) > 1 else unit
     for finer in FINER:
         labels = cluster(centered, threshold=finer * threshold, least_share=LEAST_SHARE)
         if labels.max(initial=-1) + 1 >= count.least:
@@ -83,7 +78,7 @@ def join_alike(
     while (people := labels.max(initial=0) + 1) > count.least:
         voices = mean_voices(unit, seconds, labels)
         spoken = np.bincount(labels, seconds, people)
-        nearer = ALIKE + ALIKE_SECONDS / np.minimum(spoken[:, None], spoken) - (1 - voices @ voices.T)
+        nearer = ALIKE_SECONDS / np.minimum(spoken[:, None], spoken) - (1 - voices @ voices.T)
         differ = np.zeros((people, people), dtype=bool)
         one, other = labels[ties.cannot_link].T
         differ[one, other] = differ[other, one] = True

@@ -1,4 +1,4 @@
-"""Who speakers are: those who talk little beside one who talks much, and those who differ by chance alone."""
+"""Who speakers are: runs asked again, those who differ by chance alone, and a number that is known."""
 
 import numpy as np
 import pytest
@@ -32,14 +32,6 @@ def test_people_are_found_beside_one_who_talks_most_of_the_time(counts: tuple[in
     embeddings, truth = voices(*counts, alike=0.3, spread=0.4)
     found = find_speakers(embeddings, np.full(len(truth), 3.0), FREE)
     np.testing.assert_array_equal(found, truth)
-
-
-def test_a_voice_that_varies_is_one_person_beside_one_who_says_little() -> None:
-    # Less the mean of the seconds, the two ways in which the first person talks would be as good as opposite.
-    ways = np.array([[1.0, 0.0, 0.25], [1.0, 0.0, -0.25]])
-    embeddings = np.vstack((np.tile(ways, (10, 1)), [[0.0, 1.0, 0.0]] * 2))
-    found = find_speakers(embeddings, np.full(22, 3.0), FREE)
-    assert found.tolist() == [0] * 20 + [1] * 2
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3])
