@@ -58,7 +58,7 @@ def cluster_speakers(
     unit = unit_vectors(embeddings)
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
     length = np.array([seconds[own].sum() for own in members])
-    mean = unit_vectors(np.stack([(unit[own] * seconds[own, None]).sum(0) for own in members]))
+    mean = unit_vectors(np.stack([(seconds[own] @ unit[own]).astype(unit.dtype) for own in members]))
     apart = partners(groups[cannot_link], len(members))
     founders = np.flatnonzero(length >= long_enough)
     if len(founders) < count.least:  # whatever there is has to do

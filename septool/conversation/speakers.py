@@ -49,7 +49,8 @@ def find_speakers(
     """
     unit = unit_vectors(embeddings)
     cluster = partial(cluster_speakers, seconds=seconds, cannot_link=ties.cannot_link, must_link=ties.must_link)
-    centered = unit - np.average(unit, axis=0, weights=seconds) if len(unit) > 1 else unit
+    center = np.average(unit, axis=0, weights=seconds) if len(unit) > 1 else 0.0
+    centered = (unit - center).astype(unit.dtype)  # hours have thousands of runs, which need not be there in double
     for finer in FINER:
         labels = cluster(centered, threshold=finer * threshold, least_share=LEAST_SHARE)
         if labels.max(initial=-1) + 1 >= count.least:
@@ -63,9 +64,9 @@ def find_speakers(
 
 def mean_voices(unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return what each speaker sounds like, by the length of their runs, ``[speaker, embedding]``, of length one."""
-    sums = np.zeros((labels.max(initial=-1) + 1, unit.shape[1]))
-    np.add.at(sums, labels, unit * seconds[:, None])
-    return unit_vectors(sums)
+    weights = np.zeros((labels.max(initial=-1) + 1, len(labels)))
+    weights[labels, np.arange(len(labels))] = seconds
+    return unit_vectors(weights @ unit)
 
 
 def join_alike(
