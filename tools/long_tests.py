@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIST = ROOT / "tests" / "long.txt"
-LONG_S = 0.4
+LONG_S = 0.3
 ALWAYS = ("tests/fuzz/",)  # damaged files of every kind are part of the quick tests, whatever they cost
 TIMES = "TEST_TIMES"  # variable with the file that times are added to, by all processes of xdist
 HEAD = "# Tests with the marker long. Written by `python tools/long_tests.py`.\n"

@@ -75,6 +75,16 @@ def join_alike(
     """Make one person of two, the most alike first, whose voices are nearer than one person's by chance.
 
     Who is known to differ is joined only if there would be too many people; so are those who are less alike.
+
+    Args:
+        unit: what each run sounds like, of length one, ``[run, embedding]``.
+        seconds: of speech in each, ``[run]``.
+        labels: the speakers so far, ``[run]``.
+        ties: what is known of pairs of runs.
+        count: how many people there may be.
+
+    Returns:
+        Speakers from 0, in the order of their first run, ``[run]``.
     """
     while (people := labels.max(initial=0) + 1) > count.least:
         voices = mean_voices(unit, seconds, labels)
