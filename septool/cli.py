@@ -4,7 +4,6 @@ import errno
 import io
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from septool.commands import (
     separate,
     serve,
     train,
+    usage_errors,
 )
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.version import __version__
@@ -89,34 +89,6 @@ def root(
     """Take apart recordings in which people talk over each other."""
 
 
-def describe_usage_error(error: typer.TyperException, arguments: Sequence[str]) -> str:
-    """Return what is wrong with the arguments, and where to read what would be right; nothing if help was shown."""
-    said = " ".join(error.format_message().removesuffix(".").replace("Value error, ", "").split())
-    if not said:
-        return ""
-    said = re.sub(r" \(Possible options: (.*)\)$", r"; did you mean \1?", said).replace(". Did you", "; did you")
-    faults = getattr(error.__cause__, "errors", list)()  # of pydantic, which values are checked with
-    if faults and repr(faults[0]["input"]) not in said:
-        said += f", not {faults[0]['input']!r}"
-    return f"septool: {said[0].lower()}{said[1:]}; see {verb_path(arguments)} --help\n"
-
-
-def verb_path(arguments: Sequence[str]) -> str:
-    """Return the verb that a command line calls, with the program before it.
-
-    >>> verb_path(["models", "show", "galr"])
-    'septool models show'
-    """
-    path = "septool"
-    command = typer.main.get_command(app)
-    for word in arguments:
-        command = help.subcommand(command, word)
-        if command is None:
-            break
-        path += f" {word}"
-    return path
-
-
 def print_help(arguments: Sequence[str]) -> bool:
     """Print the help of a verb if a command line is that and nothing else; says whether it did.
 
@@ -162,7 +134,7 @@ def main() -> None:
         sys.stderr.write(f"septool: {error}\n")
         sys.exit(error.status)
     except typer.TyperException as error:  # of arguments
-        sys.stderr.write(describe_usage_error(error, sys.argv[1:]))
+        sys.stderr.write(usage_errors.describe_usage_error(error, typer.main.get_command(app), sys.argv[1:]))
         sys.exit(2)
     except InterruptedBySignal as error:
         sys.stderr.write("septool: interrupted; what was finished is kept\n")

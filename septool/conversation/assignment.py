@@ -7,11 +7,9 @@ the other track. Its marginals are approximated by mean field (Koller and Friedm
 2009, section 11.5), one run after the other.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from septool.conversation.linkage import Pairs
+from septool.conversation.constraints import Constraints
 
 # The first of these was chosen among 5, 8 and 15, the others are round numbers of which twice or half does as well.
 LIKENESS = 15.0  # log-odds of a person against another for a second of speech and a cosine that is larger by one
@@ -22,25 +20,23 @@ DIFFERS = 8.0  # that two tracks that are busy at once are not
 SWEEPS = 15
 
 
-class Ties(NamedTuple):
-    """What is known of pairs of runs whatever they sound like, ``[pair, 2]`` each."""
-
-    cannot_link: Pairs  # two people
-    must_link: Pairs  # one person
-    follow: Pairs  # one after the other on the same track
-
-
-def assign_runs(embeddings: np.ndarray, seconds: np.ndarray, voices: np.ndarray, ties: Ties) -> np.ndarray:
+def assign_runs(
+    embeddings: np.ndarray, seconds: np.ndarray, voices: np.ndarray, constraints: Constraints
+) -> np.ndarray:
     """Return the person of each run, ``[run]``.
 
     Args:
         embeddings: what each run sounds like, of length one, or zero where that is not known, ``[run, embedding]``.
         seconds: of speech in each, ``[run]``.
         voices: what each person sounds like, of length one, ``[person, embedding]``.
-        ties: between runs.
+        constraints: between runs.
     """
     neighbors: list[list[tuple[int, float]]] = [[] for _ in embeddings]
-    for pairs, odds in ((ties.cannot_link, -DIFFERS), (ties.must_link, IS_SAME), (ties.follow, GOES_ON)):
+    for pairs, odds in (
+        (constraints.cannot_link, -DIFFERS),
+        (constraints.must_link, IS_SAME),
+        (constraints.follow, GOES_ON),
+    ):
         for one, other in pairs.tolist():
             neighbors[one].append((other, odds))
             neighbors[other].append((one, odds))

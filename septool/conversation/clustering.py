@@ -12,7 +12,8 @@ from scipy.cluster.hierarchy import fcluster
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from septool.conversation.linkage import Pairs, average_linkage, partners
+from septool.conversation.average_linkage import average_linkage, partners
+from septool.conversation.constraints import Pairs
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
 # Found on every second conversation of the validation set (docs/conversations.md).

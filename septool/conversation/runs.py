@@ -1,8 +1,7 @@
-"""Runs: stretches in which one track of a window carries one person, and which of them are one person or two."""
+"""Runs: stretches in which one track of a window carries one person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from scipy.ndimage import binary_closing, binary_opening
@@ -11,10 +10,6 @@ from septool.conversation.activity import Activity, frame_length
 
 PAUSE_S = 0.35  # a shorter pause is part of a run
 SHORTEST_S = 0.2  # of what counts as speech, and of two people at once
-APART_S = 0.3  # two tracks of a window that are busy together for longer are two people
-SAME_S = 0.5  # of one recording, heard alone in two windows, that makes two runs one person
-FOLLOWS_S = 0.8  # of pause, up to which a run goes on from the one before it on its track
-ALONE = 0.3  # part of a run with two people at once, from which it is not heard alone
 SHORTEST_EMBEDDED_S = 0.2  # of samples that a speaker network is given
 
 
@@ -76,47 +71,6 @@ def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:
                 if len(frames) >= SHORTEST_S * per_second:
                     runs.append(Run(number, track, frames + window.start, float(both[frames].mean())))
     return sorted(runs, key=lambda run: (run.window, run.frames[0]))
-
-
-def link_runs(runs: Sequence[Run], rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which runs are two people for certain, and which are one, ``[pair, 2]`` each.
-
-    Two are, where both tracks of a window are busy together; one is, where the same part of the recording is heard
-    alone in two windows that share it.
-    """
-    per_second = rate / frame_length(rate)
-    cannot: list[tuple[int, int]] = []
-    must: list[tuple[int, int]] = []
-    inside: dict[int, list[int]] = {}
-    for place, run in enumerate(runs):
-        inside.setdefault(run.window, []).append(place)
-
-    def shared(one: int, other: int) -> int:
-        return len(np.intersect1d(runs[one].frames, runs[other].frames, assume_unique=True))
-
-    for window, places in inside.items():
-        for one, other in combinations(places, 2):
-            if runs[one].track != runs[other].track and shared(one, other) >= APART_S * per_second:
-                cannot.append((one, other))
-        for one in places:
-            for other in inside.get(window + 1, ()):
-                alone = max(runs[one].both, runs[other].both) < ALONE
-                if alone and shared(one, other) >= SAME_S * per_second:
-                    must.append((one, other))
-    return np.array(cannot, dtype=int).reshape(-1, 2), np.array(must, dtype=int).reshape(-1, 2)
-
-
-def follow_runs(runs: Sequence[Run], rate: int) -> np.ndarray:
-    """Return which runs of a window come one after the other on a track, with a short pause between, ``[pair, 2]``."""
-    most = FOLLOWS_S * rate / frame_length(rate)
-    found: list[tuple[int, int]] = []
-    last: dict[tuple[int, int], int] = {}  # by window and track
-    for place, run in enumerate(runs):
-        before = last.get((run.window, run.track))
-        if before is not None and run.frames[0] - runs[before].frames[-1] < most:
-            found.append((before, place))
-        last[run.window, run.track] = place
-    return np.array(found, dtype=int).reshape(-1, 2)
 
 
 def run_samples(run: Run, window: WindowActivity, mixture: np.ndarray, tracks: np.ndarray, rate: int) -> np.ndarray:

@@ -20,8 +20,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from septool.conversation.activity import Activity, find_overlap, frame_length, frame_levels, is_speech
-from septool.conversation.assignment import Ties
 from septool.conversation.clustering import ONE_VOICE, THRESHOLD, is_one_voice
+from septool.conversation.constraints import find_constraints
 from septool.conversation.naming import name_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.runs import (
@@ -31,8 +31,6 @@ from septool.conversation.runs import (
     close_gaps,
     drop_islands,
     find_runs,
-    follow_runs,
-    link_runs,
     run_samples,
     smooth_activity,
     spans,
@@ -161,13 +159,13 @@ class ConversationSeparator:
             self._found.append(WindowActivity(window.start // self.hop, found))
         self._runs = find_runs(self._found, self.rate)
         embeddings = self._embed_runs()
-        ties = Ties(*link_runs(self._runs, self.rate), follow_runs(self._runs, self.rate))
+        constraints = find_constraints(self._runs, self.rate)
         seconds = np.array([len(run.frames) * self.hop / self.rate for run in self._runs])
-        alone = self.count.least == 1 and not len(ties.cannot_link)
+        alone = self.count.least == 1 and not len(constraints.cannot_link)
         if alone and is_one_voice(embeddings, seconds, threshold=ONE_VOICE):
             self._labels = np.zeros(len(self._runs), dtype=int)
             return self._summarize(embeddings, seconds)
-        self._labels = find_speakers(embeddings, seconds, ties, threshold=self.threshold, count=self.count)
+        self._labels = find_speakers(embeddings, seconds, constraints, threshold=self.threshold, count=self.count)
         return self._summarize(embeddings, seconds)
 
     def _embed_runs(self) -> np.ndarray:

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from septool.conversation.assignment import Ties, assign_runs
+from septool.conversation.assignment import assign_runs
 from septool.conversation.clustering import (
     CANNOT_LINK,
     LEAST_SHARE,
@@ -18,6 +18,7 @@ from septool.conversation.clustering import (
     number_speakers,
     unit_vectors,
 )
+from septool.conversation.constraints import Constraints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
 # Parts of the threshold at which the tree is cut until there are as many people as there have to be. To cut it where
@@ -30,7 +31,7 @@ ALIKE_SECONDS = 0.7  # s, over what the one who says less says: cosine distance 
 def find_speakers(
     embeddings: np.ndarray,
     seconds: np.ndarray,
-    ties: Ties,
+    constraints: Constraints,
     *,
     threshold: float = THRESHOLD,
     count: SpeakerCount = ANY_COUNT,
@@ -40,7 +41,7 @@ def find_speakers(
     Args:
         embeddings: what each run sounds like, ``[run, embedding]``; zero for those too short to be told by.
         seconds: of speech in each, ``[run]``.
-        ties: what is known of pairs of runs.
+        constraints: what is known of pairs of runs.
         threshold: mean cosine distance from which two groups of runs, less the mean of the recording, are two people.
         count: how many people there may be.
 
@@ -48,7 +49,9 @@ def find_speakers(
         Speakers from 0, in the order of their first run, ``[run]``.
     """
     unit = unit_vectors(embeddings)
-    cluster = partial(cluster_speakers, seconds=seconds, cannot_link=ties.cannot_link, must_link=ties.must_link)
+    cluster = partial(
+        cluster_speakers, seconds=seconds, cannot_link=constraints.cannot_link, must_link=constraints.must_link
+    )
     center = np.average(unit, axis=0, weights=seconds) if len(unit) > 1 else 0.0
     centered = (unit - center).astype(unit.dtype)  # hours have thousands of runs, which need not be there in double
     for finer in FINER:
@@ -57,9 +60,11 @@ def find_speakers(
             break
     else:
         labels = cluster(centered, threshold=threshold, count=count, least_share=LEAST_SHARE)
-    labels = _assign(unit, seconds, labels, ties, count)
-    joined = join_alike(unit, seconds, labels, ties, count)
-    return labels if joined.max(initial=0) == labels.max(initial=0) else _assign(unit, seconds, joined, ties, count)
+    labels = _assign(unit, seconds, labels, constraints, count)
+    joined = join_alike(unit, seconds, labels, constraints, count)
+    if joined.max(initial=0) == labels.max(initial=0):
+        return labels
+    return _assign(unit, seconds, joined, constraints, count)
 
 
 def mean_voices(unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -70,7 +75,7 @@ def mean_voices(unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray) -> np
 
 
 def join_alike(
-    unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray, ties: Ties, count: SpeakerCount = ANY_COUNT
+    unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray, constraints: Constraints, count: SpeakerCount = ANY_COUNT
 ) -> np.ndarray:
     """Make one person of two, the most alike first, whose voices are nearer than one person's by chance.
 
@@ -80,7 +85,7 @@ def join_alike(
         unit: what each run sounds like, of length one, ``[run, embedding]``.
         seconds: of speech in each, ``[run]``.
         labels: the speakers so far, ``[run]``.
-        ties: what is known of pairs of runs.
+        constraints: what is known of pairs of runs.
         count: how many people there may be.
 
     Returns:
@@ -91,7 +96,7 @@ def join_alike(
         spoken = np.bincount(labels, seconds, people)
         nearer = ALIKE_SECONDS / np.minimum(spoken[:, None], spoken) - (1 - voices @ voices.T)
         differ = np.zeros((people, people), dtype=bool)
-        one, other = labels[ties.cannot_link].T
+        one, other = labels[constraints.cannot_link].T
         differ[one, other] = differ[other, one] = True
         nearer = np.where(differ, nearer - CANNOT_LINK, nearer)
         np.fill_diagonal(nearer, -np.inf)
@@ -102,9 +107,11 @@ def join_alike(
     return labels
 
 
-def _assign(unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray, ties: Ties, count: SpeakerCount) -> np.ndarray:
+def _assign(
+    unit: np.ndarray, seconds: np.ndarray, labels: np.ndarray, constraints: Constraints, count: SpeakerCount
+) -> np.ndarray:
     """Ask all runs again; if that leaves too few people, the labels are as they were."""
     if labels.max(initial=0) == 0:
         return labels
-    assigned = number_speakers(assign_runs(unit, seconds, mean_voices(unit, seconds, labels), ties))
+    assigned = number_speakers(assign_runs(unit, seconds, mean_voices(unit, seconds, labels), constraints))
     return labels if assigned.max() + 1 < count.least else assigned

@@ -18,6 +18,7 @@ import typer.main
 from septool import __version__, catalogue, cli, workers
 from septool.commands import evaluate, extract, help, mix, separate, train
 from septool.commands.examples import EXAMPLES
+from septool.commands.usage_errors import verb_path
 from septool.corpora import CORPORA
 from septool.errors import UsageError
 from septool.tasks import evaluate as evaluating
@@ -127,7 +128,7 @@ def test_an_example_is_a_command_line(line: str) -> None:
     assert calls
     for call in calls:
         words = shlex.split(call)
-        verb = cli.verb_path(words).split()[1:]
+        verb = verb_path(ROOT, words).split()[1:]
         assert verb
         found(verb).make_context(" ".join(verb), words[len(verb) :])
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from septool.conversation.assignment import Ties, assign_runs
+from septool.conversation.assignment import assign_runs
+from septool.conversation.constraints import Constraints
 
 VOICES = np.eye(3)
 NO_PAIR = np.zeros((0, 2), dtype=int)
-FREE = Ties(NO_PAIR, NO_PAIR, NO_PAIR)
+FREE = Constraints(NO_PAIR, NO_PAIR, NO_PAIR)
 PAIR = np.array([[0, 1]])
 
 

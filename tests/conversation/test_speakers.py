@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from septool.conversation.assignment import Ties
+from septool.conversation.constraints import Constraints
 from septool.conversation.people import SpeakerCount
 from septool.conversation.speakers import find_speakers, join_alike, mean_voices
 
 NO_PAIR = np.zeros((0, 2), dtype=int)
-FREE = Ties(NO_PAIR, NO_PAIR, NO_PAIR)
+FREE = Constraints(NO_PAIR, NO_PAIR, NO_PAIR)
 
 
 def voices(*counts: int, alike: float, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ import pytest
 import typer.main
 
 from septool import cli
+from septool.commands.usage_errors import verb_path
 from tests.conftest import ROOT
 from tests.docs.blocks import Block, find_blocks, septool_calls
 
@@ -54,7 +55,7 @@ def test_a_command_line_is_one(where: str, call: str) -> None:
     """Every option of it is there and takes its value."""
     words = shlex.split(call)
     command: Any = typer.main.get_command(cli.app)
-    verb = cli.verb_path(words).split()[1:]
+    verb = verb_path(command, words).split()[1:]
     if not verb:  # of septool itself
         assert words[0] in {name for param in command.params for name in param.opts}
         return

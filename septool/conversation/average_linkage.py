@@ -8,8 +8,9 @@ Journal, 1983) ask for: the tree is the matrix's, the memory that of the embeddi
 
 import numpy as np
 
+from septool.conversation.constraints import Pairs
+
 ROUNDING = 1e-12  # that distances may differ by, taken from one end or the other
-Pairs = np.ndarray  # of places in a list, [pair, 2]
 
 
 def partners(pairs: Pairs, size: int) -> list[set[int]]:

@@ -5,7 +5,7 @@ import pytest
 from scipy.cluster.hierarchy import fcluster, is_valid_linkage, linkage
 from scipy.spatial.distance import squareform
 
-from septool.conversation.linkage import average_linkage, partners
+from septool.conversation.average_linkage import average_linkage, partners
 
 APART = 4.0
 

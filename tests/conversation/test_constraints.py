@@ -3,7 +3,8 @@
 import numpy as np
 
 from septool.conversation.activity import frame_length
-from septool.conversation.runs import FOLLOWS_S, Run, follow_runs
+from septool.conversation.constraints import FOLLOWS_S, follow_runs
+from septool.conversation.runs import Run
 
 RATE = 8000
 
