@@ -1,8 +1,9 @@
 """Many short recordings: files a second of ``septool separate``, and what share of the time is not the network.
 
 ``python -m benchmarks.many_files --files 10000`` cuts as many seconds of the example, has one command separate the
-folder, then two at once into another, and says whether any voice is missing or cut. What the network alone takes is
-measured in this process, on one thread as each of the command's processes has it; both are processor time.
+folder, then two at once into another, and says whether any voice is missing or cut; ``--way`` takes one of both. Two at
+once share the work: each leaves out what the other has done. What the network alone takes is measured in this process,
+on one thread as each of the command's processes has it; both are processor time.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from septool.tasks.profile import describe_machine
 
 SECONDS = 1.0
 TIMED = 50  # runs of the network
+WAYS = {"one": "one command", "two": "two at once into one folder"}
 VOICES = 2
 
 
@@ -83,25 +85,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--model", default="galr")
+    parser.add_argument("--way", choices=WAYS, nargs="+", default=list(WAYS))
     parser.add_argument("--scratch", type=Path, help="folder for recordings and voices")
     options, given = parser.parse_known_args()
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
-        recordings, once, twice = (Path(scratch, name) for name in ("recordings", "once", "twice"))
-        for folder in (recordings, once, twice):
+        recordings = Path(scratch, "recordings")
+        outs = {way: Path(scratch, way) for way in options.way}
+        for folder in (recordings, *outs.values()):
             folder.mkdir()
         write_recordings(recordings, options.files)
         network = options.files * network_seconds(options.model, recordings)
-        rows = {
-            "one command": (once, separate(recordings, [once], options.model, given)),
-            "two at once into one folder": (twice, separate(recordings, [twice] * 2, options.model, given)),
-        }
+        rows = {}
+        for way, out in outs.items():
+            commands = [out] if way == "one" else [out, out]
+            shared = [] if way == "one" else ["--skip-existing"]
+            rows[way] = separate(recordings, commands, options.model, [*given, *shared])
         print(f"{describe_machine(torch.device('cpu'), 1)}; load {os.getloadavg()[1]:.1f} over five minutes\n")
         print("| files | run | files a second | of processor time | not the network | voices lost |")
         print("|---|---|---|---|---|---|")
-        for name, (out, taken) in rows.items():
+        for way, taken in rows.items():
             print(
-                f"| {options.files} | {name} | {options.files / taken.wall:.1f} | "
-                f"{options.files / taken.cpu:.1f} | {1 - network / taken.cpu:.0%} | {count_lost(recordings, out)} |"
+                f"| {options.files} | {WAYS[way]} | {options.files / taken.wall:.1f} | "
+                f"{options.files / taken.cpu:.1f} | {1 - network / taken.cpu:.0%} | {count_lost(recordings, outs[way])} |"
             )
 
 
