@@ -104,9 +104,10 @@ def main() -> None:
         print("| files | run | files a second | of processor time | not the network | voices lost |")
         print("|---|---|---|---|---|---|")
         for way, taken in rows.items():
+            lost = count_lost(recordings, outs[way])
             print(
                 f"| {options.files} | {WAYS[way]} | {options.files / taken.wall:.1f} | "
-                f"{options.files / taken.cpu:.1f} | {1 - network / taken.cpu:.0%} | {count_lost(recordings, outs[way])} |"
+                f"{options.files / taken.cpu:.1f} | {1 - network / taken.cpu:.0%} | {lost} |"
             )
 
 

@@ -12,6 +12,7 @@ from septool import audio, catalogue
 from septool.device import choose_device, processor
 from septool.errors import AudioError, UsageError
 from septool.headers import Header
+from septool.inference.accelerators import accelerator_of
 from septool.inference.engines import Engine, OnnxSeparator, TorchSeparator, engine_for, load_engine, may_use_onnx
 from septool.inference.level import ArrayEstimator, on_arrays
 from septool.inference.live import EstimateStream
@@ -82,6 +83,7 @@ class SeparationPipeline:
             model_rate=self.header.sample_rate,
             segment=segment,
             overlap=overlap,
+            device=self.device,
         )
 
     def stream(
@@ -160,6 +162,7 @@ class ExtractionPipeline:
             model_rate=self.header.sample_rate,
             segment=segment,
             overlap=overlap,
+            device=self.device,
         )
         return ExtractionResult(voices[0], estimator.presence[0])
 
@@ -279,12 +282,15 @@ def _estimate(
     model_rate: int,
     segment: float,
     overlap: float,
+    device: "torch.device",
 ) -> np.ndarray:
     """Return the voices of a recording at its own rate, ``[voice, time]``."""
     check_segment(segment, overlap)
     samples = _one_channel(recording)
     audio.check_finite(samples, "the recording")
-    windows = WindowedEstimator(estimate, size=round(segment * model_rate), overlap=round(overlap * model_rate))
+    windows = WindowedEstimator(
+        estimate, round(segment * model_rate), round(overlap * model_rate), accelerator=accelerator_of(device)
+    )
     parts = windows.run([audio.resample(samples, rate, model_rate)[None]])
     voices = audio.resample(np.concatenate(list(parts), axis=1), model_rate, rate)[:, : len(samples)]
     return np.pad(voices, ((0, 0), (0, len(samples) - voices.shape[1])))

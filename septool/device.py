@@ -45,13 +45,18 @@ def has_accelerator() -> bool:
     return False
 
 
+def is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Say whether an error is that the memory of the processor or of a device was too small."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
 @contextmanager
 def enough_memory(what: str) -> Iterator[None]:
     """Turn a lack of memory, of the processor or of a device, into a line about ``what`` it was for."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error) for words in NO_MEMORY):
+        if not is_lack_of_memory(error):
             raise
         raise SeptoolError(f"there is not enough memory {what}") from error
 

@@ -89,6 +89,22 @@ def test_what_does_not_go_with_a_cluster(separate: Command, call: Path, options:
     assert (result.status, result.errors) == (2, [f"septool: --cluster local:1 {said}"])
 
 
+def test_fp16_is_refused_where_workers_are_to_take_processors(separate: Command, call: Path) -> None:
+    result = separate(call, "--cluster", "local:1", "--dtype", "fp16")
+    assert (result.status, result.errors) == (2, ["septool: --dtype fp16 takes a GPU; processors have bf16"])
+
+
+@pytest.mark.slow
+def test_a_worker_without_a_gpu_says_that_fp16_takes_one(
+    septool: Command, tiny_checkpoint: Path, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    how = ("--cluster", "local:1", "--dtype", "fp16", "-q")
+    result = septool("separate", call, "-m", tiny_checkpoint, "-o", tmp_path / "out", *how)
+    assert result.status == 1
+    assert result.errors[-1].endswith("call.wav: --dtype fp16 takes a GPU; processors have bf16")
+
+
 @pytest.mark.slow
 def test_a_cluster_writes_what_one_process_writes(
     separate: Command, septool: Command, tree: Path, call: Path, tmp_path: Path

@@ -95,6 +95,11 @@ class Batch:
                 raise UsageError(f"--cluster {self.cluster.address} writes files; name a folder with --out")
 
     @property
+    def computing_device(self) -> "torch.device | None":
+        """The device that computes, or None if that is for the workers of a cluster to say."""
+        return None if self.cluster is not None and self.cluster.device != "cpu" else self.device
+
+    @property
     def raw_format(self) -> audio.RawFormat | None:
         """What recordings without a header are."""
         return None if self.raw is None else audio.RawFormat.parse(self.raw)

@@ -118,16 +118,23 @@ def give_levels(mixture: Samples, separated: Samples, *, consistency: bool) -> S
     return share_residual(mixture, estimates) if consistency and estimates.shape[1] > 1 else estimates
 
 
-def choose_dtype(name: str, device: "torch.device") -> "torch.dtype | None":
+FP16_ON_CPU = "--dtype fp16 takes a GPU; processors have bf16"
+
+
+def choose_dtype(name: str, device: "torch.device | None") -> "torch.dtype | None":
     """Turn ``auto``, ``fp32``, ``bf16`` or ``fp16`` into what networks compute in; None is float32, as is ``auto``.
+
+    Args:
+        name: as the user writes it.
+        device: that computes; None where that is known later, as on the machines of a cluster.
 
     Raises:
         UsageError: no such name, or one that the device does not have.
     """
     if name not in DTYPES:
         raise UsageError(f"--dtype is {name!r}; it can be {', '.join(DTYPES)}")
-    if name == "fp16" and device.type == "cpu":
-        raise UsageError("--dtype fp16 takes a GPU; processors have bf16")
+    if name == "fp16" and device is not None and device.type == "cpu":
+        raise UsageError(FP16_ON_CPU)
     torch_name = DTYPES[name]
     if torch_name is None:
         return None
@@ -148,6 +155,8 @@ def computing_in(dtype: "torch.dtype | None", device: "torch.device") -> Iterato
         return
     import torch
 
+    if dtype == torch.float16 and device.type == "cpu":
+        raise SeptoolError(FP16_ON_CPU)
     try:
         with torch.autocast(device.type, dtype=dtype):
             yield

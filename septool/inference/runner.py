@@ -16,6 +16,7 @@ from septool.device import choose_device, enough_memory
 from septool.errors import SeptoolError
 from septool.files import is_pending, make_folder, recover
 from septool.inference import html_report
+from septool.inference.accelerators import accelerator_of
 from septool.inference.batch import Batch
 from septool.inference.findings import Caveat, CaveatKind, report_caveats
 from septool.inference.level import ArrayEstimator
@@ -77,7 +78,14 @@ class Task:
                 progress=self.progress,
             )
         else:
-            result = estimate_file(self.local_path, self.targets, estimate, settings, progress=self.progress)
+            result = estimate_file(
+                self.local_path,
+                self.targets,
+                estimate,
+                settings,
+                accelerator=accelerator_of(batch.device),
+                progress=self.progress,
+            )
         self.note_caveats(result, model, model_rate)
         if batch.out != PIPE:
             record_outputs(self.targets)

@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 
 from septool import audio, workers
-from septool.device import enough_memory
 from septool.errors import SeptoolError, UsageError
 from septool.files import atomic_write_group
+from septool.inference.accelerators import Accelerator, WindowBatches
+from septool.inference.beside import read_ahead, write_behind
 from septool.inference.channels import Channel
 from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.level import ArrayEstimator
@@ -130,18 +131,23 @@ class WindowedEstimator:
     The samples of all that :meth:`push` and :meth:`finish` yield add up to those of the stream.
 
     Args:
-        estimate: maps ``[1, time]`` to ``[1, voice, time]``.
+        estimate: maps ``[batch, time]`` to ``[batch, voice, time]``; of one segment without an accelerator.
         size: samples given to the model at once.
         overlap: samples that two segments share.
+        accelerator: the device that computes, which takes several segments at once, so that what is final comes for
+            so many at a time.
     """
 
     estimate: ArrayEstimator
     size: int
     overlap: int
+    accelerator: Accelerator | None = None
     stitchers: list[Stitcher] = field(default_factory=list)  # one per channel
 
     def __post_init__(self) -> None:
         self._segmenter = Segmenter(self.size, self.overlap)
+        self._batches = WindowBatches(self.estimate, self.accelerator)
+        self._waiting: list[np.ndarray] = []  # segments [channel, time] of one length
 
     def push(self, block: np.ndarray) -> Iterator[np.ndarray]:
         """Take a block ``[channel, time]`` of any length; yield what is final, ``[channel * voice, time]``.
@@ -150,7 +156,9 @@ class WindowedEstimator:
             SeptoolError: the model returned NaN or infinity, or there is not enough memory for a segment.
         """
         for segment in self._segmenter.push(block):
-            yield self._stitched(segment)
+            self._waiting.append(segment)
+            if len(self._waiting) * len(segment) >= self._batches.size:
+                yield from self._estimated()
 
     def finish(self) -> Iterator[np.ndarray]:
         """Yield the rest, ``[channel * voice, time]``.
@@ -158,7 +166,13 @@ class WindowedEstimator:
         Raises:
             SeptoolError: as for :meth:`push`.
         """
-        yield self._stitched(self._segmenter.finish())
+        rest = self._segmenter.finish()
+        if not rest.shape[-1]:  # the resampler gave nothing, as for a file of one sample
+            rest = np.zeros((*rest.shape[:-1], 1), dtype=np.float32)
+        if rest.shape[-1] != self.size:
+            yield from self._estimated()
+        self._waiting.append(rest)
+        yield from self._estimated()
         yield np.concatenate([stitcher.finish() for stitcher in self.stitchers])
 
     def run(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -172,24 +186,20 @@ class WindowedEstimator:
         """How the segments were attached, channel after channel."""
         return tuple(seam for stitcher in self.stitchers for seam in stitcher.seams)
 
-    def _stitched(self, segment: np.ndarray) -> np.ndarray:
-        """Return what is final after a segment ``[channel, time]``, ``[channel * voice, time]``."""
-        if not segment.shape[-1]:  # the resampler gave nothing, as for a file of one sample
-            segment = np.zeros((*segment.shape[:-1], 1), dtype=np.float32)
-        self.stitchers = self.stitchers or [Stitcher(self.overlap) for _ in segment]
-        parts = [
-            stitcher.push(self._estimated(channel[None]))
-            for stitcher, channel in zip(self.stitchers, segment, strict=True)
-        ]
-        return np.concatenate(parts)
-
-    def _estimated(self, segment: np.ndarray) -> np.ndarray:
-        """Return the voices ``[voice, time]`` of a segment ``[1, time]``."""
-        with enough_memory(f"for {segment.shape[-1]} samples at once; use a smaller --segment"):
-            voices = self.estimate(segment)[0]
+    def _estimated(self) -> Iterator[np.ndarray]:
+        """Yield what is final after each of the segments that wait, ``[channel * voice, time]``."""
+        if not self._waiting:
+            return
+        voices = self._batches(np.concatenate(self._waiting))  # [segment * channel, voice, time]
         if not np.isfinite(voices).all():
             raise SeptoolError("the model returned non-finite samples; are its weights damaged?")
-        return voices
+        channels = len(self._waiting[0])
+        self._waiting = []
+        self.stitchers = self.stitchers or [Stitcher(self.overlap) for _ in range(channels)]
+        for first in range(0, len(voices), channels):
+            yield np.concatenate(
+                [stitcher.push(voices[first + place]) for place, stitcher in enumerate(self.stitchers)]
+            )
 
 
 def estimate_file(
@@ -198,6 +208,7 @@ def estimate_file(
     estimate: ArrayEstimator,
     settings: EstimateSettings,
     *,
+    accelerator: Accelerator | None = None,
     progress: Callable[[float, float], None] = lambda *_: None,
 ) -> FileEstimate:
     """Estimate the voices of one file.
@@ -205,8 +216,10 @@ def estimate_file(
     Args:
         source: the recording.
         targets: one file per voice that is written, or a single one with a channel per voice.
-        estimate: maps ``[1, time]`` at the model's rate to ``[1, voice, time]``.
+        estimate: maps ``[batch, time]`` at the model's rate to ``[batch, voice, time]``.
         settings: how.
+        accelerator: the device that computes, if it is not the processor: it takes several segments at once, and
+            what is read and written is so in the meantime.
         progress: called with the seconds that are done, and with all of them.
 
     Raises:
@@ -229,7 +242,9 @@ def estimate_file(
         with audio.Writer(
             first, voices, settings.model_rate, file.rate, "FLOAT" if twice else subtype, named, expected=file.frames
         ) as writer:
-            result = estimate_opened(file, writer, estimate, settings, cancelling=cancelling, progress=progress)
+            result = estimate_opened(
+                file, writer, estimate, settings, cancelling=cancelling, accelerator=accelerator, progress=progress
+            )
         if not twice:
             return result
         gain = min(1 / max(writer.peak, 1.0), 1.0)
@@ -255,6 +270,7 @@ def estimate_opened(
     settings: EstimateSettings,
     *,
     cancelling: int | None,
+    accelerator: Accelerator | None = None,
     block_seconds: float = 10.0,
     progress: Callable[[float, float], None],
 ) -> FileEstimate:
@@ -266,19 +282,30 @@ def estimate_opened(
         estimate: as for :func:`estimate_file`.
         settings: how.
         cancelling: the loudest channel, if all together cancel each other.
+        accelerator: as for :func:`estimate_file`; none where voices are to leave as soon as they can.
         block_seconds: read at once.
         progress: as for :func:`estimate_file`.
     """
     rate, peaks = settings.model_rate, Peaks()
     each = settings.channel == "each"
     reader = audio.Reader(file, rate, settings.channel_number or cancelling, block_seconds, each=each)
-    windows = WindowedEstimator(estimate, size=round(settings.segment * rate), overlap=round(settings.overlap * rate))
-    blocks = (block if each else block[None] for block in peaks.watch_recording(reader))
-    for block in windows.run(blocks):
-        chosen = block if settings.voice is None else block[settings.voice - 1 :: settings.voices]
-        peaks.watch_voices(chosen)
-        writer.write(chosen)
-        workers.check_stopping()
-        progress(reader.frames / file.rate, file.frames / file.rate)
+    windows = WindowedEstimator(
+        estimate, round(settings.segment * rate), round(settings.overlap * rate), accelerator=accelerator
+    )
+    recording = peaks.watch_recording(reader)
+    final = 0  # samples of each voice, at the model's rate
+    with ExitStack() as stack:
+        write: Callable[[np.ndarray], None] = writer.write
+        if accelerator is not None:
+            write = stack.enter_context(write_behind(write))
+            recording = stack.enter_context(read_ahead(recording))
+        for block in windows.run(block if each else block[None] for block in recording):
+            chosen = block if settings.voice is None else block[settings.voice - 1 :: settings.voices]
+            peaks.watch_voices(chosen)
+            write(chosen)
+            final += block.shape[-1]
+            workers.check_stopping()
+            progress(final / rate, file.frames / file.rate)
     writer.write(np.zeros((settings.written(file.channels), 0), dtype=np.float32), last_frame=reader.frames)
+    progress(reader.frames / file.rate, file.frames / file.rate)
     return FileEstimate(file.info(), writer.clipped, windows.seams, peaks, cancelling)

@@ -198,7 +198,7 @@ def extract(
         report=report,
         progress=progress,
     )
-    computed_in = choose_dtype(dtype, batch.device)
+    computed_in = choose_dtype(dtype, batch.computing_device)
     dtype = "fp32" if dtype == "auto" else dtype
     heard = [parse_reference(reference) for reference in references]
     if threshold is not None and not presence and who is None:

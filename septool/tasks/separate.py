@@ -175,7 +175,7 @@ def separate(
         progress=progress,
     )
     precision: Precision = "int8" if dtype == "int8" else "fp32"
-    computed_in = None if precision == "int8" else choose_dtype(dtype, batch.device)
+    computed_in = None if precision == "int8" else choose_dtype(dtype, batch.computing_device)
     found = batch.find_inputs(inputs)
     batch.check_inputs(found.recordings)
     if looks_like_file(out):

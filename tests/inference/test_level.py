@@ -97,6 +97,13 @@ def test_half_the_bits_give_nearly_the_same(tiny_checkpoint: Path) -> None:
 def test_a_type_that_a_processor_does_not_have() -> None:
     with pytest.raises(UsageError, match="--dtype fp16 takes a GPU; processors have bf16"):
         choose_dtype("fp16", torch.device("cpu"))
+    later = choose_dtype("fp16", None)  # of a cluster's workers nobody knows yet
+    assert later == torch.float16
+    with (
+        pytest.raises(SeptoolError, match="--dtype fp16 takes a GPU; processors have bf16"),
+        computing_in(later, torch.device("cpu")),
+    ):
+        pass
     with pytest.raises(UsageError, match="--dtype is 'half'; it can be auto, fp32, bf16, fp16"):
         choose_dtype("half", torch.device("cpu"))
     with (
