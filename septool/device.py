@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 # What a mere RuntimeError says where memory is short: torch on processors, on devices, CUDA's libraries.
 NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED", "bad_alloc")
+# How many kernels oneDNN keeps, each for one length of sound. Its own 1024 are 150 MB after some hundred voices of
+# different lengths, and a network has a few dozen. It reads this before its first kernel, if the user does not say.
+KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 DRIVERS = ("libcuda.so.1", "nvcuda.dll")  # NVIDIA's, without which torch has no CUDA device
 
 
@@ -64,6 +68,8 @@ def enough_memory(what: str) -> Iterator[None]:
 def choose_device(name: str, number: int | None = None) -> "torch.device":
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
 
+    What processors keep for lengths that they have computed is bounded from then on; see :data:`KERNELS`.
+
     Args:
         name: of the device.
         number: of several processes that take a CUDA device each, the one that this is; alone, a process has torch's
@@ -74,6 +80,7 @@ def choose_device(name: str, number: int | None = None) -> "torch.device":
     """
     import torch
 
+    os.environ.setdefault(*KERNELS)
     device = _device(name)
     if number is not None and device.type == "cuda" and device.index is None:
         device = torch.device("cuda", number % torch.cuda.device_count())
