@@ -8,7 +8,7 @@ the other track has it, does. Eight such features go into a logistic regression.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import binary_closing, binary_opening, uniform_filter1d
 from scipy.signal import stft
 
 FRAME_S = 0.032  # windows of the spectra; frames are half as far apart
@@ -20,6 +20,7 @@ SPEECH_RANGE_DB = 40.0  # below the loud parts of a recording there is no speech
 NOISE_MARGIN_DB = 9.0  # above the quietest tenth of a recording speech may begin
 SILENT_DB = -80.0  # full scale; there is no speech below, however quiet the recording
 LOUDEST_FLOOR_DB = 15.0  # below the loud parts there is speech, however noisy the recording
+SHORTEST_S = 0.2  # of what counts as speech, and of two people at once
 
 
 class Activity(NamedTuple):
@@ -100,3 +101,27 @@ def find_overlap(mixture: np.ndarray, tracks: np.ndarray, rate: int) -> tuple[np
     frames = 2 * round(SMOOTHING_S[1] / FRAME_S) + 1
     one, other = (uniform_filter1d((each**2).sum(0), frames) for each in magnitudes(tracks, rate))
     return odds > 0, (other > one).astype(np.int8)
+
+
+def close_gaps(mask: np.ndarray, frames: int) -> np.ndarray:
+    """Fill gaps of up to so many frames in ``[frame]``."""
+    if frames < 1:
+        return mask
+    return binary_closing(np.pad(mask, frames), np.ones(frames + 1))[frames:-frames]
+
+
+def drop_islands(mask: np.ndarray, frames: int) -> np.ndarray:
+    """Remove what is shorter than so many frames from ``[frame]``."""
+    return binary_opening(mask, np.ones(frames)) if frames > 1 else mask
+
+
+def spans(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Return where ``[frame]`` is true, as first frames and frames behind the last."""
+    edges = np.flatnonzero(np.diff(np.pad(mask.astype(np.int8), 1)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def smooth_activity(activity: Activity, rate: int) -> Activity:
+    """Take out what is too short to be two people at once, or too short not to be."""
+    shortest = round(SHORTEST_S * rate / frame_length(rate))
+    return activity._replace(both=drop_islands(close_gaps(activity.both, shortest), shortest) & activity.speech)

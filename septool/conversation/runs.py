@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_closing, binary_opening
 
-from septool.conversation.activity import Activity, frame_length
+from septool.conversation.activity import SHORTEST_S, Activity, close_gaps, frame_length, spans
 
 PAUSE_S = 0.35  # a shorter pause is part of a run
-SHORTEST_S = 0.2  # of what counts as speech, and of two people at once
 SHORTEST_EMBEDDED_S = 0.2  # of samples that a speaker network is given
 
 
@@ -32,30 +30,6 @@ class Run:
     track: int
     frames: np.ndarray  # of the recording, ascending
     both: float  # part of them in which somebody else speaks too
-
-
-def close_gaps(mask: np.ndarray, frames: int) -> np.ndarray:
-    """Fill gaps of up to so many frames in ``[frame]``."""
-    if frames < 1:
-        return mask
-    return binary_closing(np.pad(mask, frames), np.ones(frames + 1))[frames:-frames]
-
-
-def drop_islands(mask: np.ndarray, frames: int) -> np.ndarray:
-    """Remove what is shorter than so many frames from ``[frame]``."""
-    return binary_opening(mask, np.ones(frames)) if frames > 1 else mask
-
-
-def spans(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Return where ``[frame]`` is true, as first frames and frames behind the last."""
-    edges = np.flatnonzero(np.diff(np.pad(mask.astype(np.int8), 1)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
-def smooth_activity(activity: Activity, rate: int) -> Activity:
-    """Take out what is too short to be two people at once, or too short not to be."""
-    shortest = round(SHORTEST_S * rate / frame_length(rate))
-    return activity._replace(both=drop_islands(close_gaps(activity.both, shortest), shortest) & activity.speech)
 
 
 def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:

@@ -19,7 +19,17 @@ from typing import BinaryIO, Self
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from septool.conversation.activity import Activity, find_overlap, frame_length, frame_levels, is_speech
+from septool.conversation.activity import (
+    Activity,
+    close_gaps,
+    drop_islands,
+    find_overlap,
+    frame_length,
+    frame_levels,
+    is_speech,
+    smooth_activity,
+    spans,
+)
 from septool.conversation.clustering import ONE_VOICE, THRESHOLD, is_one_voice
 from septool.conversation.constraints import find_constraints
 from septool.conversation.naming import name_speakers
@@ -28,12 +38,8 @@ from septool.conversation.runs import (
     SHORTEST_EMBEDDED_S,
     Run,
     WindowActivity,
-    close_gaps,
-    drop_islands,
     find_runs,
     run_samples,
-    smooth_activity,
-    spans,
 )
 from septool.conversation.speakers import find_speakers
 from septool.data.turns import Turn, merge_turns
