@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from septool import catalogue
+from septool.atomic import atomic_write
 from septool.errors import SeptoolError
-from septool.files import atomic_write
 from septool.metrics import METRICS, metric_versions
 from septool.models import MODELS
 from septool.provenance import source_commit

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from septool.atomic import atomic_write
 from septool.errors import CheckpointError, UsageError
-from septool.files import atomic_write
 from septool.headers import KEY, Header, open_weights, read_header
 from septool.models import MODELS
 from septool.models.base import Model, Separator

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from septool.atomic import atomic_write
 from septool.config import JsonDict, cache_folder
 from septool.errors import CheckpointError
-from septool.files import atomic_write, make_folder, sha256_of
+from septool.files import make_folder, sha256_of
 from septool.version import __version__
 
 if TYPE_CHECKING:

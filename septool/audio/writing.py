@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 import soundfile
 
+from septool.atomic import atomic_write
 from septool.audio.formats import PIPED, format_of, nearest_subtype
 from septool.audio.plain import RAW_BYTES
 from septool.audio.raw import ENCODINGS
 from septool.audio.resampling import StreamResampler
 from septool.audio.sources import as_file, byte_name
 from septool.errors import AudioError, UsageError
-from septool.files import atomic_write
 from septool.printable import printable
 
 if TYPE_CHECKING:

@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from septool.atomic import atomic_write
 from septool.conversation.networks import load_conversation_networks
 from septool.conversation.people import parse_count
 from septool.conversation.recording import separate_conversation
 from septool.conversation.result import SeparatedConversation
 from septool.data.turns import FORMATS, activity_path, format_activity
 from septool.errors import UsageError
-from septool.files import atomic_write, make_folder, refuse_existing
+from septool.files import make_folder, refuse_existing
 from septool.inference.batch import Batch
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track

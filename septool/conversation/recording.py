@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from septool import audio, workers
+from septool.atomic import atomic_write
 from septool.conversation.separation import ConversationSeparator, Diarization
-from septool.files import atomic_write
 from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.streaming import SUBTYPES, FileEstimate
 

@@ -23,11 +23,12 @@ from zipfile import BadZipFile
 import numpy as np
 
 from septool import audio, workers
+from septool.atomic import atomic_write
 from septool.config import cache_folder, cache_limit
 from septool.data import manifest
 from septool.data.pool import FULL_SCALE, UtterancePool, map_samples
 from septool.errors import AudioError, ManifestError
-from septool.files import atomic_write, make_folder, sha256_of
+from septool.files import make_folder, sha256_of
 from septool.signal.levels import rms_of
 
 LOG = logging.getLogger(__name__)

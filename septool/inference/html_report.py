@@ -17,9 +17,10 @@ from urllib.parse import quote
 import numpy as np
 
 from septool import audio
+from septool.atomic import NAME_LIMIT, atomic_write
 from septool.config import JsonDict
 from septool.errors import AudioError, UsageError
-from septool.files import NAME_LIMIT, atomic_write, make_folder, why_not_writable
+from septool.files import make_folder, why_not_writable
 from septool.inference.lanes import FINEST, Span, TimeAxis, format_time, overlaps
 from septool.printable import printable
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 
 from septool import audio
+from septool.atomic import atomic_write_group
 from septool.errors import AudioError, InterruptedBySignal, UsageError
-from septool.files import atomic_write_group
 from septool.inference.findings import ChannelPowers
 from septool.inference.level import ArrayEstimator
 from septool.inference.streaming import EstimateSettings, FileEstimate, WindowedEstimator, estimate_opened

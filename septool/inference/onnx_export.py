@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from septool import audio, checkpoints
+from septool.atomic import atomic_write, atomic_write_group
 from septool.checkpoints import Header
 from septool.config import shipped
 from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write, atomic_write_group, make_folder
+from septool.files import make_folder
 from septool.inference import onnx_runtime
 from septool.inference.level import separate_at_model_level
 from septool.inference.onnx_layers import with_onnx_layers

@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from septool.atomic import recover
 from septool.config import JsonMapping
-from septool.files import recover, sha256_of
+from septool.files import sha256_of
 from septool.workers import check_stopping
 
 try:

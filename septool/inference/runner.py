@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from septool import workers
+from septool.atomic import is_pending, recover
 from septool.cluster import spread, worker_number
 from septool.device import choose_device, enough_memory
 from septool.errors import SeptoolError
-from septool.files import is_pending, make_folder, recover
+from septool.files import make_folder
 from septool.inference import html_report
 from septool.inference.accelerators import accelerator_of
 from septool.inference.batch import Batch

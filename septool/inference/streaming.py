@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from septool import audio, workers
+from septool.atomic import atomic_write_group
 from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write_group
 from septool.inference.accelerators import Accelerator, WindowBatches
 from septool.inference.beside import read_ahead, write_behind
 from septool.inference.channels import Channel

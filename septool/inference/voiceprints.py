@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import nn
 
+from septool.atomic import atomic_write
 from septool.errors import CheckpointError, UsageError
-from septool.files import atomic_write
 from septool.printable import printable
 
 KEY = "septool-voices"  # the header's one entry, a JSON object

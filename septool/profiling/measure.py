@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool import audio, checkpoints
+from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.errors import SeptoolError
-from septool.files import atomic_write
 from septool.losses import LOSSES
 from septool.models.base import Extractor, Separator
 from septool.models.build import build_model

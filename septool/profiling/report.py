@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from septool.atomic import atomic_write
 from septool.config import JsonDict, build
 from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write, make_folder
+from septool.files import make_folder
 from septool.profiling.comparison import Comparison
 from septool.profiling.figures import draw_costs, figure_class
 from septool.profiling.papers import Paper

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from septool.atomic import atomic_write
 from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError
-from septool.files import atomic_write, read_bytes
+from septool.files import read_bytes
 from septool.metrics import METRICS, metric_versions
 from septool.printable import printable
 from septool.scoring.items import HASHES, Item

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from septool import audio
+from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.errors import SeptoolError
-from septool.files import atomic_write, make_folder
+from septool.files import make_folder
 from septool.inference.html_report import render_template, spectrogram_png
 from septool.metrics import METRICS
 from septool.printable import printable

@@ -19,11 +19,11 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from septool import audio
+from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.conversation.people import parse_count
 from septool.conversation.result import SeparatedConversation
 from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write
 from septool.inference.html_report import RANGE_DB, spectrogram
 from septool.inference.outcomes import Failed, Skipped
 from septool.tasks.separate import separate

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.conversation.networks import load_conversation_networks
 from septool.conversation.people import SPEAKER_MODEL, parse_count
@@ -12,7 +13,7 @@ from septool.conversation.recording import diarize_file
 from septool.data.turns import FORMATS, Turn, activity_path, format_activity
 from septool.device import choose_device
 from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write, make_folder, refuse_existing
+from septool.files import make_folder, refuse_existing
 from septool.inference.batch import Progress
 from septool.inference.findings import Caveat, WithFindings, report_caveats
 from septool.inference.outcomes import Failed, Skipped

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import get_args
 
 from septool import catalogue, checkpoints
+from septool.atomic import atomic_write
 from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write, make_folder
+from septool.files import make_folder
 from septool.inference import onnx_export
 from septool.inference.onnx_runtime import Precision, find_graph
 from septool.interop.to_asteroid import write_asteroid

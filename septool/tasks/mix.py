@@ -13,12 +13,13 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from septool import audio, workers
+from septool.atomic import atomic_write
 from septool.cluster import spread
 from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write, make_folder, sha256_of
+from septool.files import make_folder, sha256_of
 from septool.inference.findings import Caveat, caveats_of_file
 from septool.inference.paths import PIPE, abspath_key, check_not_terminal, copy_to_stdout
 from septool.signal.levels import from_db, to_db

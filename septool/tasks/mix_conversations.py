@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from septool import audio
+from septool.atomic import atomic_write
 from septool.conversation.people import parse_count
 from septool.data.conversation_sampling import STYLES, list_utterances, sample_conversation
 from septool.data.conversations import Conversation, dump_conversations, read_conversations, render_conversation
 from septool.data.manifest import file_stem, manifest_path, read_manifest
 from septool.data.turns import to_rttm
 from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write, make_folder
+from septool.files import make_folder
 from septool.inference.paths import PIPE, abspath_key
 from septool.tasks.mix import check_subtype, headroom, render_rows
 

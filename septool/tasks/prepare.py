@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from septool import workers
+from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.corpora import CORPORA
 from septool.corpora.base import Corpus, ManifestPart, PreparedRows, TrialList, inspect_recording
 from septool.data import manifest, trials
 from septool.errors import SeptoolError, UsageError
-from septool.files import atomic_write, make_folder, sha256_of
+from septool.files import make_folder, sha256_of
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.errors import UsageError
-from septool.files import atomic_write
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

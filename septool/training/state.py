@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from septool.atomic import atomic_write, keep_as
 from septool.config import JsonDict
 from septool.errors import CheckpointError, ConfigError, SeptoolError
-from septool.files import atomic_write, keep_as
 from septool.models.base import Model
 from septool.training.optim import MovingAverage, make_optimizers, restore_optimizer
 from septool.training.recipe import Recipe

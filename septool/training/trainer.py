@@ -16,9 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from septool import catalogue, checkpoints
+from septool.atomic import atomic_write
 from septool.device import hardware
 from septool.errors import UsageError
-from septool.files import atomic_write, make_folder, sha256_of
+from septool.files import make_folder, sha256_of
 from septool.models.base import Model
 from septool.models.build import build_model
 from septool.provenance import software

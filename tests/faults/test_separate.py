@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from septool import audio, workers
-from septool.files import atomic_write_group
+from septool.atomic import atomic_write_group
 from septool.inference import runner
 from septool.inference.findings import loudest_if_cancelling
 from septool.inference.output_folder import OUTPUT_LIST, claim, is_claimed
@@ -210,7 +210,7 @@ def test_what_killed_writers_left_is_removed(separate: Command, call: Path, tmp_
     out = tmp_path / "out"
     out.mkdir()
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom septool.files import atomic_write\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom septool.atomic import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as partial:\n"
         "    partial.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from septool.inference import runner
 from septool.inference.paths import Job
-from tests.test_files import kill_a_writer
+from tests.test_atomic import kill_a_writer
 
 
 def job(folder: Path, *names: str) -> Job:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from septool import files
+from septool import atomic
+from septool.atomic import atomic_write, atomic_write_group, is_pending, recover
 from septool.errors import AudioError
-from septool.files import atomic_write, atomic_write_group, is_pending, recover
 
 
 def test_a_file_takes_its_place_only_if_all_went_well(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from septool import files
+from septool import atomic
 
 folder, place = Path(sys.argv[1]), sys.argv[2]
 replace = os.replace
@@ -94,8 +94,8 @@ def killed(*pair):
         replace(*pair)
         os.kill(os.getpid(), signal.SIGKILL)
 
-files.os.replace = killed
-with files.atomic_write_group([folder / "x_s1.wav", folder / "x_s2.wav"]) as partials:
+atomic.os.replace = killed
+with atomic.atomic_write_group([folder / "x_s1.wav", folder / "x_s2.wav"]) as partials:
     for number, partial in enumerate(partials):
         partial.write_text(f"voice {number}")
     if place == "write":
@@ -136,8 +136,8 @@ def test_what_is_being_written_is_left_alone(tmp_path: Path, monkeypatch: pytest
             partial.touch()
         assert recover(tmp_path) == ([], [])
     with monkeypatch.context() as patch:  # a machine that shares the folder; its processes cannot be asked for
-        patch.setattr(files, "_this_machine", lambda: ("01234567", "01234567"))
-        kept = files._own_name(tmp_path / "c", "partial")
+        patch.setattr(atomic, "_this_machine", lambda: ("01234567", "01234567"))
+        kept = atomic._own_name(tmp_path / "c", "partial")
         kept.touch()
     assert recover(tmp_path) == ([], [])
     assert kept.exists()
@@ -146,10 +146,10 @@ def test_what_is_being_written_is_left_alone(tmp_path: Path, monkeypatch: pytest
 def test_what_was_written_before_the_machine_started_anew_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine, _ = files._this_machine()
+    machine, _ = atomic._this_machine()
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_this_machine", lambda: (machine, "01234567"))
-        left = files._own_name(tmp_path / "c", "partial")  # the number of this process, which lives
+        patch.setattr(atomic, "_this_machine", lambda: (machine, "01234567"))
+        left = atomic._own_name(tmp_path / "c", "partial")  # the number of this process, which lives
         left.touch()
     assert recover(tmp_path).removed == [left]
 
