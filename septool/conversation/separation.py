@@ -171,7 +171,10 @@ class ConversationSeparator:
         if alone and is_one_voice(embeddings, seconds, threshold=ONE_VOICE):
             self._labels = np.zeros(len(self._runs), dtype=int)
             return self._summarize(embeddings, seconds)
-        self._labels = find_speakers(embeddings, seconds, constraints, threshold=self.threshold, count=self.count)
+        overlap = np.array([run.both for run in self._runs])
+        self._labels = find_speakers(
+            embeddings, seconds, overlap, constraints, threshold=self.threshold, count=self.count
+        )
         return self._summarize(embeddings, seconds)
 
     def _embed_runs(self) -> np.ndarray:
