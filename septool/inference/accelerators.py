@@ -117,7 +117,7 @@ class WindowBatches:
         self._measured = accelerator is None
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:
-        """Map windows of one length.
+        """Map windows of one length, ``[batch, time]``, to ``[batch, voice, time]``.
 
         Raises:
             SeptoolError: there is not enough memory for one.
