@@ -32,7 +32,7 @@ def mark(name):
 from septool.__main__ import end_process  # the command line that a user has, typer included
 from septool.commands import separate as command
 from septool.tasks import separate as task
-from septool.inference import engines, streaming
+from septool.inference import accelerators, engines, streaming
 if sys.argv[2] == "torch":
     from septool import checkpoints, models
     import torch
@@ -50,14 +50,14 @@ def load_engine(*given, **named):
     return separator
 task.load_engine = load_engine
 spent = [0.0, 0.0]
-inner = streaming.WindowedEstimator._estimated
-def estimated(self, segment):
+inner = accelerators.WindowBatches.__call__
+def estimated(self, windows):
     before = time.time(), time.process_time()
-    voices = inner(self, segment)
+    voices = inner(self, windows)
     spent[0] += time.time() - before[0]
     spent[1] += time.process_time() - before[1]
     return voices
-streaming.WindowedEstimator._estimated = estimated
+accelerators.WindowBatches.__call__ = estimated
 list(task.separate([sys.argv[1]], out=sys.argv[3], engine=sys.argv[2], force=True, device="cpu"))
 mark("writing")
 taken = {"start": (marks[0][1] - begun, marks[0][2])}
