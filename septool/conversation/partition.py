@@ -119,7 +119,7 @@ class Partition:
             alone[first] = _log_evidence(weight[first], squares[first])
             between[first] += between[second]
             between[:, first] += between[:, second]
-            gone = np.isneginf(gain).all(axis=1)
+            gone = np.asarray(np.isneginf(gain).all(axis=1))
             gone[second] = True
             row = np.where(gone, -np.inf, gains(np.array([first]))[0])
             gain[first], gain[:, first] = row, row
