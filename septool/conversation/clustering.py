@@ -1,10 +1,10 @@
-"""Speaker clustering: which stretches of speech are of one person, and how many people there are.
+"""Clustering: which stretches of speech are surely of one person, and whether all are.
 
 Agglomerative clustering with average linkage on the cosine distance of speaker embeddings, the usual last step of
 diarization (e.g. Garcia-Romero et al., "Speaker diarization using deep neural network embeddings", ICASSP 2017).
 What is known for certain goes in as distances: two voices at one moment are two people, and a voice that goes on from
-one window to the next is one. The number of people is where the tree is cut: at a distance that is a property of the
-speaker network, or so that the number asked for is left.
+one window to the next is one. The tree is cut at a distance that is a property of the speaker network, finer than
+people are where :mod:`septool.conversation.partition` says who of the groups is one.
 """
 
 import numpy as np
@@ -16,11 +16,8 @@ from septool.conversation.average_linkage import average_linkage, partners
 from septool.conversation.constraints import Pairs
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
-# Found on every second conversation of the validation set (docs/conversations.md).
-THRESHOLD = 0.7  # cosine distance of embeddings, each less the recording's mean, of two people
 # Found on every second voice of dev-1voice: 0.2 to 0.28 find the number alike.
 ONE_VOICE = 0.22  # cosine distance of embeddings as they are, below which a recording has one person
-LEAST_SHARE = 0.03  # of the speech, that a person has at least
 CANNOT_LINK = 4.0  # distance of two that are two people; cosine distances end at 2
 
 

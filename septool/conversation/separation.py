@@ -30,7 +30,7 @@ from septool.conversation.activity import (
     smooth_activity,
     spans,
 )
-from septool.conversation.clustering import ONE_VOICE, THRESHOLD, is_one_voice
+from septool.conversation.clustering import ONE_VOICE, is_one_voice
 from septool.conversation.constraints import find_constraints
 from septool.conversation.naming import name_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
@@ -85,7 +85,6 @@ class ConversationSeparator:
         rate: Hz of everything.
         count: how many people there may be.
         known: voices that were heard before, so that people can be called by their names.
-        threshold: cosine distance from which two voices are two people.
     """
 
     separate: Separate
@@ -93,7 +92,6 @@ class ConversationSeparator:
     rate: int
     count: SpeakerCount = ANY_COUNT
     known: Sequence[Voiceprint] = ()
-    threshold: float = THRESHOLD
     window_s: float = WINDOW_S
     overlap_s: float = OVERLAP_S
     _windows: list[_Window] = field(default_factory=list, repr=False)
@@ -172,9 +170,7 @@ class ConversationSeparator:
             self._labels = np.zeros(len(self._runs), dtype=int)
             return self._summarize(embeddings, seconds)
         overlap = np.array([run.both for run in self._runs])
-        self._labels = find_speakers(
-            embeddings, seconds, overlap, constraints, threshold=self.threshold, count=self.count
-        )
+        self._labels = find_speakers(embeddings, seconds, overlap, constraints, count=self.count)
         return self._summarize(embeddings, seconds)
 
     def _embed_runs(self) -> np.ndarray:

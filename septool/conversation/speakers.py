@@ -11,14 +11,17 @@ from functools import partial
 
 import numpy as np
 
-from septool.conversation.clustering import LEAST_SHARE, THRESHOLD, cluster_speakers, unit_vectors
+from septool.conversation.clustering import cluster_speakers, unit_vectors
 from septool.conversation.constraints import Constraints
 from septool.conversation.partition import Partition
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
 NO_PAIR = np.zeros((0, 2), dtype=int)
+GROUPS_APART = (
+    0.35  # mean cosine distance, less the recording's mean, at which the tree is cut: half that of two people
+)
+LEAST_GROUP = 0.03  # of the speech, that a group has at least
 LEAST_SPOKEN = 0.04  # of the speech, that a person has at least in the end
-FINER = 0.5  # part of the threshold at which the tree is cut into groups
 MOST_GROUPS = 500  # that are merged: what compares them all grows by their square
 
 
@@ -28,7 +31,6 @@ def find_speakers(
     overlap: np.ndarray,
     constraints: Constraints,
     *,
-    threshold: float = THRESHOLD,
     count: SpeakerCount = ANY_COUNT,
 ) -> np.ndarray:
     """Give every run the number of its speaker.
@@ -38,7 +40,6 @@ def find_speakers(
         seconds: of speech in each, ``[run]``.
         overlap: part of each with two people at once, ``[run]``.
         constraints: what is known of pairs of runs.
-        threshold: mean cosine distance from which two groups of runs, less the mean of the recording, are two people.
         count: how many people there may be.
 
     Returns:
@@ -47,15 +48,10 @@ def find_speakers(
     unit = unit_vectors(embeddings)
     center = np.average(unit, axis=0, weights=seconds) if len(unit) > 1 else 0.0
     centered = (unit - center).astype(unit.dtype)  # hours have thousands of runs, which need not be there in double
-    most = max(count.least, MOST_GROUPS)
-    cluster = partial(cluster_speakers, centered, seconds, cannot_link=constraints.cannot_link)
-    groups = cluster(
-        must_link=constraints.must_link,
-        threshold=FINER * threshold,
-        count=SpeakerCount(count.least, most),
-        least_share=LEAST_SHARE,
-    )
-    runs = cluster(must_link=NO_PAIR, threshold=0.0, count=SpeakerCount(count.least, most), long_enough=0.0)
+    few = SpeakerCount(count.least, max(count.least, MOST_GROUPS))
+    cluster = partial(cluster_speakers, centered, seconds, cannot_link=constraints.cannot_link, count=few)
+    groups = cluster(must_link=constraints.must_link, threshold=GROUPS_APART, least_share=LEAST_GROUP)
+    runs = cluster(must_link=NO_PAIR, threshold=0.0, long_enough=0.0)
     of_groups = Partition(unit, seconds, overlap, constraints, groups, count)
     of_runs = Partition(unit, seconds, overlap, constraints, runs, count)
     of_runs.merge_people()
