@@ -2,6 +2,7 @@
 
 import os
 import resource
+import time
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,18 @@ def test_a_rate_that_a_format_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"x\.opus cannot be written at 44100 Hz: Opus only supports sample rates of"):
         audio.write_audio(tmp_path / "x.opus", noise(1, 100), 44100)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".w64", ".aiff", ".caf"])
+def test_the_time_of_writing_is_not_in_a_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    audio.write_audio(path, noise(2, 1000), RATE, "FLOAT")
+    if suffix != ".caf":  # whose chunk counts edits instead
+        assert b"PEAK" not in path.read_bytes()
+    before = path.read_bytes()
+    time.sleep(1.01)  # libsndfile's clock has whole seconds
+    audio.write_audio(path, noise(2, 1000), RATE, "FLOAT")
+    assert path.read_bytes() == before
 
 
 def test_a_suffix_that_is_no_format() -> None:
