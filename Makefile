@@ -5,7 +5,7 @@ DEVICE ?= cpu
 PEERS ?=  # --python of an environment that has SpeechBrain and asteroid; one is made without
 PAPERS = galr-table3 galr-table1 dp-rcnet-table1 papez-table3 papez-table2 sepformer-fig3
 RESULTS = benchmarks/results/$(DEVICE)
-MEASURED = $(PAPERS) $(if $(filter cpu,$(DEVICE)),halting repeats peers train)
+MEASURED = $(PAPERS) $(if $(filter cpu,$(DEVICE)),halting repeats growth peers train)
 
 .PHONY: help check lint spelling types imports generated test long coverage mutants slow device peers bench generate docs format
 
@@ -59,7 +59,7 @@ $(RESULTS)/%.jsonl:
 	@mkdir -p $(@D)
 	$(PYTHON) -m septool profile --paper $* --device $(DEVICE) --budget 3 --out $@ > /dev/null
 
-$(RESULTS)/halting.jsonl $(RESULTS)/repeats.jsonl $(RESULTS)/peers.jsonl $(RESULTS)/train.jsonl: $(RESULTS)/%.jsonl:
+$(RESULTS)/halting.jsonl $(RESULTS)/repeats.jsonl $(RESULTS)/growth.jsonl $(RESULTS)/peers.jsonl $(RESULTS)/train.jsonl: $(RESULTS)/%.jsonl:
 	@mkdir -p $(@D)
 	$(PYTHON) -m benchmarks.$* $(if $(filter peers train,$*),$(PEERS)) --out $@ > /dev/null
 
