@@ -22,9 +22,9 @@ from septool.profiling.figures import figure_class
 from septool.tasks.profile import EXAMPLE, parse_lengths
 
 ABOUT = (
-    "`septool separate` with the default model, a command of its own each time, on the example repeated to each length. "
-    "The time is that of the whole command, starting included; memory is its largest resident set. First output is "
-    "when a voice's file held more than its header."
+    "`septool separate` with the default model, a command of its own each time, on the example repeated to each "
+    "length. The time is that of the whole command, starting included; memory is its largest resident set. First "
+    "output is when a voice's file held more than its header."
 )
 RUNS = 5
 RUNS_OF_LONG, LONG_S = 1, 600  # longer recordings are their own repetition

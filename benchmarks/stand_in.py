@@ -68,6 +68,7 @@ def main() -> None:
         _device: torch.device,
         count: SpeakerCount,
         known: Sequence[Voiceprint] = (),
+        _passes: int = 1,
     ) -> ConversationSeparator:
         true = TrueVoices(files)
         conversation = ConversationSeparator(true, embed, rate, count, known)

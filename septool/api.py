@@ -45,9 +45,9 @@ class SeparationPipeline:
     header: Header
     device: "torch.device"
 
-    def _estimator(self, *, consistency: bool) -> ArrayEstimator:
+    def _estimator(self, *, consistency: bool, passes: int | None) -> ArrayEstimator:
         separator = self.model if isinstance(self.model, OnnxSeparator) else TorchSeparator(self.model, self.header)
-        return separator.estimator(self.device, consistency=consistency)
+        return separator.estimator(self.device, consistency=consistency, passes=passes)
 
     def separate(
         self,
@@ -57,6 +57,7 @@ class SeparationPipeline:
         segment: float = 30.0,
         overlap: float = 4.0,
         consistency: bool = True,
+        passes: int | None = None,
     ) -> np.ndarray:
         """Take a recording apart, as ``septool separate`` does a file.
 
@@ -68,6 +69,7 @@ class SeparationPipeline:
             segment: seconds given to the model at once; longer recordings are cut and stitched together.
             overlap: seconds that two segments share.
             consistency: makes the voices add up to the recording, as the model hears it.
+            passes: over the recording, whose voices are averaged; as the checkpoint says by default.
 
         Returns:
             ``[voice, time]`` in float32, as long as the recording.
@@ -77,7 +79,7 @@ class SeparationPipeline:
             UsageError: it has more than one channel, or ``segment`` and ``overlap`` do not go together.
         """
         return _estimate(
-            self._estimator(consistency=consistency),
+            self._estimator(consistency=consistency, passes=passes),
             recording,
             rate,
             model_rate=self.header.sample_rate,
@@ -87,7 +89,13 @@ class SeparationPipeline:
         )
 
     def stream(
-        self, rate: int, *, segment: float = 30.0, overlap: float = 4.0, consistency: bool = True
+        self,
+        rate: int,
+        *,
+        segment: float = 30.0,
+        overlap: float = 4.0,
+        consistency: bool = True,
+        passes: int | None = None,
     ) -> EstimateStream:
         """Return what takes a recording apart while it arrives: blocks in, blocks out.
 
@@ -103,13 +111,14 @@ class SeparationPipeline:
             segment: seconds given to the model at once.
             overlap: seconds that two segments share.
             consistency: makes the voices add up to the recording, as the model hears it.
+            passes: over each segment, whose voices are averaged; as the checkpoint says by default.
 
         Raises:
             UsageError: ``segment`` and ``overlap`` do not go together.
         """
         check_segment(segment, overlap)
         return EstimateStream(
-            self._estimator(consistency=consistency),
+            self._estimator(consistency=consistency, passes=passes),
             voices=self.header.sources,
             rate=rate,
             model_rate=self.header.sample_rate,
@@ -136,6 +145,7 @@ class ExtractionPipeline:
         threshold: float | None = None,
         segment: float = 10.0,
         overlap: float = 2.0,
+        passes: int | None = None,
     ) -> ExtractionResult:
         """Extract a known voice from a recording, as ``septool extract`` does from a file.
 
@@ -146,6 +156,7 @@ class ExtractionPipeline:
             threshold: silence segments whose score is lower; none are by default.
             segment: seconds given to the model at once; longer recordings are cut and stitched together.
             overlap: seconds that two segments share.
+            passes: over the recording, whose voices are averaged; as the checkpoint says by default.
 
         Returns:
             The voice, ``[time]`` in float32, as long as the recording, and its presence.
@@ -154,7 +165,7 @@ class ExtractionPipeline:
             AudioError: non-finite samples, or a reference with too little of a voice.
             UsageError: no reference, one with more than one channel, or segments that do not go together.
         """
-        estimator = self._known_voice(references, rate, threshold)
+        estimator = self._known_voice(references, rate, threshold, passes)
         voices = _estimate(
             on_arrays(estimator, self.device),
             recording,
@@ -174,6 +185,7 @@ class ExtractionPipeline:
         threshold: float | None = None,
         segment: float = 10.0,
         overlap: float = 2.0,
+        passes: int | None = None,
     ) -> EstimateStream:
         """Return what extracts a known voice from a recording while it arrives; see :meth:`SeparationPipeline.stream`.
 
@@ -183,6 +195,7 @@ class ExtractionPipeline:
             threshold: as for :meth:`extract`.
             segment: seconds given to the model at once.
             overlap: seconds that two segments share.
+            passes: over each segment, whose voices are averaged; as the checkpoint says by default.
 
         Raises:
             AudioError: a reference with non-finite samples, or with too little of a voice.
@@ -190,7 +203,7 @@ class ExtractionPipeline:
         """
         check_segment(segment, overlap)
         return EstimateStream(
-            on_arrays(self._known_voice(references, rate, threshold), self.device),
+            on_arrays(self._known_voice(references, rate, threshold, passes), self.device),
             voices=1,
             rate=rate,
             model_rate=self.header.sample_rate,
@@ -198,7 +211,9 @@ class ExtractionPipeline:
             overlap=overlap,
         )
 
-    def _known_voice(self, references: Sequence[Samples], rate: int, threshold: float | None) -> "KnownVoicesEstimator":
+    def _known_voice(
+        self, references: Sequence[Samples], rate: int, threshold: float | None, passes: int | None
+    ) -> "KnownVoicesEstimator":
         from septool.inference.enrollment import (
             MAX_REFERENCE_S,
             KnownVoicesEstimator,
@@ -218,7 +233,8 @@ class ExtractionPipeline:
         for number, reference in enumerate(resampled, 1):
             check_reference(reference, model_rate, f"reference {number}")
         embedding = embed_references(self.model.speaker, resampled, self.device)
-        return KnownVoicesEstimator(self.model, embedding, threshold)
+        passes = self.header.passes if passes is None else passes
+        return KnownVoicesEstimator(self.model, embedding, threshold, passes=passes)
 
 
 def load_separator(

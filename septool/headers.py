@@ -32,6 +32,7 @@ class Header:
     hours: float = 0.0  # of training, wall clock
     hardware: str = ""
     measured: JsonDict = field(default_factory=dict)
+    passes: int = 1  # that are averaged unless told otherwise; see septool.inference.passes
     presence_threshold: float | None = None  # of an extractor: the score from which its voice counts as there
     software: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, str] = field(default_factory=dict)  # sha256 of what it was trained and validated on
@@ -46,6 +47,8 @@ class Header:
         least, most = RATES
         if not least <= self.sample_rate <= most:
             raise ValueError(f"sample_rate is {self.sample_rate}; it is {least} to {most} Hz")
+        if self.passes < 1:
+            raise ValueError(f"passes is {self.passes}; it is at least 1")
 
 
 def read_header(path: Path) -> Header:

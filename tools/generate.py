@@ -31,6 +31,7 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 # What is measured of checkpoints, as it is called and in what unit.
 SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
+ONE_PASS = {"si_snri_one_pass": ("SI-SNRi of one pass", " dB")}
 SEXES = {"si_snri_same_sex": ("SI-SNRi of one sex", " dB"), "si_snri_different_sex": ("of both", " dB")}
 
 
@@ -104,7 +105,7 @@ def man_pages() -> Iterator[tuple[Path, str]]:
 
 def measured_scores(entry: catalogue.Entry, keys: Iterable[str], *, named: bool = False) -> str:
     """Return those scores of a checkpoint that there are."""
-    labels = SEPARATION | RECOGNITION | SEXES
+    labels = SEPARATION | RECOGNITION | ONE_PASS | SEXES
     shown = [(labels[key], entry.measured[key]) for key in keys if entry.measured.get(key) is not None]
     return ", ".join(f"{label} {value:.2f}{unit}" if named else f"{value:.2f}{unit}" for (label, unit), value in shown)
 
@@ -286,7 +287,7 @@ def facts(entry: catalogue.Entry) -> str:
     header = checkpoints.read_header(catalogue.bundled_path(entry))
     recipe = header.recipe
     measured = dict(entry.measured)
-    scores = measured_scores(entry, [*SEPARATION, *RECOGNITION, *SEXES], named=True)
+    scores = measured_scores(entry, [*SEPARATION, *RECOGNITION, *SEXES, *ONE_PASS], named=True)
     items = "trials" if "eer" in measured else "mixtures"
     if header.presence_threshold is not None:
         scores += f"; the voice counts as there from a score of {header.presence_threshold:.2f}"
@@ -297,6 +298,7 @@ def facts(entry: catalogue.Entry) -> str:
         "Trained on": header.trained_on,
         "Training": f"{training(entry)}, batches of {recipe['loop']['batch']} crops of "
         f"{recipe['mixing']['seconds']:g} s, {recipe['loop']['precision']}, seed {recipe['seed']}",
+        **({"Passes": f"{header.passes}, whose voices are averaged (`--passes`)"} if header.passes > 1 else {}),
         "Scores": f"{scores} (over the {measured[items]} {items} of {measured['on']})",
         "Licence of the weights": entry.licence,
         "sha256": f"`{entry.sha256}`",

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -73,11 +74,13 @@ def main() -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--default", action="store_true", help="what the model's bare name means")
+    parser.add_argument("--passes", type=int, default=1, help="that are averaged unless told otherwise")
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
     header = checkpoints.read_header(args.checkpoint)
     kind = MODELS[header.model]
-    items, summaries = evaluate(args.manifest, model=str(args.checkpoint), metric=METRICS, device="cpu", jobs=args.jobs)
+    score = partial(evaluate, args.manifest, model=str(args.checkpoint), device="cpu", jobs=args.jobs)
+    items, summaries = score(metric=METRICS, passes=args.passes)
     for item in items:
         if item.error:
             sys.exit(f"nothing was shipped: {item.id}: {item.error}")
@@ -86,6 +89,8 @@ def main() -> int:
         # Without the hashes: the weights get another one below, when their scores are written into them.
         write_items_csv(table, [replace(item, hashes={}) for item in items], METRICS.split(","))
     scores = {summary.metric.replace("-", "_"): round(summary.mean, 2) for summary in summaries}
+    if args.passes > 1:
+        scores["si_snri_one_pass"] = round(score(metric="si-snri", passes=1)[1][0].mean, 2)
     thresholds = {summary.metric: summary.threshold for summary in summaries}
     measured = {
         **scores,
@@ -104,7 +109,13 @@ def main() -> int:
     threshold = thresholds.get("presence-eer")
     manifests = {Path(name).name: digest for name, digest in header.manifests.items()}
     header = replace(
-        header, manifests=manifests, measured=measured, presence_threshold=threshold, recipe=recipe, licence=LICENCES
+        header,
+        manifests=manifests,
+        measured=measured,
+        presence_threshold=threshold,
+        recipe=recipe,
+        licence=LICENCES,
+        passes=args.passes,
     )
     path = ROOT / "septool" / "weights" / f"{args.name}.safetensors"
     weights = load_file(args.checkpoint)

@@ -27,6 +27,7 @@ def activity(
             "--speaker-model", autocompletion=completion.checkpoints, help="Speaker network to tell voices apart by."
         ),
     ] = "speaker-net",
+    passes: options.Passes = None,
     who: Annotated[
         str | None,
         typer.Option("--who", help="Files that septool enroll wrote, with commas; people are called by their names."),
@@ -61,6 +62,7 @@ def activity(
             inputs,
             model=model,
             speaker_model=speaker_model,
+            passes=passes,
             who=who,
             speakers=speakers,
             format=format,

@@ -65,6 +65,7 @@ def evaluate(
             "--sdr-backend", help="Whose code computes SDR: septool, fast-bss-eval or mir_eval; to 1e-6 dB the same."
         ),
     ] = "septool",
+    passes: options.Passes = None,
     asr: Annotated[
         str | None,
         typer.Option(
@@ -158,7 +159,7 @@ def evaluate(
 
     if compare:
         others = {"--model": model, "--metric": metric, "--pair": pair, "--out": out, "--sample-rate": sample_rate}
-        others |= {"--html": html, "--by": by, "--asr": asr}
+        others |= {"--html": html, "--by": by, "--asr": asr, "--passes": passes}
         _compare(source, estimates, [option for option, value in others.items() if value is not None], json=json)
         return
     warnings: list[str] = []
@@ -179,6 +180,7 @@ def evaluate(
             trim=trim,
             sdr_backend=sdr_backend,
             asr=asr,
+            passes=passes,
             by=by,
             out=out,
             html=html,

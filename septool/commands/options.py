@@ -47,10 +47,20 @@ Device = Annotated[
     ),
 ]
 MOST_JOBS = 1024  # processes; more is a typing error
+MOST_PASSES = 16  # over a recording
 MOST_SECONDS = 86_400.0  # of a segment: a day
 MOST_RATE = 1_000_000  # Hz
 Segment = Annotated[float, typer.Option(min=0.5, max=MOST_SECONDS, help="Seconds that the model sees at once.")]
 Overlap = Annotated[float, typer.Option(min=0.1, max=MOST_SECONDS, help="Seconds that two such segments share.")]
+Passes = Annotated[
+    int | None,
+    typer.Option(
+        "--passes",
+        min=1,
+        max=MOST_PASSES,
+        help="Passes whose voices are averaged: better, and that many times slower; as the checkpoint says by default.",
+    ),
+]
 Jobs = Annotated[
     int, typer.Option("-j", "--jobs", min=1, max=MOST_JOBS, help="Number of processes.", rich_help_panel=MACHINE)
 ]

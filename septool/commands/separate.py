@@ -55,6 +55,7 @@ def separate(
     ] = None,
     segment: options.Segment = 30.0,
     overlap: options.Overlap = 4.0,
+    passes: options.Passes = None,
     voice: Annotated[
         int | None,
         typer.Option(
@@ -161,6 +162,7 @@ def separate(
             segment=segment,
             overlap=overlap,
             voice=voice,
+            passes=passes,
             consistency=consistency,
             clip=clip,
             stream=stream,

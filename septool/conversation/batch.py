@@ -33,6 +33,7 @@ def separate_conversations(
     speaker_model: str,
     references: Sequence[Path],
     who: str | None = None,
+    passes: int | None = None,
 ) -> Iterator[SeparatedConversation | Failed | Skipped]:
     """Separate recordings of any number of people; see :func:`septool.tasks.separate.separate`."""
     count = parse_count(speakers)
@@ -44,7 +45,7 @@ def separate_conversations(
         raise UsageError("--activity goes beside the voices; use septool activity, or a folder with --out")
     if rest is not None and len(inputs.recordings) != 1:
         raise UsageError(f"--rest {rest} takes one recording, {len(inputs.recordings)} were given")
-    networks = load_conversation_networks(model, speaker_model, batch.device)
+    networks = load_conversation_networks(model, speaker_model, batch.device, passes)
     voices = networks.find_voices(who)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
 

@@ -11,12 +11,14 @@ from septool import catalogue, checkpoints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.errors import UsageError
-from septool.inference.level import make_estimator
+from septool.inference.level import make_estimator, on_arrays
+from septool.inference.passes import average_passes
 from septool.inference.voiceprints import Voiceprint, find_voiceprints
 from septool.models.base import Separator
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import model_gain
 
+MOST_PASSES = 2  # unless told otherwise: an hour is to take a fraction of an hour
 TRACKS = 2  # outputs of a separator that conversations are taken apart by
 
 
@@ -30,18 +32,30 @@ class ConversationNetworks:
     speaker_net: SpeakerNet
     rate: int  # Hz
     device: torch.device
+    passes: int = 1  # of the separator over each window
 
     def start(self, count: SpeakerCount = ANY_COUNT, voices: Sequence[Voiceprint] = ()) -> ConversationSeparator:
         """Return what takes one recording apart, of so many people, some of them perhaps known."""
-        return conversation_separator(self.separator, self.speaker_net, self.rate, self.device, count, voices)
+        return conversation_separator(
+            self.separator, self.speaker_net, self.rate, self.device, count, voices, self.passes
+        )
 
     def find_voices(self, who: str | None) -> list[Voiceprint]:
         """Read the voices that ``--who`` names, if any; see :func:`septool.inference.voiceprints.find_voiceprints`."""
         return [] if who is None else find_voiceprints(who, self.speaker_net.embedding)
 
 
-def load_conversation_networks(model: str, speaker_model: str, device: torch.device) -> ConversationNetworks:
+def load_conversation_networks(
+    model: str, speaker_model: str, device: torch.device, passes: int | None = None
+) -> ConversationNetworks:
     """Load a separator with two outputs and a speaker network by their names or files.
+
+    Args:
+        model: the separator.
+        speaker_model: the speaker network.
+        device: where both compute.
+        passes: of the separator over each window, whose voices are averaged; by default as many as its checkpoint says,
+            two at most.
 
     Raises:
         UsageError: an unknown name, or networks that do not go together.
@@ -50,8 +64,9 @@ def load_conversation_networks(model: str, speaker_model: str, device: torch.dev
     name, path = catalogue.resolve_checkpoint(model)
     separator, header = checkpoints.load(path)
     speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerNet)
+    passes = min(header.passes, MOST_PASSES) if passes is None else passes
     networks = ConversationNetworks(
-        name, path, separator.to(device), speaker_net.to(device), header.sample_rate, device
+        name, path, separator.to(device), speaker_net.to(device), header.sample_rate, device, passes
     )
     networks.start()  # refuses what does not go together before anything is read
     return networks
@@ -64,6 +79,7 @@ def conversation_separator(
     device: torch.device,
     count: SpeakerCount = ANY_COUNT,
     voices: Sequence[Voiceprint] = (),
+    passes: int = 1,
 ) -> ConversationSeparator:
     """Put together what takes conversations apart.
 
@@ -74,6 +90,7 @@ def conversation_separator(
         device: where both are.
         count: how many people there may be.
         voices: that are known, so that people can be called by their names.
+        passes: of the separator over each window, whose voices are averaged.
 
     Raises:
         UsageError: the separator has another number of outputs, or the networks work at different rates.
@@ -85,11 +102,10 @@ def conversation_separator(
     own = speaker_net.config.rate
     if own != rate:
         raise UsageError(f"the speaker network works at {own} Hz, the separator at {rate} Hz; choose two that agree")
-    estimate = make_estimator(separator)
+    estimate = average_passes(on_arrays(make_estimator(separator), device), passes)
 
-    @torch.inference_mode()
     def separate(mixture: np.ndarray) -> np.ndarray:
-        return estimate(torch.from_numpy(np.ascontiguousarray(mixture))[None].to(device))[0].float().cpu().numpy()
+        return estimate(mixture[None])[0]
 
     return ConversationSeparator(separate, make_embedder(speaker_net, device), rate, count, voices)
 

@@ -10,6 +10,7 @@ from septool.errors import UsageError
 from septool.headers import Header, read_header
 from septool.inference.level import ArrayEstimator, make_estimator, on_arrays
 from septool.inference.onnx_runtime import OnnxSeparator, Precision, find_graph, has_graphs, import_runtime
+from septool.inference.passes import average_passes
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +29,20 @@ class TorchSeparator:
     header: Header
 
     def estimator(
-        self, device: "torch.device", *, consistency: bool, dtype: "torch.dtype | None" = None
+        self,
+        device: "torch.device",
+        *,
+        consistency: bool,
+        dtype: "torch.dtype | None" = None,
+        passes: int | None = None,
     ) -> ArrayEstimator:
-        """Return the separation of one segment on a device; see :func:`septool.inference.level.make_estimator`."""
+        """Return the separation of one segment on a device; see :func:`septool.inference.level.make_estimator`.
+
+        Passes are as many as the checkpoint says, unless given; see :func:`septool.inference.passes.average_passes`.
+        """
         self.model.to(device)
-        return on_arrays(make_estimator(self.model, consistency=consistency, dtype=dtype), device)
+        estimate = on_arrays(make_estimator(self.model, consistency=consistency, dtype=dtype), device)
+        return average_passes(estimate, self.header.passes if passes is None else passes)
 
 
 LoadedSeparator = OnnxSeparator | TorchSeparator

@@ -13,7 +13,8 @@ from septool import audio
 from septool.data import manifest
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.inference.findings import loudest_if_cancelling
-from septool.inference.level import computing_in, extract_with_score
+from septool.inference.level import computing_in
+from septool.inference.passes import extract_mean
 from septool.models.base import Extractor
 from septool.printable import printable
 from septool.signal.levels import from_db, model_gain, remove_dc
@@ -28,17 +29,23 @@ class KnownVoicesEstimator:
     """The estimates of voices known by ``embeddings [voice, embedding]`` in each segment, and the scores of each."""
 
     def __init__(
-        self, model: Extractor, embeddings: Tensor, threshold: float | None, dtype: torch.dtype | None = None
+        self,
+        model: Extractor,
+        embeddings: Tensor,
+        threshold: float | None,
+        dtype: torch.dtype | None = None,
+        passes: int = 1,
     ) -> None:
-        self.model, self.embeddings, self.threshold, self.dtype = model, embeddings, threshold, dtype
+        self.model, self.embeddings, self.threshold = model, embeddings, threshold
+        self.dtype, self.passes = dtype, passes
         self.scores: list[list[float]] = []  # of each segment, of each voice
 
     def __call__(self, mixture: Tensor) -> Tensor:
         """Map ``[batch, time]`` to ``[batch, voice, time]``; silence where the score is below the threshold."""
         known = len(self.embeddings)
         with computing_in(self.dtype, mixture.device):
-            voices, presence = extract_with_score(
-                self.model, mixture.repeat_interleave(known, 0), self.embeddings.repeat(len(mixture), 1)
+            voices, presence = extract_mean(
+                self.model, mixture.repeat_interleave(known, 0), self.embeddings.repeat(len(mixture), 1), self.passes
             )
         voices, presence = (part.float().unflatten(0, (-1, known)) for part in (voices, presence))
         self.scores += presence.tolist()

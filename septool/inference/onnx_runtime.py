@@ -22,6 +22,7 @@ from septool.errors import ConfigError, SeptoolError, UsageError
 from septool.files import sha256_of
 from septool.headers import Header
 from septool.inference.level import ArrayEstimator, give_levels
+from septool.inference.passes import average_passes
 from septool.signal.levels import remove_dc
 
 Precision = Literal["fp32", "int8"]  # of a graph's linear and LSTM layers
@@ -167,11 +168,18 @@ class OnnxSeparator:
             raise SeptoolError(f"ONNX Runtime fails ({_first_line(error)}); use --engine torch") from error
         return voices[..., :samples]
 
-    def estimator(self, device: object = None, *, consistency: bool, dtype: object = None) -> ArrayEstimator:  # noqa: ARG002 - the processor, in float32
+    def estimator(
+        self,
+        device: object = None,  # noqa: ARG002 - the processor
+        *,
+        consistency: bool,
+        dtype: object = None,  # noqa: ARG002 - float32
+        passes: int | None = None,
+    ) -> ArrayEstimator:
         """Return the separation of one segment; see :func:`septool.inference.level.make_estimator`."""
 
         def estimate(mixture: np.ndarray) -> np.ndarray:
             mixture = remove_dc(mixture)
             return give_levels(mixture, self.run(mixture), consistency=consistency)
 
-        return estimate
+        return average_passes(estimate, self.header.passes if passes is None else passes)

@@ -17,7 +17,8 @@ from septool.data.mixing import render_mixture
 from septool.device import choose_device, enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.inference.enrollment import embed_references, read_enrollment
-from septool.inference.level import extract_with_score, separate_at_model_level
+from septool.inference.level import make_estimator, on_arrays, separate_at_model_level
+from septool.inference.passes import average_passes, extract_mean
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Extractor, Model, Separator
 from septool.models.speaker_net import SpeakerNet
@@ -41,7 +42,7 @@ class ScoringJob(NamedTuple):
 
 
 def estimates_from_model(
-    rows: list[manifest.Mixture], model: str, device: str, *, on_workers: bool = False
+    rows: list[manifest.Mixture], model: str, device: str, *, on_workers: bool = False, passes: int | None = None
 ) -> ScoringJob:
     """Separate every mixture of a manifest, or extract its enrolled voice, at the model's rate.
 
@@ -50,6 +51,7 @@ def estimates_from_model(
         model: the checkpoint.
         device: where it runs.
         on_workers: separate where the scores are computed, on the workers of a cluster, each on a device of its own.
+        passes: over each mixture, whose voices are averaged; as the checkpoint says by default.
     """
     _, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path, Model)
@@ -57,10 +59,12 @@ def estimates_from_model(
     estimate: Callable[[torch.device, manifest.Mixture], ScoringInput]
     match network:
         case Separator():
-            estimate = partial(separate_row, network, header.sample_rate)
+            estimate = partial(separate_row, network, header.sample_rate, header.passes if passes is None else passes)
         case Extractor():
             places = {row.id: place for place, row in enumerate(rows)}
-            estimate = partial(extract_row, network, header.sample_rate, rows, places)
+            estimate = partial(
+                extract_row, network, header.sample_rate, header.passes if passes is None else passes, rows, places
+            )
         case _:
             raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 
@@ -112,16 +116,26 @@ def _estimate_on_worker(
     return _estimate_row(estimate, here, row)
 
 
-def separate_row(network: Separator, rate: int, device: torch.device, row: manifest.Mixture) -> ScoringInput:
-    """Separate a row's mixture at ``rate`` Hz; it may have fewer sources than the model gives outputs."""
+def separate_row(
+    network: Separator, rate: int, passes: int, device: torch.device, row: manifest.Mixture
+) -> ScoringInput:
+    """Separate a row's mixture at ``rate`` Hz; it may have fewer sources than the model gives outputs.
+
+    One pass is scored as the model gives it. The voices of several are averaged, which takes levels that agree: those
+    that they have in the mixture.
+    """
     if len(row.sources) > network.sources:
         raise SeptoolError(f"{len(row.sources)} sources, the model gives {network.sources}")
     rendered = render_mixture(row, rate)
-    mixture = torch.from_numpy(rendered.mixture).to(device)[None]
+    if passes == 1:
+        mixture = torch.from_numpy(rendered.mixture).to(device)[None]
+        voices = separate_at_model_level(network, mixture)[0].float().cpu().numpy()
+    else:
+        voices = average_passes(on_arrays(make_estimator(network), device), passes)(rendered.mixture[None])[0]
     return ScoringInput(
         row.id,
         [*rendered.sources],
-        [*separate_at_model_level(network, mixture)[0].float().cpu().numpy()],
+        [*voices],
         rendered.mixture,
         texts=[source.text for source in row.sources],
     )
@@ -130,6 +144,7 @@ def separate_row(network: Separator, rate: int, device: torch.device, row: manif
 def extract_row(
     network: Extractor,
     rate: int,
+    passes: int,
     rows: Sequence[manifest.Mixture],
     places: dict[str, int],
     device: torch.device,
@@ -142,6 +157,7 @@ def extract_row(
     Args:
         network: the extractor.
         rate: Hz to render at.
+        passes: whose voices are averaged.
         rows: the manifest.
         places: where in it each row is, by its id.
         device: where the model is.
@@ -151,7 +167,7 @@ def extract_row(
     assert row.enrolment is not None
     rendered, target = render_mixture(row, rate), row.enrolment.target
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
-    voice, presence = extract_with_score(network, mixture, embed_references(network.speaker, [reference], device))
+    voice, presence = extract_mean(network, mixture, embed_references(network.speaker, [reference], device), passes)
     sources = torch.from_numpy(rendered.sources).to(device)
     nearest = si_snr(estimate=voice.float(), reference=sources).nan_to_num(nan=-torch.inf).argmax()
     detections = {"right-voice": 100.0 * (nearest.item() == target), "presence": presence.item()}
@@ -160,7 +176,7 @@ def extract_row(
         if is_absent(other, row):
             with suppress(AudioError):  # told of its own row
                 known = embed_references(network.speaker, [read_enrollment(other, rate)], device)
-                detections["absence"] = extract_with_score(network, mixture, known).presence.item()
+                detections["absence"] = extract_mean(network, mixture, known, passes).presence.item()
                 break
     return ScoringInput(
         row.id,

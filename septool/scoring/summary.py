@@ -39,6 +39,7 @@ class Summary:
     group: str | None = None  # of the items, such as "sex f+m"; all of them without
     definition: str = ""
     speaker_model_sha256: str | None = None  # of what told the speakers of conversations apart
+    passes: str | None = None  # whose voices were averaged, if that was asked for
     asr: str | None = None  # the command that wrote down what is said
     reasons: dict[str, int] = field(default_factory=dict)  # why values are undefined, and how many
 

@@ -36,7 +36,9 @@ def take_apart(
     return found.turns, found.speakers, voices[:-1]
 
 
-def conversations_by_model(path: Path, model: str, speaker_model: str, device: str, limit: int | None) -> ScoringJob:
+def conversations_by_model(
+    path: Path, model: str, speaker_model: str, device: str, limit: int | None, passes: int | None = None
+) -> ScoringJob:
     """Take every conversation of a manifest apart, and score its tracks and turns.
 
     Raises:
@@ -48,7 +50,7 @@ def conversations_by_model(path: Path, model: str, speaker_model: str, device: s
         raise UsageError(
             f"{model} gives {header.sources} voices; conversations are taken apart by a separator that gives {TRACKS}"
         )
-    networks = load_conversation_networks(model, speaker_model, choose_device(device))
+    networks = load_conversation_networks(model, speaker_model, choose_device(device), passes)
 
     def tasks(done: Container[str]) -> Iterator[Item]:
         for row in rows:

@@ -62,6 +62,7 @@ def evaluate(
     trim: bool = False,
     sdr_backend: str = "septool",
     asr: str | None = None,
+    passes: int | None = None,
     by: str | None = None,
     out: Path | None = None,
     html: Path | None = None,
@@ -92,6 +93,7 @@ def evaluate(
         sdr_backend: whose code computes SDR: septool, fast-bss-eval or mir_eval; the numbers agree to 1e-6 dB.
         asr: command of a recognizer that writes words to its standard output, of the estimate's file, ``{file}`` in it
             or its last argument; by it the metric wer is scored, against the ``text`` of a manifest's sources.
+        passes: of the model over each mixture, whose voices are averaged; as its checkpoint says by default.
         by: groups of a manifest's rows that scores are also summarized by; see
             :data:`septool.scoring.breakdown.GROUPS`.
         out: file for the items: ``.jsonl``, which grows with every item, ``.csv`` or ``.parquet``.
@@ -122,7 +124,7 @@ def evaluate(
     groups = parse_groups(by) if by is not None else []
     if groups and kind != _Kind.MIXTURES:
         raise UsageError(f"--by is for a manifest of mixtures, which {source} is not")
-    _check_usage(estimates, model, sample_rate, pair, out, skip_existing)
+    _check_usage(estimates, model, sample_rate, pair, out, skip_existing, passes)
     if html is not None:
         if kind == _Kind.TRIALS:
             raise UsageError("--html is for voices; a list of trials has none")
@@ -143,15 +145,15 @@ def evaluate(
     if kind == _Kind.CONVERSATIONS and model is not None:
         from septool.tasks.conversation_scores import conversations_by_model  # SciPy's clustering takes a while
 
-        job = conversations_by_model(source, model, speaker_model, device, limit)
+        job = conversations_by_model(source, model, speaker_model, device, limit, passes)
     else:
         job = _find_job(
-            source, kind, estimates, model, sample_rate, pair, device, limit, on_workers=cluster is not None
+            source, kind, estimates, model, sample_rate, pair, device, limit, passes, on_workers=cluster is not None
         )
     for line in job.warnings:
         warn(line)
 
-    hashes = _identify(source, kind, model, speaker_model, asr)
+    hashes = _identify(source, kind, model, speaker_model, asr, passes)
     existing = read_items(out, metrics, hashes) if out and out.exists() and skip_existing and not force else {}
     items, total = {id: existing[id] for id in job.ids if id in existing}, len(set(job.ids))
     if jobs is None:
@@ -214,7 +216,9 @@ def _with_words(metrics: list[str], asr: str | None, source: Path, kind: _Kind) 
     return list(dict.fromkeys([*metrics, "wer"]))
 
 
-def _identify(source: Path, kind: _Kind, model: str | None, speaker_model: str, asr: str | None) -> dict[str, str]:
+def _identify(
+    source: Path, kind: _Kind, model: str | None, speaker_model: str, asr: str | None, passes: int | None
+) -> dict[str, str]:
     """Return what scores were measured on and with, by which they are known again."""
     about = {} if kind in (_Kind.FOLDER, _Kind.FILE) else {"manifest_sha256": sha256_of(source)}
     if model is not None:
@@ -223,6 +227,8 @@ def _identify(source: Path, kind: _Kind, model: str | None, speaker_model: str, 
         about["speaker_model_sha256"] = sha256_of(catalogue.resolve_checkpoint(speaker_model)[1])
     if asr is not None:
         about["asr"] = asr
+    if passes is not None:
+        about["passes"] = str(passes)
     return about
 
 
@@ -267,6 +273,7 @@ def _check_usage(
     pair: str | None,
     out: Path | None,
     skip_existing: bool,
+    passes: int | None,
 ) -> None:
     if out is not None and out.suffix not in (".jsonl", ".csv", ".parquet"):
         raise UsageError(f"--out {out} has to end in .jsonl, .csv or .parquet")
@@ -274,6 +281,8 @@ def _check_usage(
         raise UsageError("a .parquet file needs pyarrow; install it with: pip install 'septool[parquet]'")
     if (estimates is None) == (model is None):
         raise UsageError("give a folder of estimates or --model, one of the two")
+    if passes is not None and model is None:
+        raise UsageError("--passes is for --model; estimates are there already")
     if estimates is None:
         for option, value in (("--sample-rate", sample_rate), ("--pair", pair)):
             if value is not None:
@@ -300,6 +309,7 @@ def _find_job(
     pair: str | None,
     device: str,
     limit: int | None,
+    passes: int | None,
     *,
     on_workers: bool,
 ) -> ScoringJob:
@@ -317,7 +327,7 @@ def _find_job(
         return estimate_file(source, estimates, sample_rate)
     rows = sorted(read_manifest(source), key=lambda row: row.id)
     if model is not None:
-        return estimates_from_model(rows[:limit], model, device, on_workers=on_workers)
+        return estimates_from_model(rows[:limit], model, device, on_workers=on_workers, passes=passes)
     assert estimates is not None
     if pair is not None and is_table(pair):
         raise UsageError(f"--pair {pair} pairs the files of two folders; for a manifest give a template")

@@ -104,6 +104,7 @@ def extract(
     out: str = ".",
     device: str = "auto",
     dtype: str = "auto",
+    passes: int | None = None,
     jobs: int | None = None,
     cluster: str | None = None,
     channel: int | str | None = None,
@@ -140,6 +141,8 @@ def extract(
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16`` or, on a GPU, ``fp16``.
+        passes: over the recording, whose voices are averaged: better and that many times slower; as the checkpoint
+            says by default.
         jobs: processes that work on a recording each, where the device is the processor; by default as many as there
             are processors for many short recordings, else one with all threads.
         cluster: ``local:N`` or the address of a dask scheduler, whose workers take the place of processes and have
@@ -219,14 +222,15 @@ def extract(
     network, header = checkpoints.load(path, Extractor)
     asked = presence or who is not None
     threshold = resolve_threshold(threshold, header.presence_threshold, checkpoint) if asked else None
+    passes = header.passes if passes is None else passes
     network.to(batch.device)
     rate = header.sample_rate
     if who is not None and threshold is not None:
         voices = find_voiceprints(who, network.speaker)
-        asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": dtype}
+        asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": dtype, "passes": passes}
         record = batch.open_record(checkpoint, path, asked_of)
         yield from _extract_enrolled(
-            batch, found, inputs, network, checkpoint, rate, voices, threshold, computed_in, record
+            batch, found, inputs, network, checkpoint, rate, voices, threshold, computed_in, passes, record
         )
         return
     if looks_like_file(out):
@@ -237,9 +241,19 @@ def extract(
         embedding = embed_references(
             network.speaker, [load_reference(each, rate, report) for each in heard], batch.device
         )
-    work = _Work(network, checkpoint, rate, embedding, rows, threshold=threshold, dtype=computed_in, manifest=digest)
+    work = _Work(
+        network,
+        checkpoint,
+        rate,
+        embedding,
+        rows,
+        threshold=threshold,
+        dtype=computed_in,
+        passes=passes,
+        manifest=digest,
+    )
     sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
-    known_by = {"references": sums, "rows": digest, "threshold": threshold, "dtype": dtype}
+    known_by = {"references": sums, "rows": digest, "threshold": threshold, "dtype": dtype, "passes": passes}
     record = batch.open_record(checkpoint, path, known_by)
     results = run_batch(batch, todo, work, found.unreadable, record)
     shown = [each.path for each in heard if each.end is None]
@@ -275,6 +289,7 @@ class _Work:
     _: KW_ONLY
     threshold: float | None
     dtype: torch.dtype | None
+    passes: int
     manifest: str | None  # sha256
 
     def __call__(self, task: Task) -> Extracted:
@@ -288,7 +303,9 @@ class _Work:
                 known = embed_references(self.network.speaker, [enrolled], task.batch.device)
                 task.local_path = Path(folder) / "mixture.wav"
                 audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
-            estimator = KnownVoicesEstimator(self.network, known.to(task.batch.device), self.threshold, self.dtype)
+            estimator = KnownVoicesEstimator(
+                self.network, known.to(task.batch.device), self.threshold, self.dtype, self.passes
+            )
             completed, _ = task.estimate(
                 on_arrays(estimator, task.batch.device), voices=1, model=self.checkpoint, model_rate=self.rate
             )
@@ -323,6 +340,7 @@ def _extract_enrolled(
     voices: Sequence[Voiceprint],
     threshold: float,
     dtype: torch.dtype | None,
+    passes: int,
     record: Record | None,
 ) -> Iterator[ExtractedVoices | Failed | Skipped]:
     """Extract those of several voices that are there; see :func:`extract`."""
@@ -334,7 +352,7 @@ def _extract_enrolled(
 
     def work(task: Task) -> ExtractedVoices:
         network.to(task.batch.device)
-        estimator = KnownVoicesEstimator(network, embeddings.to(task.batch.device), threshold, dtype)
+        estimator = KnownVoicesEstimator(network, embeddings.to(task.batch.device), threshold, dtype, passes)
         completed, _ = task.estimate(
             on_arrays(estimator, task.batch.device), voices=len(names), model=model, model_rate=rate
         )

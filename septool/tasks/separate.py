@@ -67,6 +67,7 @@ def separate(
     segment: float = 30.0,
     overlap: float = 4.0,
     voice: int | None = None,
+    passes: int | None = None,
     consistency: bool = True,
     clip: Clip = "clamp",
     stream: bool = False,
@@ -114,6 +115,8 @@ def separate(
         segment: seconds given to the model at once; longer recordings are cut and stitched together.
         overlap: seconds that two segments share.
         voice: the only one that goes to standard output, from 1; all do by default, a channel each.
+        passes: over the recording, whose voices are averaged: better and that many times slower; as the checkpoint
+            says by default.
         consistency: makes the voices add up to the recording, as the model hears it: without an offset and up to its
             highest frequency.
         clip: what becomes of samples over full scale: ``clamp`` sets them to it, ``rescale`` lowers all voices of the
@@ -186,7 +189,7 @@ def separate(
         from septool.conversation.batch import separate_conversations  # SciPy takes a second to import
 
         yield from separate_conversations(
-            batch, found, inputs, model, speakers, activity, rest, speaker_model, references, who
+            batch, found, inputs, model, speakers, activity, rest, speaker_model, references, who, passes
         )
         return
     for option, value in (("activity", activity), ("rest", rest), ("who", who)):
@@ -206,11 +209,16 @@ def separate(
     if voice is not None and references:
         raise UsageError("--reference is compared with all voices; leave out --voice")
     todo = batch.plan(found.recordings, inputs, references, voices=voices, model=checkpoint)
-    work = _Work(separator, checkpoint, references, consistency=consistency, dtype=computed_in)
+    work = _Work(separator, checkpoint, references, consistency=consistency, dtype=computed_in, passes=passes)
     record = batch.open_record(
         checkpoint,
         path,
-        {"name": batch.name, "consistency": consistency, "dtype": "fp32" if dtype == "auto" else dtype},
+        {
+            "name": batch.name,
+            "consistency": consistency,
+            "dtype": "fp32" if dtype == "auto" else dtype,
+            "passes": separator.header.passes if passes is None else passes,
+        },
     )
     results = run_batch(batch, todo, work, found.unreadable, record)
     describe = partial(_describe, references=references, voices=voices, each_channel=channel == "each")
@@ -255,6 +263,7 @@ class _Work:
     _: KW_ONLY
     consistency: bool
     dtype: "torch.dtype | None"
+    passes: int | None
 
     def __post_init__(self) -> None:
         header = self.separator.header
@@ -273,7 +282,9 @@ class _Work:
             above = has_sound_above(task.local_path, rate / 2, track=settings.track, raw=settings.raw)
             task.findings += [Caveat(CaveatKind.BANDWIDTH, self.wider)] * above
         completed, estimate = task.estimate(
-            self.separator.estimator(task.batch.device, consistency=self.consistency, dtype=self.dtype),
+            self.separator.estimator(
+                task.batch.device, consistency=self.consistency, dtype=self.dtype, passes=self.passes
+            ),
             voices=voices,
             model=self.checkpoint,
             model_rate=rate,

@@ -32,7 +32,9 @@ def sources() -> dict[str, np.ndarray]:
 def meeting(sources: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recording of three people, and networks that know them."""
 
-    def start(_0: object, _1: object, _2: object, _3: object, count: Any, known: Any = ()) -> ConversationSeparator:
+    def start(
+        _0: object, _1: object, _2: object, _3: object, count: Any, known: Any = (), _passes: int = 1
+    ) -> ConversationSeparator:
         oracle = Oracle(sources)
         conversation = ConversationSeparator(oracle, embed, RATE, count, known)
         oracle.step = conversation.step

@@ -1,0 +1,87 @@
+"""Several passes over one recording, whose voices are averaged: what a network does by chance differs between them.
+
+Each pass hears the recording a little later than the one before, and every second one hears it with its sign changed,
+which no ear can tell and a network can. Averaging over shifts is Demucs's way (its "shift trick", Defossez et al.,
+2019).
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from septool.errors import UsageError
+from septool.inference.level import ArrayEstimator, extract_with_score
+from septool.signal.stitch import SAME_SPEAKER_CORRELATION, best_order, correlations
+
+if TYPE_CHECKING:  # ONNX Runtime does without torch
+    from torch import Tensor
+
+    from septool.models.base import Extraction, Extractor
+
+DELAY = 143  # samples from pass to pass: odd, so that strides and segments of a model begin elsewhere each time
+
+
+def average_passes(estimate: ArrayEstimator, passes: int) -> ArrayEstimator:
+    """Return an estimator whose voices are the means of those of several passes.
+
+    Args:
+        estimate: maps ``[batch, time]`` to ``[batch, voice, time]``, voices in any order and at the recording's level.
+        passes: how many; as many times as much is computed.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if passes < 1:
+        raise UsageError(f"passes is {passes}; it is at least 1")
+    if passes == 1:
+        return estimate
+
+    def estimate_mean(mixture: np.ndarray) -> np.ndarray:
+        total = np.zeros((), np.float32)
+        for number in range(passes):
+            delay, sign = number * DELAY, (-1.0) ** number
+            heard = np.pad(np.float32(sign) * mixture, ((0, 0), (delay, 0)))
+            voices = np.float32(sign) * estimate(heard)[..., delay:]
+            total = total + (_in_order_of(total, voices) if number else voices)
+        return total / np.float32(passes)
+
+    return estimate_mean
+
+
+def extract_mean(model: "Extractor", mixture: "Tensor", embedding: "Tensor", passes: int) -> "Extraction":
+    """Extract a known voice by several passes.
+
+    The voice is the mean of those that are like the one of the surest pass: another may have found somebody else.
+
+    Args:
+        model: the extractor.
+        mixture: ``[batch, time]`` at any level, around any offset.
+        embedding: ``[batch, embedding]``.
+        passes: how many; as many times as much is computed.
+
+    Returns:
+        The voice, ``[batch, time]``, and its mean presence, ``[batch]``.
+    """
+    import torch
+
+    from septool.models.base import Extraction
+
+    if passes == 1:
+        return extract_with_score(model, mixture, embedding)
+    found: list[Extraction] = []
+    for number in range(passes):
+        delay, sign = number * DELAY, (-1.0) ** number
+        heard = torch.nn.functional.pad(sign * mixture, (delay, 0))
+        voice, presence = extract_with_score(model, heard, embedding)
+        found.append(Extraction(sign * voice.float()[:, delay:], presence.float()))
+    voices, presences = (torch.stack(parts) for parts in zip(*found, strict=True))  # [pass, batch, ...]
+    surest = voices[presences.argmax(0), torch.arange(len(mixture), device=mixture.device)]
+    alike = torch.nn.functional.cosine_similarity(voices, surest[None], dim=-1) > SAME_SPEAKER_CORRELATION
+    alike |= presences == presences.amax(0)  # of silence, too
+    return Extraction((voices * alike[..., None]).sum(0) / alike.sum(0)[:, None], presences.mean(0))
+
+
+def _in_order_of(known: np.ndarray, voices: np.ndarray) -> np.ndarray:
+    """Put ``[batch, voice, time]`` into the order in which others of the same mixtures are."""
+    orders = [best_order(correlations(*item))[0] for item in zip(known, voices, strict=True)]
+    return np.stack([item[list(order)] for item, order in zip(voices, orders, strict=True)])
