@@ -12,13 +12,12 @@ from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.errors import UsageError
 from septool.inference.level import make_estimator, on_arrays
-from septool.inference.passes import average_passes
+from septool.inference.passes import add_passes
 from septool.inference.voiceprints import Voiceprint, find_voiceprints
 from septool.models.base import Separator
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import model_gain
 
-MOST_PASSES = 2  # unless told otherwise: an hour is to take a fraction of an hour
 TRACKS = 2  # outputs of a separator that conversations are taken apart by
 
 
@@ -54,8 +53,8 @@ def load_conversation_networks(
         model: the separator.
         speaker_model: the speaker network.
         device: where both compute.
-        passes: of the separator over each window, whose voices are averaged; by default as many as its checkpoint says,
-            two at most.
+        passes: of the separator where two people talk at once, whose tracks are averaged; as its checkpoint says by
+            default.
 
     Raises:
         UsageError: an unknown name, or networks that do not go together.
@@ -64,7 +63,7 @@ def load_conversation_networks(
     name, path = catalogue.resolve_checkpoint(model)
     separator, header = checkpoints.load(path)
     speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerNet)
-    passes = min(header.passes, MOST_PASSES) if passes is None else passes
+    passes = header.passes if passes is None else passes
     networks = ConversationNetworks(
         name, path, separator.to(device), speaker_net.to(device), header.sample_rate, device, passes
     )
@@ -90,7 +89,8 @@ def conversation_separator(
         device: where both are.
         count: how many people there may be.
         voices: that are known, so that people can be called by their names.
-        passes: of the separator over each window, whose voices are averaged.
+        passes: of the separator where two people talk at once, whose tracks are averaged. Who speaks when is told from
+            the first: what is told from it was measured with one.
 
     Raises:
         UsageError: the separator has another number of outputs, or the networks work at different rates.
@@ -102,12 +102,16 @@ def conversation_separator(
     own = speaker_net.config.rate
     if own != rate:
         raise UsageError(f"the speaker network works at {own} Hz, the separator at {rate} Hz; choose two that agree")
-    estimate = average_passes(on_arrays(make_estimator(separator), device), passes)
+    estimate = on_arrays(make_estimator(separator), device)
 
     def separate(mixture: np.ndarray) -> np.ndarray:
         return estimate(mixture[None])[0]
 
-    return ConversationSeparator(separate, make_embedder(speaker_net, device), rate, count, voices)
+    def refine(mixture: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        return add_passes(estimate, mixture[None], tracks[None], passes)[0]
+
+    embed = make_embedder(speaker_net, device)
+    return ConversationSeparator(separate, embed, rate, count, voices, refine if passes > 1 else None)
 
 
 def make_embedder(speaker_net: SpeakerNet, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:

@@ -53,6 +53,7 @@ SHORTEST_TURN_S = 0.15
 FADE_S = 0.048  # from one way of taking a voice to another
 
 Separate = Callable[[np.ndarray], np.ndarray]  # [time] to [2, time], levels as in the recording
+Refine = Callable[[np.ndarray, np.ndarray], np.ndarray]  # [time] and [2, time] to [2, time]
 Embed = Callable[[np.ndarray], np.ndarray]  # [time] to [embedding]
 
 
@@ -85,6 +86,8 @@ class ConversationSeparator:
         rate: Hz of everything.
         count: how many people there may be.
         known: voices that were heard before, so that people can be called by their names.
+        refine: takes a window ``[time]`` and its two tracks, and gives better ones in their order; asked only where two
+            people talk at once, and after it is clear who speaks when.
     """
 
     separate: Separate
@@ -92,6 +95,7 @@ class ConversationSeparator:
     rate: int
     count: SpeakerCount = ANY_COUNT
     known: Sequence[Voiceprint] = ()
+    refine: Refine | None = None
     window_s: float = WINDOW_S
     overlap_s: float = OVERLAP_S
     _windows: list[_Window] = field(default_factory=list, repr=False)
@@ -234,6 +238,8 @@ class ConversationSeparator:
             spoken.setdefault(run.window, []).append((run, label))
         for number, (window, found) in enumerate(zip(self._windows, self._found, strict=True)):
             mixture, tracks = self._samples(number)
+            if self.refine is not None and people > 1 and found.activity.both.any():
+                tracks = self.refine(mixture, tracks)
             span = (borders[number] - found.start, borders[number + 1] - found.start)
             share = self._ramp(span, window.samples, first=number == 0, last=number == len(self._windows) - 1)
             out = np.zeros((people + 1, window.samples), dtype=np.float32)

@@ -36,16 +36,24 @@ def average_passes(estimate: ArrayEstimator, passes: int) -> ArrayEstimator:
     if passes == 1:
         return estimate
 
-    def estimate_mean(mixture: np.ndarray) -> np.ndarray:
-        total = np.zeros((), np.float32)
-        for number in range(passes):
-            delay, sign = number * DELAY, (-1.0) ** number
-            heard = np.pad(np.float32(sign) * mixture, ((0, 0), (delay, 0)))
-            voices = np.float32(sign) * estimate(heard)[..., delay:]
-            total = total + (_in_order_of(total, voices) if number else voices)
-        return total / np.float32(passes)
+    return lambda mixture: add_passes(estimate, mixture, estimate(mixture), passes)
 
-    return estimate_mean
+
+def add_passes(estimate: ArrayEstimator, mixture: np.ndarray, voices: np.ndarray, passes: int) -> np.ndarray:
+    """Return the means of voices that are known from one pass and of those of the other passes.
+
+    Args:
+        estimate: as for :func:`average_passes`.
+        mixture: ``[batch, time]``.
+        voices: what ``estimate`` has made of it, ``[batch, voice, time]``; the means are in their order.
+        passes: how many, with the one that is known.
+    """
+    total = voices
+    for number in range(1, passes):
+        delay, sign = number * DELAY, np.float32((-1) ** number)
+        found = estimate(np.pad(sign * mixture, ((0, 0), (delay, 0))))
+        total = total + _in_order_of(total, sign * found[..., delay:])
+    return total / np.float32(passes)
 
 
 def extract_mean(model: "Extractor", mixture: "Tensor", embedding: "Tensor", passes: int) -> "Extraction":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from septool.conversation.people import ANY_COUNT, SpeakerCount
-from septool.conversation.separation import ConversationSeparator, Diarization
+from septool.conversation.separation import ConversationSeparator, Diarization, Refine
 from septool.errors import UsageError
 from septool.metrics.diarization import diarization_error
 
@@ -71,10 +71,11 @@ def run(
     block: int = 5000,
     count: SpeakerCount | None = None,
     embed: Callable[[np.ndarray], np.ndarray] = embed,
+    refine: Refine | None = None,
 ) -> tuple[Diarization, np.ndarray]:
     mixture = np.sum([*sources.values()], axis=0)
     oracle = Oracle(sources)
-    with ConversationSeparator(oracle, embed, RATE, count=count or ANY_COUNT) as conversation:
+    with ConversationSeparator(oracle, embed, RATE, count=count or ANY_COUNT, refine=refine) as conversation:
         oracle.step = conversation.step
         blocks: Iterator[np.ndarray] = (mixture[start : start + block] for start in range(0, len(mixture), block))
         *_, done = conversation.listen(blocks)
@@ -99,6 +100,26 @@ def test_somebody_alone_is_the_recording_itself_and_the_others_are_silent(source
     alone = slice(round(11.0 * RATE), round(12.0 * RATE))  # cat
     np.testing.assert_allclose(voices[2, alone], sources["cat"][alone], atol=1e-6)
     assert np.abs(voices[[0, 1, 3], alone]).max() < 1e-6
+
+
+def test_tracks_are_refined_where_two_talk_at_once_and_nowhere_else(sources: dict[str, np.ndarray]) -> None:
+    asked: list[int] = []
+
+    def refine(mixture: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+        assert tracks.shape == (2, len(mixture))
+        asked.append(len(mixture))
+        return tracks / 2
+
+    (plain, voices), (found, refined) = run(sources), run(sources, refine=refine)
+    assert found.turns == plain.turns  # told from the first tracks
+    assert asked
+    together = slice(round(7.5 * RATE), round(8.0 * RATE))  # ann and bob
+    np.testing.assert_allclose(refined[:2, together], voices[:2, together] / 2, atol=1e-6)
+    alone = slice(round(11.0 * RATE), round(12.0 * RATE))
+    np.testing.assert_array_equal(refined[:, alone], voices[:, alone])
+    asked.clear()
+    run({"ann": sources["ann"]}, refine=refine)
+    assert not asked
 
 
 def test_one_person_alone_is_the_recording_itself_with_its_pauses(sources: dict[str, np.ndarray]) -> None:
