@@ -190,7 +190,8 @@ def find_target(name: str, halting: str | None = None) -> Target:
     key, path = catalogue.resolve_checkpoint(name)
     header = checkpoints.read_header(path)
     _check_role(header.model)
-    measured = (entry.measured if entry else header.measured).get("si_snri")
+    scores = entry.measured if entry else header.measured
+    measured = scores.get("si_snri_one_pass", scores.get("si_snri"))  # of one pass, as what is measured here
     score = float(measured) if isinstance(measured, int | float) else None
     papez = header.model == "papez"
     if halting not in (None, "none") and papez and header.config.get("halting") == "none":

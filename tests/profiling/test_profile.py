@@ -285,12 +285,11 @@ def test_weights_that_never_learned_to_halt_are_not_made_to(tmp_path: Path) -> N
         find_target(str(path), "drop")
 
 
-def test_a_checkpoint_brings_its_measured_score(tmp_path: Path) -> None:
+@pytest.mark.parametrize("measured", [{"si_snri": 7.5}, {"si_snri": 8.0, "si_snri_one_pass": 7.5}])
+def test_a_checkpoint_brings_its_measured_score(measured: dict[str, float], tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     model = build_model("galr", TINY["galr"])
-    header = checkpoints.Header(
-        model="galr", config=TINY["galr"], sample_rate=8000, sources=2, measured={"si_snri": 7.5}
-    )
+    header = checkpoints.Header(model="galr", config=TINY["galr"], sample_rate=8000, sources=2, measured=measured)
     checkpoints.save(path, model.state_dict(), header)
     assert (find_target(str(path)).quality, find_target(str(path)).quality_from) == (7.5, "measured")
 
