@@ -65,7 +65,6 @@ def evaluate(
             "--sdr-backend", help="Whose code computes SDR: septool, fast-bss-eval or mir_eval; to 1e-6 dB the same."
         ),
     ] = "septool",
-    passes: options.Passes = None,
     asr: Annotated[
         str | None,
         typer.Option(
@@ -74,6 +73,7 @@ def evaluate(
             "last argument.",
         ),
     ] = None,
+    passes: options.Passes = None,
     by: Annotated[
         str | None,
         typer.Option(

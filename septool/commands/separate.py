@@ -55,7 +55,6 @@ def separate(
     ] = None,
     segment: options.Segment = 30.0,
     overlap: options.Overlap = 4.0,
-    passes: options.Passes = None,
     voice: Annotated[
         int | None,
         typer.Option(
@@ -65,6 +64,7 @@ def separate(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    passes: options.Passes = None,
     consistency: Annotated[
         bool,
         typer.Option(
