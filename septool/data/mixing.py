@@ -29,7 +29,7 @@ SILENCE_DB = -60.0  # a crop this far below its recording's level has nothing in
 ATTEMPTS = 10
 EQ_KNOTS = 8
 # Streams of random numbers of their own, so that the same voices are sampled with an augmentation and without it.
-AUGMENTATION_STREAM, ENROLLMENT_STREAM, EQ_STREAM, SINGLE_STREAM = 1, 2, 3, 4
+AUGMENTATION_STREAM, ENROLLMENT_STREAM, EQ_STREAM, SINGLE_STREAM, POLARITY_STREAM = 1, 2, 3, 4, 5
 REFERENCE_DB = -20.0  # level of a sampled voice, by the RMS of its whole utterance
 # Levels (mean, deviation) of the voices of WSJ0-2mix, by mean magnitude: the first, and a further one against it.
 PAPEZ_FIRST_DB, PAPEZ_FURTHER_DB, PAPEZ_LIMITS_DB = (-27.43, 2.57), (-2.51, 2.66), (-45.0, 0.0)
@@ -114,6 +114,7 @@ class DynamicMixing:
     speed: tuple[float, float] = (0.95, 1.05)  # range of the speed perturbation; (1, 1) is off
     # Standard deviation of a random equalizer on each voice, dB; makes few voices many
     random_eq_db: float = field(default=0.0, metadata={"formerly": "colour_db"})
+    polarity_inversion: float = 0.0  # probability that a voice's sign is changed, which no ear can tell
     draw_by: Literal["speaker", "utterance"] = "speaker"  # "utterance": speakers as often as they have utterances
     rooms: Reverberation | None = None
     backgrounds: tuple[Background, ...] = ()
@@ -128,6 +129,7 @@ class DynamicMixing:
             raise ValueError(f"random_eq_db is {self.random_eq_db}; a deviation is not negative")
         if not 0 <= self.single_probability <= 1:
             raise ValueError(f"single_probability is {self.single_probability}; it lies between 0 and 1")
+        _check_probability(self.polarity_inversion)
         for name in ("difference_db", "speed"):
             _check_range(name, getattr(self, name))
         if self.speed[0] <= 0:
@@ -208,6 +210,9 @@ def sample_mixture(
     single = np.random.default_rng([seed, epoch, index, SINGLE_STREAM])
     if config.single_probability and single.random() < config.single_probability:
         parts[1:] = 0  # the first stays: an extractor's target, a speaker network's answer
+    if config.polarity_inversion:
+        signs = np.random.default_rng([seed, epoch, index, POLARITY_STREAM])
+        parts[signs.random(len(parts)) < config.polarity_inversion] *= -1
     random = np.random.default_rng([seed, epoch, index, AUGMENTATION_STREAM])
     if config.random_eq_db:
         parts = _random_eq(

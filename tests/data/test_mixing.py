@@ -281,6 +281,21 @@ def test_papez_levels_are_normal_in_the_mean_magnitude(speech: UtterancePool) ->
 # What voices are heard in.
 
 
+def test_a_voice_whose_sign_is_changed_is_otherwise_the_same(speech: UtterancePool) -> None:
+    signs = set[tuple[float, ...]]()
+    for index in range(20):
+        plain, inverted = (
+            sample_parts(speech, replace(HOW, polarity_inversion=each), seed=0, epoch=0, index=index)
+            for each in (0, 0.5)
+        )
+        found = [float(np.sign((one * other).sum())) for one, other in zip(plain, inverted, strict=True)]
+        np.testing.assert_array_equal(inverted, plain * np.array(found, np.float32)[:, None])
+        signs.add(tuple(found))
+    assert len(signs) == 4  # each by itself
+    with pytest.raises(ValueError, match="probability is 2"):
+        replace(HOW, polarity_inversion=2)
+
+
 def pool_of(*sounds: np.ndarray, names: list[str] | None = None) -> UtterancePool:
     samples = np.round(np.concatenate(sounds) * pool.FULL_SCALE).astype(np.int16)
     levels = np.array([np.sqrt(np.mean(np.square(sound, dtype=np.float64))) for sound in sounds])
