@@ -22,6 +22,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 4  # items given to each worker before the first of them is wanted
+# Bytes. Dask has workers give back what is freed beyond 64 KB; a network frees and takes megabytes with every layer.
+KEPT = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**28,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+}
 PATIENCE_S = 15.0  # for a scheduler to answer
 
 
@@ -79,6 +84,7 @@ def worker_number() -> int:
 @contextmanager
 def _connect(cluster: str) -> Iterator["Client"]:
     check_address(cluster)
+    import dask.config
     from distributed import Client, LocalCluster
 
     kind, _, rest = cluster.partition(":")
@@ -87,6 +93,7 @@ def _connect(cluster: str) -> Iterator["Client"]:
         threads = str(max(workers.cores() // count, 1))
         environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         with (
+            dask.config.set(KEPT),
             LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,

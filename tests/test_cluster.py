@@ -17,6 +17,7 @@ from septool.inference.batch import Batch
 from septool.inference.paths import Job
 from septool.inference.record import Record
 from septool.inference.runner import FindWritten, Task
+from septool.workers import cores
 from tests.conftest import Command, files_below
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
@@ -56,6 +57,19 @@ def test_results_come_in_order_and_items_are_taken_as_they_are_needed(client: ob
     assert next(results) == 0
     assert len(taken) < 20
     assert list(results) == [-number for number in range(1, 50)]
+
+
+def test_workers_keep_what_networks_free() -> None:
+    def kept(name: str) -> str | None:
+        import os
+
+        return os.environ.get(name)
+
+    names = ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "OMP_NUM_THREADS"]
+    trim, map_, threads = spread(kept, names, 1, "local:1")
+    assert int(trim or 0) > 10**8
+    assert int(map_ or 0) > 10**7
+    assert threads == str(cores())
 
 
 def test_what_fails_is_raised_here(client: object) -> None:
