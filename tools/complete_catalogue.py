@@ -16,7 +16,7 @@ from septool import catalogue, downloads
 from septool.downloads import HUB, HUB_FILE, RemoteFile
 from septool.errors import CheckpointError
 from septool.files import sha256_of
-from tools.ship import write_catalogue
+from tools.catalogue_file import write_catalogue
 
 ROOT = Path(__file__).parent.parent
 SMALL = 1_000_000  # bytes, that are fetched to be summed

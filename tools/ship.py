@@ -10,12 +10,10 @@ speaker network is scored on a list of trials.
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from safetensors.torch import load_file
 
@@ -26,6 +24,7 @@ from septool.models import MODELS
 from septool.scoring.item_files import write_items_csv
 from septool.scoring.items import Item
 from septool.tasks.evaluate import evaluate
+from tools.catalogue_file import write_catalogue
 
 ROOT = Path(__file__).parent.parent
 METRICS = "si-snri,sdri,pesq"
@@ -35,25 +34,6 @@ USES = {
     "extractor": "one of two people talking at once, close microphone, little noise and echo; research and play",
     "speaker": "telling voices apart inside an extractor; not for deciding who somebody is",
 }
-
-
-def toml(value: Any) -> str:
-    """Write a value as TOML."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[\n" + "".join(f"    {toml({k: v for k, v in item.items() if v})},\n" for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def write_catalogue(known: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Write ``checkpoints.toml``: the bundled ones first, without fields that say nothing."""
-    lines = ["# Every known checkpoint. Bundled ones are written by tools/ship.py, the others fetched on request.\n"]
-    for name, values in sorted(known.items(), key=lambda each: (not each[1].get("file"), each[0])):
-        silent = (None, {}, "", (), [], 0, False, catalogue.OURS)
-        body = [f"{key} = {toml(value)}" for key, value in values.items() if value not in silent or key == "sources"]
-        lines.append("\n".join([f"[{name}]", *body]) + "\n")
-    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def by_sex(items: list[Item], rows: list[manifest.Mixture]) -> dict[str, float]:
