@@ -27,7 +27,7 @@ ABOUT = (
     "output is when a voice's file held more than its header."
 )
 RUNS = 5
-RUNS_OF_LONG, LONG_S = 1, 60  # longer recordings repeat themselves
+RUNS_OF_LONG, LONG_S = 1, 60  # starting, which differs most from run to run, is little of what longer ones take
 
 
 def rows(lengths: Sequence[float], model: str, threads: int) -> Iterator[dict[str, Any]]:

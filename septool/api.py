@@ -233,7 +233,7 @@ class ExtractionPipeline:
         for number, reference in enumerate(resampled, 1):
             check_reference(reference, model_rate, f"reference {number}")
         embedding = embed_references(self.model.speaker, resampled, self.device)
-        passes = self.header.passes if passes is None else passes
+        passes = self.header.choose_passes(passes)
         return KnownVoicesEstimator(self.model, embedding, threshold, passes=passes)
 
 

@@ -50,6 +50,10 @@ class Header:
         if self.passes < 1:
             raise ValueError(f"passes is {self.passes}; it is at least 1")
 
+    def choose_passes(self, asked: int | None) -> int:
+        """Return how many passes to average: as many as were asked for, else as the checkpoint says."""
+        return self.passes if asked is None else asked
+
 
 def read_header(path: Path) -> Header:
     """Read what a checkpoint says of itself."""

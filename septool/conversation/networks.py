@@ -63,9 +63,14 @@ def load_conversation_networks(
     name, path = catalogue.resolve_checkpoint(model)
     separator, header = checkpoints.load(path)
     speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerNet)
-    passes = header.passes if passes is None else passes
     networks = ConversationNetworks(
-        name, path, separator.to(device), speaker_net.to(device), header.sample_rate, device, passes
+        name,
+        path,
+        separator.to(device),
+        speaker_net.to(device),
+        header.sample_rate,
+        device,
+        header.choose_passes(passes),
     )
     networks.start()  # refuses what does not go together before anything is read
     return networks

@@ -42,7 +42,7 @@ class TorchSeparator:
         """
         self.model.to(device)
         estimate = on_arrays(make_estimator(self.model, consistency=consistency, dtype=dtype), device)
-        return average_passes(estimate, self.header.passes if passes is None else passes)
+        return average_passes(estimate, self.header.choose_passes(passes))
 
 
 LoadedSeparator = OnnxSeparator | TorchSeparator

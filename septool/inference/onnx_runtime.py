@@ -182,4 +182,4 @@ class OnnxSeparator:
             mixture = remove_dc(mixture)
             return give_levels(mixture, self.run(mixture), consistency=consistency)
 
-        return average_passes(estimate, self.header.passes if passes is None else passes)
+        return average_passes(estimate, self.header.choose_passes(passes))

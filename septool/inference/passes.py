@@ -50,9 +50,9 @@ def add_passes(estimate: ArrayEstimator, mixture: np.ndarray, voices: np.ndarray
     """
     total = voices
     for number in range(1, passes):
-        delay, sign = number * DELAY, np.float32((-1) ** number)
-        found = estimate(np.pad(sign * mixture, ((0, 0), (delay, 0))))
-        total = total + _in_order_of(total, sign * found[..., delay:])
+        delay, sign = _delay_and_sign(number)
+        found = estimate(np.pad(np.float32(sign) * mixture, ((0, 0), (delay, 0))))
+        total = total + _in_order_of(total, np.float32(sign) * found[..., delay:])
     return total / np.float32(passes)
 
 
@@ -78,7 +78,7 @@ def extract_mean(model: "Extractor", mixture: "Tensor", embedding: "Tensor", pas
         return extract_with_score(model, mixture, embedding)
     found: list[Extraction] = []
     for number in range(passes):
-        delay, sign = number * DELAY, (-1.0) ** number
+        delay, sign = _delay_and_sign(number)
         heard = torch.nn.functional.pad(sign * mixture, (delay, 0))
         voice, presence = extract_with_score(model, heard, embedding)
         found.append(Extraction(sign * voice.float()[:, delay:], presence.float()))
@@ -87,6 +87,11 @@ def extract_mean(model: "Extractor", mixture: "Tensor", embedding: "Tensor", pas
     alike = torch.nn.functional.cosine_similarity(voices, surest[None], dim=-1) > SAME_SPEAKER_CORRELATION
     alike |= presences == presences.amax(0)  # of silence, too
     return Extraction((voices * alike[..., None]).sum(0) / alike.sum(0)[:, None], presences.mean(0))
+
+
+def _delay_and_sign(number: int) -> tuple[int, int]:
+    """Return by how many samples a pass hears the recording later than the first, which has number 0, and its sign."""
+    return number * DELAY, (-1) ** number
 
 
 def _in_order_of(known: np.ndarray, voices: np.ndarray) -> np.ndarray:

@@ -57,14 +57,13 @@ def estimates_from_model(
     network, header = checkpoints.load(path, Model)
 
     estimate: Callable[[torch.device, manifest.Mixture], ScoringInput]
+    averaged = header.choose_passes(passes)
     match network:
         case Separator():
-            estimate = partial(separate_row, network, header.sample_rate, header.passes if passes is None else passes)
+            estimate = partial(separate_row, network, header.sample_rate, averaged)
         case Extractor():
             places = {row.id: place for place, row in enumerate(rows)}
-            estimate = partial(
-                extract_row, network, header.sample_rate, header.passes if passes is None else passes, rows, places
-            )
+            estimate = partial(extract_row, network, header.sample_rate, averaged, rows, places)
         case _:
             raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 

@@ -222,7 +222,7 @@ def extract(
     network, header = checkpoints.load(path, Extractor)
     asked = presence or who is not None
     threshold = resolve_threshold(threshold, header.presence_threshold, checkpoint) if asked else None
-    passes = header.passes if passes is None else passes
+    passes = header.choose_passes(passes)
     network.to(batch.device)
     rate = header.sample_rate
     if who is not None and threshold is not None:

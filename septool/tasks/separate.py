@@ -217,7 +217,7 @@ def separate(
             "name": batch.name,
             "consistency": consistency,
             "dtype": "fp32" if dtype == "auto" else dtype,
-            "passes": separator.header.passes if passes is None else passes,
+            "passes": separator.header.choose_passes(passes),
         },
     )
     results = run_batch(batch, todo, work, found.unreadable, record)
