@@ -85,10 +85,36 @@ def room_table(root: Path = ROOT) -> str:
             continue
         folder = root / PACKAGE / room
         module = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
-        about = (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").split("\n")[0]
+        about = _first_line(ast.parse(module.read_text(encoding="utf-8")))
         below = ", ".join(other for other in order if other in arrows[room])
         lines.append(f"| [`{room}`](../{module.relative_to(root).as_posix()}) | {about} | {below or '-'} |")
     return "\n".join(lines)
+
+
+def module_tables(root: Path = ROOT) -> str:
+    """Return what every module is and defines for others, a table for each room, the highest first."""
+    rooms = find_rooms(root)
+    parts = []
+    for room in (room for layer in layers(root) for room in layer if room in rooms):
+        lines = [f"## {room}", "", "| module | what it is | what others take from it |", "|---|---|---|"]
+        for path in rooms[room]:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            names = ", ".join(f"`{name}`" for name in _public_names(tree))
+            inside = path.relative_to(root / PACKAGE).as_posix()
+            lines.append(f"| [`{inside}`](../{PACKAGE}/{inside}) | {_first_line(tree)} | {names} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _first_line(tree: ast.Module) -> str:
+    return (ast.get_docstring(tree) or "").split("\n")[0].replace("|", "\\|")
+
+
+def _public_names(tree: ast.Module) -> Iterator[str]:
+    """Yield the functions and classes of a module whose names are for others, as they stand in it."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name
 
 
 def missing_places(text: str, root: Path = ROOT) -> list[str]:

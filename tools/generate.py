@@ -28,6 +28,7 @@ from septool.training import recipe_files as recipes
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+MODULES = ROOT / "docs" / "modules.md"
 # What is measured of checkpoints, as it is called and in what unit.
 SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
@@ -318,6 +319,7 @@ def main() -> int:
         ROOT / "docs" / "recipes.md": recipe_page(),
         ROOT / "docs" / "checkpoints.md": renewed(ROOT / "docs" / "checkpoints.md", tables),
         ROOT / "README.md": renewed(ROOT / "README.md", {"verbs": verb_table()}),
+        MODULES: renewed(MODULES, {"modules": architecture.module_tables()}),
         ARCHITECTURE: renewed(ARCHITECTURE, {"picture": architecture.picture(), "rooms": architecture.room_table()}),
     }
     for document in (ARCHITECTURE, ROOT / "CONTRIBUTING.md"):

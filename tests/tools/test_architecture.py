@@ -46,6 +46,18 @@ def test_the_table_has_every_import_and_the_first_line_of_the_docstring(tree: Pa
     ]
 
 
+def test_every_module_is_listed_with_what_others_take_from_it(tree: Path) -> None:
+    tables = architecture.module_tables(tree)
+    assert [line for line in tables.splitlines() if line.startswith("## ")] == [
+        "## top",
+        "## left",
+        "## right",
+        "## bottom",
+    ]
+    assert "| [`bottom/part.py`](../septool/bottom/part.py) |  | `Thing` |" in tables
+    assert "| [`left.py`](../septool/left.py) |  | `deep` |" in tables
+
+
 def test_a_room_without_a_layer_is_refused(tree: Path) -> None:
     (tree / "septool" / "attic.py").touch()
     with pytest.raises(SystemExit, match="attic: in no layer"):
