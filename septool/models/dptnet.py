@@ -23,6 +23,7 @@ from septool.models.layers.attention import SelfAttention
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
+from septool.models.layers.parts import in_parts
 from septool.models.layers.recurrent import LSTM
 from septool.signal import frames
 
@@ -68,11 +69,12 @@ class ImprovedTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, sequence, position, feature]`` to the same shape."""
-        z = x.flatten(0, 1)
+        return in_parts(self._transform, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def _transform(self, z: Tensor) -> Tensor:
         z = self.norm1(z + self.attention(z))
         recurrent, _ = self.lstm(z)  # [B sequence, position, 2 hidden]
-        z = self.norm2(z + self.linear(torch.relu(recurrent)))  # FFN(z) = ReLU(LSTM(z)) W + b
-        return z.unflatten(0, x.shape[:2])
+        return self.norm2(z + self.linear(torch.relu(recurrent)))  # FFN(z) = ReLU(LSTM(z)) W + b
 
 
 class DPTNet(Separator[Config]):

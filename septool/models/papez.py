@@ -39,6 +39,7 @@ from torch.nn import functional as F
 from septool.models.base import Separator, SeparatorConfig, at_least
 from septool.models.layers.attention import SelfAttention, SinusoidalPosition
 from septool.models.layers.codec import Decoder, Encoder
+from septool.models.layers.parts import in_parts
 from septool.signal import frames
 
 Halting = Literal["reference", "freeze", "drop", "none"]
@@ -196,8 +197,12 @@ class WorkingMemoryLayer(nn.Module):
 
     def _feed(self, x: Tensor, attended: Tensor, step: int) -> Tensor:
         x = self.norm1(x + attended, step)
-        inner = self.dropout(torch.relu_(self.expand(x)))
-        return self.norm2(x + self.dropout(self.contract(inner)), step)
+
+        def feed_forward(tokens: Tensor) -> Tensor:
+            inner = self.dropout(torch.relu_(self.expand(tokens)))
+            return self.norm2(tokens + self.dropout(self.contract(inner)), step)
+
+        return in_parts(feed_forward, x.flatten(0, -2)).view_as(x)
 
     def _attend(self, states: Tensor, count: int, running: Tensor | None) -> tuple[Tensor, Tensor]:
         padding = frames.dprnn_padding(count, self.chunk)

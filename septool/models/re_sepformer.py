@@ -18,6 +18,7 @@ from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers.attention import SinusoidalPosition, TransformerLayer
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.norms import GlobalLayerNorm
+from septool.models.layers.parts import in_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[sequence, position, filter]`` to the same shape."""
-        return x + self.global_norm(self.layer_norm(self.layers(x + self.position(x.shape[1]))))
+        return x + self.global_norm(self.layer_norm(in_parts(self.layers, x + self.position(x.shape[1]))))
 
 
 class RESepFormer(Separator[Config]):

@@ -21,6 +21,7 @@ from septool.models.layers.attention import SinusoidalPosition, TransformerLayer
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
+from septool.models.layers.parts import in_parts
 from septool.signal import frames
 
 
@@ -67,7 +68,8 @@ class Transformer(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map ``[batch, sequence, position, filter]`` to the same shape."""
         start = z if self.position is None else z + self.position(z.shape[2])  # eq. 3
-        return self.global_norm(self.layer_norm(self.layers(start))) + z  # eq. 6
+        layers = in_parts(self.layers, start.flatten(0, 1)).unflatten(0, z.shape[:2])
+        return self.global_norm(self.layer_norm(layers)) + z  # eq. 6
 
 
 class SepFormer(Separator[Config]):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.layers.norms import GlobalLayerNorm
+from septool.models.layers.parts import in_parts
 
 
 @cache
@@ -45,8 +46,11 @@ class BiLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, sequence, position, channel]`` to the same shape, all sequences in one call."""
-        both, _ = self.lstm(x.flatten(0, 1))  # [batch sequence, position, 2 hidden]
-        return self.linear(both).unflatten(0, x.shape[:2])
+        return in_parts(self._read, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def _read(self, sequences: Tensor) -> Tensor:
+        both, _ = self.lstm(sequences)  # [batch sequence, position, 2 hidden]
+        return self.linear(both)
 
 
 class RecurrentResidual(nn.Module):
