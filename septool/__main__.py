@@ -1,4 +1,4 @@
-"""``python -m septool``, which is what the command ``septool`` runs: the verbs, and a quick end."""
+"""``python -m septool``, which is also what the ``septool`` command runs; it exits without tearing torch down."""
 
 import atexit
 import os

@@ -1,4 +1,4 @@
-"""Samples in, voices out: what ``separate`` and ``extract`` do to files, for arrays and tensors in memory."""
+"""The Python interface: ``separate`` and ``extract`` for arrays and tensors in memory."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Atomic writes: results are written whole or not at all.
+"""Atomic writes: a result is written completely or not at all.
 
 A result is written beside its place, under a hidden name that says who writes it, brought to the disk and renamed. What
 a writer that was killed left behind is told by that name, and :func:`recover` clears it away.

@@ -1,4 +1,4 @@
-"""What the name of a checkpoint means: an entry of ``checkpoints.toml``, a repository of the hub, a file or folder.
+"""Resolving checkpoint names: entries of ``checkpoints.toml``, repositories of the hub, files and folders.
 
 Weights of other toolkits are brought into our shape once and kept in the cache, under a name made of the sums of their
 files and of everything else that decides what comes out.

@@ -1,4 +1,4 @@
-"""Checkpoint files: reading and writing them, building the model that they hold.
+"""Reading and writing checkpoint files, and building the models in them.
 
 A file is a stranger's until it has been compared with itself: what its header says of the network is checked against
 the tensors' shapes on torch's ``meta`` device, where nothing is allocated, before anything is built.

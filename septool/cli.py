@@ -1,4 +1,4 @@
-"""The verbs; a SeptoolError becomes one line on stderr and a status. Imports no torch."""
+"""The command line: its verbs, and errors as one line on stderr with an exit status. Imports no torch."""
 
 import errno
 import io

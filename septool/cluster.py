@@ -1,4 +1,4 @@
-"""The same to many items on several machines, by dask.distributed: results in order, work of lost workers done again.
+"""Parallel map over machines by dask.distributed: ordered results, and retries when a worker is lost.
 
 An address is ``local:N``, for N processes of this machine, or that of a scheduler, such as ``tcp://host:8786``, whose
 workers have septool installed and see the same files.

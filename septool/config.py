@@ -1,4 +1,4 @@
-"""Dataclasses from TOML and back: an unknown key or a wrong type is an error with a suggestion."""
+"""Dataclasses from TOML and back; an unknown key or a wrong type is an error with a suggestion."""
 
 import dataclasses
 import difflib

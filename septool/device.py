@@ -1,4 +1,4 @@
-"""Where a model computes: choosing a device, describing it, and running out of its memory."""
+"""Choosing and describing the device that a model runs on, and detecting when its memory runs out."""
 
 import ctypes
 import logging

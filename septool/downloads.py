@@ -1,4 +1,4 @@
-"""Files from the network: from the hub through huggingface_hub, from elsewhere through httpx.
+"""Downloads: from the hub by huggingface_hub, from elsewhere by httpx.
 
 The only file that opens a network connection. What is fetched appears whole or not at all; what was seen once has to
 stay the same. Proxies and certificates come from the environment, as those libraries read it; so do ``HF_TOKEN``,

@@ -1,4 +1,4 @@
-"""The one exception family that a user sees as one line, and the status each ends with."""
+"""The exception hierarchy; each error is shown as one line and has an exit status."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Files: what users name is read, folders are made, contents are known by their sha256."""
+"""File helpers: reading files that users name, creating folders, and sha256 sums."""
 
 import errno
 import hashlib

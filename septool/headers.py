@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: the JSON in the header of its ``.safetensors`` file, read without torch."""
+"""Checkpoint headers: the JSON metadata of a ``.safetensors`` file, read without torch."""
 
 import json
 import math

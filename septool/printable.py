@@ -1,4 +1,4 @@
-"""Text of others on a terminal or in a report: nothing in it acts."""
+"""Making untrusted text safe to print: escape sequences are neutralized."""
 
 import os
 import unicodedata

@@ -1,4 +1,4 @@
-"""What made a result: the versions of this package and of torch, and the commit of a checkout."""
+"""Provenance of a result: versions of this package and of torch, and the commit of a checkout."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""Names to objects: lists of ``name -> "module:object"``, imported on first use."""
+"""Registries: lists of ``name -> "module:object"``, imported on first use."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping

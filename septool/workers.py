@@ -1,4 +1,4 @@
-"""Doing the same to many items in several processes: results in order, stopped at once, and what a killed one held."""
+"""Parallel map in several processes: ordered results, prompt cancellation, and detection of killed workers."""
 
 import atexit
 import os

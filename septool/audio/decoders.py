@@ -1,4 +1,4 @@
-"""What every decoder offers, and what those share that libsndfile does the work for.
+"""The interface of all decoders, and the base of those that use libsndfile.
 
 A decoder gives samples until there are none. What was announced is compared with them at the end.
 """

@@ -1,4 +1,4 @@
-"""A recording that is being read, whatever decodes it."""
+"""An open recording, independent of the decoder behind it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a recording turns out to be beside what its header announces."""
+"""Where the contents of a recording contradict its header."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""FLAC (RFC 9639): the number of samples that its header announces, and what the last frame says of it."""
+"""FLAC (RFC 9639): the sample count of the header, checked against the last frame."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Recordings in a folder, and what beside them is left out."""
+"""Finding the recordings in a folder, and naming the files that are skipped."""
 
 import os
 from collections import Counter

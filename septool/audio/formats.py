@@ -1,4 +1,4 @@
-"""Formats: which suffixes can be written, which can be read and by what, and the sample formats each has."""
+"""Audio formats: suffixes that can be written, suffixes and decoders for reading, and sample formats of each."""
 
 import importlib.util
 from functools import cache

@@ -1,4 +1,4 @@
-"""Coded sound that is decoded as it comes: flac, mp3, vorbis, opus, from files and pipes, over gaps to its end."""
+"""Sequential decoding of compressed audio (flac, mp3, vorbis, opus) from files and pipes, past damaged parts."""
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress

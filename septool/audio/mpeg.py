@@ -1,4 +1,4 @@
-"""MPEG audio (mp1, mp2, mp3) frame by frame, so that its length is counted and damage is stepped over.
+"""MPEG audio (mp1, mp2, mp3) frame by frame: exact lengths, and damage that is skipped.
 
 ISO/IEC 11172-3 and 13818-3: a frame says its own length, and no header says how many there are, except for the Xing
 frame that most writers of files put first and writers of streams cannot.

@@ -1,4 +1,4 @@
-"""Which decoder reads a recording: by what its bytes are, its name second."""
+"""Choosing the decoder of a recording: by its first bytes, then by its name."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

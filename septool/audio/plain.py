@@ -1,4 +1,4 @@
-"""Plain samples in a container, as many as there are."""
+"""Decoding uncompressed samples, however many the file really holds."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Headers of plain samples: where samples begin, how many are announced, and whether that can be true.
+"""Headers of uncompressed formats: where samples begin, how many are announced, and whether that is plausible.
 
 WAV (RIFF, RIFX, RF64, BW64), W64, AIFF and AIFF-C, AU, CAF and NIST SPHERE. What follows the announced samples decides
 whether there are more of them: other chunks, as there should be, or samples, where a 32-bit size wrapped around or a

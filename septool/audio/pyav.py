@@ -1,4 +1,4 @@
-"""Sound in any container, also beside pictures, decoded by FFmpeg's libraries through PyAV, where that is installed."""
+"""Decoding any container, video included, by FFmpeg through PyAV, where that is installed."""
 
 from collections.abc import Iterator
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Samples without a header: what they are is said beside them, as in ``s16le:16000:1``."""
+"""Samples without a header, in a format given as ``s16le:16000:1``."""
 
 from typing import NamedTuple, Self
 

@@ -1,4 +1,4 @@
-"""Reading a recording: what it holds, samples of it, or all of it in blocks."""
+"""Reading a recording: its properties, part of it, all of it, or block by block."""
 
 from collections.abc import Iterator
 from pathlib import Path

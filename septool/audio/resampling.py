@@ -1,4 +1,4 @@
-"""Channels and rates of samples in memory, and whether they are numbers that can be worked with."""
+"""Resampling and downmixing of samples in memory, and the check that they are finite."""
 
 import numpy as np
 import soxr

@@ -1,4 +1,4 @@
-"""Regular files that libsndfile finds its way in alone, to any place."""
+"""Random access to regular files that libsndfile decodes by itself."""
 
 import io
 import os

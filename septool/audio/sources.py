@@ -1,4 +1,4 @@
-"""Where bytes come from: regular files, named pipes and streams, looked at ahead and read once."""
+"""Byte sources with look-ahead: regular files, named pipes and streams."""
 
 import io
 import os

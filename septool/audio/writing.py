@@ -1,4 +1,4 @@
-"""Writing audio: whole files or none, at any rate, block by block."""
+"""Writing audio files atomically, block by block, at any sample rate."""
 
 import io
 from collections.abc import Sequence

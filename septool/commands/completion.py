@@ -1,4 +1,4 @@
-"""What shells offer when an option's value is completed: models, recipes, metrics, devices, papers, formats."""
+"""Shell completion of option values: models, recipes, metrics, devices, papers, formats."""
 
 from collections.abc import Iterable
 

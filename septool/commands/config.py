@@ -1,4 +1,4 @@
-"""``septool config``: the defaults that files and variables set."""
+"""``septool config``: shows defaults from configuration files and environment variables."""
 
 from typing import Annotated
 

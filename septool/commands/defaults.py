@@ -1,4 +1,4 @@
-"""Defaults of options from ``septool.toml`` and ``SEPTOOL_*`` variables, each with where it came from.
+"""Defaults of options from ``septool.toml`` and ``SEPTOOL_*`` variables, with the origin of each.
 
 From the strongest: the command line, ``SEPTOOL_VERB_OPTION``, ``SEPTOOL_OPTION``, the section of the verb in
 ``septool.toml`` of the current folder, its top level, the same of ``septool.toml`` in the user's configuration folder,

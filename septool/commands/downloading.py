@@ -1,4 +1,4 @@
-"""Weights that a verb needs and that are not here: asked for once, fetched with progress."""
+"""Downloading weights that a verb needs: consent once, then a progress bar."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Command lines that show a verb in use, for its help and its man page: what to type, and what it is for."""
+"""Example command lines of each verb, for its help and man page."""
 
 EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "": [

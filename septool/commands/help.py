@@ -1,4 +1,4 @@
-"""What ``--help`` shows, and the man pages after it: usage, prose, options in groups, examples."""
+"""Layout of ``--help`` and of the man pages: usage, description, grouped options, examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``septool models``: what there is, and getting it."""
+"""``septool models``: lists, fetches, verifies, converts and exports checkpoints."""
 
 from collections.abc import Iterable
 from pathlib import Path

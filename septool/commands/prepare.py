@@ -1,4 +1,4 @@
-"""``septool prepare``: a verb for each corpus, made from the options of the corpus itself."""
+"""``septool prepare``: one sub-command per corpus, built from the options of the corpus."""
 
 import inspect
 from collections.abc import Callable

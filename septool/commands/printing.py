@@ -1,4 +1,4 @@
-"""How results and progress look: results on stdout, everything else on stderr."""
+"""Printing results on stdout, and progress and messages on stderr."""
 
 import json
 import math

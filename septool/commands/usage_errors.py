@@ -1,4 +1,4 @@
-"""What is said of arguments that are wrong: of options there are none of, and of values that pydantic refuses."""
+"""Messages for wrong arguments: unknown options, and values that pydantic refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Average linkage of embeddings, grown without the matrix of their distances.
+"""Average-linkage clustering of embeddings without a distance matrix.
 
 The mean cosine distance of two groups of unit vectors is one less the product of their means. So a group is known by
 the sum of its vectors, and its distances from all others are a product of a matrix and a vector, which is all that

@@ -1,4 +1,4 @@
-"""Separating many recordings as conversations: a track for each person, and who speaks when beside them."""
+"""Separating many recordings as conversations, with one track and the activity of each person."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Clustering: which stretches of speech are surely of one person, and whether all are.
+"""Clustering of speaker embeddings, and whether a recording has a single speaker.
 
 Agglomerative clustering with average linkage on the cosine distance of speaker embeddings, the usual last step of
 diarization (e.g. Garcia-Romero et al., "Speaker diarization using deep neural network embeddings", ICASSP 2017).

@@ -1,4 +1,4 @@
-"""Calling the people of a conversation by the names of voices that were heard before."""
+"""Naming the speakers of a conversation after enrolled voices."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The networks behind a conversation: a separator with two outputs, and a speaker network at its rate."""
+"""The two networks of conversations: a separator with two outputs, and a speaker network at its rate."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

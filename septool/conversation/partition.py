@@ -1,4 +1,4 @@
-"""Which runs are whose, by a model of embeddings: moves and merges that make the partition of all runs more probable.
+"""Assigning runs to speakers by a probabilistic model of embeddings, with moves and merges.
 
 A person's embeddings are a Gaussian around that person's own mean, which is itself a Gaussian among people: the
 two-covariance model (Brummer and de Villiers, "The speaker partitioning problem", Odyssey 2010), with both covariances

@@ -1,4 +1,4 @@
-"""What a conversation is asked for: how many people there may be, and the network that tells them apart."""
+"""Settings of a conversation: the allowed number of speakers, and the speaker network."""
 
 from typing import NamedTuple
 

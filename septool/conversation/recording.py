@@ -1,4 +1,4 @@
-"""Conversations in files: one recording in, a track a person out, in constant memory."""
+"""Conversations in files: one recording in, one track per speaker out, in constant memory."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack

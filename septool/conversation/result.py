@@ -1,4 +1,4 @@
-"""What became of a recording of a number of people that was not known."""
+"""The result of separating a conversation."""
 
 from dataclasses import dataclass
 

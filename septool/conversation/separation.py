@@ -1,4 +1,4 @@
-"""A conversation of any number of people into one track a person, from a separator with two outputs.
+"""Separating a conversation into one track per speaker, with a separator that has two outputs.
 
 At any moment hardly ever more than two people talk. So the recording is separated window by window into two tracks,
 what each track carries is cut into runs (:mod:`septool.conversation.runs`), the runs of the whole recording are

@@ -1,4 +1,4 @@
-"""How many people a recording has, and which runs are whose: many small groups, and a model that says who is one.
+"""Estimating the number of speakers, and who speaks in each run: fine clusters, merged by a probabilistic model.
 
 1. Two beginnings, as each may end where nothing small is better: all runs by themselves, and groups of the tree of
    :mod:`septool.conversation.clustering`, grown of embeddings less the mean of the recording and cut

@@ -1,4 +1,4 @@
-"""The corpora that ``prepare`` knows, a line each."""
+"""The corpora that ``prepare`` knows, one line each."""
 
 from typing import TYPE_CHECKING
 

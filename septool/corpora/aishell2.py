@@ -1,4 +1,4 @@
-"""AISHELL-2 in noise (Atss-Net, Li et al., 2020): one voice to be extracted from music, songs or television.
+"""AISHELL-2 in noise (Atss-Net, Li et al., 2020): a target voice in music, songs or television.
 
 The paper deals 1951 of the 1991 speakers to training and the others to the test, takes 425 recordings of noise
 that were never published, and mixes at 5 to 20 dB with a second utterance of the speaker as the enrolment. The

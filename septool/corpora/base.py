@@ -1,4 +1,4 @@
-"""What a corpus is to ``prepare``: a description, and a function whose keyword parameters are its options."""
+"""The interface of a corpus: a description, and a function whose keyword parameters are its options."""
 
 import inspect
 import math

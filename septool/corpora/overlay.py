@@ -1,4 +1,4 @@
-"""Speech over music or noise where there is no published list: which clip, where in it and how loud is drawn.
+"""Speech over music or noise without a published list: draws the clip, its position and its level.
 
 Everything drawn for an utterance depends on the seed and the utterance's name alone.
 """

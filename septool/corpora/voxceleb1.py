@@ -1,4 +1,4 @@
-"""VoxCeleb1 (Nagrani, Chung and Zisserman, 2017): what Atss-Net's speaker network is trained and tested on.
+"""VoxCeleb1 (Nagrani, Chung and Zisserman, 2017): training and test data of Atss-Net's speaker network.
 
 1211 speakers to train on (dev), 40 to test on, whose numbers are id10270 to id10309, and the list of 37,720
 trials among the latter, ``veri_test.txt``, which its authors offer beside the recordings.

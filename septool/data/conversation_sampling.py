@@ -1,4 +1,4 @@
-"""Drawing conversations of single utterances: who speaks after whom, after which pause or over whose last words.
+"""Sampling conversations from single utterances: turn order, pauses and overlaps.
 
 The styles are the conditions of LibriCSS (Chen et al., "Continuous speech separation: dataset and analysis", ICASSP
 2020): no overlap with short or long pauses, and 10 to 40 % of the speech overlapped. As there, at most two people speak

@@ -1,4 +1,4 @@
-"""Conversation manifests: JSON lines of segments placed in time, rendered to a mixture and one track a speaker.
+"""Conversation manifests: JSON lines of timed segments, rendered to a mixture and one track per speaker.
 
 A row says of every segment who speaks it, where it is cut from and where in the conversation it starts; between
 the segments there is silence. Paths are relative to the manifest's own folder.

@@ -1,4 +1,4 @@
-"""The utterance pool: decoded speech at one rate, and which speaker has which of it."""
+"""The utterance pool: decoded speech at one rate, indexed by speaker."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Renderers of the published sets, equal to their scripts sample for sample: ``rendering`` in a manifest.
+"""Renderers of the published sets, equal to their scripts sample for sample (``rendering`` in a manifest).
 
 Each is written from what its documentation and behaviour say. Whoever trained on a published set had these
 samples: in 16 bits where the set has 16 bits, resampled with the filter of its script.

@@ -1,4 +1,4 @@
-"""Decoded speech on disk: an utterance pool for every manifest and rate, made once and checked when it is opened.
+"""The on-disk cache of decoded speech: one per manifest and rate, verified when it is opened.
 
 Decoding compressed audio costs more than a training step leaves time for. The samples lie in the cache folder
 under a name made of the manifest's content, the sizes and times of its recordings and the rate, as 16-bit numbers

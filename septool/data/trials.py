@@ -1,4 +1,4 @@
-"""Trials of speaker verification: pairs of recordings, and whether they are of one speaker.
+"""Trials of speaker verification: pairs of recordings, labeled as one speaker or two.
 
 A list has the form of VoxCeleb's: ``1 FILE FILE`` for one speaker, ``0 FILE FILE`` for two, paths relative
 to the list's own folder; tabs between them where a path has a space.

@@ -1,4 +1,4 @@
-"""Turns: who speaks when, and the file formats that say so."""
+"""Speaker turns, and the file formats for them (RTTM, JSON, Audacity, WebVTT)."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence

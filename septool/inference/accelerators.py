@@ -1,4 +1,4 @@
-"""Devices beside the processor, as far as recordings go: how many windows they take at once.
+"""Batching of windows on GPUs: how many fit into free memory at once.
 
 One window alone tells what memory the model takes for it, and what is free then how many fit. Where that was too many
 after all, half of them are tried.

@@ -1,4 +1,4 @@
-"""A batch: what all recordings of one call have in common, and where their voices go."""
+"""Batch settings: what all recordings of one call share, and where their outputs go."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Reading and writing in threads of their own, while something else computes."""
+"""Reading and writing in background threads while the model computes."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator

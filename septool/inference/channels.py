@@ -1,4 +1,4 @@
-"""Which channels of a recording are listened to."""
+"""Choosing channels of a recording."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Which engine computes a separator: torch, or ONNX Runtime, which starts without importing torch."""
+"""Choosing the inference engine of a separator: torch, or ONNX Runtime, which does not import torch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

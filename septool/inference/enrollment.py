@@ -1,4 +1,4 @@
-"""What a voice is known by: references of it alone, checked and embedded, and the voice that is then extracted."""
+"""Enrollment of a target voice: references, their checks and embeddings, and the estimator that extracts it."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What a listener may want to know: recordings that are cut, damaged or empty, channels that cancel, clipping.
+"""Warnings about recordings: truncated, damaged or empty files, channels that cancel, clipping.
 
 Everything that is found of a recording or of its voices becomes a :class:`Caveat` here, which the terminal, ``--json``,
 the HTML report and the status are then made of.

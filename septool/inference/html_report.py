@@ -1,4 +1,4 @@
-"""An HTML report with players and spectrograms of recordings and what was made of them, one above the other.
+"""HTML reports with players and spectrograms of recordings and their estimates.
 
 Sound stays in its files, which the report points to from where it lies; pictures are inside it. They have as many
 columns for a recording of any length, each the mean of up to sixteen places.

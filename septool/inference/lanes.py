@@ -1,4 +1,4 @@
-"""Lanes of an HTML report: what several people do in one recording, one above the other on one time axis.
+"""Speaker lanes of an HTML report: the activity of each person on a common time axis.
 
 The size of a page does not grow with the recording: pictures have a fixed width, and what is closer together than
 their columns is drawn as one.

@@ -1,4 +1,4 @@
-"""Running a model at the level it was trained at, and giving its voices the recording's level."""
+"""Running a model at its training level, and rescaling its estimates to the level of the recording."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

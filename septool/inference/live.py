@@ -1,4 +1,4 @@
-"""Recordings that are still arriving: voices leave as soon as they are final, in constant memory, without a file."""
+"""Streaming inference on recordings that are still arriving, in constant memory, without temporary files."""
 
 import io
 import os

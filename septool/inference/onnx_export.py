@@ -1,4 +1,4 @@
-"""Separators as ONNX graphs: traced by torch, and compared with the checkpoint before they are kept.
+"""Exporting separators as ONNX graphs, verified against the checkpoint.
 
 A graph takes ``mixture [1, time]``, of any level and any length over a network's first window, and gives ``voices
 [1, source, time]``: what :func:`septool.inference.level.separate_at_model_level` does.

@@ -1,4 +1,4 @@
-"""What layers become in a graph: LSTMs a node of ONNX each, and sums over a whole recording as exact as torch's.
+"""ONNX forms of layers: an LSTM as a single node, and accurate sums over long recordings.
 
 torch's exporter would write every step of an LSTM, as many as it was traced with. ONNX has the gates in the order
 input, output, forget, cell, torch in that of input, forget, cell, output. A node takes ``X [time, batch, input]``, ``W

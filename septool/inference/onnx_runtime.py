@@ -1,4 +1,4 @@
-"""A separator through ONNX Runtime, without torch: graphs that were exported into the cache, and running them.
+"""Separators by ONNX Runtime, without torch: finding exported graphs in the cache, and running them.
 
 A graph takes ``mixture [1, time]`` and gives ``voices [1, source, time]``, as
 :func:`septool.inference.level.separate_at_model_level` does. In the cache it is as ONNX Runtime optimized it, under a

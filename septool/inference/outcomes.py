@@ -1,4 +1,4 @@
-"""What becomes of a recording: its voices were written, were there already, or could not be made."""
+"""Outcomes of recordings: written, already there, or failed."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What runs tell each other through an output folder: which files are voices, and which recordings are being worked on.
+"""Coordination of runs through an output folder: markers of outputs, and locks on recordings in progress.
 
 A hidden list in the folder names the files that were written there, so that a later search for recordings leaves them
 out, whatever model or name they have. A lock per recording, which the system takes away from a process that dies, keeps

@@ -1,4 +1,4 @@
-"""Several passes over one recording, whose voices are averaged: what a network does by chance differs between them.
+"""Test-time averaging: several passes over a recording, each slightly shifted, whose voices are averaged.
 
 Each pass hears the recording a little later than the one before, and every second one hears it with its sign changed,
 which no ear can tell and a network can. Averaging over shifts is Demucs's way (its "shift trick", Defossez et al.,

@@ -1,4 +1,4 @@
-"""The recordings that inputs name, the files that their voices go to, and which of them are done here."""
+"""Input recordings, their output paths, and the share of them that this process works on."""
 
 import errno
 import hashlib

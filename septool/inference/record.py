@@ -1,4 +1,4 @@
-"""A record of results, a JSON line each, by which a later run knows what is done: ``--manifest results.jsonl``.
+"""The record of results, JSON lines by which a later run knows what is done (``--manifest results.jsonl``).
 
 A row has the recording and its sha256, the files that were written and theirs, the sha256 of the checkpoint, the
 settings that decide what comes out, how long it took, and the findings; of a recording that failed, why.

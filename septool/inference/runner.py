@@ -1,4 +1,4 @@
-"""Many recordings, one after the other or in several processes: what fails does not keep the others from being done."""
+"""Running a batch, sequentially or in several processes; a failed recording does not stop the others."""
 
 import sys
 import tempfile

@@ -1,4 +1,4 @@
-"""Standard input, as it arrives or as a file."""
+"""Standard input, as a stream or spooled to a file."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""Recordings of any length, rate and channel count through a model, in constant memory.
+"""Segment-wise inference on recordings of any length, rate and channel count, in constant memory.
 
 A recording is read block by block at the model's rate, cut into overlapping segments, and what the model returns for
 them is stitched together and written at the recording's own rate.

@@ -1,4 +1,4 @@
-"""Voices kept for later: what a speaker network knows each by, without their sound.
+"""Voiceprints: stored embeddings of known voices, without their audio.
 
 A file of voiceprints is a ``.safetensors`` file with one embedding a name. Its header says by which weights they were
 made: embeddings of other weights mean nothing to a network.

@@ -1,4 +1,4 @@
-"""Recordings that have more to hear than a model hears."""
+"""Recordings with a wider band than the model's, and the hint at a wideband checkpoint."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Networks and checkpoints of other toolkits: how their layouts map onto ours, in both directions.
+"""Conversion of other toolkits' networks and checkpoints, in both directions.
 
 What belongs here is knowledge of foreign file layouts and parameter names. Nothing here opens a network connection.
 """

@@ -1,4 +1,4 @@
-"""asteroid's networks. Its files say what the shapes do not; where they are silent, its classes' defaults hold."""
+"""asteroid's networks. Sizes come from shapes and files; where both are silent, asteroid's defaults hold."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Public implementations that are no toolkit: what their authors and others released with a paper or after it.
+"""Public implementations outside of toolkits, by authors of papers and others.
 
 Their files are a state dict, alone or beside the numbers that the network was built with. What neither shapes nor file
 tell has to be said when they are converted. They were trained at any rate, so that is to be said as well.

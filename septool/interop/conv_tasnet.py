@@ -1,4 +1,4 @@
-"""What every Conv-TasNet's shapes tell, whoever wrote it."""
+"""Sizes of a Conv-TasNet from the shapes of its weights, whatever toolkit they are from."""
 
 from septool.config import JsonDict
 from septool.errors import CheckpointError

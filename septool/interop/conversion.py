@@ -1,4 +1,4 @@
-"""From the files of another toolkit to a checkpoint of ours, with nothing guessed.
+"""Converting the files of another toolkit to a checkpoint; nothing is guessed.
 
 What the tensors' shapes do not tell and the files do not say has to be said by whoever converts them.
 """

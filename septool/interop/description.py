@@ -1,4 +1,4 @@
-"""What a toolkit's YAML says of the parts of a network, taken apart without a guess."""
+"""Sizes of a network from a toolkit's YAML; nothing is guessed."""
 
 from collections.abc import Mapping
 from pathlib import Path

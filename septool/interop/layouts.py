@@ -1,4 +1,4 @@
-"""Our weights under the names of other toolkits, where their network is ours.
+"""Names of our weights in other toolkits, for networks that both have.
 
 :mod:`~septool.interop.to_asteroid` and :mod:`~septool.interop.to_speechbrain` write the files; what was written is
 converted back and compared before it is kept.

@@ -1,4 +1,4 @@
-"""HyperPyYAML without its objects: the tags of a ``hyperparams.yaml`` are kept as text, nothing is constructed."""
+"""Parsing HyperPyYAML (``hyperparams.yaml``) without constructing objects: tags stay text."""
 
 import itertools
 import re

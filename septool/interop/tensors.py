@@ -1,4 +1,4 @@
-"""Named tensors of other toolkits: where each belongs in our network, and in which shape."""
+"""Mapping of other toolkits' tensors to our networks: names and shapes."""
 
 import re
 from collections.abc import Callable, Mapping

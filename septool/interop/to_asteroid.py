@@ -1,4 +1,4 @@
-"""Checkpoints leave for asteroid: a file that its ``from_pretrained`` loads."""
+"""Export to asteroid: a file that its ``from_pretrained`` loads."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checkpoints leave for SpeechBrain: a folder with its weights and the ``hyperparams.yaml`` that describes them."""
+"""Export to SpeechBrain: a folder of weights with the ``hyperparams.yaml`` that describes them."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The losses, a line each: ``loss(model, mixture [batch, time], sources [batch, source, time]) -> [batch]``.
+"""The losses, one line each: ``loss(model, mixture [batch, time], sources [batch, source, time]) -> [batch]``.
 
 A loss is minus a metric, or the objective of a paper; it calls the model itself, since some papers
 train on masks or embeddings instead of waveforms. An extractor's takes ``(model, mixture, target,

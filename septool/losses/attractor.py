@@ -1,4 +1,4 @@
-"""ADANet's loss: masks against Wiener-like masks, weighed by the mixture (Luo, Chen and Mesgarani, 2018)."""
+"""ADANet's loss: masks against Wiener-like masks, weighted by the mixture (Luo, Chen and Mesgarani, 2018)."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Deep clustering: bins of one voice should have one embedding, bins of two voices different ones.
+"""Deep clustering: equal embeddings for bins of one voice, different ones for bins of two voices.
 
 Hershey, Chen, Le Roux and Watanabe (2016) compare the affinities of all pairs of N bins,
 ``|V V' - Y Y'|^2``, for embeddings V and memberships Y. Multiplied out, nothing of size N x N is left.

@@ -1,4 +1,4 @@
-"""What extractors are trained by: ``loss(model, mixture, target, enrolment)``."""
+"""Losses of extractors: ``loss(model, mixture, target, enrolment)``."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Minus SI-SNR, in the best order of the sources: the loss of every time-domain paper here."""
+"""Negative SI-SNR with permutation-invariant training: the loss of every time-domain paper here."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Minus the thresholded SNR, in the best order of the sources: defined for sources that are silent.
+"""Negative thresholded SNR with permutation-invariant training; defined for silent sources.
 
 Items of fewer voices than the model has outputs leave some references silent, of which SI-SNR says nothing. Here they
 have a loss of their own: how far below the mixture the output is.

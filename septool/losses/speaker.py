@@ -1,4 +1,4 @@
-"""What a speaker network is trained by: ``loss(model, recording, speaker)``."""
+"""Losses of speaker networks: ``loss(model, recording, speaker)``."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -1,4 +1,4 @@
-"""The losses of the two steps of Tzinis et al. (ICASSP 2020); the two-step TDCN says how they are run."""
+"""The losses of both steps of Tzinis et al. (ICASSP 2020), for the two-step TDCN."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""The metrics, a line each: name, function, unit, direction."""
+"""The metrics, one line each: name, function, unit, direction."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

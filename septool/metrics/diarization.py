@@ -1,4 +1,4 @@
-"""Diarization error rate: how long who speaks is told wrongly (NIST, Rich Transcription evaluation plan, 2009).
+"""Diarization error rate (NIST, Rich Transcription evaluation plan, 2009).
 
 The part of the reference speech, counted once for each speaker, that is missed, invented or given to somebody else.
 Speakers are mapped one to one so that as much speech as possible agrees; overlapping speech counts for every speaker

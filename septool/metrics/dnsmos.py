@@ -1,4 +1,4 @@
-"""DNSMOS P.835: what listeners would say of speech, noise and the whole, predicted without a reference.
+"""DNSMOS P.835: predicted opinion scores of speech, noise and overall quality, without a reference.
 
 Reddy, Gopal and Cutler, "DNSMOS P.835: a non-intrusive perceptual objective speech quality metric to evaluate noise
 suppressors", ICASSP 2022. The network is that of the package speechmos (Microsoft, MIT licence), which ships it; here

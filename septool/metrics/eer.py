@@ -1,4 +1,4 @@
-"""Equal error rate of a yes-or-no decision, such as whether two recordings are of one speaker."""
+"""Equal error rate of a binary decision, such as whether two recordings are of one speaker."""
 
 from typing import NamedTuple
 

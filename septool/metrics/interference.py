@@ -1,4 +1,4 @@
-"""SIR and SAR of BSS Eval 3: what of an error is another voice, and what is no voice at all (Vincent et al., 2006)."""
+"""SIR and SAR of BSS Eval 3: errors from other sources, and artifacts (Vincent et al., 2006)."""
 
 # pyright: reportMissingTypeStubs=false
 

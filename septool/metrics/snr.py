@@ -1,4 +1,4 @@
-"""Signal-to-noise ratio: everything that differs from the reference, a wrong level included, is noise."""
+"""Signal-to-noise ratio: any difference from the reference, its level included, is noise."""
 
 import math
 

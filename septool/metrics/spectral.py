@@ -1,4 +1,4 @@
-"""Log-spectral distance: how far apart the levels of two spectrograms are (Gray and Markel, 1976)."""
+"""Log-spectral distance of two spectrograms (Gray and Markel, 1976)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Word error rate of what a recognizer, an external command, writes down of an estimate."""
+"""Word error rate of an estimate, transcribed by an external recognizer."""
 
 import re
 import shlex

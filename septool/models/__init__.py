@@ -1,4 +1,4 @@
-"""The models, a line each."""
+"""The models, one line each."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What was measured, beside what the papers' tables print."""
+"""Measured costs beside those in the papers' tables."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The figures of a profile: time and memory against length, and SI-SNRi against costs."""
+"""Figures of a profile: time and memory against length, and SI-SNRi against costs."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Measuring in fresh processes that take turns.
+"""Measuring in fresh processes, interleaved.
 
 Two processes that do the same differ by more than the repeats within either: their pages lie elsewhere, and a shared
 machine is faster now than in a minute. So every target is measured in several, one round of all targets after the

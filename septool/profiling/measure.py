@@ -1,4 +1,4 @@
-"""What one network costs on this machine: time, memory, multiply-accumulates, size on disk.
+"""Measuring one network on this machine: time, memory, multiply-accumulates, size on disk.
 
 Memory is what a process with nothing else in it needs more once the network is there and has run, its
 weights included: on a GPU the allocator's peak, on a processor (Linux) the growth of the resident set.

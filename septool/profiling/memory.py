@@ -1,4 +1,4 @@
-"""The most memory that a network needs: on a GPU the allocator's peak, on a processor (Linux) the resident set's."""
+"""Peak memory of a network: the allocator's on a GPU, the resident set's on a processor (Linux)."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is asked of a measurement and what comes of it: settings, timings, rows, failures. Imports no torch."""
+"""Records of measurements: settings, timings, rows, failures. Imports no torch."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""What a profile holds, and the forms it takes: tables, JSON lines, CSV, figures, a page with all of it."""
+"""Output of a profile: tables, JSON lines, CSV, figures, and an HTML page."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""How far a network is from what the machine can do, and which of its layers cost most.
+"""A network's throughput against the machine's peak, and its most expensive layers.
 
 The machine's limit is what a large matrix product reaches, in the same process and at the same precision. A network
 whose share of it is small waits for memory, for activations, or for one small product after the other.

@@ -1,4 +1,4 @@
-"""Wall-clock times of calls, repeated until their median is known well."""
+"""Wall-clock timing of calls, repeated until the median is known well."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""Groups of a manifest's rows that scores are broken down by, from what the rows themselves say."""
+"""Breaking scores down by groups of a manifest's rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Scores of a conversation that was taken apart: who speaks when, how many, and how clear each person's track is."""
+"""Scoring of separated conversations: diarization, speaker counting, and the SI-SNRi of each track."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""What is scored: estimates of a model on a manifest, scores of trials, or estimates on disk with their references."""
+"""Estimates to be scored: of a model on a manifest, of trials, or files with their references."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Files of scored items: JSON lines that grow with every item, and CSV that spreadsheets can open."""
+"""Files of scored items: JSON lines that grow item by item, CSV, and Parquet."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What one item scored: its estimates assigned to its references, and a value or a reason for each metric."""
+"""Scoring of one item: estimates assigned to references, and a value or a reason for each metric."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

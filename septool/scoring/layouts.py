@@ -1,4 +1,4 @@
-"""Names of separated voices: files of a folder paired by item and voice, whatever way they are laid out."""
+"""Layouts of folders of separated voices: files paired by item and voice."""
 
 import csv
 import re

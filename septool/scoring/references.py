@@ -1,4 +1,4 @@
-"""Voices that were just separated, scored against the reference sources of their recording."""
+"""Scoring of voices that were just separated against reference recordings."""
 
 from collections.abc import Sequence
 from pathlib import Path

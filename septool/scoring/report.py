@@ -1,4 +1,4 @@
-"""An HTML report of scored items: summaries, distributions, and the worst items to hear and see; all in one file."""
+"""The HTML report of an evaluation: summaries, distributions, and the worst items with players."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Summaries of scored items, and the comparison of two results on the same items."""
+"""Summaries of scored items, and paired comparisons of two results."""
 
 import math
 from collections import Counter

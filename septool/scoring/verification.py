@@ -1,4 +1,4 @@
-"""Speaker verification: how well a speaker network tells voices apart, on a list of trials."""
+"""Speaker verification: scores of a speaker network on a list of trials."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

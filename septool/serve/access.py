@@ -1,4 +1,4 @@
-"""Who may use the server: not every page that a browser shows, and beyond this machine nobody without the token.
+"""Access control of the server: origins on this machine, and a token beyond it.
 
 A page of somebody else can make a browser send requests to an address of this machine. It can do so from its own name,
 which browsers tell (``Origin``, ``Sec-Fetch-Site``), or from a name that it lets point to this machine (DNS rebinding),

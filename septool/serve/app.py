@@ -1,4 +1,4 @@
-"""The page, and what it and other programs call: recordings sent, looked after, listened to and removed."""
+"""The web page and REST API: upload, status, download and removal of recordings."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Recordings that were sent in: a queue, one worker for each device, and files that go away when their time is over."""
+"""The job queue: one worker for each device, and files that expire."""
 
 import base64
 import logging

@@ -1,4 +1,4 @@
-"""The REST API in OpenAPI's words: what other programs and their generators read at ``/openapi.json``."""
+"""The OpenAPI description of the REST API, served at ``/openapi.json``."""
 
 from septool.config import JsonDict
 from septool.serve.jobs import State

@@ -1,4 +1,4 @@
-"""Serving: the address, the application, and the loop that answers until somebody stops it."""
+"""Running the server: its address, the application and the event loop."""
 
 import socket
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Joining the estimates of overlapping segments of a long recording, each voice kept on its own track.
+"""Joining estimates of overlapping segments, with each voice kept on its own track.
 
 A separator puts its outputs in no particular order, so the segments have to be aligned before they
 are joined. Where all voices but one speak in the overlap, the waveforms there decide. Where more are silent

@@ -1,1 +1,1 @@
-"""What septool does, one file per verb, callable from Python with the command's parameters."""
+"""The verbs of septool as Python functions, one file each, with the commands' parameters."""

@@ -1,4 +1,4 @@
-"""Who speaks when in recordings, without their voices."""
+"""Diarization of recordings, without writing voices."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""A separator scored on conversations: each is rendered, taken apart as by ``separate --speakers``, and compared."""
+"""Evaluating a separator on conversations: rendered, separated as by ``separate --speakers``, and scored."""
 
 from collections.abc import Container, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Published weights of other toolkits become septool checkpoints."""
+"""Converting published weights of other toolkits to septool checkpoints."""
 
 from collections.abc import Sequence
 from dataclasses import replace

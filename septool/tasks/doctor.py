@@ -1,4 +1,4 @@
-"""What this installation can do, and what is missing: versions, devices, codecs, weights, and a second separated."""
+"""Checking the installation: versions, devices, codecs, weights, and a short separation."""
 
 import os
 import platform

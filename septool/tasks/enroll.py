@@ -1,4 +1,4 @@
-"""Keeping voices for later: what a speaker network knows each by, in one file."""
+"""Enrolling voices: embeddings of known speakers in one file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

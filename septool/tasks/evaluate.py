@@ -1,4 +1,4 @@
-"""Scoring: a model on mixtures, conversations or trials, or estimates that are on disk against their references."""
+"""Evaluation: a model on mixtures, conversations or trials, or files of estimates against references."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace

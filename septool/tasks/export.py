@@ -1,4 +1,4 @@
-"""Checkpoints leave: as ONNX files, for programs without Python or torch, and as files of other toolkits.
+"""Exporting checkpoints: as ONNX graphs, and as files of other toolkits.
 
 What an ONNX file takes and gives is in :mod:`septool.inference.onnx_export`. Resampling, long recordings and the levels
 of the voices are left to whoever runs it; those of the cache are run by ``separate --engine``.

@@ -1,4 +1,4 @@
-"""Conversations to files: drawn of single utterances, or as the rows of a manifest say."""
+"""Writing conversations to files, sampled from utterances or rendered from a manifest."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

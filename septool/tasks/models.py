@@ -1,4 +1,4 @@
-"""What checkpoints there are, what they say of themselves, and whether they are whole."""
+"""Listing, describing, fetching and verifying checkpoints."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Turning a corpus that is on disk into manifests; nothing is copied and nothing fetched."""
+"""Preparing a corpus on disk: writes manifests; nothing is copied or downloaded."""
 
 import inspect
 import os

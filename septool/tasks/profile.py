@@ -1,4 +1,4 @@
-"""What models cost, measured here and set beside what their papers print."""
+"""Profiling models, and comparing the results with those printed in their papers."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Publishing a checkpoint on the hub: weights, card, and what programs look for there."""
+"""Publishing a checkpoint on the hub: weights, card and metadata."""
 
 import json
 from dataclasses import dataclass, replace

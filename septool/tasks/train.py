@@ -1,4 +1,4 @@
-"""Training: mixtures in, the best and the last checkpoint out.
+"""Training: from mixtures to the best and the last checkpoint.
 
 What a step does is a function of the state before it, the recipe and the step's number: mixtures and
 dropout are seeded by them. So the run's ``last.pt`` (weights, optimizers, averaged weights, counters) is

@@ -1,4 +1,4 @@
-"""What a run learns from: the items of every step, shared out among processes and micro-batches.
+"""Training data: the items of every step, divided among processes and micro-batches.
 
 Which items a step has, and what is in them, are functions of the seed and the step alone, so workers,
 processes and restarts change nothing. A mixture is ``[part, time]``: its sources, and then what else is

@@ -1,4 +1,4 @@
-"""Several processes that train one model: torchrun starts them, and each takes its share of every batch.
+"""Data-parallel training in several processes that torchrun starts.
 
 A batch means the same whatever their number, which changes nothing but the time and the rounding of sums, unless the
 network has dropout, which each process draws for its own share, or batch normalization, which is over a share.

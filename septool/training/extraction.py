@@ -1,4 +1,4 @@
-"""Training an extractor: mixtures with an enrollment, in some of which the voice is absent."""
+"""The training role of extractors: mixtures with an enrollment, in some of which the voice is absent."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Ending between two steps: a run that is interrupted leaves a state to resume from first."""
+"""Interrupting a run between two steps, after its state is saved."""
 
 import signal
 import threading

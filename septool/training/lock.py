@@ -1,4 +1,4 @@
-"""One run in a folder at a time: a lock that the system lets go of when its process ends, however it ends."""
+"""The lock on the folder of a run, released by the system however the process ends."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What a run reports: ``log.jsonl`` in its folder and, if asked for, TensorBoard's files."""
+"""The log of a run: ``log.jsonl`` in its folder and, if asked for, TensorBoard files."""
 
 import json
 from pathlib import Path

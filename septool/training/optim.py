@@ -1,4 +1,4 @@
-"""How weights move: optimizers, the learning rate's schedule, and averaged weights."""
+"""Optimizers, learning-rate schedules, and averages of weights."""
 
 import math
 from collections.abc import Mapping, Sequence

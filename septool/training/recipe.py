@@ -1,4 +1,4 @@
-"""A training run as data: the sections of a recipe, and the bounds of their settings."""
+"""Recipes: the settings of a training run, and their bounds."""
 
 import math
 from dataclasses import dataclass, field, fields

@@ -1,4 +1,4 @@
-"""What is different in one run from another, and the name that a run has by it."""
+"""Differences between recipes, and the names of runs that follow from them."""
 
 import hashlib
 import json

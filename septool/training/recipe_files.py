@@ -1,4 +1,4 @@
-"""Recipes as files: those that come with septool, one over its base, settings over it, and keys that were renamed."""
+"""Recipe files: bundled ones, inheritance, overriding settings, and renamed keys."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass

@@ -1,4 +1,4 @@
-"""What differs between the training of a separator, of an extractor and of a speaker network."""
+"""Roles: what differs between training a separator, an extractor and a speaker network."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""Training a separator: mixtures of as many voices as it separates, sampled or fixed, and SI-SNRi."""
+"""The training role of separators: mixtures, sampled or fixed, and SI-SNRi."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""What a run is resumed from: weights, optimizers, averaged weights and counters, as ``last.pt`` holds them."""
+"""The resumable state of a run: weights, optimizers, averages and counters (``last.pt``)."""
 
 import json
 import logging

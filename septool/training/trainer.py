@@ -1,4 +1,4 @@
-"""The trainer: from a recipe and a folder to checkpoints, step by step and epoch by epoch."""
+"""The trainer: from a recipe to checkpoints, step by step and epoch by epoch."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Training a speaker network to name the speakers of its pool, validated on trials of others."""
+"""The training role of speaker networks: classification of speakers, validated on trials."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

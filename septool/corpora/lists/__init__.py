@@ -1,4 +1,4 @@
-"""The published lists of mixtures, word for word; README.md says where each is from and its licence."""
+"""The published lists of mixtures, unchanged; README.md gives their origins and licences."""
 
 import csv
 import functools

@@ -1,4 +1,4 @@
-"""The mask network of Atss-Net, which its separator without enrollments is built of as well (Li et al., 2020)."""
+"""The mask network of Atss-Net, shared with Atss-Net (PIT) (Li et al., 2020)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The second layer of a GALR block, which an extractor is built of as well (Lam, Wang, Su and Yu, ICASSP 2021)."""
+"""The global layer of a GALR block, shared with the GALR extractor (Lam, Wang, Su and Yu, ICASSP 2021)."""
 
 import torch
 from torch import Tensor, nn

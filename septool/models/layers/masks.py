@@ -1,4 +1,4 @@
-"""Dual-path blocks, and what turns features into a mask a source. Sequences keep their channels last."""
+"""Dual-path blocks, and mask heads. Sequences keep their channels last."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Layers that keep rows apart, some rows at a time: what they make of those stays in a processor's cache."""
+"""Row-wise layers applied to part of the rows at a time, so that activations stay in a processor's cache."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Between complex spectra and features of their bins, as TF-GridNet, TF-Locoformer and their like have it.
+"""Mapping between complex spectra and features of bins, as in TF-GridNet and TF-Locoformer.
 
 Features are ``[batch, frame, bin, channel]``. The channel stays last in memory, which is torch's channels-last layout
 of a convolution's input: the permuted views below are no copies.
