@@ -10,7 +10,7 @@ from septool.data.turns import FORMATS
 
 def activity(
     inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")],
-    speakers: Annotated[str, typer.Option("--speakers", help="How many people: auto, N or N-M.")] = "auto",
+    speakers: Annotated[str, typer.Option("--speakers", help="Number of speakers: auto, N or N-M.")] = "auto",
     format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "rttm",
     model: Annotated[
         str,
@@ -24,13 +24,15 @@ def activity(
     speaker_model: Annotated[
         str,
         typer.Option(
-            "--speaker-model", autocompletion=completion.checkpoints, help="Speaker network to tell voices apart by."
+            "--speaker-model", autocompletion=completion.checkpoints, help="Speaker network that tells voices apart."
         ),
     ] = "speaker-net",
     passes: options.Passes = None,
     who: Annotated[
         str | None,
-        typer.Option("--who", help="Files that septool enroll wrote, with commas; people are called by their names."),
+        typer.Option(
+            "--who", help="Files written by septool enroll, separated by commas; known speakers get their names."
+        ),
     ] = None,
     out: Annotated[
         str, typer.Option("-o", "--out", help="Folder for the files; - is standard output.", rich_help_panel="Output")
@@ -44,11 +46,11 @@ def activity(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say who speaks when, in a conversation of any number of people.
+    """Say who speaks when in a conversation of any number of people.
 
     Writes {stem}.rttm (or .json, .txt with Audacity's labels, .vtt) for each recording. People are called speaker1,
     speaker2, ... in the order of their first words; septool separate --speakers writes their voices under the same
-    numbers. Ends with status 1 if a recording failed; the others are done.
+    numbers. Exits with status 1 if a recording failed; the others are processed.
     """
     from septool.commands import printing
     from septool.inference.outcomes import Failed, Skipped

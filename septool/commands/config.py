@@ -18,7 +18,7 @@ app = typer.Typer(
 def show(
     ctx: typer.Context,
     verb: Annotated[
-        list[str] | None, typer.Argument(help="All options of one verb, such as separate, or prepare folder.")
+        list[str] | None, typer.Argument(help="Show all options of one verb, such as separate or prepare folder.")
     ] = None,
     json: options.Json = False,
     debug: options.Debug = False,

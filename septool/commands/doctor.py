@@ -11,7 +11,7 @@ from septool.commands import completion, defaults, options
 def doctor(
     ctx: typer.Context,
     model: Annotated[
-        str, typer.Option("-m", "--model", autocompletion=completion.checkpoints, help="Separator to try.")
+        str, typer.Option("-m", "--model", autocompletion=completion.checkpoints, help="Separator to test.")
     ] = "galr",
     device: options.Device = "auto",
     json: options.Json = False,

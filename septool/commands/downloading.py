@@ -21,10 +21,13 @@ def _set_offline(value: bool) -> bool:
 
 
 Yes = Annotated[
-    bool, typer.Option("--yes", help="Fetch the model's weights without a question.", rich_help_panel="Weights")
+    bool, typer.Option("--yes", help="Download the model's weights without asking.", rich_help_panel="Weights")
 ]
 Offline = Annotated[
-    bool, typer.Option("--offline", callback=_set_offline, help="Open no connection.", rich_help_panel="Weights")
+    bool,
+    typer.Option(
+        "--offline", callback=_set_offline, help="Never open a network connection.", rich_help_panel="Weights"
+    ),
 ]
 
 

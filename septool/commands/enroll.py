@@ -11,15 +11,17 @@ from septool.commands import options
 def enroll(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Recordings of one voice, stretches FILE@START-END of them, or folders: one voice each."),
+        typer.Argument(
+            help="Recordings of one voice, excerpts FILE@START-END of them, or folders with one voice each."
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="File for the voices, .safetensors.")],
     name: Annotated[str | None, typer.Option("--name", help="Name of the voice; by default that of --out.")] = None,
     activity: Annotated[
-        Path | None, typer.Option("--activity", help="RTTM file of the recording: each person in it is a voice.")
+        Path | None, typer.Option("--activity", help="RTTM file of the recording: enrolls each speaker in it.")
     ] = None,
     speaker_model: Annotated[
-        str, typer.Option("--speaker-model", help="Speaker network that voices are known by.")
+        str, typer.Option("--speaker-model", help="Speaker network that computes the embeddings.")
     ] = "speaker-net",
     device: options.Device = "auto",
     force: options.Force = False,
@@ -28,7 +30,7 @@ def enroll(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Keep voices for septool extract --who and septool separate --speakers --who.
+    """Enroll voices, for septool extract --who and septool separate --speakers --who.
 
     The file has what a speaker network knows each voice by, and no sound. Of a folder every sub-folder with
     recordings is a voice of its name. A voice needs 1 s of speech, better 10 s, at any rate and level; the first

@@ -33,7 +33,7 @@ def evaluate(
         typer.Option(
             "--speaker-model",
             autocompletion=completion.checkpoints,
-            help="Speaker network to tell the people of conversations apart by.",
+            help="Speaker network that tells the speakers of conversations apart.",
         ),
     ] = SPEAKER_MODEL,
     metric: Annotated[
@@ -47,30 +47,32 @@ def evaluate(
     sample_rate: Annotated[
         int | None,
         typer.Option(
-            min=1000, max=options.MOST_RATE, help="Hz that files are brought to before scoring; their own by default."
+            min=1000,
+            max=options.MOST_RATE,
+            help="Sample rate in Hz to resample files to before scoring; their own by default.",
         ),
     ] = None,
     pair: Annotated[
         str | None,
         typer.Option(
             "--pair",
-            help="How estimates are named, such as {id}_est{voice}.wav; the usual ways are tried by default. Or a CSV "
-            "with the columns id, reference, estimate.",
+            help="Naming pattern of the estimates, such as {id}_est{voice}.wav; common ones are tried by default. "
+            "Or a CSV with the columns id, reference, estimate.",
         ),
     ] = None,
     trim: Annotated[bool, typer.Option("--trim", help="Cut signals of different lengths to the shortest.")] = False,
     sdr_backend: Annotated[
         str,
         typer.Option(
-            "--sdr-backend", help="Whose code computes SDR: septool, fast-bss-eval or mir_eval; to 1e-6 dB the same."
+            "--sdr-backend", help="Implementation of SDR: septool, fast-bss-eval or mir_eval; they agree to 1e-6 dB."
         ),
     ] = "septool",
     asr: Annotated[
         str | None,
         typer.Option(
             "--asr",
-            help="Recognizer to score word error rates with: a command that writes the words of a file, {file} or its "
-            "last argument.",
+            help="Speech recognizer for word error rates: a command that prints the transcript of a file, {file} or "
+            "its last argument.",
         ),
     ] = None,
     passes: options.Passes = None,
@@ -78,7 +80,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--by",
-            help="Also by groups of a manifest's rows: sex, gain-difference, length, overlap, noise, room, sources.",
+            help="Break scores down by groups of rows: sex, gain-difference, length, overlap, noise, room, sources.",
         ),
     ] = None,
     out: Annotated[
@@ -90,7 +92,7 @@ def evaluate(
     html: Annotated[
         Path | None,
         typer.Option(
-            "--html", help="Report: distributions, and the worst items to hear and see.", rich_help_panel=options.OUTPUT
+            "--html", help="HTML report with distributions and the worst items.", rich_help_panel=options.OUTPUT
         ),
     ] = None,
     device: options.Device = "auto",
@@ -108,10 +110,10 @@ def evaluate(
     cluster: options.Cluster = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score only the first N items.")] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Status 1 also for undefined scores and surplus estimates.")
+        bool, typer.Option("--strict", help="Exit with status 1 also for undefined scores and unmatched estimates.")
     ] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Compare two results, A.jsonl B.jsonl: B minus A, item by item.")
+        bool, typer.Option("--compare", help="Compare two results, A.jsonl B.jsonl, by paired differences B minus A.")
     ] = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,

@@ -16,7 +16,7 @@ def extract(
         list[str],
         typer.Option(
             "--reference",
-            help="A recording of the wanted voice alone, its first minute, or a stretch FILE@START-END of a recording, "
+            help="Recording of the target voice alone (its first minute is used), or an excerpt FILE@START-END, "
             "in seconds; several are averaged.",
         ),
     ] = [],  # noqa: B006 - typer's way of an empty list
@@ -24,7 +24,7 @@ def extract(
         str | None,
         typer.Option(
             "--who",
-            help="In place of references: files that septool enroll wrote, with commas; FILE#NAME is one of it.",
+            help="Instead of references: files written by septool enroll, separated by commas; FILE#NAME is one voice.",
         ),
     ] = None,
     model: Annotated[
@@ -63,10 +63,11 @@ def extract(
     clip: options.Clip = "clamp",
     stream: options.Stream = False,
     presence: Annotated[
-        bool, typer.Option("--presence", help="Print the score that the voice is there; write silence where it is not.")
+        bool, typer.Option("--presence", help="Print a presence score of the voice; write silence where it is absent.")
     ] = False,
     threshold: Annotated[
-        float | None, typer.Option(help="Score from which it is there; the checkpoint's measured one by default.")
+        float | None,
+        typer.Option(help="Presence score above which the voice counts as present; the checkpoint's own by default."),
     ] = None,
     html: options.HtmlReport = None,
     force: options.Force = False,
@@ -87,7 +88,7 @@ def extract(
     Any length, sample rate and channel count; the voice comes at the recording's rate. A reference needs
     1 s of speech, better 3 s or more, at any rate and level. Without --presence there is always an
     answer, also where the voice is not there: the one that is most like it. A manifest's rows bring their
-    own references. Ends with status 1 if a recording failed; the others are done.
+    own references. Exits with status 1 if a recording failed; the others are processed.
     """
     from septool.commands import printing
     from septool.inference.outcomes import Failed, Skipped

@@ -30,13 +30,14 @@ def mix(
     ],
     snr: Annotated[
         list[float],
-        typer.Option("--snr", help="Level of the first voice over a further one, dB; once for each."),
+        typer.Option("--snr", help="Level of the first voice relative to a further one in dB; repeat for each."),
     ] = [0.0],  # noqa: B006 - typer's way of a default list
     mode: Annotated[Mode, typer.Option(help="Cut to the shortest or pad to the longest.")] = Mode.min,
     sample_rate: Annotated[
-        int | None, typer.Option(min=1000, max=options.MOST_RATE, help="Hz; the first file's by default.")
+        int | None,
+        typer.Option(min=1000, max=options.MOST_RATE, help="Sample rate in Hz; that of the first file by default."),
     ] = None,
-    sources: Annotated[Path | None, typer.Option(help="Folder for the voices as they are in the mixture.")] = None,
+    sources: Annotated[Path | None, typer.Option(help="Folder for the sources as scaled in the mixture.")] = None,
     subtype: Annotated[str, typer.Option(help="PCM_16 or FLOAT.")] = "PCM_16",
     conversation: Annotated[
         str | None,
@@ -47,14 +48,14 @@ def mix(
             rich_help_panel=CONVERSATIONS,
         ),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many.", rich_help_panel=CONVERSATIONS)] = 10,
+    count: Annotated[int, typer.Option(min=1, help="Number of conversations.", rich_help_panel=CONVERSATIONS)] = 10,
     speakers: Annotated[
-        str, typer.Option("--speakers", help="People in each: N or N-M.", rich_help_panel=CONVERSATIONS)
+        str, typer.Option("--speakers", help="Speakers in each: N or N-M.", rich_help_panel=CONVERSATIONS)
     ] = "2-4",
     seconds: Annotated[
-        float, typer.Option(min=1.0, help="That each lasts at least.", rich_help_panel=CONVERSATIONS)
+        float, typer.Option(min=1.0, help="Minimum length of each, in seconds.", rich_help_panel=CONVERSATIONS)
     ] = 120.0,
-    seed: Annotated[int, typer.Option(min=0, help="Another one draws others.", rich_help_panel=CONVERSATIONS)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.", rich_help_panel=CONVERSATIONS)] = 0,
     jobs: options.Jobs = 1,
     cluster: options.Cluster = None,
     force: options.Force = False,

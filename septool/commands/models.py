@@ -22,7 +22,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_checkpoints(
-    remote: Annotated[bool, typer.Option("--remote", help="Those that can be fetched, too.")] = False,
+    remote: Annotated[bool, typer.Option("--remote", help="Include checkpoints that can be downloaded.")] = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -100,7 +100,8 @@ def fetch(
     names: Annotated[
         list[str],
         typer.Argument(
-            autocompletion=completion.checkpoints, help="Checkpoints, models for their default ones, or hf:OWNER/NAME."
+            autocompletion=completion.checkpoints,
+            help="Checkpoints, models (for their default checkpoints), or hf:OWNER/NAME.",
         ),
     ],
     offline: downloading.Offline = False,
@@ -130,7 +131,7 @@ def fetch(
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(autocompletion=completion.checkpoints, help="Checkpoints; all that are here by default."),
+        typer.Argument(autocompletion=completion.checkpoints, help="Checkpoints; all local ones by default."),
     ] = None,
     offline: downloading.Offline = False,
     json: options.Json = False,
@@ -164,22 +165,20 @@ def _print(checked: "Iterable[Checked]", form: str, *, json: bool) -> None:
 
 @app.command("convert")
 def convert(
-    source: Annotated[str, typer.Argument(help="Where the weights are from (see below), or auto.")],
-    files: Annotated[list[Path], typer.Argument(help="The files of its checkpoint, or the folder they are in.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The checkpoint to write, NAME.safetensors.")],
+    source: Annotated[str, typer.Argument(help="Format of the weights (see below), or auto.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of the checkpoint, or their folder.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, NAME.safetensors.")],
     sample_rate: Annotated[
-        int | None, typer.Option(min=1000, max=options.MOST_RATE, help="Hz, where the files do not say it.")
+        int | None, typer.Option(min=1000, max=options.MOST_RATE, help="Sample rate in Hz, if the files do not tell.")
     ] = None,
-    chunk: Annotated[int | None, typer.Option(min=2, help="Frames in a chunk, where the files do not say it.")] = None,
-    heads: Annotated[
-        int | None, typer.Option(min=1, help="Heads of the attention, where the files do not say them.")
-    ] = None,
+    chunk: Annotated[int | None, typer.Option(min=2, help="Frames per chunk, if the files do not tell.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if the files do not tell.")] = None,
     settings: Annotated[
         list[str],
-        typer.Option("--set", help="KEY=VALUE of our configuration, where the files do not say it; repeatable."),
+        typer.Option("--set", help="KEY=VALUE of the configuration, if the files do not tell; repeatable."),
     ] = [],  # noqa: B006 - typer's way of an empty list
     exact_tail: Annotated[
-        bool, typer.Option("--exact-tail", help="Leave what is behind the last whole hop at zero, as they do.")
+        bool, typer.Option("--exact-tail", help="Leave samples after the last whole hop at zero, as the original does.")
     ] = False,
     trained_on: Annotated[str, typer.Option(help="Corpus, for the checkpoint's header.")] = "unknown",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the checkpoint's header.")] = "unknown",
@@ -242,10 +241,10 @@ def export(
     ] = None,
     to: Annotated[str, typer.Option("--to", help="onnx, asteroid or speechbrain.")] = "onnx",
     cache: Annotated[
-        bool, typer.Option("--cache", help="Keep an ONNX file for separate --engine, in place of --out.")
+        bool, typer.Option("--cache", help="Store the ONNX file in the cache, for separate --engine, instead of --out.")
     ] = False,
     dtype: Annotated[
-        Literal["fp32", "int8"], typer.Option("--dtype", help="Of linear and LSTM layers in an ONNX file.")
+        Literal["fp32", "int8"], typer.Option("--dtype", help="Data type of linear and LSTM layers in the ONNX file.")
     ] = "fp32",
     force: options.Force = False,
     json: options.Json = False,
@@ -280,11 +279,11 @@ def export(
 @app.command("push")
 def push(
     model: Annotated[str, typer.Argument(help="Checkpoint or .safetensors file.")],
-    to: Annotated[str, typer.Argument(help="Repository of the hub, hf:OWNER/NAME; made if it is not there.")],
+    to: Annotated[str, typer.Argument(help="Repository of the hub, hf:OWNER/NAME; created if missing.")],
     licence: Annotated[
-        str | None, typer.Option(help="Licence of the weights, where the checkpoint does not say it.")
+        str | None, typer.Option(help="Licence of the weights, if the checkpoint does not tell.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,

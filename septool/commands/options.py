@@ -50,15 +50,17 @@ MOST_JOBS = 1024  # processes; more is a typing error
 MOST_PASSES = 16  # over a recording
 MOST_SECONDS = 86_400.0  # of a segment: a day
 MOST_RATE = 1_000_000  # Hz
-Segment = Annotated[float, typer.Option(min=0.5, max=MOST_SECONDS, help="Seconds that the model sees at once.")]
-Overlap = Annotated[float, typer.Option(min=0.1, max=MOST_SECONDS, help="Seconds that two such segments share.")]
+Segment = Annotated[
+    float, typer.Option(min=0.5, max=MOST_SECONDS, help="Length of the segments given to the model, in seconds.")
+]
+Overlap = Annotated[float, typer.Option(min=0.1, max=MOST_SECONDS, help="Overlap of neighboring segments, in seconds.")]
 Passes = Annotated[
     int | None,
     typer.Option(
         "--passes",
         min=1,
         max=MOST_PASSES,
-        help="Passes whose voices are averaged: better, and that many times slower; as the checkpoint says by default.",
+        help="Number of passes to average: better, and as many times slower; the checkpoint's own by default.",
     ),
 ]
 Jobs = Annotated[
@@ -66,13 +68,13 @@ Jobs = Annotated[
 ]
 Dtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
-    typer.Option("--dtype", help="What the network computes in; auto is fp32.", rich_help_panel=MACHINE),
+    typer.Option("--dtype", help="Data type of the network's computations; auto is fp32.", rich_help_panel=MACHINE),
 ]
 SeparatorDtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16", "int8"],
     typer.Option(
         "--dtype",
-        help="What the network computes in; auto is fp32; int8 is by ONNX Runtime.",
+        help="Data type of the network's computations; auto is fp32, int8 takes ONNX Runtime.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -83,7 +85,7 @@ AutoJobs = Annotated[
         "--jobs",
         min=1,
         max=MOST_JOBS,
-        help="Number of processes; by default all processors are kept busy.",
+        help="Number of processes; as many as keep all cores busy by default.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -91,55 +93,62 @@ Cluster = Annotated[
     str | None,
     typer.Option(
         "--cluster",
-        help="Workers of dask.distributed in place of processes: local:N, or tcp://HOST:PORT of a scheduler.",
+        help="Run on dask.distributed workers: local:N, or tcp://HOST:PORT of a scheduler.",
         rich_help_panel=MACHINE,
     ),
 ]
 FromFile = Annotated[
-    str | None, typer.Option("--from-file", help="List of recordings, a line each or with NULs between; - reads it in.")
+    str | None,
+    typer.Option(
+        "--from-file", help="File that lists recordings, separated by newlines or NULs; - reads standard input."
+    ),
 ]
 Clip = Annotated[
     Literal["none", "rescale", "clamp"],
     typer.Option(
         "--clip",
-        help="Samples over full scale, where files have integers: kept as float, all voices lowered, or set to it.",
+        help="Samples over full scale in integer formats: written as float (none), all voices lowered, or clipped.",
         rich_help_panel=OUTPUT,
     ),
 ]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="End with the first that fails.", rich_help_panel=OUTPUT)]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=OUTPUT)]
 Manifest = Annotated[
     Path | None,
     typer.Option(
         "--manifest",
-        help="Record of results (.jsonl), with sums; --skip-existing then fails outputs that are not as it says, and "
+        help="Record of results (.jsonl), with checksums; --skip-existing then fails outputs that differ from it, and "
         "does them again with --force.",
         rich_help_panel=OUTPUT,
     ),
 ]
 ProgressStyle = Annotated[
     Literal["bar", "json", "none"],
-    typer.Option("--progress", help="On standard error: a bar, or a JSON object a second.", rich_help_panel=PRINTING),
+    typer.Option(
+        "--progress", help="Progress on standard error: a bar, or one JSON object per second.", rich_help_panel=PRINTING
+    ),
 ]
 Channel = Annotated[
-    int | None, typer.Option("--channel", min=1, help="Channel to listen to, from 1; all are averaged by default.")
+    int | None, typer.Option("--channel", min=1, help="Channel to use, from 1; the average of all by default.")
 ]
 Channels = Annotated[
     str | None,
-    typer.Option("--channel", help="Channel to listen to: N, mix (the default; all averaged), or each by itself."),
+    typer.Option("--channel", help="Channel to use: N, mix (the average, the default), or each separately."),
 ]
-Track = Annotated[int, typer.Option("--track", min=1, help="Track of sound, in films and the like that have several.")]
+Track = Annotated[int, typer.Option("--track", min=1, help="Audio track, in containers with several.")]
 Raw = Annotated[
-    str | None, typer.Option("--raw", help="The recordings have no header; ENCODING:RATE:CHANNELS, as s16le:16000:1.")
+    str | None, typer.Option("--raw", help="Format of headerless input, ENCODING:RATE:CHANNELS, such as s16le:16000:1.")
 ]
 Stream = Annotated[
     bool,
-    typer.Option("--stream", help="Work on standard input while it arrives; it may never end.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--stream", help="Process standard input while it arrives; it may be endless.", rich_help_panel=OUTPUT
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)]
 SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Skip existing outputs.", rich_help_panel=OUTPUT)]
 Shard = Annotated[
     str | None,
-    typer.Option("--shard", help="Do part I of N only, for N machines.", rich_help_panel=MACHINE),
+    typer.Option("--shard", help="Process only part I of N, to share work among N machines.", rich_help_panel=MACHINE),
 ]
 HtmlReport = Annotated[
     Path | None,
@@ -152,7 +161,7 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print results and er
 Verbose = Annotated[
     bool,
     typer.Option(
-        "-v", "--verbose", callback=_set_verbose, help="Say what is used: device, files.", rich_help_panel=PRINTING
+        "-v", "--verbose", callback=_set_verbose, help="Log the device and files in use.", rich_help_panel=PRINTING
     ),
 ]
 Debug = Annotated[

@@ -36,10 +36,11 @@ HINTS: JsonDict = {
     "jobs": options.Jobs,
     "force": options.Force,
     "dry_run": Annotated[
-        bool, typer.Option("--dry-run", help="Count, but write nothing.", rich_help_panel=options.OUTPUT)
+        bool, typer.Option("--dry-run", help="Only count; write nothing.", rich_help_panel=options.OUTPUT)
     ],
     "verify": Annotated[
-        bool, typer.Option("--verify", help="Decode every recording to its end; what is damaged is left out and named.")
+        bool,
+        typer.Option("--verify", help="Decode every recording completely; damaged ones are reported and left out."),
     ],
     "json": options.Json,
     "quiet": options.Quiet,
@@ -73,7 +74,7 @@ app = typer.Typer(cls=Corpora, subcommand_metavar="CORPUS ...")
 def prepare(
     ctx: typer.Context,
     show: Annotated[
-        bool, typer.Option("--list", help="Show what each corpus is, its licence, size, folder and options.")
+        bool, typer.Option("--list", help="List the corpora: licence, size, folder layout and options.")
     ] = False,
     json: options.Json = False,
     debug: options.Debug = False,

@@ -16,7 +16,7 @@ def profile(
             "-m",
             "--model",
             autocompletion=completion.models,
-            help="papez (paper's row), galr:d64-m16 (a row), a checkpoint; commas between.",
+            help="Models, rows of papers (galr:d64-m16) or checkpoints, separated by commas.",
         ),
     ] = None,
     lengths: Annotated[str | None, typer.Option(help="Seconds of audio: 1-5s (the default), 0.5,1,2,4,60s.")] = None,
@@ -26,20 +26,25 @@ def profile(
     ] = None,
     device: options.Device = "auto",
     dtype: Annotated[str, typer.Option(help="fp32, tf32, fp16 or bf16.", rich_help_panel="Machine")] = "fp32",
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.", rich_help_panel="Machine")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Recordings at once.")] = 1,
-    compile: Annotated[bool, typer.Option("--compile", help="Run through torch.compile.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Number of CPU threads.", rich_help_panel="Machine")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 1,
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     train: Annotated[bool, typer.Option("--train", help="Measure a training step as well.")] = False,
     halting: Annotated[
         str | None,
-        typer.Option(help="How Papez checkpoints halt: reference, freeze, drop, none; as trained by default."),
+        typer.Option(help="Halting of Papez checkpoints: reference, freeze, drop or none; as trained by default."),
     ] = None,
-    speech: Annotated[Path | None, typer.Option(help="What the models hear; the bundled example by default.")] = None,
+    speech: Annotated[
+        Path | None, typer.Option(help="Recording to run the models on; the bundled example by default.")
+    ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Processes for each model, in turns; a time is the median of theirs. 1 is quick.")
+        int,
+        typer.Option(min=1, help="Number of interleaved processes per model, whose median is reported; 1 is quick."),
     ] = 5,
     budget: Annotated[
-        float, typer.Option(min=0, help="Seconds of all rounds together after which a time is repeated no more.")
+        float, typer.Option(min=0, help="Time budget of each measurement over all rounds, in seconds.")
     ] = 10.0,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File for the results: .jsonl or .csv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="File for the figures: .png or .svg (needs matplotlib).")] = None,
@@ -50,7 +55,7 @@ def profile(
         bool, typer.Option("--nvtx", help="Mark modules for Nsight Systems (nsys profile -c cudaProfilerApi).")
     ] = False,
     by_layer: Annotated[
-        bool, typer.Option("--by-layer", help="Name the layers that cost most of the longest recording.")
+        bool, typer.Option("--by-layer", help="Show the most expensive layers, for the longest recording.")
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,

@@ -32,7 +32,7 @@ def separate(
         Literal["auto", "torch", "onnx"],
         typer.Option(
             "--engine",
-            help="What computes the model; onnx starts without torch, auto takes it where the model was exported to "
+            help="Inference engine; onnx starts without torch, auto uses it if the model was exported to "
             "the cache (septool models export --cache).",
             rich_help_panel=options.MACHINE,
         ),
@@ -43,7 +43,7 @@ def separate(
     track: options.Track = 1,
     raw: options.Raw = None,
     suffix: Annotated[
-        str, typer.Option("--format", help="File format: wav, flac, ogg, ..., or s16le and the like without header.")
+        str, typer.Option("--format", help="File format: wav, flac, ogg, ..., or headerless, such as s16le.")
     ] = "wav",
     name: Annotated[
         str | None,
@@ -60,7 +60,7 @@ def separate(
         typer.Option(
             "--voice",
             min=1,
-            help="Voice that goes to standard output, from 1; all by default.",
+            help="Voice to write to standard output, from 1; all by default.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -79,7 +79,7 @@ def separate(
         str | None,
         typer.Option(
             "--speakers",
-            help="A conversation of so many people: auto, N or N-M; one track each.",
+            help="Separate a conversation of this many speakers (auto, N or N-M), with one track each.",
             rich_help_panel=CONVERSATIONS,
         ),
     ] = None,
@@ -89,14 +89,16 @@ def separate(
     ] = None,
     rest: Annotated[
         Path | None,
-        typer.Option("--rest", help="File for what is in nobody's track.", rich_help_panel=CONVERSATIONS),
+        typer.Option(
+            "--rest", help="File for the residual, which is in no speaker's track.", rich_help_panel=CONVERSATIONS
+        ),
     ] = None,
     speaker_model: Annotated[
         str,
         typer.Option(
             "--speaker-model",
             autocompletion=completion.checkpoints,
-            help="Speaker network to tell voices apart by.",
+            help="Speaker network that tells voices apart.",
             rich_help_panel=CONVERSATIONS,
         ),
     ] = "speaker-net",
@@ -104,7 +106,7 @@ def separate(
         str | None,
         typer.Option(
             "--who",
-            help="Files that septool enroll wrote, with commas; people are called by their names.",
+            help="Files written by septool enroll, separated by commas; known speakers get their names.",
             rich_help_panel=CONVERSATIONS,
         ),
     ] = None,
@@ -130,9 +132,9 @@ def separate(
 
     Any length, sample rate and channel count; the voices come at the recording's rate and level as
     {stem}_s1.wav, {stem}_s2.wav, ..., or as {stem}_clean.wav from a model that removes noise. With -o - a
-    single recording goes to standard output as one wav file with a channel per voice; with --stream it does
-    while it still arrives. Weights that are not here
-    are asked for once. Ends with status 1 if a recording failed; the others are done.
+    single recording goes to standard output as one wav file with a channel per voice; with --stream already
+    while it arrives. Missing weights are
+    downloaded after asking once. Exits with status 1 if a recording failed; the others are processed.
     """
     from septool.commands import printing
     from septool.inference.outcomes import Failed, Skipped

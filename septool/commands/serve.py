@@ -11,16 +11,16 @@ LIMITS = "Limits"  # group of options in the help
 
 def serve(
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen at; 0.0.0.0 is reached from other machines.")
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 accepts other machines.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes any that is free.")] = 8765,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 picks a free one.")] = 8765,
     names: Annotated[
         list[str],
-        typer.Option("--name", help="Another host name that it goes by, as that of a proxy; repeatable."),
+        typer.Option("--name", help="Additional host name of the server, such as that of a proxy; repeatable."),
     ] = [],  # noqa: B006 - typer's way of an empty list
     token: Annotated[
         str | None,
-        typer.Option("--token", help="What requests have to bring along; beyond this machine one is made if need be."),
+        typer.Option("--token", help="Token that requests must carry; created automatically for other machines."),
     ] = None,
     model: Annotated[
         str,
@@ -28,23 +28,26 @@ def serve(
             "-m",
             "--model",
             autocompletion=completion.checkpoints,
-            help="Separator that is used unless the page asks for another that is here.",
+            help="Default separator; the page can choose another local one.",
         ),
     ] = "galr",
     suffix: Annotated[Literal["wav", "flac", "mp3"], typer.Option("--format", help="File format of the voices.")] = (
         "wav"
     ),
-    open_page: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     max_megabytes: Annotated[
-        float, typer.Option("--max-megabytes", min=0.001, help="Of a recording's file.", rich_help_panel=LIMITS)
+        float, typer.Option("--max-megabytes", min=0.001, help="Largest file.", rich_help_panel=LIMITS)
     ] = 500.0,
     max_minutes: Annotated[
-        float, typer.Option("--max-minutes", min=0.01, help="Of a recording.", rich_help_panel=LIMITS)
+        float, typer.Option("--max-minutes", min=0.01, help="Longest recording.", rich_help_panel=LIMITS)
     ] = 180.0,
     keep_minutes: Annotated[
         float,
         typer.Option(
-            "--keep-minutes", min=0.01, help="After which the files of a recording go.", rich_help_panel=LIMITS
+            "--keep-minutes",
+            min=0.01,
+            help="Time after which the files of a recording are deleted.",
+            rich_help_panel=LIMITS,
         ),
     ] = 60.0,
     device: options.Device = "auto",

@@ -15,17 +15,18 @@ def train(
         str | None,
         typer.Argument(
             autocompletion=completion.recipes,
-            help="Name of a bundled recipe, or a .toml file; a resumed run has its own.",
+            help="Name of a bundled recipe, or a .toml file; a resumed run uses its own.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="The run's folder; runs/RECIPE+SETTINGS by default.")
+        Path | None, typer.Option("-o", "--out", help="Folder of the run; runs/RECIPE+SETTINGS by default.")
     ] = None,
     settings: Annotated[
         list[str], typer.Option("--set", help="Change a setting, such as loop.batch=8; repeatable.")
     ] = [],  # noqa: B006 - typer's way of an empty list
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Of weights, mixtures and dropout; the recipe's by default.")
+        int | None,
+        typer.Option("--seed", help="Random seed of weights, mixtures and dropout; the recipe's by default."),
     ] = None,
     device: options.Device = "auto",
     resume: Annotated[
@@ -39,21 +40,17 @@ def train(
             "--jobs",
             min=0,
             max=options.MOST_JOBS,
-            help="Processes that sample mixtures.",
+            help="Number of processes that sample mixtures.",
             rich_help_panel="Machine",
         ),
     ] = 0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads of a step.", rich_help_panel="Machine")
+        int | None, typer.Option(min=1, help="Number of CPU threads.", rich_help_panel="Machine")
     ] = None,
-    compile: Annotated[
-        bool, typer.Option("--compile", help="Run steps through torch.compile.", rich_help_panel="Machine")
-    ] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files as well.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel="Machine")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs.")] = False,
     save_minutes: Annotated[float, typer.Option(min=0.1, help="Save the state at least every N minutes.")] = 10.0,
-    show: Annotated[
-        bool, typer.Option("--list", help="Show the recipes: model, data, and what is published for each.")
-    ] = False,
+    show: Annotated[bool, typer.Option("--list", help="List the recipes: model, data, and published scores.")] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
