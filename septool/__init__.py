@@ -1,4 +1,4 @@
-"""septool: takes apart recordings in which people talk over each other."""
+"""septool: speech separation and extraction, training, evaluation and profiling."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
