@@ -1,5 +1,6 @@
 """Estimates to be scored: of a model on a manifest, of trials, or files with their references."""
 
+import math
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,7 +43,13 @@ class ScoringJob(NamedTuple):
 
 
 def estimates_from_model(
-    rows: list[manifest.Mixture], model: str, device: str, *, on_workers: bool = False, passes: int | None = None
+    rows: list[manifest.Mixture],
+    model: str,
+    device: str,
+    limit: int | None = None,
+    *,
+    on_workers: bool = False,
+    passes: int | None = None,
 ) -> ScoringJob:
     """Separate every mixture of a manifest, or extract its enrolled voice, at the model's rate.
 
@@ -50,6 +57,7 @@ def estimates_from_model(
         rows: the manifest.
         model: the checkpoint.
         device: where it runs.
+        limit: only the first so many rows; enrollments of absent speakers are still those of the whole manifest.
         on_workers: separate where the scores are computed, on the workers of a cluster, each on a device of its own.
         passes: over each mixture, whose voices are averaged; as the checkpoint says by default.
     """
@@ -68,24 +76,25 @@ def estimates_from_model(
             raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 
     warnings = []
+    chosen = rows[:limit]
     if isinstance(network, Separator):
-        fewer = sum(len(row.sources) < network.sources for row in rows)
+        fewer = sum(len(row.sources) < network.sources for row in chosen)
         if fewer:
             warnings.append(
-                f"{fewer} of {len(rows)} mixtures have fewer sources than the model gives ({network.sources}); "
+                f"{fewer} of {len(chosen)} mixtures have fewer sources than the model gives ({network.sources}); "
                 "the best of its outputs are scored"
             )
 
-    ids = [row.id for row in rows]
+    ids = [row.id for row in chosen]
     if on_workers:
         load = partial(_estimate_on_worker, network, device, estimate)
-        return ScoringJob(ids, header.sample_rate, lambda done: _missing(rows, done), load, warnings)
+        return ScoringJob(ids, header.sample_rate, lambda done: _missing(chosen, done), load, warnings)
     here = choose_device(device)
     network.to(here)
     return ScoringJob(
         ids,
         header.sample_rate,
-        lambda done: (_estimate_row(estimate, here, row) for row in _missing(rows, done)),
+        lambda done: (_estimate_row(estimate, here, row) for row in _missing(chosen, done)),
         warnings=warnings,
     )
 
@@ -211,6 +220,8 @@ def trial_scores(path: Path, model: str, device: str, limit: int | None) -> Scor
                 continue
             try:
                 cosine = float(embedding(trial.first) @ embedding(trial.second))
+                if not math.isfinite(cosine):
+                    raise SeptoolError(f"{model} gives no finite embedding; are its weights damaged?")
                 yield ScoringInput(id, detections={"same" if trial.same else "different": cosine})
             except SeptoolError as error:
                 yield ScoringInput(id, error=str(error))

@@ -64,7 +64,6 @@ def summarize_items(items: Iterable[Item], metrics: Sequence[str | Metric]) -> l
     """Summarize each metric, by its name or itself; undefined values and failed items are counted, never as numbers."""
     items = list(items)
     failed = sum(bool(item.error) for item in items)
-    random = np.random.default_rng(0)
     summaries = []
     for one in metrics:
         metric, unit = (one, METRICS[one].unit) if isinstance(one, str) else (one.name, one.unit)
@@ -78,7 +77,8 @@ def summarize_items(items: Iterable[Item], metrics: Sequence[str | Metric]) -> l
             summaries.append(Summary(metric, unit, **counts))
             continue
         values = np.concatenate(filled)
-        low, high = mean_interval(filled, random)
+        # A generator each: the interval of a metric is the same whatever else is scored.
+        low, high = mean_interval(filled, np.random.default_rng(0))
         fifth, median, ninety_fifth = np.percentile(values, [5, 50, 95]).tolist()
         summaries.append(
             Summary(metric, unit, float(values.mean()), low, high, median, fifth, ninety_fifth, len(values), **counts)
@@ -134,11 +134,10 @@ def summarize_detections(items: Sequence[Item], name: str, *, positive: str, neg
         negative: name of those that ought to be low.
     """
     failed = sum(bool(item.error) for item in items)
-    random = np.random.default_rng(0)
     summaries = []
     right = [np.array([item.detections["right-voice"]]) for item in items if "right-voice" in item.detections]
     if right:
-        low, high = mean_interval(right, random)
+        low, high = mean_interval(right, np.random.default_rng(0))
         mean = float(np.mean(right))
         summaries.append(Summary("right-voice", "%", mean, low, high, count=len(right), failed=failed))
     high_ones, low_ones = (
@@ -148,7 +147,7 @@ def summarize_detections(items: Sequence[Item], name: str, *, positive: str, neg
     if bool(len(high_ones)) != bool(len(low_ones)):
         summaries.append(Summary(name, "%", undefined=count, failed=failed))
     elif count:
-        error = _error_rate(high_ones, low_ones)
+        error, random = _error_rate(high_ones, low_ones), np.random.default_rng(0)
         resampled = [
             _error_rate(*(random.choice(scores, len(scores)) for scores in (high_ones, low_ones))).percent
             for _ in range(ERROR_RATE_RESAMPLES)

@@ -118,6 +118,8 @@ def evaluate(
         _check_conversations(source, model, metric)
         metric = "si-snri"
     metrics = parse_metric_names(metric or (PAIR_METRICS if kind == _Kind.FILE else DEFAULT_METRICS))
+    if kind == _Kind.TRIALS and metric is not None:
+        raise UsageError(f"{source} is a list of trials, scored by its equal error rate; leave out --metric")
     check_sdr_backend(sdr_backend)
     metrics = _with_words(metrics, asr, source, kind)
     check_installed(metrics)
@@ -327,7 +329,7 @@ def _find_job(
         return estimate_file(source, estimates, sample_rate)
     rows = sorted(read_manifest(source), key=lambda row: row.id)
     if model is not None:
-        return estimates_from_model(rows[:limit], model, device, on_workers=on_workers, passes=passes)
+        return estimates_from_model(rows, model, device, limit, on_workers=on_workers, passes=passes)
     assert estimates is not None
     if pair is not None and is_table(pair):
         raise UsageError(f"--pair {pair} pairs the files of two folders; for a manifest give a template")

@@ -71,3 +71,13 @@ def test_results_that_do_not_compare_are_refused() -> None:
         compare_items(items(values), other)
     with pytest.raises(SeptoolError, match="no item in common"):
         compare_items(items(values)[:1], items(values)[1:])
+
+
+def test_an_interval_does_not_depend_on_what_else_is_scored() -> None:
+    values = np.random.default_rng(1).normal(10, 3, (40, 2))
+    both = [
+        Item(str(n), {"sdr": row, "si-snr": row}, {"sdr": [None] * 2, "si-snr": [None] * 2})
+        for n, row in enumerate(values.tolist())
+    ]
+    one, other = summarize_items(both, ["sdr", "si-snr"])
+    assert (one.low, one.high) == (other.low, other.high)

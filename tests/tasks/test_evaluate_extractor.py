@@ -176,3 +176,30 @@ def test_errors_are_undefined_without_both_answers() -> None:
         [*items, Item("c", detections={"different": 0.1})], "eer", positive="same", negative="different"
     )
     assert (summary.mean, summary.failed, math.isnan(summary.median)) == (0.0, 1, True)
+
+
+def test_the_first_items_score_what_they_score_among_all(rows: Path, tiny_extractor: Path, knowing: Any) -> None:
+    items, _ = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu")
+    (first,), _ = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu", limit=1)
+    assert first == items[0]
+    assert "absence" in first.detections  # asked with the voice of a row behind the limit
+
+
+def test_trials_take_no_metric(rows: Path, network: Path, septool: Command) -> None:
+    listed = rows.parent / "trials.txt"
+    listed.write_text("1 ann0.wav ann0.wav\n0 ann0.wav eve0.wav\n")
+    result = septool("eval", listed, "-m", network, "-d", "cpu", "--metric", "pesq")
+    assert result.status == 2
+    assert result.errors == [
+        f"septool: {listed} is a list of trials, scored by its equal error rate; leave out --metric"
+    ]
+
+
+def test_an_embedding_that_is_no_number_fails_its_trials(
+    rows: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = rows.parent / "trials.txt"
+    listed.write_text("1 ann0.wav ann0.wav\n0 ann0.wav eve0.wav\n")
+    monkeypatch.setattr("septool.scoring.estimates.embed_recording", lambda _, path, *__: torch.tensor([math.nan, 0.0]))
+    items, _ = evaluate(listed, model=str(network), device="cpu")
+    assert [item.error for item in items] == [f"{network} gives no finite embedding; are its weights damaged?"] * 2
