@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from septool import catalogue
 from septool.atomic import atomic_write
 from septool.conversation.networks import load_conversation_networks
 from septool.conversation.people import parse_count
@@ -11,7 +12,7 @@ from septool.conversation.recording import separate_conversation
 from septool.conversation.result import SeparatedConversation
 from septool.data.turns import FORMATS, activity_path, format_activity
 from septool.errors import UsageError
-from septool.files import make_folder, refuse_existing
+from septool.files import make_folder, refuse_existing, sha256_of
 from septool.inference.batch import Batch
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
@@ -63,7 +64,7 @@ def separate_conversations(
         job = task.job
         written = None
         if activity is not None:
-            written = activity_path(Path(batch.out) / job.subfolder, job.stem, activity)
+            written = activity_path(folder_of(job), job.stem, activity)
         for beside in (written, rest):
             if beside is not None:
                 refuse_existing(beside, force=batch.force)
@@ -125,8 +126,15 @@ def separate_conversations(
         return Entry(result.input, tracks=tracks)
 
     title = f"Separated by {networks.name}"
-    asked = {"name": batch.name, "speakers": speakers, "activity": activity, "speaker_model": speaker_model}
-    asked_of = asked | {"who": None if who is None else voice_digests(voices)}
-    record = batch.open_record(networks.name, networks.path, asked_of)
+    asked = {
+        "name": batch.name,
+        "speakers": speakers,
+        "activity": activity,
+        "speaker_model": speaker_model,
+        "speaker_model_sha256": sha256_of(catalogue.resolve_checkpoint(speaker_model)[1]),
+        "who": None if who is None else voice_digests(voices),
+        "passes": networks.passes,
+    }
+    record = batch.open_record(networks.name, networks.path, asked)
     results = run_batch(batch, todo, work, inputs.unreadable, record, find_written)
     yield from write_report(results, batch.html, title, describe)

@@ -29,6 +29,8 @@ from septool.signal.stitch import Seam
 if TYPE_CHECKING:
     import torch
 
+SEGMENT_S, OVERLAP_S = 30.0, 4.0  # given to a model at once, and shared by two such segments
+
 
 @dataclass(frozen=True, kw_only=True)
 class Separated(Completed):
@@ -64,8 +66,8 @@ def separate(
     raw: str | None = None,
     suffix: str = "wav",
     name: str | None = None,
-    segment: float = 30.0,
-    overlap: float = 4.0,
+    segment: float = SEGMENT_S,
+    overlap: float = OVERLAP_S,
     voice: int | None = None,
     passes: int | None = None,
     consistency: bool = True,
@@ -185,7 +187,7 @@ def separate(
         raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
     _check_references(batch, references, recordings=len(found.recordings))
     if speakers is not None:
-        _check_conversation(batch, dtype if computed_in is not None else None)
+        _check_conversation(batch, dtype if computed_in is not None else None, consistency=consistency)
         from septool.conversation.batch import separate_conversations  # SciPy takes a second to import
 
         yield from separate_conversations(
@@ -237,7 +239,7 @@ def _check_references(batch: Batch, references: Sequence[Path], *, recordings: i
         raise UsageError("--reference is compared with a whole recording; leave out --stream")
 
 
-def _check_conversation(batch: Batch, dtype: str | None) -> None:
+def _check_conversation(batch: Batch, dtype: str | None, *, consistency: bool) -> None:
     """Refuse what only goes with a known number of voices; ``dtype`` is what was asked for, if not fp32."""
     if batch.channel == "each":
         raise UsageError("--speakers is for one channel or their mix; leave out --channel each")
@@ -248,6 +250,9 @@ def _check_conversation(batch: Batch, dtype: str | None) -> None:
         (f"--cluster {batch.cluster.address if batch.cluster else ''}", batch.cluster is not None),
         (f"--clip {batch.clip}", batch.clip != "clamp"),
         ("--voice", batch.voice is not None),
+        ("--no-consistency", not consistency),
+        (f"--segment {batch.segment:g}", batch.segment != SEGMENT_S),
+        (f"--overlap {batch.overlap:g}", batch.overlap != OVERLAP_S),
     ):
         if given:
             raise UsageError(f"{option} is for a known number of voices; leave out --speakers")
