@@ -91,6 +91,8 @@ def mix_files(
         raise UsageError(f"{len(inputs)} files take {len(inputs) - 1} values of --snr (or one for all), not {len(snr)}")
     if not all(map(math.isfinite, snr)):
         raise UsageError(f"--snr {' '.join(map(str, snr))} is not a level in dB")
+    if not all(abs(db) <= manifest.MOST_DB for db in snr):
+        raise UsageError(f"--snr is {', '.join(f'{db:g}' for db in snr)}; it lies within {manifest.MOST_DB:g} dB")
     check_subtype(subtype)
     piped = str(out) == PIPE
     check_not_terminal(str(out))
@@ -100,8 +102,6 @@ def mix_files(
     recordings = [_read_recording(path, report, findings) for path in inputs]
     rate = sample_rate or recordings[0][1]
     voices = [audio.resample(samples, own, rate) for samples, own in recordings]
-    if not all(abs(db) <= manifest.MOST_DB for db in snr):
-        raise UsageError(f"--snr is {', '.join(f'{db:g}' for db in snr)}; it lies within {manifest.MOST_DB:g} dB")
     first = _rms(voices[0])
     below = list(snr) * (len(inputs) - 1) if len(snr) == 1 else list(snr)
     voices = [voices[0]] + [
@@ -131,11 +131,13 @@ def _read_recording(path: Path, report: Callable[[str], None], findings: list[Ca
         for caveat in caveats_of_file(file.findings, file.name):
             findings.append(caveat)
             report(caveat.text)
+        mono = audio.to_mono(samples)
+        if not np.ptp(mono):
+            how = "is silent" if not np.ptp(samples) else "has channels that cancel each other"
+            raise SeptoolError(f"{file.name} {how}, so it has no level to set")
         if file.channels > 1:
             report(f"{file.name}: {file.channels} channels were averaged to one")
-        if not np.ptp(samples):
-            raise SeptoolError(f"{file.name} is silent, so it has no level to set")
-        return audio.to_mono(samples), file.rate
+        return mono, file.rate
 
 
 def check_subtype(subtype: str) -> None:

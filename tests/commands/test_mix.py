@@ -127,6 +127,10 @@ def test_wrong_usage(
     [
         (np.zeros(4000), "is silent, so it has no level to set"),
         (np.full(4000, np.nan), "holds non-finite samples (NaN or infinite)"),
+        (
+            np.outer((0.5, -0.5), np.sin(np.arange(4000))),
+            "has channels that cancel each other, so it has no level to set",
+        ),
     ],
 )
 def test_a_recording_without_a_level(
