@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from septool.config import JsonDict
+from septool.errors import SeptoolError
 from septool.inference.findings import Caveat, WithFindings
+from septool.inference.paths import Input
 from septool.printable import printable
 
 
@@ -21,6 +23,23 @@ class Failed:
     def of_folder(cls, folder: Path) -> "Failed":
         """Return the result of a folder that cannot be searched for recordings."""
         return cls(str(folder), f"{printable(folder)} cannot be listed: no permission")
+
+    @classmethod
+    def of_error(cls, recording: Input, error: SeptoolError | OSError, local_path: Path) -> "Failed":
+        """Return the result of a recording for which an error was raised.
+
+        Args:
+            recording: as it was named.
+            error: what was raised.
+            local_path: where it was read from, which is a temporary file for standard input.
+        """
+        name = recording.display_name
+        if isinstance(error, OSError):  # a name that is too long, a folder that is not ours
+            return cls(recording.label, f"{name}: {error.strerror or error}")
+        text = str(error)
+        if local_path != recording.path:
+            text = text.replace(str(local_path), name)
+        return cls(recording.label, text if name in text else f"{name}: {text}")
 
     def row(self) -> JsonDict:
         """Return plain values for JSON."""

@@ -272,13 +272,8 @@ def _run_job(
         return _Outcome(result, task.findings, digests)
     except BrokenPipeError:
         raise
-    except OSError as error:  # a name that is too long, a folder that is not ours
-        return _Outcome(Failed(job.label, f"{name}: {error.strerror or error}"), task.findings)
-    except SeptoolError as error:
-        text = str(error)
-        if task.local_path != job.path:
-            text = text.replace(str(task.local_path), name)
-        return _Outcome(Failed(job.label, text if name in text else f"{name}: {text}"), task.findings)
+    except (SeptoolError, OSError) as error:
+        return _Outcome(Failed.of_error(job, error, task.local_path), task.findings)
 
 
 def _with_written(job: Job, find_written: FindWritten | None) -> Job:

@@ -1,7 +1,7 @@
 """Diarization of recordings, without writing voices."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -89,10 +89,8 @@ def find_activity(
     said: set[Caveat] = set()
     voices = networks.find_voices(who)
 
-    def find(recording: Input, target: Path) -> FoundActivity:
-        with ExitStack() as stack:
-            path = stack.enter_context(stdin_as_file()) if recording.label == PIPE else recording.path
-            conversation = stack.enter_context(networks.start(count, voices))
+    def find(recording: Input, path: Path, target: Path) -> FoundActivity:
+        with networks.start(count, voices) as conversation:
             estimate, found = diarize_file(
                 path,
                 conversation,
@@ -125,6 +123,7 @@ def find_activity(
 
     for recording in inside.recordings:
         target = activity_path(Path(out) / recording.subfolder, recording.stem, format)
+        path = recording.path
         try:
             if out != PIPE and target.exists() and skip_existing:
                 yield Skipped(recording.label, (str(target),))
@@ -132,8 +131,11 @@ def find_activity(
             if out != PIPE:
                 refuse_existing(target, force=force)
                 make_folder(target.parent)  # before the work, not after it
-            yield find(recording, target)
-        except SeptoolError as error:
-            name, text = recording.display_name, str(error)
-            yield Failed(recording.label, text if name in text else f"{name}: {text}")
+            with stdin_as_file() if recording.label == PIPE else nullcontext(path) as path:
+                found = find(recording, path, target)
+            yield found
+        except BrokenPipeError:
+            raise
+        except (SeptoolError, OSError) as error:
+            yield Failed.of_error(recording, error, path)
     yield from map(Failed.of_folder, inside.unreadable)

@@ -123,6 +123,7 @@ def test_the_record_knows_whose_voices_were_asked_for(
     assert septool(*line, "--who", f"{team}#cat", "--force").status == 0
     assert septool(*line, "--who", f"{team}#cat").errors[-1] == f"septool: {meeting}: there already"
     assert "exists, but it was made with who" in septool(*line, "--who", team).errors[-1]
+    assert "exists, but it was made with passes 2" in septool(*line, "--who", f"{team}#cat", "--passes", 1).errors[-1]
 
 
 def test_voices_in_folders_of_their_own_are_found_again(
@@ -216,6 +217,19 @@ def test_activity_alone(septool: Command, meeting: Path, tmp_path: Path, format:
     assert result.lines == [str(path)]
     printed = septool("activity", meeting, "--format", format, "-o", "-")
     assert "\n".join(printed.lines).rstrip("\n") == path.read_text().rstrip("\n")
+
+
+def test_activity_tells_of_each_recording_that_fails(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    long = tmp_path / "in" / ("x" * 251 + ".wav")  # there is no file of that name that ends in .rttm
+    long.parent.mkdir()
+    long.write_bytes(meeting.read_bytes())
+    result = septool("activity", long, meeting, "-o", tmp_path / "out")
+    assert (result.status, result.lines) == (1, [str(tmp_path / "out/meeting.rttm")])
+    assert any(line.endswith("File name too long") for line in result.errors)
+    piped = septool("activity", "-", "-o", "-", stdin=b"no sound at all")
+    assert piped.status == 1
+    assert piped.errors[-1].startswith("septool: standard input")
+    assert "septool-" not in piped.errors[-1], "the temporary file is not what the user named"
 
 
 @pytest.mark.parametrize(
