@@ -135,7 +135,7 @@ def train(
     with init_distributed(torch.device(device)) as distributed:
         check_run(recipe, distributed)
         with lock_run(out) if distributed.is_main else nullcontext():
-            if distributed.is_main and not resume and has_run(out):
+            if distributed.is_main and not resume and (has_state(out) or (out / "best.safetensors").exists()):
                 raise UsageError(f"{out} holds a run already; resume it with --resume or choose another --out")
             if threads:
                 torch.set_num_threads(threads)
@@ -145,14 +145,3 @@ def train(
                 if compile:
                     trainer.compile()
                 return trainer.fit(jobs=jobs, tensorboard=tensorboard, save_minutes=save_minutes, report=report)
-
-
-def has_run(folder: Path) -> bool:
-    """Say whether a new run in a folder would replace another.
-
-    A run that was killed at its first save has weights and a validation, but no state to resume from: it is lost.
-    """
-    if has_state(folder):
-        return True
-    log = folder / "log.jsonl"
-    return log.exists() and log.read_text(encoding="utf-8").count('"event": "validation"') > 1

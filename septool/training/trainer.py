@@ -183,7 +183,7 @@ class Trainer:
         return progress.best
 
     def epoch(self, training_set: TrainingSet, jobs: int = 0) -> bool:
-        """Take the steps that are left of an epoch and save the state; false if the run was stopped before its end."""
+        """Take the steps that are left of an epoch and save the state; false if the run was asked to stop."""
         loop, progress, distributed = self.recipe.loop, self.state.progress, self.distributed
         number = (progress.step - progress.validation_pending) // loop.epoch_steps
         end = min((number + 1) * loop.epoch_steps, loop.steps)
@@ -217,11 +217,11 @@ class Trainer:
             if distributed.is_main:
                 self.save()
             return False
-        if not progress.validation_pending:  # a validation may take longer than what is asked to end is given
+        if not progress.validation_pending:
             progress.validation_pending = True
             if distributed.is_main:
-                self.save()
-        return True
+                self.save()  # validation may outlast the grace period that a scheduler gives after SIGTERM
+        return not self.stopped
 
     def step(self, *micro_batches: Batch) -> Event:
         """Take one step on this process's share of a batch; a step that is not finite moves nothing and is counted.

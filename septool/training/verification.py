@@ -16,7 +16,7 @@ from septool.metrics import Metric
 from septool.metrics.eer import EER, equal_error_rate
 from septool.models.speaker_net import SpeakerNet
 from septool.scoring.verification import score_trials
-from septool.signal.levels import model_gain
+from septool.signal.levels import at_model_level
 from septool.training.data import Batch
 from septool.training.role import Role
 
@@ -38,7 +38,7 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
     def losses(self, batch: Batch) -> Tensor:
         """Return the loss of each item of ``([batch, time], [batch])``, ``[batch]``."""
         recording, speaker = (part.to(self.device) for part in batch)
-        return self.loss_function(self.model, recording * model_gain(recording), speaker)
+        return self.loss_function(self.model, at_model_level(recording), speaker)
 
     def validation_set(self) -> list[trials.Trial]:
         path = Path(self.recipe.data.validation)
@@ -46,6 +46,8 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
         for recording in dict.fromkeys(recording for trial in chosen for recording in trial[1:]):
             if not recording.exists():  # said before hours of training, not after
                 raise ManifestError(f"{recording} does not exist; it is in the trials of {path}")
+        if len({trial.same for trial in chosen}) < 2:
+            raise ManifestError(f"{path}: its first {len(chosen)} trials are of one kind; raise data.validation_items")
         return chosen
 
     def score(self, items: Sequence[trials.Trial]) -> float:

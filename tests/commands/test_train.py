@@ -46,6 +46,9 @@ def test_a_run(septool: Command, recipe: Path, tmp_path: Path) -> None:
     assert again.status == 2
     assert again.errors == [f"septool: {out} holds a run already; resume it with --resume or choose another --out"]
     assert septool("train", recipe, "-o", out, "-d", "cpu", "--resume", "-q").status == 0
+    for state in out.glob("*.pt"):
+        state.unlink()
+    assert septool("train", recipe, "-o", out, "-d", "cpu").status == 2, "its weights would be lost"
 
 
 def test_one_command_line_starts_a_run_and_goes_on_with_it(septool: Command, recipe: Path, tmp_path: Path) -> None:

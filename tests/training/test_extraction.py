@@ -125,6 +125,14 @@ def test_the_number_of_speakers_has_to_be_the_pools(data: Path, tmp_path: Path) 
         train(speaker_recipe(data, config=NET | {"speakers": 5}), tmp_path)
 
 
+def test_trials_of_one_kind_alone_are_told_before_training(data: Path, tmp_path: Path) -> None:
+    whole = speaker_recipe(data)
+    few = replace(whole, data=replace(whole.data, validation_items=1))
+    with pytest.raises(ManifestError, match=r"its first 1 trials are of one kind; raise data\.validation_items"):
+        train(few, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_trial_without_its_recording_is_told_before_training(data: Path, tmp_path: Path) -> None:
     whole, path = speaker_recipe(data), tmp_path / "trials.txt"
     rows = trials.read_trials(Path(whole.data.validation))
@@ -168,7 +176,7 @@ def test_a_mixture_without_enrolment_cannot_validate_an_extractor(data: Path, tm
     (tmp_path / "dev.jsonl").write_text(manifest.dump_manifest(rows))
     whole = extractor_recipe(data)
     chosen = replace(whole, data=replace(whole.data, validation=str(tmp_path / "dev.jsonl")))
-    with pytest.raises(ManifestError, match="mixture m0 has no enrolment"):
+    with pytest.raises(ManifestError, match="mixture m0 has no enrollment"):
         train(chosen, tmp_path / "run")
 
 

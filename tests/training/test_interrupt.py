@@ -66,6 +66,8 @@ def test_a_run_that_is_interrupted_goes_on(
     with pytest.raises(InterruptedBySignal, match="SIGINT"):
         train(recipe(manifests), tmp_path, report=report)
     assert said[-1] == {"event": "interrupted", "step": step}
+    if event == "step":  # nor does a validation begin
+        assert said[-2]["event"] == "step"
     assert state(tmp_path)["progress"]["step"] == step
     train(recipe(manifests), tmp_path, resume=True)
     assert lines(tmp_path) == lines(unbroken)
