@@ -16,7 +16,7 @@ from septool.inference.passes import add_passes
 from septool.inference.voiceprints import Voiceprint, find_voiceprints
 from septool.models.base import Separator
 from septool.models.speaker_net import SpeakerNet
-from septool.signal.levels import model_gain
+from septool.signal.levels import at_model_level
 
 TRACKS = 2  # outputs of a separator that conversations are taken apart by
 
@@ -125,6 +125,6 @@ def make_embedder(speaker_net: SpeakerNet, device: torch.device) -> Callable[[np
     @torch.inference_mode()
     def embed(samples: np.ndarray) -> np.ndarray:
         wave = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[None].to(device)
-        return speaker_net.embedding(wave * model_gain(wave)).float().cpu().numpy()[0]
+        return speaker_net.embedding(at_model_level(wave)).float().cpu().numpy()[0]
 
     return embed

@@ -17,7 +17,7 @@ from septool.inference.level import computing_in
 from septool.inference.passes import extract_mean
 from septool.models.base import Extractor
 from septool.printable import printable
-from septool.signal.levels import from_db, model_gain, remove_dc
+from septool.signal.levels import at_model_level, from_db
 
 SILENCE_DB = -80.0  # a reference whose loudest frame lies below this has no voice in it
 PAUSE_DB = 30.0  # frames this far below the loudest one are pauses
@@ -153,8 +153,8 @@ def speech_seconds(voice: np.ndarray, rate: int) -> float | None:
 @torch.inference_mode()
 def embed_references(speaker: nn.Module, references: Sequence[np.ndarray], device: torch.device) -> Tensor:
     """Return what a speaker network knows a voice by, ``[1, embedding]``: the mean over its references ``[time]``."""
-    waves = [remove_dc(torch.from_numpy(voice)[None].to(device)) for voice in references]
-    return torch.stack([speaker(wave * model_gain(wave)).float() for wave in waves]).mean(0)
+    waves = [torch.from_numpy(voice)[None].to(device) for voice in references]
+    return torch.stack([speaker(at_model_level(wave)).float() for wave in waves]).mean(0)
 
 
 def read_enrollment(row: manifest.Mixture, rate: int) -> np.ndarray:

@@ -81,6 +81,12 @@ def model_gain(mixture: "Tensor", floor: float = 1e-5) -> "Tensor":
     return (from_db(MODEL_LEVEL_DB) / level.clamp_min(floor)).where(level > floor, 1.0)
 
 
+def at_model_level(wave: "Tensor") -> "Tensor":
+    """Remove the DC offset of ``[..., time]`` and bring it to :data:`MODEL_LEVEL_DB`, as networks are given it."""
+    centered = remove_dc(wave)
+    return centered * model_gain(centered)
+
+
 def standard_deviation(x: "Tensor", correction: int = 1, floor: float = 1e-5) -> "Tensor":
     """Standard deviation over time, ``[..., time] -> [..., 1]``; silence has ``floor``, so that it can be divided by.
 

@@ -21,6 +21,7 @@ from septool.inference.enrollment import (
     load_reference,
     parse_reference,
 )
+from septool.inference.findings import loudest_if_cancelling
 from septool.inference.paths import PIPE, find_inputs
 from septool.inference.voiceprints import Voiceprint, check_voice_name, network_digest, write_voiceprints
 from septool.models.speaker_net import SpeakerNet
@@ -170,14 +171,14 @@ def load_stretches(stretches: Sequence[Reference], rate: int, voice: str) -> np.
         AudioError: the recording cannot be read, ends before, or has too little of the voice.
     """
     path = stretches[0].path  # of all of them
-    info = audio.audio_info(path)
+    info, channel = audio.audio_info(path), loudest_if_cancelling(path)
     parts, missing = [], MAX_REFERENCE_S
     for _, start, end in sorted(stretches, key=lambda stretch: stretch.start - (stretch.end or 0)):
         first, last = round(start * info.rate), min(round((end or 0) * info.rate), info.frames)
         if last <= first:
             raise AudioError(f"{path} is {info.frames / info.rate:.1f} s long; {voice} is said to speak at {start:g} s")
         samples, _ = audio.read_audio(path, first, min(last - first, round(missing * info.rate)))
-        parts.append(audio.resample(audio.to_mono(samples), info.rate, rate))
+        parts.append(audio.resample(audio.to_mono(samples, channel), info.rate, rate))
         missing -= len(samples) / info.rate
         if missing < SHORTEST_TURN_S:
             break

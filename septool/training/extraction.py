@@ -16,7 +16,7 @@ from septool.errors import ManifestError
 from septool.inference.level import extract_with_score
 from septool.models.base import Extractor
 from septool.scoring.items import score_improvement
-from septool.signal.levels import model_gain
+from septool.signal.levels import at_model_level, model_gain
 from septool.training.data import Batch
 from septool.training.role import Role
 
@@ -46,7 +46,7 @@ class ExtractorRole(Role[Extractor, ExtractionItem]):
         """Return the loss of each item of ``([batch, 2, time], [batch, time])``, ``[batch]``."""
         parts, enrollment = (part.to(self.device, non_blocking=True) for part in batch)
         parts = parts * model_gain(parts.sum(1))[:, None]
-        return self.loss_function(self.model, parts.sum(1), parts[:, 0], enrollment * model_gain(enrollment))
+        return self.loss_function(self.model, parts.sum(1), parts[:, 0], at_model_level(enrollment))
 
     def validation_set(self) -> list[ExtractionItem]:
         data = self.recipe.data
@@ -58,7 +58,7 @@ class ExtractorRole(Role[Extractor, ExtractionItem]):
         scored = []
         for item in items:
             mixture, enrollment = (wave.to(self.device)[None] for wave in (item.mixture, item.enrollment))
-            embedding = self.model.speaker(enrollment * model_gain(enrollment))
+            embedding = self.model.speaker(at_model_level(enrollment))
             voice = extract_with_score(self.model, mixture, embedding).voice.float()
             scored.append(score_improvement(voice, item.target[None], item.mixture, self.recipe.data.sample_rate))
         return self.mean_improvement(scored)
@@ -71,7 +71,7 @@ def render_extraction_item(row: manifest.Mixture, rate: int) -> ExtractionItem:
         ManifestError: it has none.
     """
     if row.enrolment is None:
-        raise ManifestError(f"mixture {row.id} has no enrolment")
+        raise ManifestError(f"mixture {row.id} has no enrollment")
     rendered, enrollment = render_mixture(row, rate), row.enrolment
     voice = audio.load_audio(row.locate(enrollment.path), rate, enrollment.start, enrollment.frames)
     return ExtractionItem(*map(torch.from_numpy, (rendered.mixture, rendered.sources[enrollment.target], voice)))

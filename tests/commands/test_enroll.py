@@ -102,6 +102,10 @@ def test_everybody_of_a_recording_is_learned_from_where_nobody_else_speaks(
     enroll(people / "alice/1.wav", "-o", tmp_path / "alone.safetensors")
     together = load_file(tmp_path / "voices.safetensors")
     np.testing.assert_allclose(together["ann"], load_file(tmp_path / "alone.safetensors")["alone"], atol=1e-3)
+    # Of channels that cancel each other one is used, as everywhere.
+    write(recording, np.stack([samples, -0.9 * samples]), subtype="FLOAT")
+    enroll(recording, "--activity", rttm, "--force")
+    np.testing.assert_allclose(load_file(tmp_path / "voices.safetensors")["ann"], together["ann"], atol=1e-3)
 
 
 @pytest.mark.parametrize(
