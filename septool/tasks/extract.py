@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -212,7 +212,7 @@ def extract(
     else:
         rows = {}
         _check_enrolled(batch, who, inputs, references)
-    digest = sha256_of(Path(inputs[0])) if rows else None
+    rows_sha256 = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
     mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifests.file_stem(id)}.wav") for id in rows)
     found = FoundInputs(mixtures) if rows else batch.find_inputs(inputs)
@@ -225,13 +225,12 @@ def extract(
     passes = header.choose_passes(passes)
     network.to(batch.device)
     rate = header.sample_rate
-    if who is not None and threshold is not None:
+    known_voices = _KnownVoices(network, checkpoint, rate, threshold, computed_in, passes)
+    if who is not None:
         voices = find_voiceprints(who, network.speaker)
         asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": dtype, "passes": passes}
         record = batch.open_record(checkpoint, path, asked_of)
-        yield from _extract_enrolled(
-            batch, found, inputs, network, checkpoint, rate, voices, threshold, computed_in, passes, record
-        )
+        yield from _extract_enrolled(batch, found, inputs, known_voices, voices, record)
         return
     if looks_like_file(out):
         batch, recordings = name_output(batch, recordings)
@@ -241,19 +240,9 @@ def extract(
         embedding = embed_references(
             network.speaker, [load_reference(each, rate, report) for each in heard], batch.device
         )
-    work = _Work(
-        network,
-        checkpoint,
-        rate,
-        embedding,
-        rows,
-        threshold=threshold,
-        dtype=computed_in,
-        passes=passes,
-        manifest=digest,
-    )
+    work = _Work(known_voices, embedding, rows, rows_sha256)
     sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
-    known_by = {"references": sums, "rows": digest, "threshold": threshold, "dtype": dtype, "passes": passes}
+    known_by = {"references": sums, "rows": rows_sha256, "threshold": threshold, "dtype": dtype, "passes": passes}
     record = batch.open_record(checkpoint, path, known_by)
     results = run_batch(batch, todo, work, found.unreadable, record)
     shown = [each.path for each in heard if each.end is None]
@@ -278,44 +267,55 @@ def _check_enrolled(batch: Batch, who: str, inputs: Sequence[str], references: S
 
 
 @dataclass
-class _Work:
-    """What is done with each recording, or with each row of a manifest."""
+class _KnownVoices:
+    """Extracts known voices from recordings."""
 
     network: Extractor
     checkpoint: str
     rate: int  # Hz
-    embedding: torch.Tensor | None  # what the voice is known by; None where each row has its own
-    rows: Mapping[str, manifests.Mixture]
-    _: KW_ONLY
-    threshold: float | None
+    threshold: float | None  # of the score from which a voice is there; None asks for no score
     dtype: torch.dtype | None
     passes: int
-    manifest: str | None  # sha256
+
+    def estimate(self, task: Task, embeddings: torch.Tensor) -> tuple[Completed, list[float]]:
+        """Write the voices that are known by ``embeddings [voice, embedding]``; return their scores too."""
+        device = task.batch.device
+        self.network.to(device)
+        estimator = KnownVoicesEstimator(self.network, embeddings.to(device), self.threshold, self.dtype, self.passes)
+        completed, _ = task.estimate(
+            on_arrays(estimator, device), voices=len(embeddings), model=self.checkpoint, model_rate=self.rate
+        )
+        return completed, estimator.presence
+
+
+@dataclass
+class _Work:
+    """What is done with each recording, or with each row of a manifest."""
+
+    known_voices: _KnownVoices
+    embedding: torch.Tensor | None  # what the voice is known by; None where each row has its own
+    rows: Mapping[str, manifests.Mixture]
+    rows_sha256: str | None  # of the manifest that they are from
 
     def __call__(self, task: Task) -> Extracted:
         """Extract the voice."""
-        self.network.to(task.batch.device)
+        known, device = self.known_voices, task.batch.device
         with tempfile.TemporaryDirectory(prefix="septool-") as folder:
-            known = self.embedding
-            if known is None:
+            embedding = self.embedding
+            if embedding is None:
                 row = self.rows[task.job.label]
-                enrolled = read_enrollment(row, self.rate)
-                known = embed_references(self.network.speaker, [enrolled], task.batch.device)
+                enrolled = read_enrollment(row, known.rate)
+                embedding = embed_references(known.network.to(device).speaker, [enrolled], device)
                 task.local_path = Path(folder) / "mixture.wav"
                 audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
-            estimator = KnownVoicesEstimator(
-                self.network, known.to(task.batch.device), self.threshold, self.dtype, self.passes
-            )
-            completed, _ = task.estimate(
-                on_arrays(estimator, task.batch.device), voices=1, model=self.checkpoint, model_rate=self.rate
-            )
+            completed, presence = known.estimate(task, embedding)
         return Extracted(
             **vars(completed),
             output=task.outputs[0],
             outputs=task.outputs,
-            presence=estimator.presence[0],
-            threshold=self.threshold,
-            manifest_sha256=self.manifest,
+            presence=presence[0],
+            threshold=known.threshold,
+            manifest_sha256=self.rows_sha256,
         )
 
 
@@ -334,33 +334,25 @@ def _extract_enrolled(
     batch: Batch,
     inputs: FoundInputs,
     explicit: Sequence[str],
-    network: Extractor,
-    model: str,
-    rate: int,
+    known_voices: _KnownVoices,
     voices: Sequence[Voiceprint],
-    threshold: float,
-    dtype: torch.dtype | None,
-    passes: int,
     record: Record | None,
 ) -> Iterator[ExtractedVoices | Failed | Skipped]:
     """Extract those of several voices that are there; see :func:`extract`."""
     if batch.out == PIPE or looks_like_file(batch.out):
         raise UsageError(f"--who writes a file a voice; --out is a folder for them, not {batch.out}")
-    names = [voice.name for voice in voices]
+    names, model, threshold = [voice.name for voice in voices], known_voices.checkpoint, known_voices.threshold
+    assert threshold is not None, "enrolled voices are always asked whether they are there"
     todo = batch.plan(inputs.recordings, explicit, (), voices=names, model=model)
     embeddings = torch.from_numpy(np.stack([voice.embedding for voice in voices])).to(batch.device)
 
     def work(task: Task) -> ExtractedVoices:
-        network.to(task.batch.device)
-        estimator = KnownVoicesEstimator(network, embeddings.to(task.batch.device), threshold, dtype, passes)
-        completed, _ = task.estimate(
-            on_arrays(estimator, task.batch.device), voices=len(names), model=model, model_rate=rate
-        )
+        completed, presence = known_voices.estimate(task, embeddings)
         return ExtractedVoices(
             **vars(completed),
             outputs=task.outputs,
             voices=tuple(names),
-            presence=tuple(estimator.presence),
+            presence=tuple(presence),
             threshold=threshold,
         )
 

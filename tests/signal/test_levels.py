@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from septool.signal.levels import MODEL_LEVEL_DB, from_db, model_gain, rms, to_db
+from septool.signal.levels import MODEL_LEVEL_DB, at_model_level, from_db, model_gain, rms, to_db
 
 
 def test_decibels() -> None:
@@ -29,3 +29,10 @@ def test_every_item_is_brought_to_one_level_and_silence_is_left() -> None:
     gain = model_gain(mixture)
     torch.testing.assert_close(rms(mixture * gain)[:2], torch.full((2, 1), from_db(MODEL_LEVEL_DB)))
     assert gain[2:].tolist() == [[1.0], [1.0]]
+
+
+def test_the_level_of_a_voice_is_set_without_its_offset() -> None:
+    voice = 0.01 * torch.sin(torch.arange(8000.0) / 3)
+    voice -= voice.mean()
+    torch.testing.assert_close(at_model_level(voice + 0.2), at_model_level(voice), rtol=0, atol=1e-5)
+    assert to_db(rms(at_model_level(voice)).item()) == pytest.approx(MODEL_LEVEL_DB)
