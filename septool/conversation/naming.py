@@ -1,6 +1,7 @@
 """Naming the speakers of a conversation after enrolled voices."""
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -17,13 +18,16 @@ def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint]) -> tuple
     """Name people by the voices that they sound like, each voice at most one of them.
 
     The names are given so that the similarities add up to the most. Whoever sounds like nobody is called speaker1,
-    speaker2, ... by their place.
+    speaker2, ... by their place, or by a later number if a voice has that name.
 
     Args:
         embeddings: what each person sounds like, ``[speaker, embedding]``.
         voices: by the same speaker network.
     """
-    names = [f"speaker{number}" for number in range(1, len(embeddings) + 1)]
+    taken = {voice.name for voice in voices}  # by somebody else, even if not heard here
+    spare = (name for number in count(len(embeddings) + 1) if (name := f"speaker{number}") not in taken)
+    by_place = [f"speaker{number}" for number in range(1, len(embeddings) + 1)]
+    names = [next(spare) if name in taken else name for name in by_place]
     if voices and names:
         known = np.stack([voice.embedding for voice in voices])
         alike = _unit(embeddings) @ _unit(known).T  # [speaker, voice]
