@@ -179,7 +179,7 @@ def load_stretches(stretches: Sequence[Reference], rate: int, voice: str) -> np.
             raise AudioError(f"{path} is {info.frames / info.rate:.1f} s long; {voice} is said to speak at {start:g} s")
         samples, _ = audio.read_audio(path, first, min(last - first, round(missing * info.rate)))
         parts.append(audio.resample(audio.to_mono(samples, channel), info.rate, rate))
-        missing -= len(samples) / info.rate
+        missing -= samples.shape[-1] / info.rate
         if missing < SHORTEST_TURN_S:
             break
     joined = np.concatenate(parts)

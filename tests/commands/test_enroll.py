@@ -9,9 +9,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from septool import audio, checkpoints
+from septool.inference.enrollment import Reference
 from septool.inference.voiceprints import Voiceprint, write_voiceprints
 from septool.models.base import Extractor
 from septool.models.speaker_net import Config, SpeakerNet
+from septool.tasks.enroll import load_stretches
 from tests.conftest import RATE, Command, voice, write
 
 
@@ -106,6 +108,12 @@ def test_everybody_of_a_recording_is_learned_from_where_nobody_else_speaks(
     write(recording, np.stack([samples, -0.9 * samples]), subtype="FLOAT")
     enroll(recording, "--activity", rttm, "--force")
     np.testing.assert_allclose(load_file(tmp_path / "voices.safetensors")["ann"], together["ann"], atol=1e-3)
+
+
+def test_a_minute_of_what_somebody_says_is_enough(tmp_path: Path) -> None:
+    recording = write(tmp_path / "long.wav", np.stack([voice(110, seconds=20, seed=1)] * 2))
+    stretches = [Reference(recording, 0.0, 19.0 - n) for n in range(6)]
+    assert len(load_stretches(stretches, RATE, "ann")) == 60 * RATE
 
 
 @pytest.mark.parametrize(
