@@ -16,12 +16,14 @@ from septool import audio
 from septool.data.conversations import Conversation, ConversationSegment
 from septool.data.manifest import Mixture
 from septool.errors import UsageError
-from septool.signal.levels import rms_of, to_db
+from septool.signal.levels import power_of, power_to_db
 
 LEVEL_DB = -26.0  # of an utterance, by its RMS
 SPEAKER_DB = 4.0  # a person is at most so much louder or quieter than that
 LONGEST_S = 12.0  # of an utterance; of longer ones a part is taken
 OVERLAP_SHARES = 0.2, 0.8  # of the shorter of two utterances, that they share where they overlap
+SILENT_DB = -80.0  # RMS, below which an excerpt has nobody in it and another one is drawn
+MOST_SILENT = 100  # such excerpts in a conversation
 BETWEEN_S = 0.1  # from the end of one person's words to that person's next, or a third person's
 
 
@@ -89,7 +91,7 @@ def sample_conversation(
         random: decides everything.
 
     Raises:
-        UsageError: the pool has fewer speakers.
+        UsageError: the pool has fewer speakers, or hardly anything but silence.
     """
     if people > len(pool):
         raise UsageError(f"{people} people in a conversation, but there are {len(pool)} speakers")
@@ -99,7 +101,7 @@ def sample_conversation(
     segments: list[ConversationSegment] = []
     ends = dict.fromkeys(names, 0.0)  # of each one's last words; of those who have not said anything 0
     end, length, previous = 0.0, 0.0, ""  # of the last utterance
-    spoken, overlapped = 0.0, 0.0
+    spoken, overlapped, silent_excerpts = 0.0, 0.0, 0
     while end < seconds or not all(ends.values()):
         silent = [name for name in names if not ends[name]]
         # Towards the end those are called.
@@ -117,7 +119,12 @@ def sample_conversation(
             # At most two at once, and nobody over themselves.
             rest = [ends[name] for name in names if name != previous]
             at = max(at, max(rest, default=0.0) + BETWEEN_S, ends[speaker] + BETWEEN_S)
-        loudness = to_db(float(rms_of(audio.read_audio(utterance.path, start, frames)[0], None)))
+        loudness = float(power_to_db(float(power_of(audio.read_audio(utterance.path, start, frames)[0], None))))
+        if loudness < SILENT_DB:
+            silent_excerpts += 1
+            if silent_excerpts > MOST_SILENT:
+                raise UsageError(f"nearly everything that was drawn of {', '.join(names)} is silent")
+            continue
         segments.append(
             ConversationSegment(
                 speaker=speaker,
@@ -125,7 +132,7 @@ def sample_conversation(
                 at=round(at, 3),
                 start=start,
                 frames=frames,
-                gain_db=round(LEVEL_DB + gains[speaker] - float(np.clip(loudness, -100.0, 0.0)), 3),
+                gain_db=round(LEVEL_DB + gains[speaker] - min(loudness, 0.0), 3),
             )
         )
         shared = max(min(end, at + own) - at, 0.0)

@@ -33,7 +33,7 @@ from septool.signal.levels import rms_of
 
 LOG = logging.getLogger(__name__)
 SILENT_RMS = 1e-4  # an utterance below -80 dB has no speech
-FORMAT = 3  # of the files, counted up when others are kept of the same recordings
+FORMAT = 4  # of the files, counted up when others are kept of the same recordings
 NAMED = 3  # damaged recordings that a line names
 Utterance = tuple[manifest.Mixture, manifest.Source]
 
@@ -197,7 +197,9 @@ def _decode(
 def _decode_utterance(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray, float] | AudioError:
     row, source = utterance
     try:
-        samples = audio.load_audio(row.locate(source.path), rate, source.start, source.frames, whole=True)
+        path = row.locate(source.path)
+        samples = audio.load_audio(path, rate, source.start, source.frames, whole=True)
+        audio.check_finite(samples, path)
     except AudioError as error:
         return error
     peak = np.abs(samples).max(initial=0)

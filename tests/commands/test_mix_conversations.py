@@ -47,6 +47,21 @@ def test_overlap_and_pauses_are_those_of_the_style(septool: Command, speech: Pat
         assert max(pauses) <= 3.0 + 0.002
 
 
+def test_excerpts_in_which_nobody_speaks_are_not_used(septool: Command, speech: Path, tmp_path: Path) -> None:
+    for path in (tmp_path / "speech").glob("p*/0.wav"):
+        write(path, np.zeros(audio.audio_info(path).frames))
+    arguments = ("--conversation", "0S", "--count", 1, "--seconds", 60, "--speakers", 3)
+    result = septool("mix", speech, *arguments, "-o", tmp_path / "out")
+    assert result.status == 0, result.errors
+    (row,) = read_conversations(Path(result.lines[0]))
+    assert {Path(segment.path).name for segment in row.segments} == {"1.wav", "2.wav"}
+    for path in (tmp_path / "speech").rglob("*.wav"):
+        write(path, np.zeros(audio.audio_info(path).frames))
+    silent = septool("mix", speech, *arguments, "-o", tmp_path / "silent")
+    assert silent.status == 2
+    assert "nearly everything that was drawn of" in silent.errors[-1]
+
+
 def test_tracks_add_up_and_the_rttm_says_who(septool: Command, speech: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ("--conversation", "OV40", "--count", 2, "--seconds", 10, "--speakers", "2-4", "--subtype", "FLOAT")

@@ -157,6 +157,17 @@ def test_a_file_that_cannot_be_read_leaves_no_half_pool(rows: Path) -> None:
     assert files(rows) == {}
 
 
+def test_a_sample_that_is_no_number_is_damage(rows: Path, caplog: pytest.LogCaptureFixture) -> None:
+    samples = audio.read_audio(rows.parent / "1.wav")[0].copy()
+    samples[0, 5] = np.nan
+    audio.write_audio(rows.parent / "1.wav", samples, RATE, "FLOAT")
+    with pytest.raises(AudioError, match=r"1\.wav holds non-finite samples"):
+        load_pool(rows, RATE)
+    speech = load_pool(rows, RATE, damaged_share=0.25)
+    assert all(np.isfinite(speech.level(n)) for n in range(len(speech)))
+    assert "1 of the 4 utterances of" in caplog.text
+
+
 def test_a_pool_without_speech(rows: Path) -> None:
     rows.write_text(manifest.dump_manifest([Mixture(id="a", sample_rate=RATE, sources=(Source(path="silent.wav"),))]))
     with pytest.raises(ManifestError, match="no utterance has speech in it"):
