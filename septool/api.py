@@ -1,10 +1,9 @@
 """The Python interface: ``separate`` and ``extract`` for arrays and tensors in memory."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 import numpy as np
 
@@ -314,15 +313,7 @@ def _estimate(
 
 def _one_channel(recording: Samples) -> np.ndarray:
     """Return samples as ``[time]`` in float32."""
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and isinstance(recording, torch.Tensor):
-        samples = cast("Tensor", recording).detach().cpu().float().numpy()
-    else:
-        samples = np.asarray(recording)
-    if samples.ndim != 1:
-        raise UsageError(f"a recording is [time], this one is {list(samples.shape)}; give one channel of it")
+    samples = audio.as_samples(recording, "a recording")
     if not len(samples):
         raise AudioError("the recording has no samples")
-    if samples.dtype.kind != "f":
-        raise UsageError(f"a recording is floating-point samples between -1 and 1, this one is {samples.dtype}")
-    return samples.astype(np.float32)
+    return samples

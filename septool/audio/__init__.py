@@ -10,7 +10,7 @@ from septool.audio.formats import FOREIGN, SUFFIXES, format_of, has_float, neare
 from septool.audio.opening import open_audio
 from septool.audio.raw import RawFormat
 from septool.audio.reading import Reader, audio_info, load_audio, read_audio
-from septool.audio.resampling import StreamResampler, check_finite, resample, to_mono
+from septool.audio.resampling import StreamResampler, as_samples, check_finite, resample, to_mono
 from septool.audio.writing import PipeWriter, Writer, check_piped, write_audio
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Reader",
     "StreamResampler",
     "Writer",
+    "as_samples",
     "audio_info",
     "check_finite",
     "check_piped",

@@ -1,9 +1,12 @@
 """Resampling and downmixing of samples in memory, and the check that they are finite."""
 
+import sys
+from typing import Any
+
 import numpy as np
 import soxr
 
-from septool.errors import AudioError
+from septool.errors import AudioError, UsageError
 from septool.printable import printable
 
 LARGEST = 1e10  # files that hold integers as floats reach 2^31; the squares of what is beyond leave float32
@@ -18,6 +21,26 @@ def check_finite(samples: np.ndarray, name: object) -> None:
         raise AudioError(f"{printable(name)} holds non-finite samples (NaN or infinite)")
     if largest > LARGEST:
         raise AudioError(f"{printable(name)} holds samples of {largest:.0e}; full scale is 1. Is it damaged?")
+
+
+def as_samples(recording: Any, name: str) -> np.ndarray:
+    """Return what a program hands over, an array or a tensor ``[time]``, in float32.
+
+    Args:
+        recording: floating-point samples of one channel.
+        name: what it is called in messages.
+
+    Raises:
+        UsageError: it has more axes, or integers, whose full scale nobody knows.
+    """
+    torch: Any = sys.modules.get("torch")  # which a tensor has imported
+    is_tensor = torch is not None and isinstance(recording, torch.Tensor)
+    samples = recording.detach().cpu().float().numpy() if is_tensor else np.asarray(recording)
+    if samples.ndim != 1:
+        raise UsageError(f"{name} is [time], this one is {list(samples.shape)}; give one channel of it")
+    if samples.dtype.kind != "f":
+        raise UsageError(f"{name} is floating-point samples between -1 and 1, this one is {samples.dtype}")
+    return samples.astype(np.float32)
 
 
 def to_mono(samples: np.ndarray, channel: int | None = None) -> np.ndarray:

@@ -20,8 +20,9 @@ from septool.inference.findings import ChannelPowers
 from septool.inference.level import ArrayEstimator
 from septool.inference.streaming import EstimateSettings, FileEstimate, WindowedEstimator, estimate_opened
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch may not be imported
     from _typeshed import WriteableBuffer
+    from torch import Tensor
 
 POLL_S = 0.1  # after which a signal is noticed while nothing arrives
 BLOCK_S = 0.1  # read at once
@@ -182,26 +183,25 @@ class EstimateStream:
         self._from_model = audio.StreamResampler(model_rate, rate, voices)
         self._finished = False
 
-    def push(self, block: np.ndarray) -> np.ndarray:
+    def push(self, block: "np.ndarray | Tensor") -> np.ndarray:
         """Take the next samples of the recording.
 
         Args:
-            block: ``[time]``, of any length.
+            block: array or tensor ``[time]`` of floating-point samples between -1 and 1, of any length.
 
         Returns:
             What is final by now, ``[voice, time]`` in float32; often no samples.
 
         Raises:
             AudioError: it holds non-finite samples.
-            UsageError: the recording was finished, or the block has more than one channel.
+            UsageError: the recording was finished, or the block has more than one channel or integers.
         """
         if self._finished:
             raise UsageError("this recording is finished; start another stream")
-        if block.ndim != 1:
-            raise UsageError(f"a block is [time], this one is {list(block.shape)}; give one channel of it")
-        audio.check_finite(block, "the recording")
-        self.received += len(block)
-        mono = self._to_model.push(block[None].astype(np.float32))
+        samples = audio.as_samples(block, "a block")
+        audio.check_finite(samples, "the recording")
+        self.received += len(samples)
+        mono = self._to_model.push(samples[None])
         return self._returned([self._from_model.push(part) for part in self._windows.push(mono)])
 
     def finish(self) -> np.ndarray:

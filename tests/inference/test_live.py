@@ -68,6 +68,8 @@ def test_a_stream_that_is_finished_takes_no_more() -> None:
         stream().finish()
     with pytest.raises(UsageError, match=r"a block is \[time\]"):
         stream().push(np.zeros((2, 5), np.float32))
+    with pytest.raises(UsageError, match="a block is floating-point samples between -1 and 1, this one is int16"):
+        stream().push(np.zeros(160, np.int16))
     with pytest.raises(AudioError, match="non-finite"):
         stream().push(np.full(5, np.nan, np.float32))
 
