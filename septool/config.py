@@ -245,7 +245,8 @@ def shipped(name: str) -> Path:
 def cache_folder() -> Path:
     """Where decoded corpora and fetched weights are kept: ``$SEPTOOL_CACHE`` or ``~/.cache/septool``."""
     root = os.environ.get("SEPTOOL_CACHE")
-    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "septool"
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "septool"
+    return Path(root).expanduser() if root else default  # ~ is left to us where no shell sets it
 
 
 def cache_limit() -> int:

@@ -68,9 +68,9 @@ def endpoint() -> str:
 def hub_cache() -> Path:
     """Return the folder in which the hub's own library keeps what it fetched, for every program."""
     if folder := os.environ.get("HF_HUB_CACHE"):
-        return Path(folder)
+        return Path(folder).expanduser()
     if folder := os.environ.get("HF_HOME"):
-        return Path(folder) / "hub"
+        return Path(folder).expanduser() / "hub"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface" / "hub"
 
 
@@ -279,28 +279,27 @@ class Repository:
 
 
 def describe_repository(repository: str, revision: str) -> Repository:
-    """Look at a repository of the hub; without connections, at what is in the cache.
+    """Look at a repository of the hub; without connections, or where none can be made, at what is in the cache.
 
     Raises:
         CheckpointError: it is not there, or cannot be reached.
     """
     if is_offline():
-        folder = hub_cache() / f"models--{repository.replace('/', '--')}"
-        with contextlib.suppress(OSError):
-            revision = (folder / "refs" / revision).read_text().strip()
-        snapshot = folder / "snapshots" / revision
-        if revision == "main":  # what was fetched by its commit has no name here: the latest that was
-            snapshot = max(folder.glob("snapshots/*"), key=lambda each: each.stat().st_mtime, default=snapshot)
-            revision = snapshot.name
-        if not snapshot.is_dir():
+        cached = _describe_cached(repository, revision)
+        if cached is None:
             raise CheckpointError(f"hf:{repository} is not here, and connections are off")
-        names = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
-        url = f"{HUB}/{repository}/resolve/{revision}"
-        return Repository({name: RemoteFile(name=name, url=f"{url}/{name}") for name in names}, "")
+        return cached
     with _in_words(f"{HUB}/{repository}"):
         from huggingface_hub import HfApi
 
-        about = HfApi(endpoint=endpoint()).model_info(repository, revision=revision, files_metadata=True)
+        try:
+            about = HfApi(endpoint=endpoint()).model_info(repository, revision=revision, files_metadata=True)
+        except Exception as error:  # of whatever library carries it
+            answered = getattr(error, "response", None) is not None
+            cached = None if answered else _describe_cached(repository, revision)
+            if cached is None:
+                raise
+            return cached
     files = {}
     for each in about.siblings or ():
         digest = each.lfs.sha256 if each.lfs else ""
@@ -308,6 +307,22 @@ def describe_repository(repository: str, revision: str) -> Repository:
         files[each.rfilename] = RemoteFile(name=each.rfilename, url=url, sha256=digest, bytes=each.size or 0)
     licence = getattr(about.card_data, "license", None)
     return Repository(files, licence if isinstance(licence, str) else "")
+
+
+def _describe_cached(repository: str, revision: str) -> Repository | None:
+    """Look at what the cache has of a repository; None if that is nothing."""
+    folder = hub_cache() / f"models--{repository.replace('/', '--')}"
+    with contextlib.suppress(OSError):
+        revision = (folder / "refs" / revision).read_text().strip()
+    snapshot = folder / "snapshots" / revision
+    if revision == "main":  # what was fetched by its commit has no name here: the latest that was
+        snapshot = max(folder.glob("snapshots/*"), key=lambda each: each.stat().st_mtime, default=snapshot)
+        revision = snapshot.name
+    if not snapshot.is_dir():
+        return None
+    names = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+    url = f"{HUB}/{repository}/resolve/{revision}"
+    return Repository({name: RemoteFile(name=name, url=f"{url}/{name}") for name in names}, "")
 
 
 def upload(repository: str, files: Mapping[str, bytes | Path], *, message: str, private: bool = False) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from septool import config
 from septool.config import build, cache_folder, field_values, override, read_toml, shipped
+from septool.downloads import hub_cache
 from septool.errors import ConfigError
 
 
@@ -195,3 +196,12 @@ def test_a_file_that_is_nested_too_deep(tmp_path: Path) -> None:
     path.write_text("a = " + "[" * 100_000)
     with pytest.raises(ConfigError, match=r"x\.toml is not valid TOML: it is nested too deep"):
         read_toml(path)
+
+
+@pytest.mark.parametrize("place", ["~/kept", "{home}/kept"])
+def test_caches_below_the_home_folder(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    for name in ("SEPTOOL_CACHE", "HF_HOME"):
+        monkeypatch.setenv(name, place.format(home=tmp_path))
+    assert (cache_folder(), hub_cache()) == (tmp_path / "kept", tmp_path / "kept/hub")

@@ -91,6 +91,17 @@ def test_a_conversion_of_another_version_is_made_again(entry: Entry, monkeypatch
     assert len(hub.requests) == seen, "its files were here"
 
 
+def test_who_deletes_the_sums_trusts_what_is_there(entry: Entry, tmp_path: Path) -> None:
+    path = fetch_weights("sepformer-tiny")
+    seen = json.loads((tmp_path / "cache/weights/sums.lock.json").read_text())
+    del seen[path.name]
+    (tmp_path / "cache/weights/sums.lock.json").write_text(json.dumps(seen))
+    assert resolve_checkpoint("sepformer-tiny")[1] == path
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        resolve_checkpoint("sepformer-tiny")
+
+
 def test_damage_to_what_was_converted_is_found(entry: Entry) -> None:
     path = fetch_weights("sepformer-tiny")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -154,6 +165,11 @@ def test_a_repository_by_its_name(entry: Entry, hub: Hub, monkeypatch: pytest.Mo
     with pytest.raises(CheckpointError, match="hf:o/absent is not here, and connections are off"):
         resolve_checkpoint("hf:o/absent")
     assert len(hub.requests) == seen
+    monkeypatch.delenv("SEPTOOL_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert resolve_checkpoint(f"hf:{REPOSITORY}@{COMMIT}")[1] == path, "no server is needed for what is here"
+    with pytest.raises(CheckpointError, match="cannot be reached"):
+        resolve_checkpoint("hf:o/absent")
 
 
 @pytest.mark.parametrize(
