@@ -1,5 +1,6 @@
 """The web page and REST API: upload, status, download and removal of recordings."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from septool.serve.openapi import document
 from septool.version import __version__
 
 # Of what is sent and made; anything else would let a recording be a page.
+STALLED_S = 60.0  # after which an upload of which nothing comes gives its place to others
 MEDIA_TYPES = {
     **{".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".m4a": "audio/mp4", ".aac": "audio/aac"},
     **{".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg", ".webm": "video/webm", ".mp4": "video/mp4"},
@@ -155,18 +157,23 @@ async def receive_recording(queue: JobQueue, request: Request) -> Response:
     job = await run_in_threadpool(queue.open, name, query.get("model"), query.get("speakers") or None)
     try:
         size = 0
+        clock = asyncio.get_running_loop().time
         with job.recording.open("wb") as file:
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit:
-                    raise too_large
-                await run_in_threadpool(file.write, chunk)
+            async with asyncio.timeout(STALLED_S) as patience:
+                async for chunk in request.stream():
+                    patience.reschedule(clock() + STALLED_S)
+                    size += len(chunk)
+                    if size > limit:
+                        raise too_large
+                    await run_in_threadpool(file.write, chunk)
         if not size:
             raise UsageError("the recording is empty; it has to be the body of the request")
     except BaseException as error:
         await run_in_threadpool(queue.remove, job)
         if isinstance(error, ClientDisconnect):
             return Response(status_code=400)  # nobody reads it
+        if isinstance(error, TimeoutError):  # an OSError, too
+            raise HTTPException(408, f"nothing of the recording came for {STALLED_S:g} s") from None
         if isinstance(error, OSError):
             raise DiskFullError(f"the recording cannot be kept: {error.strerror}") from None
         raise

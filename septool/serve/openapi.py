@@ -64,6 +64,7 @@ def _paths() -> JsonDict:
                 {
                     201: _json("Job", "It waits for its turn; Location is where to ask how far it is."),
                     400: _json("Error", "No name, an empty body, an unknown model or number of speakers."),
+                    408: _json("Error", "Nothing of the recording came for a minute."),
                     413: _json("Error", "More bytes than are taken."),
                     415: _json("Error", "A form instead of the recording itself."),
                     503: _json("Error", "Too many recordings are waiting."),

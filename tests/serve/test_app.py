@@ -1,5 +1,6 @@
 """The REST API: a real recording, a broken one, two at once, what is too much, and files that go."""
 
+import asyncio
 import base64
 import io
 import re
@@ -17,7 +18,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from septool import audio
-from septool.serve import jobs
+from septool.serve import app, jobs
 from septool.serve.jobs import Limits
 from septool.serve.openapi import document
 from septool.tasks.separate import Separated, separate
@@ -143,6 +144,26 @@ def test_too_large_a_file_is_refused_and_not_kept(make_client: MakeClient, tempo
     answer = client.post("/api/jobs", params={"name": "call.wav"}, content=body)
     assert answer.status_code == 413
     assert answer.json()["error"] == "the recording has more than the 0.001 MB that are taken here"
+    assert [name for name in files_below(temporary) if not name.endswith(jobs.LOCK)] == []
+
+
+def test_an_upload_of_which_nothing_comes_gives_up_its_place(
+    client: TestClient, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "STALLED_S", 0.1)
+    sent = [{"type": "http.request", "body": b"begin", "more_body": True}]
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return sent.pop() if sent else await asyncio.Event().wait()
+
+    async def answer(message: Any) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/api/jobs", "query_string": b"name=call.wav"}
+    scope |= {"headers": [(b"host", b"127.0.0.1:8765")], "client": ("127.0.0.1", 1)}
+    asyncio.run(client.app(scope, receive, answer))
+    assert answers[0]["status"] == 408
     assert [name for name in files_below(temporary) if not name.endswith(jobs.LOCK)] == []
 
 
