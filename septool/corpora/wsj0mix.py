@@ -17,6 +17,7 @@ from typing import Literal
 from septool.corpora import base, lists
 from septool.data.manifest import Mixture, Source, manifest_path
 from septool.data.renderers import RATE
+from septool.errors import SeptoolError
 
 SPLITS = ("tr", "cv", "tt")
 FOLDERS = ("si_tr_s", "si_dt_05", "si_et_05")
@@ -56,10 +57,17 @@ def recordings(root: Path) -> dict[tuple[str, str, str], Path]:
     """Return the recordings below a folder by ``(folder, speaker, utterance)``, relative to it."""
     base.require_folder(root, "WSJ0's si_tr_s, si_dt_05 and si_et_05")
     found: dict[tuple[str, str, str], Path] = {}
-    for folder, _, files in os.walk(root):
+    seen: set[str] = set()
+    for folder, below, files in os.walk(root, followlinks=True):  # discs that are linked together
+        if (real := os.path.realpath(folder)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
         above, speaker = Path(folder).parts[-2:] if len(Path(folder).parts) > 1 else ("", "")
         if above.lower() not in FOLDERS:
             continue
+        if len(Path(folder).relative_to(root).parts) < 2:
+            raise SeptoolError(f"{root} lies in WSJ0 or is one of its folders; give the folder above {above}")
         for path in (Path(folder, file) for file in files):
             if path.suffix.lower() in SUFFIXES:
                 place = (above.lower(), speaker.lower(), path.stem.lower())

@@ -125,6 +125,21 @@ def test_files_as_on_the_discs_are_found(toy: Path, tmp_path: Path) -> None:
     assert manifest.read_manifest(Path(one.path))[0].sources[0].path.endswith(".flac")  # a converted file goes before
 
 
+def test_folders_that_are_links_are_followed_once(toy: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for folder in (toy / "wsj0").iterdir():
+        (linked / folder.name).symlink_to(folder)
+    (linked / "again").symlink_to(linked)
+    assert len(wsj0mix.recordings(linked)) == len(wsj0mix.recordings(toy / "wsj0")) > 0
+
+
+def test_a_folder_of_wsj0_is_not_wsj0(toy: Path) -> None:
+    for folder in (toy / "wsj0").iterdir():
+        with pytest.raises(SeptoolError, match=f"give the folder above {folder.name}"):
+            wsj0mix.recordings(folder)
+
+
 def test_what_is_missing_or_shortened_is_told(septool: Command, toy: Path, tmp_path: Path) -> None:
     lost, shortened, _ = (toy / "wsj0" / Path(*mixture[0].place) for mixture in wsj0mix.read_list(2, "tt")[:COUNT])
     lost.with_suffix(".wav").unlink()
