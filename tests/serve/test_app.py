@@ -162,7 +162,11 @@ def test_an_upload_of_which_nothing_comes_gives_up_its_place(
 
     scope = {"type": "http", "method": "POST", "path": "/api/jobs", "query_string": b"name=call.wav"}
     scope |= {"headers": [(b"host", b"127.0.0.1:8765")], "client": ("127.0.0.1", 1)}
-    asyncio.run(client.app(scope, receive, answer))
+
+    async def upload() -> None:
+        await client.app(scope, receive, answer)
+
+    asyncio.run(upload())
     assert answers[0]["status"] == 408
     assert [name for name in files_below(temporary) if not name.endswith(jobs.LOCK)] == []
 
