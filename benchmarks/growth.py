@@ -62,7 +62,7 @@ def draw(results: Path, path: Path) -> None:
     for panel, column, label in zip(
         figure.subplots(1, 2),
         ("ms for a second", "memory MB"),
-        ("milliseconds for a second of audio, starting included", "largest memory of the process, MB"),
+        ("time per second of audio, ms", "peak memory, MB"),
         strict=True,
     ):
         panel.plot(lengths, [row[column] for row in measured], marker="o")
