@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from septool import catalogue
 from septool.atomic import atomic_write
 from septool.conversation.networks import load_conversation_networks
 from septool.conversation.people import parse_count
@@ -12,7 +11,7 @@ from septool.conversation.recording import separate_conversation
 from septool.conversation.result import SeparatedConversation
 from septool.data.turns import FORMATS, activity_path, format_activity
 from septool.errors import UsageError
-from septool.files import make_folder, refuse_existing, sha256_of
+from septool.files import make_folder, refuse_existing
 from septool.inference.batch import Batch
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
@@ -20,7 +19,7 @@ from septool.inference.outcomes import Failed, Skipped
 from septool.inference.output_folder import find_group, record_group, record_outputs
 from septool.inference.paths import PIPE, FoundInputs, Job, format_pattern, format_targets
 from septool.inference.runner import Task, run_batch, write_report
-from septool.inference.voiceprints import voice_digests
+from septool.inference.voiceprints import network_digest, voice_digests
 
 
 def separate_conversations(
@@ -131,7 +130,7 @@ def separate_conversations(
         "speakers": speakers,
         "activity": activity,
         "speaker_model": speaker_model,
-        "speaker_model_sha256": sha256_of(catalogue.resolve_checkpoint(speaker_model)[1]),
+        "speaker_weights": network_digest(networks.speaker_net.embedding),
         "who": None if who is None else voice_digests(voices),
         "passes": networks.passes,
     }

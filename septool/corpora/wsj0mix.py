@@ -8,12 +8,12 @@ Mixtures are made as the original MATLAB script makes them (:func:`septool.data.
 """
 
 import math
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from septool import audio
 from septool.corpora import base, lists
 from septool.data.manifest import Mixture, Source, manifest_path
 from septool.data.renderers import RATE
@@ -57,22 +57,17 @@ def recordings(root: Path) -> dict[tuple[str, str, str], Path]:
     """Return the recordings below a folder by ``(folder, speaker, utterance)``, relative to it."""
     base.require_folder(root, "WSJ0's si_tr_s, si_dt_05 and si_et_05")
     found: dict[tuple[str, str, str], Path] = {}
-    seen: set[str] = set()
-    for folder, below, files in os.walk(root, followlinks=True):  # discs that are linked together
-        if (real := os.path.realpath(folder)) in seen:
-            below.clear()
+    listed = audio.find_audio_files(root)
+    for path in (*listed.files, *listed.left_out):  # .wv1 is told as left out elsewhere
+        above, speaker = path.parts[-3:-1] if len(path.parts) > 2 else ("", "")
+        if above.lower() not in FOLDERS or path.suffix.lower() not in SUFFIXES:
             continue
-        seen.add(real)
-        above, speaker = Path(folder).parts[-2:] if len(Path(folder).parts) > 1 else ("", "")
-        if above.lower() not in FOLDERS:
-            continue
-        if len(Path(folder).relative_to(root).parts) < 2:
+        relative = path.relative_to(root)
+        if len(relative.parts) < 3:
             raise SeptoolError(f"{root} lies in WSJ0 or is one of its folders; give the folder above {above}")
-        for path in (Path(folder, file) for file in files):
-            if path.suffix.lower() in SUFFIXES:
-                place = (above.lower(), speaker.lower(), path.stem.lower())
-                if place not in found or _rank(path.relative_to(root)) < _rank(found[place]):
-                    found[place] = path.relative_to(root)
+        place = (above.lower(), speaker.lower(), path.stem.lower())
+        if place not in found or _rank(relative) < _rank(found[place]):
+            found[place] = relative
     return found
 
 

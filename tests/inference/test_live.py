@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from septool import audio
 from septool.audio.writing import without_lengths
@@ -70,6 +71,8 @@ def test_a_stream_that_is_finished_takes_no_more() -> None:
         stream().push(np.zeros((2, 5), np.float32))
     with pytest.raises(UsageError, match="a block is floating-point samples between -1 and 1, this one is int16"):
         stream().push(np.zeros(160, np.int16))
+    block = two_bands(3).sum(0).astype(np.float32)
+    np.testing.assert_array_equal(stream().push(torch.from_numpy(block)), stream().push(block))
     with pytest.raises(AudioError, match="non-finite"):
         stream().push(np.full(5, np.nan, np.float32))
 
