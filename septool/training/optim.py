@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from septool.config import JsonDict
+from septool.training.muon import Muon
 from septool.training.recipe import Optimizer, Schedule
 
 
@@ -28,7 +29,7 @@ def make_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.O
     chosen = {id(weight) for weight in matrices}
     others = [weight for weight in model.parameters() if id(weight) not in chosen]
     return [
-        torch.optim.Muon(matrices, lr, decay, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr, decay),
         torch.optim.AdamW(others, lr, betas, weight_decay=decay),
     ]
 

