@@ -53,18 +53,21 @@ def cluster_speakers(
     if not len(embeddings):
         return np.zeros(0, dtype=int)
     groups = _join(must_link, partners(cannot_link, len(embeddings)))
-    unit = unit_vectors(embeddings)
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
     length = np.array([seconds[own].sum() for own in members])
-    mean = unit_vectors(np.stack([(seconds[own] @ unit[own]).astype(unit.dtype) for own in members]))
+    # Hours have thousands of stretches: no copy of all their embeddings is kept that can be done without.
+    sums = [(seconds[own] @ unit_vectors(embeddings[own])).astype(embeddings.dtype) for own in members]
+    mean = unit_vectors(np.stack(sums))
+    del sums
     apart = partners(groups[cannot_link], len(members))
     founders = np.flatnonzero(length >= long_enough)
     if len(founders) < count.least:  # whatever there is has to do
-        founders = np.argsort(-length, kind="stable")[: max(count.least, 1)]
+        founders = np.sort(np.argsort(-length, kind="stable")[: max(count.least, 1)])
     labels = np.full(len(members), -1)
     place = {group: number for number, group in enumerate(founders.tolist())}
     apart_founders = [{place[other] for other in apart[group] if other in place} for group in place]
-    labels[founders] = _cut(mean[founders], apart_founders, threshold, count)
+    founding = mean if len(founders) == len(mean) else mean[founders]
+    labels[founders] = _cut(founding, apart_founders, threshold, count)
     voices = _Voices(labels, mean, length, apart)
     voices.dissolve(least=least_share * length.sum(), keep=count.least)
     for group in np.argsort(-length, kind="stable").tolist():

@@ -45,13 +45,8 @@ def find_speakers(
     Returns:
         Speakers from 0, in the order of their first run, ``[run]``.
     """
+    groups, runs = _beginnings(embeddings, seconds, constraints, count)
     unit = unit_vectors(embeddings)
-    center = np.average(unit, axis=0, weights=seconds) if len(unit) > 1 else 0.0
-    centered = (unit - center).astype(unit.dtype)  # hours have thousands of runs, which need not be there in double
-    few = SpeakerCount(count.least, max(count.least, MOST_GROUPS))
-    cluster = partial(cluster_speakers, centered, seconds, cannot_link=constraints.cannot_link, count=few)
-    groups = cluster(must_link=constraints.must_link, threshold=GROUPS_APART, least_share=LEAST_GROUP)
-    runs = cluster(must_link=NO_PAIR, threshold=0.0, long_enough=0.0)
     of_groups = Partition(unit, seconds, overlap, constraints, groups, count)
     of_runs = Partition(unit, seconds, overlap, constraints, runs, count)
     of_runs.merge_people()
@@ -59,3 +54,16 @@ def find_speakers(
         partition.improve()
         partition.dissolve(LEAST_SPOKEN * seconds.sum())
     return max(of_groups, of_runs, key=Partition.log_probability).labels
+
+
+def _beginnings(
+    embeddings: np.ndarray, seconds: np.ndarray, constraints: Constraints, count: SpeakerCount
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return groups of the tree cut finer than people are, and the runs by themselves, ``[run]`` each."""
+    unit = unit_vectors(embeddings)
+    center = np.average(unit, axis=0, weights=seconds) if len(unit) > 1 else 0.0
+    unit -= center  # of thousands of runs, in an hour and more, one copy is enough
+    few = SpeakerCount(count.least, max(count.least, MOST_GROUPS))
+    cluster = partial(cluster_speakers, unit, seconds, cannot_link=constraints.cannot_link, count=few)
+    groups = cluster(must_link=constraints.must_link, threshold=GROUPS_APART, least_share=LEAST_GROUP)
+    return groups, cluster(must_link=NO_PAIR, threshold=0.0, long_enough=0.0)
