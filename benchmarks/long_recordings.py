@@ -161,6 +161,8 @@ def follow(tracks: list[Path], voices: list[Path]) -> dict[str, int]:
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure every recording of the plan."""
+    if arguments.scratch:
+        arguments.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         for number, (count, seconds) in enumerate(arguments.plan):
             folder = Path(scratch, str(number))
