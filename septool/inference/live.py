@@ -4,6 +4,8 @@ import io
 import os
 import select
 import signal
+import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,16 +26,23 @@ if TYPE_CHECKING:  # torch may not be imported
     from _typeshed import WriteableBuffer
     from torch import Tensor
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows, where no pipe is asked
+    fcntl = termios = None
+
 POLL_S = 0.1  # after which a signal is noticed while nothing arrives
 BLOCK_S = 0.1  # read at once
 
 
 class StoppableInput(io.RawIOBase):
-    """A pipe that ends when its writer closes it, or when it is told to."""
+    """A pipe that ends when its writer closes it, or, after what it holds by then, when it is told to."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self.stopped: InterruptedBySignal | None = None
         self._pipe = pipe
+        self._left: int | None = None  # bytes that had arrived when it was stopped: its writer may go on for ever
         try:
             self._number: int | None = pipe.fileno() if os.name != "nt" else None  # select takes sockets alone there
         except OSError:  # memory that plays a pipe
@@ -49,9 +58,21 @@ class StoppableInput(io.RawIOBase):
         else:
             while not self.stopped and not select.select([self._number], [], [], POLL_S)[0]:
                 pass
-            part = b"" if self.stopped else os.read(self._number, len(view))
+            if self.stopped and self._left is None:
+                self._left = _waiting_bytes(self._number)
+            part = os.read(self._number, len(view) if self._left is None else min(self._left, len(view)))
+            if self._left is not None:
+                self._left -= len(part)
         view[: len(part)] = part
         return len(part)
+
+
+def _waiting_bytes(number: int) -> int:
+    """Return how many bytes wait in an open pipe to be read; of a file, which has no such end, none."""
+    if fcntl is None or termios is None or not stat.S_ISFIFO(os.fstat(number).st_mode):
+        return 0
+    waiting = fcntl.ioctl(number, termios.FIONREAD, bytes(4))
+    return int.from_bytes(waiting, sys.byteorder)
 
 
 @contextmanager

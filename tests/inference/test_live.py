@@ -169,13 +169,16 @@ def test_memory_does_not_grow_with_what_arrives() -> None:
     assert peak(60) < 1.2 * peak(6)
 
 
-def test_a_pipe_ends_when_it_is_told_to() -> None:
+def test_a_pipe_that_is_told_to_ends_after_what_has_arrived() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb", buffering=0) as writer:
         source = StoppableInput(pipe)
-        writer.write(b"abc")
-        assert source.read(10) == b"abc"
+        writer.write(b"abcdef")
+        assert source.read(2) == b"ab"
         source.stopped = InterruptedBySignal("SIGINT")
+        assert source.read(3) == b"cde"
+        writer.write(b"late")  # as one that never ends goes on
+        assert source.read(10) == b"f"
         assert source.read(10) == b""  # though its writer has not closed it
 
 
