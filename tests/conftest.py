@@ -213,6 +213,14 @@ def separate(septool: Command, tiny_checkpoint: Path, tmp_path: Path) -> Command
 
 
 @pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """A suite that a script runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """The command line in a process of its own, for what only a process has; ended with the test."""
     running: list[subprocess.Popen[bytes]] = []

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -77,12 +78,9 @@ def _waiting_bytes(number: int) -> int:
 
 @contextmanager
 def end_on_signal(pipe: StoppableInput) -> Iterator[None]:
-    """Take the first Ctrl-C or termination for the end of a pipe, which is how recording live ends; raise it then.
+    """Take the first Ctrl-C or termination for the end of a pipe, which is how recording live ends.
 
-    What has arrived is worked on to its end. A second one ends at once.
-
-    Raises:
-        InterruptedBySignal: when the block is done, if there was one.
+    What has arrived is worked on to its end, and ``pipe.stopped`` says which it was. A second one ends at once.
     """
     if threading.current_thread() is not threading.main_thread():  # signals are the main one's
         yield
@@ -104,8 +102,6 @@ def end_on_signal(pipe: StoppableInput) -> Iterator[None]:
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)
-    if pipe.stopped:
-        raise pipe.stopped
 
 
 def describe_latency(settings: EstimateSettings) -> str:
@@ -138,9 +134,12 @@ def estimate_stream(
         suffix: its format.
         progress: called with the seconds that are done, and with all that have arrived.
 
+    Returns:
+        What it was found to be, and the signal by which the user ended it, if that is how it did: what had arrived by
+        then is written.
+
     Raises:
         AudioError: it cannot be read, or what it is to be written to not be written.
-        InterruptedBySignal: the user asked to stop; what had arrived by then is written.
     """
     source = StoppableInput(pipe)
     with ExitStack() as stack:
@@ -165,9 +164,10 @@ def estimate_stream(
                 out, settings.written(file.channels), settings.model_rate, file.rate, subtype, suffix
             )
         stack.enter_context(writer)
-        return estimate_opened(
+        result = estimate_opened(
             file, writer, estimate, settings, cancelling=cancelling, block_seconds=BLOCK_S, progress=progress
         )
+    return replace(result, interrupted=source.stopped)
 
 
 class EstimateStream:

@@ -14,7 +14,7 @@ from septool import workers
 from septool.atomic import is_pending, recover
 from septool.cluster import spread, worker_number
 from septool.device import choose_device, enough_memory
-from septool.errors import SeptoolError
+from septool.errors import InterruptedBySignal, SeptoolError
 from septool.files import make_folder
 from septool.inference import html_report
 from septool.inference.accelerators import accelerator_of
@@ -43,6 +43,7 @@ class Task:
     local_path: Path  # of the recording; not the job's if it comes from a pipe
     targets: Sequence[Path]
     findings: list[Caveat] = field(default_factory=list)
+    interrupted: InterruptedBySignal | None = None  # what ended a recording that was arriving
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -87,6 +88,7 @@ class Task:
                 accelerator=accelerator_of(batch.device),
                 progress=self.progress,
             )
+        self.interrupted = result.interrupted
         self.note_caveats(result, model, model_rate)
         if batch.out != PIPE:
             record_outputs(self.targets)
@@ -119,6 +121,7 @@ class _Outcome(NamedTuple):
     result: Any
     caveats: list[Caveat]
     digests: Digests | None = None
+    interrupted: InterruptedBySignal | None = None
 
 
 def choose_processes(batch: Batch, jobs: Sequence[Job]) -> int:
@@ -154,6 +157,9 @@ def run_batch(
         record: of results, which gets a row for each, and by which existing ones are known.
         find_written: returns the files that an earlier run wrote of a job, if any, where their names are known only
             when they are written.
+
+    Raises:
+        InterruptedBySignal: it ended a recording that was arriving, whose result was the last one.
     """
     said: set[Caveat] = set()  # of all recordings, so that once is enough
     if batch.cluster is None:
@@ -168,7 +174,7 @@ def run_batch(
         items = ((job, not _existing_targets(job)) for job in jobs)
         outcomes = spread(remote, items, 0, batch.cluster.address, killed=lambda item: _killed(item[0]))
     with closing(outcomes):  # at once, where no more are wanted
-        for result, caveats, digests in outcomes:
+        for result, caveats, digests, interrupted in outcomes:
             for caveat in caveats:
                 if caveat not in said and not caveat.is_failure:  # failures are listed at the end
                     batch.report(caveat.text)
@@ -176,6 +182,8 @@ def run_batch(
             if record is not None and not isinstance(result, Skipped):
                 record.add(result, digests)
             yield result
+            if interrupted is not None:  # and what had arrived is a result like any other
+                raise interrupted
             if batch.fail_fast and not isinstance(result, Skipped) and result.error is not None:
                 return
     if batch.cluster is not None:  # workers that were lost left something behind
@@ -269,7 +277,7 @@ def _run_job(
             if record is not None:
                 outputs: Any = result
                 digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
-        return _Outcome(result, task.findings, digests)
+        return _Outcome(result, task.findings, digests, task.interrupted)
     except BrokenPipeError:
         raise
     except (SeptoolError, OSError) as error:

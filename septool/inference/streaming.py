@@ -16,7 +16,7 @@ import numpy as np
 
 from septool import audio, workers
 from septool.atomic import atomic_write_group
-from septool.errors import SeptoolError, UsageError
+from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.inference.accelerators import Accelerator, WindowBatches
 from septool.inference.beside import read_ahead, write_behind
 from septool.inference.channels import Channel
@@ -44,6 +44,7 @@ class FileEstimate:
     peaks: Peaks | None = None  # of the recording and of its voices, where they were watched
     cancelling: int | None = None  # the channel that was used because all together cancel each other
     gain_db: float = 0.0  # by which all voices were lowered, so that none is over full scale
+    interrupted: InterruptedBySignal | None = None  # what ended a recording that was arriving; its voices are whole
 
 
 @dataclass(frozen=True, kw_only=True)

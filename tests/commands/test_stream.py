@@ -1,7 +1,9 @@
 """``septool separate --stream``: pipes while they are open, samples without headers, single voices, chosen tracks."""
 
 import io
+import json
 import select
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 
 from septool import audio
+from septool.inference import runner
+from septool.inference.output_folder import OutputLists
 from tests.conftest import RATE, Command, voice
 
 SEGMENT = ("--segment", "0.5", "--overlap", "0.1")
@@ -124,6 +128,28 @@ def test_channels_that_cancel_each_other_are_noticed_in_a_pipe(
     result = separate("-", "--stream", "-o", "-", *SEGMENT, stdin=call.read_bytes())
     np.testing.assert_array_equal(samples(result.out), alone)
     assert "its 2 channels cancel each other; channel 1, the loudest, is used" in result.errors[-1]
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
+def test_what_ctrl_c_ends_is_recorded_like_any_other(
+    separate: Command, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pipe(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            if self.tell() > len(call.read_bytes()) / 2 and not pressed:
+                pressed.append(self.tell())
+                signal.raise_signal(signal.SIGINT)
+            return super().read1(1000)
+
+    pressed: list[int] = []
+    out, manifest = tmp_path / "out", tmp_path / "results.jsonl"
+    monkeypatch.setattr(runner, "open_stdin", lambda: Pipe(call.read_bytes()))
+    result = separate("-", "--stream", "-o", out, "--manifest", manifest, *SEGMENT)
+    assert result.status == 130
+    assert result.lines == [str(out / f"stdin_s{n}.wav") for n in (1, 2)]
+    assert all(OutputLists().is_output(Path(line)) for line in result.lines)  # and are not separated again
+    (row,) = map(json.loads, manifest.read_text().splitlines())
+    assert [output["path"] for output in row["outputs"]] == result.lines
 
 
 def test_a_damaged_pipe_is_one_line(separate: Command) -> None:

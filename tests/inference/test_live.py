@@ -124,14 +124,6 @@ def test_a_slow_writer_sees_voices_before_it_has_written_everything() -> None:
     assert min(late[20:-3]) >= RAW.overlap - 0.2
 
 
-@pytest.fixture
-def hears_ctrl_c() -> Iterator[None]:
-    """A suite that a script runs in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("in_files", [False, True])
 def test_ctrl_c_ends_the_recording_and_keeps_what_had_arrived(tmp_path: Path, in_files: bool) -> None:
@@ -144,8 +136,7 @@ def test_ctrl_c_ends_the_recording_and_keeps_what_had_arrived(tmp_path: Path, in
     before = signal.getsignal(signal.SIGINT)
     targets = [tmp_path / "1.wav", tmp_path / "2.wav"] if in_files else []
     pipe, sink = Pipe(two_bands(60).sum(0), arrived), Sink()
-    with pytest.raises(InterruptedBySignal, match="SIGINT"):
-        through(pipe, targets, sink)
+    assert str(through(pipe, targets, sink).interrupted) == "SIGINT"
     assert signal.getsignal(signal.SIGINT) is before
     assert 3.3 < pipe.given / 2 / RATE < 3.5
     if in_files:
