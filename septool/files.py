@@ -50,6 +50,16 @@ def why_not_writable(folder: Path) -> str:
     return ""
 
 
+def is_there(path: Path) -> bool:
+    """Say whether something is at a path; no of one that may not be looked at, of which opening it says why."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists() raises, of a name that is too long or not permitted
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether a folder is at a path, as :func:`is_there` does."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def read_bytes(path: Path) -> bytes:
     """Read a whole file, or a named pipe that somebody writes to.
 

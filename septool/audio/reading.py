@@ -1,6 +1,7 @@
 """Reading a recording: its properties, part of it, all of it, or block by block."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,9 @@ def audio_info(path: Path, *, track: int = 1, decode: bool = False) -> AudioInfo
     Raises:
         AudioError: it cannot be read as audio.
     """
-    if path.is_fifo():
-        raise AudioError(f"{printable(path)} is not a regular file; give - and pipe it in")
+    with suppress(OSError):  # opening it says why
+        if path.is_fifo():
+            raise AudioError(f"{printable(path)} is not a regular file; give - and pipe it in")
     with open_audio(path, track=track) as file:
         if decode or file.exact_frames is None:
             while file.read(BLOCK_SAMPLES // file.channels).size:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from septool import audio
 from septool.data import manifest
 from septool.errors import AudioError, SeptoolError, UsageError
+from septool.files import is_there
 from septool.inference.findings import loudest_if_cancelling
 from septool.inference.level import computing_in
 from septool.inference.passes import extract_mean
@@ -74,7 +75,7 @@ def parse_reference(text: str | Path) -> Reference:
         UsageError: the stretch is none.
     """
     path, at, stretch = str(text).rpartition("@")
-    if not at or Path(text).exists() or not Path(path).exists():
+    if not at or is_there(Path(text)) or not is_there(Path(path)):
         return Reference(Path(text))
     try:
         start, end = map(float, stretch.split("-"))

@@ -15,7 +15,7 @@ from string import Formatter
 
 from septool import audio
 from septool.errors import AudioError, UsageError
-from septool.files import read_bytes
+from septool.files import is_folder, read_bytes
 from septool.inference.output_folder import OutputLists
 from septool.printable import printable
 
@@ -87,7 +87,7 @@ def find_inputs(names: Sequence[str]) -> FoundInputs:
     lists = OutputLists()
     for name in names:
         path = Path(name)
-        if name == PIPE or not path.is_dir():
+        if name == PIPE or not is_folder(path):
             recordings.setdefault(abspath_key(path), Input(name, path))
             continue
         inside = audio.find_audio_files(path)
@@ -100,11 +100,11 @@ def find_inputs(names: Sequence[str]) -> FoundInputs:
         for file in inside.files:
             if abspath_key(file) not in own:
                 recordings.setdefault(abspath_key(file), Input(str(file), file, file.parent.relative_to(path)))
-    unreadable = [path for path in others if path.is_dir()]
+    unreadable = [path for path in others if is_folder(path)]
     return FoundInputs(
         tuple(recordings.values()),
         tuple(path for key, path in own.items() if key not in recordings),
-        tuple(path for path in others if not path.is_dir()),
+        tuple(path for path in others if not is_folder(path)),
         tuple(unreadable),
     )
 
@@ -147,7 +147,7 @@ def abspath_key(path: Path) -> str:
 
 def looks_like_file(out: str) -> bool:
     """Say whether ``out`` is named as a recording is, and is no folder."""
-    return Path(out).suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not Path(out).is_dir()
+    return Path(out).suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not is_folder(Path(out))
 
 
 def check_references_kept(references: Sequence[Path], jobs: Sequence[Job]) -> None:

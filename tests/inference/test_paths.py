@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from septool.errors import UsageError
-from septool.inference.paths import PIPE, Job, select_shard
+from septool.inference.enrollment import Reference, parse_reference
+from septool.inference.paths import PIPE, Job, find_inputs, looks_like_file, select_shard
 
 JOBS = [Job(f"calls/{number}.wav", Path(f"calls/{number}.wav")) for number in range(2000)]
 
@@ -33,3 +34,11 @@ def test_what_is_no_part_is_refused(shard: str) -> None:
 def test_standard_input_has_no_parts() -> None:
     with pytest.raises(UsageError, match="--shard 1/2 takes files"):
         select_shard([Job(PIPE, Path(PIPE))], "1/2")
+
+
+def test_a_name_that_the_system_refuses_does_not_keep_others_from_being_found(tmp_path: Path) -> None:
+    (tmp_path / "call.wav").touch()
+    names = ["x" * 300 + ".wav", str(tmp_path / "call.wav")]
+    assert [each.label for each in find_inputs(names).recordings] == names
+    assert looks_like_file(names[0])
+    assert parse_reference(names[0] + "@1-2") == Reference(Path(names[0] + "@1-2"))

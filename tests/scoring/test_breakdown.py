@@ -43,7 +43,8 @@ def test_groups() -> None:
     assert found("sources") == {"sources 2": (1.5, 8)}
 
 
-def test_lengths_and_overlaps_are_those_of_the_sources(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", ["gone.wav", "a-name-too-long" * 20 + ".wav"])
+def test_lengths_and_overlaps_are_those_of_the_sources(tmp_path: Path, gone: str) -> None:
     for name, seconds in (("short", 1.5), ("long", 12.0)):
         audio.write_audio(tmp_path / f"{name}.wav", np.full(round(seconds * 8000), 0.1, np.float32), 8000)
     short, long = Source(path="short.wav"), Source(path="long.wav", frames=88000, speed=1.0)
@@ -51,7 +52,7 @@ def test_lengths_and_overlaps_are_those_of_the_sources(tmp_path: Path) -> None:
         Mixture(id="a", sample_rate=16000, sources=(short, long), root=tmp_path),
         Mixture(id="b", sample_rate=16000, sources=(short, long), root=tmp_path, mode="max"),
         Mixture(id="c", sample_rate=16000, sources=(short, long), root=tmp_path, frames=96000),
-        Mixture(id="d", sample_rate=16000, sources=(short, Source(path="gone.wav")), root=tmp_path),
+        Mixture(id="d", sample_rate=16000, sources=(short, Source(path=gone)), root=tmp_path),
     ]
     found = [each.group for each in summarize_groups(ITEMS, rows, ["sdr"], ["length", "overlap"])]
     assert found == [
