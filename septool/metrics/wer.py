@@ -1,9 +1,9 @@
 """Word error rate of an estimate, transcribed by an external recognizer."""
 
-import re
 import shlex
 import subprocess
 import tempfile
+import unicodedata
 from pathlib import Path
 from shutil import which
 
@@ -15,7 +15,6 @@ from septool.metrics import UndefinedError
 
 RATE, PEAK = 16000, 0.9  # of the 16-bit file that is recognized: what recognizers take, at a level they hear
 FILE = "{file}"
-NOT_IN_WORDS = re.compile(r"[^\w\s']|_")
 
 
 def wer_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int, text: str | None, command: str) -> float:  # noqa: ARG001
@@ -40,8 +39,14 @@ def wer_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int, text: st
 
 
 def words_of(text: str) -> list[str]:
-    """Split a text into words in lower case without punctuation; apostrophes stay."""
-    return NOT_IN_WORDS.sub(" ", text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")).split()
+    """Split a text into words in lower case without punctuation; apostrophes stay, and marks, such as vowel signs."""
+    plain = unicodedata.normalize("NFC", text.casefold()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    words = "".join(each if _is_in_words(each) else " " for each in plain).split()
+    return [word for word in words if any(map(str.isalnum, word))]
+
+
+def _is_in_words(character: str) -> bool:
+    return character.isalnum() or character == "'" or unicodedata.category(character).startswith("M")
 
 
 def count_errors(said: list[str], heard: list[str]) -> int:

@@ -23,10 +23,26 @@ def wer(command: str, text: str | None = "one two three four") -> float:
     return wer_item(estimate=SIGNAL, reference=SIGNAL, rate=8000, text=text, command=command)
 
 
-def test_words_have_neither_case_nor_punctuation() -> None:
-    assert words_of("Don\N{RIGHT SINGLE QUOTATION MARK}t stop, MR. Stra\N{LATIN SMALL LETTER SHARP S}e_2\u2026") == [
-        "don't", "stop", "mr", "strasse", "2"
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "Don\N{RIGHT SINGLE QUOTATION MARK}t stop, MR. Stra\N{LATIN SMALL LETTER SHARP S}e_2\u2026",
+            "don't stop mr strasse 2",
+        ),
+        (
+            "\u0939\u093f\u0928\u094d\u0926\u0940, \u092c\u094b\u0932\u094b\u0964",
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u092c\u094b\u0932\u094b",
+        ),
+        (
+            "\u0643\u064e\u062a\u064e\u0628\u064e \u0643\u0650\u062a\u0627\u0628",
+            "\u0643\u064e\u062a\u064e\u0628\u064e \u0643\u0650\u062a\u0627\u0628",
+        ),
+        ("CAFE\u0301 \N{HEAVY BLACK HEART}\ufe0f '", "caf\u00e9"),
+    ],
+)
+def test_words_have_neither_case_nor_punctuation(text: str, words: str) -> None:
+    assert words_of(text) == words.split()
 
 
 # The numbers are those of jiwer 4.0.0.
