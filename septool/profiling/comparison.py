@@ -1,6 +1,5 @@
 """Measured costs beside those in the papers' tables."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -8,6 +7,7 @@ from itertools import product
 
 import torch
 
+from septool.errors import UsageError
 from septool.models.build import build_model, config_of
 from septool.profiling.macs import count_macs
 from septool.profiling.papers import QUANTITIES, Paper, System, Term, paper_names, read_paper
@@ -55,7 +55,7 @@ def published_si_snri(model: str, config: object) -> float | None:
 
 
 def compare_to_paper(paper: Paper, rows: Sequence[Row], kind: str) -> list[Comparison]:
-    """Set what was measured on a device of a ``kind`` beside what was published."""
+    """Set what was measured on a device of a ``kind`` beside what was published; terms as :func:`compare_terms`."""
     measured = {(row.model, row.seconds): row for row in rows}
     comparisons = []
     for system, seconds in product(paper.rows, paper.lengths):
@@ -67,7 +67,16 @@ def compare_to_paper(paper: Paper, rows: Sequence[Row], kind: str) -> list[Compa
             once = quantity.constant and seconds != paper.lengths[0]
             if not once and quantity.device in ("", kind) and quantity.of(row) is not None:
                 comparisons.append(_compare(paper, system, key, row, base))
-    return comparisons + [_grow(term, paper.lengths) for term in paper.terms]
+    return comparisons + compare_terms(paper)
+
+
+def compare_terms(paper: Paper) -> list[Comparison]:
+    """Set how the terms of complexities grow, which is counted without measuring anything, beside what was published.
+
+    Raises:
+        UsageError: a term that is of nothing in its network, or of no network.
+    """
+    return [_grow(term, paper.lengths) for term in paper.terms]
 
 
 def _compare(paper: Paper, system: System, key: str, row: Row, base: Row | None) -> Comparison:
@@ -110,7 +119,14 @@ def _grow(term: Term, lengths: Sequence[float]) -> Comparison:
 
 def _term_macs(term: Term, seconds: float) -> int:
     modules = _modules(term.model, seconds)
-    return sum(kinds.get(term.kind, 0) for path, kinds in modules.items() if re.fullmatch(rf"\w+\.{term.module}", path))
+    macs = sum(kinds.get(term.kind, 0) for path, kinds in modules.items() if term.is_of(path))
+    if not macs:
+        known = ", ".join(sorted({kind for kinds in modules.values() for kind in kinds}))
+        raise UsageError(
+            f"term {term.label!r}: no module of {term.model} that {term.module!r} matches has operations of the kind "
+            f"{term.kind!r} (known: {known})"
+        )
+    return macs
 
 
 @cache

@@ -1,5 +1,7 @@
 """The cost tables of the papers, as data in ``septool/papers``. Imports no torch."""
 
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +65,18 @@ class Term:
     kind: str  # of operation, as septool.profiling.macs names it
     power: float  # of the length
 
+    def __post_init__(self) -> None:
+        if not 0 < self.power < math.inf:
+            raise ValueError(f"power is {self.power:g}; it has to be above 0")
+        try:
+            self.is_of("")
+        except re.error as error:
+            raise ValueError(f"module is {self.module!r}, which is no regular expression: {error}") from None
+
+    def is_of(self, path: str) -> bool:
+        """Say whether the term is of a module at a path, which begins with the network's name."""
+        return re.fullmatch(rf"\w+\.{self.module}", path) is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
@@ -80,6 +94,10 @@ class Paper:
         _known(*self.why)
         if self.reference and self.reference not in {row.label for row in self.rows}:
             raise ValueError(f"reference is {self.reference!r}, which is no row")
+        if not self.lengths or not all(0 < length < math.inf for length in self.lengths):
+            raise ValueError("lengths has to name one or more, in seconds above 0")
+        if self.terms and len(set(self.lengths)) < 2:
+            raise ValueError("lengths has one; how terms grow takes two")
 
 
 def _known(*quantities: str) -> None:

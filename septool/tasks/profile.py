@@ -20,7 +20,7 @@ from septool.models import MODELS
 from septool.models.base import Extractor, Separator
 from septool.models.build import config_of
 from septool.models.papez import Halting
-from septool.profiling.comparison import compare_to_paper, published_si_snri
+from septool.profiling.comparison import compare_terms, compare_to_paper, published_si_snri
 from septool.profiling.isolation import measure_in_rounds
 from septool.profiling.measure import Target
 from septool.profiling.papers import Paper, read_paper
@@ -121,6 +121,8 @@ def profile(
     speech = speech or EXAMPLE
     audio.audio_info(speech)
     check_outputs(out, plot, html, torch_profiler, force=force)
+    if table:
+        compare_terms(table)  # which refuses some, before hours of measuring
     settings = Settings(
         device=str(chosen),
         dtype=dtype,

@@ -8,6 +8,7 @@ from septool.models.build import config_of
 from septool.profiling.comparison import compare_to_paper, published_si_snri
 from septool.profiling.papers import Paper, System, Term, paper_names, read_paper
 from septool.profiling.records import Row, Timing
+from septool.tasks.profile import profile
 
 
 @pytest.mark.parametrize("name", paper_names())
@@ -24,11 +25,19 @@ def test_an_unknown_table_is_named_with_the_nearest_known_one() -> None:
         read_paper("galr-table2")
 
 
+TERM = '[[terms]]\nlabel = "A"\nmodel = "galr"\nkind = "lstm"\nmodule = "{}"\npower = {}\n'
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ('reference = "B"', "reference is 'B', which is no row"),
         ('reference = "A"\nwhy = {gmac = "x"}', "'gmac' is not a quantity"),
+        (TERM.format("blocks", 0), "power is 0; it has to be above 0"),
+        (TERM.format("blocks", "nan"), "power is nan"),
+        (TERM.format("(", 1), r"module is '\(', which is no regular expression: missing \)"),
+        (TERM.format("(?i)x", 1), "which is no regular expression: global flags"),
+        (TERM.format("blocks", 1), "lengths has one; how terms grow takes two"),
     ],
 )
 def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -164,3 +173,14 @@ def test_a_wrong_complexity_is_marked() -> None:
     (one,) = compare_to_paper(paper, [], "cpu")
     assert one.differs
     assert one.measured == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize(("module", "kind"), [(r"blocks\.\d+\.9", "attention"), (r"blocks\.\d+\.1", "attentions")])
+def test_a_term_of_nothing_is_refused_before_anything_is_measured(tmp_path: Path, module: str, kind: str) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'title = "T"\nprotocol = "P"\nlengths = [0.1, 0.2]\n[[rows]]\nlabel = "A"\nmodel = "galr"\n'
+        f'[[terms]]\nlabel = "A"\nmodel = "galr"\npower = 1\nmodule = \'{module}\'\nkind = "{kind}"\n'
+    )
+    with pytest.raises(UsageError, match=f"has operations of the kind '{kind}' \\(known: .*attention, "):
+        profile(paper=str(path), device="cpu", report=lambda *_: pytest.fail("measured"))
