@@ -31,6 +31,7 @@ class PeakMemory:
         if self.device.type == "cuda":
             return torch.cuda.memory_stats(self.device)[allocated]
         if self.device.type == "cpu" and self._status.exists():
-            line = next(line for line in self._status.read_text().splitlines() if line.startswith(resident + ":"))
-            return int(line.split()[1]) * 1024  # "VmHWM:   1234 kB"
+            lines = self._status.read_text().splitlines()
+            found = [line for line in lines if line.startswith(resident + ":")]  # sandboxes leave some out
+            return int(found[0].split()[1]) * 1024 if found else None  # "VmHWM:   1234 kB"
         return None

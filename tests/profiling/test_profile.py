@@ -175,6 +175,14 @@ def test_the_gauge_shows_the_peak_and_forgets_it() -> None:
     assert after < held - 2**26
 
 
+@LINUX
+def test_a_system_that_leaves_out_the_peak_says_nothing_of_it(tmp_path: Path) -> None:
+    memory = PeakMemory(torch.device("cpu"))
+    memory._status = tmp_path / "status"
+    memory._status.write_text("VmRSS:   1234 kB\n")
+    assert memory.peak() is None
+
+
 class Breaking(Separator[Any]):
     """Breaks at 0.2 s."""
 
