@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple, Union, get_args
 
 import numpy as np
 
@@ -220,17 +220,17 @@ class ExtractionPipeline:
             embed_references,
         )
 
+        if hasattr(references, "ndim"):  # whose rows or samples would be taken for references
+            raise UsageError("references is a list of recordings of the wanted voice; put this one in brackets")
         if not references:
             raise UsageError("give a recording of the wanted voice")
         model_rate = self.header.sample_rate
-        resampled = [
-            audio.resample(_one_channel(reference)[: round(MAX_REFERENCE_S * rate)], rate, model_rate).astype(
-                np.float32
-            )
-            for reference in references
-        ]
-        for number, reference in enumerate(resampled, 1):
-            check_reference(reference, model_rate, f"reference {number}")
+        resampled = []
+        for number, reference in enumerate(references, 1):
+            name = f"reference {number}"
+            samples = _one_channel(reference, name)[: round(MAX_REFERENCE_S * rate)]
+            resampled.append(audio.resample(samples, rate, model_rate).astype(np.float32))
+            check_reference(resampled[-1], model_rate, name)
         embedding = embed_references(self.model.speaker, resampled, self.device)
         passes = self.header.choose_passes(passes)
         return KnownVoicesEstimator(self.model, embedding, threshold, passes=passes)
@@ -250,10 +250,12 @@ def load_separator(
         dtype: what linear and LSTM layers compute in: ``fp32``, or ``int8`` with the engine ``onnx``.
 
     Raises:
-        UsageError: no such checkpoint, device or engine.
+        UsageError: no such checkpoint, device, engine or dtype.
         CheckpointError: a damaged file, one that cannot be fetched, or a model that does not separate.
         SeptoolError: a network that has no form in ONNX.
     """
+    if dtype not in get_args(Precision):
+        raise UsageError(f"dtype is {dtype!r}; it can be {', '.join(get_args(Precision))}")
     entry, path = _resolve(name)
     engine = engine_for(engine, dtype)
     onnx = may_use_onnx(engine, device)
@@ -311,9 +313,9 @@ def _estimate(
     return np.pad(voices, ((0, 0), (0, len(samples) - voices.shape[1])))
 
 
-def _one_channel(recording: Samples) -> np.ndarray:
-    """Return samples as ``[time]`` in float32."""
-    samples = audio.as_samples(recording, "a recording")
+def _one_channel(recording: Samples, name: str = "the recording") -> np.ndarray:
+    """Return samples as ``[time]`` in float32; ``name`` is what they are called in messages."""
+    samples = audio.as_samples(recording, name)
     if not len(samples):
-        raise AudioError("the recording has no samples")
+        raise AudioError(f"{name} has no samples")
     return samples

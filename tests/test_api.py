@@ -135,9 +135,17 @@ def test_what_is_no_recording(
 
 
 def test_what_is_no_reference(extractor: ExtractionPipeline, speech: np.ndarray) -> None:
-    for references, said in (([], "wanted voice"), ([np.zeros(RATE)], "reference 1 is silent")):
+    mixture = speech.sum(0)
+    for references, said in (
+        ([], "give a recording of the wanted voice"),
+        (speech[0], "put this one in brackets"),
+        (torch.from_numpy(speech), "put this one in brackets"),
+        ([np.zeros(RATE)], "reference 1 is silent"),
+        ([speech[0], np.zeros(0)], "reference 2 has no samples"),
+        ([speech], r"reference 1 is \[time\], this one is \[2, "),
+    ):
         with pytest.raises((UsageError, AudioError), match=said):
-            extractor.extract(speech.sum(0), RATE, references)
+            extractor.extract(mixture, RATE, references)
 
 
 def test_a_model_for_something_else(tiny_checkpoint: Path, tiny_extractor: Path) -> None:
@@ -147,6 +155,13 @@ def test_a_model_for_something_else(tiny_checkpoint: Path, tiny_extractor: Path)
         septool.load_extractor(str(tiny_checkpoint))
     with pytest.raises(UsageError, match="galr"):
         septool.load_separator("garl")
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx", "auto"])
+@pytest.mark.parametrize("dtype", ["bf16", "nonsense"])
+def test_a_precision_that_is_not_offered_is_refused(tiny_checkpoint: Path, engine: Any, dtype: Any) -> None:
+    with pytest.raises(UsageError, match=f"dtype is '{dtype}'; it can be fp32, int8"):
+        septool.load_separator(str(tiny_checkpoint), engine=engine, dtype=dtype)
 
 
 def test_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> None:
