@@ -34,7 +34,7 @@ from septool.scoring.estimates import (
 from septool.scoring.item_files import item_writer, load_items, read_items
 from septool.scoring.items import Item, ScoringInput, parse_metric_names, score_item
 from septool.scoring.layouts import is_table, parse_template
-from septool.scoring.report import write_evaluation_report
+from septool.scoring.report import Load, write_evaluation_report
 from septool.scoring.summary import (
     Comparison,
     Summary,
@@ -182,7 +182,10 @@ def evaluate(
         shown = {summary.metric: summary.definition for summary in summaries if summary.definition} | hashes
         shown |= {"versions": ", ".join(f"{name} {number}" for name, number in metric_versions(metrics).items())}
         title = f"{source.name}: {model or estimates}"
-        write_evaluation_report(html, title, ordered, summaries, facts=shown, load=partial(_load_again, job))
+        load: Load = partial(_load_again, job)
+        if kind == _Kind.CONVERSATIONS:  # which are scored by whoever makes them, and would only be made again
+            load = _load_nothing
+        write_evaluation_report(html, title, ordered, summaries, facts=shown, load=load)
     return ordered, summaries
 
 
@@ -247,6 +250,10 @@ def _summarize(items: Sequence[Item], kind: _Kind, metrics: Sequence[str]) -> li
 def _definition(metric: str) -> str:
     known = METRICS.get(metric) or MEASURES.get(metric)
     return known.definition if known else ""
+
+
+def _load_nothing(_: Sequence[str]) -> Iterator[ScoringInput]:
+    return iter(())
 
 
 def _load_again(job: ScoringJob, ids: Sequence[str]) -> Iterator[ScoringInput]:

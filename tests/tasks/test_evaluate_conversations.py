@@ -86,7 +86,14 @@ def test_who_is_taken_apart_perfectly(
     monkeypatch: pytest.MonkeyPatch, meetings: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     with known(monkeypatch, meetings):
-        items, summaries = evaluate(meetings, model=str(tiny_checkpoint), device="cpu", out=tmp_path / "items.jsonl")
+        items, summaries = evaluate(
+            meetings,
+            model=str(tiny_checkpoint),
+            device="cpu",
+            out=tmp_path / "items.jsonl",
+            html=tmp_path / "report.html",  # for which nothing is taken apart once more
+        )
+    assert "Worst 1: " in (tmp_path / "report.html").read_text()
     found = {summary.metric: summary for summary in summaries}
     assert [*found] == ["der", "der-collar", "count-right", "wrong-track", "si-snri"]
     assert (found["der"].mean, found["der-collar"].mean, found["count-right"].mean) == (0, 0, 100)
