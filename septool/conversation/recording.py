@@ -107,6 +107,7 @@ def separate_conversation(
         held: np.ndarray | None = None  # one block back, so that the last one is known as such
         for block in conversation.voices() if writers else ():
             workers.check_stopping()
+            progress(info.frames / info.rate, info.frames / info.rate)  # by which whoever asked may give up, too
             if held is not None:
                 for writer, part in writers:
                     writer.write(held[part])

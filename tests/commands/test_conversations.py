@@ -1,6 +1,7 @@
 """``septool separate --speakers`` and ``septool activity``: files, JSON, pipes, refusals."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from septool import audio, catalogue, checkpoints
 from septool.conversation import networks
 from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import read_rttm
+from septool.errors import SeptoolError
+from septool.inference.outcomes import Failed
 from septool.inference.voiceprints import Voiceprint, network_digest, write_voiceprints
 from septool.models.speaker_net import SpeakerNet
+from septool.tasks.separate import separate
 from tests.conftest import Command
 from tests.conversation.test_separation import PITCHES, SCRIPT, SECONDS, Oracle, buzz, embed
 
@@ -61,6 +65,25 @@ def test_a_track_a_person_and_who_speaks_when(septool: Command, meeting: Path, t
     together = np.stack([*tracks, audio.load_audio(rest, RATE)])
     np.testing.assert_allclose(together.sum(0), audio.load_audio(meeting, RATE), atol=1e-5)
     assert any("3 people" in line for line in result.errors)
+
+
+def test_whoever_asked_may_give_up_while_tracks_are_written(
+    meeting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def voices(self: ConversationSeparator) -> Iterator[np.ndarray]:
+        begun.append(self)
+        yield from written(self)
+
+    def follow(*_: object) -> None:
+        if begun:
+            raise SeptoolError("not wanted any more")
+
+    begun: list[ConversationSeparator] = []
+    written = ConversationSeparator.voices
+    monkeypatch.setattr(ConversationSeparator, "voices", voices)
+    (result,) = separate([meeting], speakers="auto", out=str(tmp_path / "out"), device="cpu", progress=follow)
+    assert isinstance(result, Failed)
+    assert "not wanted any more" in result.error
 
 
 def test_people_are_called_by_the_voices_that_are_known(septool: Command, meeting: Path, tmp_path: Path) -> None:
