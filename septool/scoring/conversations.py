@@ -9,6 +9,7 @@ import torch
 from septool.config import JsonDict
 from septool.data.conversations import RenderedConversation
 from septool.data.turns import Turn
+from septool.errors import SeptoolError
 from septool.metrics import Metric
 from septool.metrics.diarization import diarization_error
 from septool.metrics.si_snr import si_snr
@@ -87,9 +88,14 @@ def score_conversation(
         voices: the tracks, ``[track, time]``.
         names: whom the tracks are of, as in ``turns``.
         rate: Hz of all samples.
+
+    Raises:
+        SeptoolError: there is no speech in it to compare with.
     """
     bare = diarization_error(estimate=turns, reference=rendered.turns)
     error = diarization_error(estimate=turns, reference=rendered.turns, collar=COLLAR_S)
+    if not error.total:
+        raise SeptoolError(f"conversation {id} has no speech more than {COLLAR_S:g} s from where a turn begins or ends")
     track_of = {true: list(names).index(name) for name, true in error.mapping.items() if name in names}
     gains: list[float | None] = []
     reasons: list[str | None] = []
@@ -107,16 +113,15 @@ def score_conversation(
         gains.append(gain)
         silent = "the track is silent in the speaker's turns, or nobody else is in the mixture there"
         reasons.append("the speaker was not found" if mine is None else silent if gain is None else None)
-    total = max(error.total, 1e-12)
     return ConversationScores(
         id=id,
         speakers=len(speakers),
         found=len(names),
         der=bare.percent,
         der_collar=error.percent,
-        missed=100 * error.missed / total,
-        false_alarm=100 * error.false_alarm / total,
-        confusion=100 * error.confusion / total,
+        missed=100 * error.missed / error.total,
+        false_alarm=100 * error.false_alarm / error.total,
+        confusion=100 * error.confusion / error.total,
         si_snri=tuple(gains),
         wrong_track=100 * wrong / max(right + wrong, 1e-12),
         reasons=tuple(reasons),

@@ -5,6 +5,7 @@ import pytest
 
 from septool.data.conversations import RenderedConversation
 from septool.data.turns import Turn
+from septool.errors import SeptoolError
 from septool.scoring.conversations import score_conversation
 
 RATE = 1000
@@ -47,3 +48,11 @@ def test_somebody_who_is_not_found_has_no_gain_and_is_missed(talk: RenderedConve
     assert sorted(gain is None for gain in scores.si_snri) == [False, True]
     assert scores.der == pytest.approx(100 * (1 + 2) / 6)  # a second of two is missed, two are somebody else's
     assert scores.row()["si_snri"] == scores.si_snri
+
+
+@pytest.mark.parametrize("turns", [[], [Turn(0.5, 0.9, "ann"), Turn(2.0, 2.4, "bob")]])
+def test_a_conversation_without_speech_far_enough_from_boundaries_is_refused(
+    talk: RenderedConversation, turns: list[Turn]
+) -> None:
+    with pytest.raises(SeptoolError, match=r"conversation a has no speech more than 0.25 s from where a turn begins"):
+        scored(talk._replace(turns=turns), turns, talk.sources, ("ann", "bob"))
