@@ -39,11 +39,12 @@ def parse_template(text: str) -> str:
     """Check a template such as ``{id}_s{voice}.wav`` and return it without the suffix of a file.
 
     Raises:
-        UsageError: it lacks one of the two fields, or has others.
+        UsageError: it lacks one of the two fields, or has others or stray braces.
     """
     suffix = Path(text).suffix
     template = text[: -len(suffix)] if suffix.lower() in audio.SUFFIXES else text
-    if sorted(re.findall(r"\{(.*?)\}", template)) != ["id", "voice"]:
+    fields = re.compile(r"\{(id|voice)\}")
+    if sorted(fields.findall(template)) != ["id", "voice"] or set("{}") & set(fields.sub("", template)):
         raise UsageError(f"--pair {text!r} has to hold {{id}} and {{voice}}, such as {{id}}_s{{voice}}.wav")
     return template
 

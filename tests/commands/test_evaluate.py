@@ -292,6 +292,10 @@ def test_scores_of_another_manifest_or_model_are_not_taken_over(
         (["{true}", "-m", "papez", "--sample-rate", "8000"], "--sample-rate is for a folder of estimates; a model is"),
         (["{true}", "{found}", "-o", "x.txt"], "--out x.txt has to end in .jsonl, .csv or .parquet"),
         (["{true}", "{found}", "--metric", ","], "no metric was named; choose from si-snr, "),
+        (
+            ["{true}", "{found}", "--pair", "{{id}}_s{{voice}}}}.wav"],
+            "--pair '{{id}}_s{{voice}}}}.wav' has to hold {{id}}",
+        ),
         (["{true}", "{true}/nothing"], "{true}/nothing is not a folder"),
         (["{empty}", "{found}"], "{empty} has no files named like call_s1.wav, call_s2.wav"),
     ],
