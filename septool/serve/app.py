@@ -175,7 +175,7 @@ async def receive_recording(queue: JobQueue, request: Request) -> Response:
         if isinstance(error, TimeoutError):  # an OSError, too
             raise HTTPException(408, f"nothing of the recording came for {STALLED_S:g} s") from None
         if isinstance(error, OSError):
-            raise DiskFullError(f"the recording cannot be kept: {error.strerror}") from None
+            raise DiskFullError.of(error) from None
         raise
     queue.submit(job)
     return _json(job_row(queue, job), 201, {"Location": _url(job)})

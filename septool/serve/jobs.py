@@ -59,6 +59,11 @@ class DiskFullError(SeptoolError):
     """There is no room for a recording."""
 
 
+    @classmethod
+    def of(cls, error: OSError) -> "DiskFullError":
+        """Return it for what the system said when a recording was to be kept."""
+        return cls(f"the recording cannot be kept: {error.strerror}")
+
 class NoSuchJobError(SeptoolError):
     """A recording that never was, or whose time is over."""
 
@@ -215,7 +220,11 @@ class JobQueue:
                 raise UsageError(str(error).removeprefix("--")) from None
         if self._folder is None:
             raise BusyError("the server is starting")
-        if shutil.disk_usage(self._folder).free < self.limits.upload_bytes + FREE_BYTES:
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError as error:  # somebody cleared the folder away
+            raise DiskFullError.of(error) from None
+        if free < self.limits.upload_bytes + FREE_BYTES:
             raise DiskFullError("the disk of this machine is full; come again when it is not")
         job = Job(safe_name(name), Path(), model or self.model, speakers)
         job.folder = self._folder / job.id
@@ -223,7 +232,11 @@ class JobQueue:
             if sum(not each.is_over for each in self._jobs.values()) >= MAX_WAITING + len(self.devices):
                 raise BusyError(f"{MAX_WAITING} recordings are waiting already; come again when one is done")
             self._jobs[job.id] = job
-        job.recording.parent.mkdir(parents=True)
+        try:
+            job.recording.parent.mkdir(parents=True)
+        except OSError as error:
+            self.remove(job)  # its place is for others
+            raise DiskFullError.of(error) from None
         return job
 
     def submit(self, job: Job) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import errno
 import io
 import re
+import shutil
 import threading
 import zipfile
 from pathlib import Path
@@ -181,6 +183,23 @@ def test_a_full_disk_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(jobs, "FREE_BYTES", 10**18)
     answer = client.post("/api/jobs", params={"name": "call.wav"}, content=b"x")
     assert (answer.status_code, answer.json()["error"][:11]) == (507, "the disk of")
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Path, "mkdir"), (shutil, "disk_usage")])
+def test_a_recording_that_cannot_be_kept_gives_its_place_back(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    def full(*_: object, **settings: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(owner, name, full)
+    answer = client.post("/api/jobs", params={"name": "call.wav"}, content=b"x")
+    assert (answer.status_code, answer.json()["error"]) == (
+        507,
+        "the recording cannot be kept: No space left on device",
+    )
+    queue: Any = client.queue  # type: ignore[attr-defined]
+    assert queue._jobs == {}
 
 
 def test_files_go_when_their_time_is_over(client: TestClient, call: Path, temporary: Path, clock: Clock) -> None:
