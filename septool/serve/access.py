@@ -75,12 +75,13 @@ def plan_access(host: str, token: str | None, names: Sequence[str]) -> Access:
 
     Args:
         host: the address that the server is bound to.
-        token: the one that it shall want; made where one is needed and none was given.
+        token: the one that it shall want, without spaces at its ends; made where one is needed and none was given.
         names: further ones that it goes by, such as that of a proxy before it.
 
     Raises:
         UsageError: no such host, or a token that can be guessed.
     """
+    token = None if token is None else token.strip()  # as requests give it
     if token is not None and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
         raise UsageError(
             f"--token has {len(token)} characters; give {MIN_TOKEN} or more of ASCII, or leave it out to have one made"

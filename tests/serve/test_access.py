@@ -103,6 +103,7 @@ def test_the_token_does_not_open_the_server_to_other_pages(make_client: MakeClie
 def test_beyond_this_machine_there_is_always_a_token() -> None:
     assert plan_access("127.0.0.1", None, []).token is None
     assert plan_access("localhost", TOKEN, []).token == TOKEN
+    assert plan_access("localhost", f" {TOKEN}\n", []).token == TOKEN  # as a file that it is read from has it
     one, two = (plan_access("0.0.0.0", None, ["Proxy.Example"]) for _ in range(2))
     assert one.token != two.token
     assert len(one.token or "") >= 32
@@ -112,7 +113,7 @@ def test_beyond_this_machine_there_is_always_a_token() -> None:
     assert plan_access("0.0.0.0", TOKEN, []).token == TOKEN
 
 
-@pytest.mark.parametrize("token", ["", "short", "x" * 15, "wörter" * 4, "two\nlines" * 3])
+@pytest.mark.parametrize("token", ["", "short", "x" * 15, "x" + " " * 15, "wörter" * 4, "two\nlines" * 3])
 def test_a_token_that_can_be_guessed_or_not_be_sent_is_refused(token: str) -> None:
     with pytest.raises(UsageError, match=r"--token has \d+ characters; give 16 or more"):
         plan_access("127.0.0.1", token, [])
