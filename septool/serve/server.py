@@ -55,8 +55,8 @@ def serve(
     """
     if suffix not in FORMATS:
         raise UsageError(f"--format is {suffix!r}; browsers play {', '.join(FORMATS)}")
-    devices = [str(choose_device(name.strip())) for name in device.split(",")]
-    if len(set(devices)) < len(devices):
+    devices = [choose_device(name.strip()) for name in device.split(",")]
+    if len({(each.type, each.index or 0) for each in devices}) < len(devices):  # cuda is cuda:0
         raise UsageError(f"--device {device} names one device twice")
     checkpoints.load(catalogue.resolve_checkpoint(model)[1], Separator)  # refuses what cannot separate
     models = usable_separators(model)
@@ -65,7 +65,7 @@ def serve(
     queue = JobQueue(
         model=models[0]["name"],
         models=[each["name"] for each in models],
-        devices=devices,
+        devices=[str(each) for each in devices],
         limits=limits,
         suffix=suffix,
     )

@@ -12,7 +12,10 @@ import pytest
 pytest.importorskip("starlette", reason='the page needs pip install "septool[serve]"')
 
 import httpx
+import torch
 
+from septool.errors import UsageError
+from septool.serve.server import serve
 from tests.conftest import Command, files_below
 
 
@@ -64,6 +67,12 @@ def test_what_cannot_be_served_is_refused(septool: Command, tiny_checkpoint: Pat
         result = septool(*serve, *more)
         assert (result.status > 0, result.out, len(result.errors)) == (True, b"", 1)
         assert said in result.errors[0]
+
+
+def test_a_device_by_two_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("septool.serve.server.choose_device", torch.device)
+    with pytest.raises(UsageError, match="--device cuda,cuda:0 names one device twice"):
+        serve(device="cuda,cuda:0")
 
 
 def test_the_extra_that_is_missing_is_named(septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
