@@ -16,7 +16,7 @@ def document() -> JsonDict:
             "title": "septool serve",
             "version": __version__,
             "description": "Send a recording in which people talk over each other, fetch each voice. "
-            "A recording and its voices are known by an identifier alone, and go an hour after they are done.",
+            "A recording and its voices are known by an identifier alone, and go after the keep_seconds of /api.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
