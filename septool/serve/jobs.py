@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
+import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,7 +34,7 @@ FOLDER_PREFIX = "septool-serve-"
 LOCK = "running.lock"  # held for as long as the folder's process lives
 MAX_WAITING = 20  # recordings; whoever sends more is asked to come again
 FREE_BYTES = 1_000_000_000  # of the disk, left to others
-NAME_LENGTH = 80  # characters of a recording's name
+NAME_BYTES = 160  # of a recording's name, to which names of its voices add some
 STOP_SECONDS = 20.0  # a segment that is being computed is not interrupted
 SWEEP_SECONDS = 15.0
 COPIED_FRAMES = 2**20
@@ -58,11 +59,11 @@ class BusyError(SeptoolError):
 class DiskFullError(SeptoolError):
     """There is no room for a recording."""
 
-
     @classmethod
     def of(cls, error: OSError) -> "DiskFullError":
         """Return it for what the system said when a recording was to be kept."""
         return cls(f"the recording cannot be kept: {error.strerror}")
+
 
 class NoSuchJobError(SeptoolError):
     """A recording that never was, or whose time is over."""
@@ -137,11 +138,15 @@ def safe_name(name: str) -> str:
     >>> safe_name("../../etc/pass wd?.wav")
     'pass wd_.wav'
     """
-    last = re.split(r"[/\\]", name)[-1]
-    path = Path(re.sub(r"[^\w ().+-]", "_", last).strip(" ."))
+    last = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
+    path = Path("".join(each if _may_be_in_name(each) else "_" for each in last).strip(" ."))
     suffix = path.suffix if re.fullmatch(r"\.\w{1,8}", path.suffix, re.ASCII) else ""
-    stem = path.name.removesuffix(suffix)[:NAME_LENGTH].strip(" .")
+    stem = path.name.removesuffix(suffix).encode()[:NAME_BYTES].decode(errors="ignore").strip(" .")
     return (stem or "recording") + suffix
+
+
+def _may_be_in_name(character: str) -> bool:
+    return character.isalnum() or character in "_ ().+-" or unicodedata.category(character).startswith("M")
 
 
 class JobQueue:
