@@ -49,7 +49,7 @@ class Record:
         self._read()
 
     def _read(self) -> None:
-        """Read all rows; lines that a killed run left unfinished count for nothing."""
+        """Read all rows; what a killed run left unfinished or another program wrote counts for nothing."""
         try:
             content = self.path.read_bytes() if self.path.exists() else b""
         except OSError as error:
@@ -59,10 +59,11 @@ class Record:
         self._size, self._rows = len(content), {}
         lines = content.splitlines()
         for line in lines:
-            with suppress(ValueError, TypeError, KeyError, IndexError, RecursionError):
+            with suppress(ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
                 row = json.loads(line)
                 first = row["outputs"][0]["path"]
-                self._rows[abspath_key(Path(os.fsdecode(first.encode("utf-8", "surrogateescape"))))] = row
+                if _can_be_compared(row):
+                    self._rows[abspath_key(Path(os.fsdecode(first.encode("utf-8", "surrogateescape"))))] = row
         if lines and not self._rows and not any(b'"input"' in line for line in lines):
             raise UsageError(f"--manifest {printable(self.path)} is no list of results; name another file")
 
@@ -138,6 +139,16 @@ class Digests:
             {"path": path, "bytes": Path(path).stat().st_size, "sha256": sha256_of(Path(path))} for path in outputs
         )
         return cls(None if recording is None else _sha256(recording), rows)
+
+
+def _can_be_compared(row: JsonDict) -> bool:
+    """Say whether a row has what :meth:`Record.difference` looks at."""
+    known = row.keys() >= {"model", "checkpoint_sha256", "settings", "input_sha256"}
+    return (
+        known
+        and isinstance(row["settings"], dict)
+        and all(each.keys() >= {"path", "sha256"} for each in row["outputs"])
+    )
 
 
 def _sha256(path: Path) -> str | None:

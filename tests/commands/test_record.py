@@ -16,6 +16,7 @@ from septool.files import sha256_of
 from septool.inference import runner
 from septool.inference.batch import Batch
 from septool.inference.paths import Job
+from septool.inference.record import Record
 from septool.inference.runner import choose_processes
 from septool.models.build import build_model
 from tests.conftest import RATE, Command, voice
@@ -126,6 +127,32 @@ def test_only_what_is_as_the_record_says_counts_as_done(separate: Command, calls
     assert "septool: 2 done, 1 there already" in mended.errors
     assert {path: path.read_bytes() for path in out.glob("*.wav")} == before
     assert len(rows(record)) == 7  # two failures and two that were done again
+
+
+OUTPUT = {"path": "x_s1.wav", "sha256": None}
+ROW = {
+    "input": "x",
+    "model": "galr",
+    "checkpoint_sha256": "0",
+    "settings": {},
+    "input_sha256": None,
+    "outputs": [OUTPUT],
+}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *({key: value for key, value in ROW.items() if key != name} for name in list(ROW)[1:]),
+        *(ROW | other for other in ({"settings": []}, {"outputs": [{"path": "x_s1.wav"}]}, {"outputs": [OUTPUT, "x"]})),
+    ],
+)
+def test_rows_that_lack_something_count_for_nothing(tmp_path: Path, row: dict[str, Any]) -> None:
+    path, job = tmp_path / "results.jsonl", Job("x", Path("x"), targets=(Path("x_s1.wav"),))
+    path.write_text(json.dumps(row) + "\n")
+    assert Record(path, "galr", "0", {}).difference(job) == f"{path} does not know it"
+    path.write_text(json.dumps(ROW) + "\n")
+    assert Record(path, "galr", "0", {}).difference(job) is None
 
 
 def test_other_settings_weights_and_recordings_are_noticed(
