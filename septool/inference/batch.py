@@ -160,6 +160,10 @@ class Batch:
             audio.check_piped(self.suffix)
         if self.raw is not None and self.html is not None:
             raise UsageError(f"--html {self.html} shows recordings that have a header; leave out --raw")
+        if self.track != 1 and self.html is not None:
+            raise UsageError(
+                f"--html {self.html} shows the first track of sound, as browsers play it; leave out --track"
+            )
 
     def count_channels(self, recording: Input) -> int:
         """Return the channels of a recording; 1 of one that cannot be opened, which is told when its turn comes."""

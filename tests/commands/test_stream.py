@@ -170,6 +170,7 @@ def test_a_damaged_pipe_is_one_line(separate: Command) -> None:
         (["-", "--voice", "3", "-o", "-"], "--voice is 3; the model returns 2"),
         (["-", "--raw", "pcm"], "--raw is 'pcm'; write it as ENCODING:RATE:CHANNELS, such as s16le:16000:1"),
         (["x.wav", "--raw", "u8:8000:1", "--html", "x.html"], "--html x.html shows recordings that have a header"),
+        (["x.wav", "--track", "2", "--html", "x.html"], "--html x.html shows the first track of sound"),
     ],
 )
 def test_wrong_usage(
