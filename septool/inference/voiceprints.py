@@ -18,6 +18,7 @@ from torch import nn
 
 from septool.atomic import atomic_write
 from septool.errors import CheckpointError, UsageError
+from septool.files import is_there
 from septool.printable import printable
 
 KEY = "septool-voices"  # the header's one entry, a JSON object
@@ -98,8 +99,8 @@ def find_voiceprints(text: str, network: nn.Module) -> list[Voiceprint]:
     """
     found: dict[str, Voiceprint] = {}
     digest = network_digest(network)
-    for part in text.split(","):
-        path, name = (part, "") if Path(part).exists() or "#" not in part else part.rsplit("#", 1)
+    for part in [text] if is_there(Path(text)) else text.split(","):  # whose name may have one
+        path, name = (part, "") if is_there(Path(part)) or "#" not in part else part.rsplit("#", 1)
         if not part:
             raise UsageError(f"--who is {text!r}; it names files of voiceprints (see: septool enroll --help)")
         voices = _read_voiceprints(Path(path), digest)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
 from septool import audio, checkpoints
 from septool.inference.enrollment import Reference
-from septool.inference.voiceprints import Voiceprint, write_voiceprints
+from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest, write_voiceprints
 from septool.models.base import Extractor
 from septool.models.speaker_net import Config, SpeakerNet
 from septool.tasks.enroll import load_stretches
@@ -137,6 +138,13 @@ def test_what_no_voice_can_be_learned_from_is_refused(
     assert result.status in (1, 2)
     assert said in result.errors[-1]
     assert not (tmp_path / "voices.safetensors").exists()
+
+
+def test_a_file_of_voices_may_have_a_comma_in_its_name(tmp_path: Path) -> None:
+    network, path = nn.Linear(2, 2), tmp_path / "alice, bob.safetensors"
+    voices = [Voiceprint(name, np.ones(8, dtype=np.float32), 3.0) for name in ("alice", "bob")]
+    write_voiceprints(path, voices, network=network_digest(network), model="own", rate=RATE)
+    assert [voice.name for voice in find_voiceprints(str(path), network)] == ["alice", "bob"]
 
 
 def test_files_that_are_no_voiceprints_of_this_network_are_refused(
