@@ -37,11 +37,13 @@ def si_snr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> fl
     """SI-SNR of one signal ``[time]`` in float64.
 
     Raises:
-        UndefinedError: the reference or the estimate is constant, or the estimate is exact.
+        UndefinedError: the reference or the estimate is constant, or the estimate is exact or orthogonal to it.
     """
     if not np.ptp(reference) or not np.ptp(estimate):  # whose mean may not be taken off to exactly nothing
         raise UndefinedError(undefined_reason(estimate, reference))
     value = si_snr(estimate=torch.as_tensor(estimate), reference=torch.as_tensor(reference)).item()
+    if value == -math.inf:
+        raise UndefinedError("nothing of the reference is in the estimate")
     if not math.isfinite(value):
         raise UndefinedError(undefined_reason(estimate, reference))
     return value

@@ -67,6 +67,7 @@ def test_epsilon_is_the_loss_and_not_the_metric() -> None:
         (np.zeros(9), np.arange(9.0), "the estimate is silent"),
         (np.zeros(9), np.zeros(9), "the reference is silent"),
         (np.arange(9.0), np.arange(9.0), "the estimate equals the reference"),
+        (np.array([1.0, -1, 1, -1]), np.array([1.0, 1, -1, -1]), "nothing of the reference is in the estimate"),
     ],
 )
 def test_where_there_is_no_value(estimate: np.ndarray, reference: np.ndarray, reason: str) -> None:
