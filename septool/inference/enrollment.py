@@ -123,7 +123,9 @@ def read_reference(
     if channel is not None:
         report(f"{printable(path)}: its channels cancel each other; channel {channel}, the loudest, is used")
     voice = audio.resample(audio.to_mono(samples, channel), own.rate, rate)
-    check_reference(voice, rate, f"reference {path}" + (f" (its first {MAX_REFERENCE_S:g} s)" if cut else ""))
+    check_reference(
+        voice, rate, f"reference {printable(path)}" + (f" (its first {MAX_REFERENCE_S:g} s)" if cut else "")
+    )
     return voice
 
 

@@ -14,7 +14,9 @@ import torch
 from septool import audio, checkpoints
 from septool.data import manifest
 from septool.data.manifest import Enrollment, Mixture, Source
+from septool.errors import AudioError
 from septool.files import sha256_of
+from septool.inference.enrollment import read_reference
 from septool.models import MODELS
 from septool.models.base import Extraction
 from tests.conftest import RATE, Command, voice, write
@@ -288,6 +290,12 @@ def test_wrong_usage_is_one_line_and_status_2(
     assert len(result.errors) == 1
     assert result.errors[0].startswith(f"septool: {said}")
     assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_names_of_references_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    path = write(tmp_path / "a\x1b[1m.wav", np.zeros(RATE))
+    with pytest.raises(AudioError, match=r"a\\x1b\[1m\.wav is silent"):
+        read_reference(path, RATE)
 
 
 def test_a_checkpoint_that_does_not_extract_is_refused(
