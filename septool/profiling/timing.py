@@ -25,7 +25,7 @@ def time_interleaved(
 ) -> list[Timing]:
     """Time several calls, one after the other and again, so that what disturbs the machine disturbs all alike."""
     for call in calls:
-        call()  # kernels are chosen, tables built, pages mapped
+        _time_once(call, device)  # kernels are chosen, tables built, pages mapped
     times: list[list[float]] = [[] for _ in calls]
     started = time.perf_counter()
     for repeats in range(MAX_REPEATS):

@@ -162,6 +162,13 @@ def test_the_stated_spread_holds_the_true_median(repeats: int) -> None:
     assert np.median([run.high - run.low for run in runs]) < 6 / repeats**0.5
 
 
+def test_what_a_device_still_does_of_the_first_call_is_not_in_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: events.append("wait"))
+    time_call(lambda: events.append("call"), torch.device("mps"), budget=0.0, min_repeats=1)
+    assert events == ["call", "wait"] * 2
+
+
 @LINUX
 def test_the_gauge_shows_the_peak_and_forgets_it() -> None:
     memory = PeakMemory(torch.device("cpu"))
