@@ -104,7 +104,7 @@ def claim(target: Path, wait: Callable[[], None]) -> Iterator[None]:
 
     Args:
         target: the first file of a recording.
-        wait: called once, if another run works on it.
+        wait: called once, if another run works on it; raises if that is not to be waited for.
     """
     if fcntl is None:
         yield
@@ -117,17 +117,19 @@ def claim(target: Path, wait: Callable[[], None]) -> Iterator[None]:
         except OSError:  # a folder that cannot be written to; writing the voices tells
             yield
             return
+        is_taken = False
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_same(file, path):  # and not one that its owner has just removed
                 break
         except BlockingIOError:
-            if not waiting:
-                wait()
-            waiting = True
+            is_taken = True
         except OSError:  # a file system without locks
             break
         os.close(file)
+        if is_taken and not waiting:
+            wait()
+            waiting = True
         check_stopping()
         time.sleep(POLL_SECONDS)
     try:

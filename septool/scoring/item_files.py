@@ -10,6 +10,7 @@ from septool.atomic import atomic_write
 from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError
 from septool.files import read_bytes
+from septool.inference.output_folder import claim
 from septool.metrics import METRICS, metric_versions
 from septool.printable import printable
 from septool.scoring.items import HASHES, Item
@@ -73,6 +74,9 @@ def item_writer(
 
     JSON lines are written one by one, so that a run that is stopped leaves its items. CSV is written at the end,
     since its columns depend on all items.
+
+    Raises:
+        SeptoolError: the file cannot be written, or another run on this machine is adding lines to it.
     """
     items = list(existing)
     if out is None or out.suffix != ".jsonl":
@@ -82,20 +86,25 @@ def item_writer(
         elif out is not None:
             write_items_csv(out, items, metrics)
         return
-    with atomic_write(out) as partial_path:
-        scored = dict.fromkeys([*metrics, *(name for item in items for name in item.scores)])
-        header = json.dumps({"header": describe_scores(scored, facts or {})}) + "\n"
-        partial_path.write_text(header + "".join(map(_line, items)), encoding="utf-8")
-    with out.open("a", encoding="utf-8") as file:
 
-        def append(item: Item) -> None:
-            try:
-                file.write(_line(item))
-                file.flush()
-            except OSError as error:
-                raise SeptoolError(f"{out} cannot be written: {error.strerror}") from None
+    def refuse() -> None:
+        raise SeptoolError(f"{out} is being written by another run; wait for its end or use another --out")
 
-        yield append
+    with claim(out, refuse):
+        with atomic_write(out) as partial_path:
+            scored = dict.fromkeys([*metrics, *(name for item in items for name in item.scores)])
+            header = json.dumps({"header": describe_scores(scored, facts or {})}) + "\n"
+            partial_path.write_text(header + "".join(map(_line, items)), encoding="utf-8")
+        with out.open("a", encoding="utf-8") as file:
+
+            def append(item: Item) -> None:
+                try:
+                    file.write(_line(item))
+                    file.flush()
+                except OSError as error:
+                    raise SeptoolError(f"{out} cannot be written: {error.strerror}") from None
+
+            yield append
 
 
 def _line(item: Item) -> str:

@@ -11,6 +11,7 @@ import pytest
 from septool import audio
 from septool.data import manifest
 from septool.errors import SeptoolError, UsageError
+from septool.scoring.item_files import item_writer, load_items
 from septool.scoring.items import Item, parse_metric_names
 from septool.scoring.summary import summarize_items
 from septool.tasks.evaluate import evaluate
@@ -245,6 +246,18 @@ def test_files_of_items(true: Path, tmp_path: Path) -> None:
     assert a["si-snr"] == [None, pytest.approx(5, abs=1e-4)]
     assert a["undefined"]["si-snr"] == ["the reference is silent", None]
     assert b == {"id": "b", "error": f"{found} has no b_s1"}
+
+
+def test_a_file_that_another_run_adds_items_to_is_left_to_it(tmp_path: Path) -> None:
+    out = tmp_path / "items.jsonl"
+    with item_writer(out, [], ["si-snr"]) as write:
+        write(Item("a", {"si-snr": [1.0]}))
+        with pytest.raises(SeptoolError, match="is being written by another run"):  # noqa: SIM117
+            with item_writer(out, [], ["si-snr"]):
+                pass
+        write(Item("b", {"si-snr": [2.0]}))
+    assert [item.id for item in load_items(out)] == ["a", "b"]
+    assert [*tmp_path.iterdir()] == [out]
 
 
 def test_the_interval_holds_the_mean_and_narrows_with_the_items() -> None:
