@@ -30,7 +30,8 @@ def sdr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int, backend:
     r"""SDR of one signal ``[time]`` in dB; higher is better.
 
     :math:`10 \log_{10} \|P \hat s\|^2 / \|\hat s - P \hat s\|^2` with P the projection on the reference
-    and its 511 delays. The numbers are those of ``mir_eval.separation.bss_eval_sources`` to 1e-6 dB by any backend.
+    and its 511 delays. The numbers are those of ``mir_eval.separation.bss_eval_sources`` to 1e-6 dB by any backend, but
+    for references whose delays are linearly dependent, such as a tone, of which every solver makes something else.
 
     Args:
         estimate: ``[time]``.
