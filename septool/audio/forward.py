@@ -79,15 +79,15 @@ class ForwardDecoder:
 
     def __init__(self, name: str, feed: Feed, *, expected: int = 0, tolerance_s: float = TOLERANCE_S) -> None:
         self._name, self._feed = name, feed
-        part = feed.next_part()
+        self._frames, self._errors, self._fruitless = 0, 0, 0
+        self._first_error: int | None = None
+        part = self._open_next()
         if part is None:
             raise AudioError(f"{name} has no samples")
         self._part: Part | None = part
         self.rate, self.channels, self.subtype = part.file.samplerate, part.file.channels, part.file.subtype
         self.findings: list[Finding] = []
         self.expected, self._tolerance = expected or feed.announced or 0, tolerance_s * self.rate
-        self._frames, self._errors, self._fruitless = 0, 0, 0
-        self._first_error: int | None = None
         self._held = np.zeros((0, self.channels), dtype=np.float32)  # what may turn out to be padding
         self._skipped, self._given, self._is_trimmed = 0, 0, False
 
@@ -122,9 +122,8 @@ class ForwardDecoder:
                 samples, failed = read_through(self._part.file, min(left, 2**14))
             if self._part.error:
                 raise self._part.error
-            if failed and self._first_error is None:
-                self._first_error = self._frames + len(samples)
-            self._errors += failed
+            if failed:
+                self._note_error(self._frames + len(samples))
             self._fruitless = self._fruitless + 1 if failed and not len(samples) else 0
             parts.append(samples)
             left -= len(samples)
@@ -137,13 +136,32 @@ class ForwardDecoder:
         assert self._part is not None
         self._part.close()
         self._fruitless = 0
-        self._part = self._feed.next_part()
+        self._part = self._open_next()
         if self._part and (self._part.file.samplerate, self._part.file.channels) != (self.rate, self.channels):
             self._part.close()
             self._part = None
             raise AudioError(
                 f"{self._name} changes its rate or channels after {self._frames / self.rate:.1f} s; split it there"
             )
+
+    def _open_next(self) -> "Part | None":
+        """Open the next part whose headers are whole; those before it are damage, as long as anything can be read."""
+        failure: soundfile.LibsndfileError | None = None
+        while True:
+            try:
+                part = self._feed.next_part()
+            except soundfile.LibsndfileError as error:
+                failure = error
+                self._note_error(self._frames)
+                continue
+            if failure and part is None and not self._frames:
+                raise failure
+            return part
+
+    def _note_error(self, place: int) -> None:
+        if self._first_error is None:
+            self._first_error = place
+        self._errors += 1
 
     def _found(self) -> list[Finding]:
         found: list[Finding] = []

@@ -82,6 +82,7 @@ class OggFeed(PlainFeed):
         self._passed, self._clock = 0, 0  # granules, and how many are a second
         self._source, self._data, self._at_end = source, b"", False
         self._pages = self._wanted()
+        self._part_pages: Iterator[Page] = iter(())
         self._next: Page | None = next(self._pages, None)
 
     def count_parts(self) -> int:
@@ -89,12 +90,14 @@ class OggFeed(PlainFeed):
         return sum(page.is_first for page in chain([self._next] if self._next else [], self._pages))
 
     def next_part(self) -> Part | None:
-        while self._next is not None and not self._next.is_first:  # what a part left that was not read to its end
+        for _ in self._part_pages:  # what a part left that was not read to its end
+            pass
+        while self._next is not None and not self._next.is_first:
             self._next = next(self._pages, None)
         if self._next is None:
             return None
         first, self._next = self._next, None
-        pages = self._link(first)
+        pages = self._part_pages = self._link(first)
         if first.body.startswith(b"\x7fFLAC"):
             patch = FlacPatch(_flac(pages).__next__)
             part = part_from_bytes(patch.pull)
@@ -107,17 +110,21 @@ class OggFeed(PlainFeed):
         return part_from_pipe(pull)
 
     def _link(self, first: Page) -> Iterator[Page]:
-        """Yield the pages of one stream; the first of the next one is kept."""
+        """Yield the pages of one stream; the first of the next one is kept.
+
+        What comes behind a page that says it is the last is a gap: codecs end there, all but FLAC's.
+        """
         yield first
-        number = first.number
+        number, is_over = first.number, False
+        goes_on = first.body.startswith(b"\x7fFLAC")
         for page in self._pages:
             if page.is_first:
                 self._next = page
                 return
-            if page.number != number + 1 and not self._was_gap:
+            if (page.number != number + 1 or is_over) and not self._was_gap:
                 self._note_gap()
             self._was_gap = False
-            number = page.number
+            number, is_over = page.number, page.is_last and not goes_on
             yield page
 
     def _wanted(self) -> Iterator[Page]:

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from septool import audio
-from septool.audio import FindingKind, mpeg
+from septool.audio import FindingKind, mpeg, ogg
 from septool.errors import AudioError, UsageError
 from tests.conftest import voice
 
@@ -274,6 +274,46 @@ def test_streams_one_after_the_other_in_ogg(tmp_path: Path, samples: np.ndarray,
     whole, findings = every_way(path)
     assert whole.shape == (1, 32_345)
     assert findings == ()
+
+
+def pages_of(stream: bytes) -> list[bytes]:
+    pages: list[bytes] = []
+    while stream:
+        end = 27 + stream[26] + sum(stream[27 : 27 + stream[26]])
+        pages.append(stream[:end])
+        stream = stream[end:]
+    return pages
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize(("order", "seconds"), [("a-", 2), ("a-b", 3), ("-b", 1)])
+def test_streams_in_ogg_without_all_of_their_headers_cost_no_others(
+    tmp_path: Path, samples: np.ndarray, subtype: str, order: str, seconds: int
+) -> None:
+    a, b = (encoded(part, "OGG", subtype) for part in (samples[: 2 * RATE], samples[:RATE]))
+    first, _, *rest = pages_of(b)
+    streams = {"a": a, "b": b, "-": b"".join([first, *rest])}
+    (path := tmp_path / "x.ogg").write_bytes(b"".join(streams[name] for name in order))
+    whole, findings = every_way(path)
+    assert whole.shape == (1, seconds * RATE)
+    assert kinds(findings) == [FindingKind.GAP]
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_what_comes_behind_an_early_end_in_ogg_is_a_gap_and_costs_no_other_stream(
+    tmp_path: Path, samples: np.ndarray, subtype: str
+) -> None:
+    long = pages_of(encoded(np.tile(samples, 6), "OGG", subtype))
+    early = bytearray(long[4])
+    early[5] |= ogg.LAST
+    early[22:26] = ogg.page_sum(bytes(early)).to_bytes(4, "little")
+    long[4] = bytes(early)
+    assert sum(map(len, long[5:])) > 2**16  # more than the codec has been given when it ends
+    (path := tmp_path / "x.ogg").write_bytes(b"".join(long) + encoded(samples, "OGG", subtype))
+    whole, findings = every_way(path)
+    assert SECONDS * RATE < whole.shape[1] < 2 * SECONDS * RATE
+    assert kinds(findings) == [FindingKind.GAP]
+    assert 0 < findings[0].frames < SECONDS * RATE
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
