@@ -79,7 +79,7 @@ class OggFeed(PlainFeed):
         self.announced: int | None = None
         self.lost_bytes, self.gaps, self.has_end = 0, 0, False
         self.first_gap_s: float | None = None
-        self._passed, self._clock = 0, 0  # granules, and how many are a second
+        self._before_s, self._passed, self._clock = 0.0, 0, 0  # earlier streams, granules, and how many are a second
         self._source, self._data, self._at_end = source, b"", False
         self._pages = self._wanted()
         self._part_pages: Iterator[Page] = iter(())
@@ -138,6 +138,7 @@ class OggFeed(PlainFeed):
                 was_first = True
                 if serial is None and page.body.startswith(tuple(CODECS)):
                     serial = page.serial
+                    self._before_s = self._passed_s()
                     self._passed, self._clock = 0, clock(page.body)
                     yield page
                 continue
@@ -189,8 +190,11 @@ class OggFeed(PlainFeed):
 
     def _note_gap(self) -> None:
         if not self.gaps:
-            self.first_gap_s = self._passed / self._clock if self._clock else 0.0
+            self.first_gap_s = self._passed_s()
         self.gaps += 1
+
+    def _passed_s(self) -> float:
+        return self._before_s + (self._passed / self._clock if self._clock else 0.0)
 
     def _fill(self, count: int) -> bool:
         while len(self._data) < count and not self._at_end:

@@ -317,6 +317,19 @@ def test_what_comes_behind_an_early_end_in_ogg_is_a_gap_and_costs_no_other_strea
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_the_place_of_damage_in_ogg_counts_from_the_first_stream(
+    tmp_path: Path, samples: np.ndarray, subtype: str
+) -> None:
+    one = encoded(samples, "OGG", subtype)
+    pages = pages_of(one)
+    del pages[-2]
+    (path := tmp_path / "x.ogg").write_bytes(one + b"".join(pages))
+    (finding,) = audio.audio_info(path).findings
+    assert finding.kind == FindingKind.GAP
+    assert SECONDS * RATE < finding.frames < 2 * SECONDS * RATE
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_damage_in_ogg_is_told(tmp_path: Path, samples: np.ndarray, subtype: str) -> None:
     data = bytearray(encoded(np.tile(samples, 3), "OGG", subtype))
     data[len(data) // 2] ^= 0xFF
