@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from septool import audio
+from septool.audio import writing
 from septool.errors import AudioError, SeptoolError, UsageError
 from tests.conftest import RATE, voice
 
@@ -171,6 +172,31 @@ def test_the_time_of_writing_is_not_in_a_file(tmp_path: Path, suffix: str) -> No
     time.sleep(1.01)  # libsndfile's clock has whole seconds
     audio.write_audio(path, noise(2, 1000), RATE, "FLOAT")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("subtype", "width"), [("PCM_16", 2), ("FLOAT", 4), ("DOUBLE", 8)])
+def test_a_wav_is_kept_that_gets_longer_than_its_header_can_say(tmp_path: Path, subtype: str, width: int) -> None:
+    writer = audio.Writer([path := tmp_path / "x.wav"], 1, RATE, RATE, subtype, path)
+    writer.write(noise(1, 10))
+    writer.written = 2**32 // width  # a hole in the file, which takes no place on the disk
+    writer._files[0].seek(writer.written)
+    writer.write(noise(1, RATE))
+    writer.close()
+    assert path.stat().st_size > writer.written * width
+    assert audio.audio_info(path).frames == writer.written
+
+
+@pytest.mark.parametrize(("subtype", "width"), [("PCM_16", 2), ("FLOAT", 4), ("DOUBLE", 8)])
+@pytest.mark.parametrize(("more", "kind"), [(0, "WAV"), (1, "RF64")])
+def test_what_a_wav_cannot_hold_is_known_by_the_bytes_of_its_samples(
+    tmp_path: Path, subtype: str, width: int, more: int, kind: str
+) -> None:
+    path = tmp_path / "x.wav"
+    expected = (writing.WAV_LIMIT + more * width) // width
+    with audio.Writer([path], 1, RATE, RATE, subtype, path, expected):
+        pass
+    with soundfile.SoundFile(path) as file:
+        assert file.format == kind
 
 
 def test_a_suffix_that_is_no_format() -> None:

@@ -64,7 +64,7 @@ class Writer:
         self._limit = float("inf") if subtype in ("FLOAT", "DOUBLE") else 1.0
         self._resampler = StreamResampler(rate, target, channels)
         self._width = 1 if len(paths) == channels else channels
-        if self._kind == "WAV" and 4 * self._width * expected > WAV_LIMIT:
+        if self._kind == "WAV" and self._bytes_of(expected) > WAV_LIMIT:
             self._kind = "RF64"
         order = ENCODINGS[named.suffix[1:].lower()][1] if self._kind == "RAW" else "FILE"
         try:
@@ -78,6 +78,10 @@ class Writer:
             self.abandon()
             reason = str(error.error_string).removeprefix("Error : ").rstrip(".")
             raise AudioError(f"{printable(named)} cannot be written at {target} Hz: {reason}") from None
+
+    def _bytes_of(self, frames: int) -> int:
+        """Return what samples of a file take that is not compressed."""
+        return frames * self._width * self._sample_bytes
 
     def _place(self, path: Path) -> Any:
         """Return what libsndfile writes to."""
@@ -118,7 +122,10 @@ class Writer:
                 file.close()
                 # Some codecs say nothing of a full disk; that the last sample can be read says enough.
                 if self.written and self._kind == "RAW":
-                    whole = path.stat().st_size == self.written * self._width * self._sample_bytes
+                    whole = path.stat().st_size == self._bytes_of(self.written)
+                elif self._kind == "WAV" and self._bytes_of(self.written) > WAV_LIMIT:
+                    # Longer than anyone knew before: its header cannot say so, which is no reason to throw it away.
+                    whole = path.stat().st_size > self._bytes_of(self.written)
                 elif self.written:
                     with soundfile.SoundFile(byte_name(path)) as again:
                         again.seek(self.written - 1)

@@ -153,16 +153,14 @@ def estimate_stream(
             powers = ChannelPowers(file.channels)
             powers.add(file.peek(round(settings.segment * file.rate)))
             cancelling = powers.loudest_if_cancelling()
-        subtype = settings.written_subtype(file.subtype)
+        subtype, voices = settings.written_subtype(file.subtype), settings.written(file.channels)
         if targets:
             partials = stack.enter_context(atomic_write_group(targets))
             writer = audio.Writer(
-                partials, settings.written(file.channels), settings.model_rate, file.rate, subtype, targets[0]
+                partials, voices, settings.model_rate, file.rate, subtype, targets[0], expected=file.frames
             )
         else:
-            writer = audio.PipeWriter(
-                out, settings.written(file.channels), settings.model_rate, file.rate, subtype, suffix
-            )
+            writer = audio.PipeWriter(out, voices, settings.model_rate, file.rate, subtype, suffix)
         stack.enter_context(writer)
         result = estimate_opened(
             file, writer, estimate, settings, cancelling=cancelling, block_seconds=BLOCK_S, progress=progress
