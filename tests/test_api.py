@@ -123,6 +123,9 @@ def test_voices_are_as_long_as_the_recording(separator: SeparationPipeline, samp
     [
         (np.zeros((2, 8000), np.float32), UsageError, r"this one is \[2, 8000\]"),
         (np.zeros(8000, np.int16), UsageError, "this one is int16"),
+        (torch.zeros(8000, dtype=torch.int16), UsageError, r"this one is torch\.int16"),
+        (torch.zeros(8000, dtype=torch.bool), UsageError, r"this one is torch\.bool"),
+        (torch.zeros(8000, dtype=torch.complex64), UsageError, r"this one is torch\.complex64"),
         (np.zeros(0), AudioError, "has no samples"),
         (np.full(8000, np.nan), AudioError, "non-finite"),
     ],

@@ -35,12 +35,12 @@ def as_samples(recording: Any, name: str) -> np.ndarray:
     """
     torch: Any = sys.modules.get("torch")  # which a tensor has imported
     is_tensor = torch is not None and isinstance(recording, torch.Tensor)
-    samples = recording.detach().cpu().float().numpy() if is_tensor else np.asarray(recording)
+    samples = recording.detach().cpu() if is_tensor else np.asarray(recording)
     if samples.ndim != 1:
         raise UsageError(f"{name} is [time], this one is {list(samples.shape)}; give one channel of it")
-    if samples.dtype.kind != "f":
+    if not (samples.is_floating_point() if is_tensor else samples.dtype.kind == "f"):
         raise UsageError(f"{name} is floating-point samples between -1 and 1, this one is {samples.dtype}")
-    return samples.astype(np.float32)
+    return samples.float().numpy() if is_tensor else samples.astype(np.float32)
 
 
 def to_mono(samples: np.ndarray, channel: int | None = None) -> np.ndarray:
