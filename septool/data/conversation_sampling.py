@@ -14,7 +14,7 @@ import numpy as np
 
 from septool import audio
 from septool.data.conversations import Conversation, ConversationSegment
-from septool.data.manifest import Mixture
+from septool.data.manifest import MOST_DB, Mixture
 from septool.errors import UsageError
 from septool.signal.levels import power_of, power_to_db
 
@@ -119,7 +119,8 @@ def sample_conversation(
             # At most two at once, and nobody over themselves.
             rest = [ends[name] for name in names if name != previous]
             at = max(at, max(rest, default=0.0) + BETWEEN_S, ends[speaker] + BETWEEN_S)
-        loudness = float(power_to_db(float(power_of(audio.read_audio(utterance.path, start, frames)[0], None))))
+        voice = audio.to_mono(audio.read_audio(utterance.path, start, frames)[0])  # as it is rendered
+        loudness = float(power_to_db(float(power_of(voice, None))))
         if loudness < SILENT_DB:
             silent_excerpts += 1
             if silent_excerpts > MOST_SILENT:
@@ -132,7 +133,7 @@ def sample_conversation(
                 at=round(at, 3),
                 start=start,
                 frames=frames,
-                gain_db=round(LEVEL_DB + gains[speaker] - min(loudness, 0.0), 3),
+                gain_db=round(max(LEVEL_DB + gains[speaker] - loudness, -MOST_DB), 3),
             )
         )
         shared = max(min(end, at + own) - at, 0.0)

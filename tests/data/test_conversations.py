@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from septool import audio
+from septool.data.conversation_sampling import LEVEL_DB, SPEAKER_DB, STYLES, Utterance, sample_conversation
 from septool.data.conversations import (
     dump_conversations,
     read_conversations,
@@ -14,6 +15,7 @@ from septool.data.conversations import (
 )
 from septool.data.turns import Turn
 from septool.errors import ManifestError
+from septool.signal.levels import rms_of, to_db
 
 RATE = 8000
 ROW = {
@@ -58,6 +60,25 @@ def test_another_rate_changes_lengths_alone(talk: Path) -> None:
     low = render_conversation(row, 4000)
     assert low.sources.shape == (2, RATE)
     assert low.turns == render_conversation(row).turns
+
+
+@pytest.mark.parametrize(("scale", "channels"), [(2**15, 1), (2**31, 1), (1, 2)])
+def test_what_is_said_is_brought_to_a_level_whatever_the_file_has(tmp_path: Path, scale: float, channels: int) -> None:
+    sound = np.random.default_rng(0).uniform(-0.1, 0.1, (channels, 4 * RATE)) * scale
+    audio.write_audio(tmp_path / "a.wav", sound.astype(np.float32), RATE, "FLOAT")
+    talk = sample_conversation(
+        {"ann": [Utterance(tmp_path / "a.wav", RATE, 0, 4 * RATE)]},
+        STYLES["0S"],
+        id="talk",
+        people=1,
+        seconds=3.0,
+        sample_rate=RATE,
+        random=np.random.default_rng(0),
+    )
+    (segment,) = talk.segments
+    start = round(segment.at * RATE)
+    voice = render_conversation(talk).mixture[start : start + segment.frames]
+    assert to_db(rms_of(voice)) == pytest.approx(LEVEL_DB, abs=SPEAKER_DB + 0.01)
 
 
 def test_a_manifest_comes_back_as_it_was_written(talk: Path, tmp_path: Path) -> None:
