@@ -11,7 +11,13 @@ from septool import audio
 from septool.atomic import atomic_write
 from septool.conversation.people import parse_count
 from septool.data.conversation_sampling import STYLES, list_utterances, sample_conversation
-from septool.data.conversations import Conversation, dump_conversations, read_conversations, render_conversation
+from septool.data.conversations import (
+    LONGEST_S,
+    Conversation,
+    dump_conversations,
+    read_conversations,
+    render_conversation,
+)
 from septool.data.manifest import file_stem, manifest_path, read_manifest
 from septool.data.turns import to_rttm
 from septool.errors import SeptoolError, UsageError
@@ -20,6 +26,7 @@ from septool.inference.paths import PIPE, abspath_key
 from septool.tasks.mix import check_subtype, headroom, render_rows
 
 MANIFEST = "conversations.jsonl"
+LAST_WORDS_S = 60.0  # more than a conversation goes on for until what is said has been said
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ def draw_conversations(
     """
     if style not in STYLES:
         raise UsageError(f"--conversation is {style!r}; it can be {', '.join(STYLES)}")
+    if not 0 < seconds <= LONGEST_S - LAST_WORDS_S:
+        raise UsageError(f"--seconds is {seconds}; a conversation is at most {LONGEST_S - LAST_WORDS_S:g} s long")
     people = parse_count(speakers)
     if speakers == "auto":
         raise UsageError("--speakers is 'auto'; say how many people are to talk, such as 3 or 2-5")

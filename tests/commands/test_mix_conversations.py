@@ -99,6 +99,8 @@ def test_the_same_seed_draws_the_same_and_a_manifest_renders_to_the_same(
         (["--conversation", "0S", "--speakers", "auto"], "say how many people"),
         (["--conversation", "0S", "--snr", "3"], "without --snr"),
         (["--conversation", "0S", "-o", "-"], "name a folder with --out"),
+        (["--conversation", "0S", "--seconds", "86400"], "a conversation is at most 86340 s long"),
+        (["--conversation", "0S", "--seconds", "inf"], "a conversation is at most 86340 s long"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(
