@@ -62,7 +62,7 @@ class Conversation:
         heard = dict.fromkeys(segment.speaker for segment in sorted(self.segments, key=lambda segment: segment.at))
         if not self.speakers:
             object.__setattr__(self, "speakers", tuple(heard))
-        elif set(self.speakers) != set(heard):
+        elif sorted(self.speakers) != sorted(heard):
             raise ValueError(f"speakers are {', '.join(self.speakers)}; the segments are of {', '.join(heard)}")
 
     def locate(self, path: str) -> Path:

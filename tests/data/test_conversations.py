@@ -94,6 +94,7 @@ def test_a_manifest_comes_back_as_it_was_written(talk: Path, tmp_path: Path) -> 
         ({"seconds": 1.5}, r"seconds is 1\.5; the last segment starts at 1\.5 s"),
         ({"speakers": ["ann"]}, "speakers are ann; the segments are of ann, bob"),
         ({"segments": [ROW["segments"][0] | {"at": -1.0}]}, r"a\.wav is at -1\.0 s"),
+        ({"speakers": ["ann", "bob", "ann"]}, "speakers are ann, bob, ann; the segments are of ann, bob"),
         ({"sample_rate": 0}, "sample_rate is 0"),
         ({"sample_rate": "x"}, "sample_rate"),
     ],
