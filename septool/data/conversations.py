@@ -13,7 +13,7 @@ import numpy as np
 
 from septool import audio
 from septool.config import field_values
-from septool.data.manifest import check_cut, check_level, check_row, read_rows
+from septool.data.manifest import check_cut, check_level, check_row, dump_row, read_rows
 from septool.data.turns import Turn, merge_turns
 from septool.signal.levels import from_db
 
@@ -104,10 +104,8 @@ def dump_conversations(rows: list[Conversation]) -> str:
     lines: list[str] = []
     for row in sorted(rows, key=lambda row: row.id):
         values = {key: value for key, value in field_values(row).items() if key not in ("root", "segments")}
-        lines.append(
-            json.dumps(values | {"segments": [field_values(segment) for segment in row.segments]}, ensure_ascii=False)
-        )
-    return "".join(line + "\n" for line in lines)
+        lines.append(dump_row(values | {"segments": [field_values(segment) for segment in row.segments]}))
+    return "".join(lines)
 
 
 def render_conversation(row: Conversation, rate: int | None = None) -> RenderedConversation:

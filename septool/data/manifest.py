@@ -17,7 +17,8 @@ from septool.config import JsonDict, build, field_values
 from septool.errors import ConfigError, ManifestError
 from septool.files import read_text
 
-NO_NAME = re.compile("[\0\ud800-\udbff]")  # NULs, and halves of characters, which JSON can hold
+# NULs, and halves of characters, which JSON can hold; some of those stand for the bytes of a name that is no UTF-8.
+NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
 SLOWEST, FASTEST = 0.1, 10.0  # speeds beyond which there is no speech, but a length that nobody meant
 # Fields that are written only where they say something, so that manifests without them keep their bytes.
@@ -198,8 +199,17 @@ def _row(path: Path, line: int, content: str, kind: type[RowT]) -> RowT | None:
 
 def dump_manifest(rows: Iterable[Mixture]) -> str:
     """Return the manifest's text, rows sorted by id."""
-    lines = (json.dumps(row_to_dict(row), ensure_ascii=False) for row in sorted(rows, key=lambda row: row.id))
-    return "".join(line + "\n" for line in lines)
+    return "".join(dump_row(row_to_dict(row)) for row in sorted(rows, key=lambda row: row.id))
+
+
+def dump_row(values: JsonDict) -> str:
+    """Return a line of a manifest, in ASCII alone where UTF-8 has no room for a half of a character in it."""
+    line = json.dumps(values, ensure_ascii=False) + "\n"
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(values) + "\n"
+    return line
 
 
 def row_to_dict(row: Mixture) -> JsonDict:

@@ -82,8 +82,9 @@ def test_what_is_said_is_brought_to_a_level_whatever_the_file_has(tmp_path: Path
 
 
 def test_a_manifest_comes_back_as_it_was_written(talk: Path, tmp_path: Path) -> None:
+    talk.write_text(json.dumps(ROW) + "\n" + json.dumps(ROW | {"id": "other", "split": "\udce9"}) + "\n")
     rows = read_conversations(talk)
-    (tmp_path / "again.jsonl").write_text(dump_conversations(rows))
+    (tmp_path / "again.jsonl").write_text(dump_conversations(rows), encoding="utf-8")
     assert read_conversations(tmp_path / "again.jsonl") == rows
 
 
@@ -93,8 +94,8 @@ def test_a_manifest_comes_back_as_it_was_written(talk: Path, tmp_path: Path) -> 
         ({"segments": []}, "segments is empty"),
         ({"seconds": 1.5}, r"seconds is 1\.5; the last segment starts at 1\.5 s"),
         ({"speakers": ["ann"]}, "speakers are ann; the segments are of ann, bob"),
-        ({"segments": [ROW["segments"][0] | {"at": -1.0}]}, r"a\.wav is at -1\.0 s"),
         ({"speakers": ["ann", "bob", "ann"]}, "speakers are ann, bob, ann; the segments are of ann, bob"),
+        ({"segments": [ROW["segments"][0] | {"at": -1.0}]}, r"a\.wav is at -1\.0 s"),
         ({"sample_rate": 0}, "sample_rate is 0"),
         ({"sample_rate": "x"}, "sample_rate"),
     ],

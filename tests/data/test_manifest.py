@@ -139,9 +139,16 @@ def test_sums_are_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_a_name_that_no_file_can_have() -> None:
+@pytest.mark.parametrize("character", [0, 0xD800, 0xDC7F, 0xDD00, 0xDFFF])
+def test_a_name_that_no_file_can_have(character: int) -> None:
     with pytest.raises(ValueError, match="cannot be a file's name"):
-        Source(path="a\0b.wav")
+        Source(path=f"a{chr(character)}b.wav")
+
+
+def test_halves_of_characters_are_written_as_they_were_read(tmp_path: Path) -> None:
+    row = replace(ROW, id="caf\udce9", sources=(Source(path="caf\udce9 \u00e9.wav", text="\ud83d"),))
+    (path := tmp_path / "rows.jsonl").write_text(manifest.dump_manifest([row]), encoding="utf-8")
+    assert manifest.read_manifest(path) == [row]
 
 
 def test_what_a_short_row_leaves_out_is_written_as_of_one_that_was_made(tmp_path: Path) -> None:
