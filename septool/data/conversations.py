@@ -122,7 +122,6 @@ def render_conversation(row: Conversation, rate: int | None = None) -> RenderedC
     for segment in row.segments:
         path = row.locate(segment.path)
         voice = audio.load_audio(path, rate, segment.start, segment.frames, whole=True)
-        audio.check_finite(voice, path)
         start = round(segment.at * rate)
         voice = voice[: frames - start] * np.float32(from_db(segment.gain_db))
         sources[row.speakers.index(segment.speaker), start : start + len(voice)] += voice
