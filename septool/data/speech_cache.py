@@ -7,7 +7,6 @@ damaged is made anew. All pools together stay below a limit (``cache_limit``): t
 longest go.
 """
 
-import hashlib
 import logging
 import math
 import os
@@ -58,7 +57,7 @@ def load_pool(
     rows = manifest.read_manifest(path)
     identity = f"{path.resolve().parent}\n{sha256_of(path)}\n{rate}" + ("\nfull scale" if full_scale else "")
     identity += f"\n{FORMAT}"
-    key = hashlib.sha256(f"{identity}\n{_file_stamps(rows)}".encode()).hexdigest()[:16]
+    key = sha256_of(os.fsencode(f"{identity}\n{_file_stamps(rows)}"))[:16]  # names of folders need not be text
     target = cache_folder() / "speech" / f"{path.stem}-{rate}-{key}.npz"
     samples_path = target.with_suffix(".i16")
     LOG.info("%s is cached as %s", path, samples_path)

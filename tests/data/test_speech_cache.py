@@ -49,6 +49,19 @@ def test_what_is_in_a_pool(rows: Path) -> None:
         assert level == pytest.approx(float(np.sqrt(np.mean(expected**2))), rel=1e-6)
 
 
+def test_a_pool_can_be_gone_through(rows: Path) -> None:
+    speech = load_pool(rows, RATE)
+    assert [level for _, level in speech] == [speech.level(n) for n in range(3)]
+
+
+def test_a_manifest_in_a_folder_whose_name_is_no_utf_8(rows: Path) -> None:
+    folder = rows.parent / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for path in (rows, *rows.parent.glob("*.wav")):
+        path.rename(folder / path.name)
+    assert len(load_pool(folder / rows.name, RATE)) == 3
+
+
 def test_what_is_above_full_scale_keeps_its_shape(rows: Path) -> None:
     loud = 3 * voice(100, seconds=0.2) / np.abs(voice(100, seconds=0.2)).max()
     audio.write_audio(rows.parent / "0.wav", loud, RATE, "FLOAT")
