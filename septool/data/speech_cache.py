@@ -100,7 +100,7 @@ def _read_index(target: Path, samples_path: Path) -> _Index | None:
             return index
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error):
         pass
     LOG.warning("%s is damaged, and is made anew", samples_path)
     return None
@@ -183,7 +183,7 @@ def _decode(
             levels.append(level)
             names.append(source.speaker)
         if not names:
-            raise ManifestError(f"{target.stem}: no utterance has speech in it")
+            raise ManifestError(f"{path}: no utterance has speech in it")
         file.flush()
         digest = sha256_of(partial_path)
     index = _Index(np.array(bounds), np.array(levels), names, damaged, digest)

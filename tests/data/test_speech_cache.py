@@ -134,11 +134,14 @@ def damage(path: Path, how: str) -> None:
             path.write_bytes(bytes(len(content)))
         case "one bit":
             path.write_bytes(content[:600] + bytes([content[600] ^ 1]) + content[601:])
+        case "encrypted" | "compressed":  # by what the zip says that an index is
+            place = content.find(b"PK\1\2") + (8 if how == "encrypted" else 10)
+            path.write_bytes(content[:place] + b"\x63" + content[place + 1 :])
         case "empty":
             path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("how", ["cut", "zeroed", "one bit", "empty"])
+@pytest.mark.parametrize("how", ["cut", "zeroed", "one bit", "empty", "encrypted", "compressed"])
 @pytest.mark.parametrize("suffix", ["i16", "npz"])
 def test_a_damaged_pool_is_made_anew(rows: Path, suffix: str, how: str, caplog: pytest.LogCaptureFixture) -> None:
     expected = [load_pool(rows, RATE)[n][0] for n in range(3)]
@@ -183,7 +186,7 @@ def test_a_sample_that_is_no_number_is_damage(rows: Path, caplog: pytest.LogCapt
 
 def test_a_pool_without_speech(rows: Path) -> None:
     rows.write_text(manifest.dump_manifest([Mixture(id="a", sample_rate=RATE, sources=(Source(path="silent.wav"),))]))
-    with pytest.raises(ManifestError, match="no utterance has speech in it"):
+    with pytest.raises(ManifestError, match=r"rows\.jsonl: no utterance has speech in it"):
         load_pool(rows, RATE)
     assert files(rows) == {}
 
