@@ -26,6 +26,7 @@ class UtterancePool(Sequence[tuple[np.ndarray, float]]):
         return len(self._levels)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, float]:  # type: ignore[override]
+        index = range(len(self))[index]  # whose IndexError is where going through all of them ends
         return self.segment(index), self.level(index)
 
     def __getstate__(self) -> JsonDict:
