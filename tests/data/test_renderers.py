@@ -221,6 +221,12 @@ def test_sixteen_bits_and_float_files_hold_the_same_samples(recordings: Path, re
     np.testing.assert_array_equal(render_mixture(mixture).mixture * 2**15, whole["mixture"])
 
 
+def test_a_noise_to_the_end_is_whole(recordings: Path) -> None:
+    hum = Source(path="long.wav", frames=-1)
+    rendered = render_mixture(replace(row(recordings, "librimix", 2, sample_rate=RATE, mode="max"), noise=hum))
+    assert rendered.mixture.shape == (60_000,)
+
+
 def test_a_noise_too_short_to_fade_is_refused(recordings: Path) -> None:
     audio.write_audio(recordings / "click.wav", np.ones((2, 8000), dtype=np.float32), RATE)
     hum = Source(path="click.wav", frames=max(LENGTHS[:2]))
