@@ -11,6 +11,7 @@ import soundfile
 
 from septool import audio
 from septool.audio import writing
+from septool.audio.folders import describe_left_out
 from septool.errors import AudioError, SeptoolError, UsageError
 from tests.conftest import RATE, voice
 
@@ -259,6 +260,15 @@ def test_a_shortened_sphere_file_is_refused_with_what_to_do(tmp_path: Path) -> N
     sphere(tmp_path / "a.wv1", np.zeros(100), "pcm,embedded-shorten-v1.09", "01")
     with pytest.raises(AudioError, match=r"a\.wv1 is compressed with shorten.*sph2pipe"):
         audio.audio_info(tmp_path / "a.wv1")
+
+
+def test_a_link_in_a_circle_is_left_out_by_name(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "self").symlink_to("self")
+    found = audio.find_audio_files(tmp_path)
+    assert found.files == [tmp_path / "a.wav"]
+    assert describe_left_out(found.left_out) == f"left out: {tmp_path / 'self'}, 1 .txt"
 
 
 def test_links_are_followed_once_and_what_cannot_be_listed_is_said(

@@ -22,7 +22,7 @@ def find_audio_files(folder: Path) -> FoundAudio:
     """Search a folder and those below for recordings; links are followed.
 
     What is hidden, or in a hidden folder below, is other programs' own, such as the ._call.wav that macOS leaves
-    beside call.wav. A folder below that cannot be listed is among what is left out.
+    beside call.wav. A folder below that cannot be listed is among what is left out, as is a link that goes in a circle.
 
     Raises:
         AudioError: the folder itself cannot be listed.
@@ -37,10 +37,14 @@ def find_audio_files(folder: Path) -> FoundAudio:
 def describe_left_out(paths: Sequence[Path]) -> str | None:
     """Return one line that says what was left out, files of one suffix counted together; None if there is nothing.
 
-    What holds audio that nothing here reads, and folders that cannot be listed, are told by their names.
+    What holds audio that nothing here reads, and folders and links that lead nowhere, are told by their names.
     """
-    named = [path for path in paths if path.suffix.lower() in FOREIGN or path.is_dir()]
-    others = Counter(path.suffix.lower() or "without suffix" for path in paths if path not in set(named))
+    named, others = list[Path](), Counter[str]()
+    for path in paths:
+        if path.suffix.lower() in FOREIGN or not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises here
+            named.append(path)
+        else:
+            others[path.suffix.lower() or "without suffix"] += 1
     parts = [printable(path) for path in named] + [f"{count} {suffix}" for suffix, count in sorted(others.items())]
     if not parts:
         return None
@@ -49,7 +53,7 @@ def describe_left_out(paths: Sequence[Path]) -> str | None:
 
 
 def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
-    """Yield what is below a folder, and whether it is a file rather than a folder that cannot be listed."""
+    """Yield what is below a folder, and whether it is a file rather than a folder or link that leads nowhere."""
     try:
         about = folder.stat()
         here = (about.st_dev, about.st_ino)
@@ -63,7 +67,12 @@ def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[tuple[Pa
             return
         raise AudioError(f"{printable(folder)} cannot be listed: {error.strerror}") from None
     for entry in seen:
-        if entry.is_dir():
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link in a circle, or into a folder that nobody lets us into
+            yield folder / entry.name, False
+            continue
+        if is_folder:
             yield from _below(folder / entry.name, above | {here})
-        elif entry.is_file():
+        elif is_file:
             yield folder / entry.name, True
