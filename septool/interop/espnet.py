@@ -5,9 +5,11 @@ are silent about hops, windows, heads and groups, and about the version of a TF-
 """
 
 import io
+import lzma
 import math
 import zipfile
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -158,7 +160,7 @@ def open_zip(path: Path) -> tuple[str, io.BytesIO]:
             return text, io.BytesIO(packed.read(tensors[0]))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, UnicodeDecodeError, EOFError) as error:
         raise CheckpointError(f"{path} is not a zip of a model: {' '.join(str(error).split())[:120]}") from None
 
 

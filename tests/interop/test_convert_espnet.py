@@ -60,6 +60,19 @@ def test_a_model_zoo_keeps_both_in_a_zip_or_in_a_folder_of_a_repository(tmp_path
         convert_files("auto", [packed])
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_damaged_zip_is_refused(tmp_path: Path, compression: int) -> None:
+    described, tensors = espnet_files(tmp_path, "tfgridnet")
+    with zipfile.ZipFile(packed := tmp_path / "model.zip", "w") as out:
+        out.write(described, described.name, compression)
+        out.write(tensors, tensors.name)
+    content = bytearray(packed.read_bytes())
+    content[60:70] = bytes(byte ^ 0xFF for byte in content[60:70])
+    packed.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.zip is not a zip of a model: "):
+        convert_files("espnet", [packed])
+
+
 @pytest.mark.parametrize(
     ("case", "passage", "instead", "message"),
     [
