@@ -8,7 +8,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol
 
 import numpy as np
@@ -87,21 +87,21 @@ NOISE = re.compile(
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep what libmpg123 writes to standard error by itself off it; lines of others that come meanwhile pass."""
-    with _quiet:
+    with _quiet, ExitStack() as stack:
         try:
             kept = os.dup(2)
-        except OSError:  # there is no standard error
+            stack.callback(os.close, kept)
+            said = stack.enter_context(tempfile.TemporaryFile())
+        except OSError:  # there is no standard error, or no folder in which what is said could be kept
             yield
             return
-        with tempfile.TemporaryFile() as said:
-            os.dup2(said.fileno(), 2)
-            try:
-                yield
-            finally:
-                os.dup2(kept, 2)
-                os.close(kept)
-                said.seek(0)
-                for line in said:
-                    if not NOISE.search(line):
-                        with suppress(OSError):
-                            os.write(2, line)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            said.seek(0)
+            for line in said:
+                if not NOISE.search(line):
+                    with suppress(OSError):
+                        os.write(2, line)

@@ -6,8 +6,9 @@ Where ffmpeg or sox is missing, or does not have the encoder, the row is skipped
 import functools
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pytest
@@ -169,6 +170,18 @@ def test_length_and_level_are_right(tmp_path: Path, row: Row, channels: int) -> 
         blocks = list(audio.Reader(file, rate, block_seconds=0.3))
         np.testing.assert_allclose(np.concatenate(blocks), audio.to_mono(whole), atol=1e-6)
         assert stream.read(1)
+
+
+def test_mp3_is_read_where_no_temporary_file_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "x.mp3", voice(150, seconds=0.5, rate=RATE), RATE)
+
+    def refused() -> NoReturn:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    before = len(list(Path("/dev/fd").iterdir()))
+    assert audio.read_audio(tmp_path / "x.mp3")[0].shape[1] >= RATE // 2
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize(("name", "codec"), [("x.mkv", "aac"), ("x.mp4", "aac"), ("x.mka", "libopus")])
