@@ -1,5 +1,6 @@
 """Samples without a header, in a format given as ``s16le:16000:1``."""
 
+import re
 from typing import NamedTuple, Self
 
 from septool.audio.findings import Finding
@@ -35,18 +36,18 @@ class RawFormat(NamedTuple):
         Raises:
             UsageError: it is something else.
         """
-        encoding, _, numbers = text.partition(":")
-        rate, _, channels = numbers.partition(":")
-        if encoding not in ENCODINGS or not (rate.isdecimal() and channels.isdecimal() and int(rate) and int(channels)):
+        match = re.fullmatch(r"(\w+):(\d{1,18}):(\d{1,18})", text)  # int() refuses numbers of thousands of digits
+        encoding, rate, channels = (match[1], int(match[2]), int(match[3])) if match else ("", 0, 0)
+        if encoding not in ENCODINGS or not rate or not channels:
             raise UsageError(
                 f"--raw is {text!r}; write it as ENCODING:RATE:CHANNELS, such as s16le:16000:1, "
                 f"with one of {', '.join(ENCODINGS)}"
             )
-        if not (LOWEST_RATE <= int(rate) <= HIGHEST_RATE and int(channels) <= MOST_CHANNELS):
+        if not (LOWEST_RATE <= rate <= HIGHEST_RATE and channels <= MOST_CHANNELS):
             raise UsageError(
                 f"--raw is {text!r}; the rate is {LOWEST_RATE} to {HIGHEST_RATE} Hz, channels are 1 to {MOST_CHANNELS}"
             )
-        return cls(encoding, int(rate), int(channels))
+        return cls(encoding, rate, channels)
 
 
 class RawDecoder(PlainDecoder):
