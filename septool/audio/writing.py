@@ -120,6 +120,8 @@ class Writer:
             whole = True
             try:
                 file.close()
+                if self._kind == "RF64" and self._limit > 1:
+                    _blank_time(path)
                 # Some codecs say nothing of a full disk; that the last sample can be read says enough.
                 if self.written and self._kind == "RAW":
                     whole = path.stat().st_size == self._bytes_of(self.written)
@@ -148,6 +150,15 @@ def _leave_time_out(file: soundfile.SoundFile) -> None:
     The same voices are the same bytes then, by which a result is known again.
     """
     soundfile._snd.sf_command(file._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)  # pyright: ignore
+
+
+def _blank_time(path: Path) -> None:
+    """Clear the time in an RF64 of floats, whose chunk of peaks libsndfile writes whatever it is told."""
+    with path.open("r+b") as file:
+        place = file.read(256).find(b"PEAK")
+        if place >= 0:
+            file.seek(place + 12)
+            file.write(bytes(4))
 
 
 class PipeWriter(Writer):
