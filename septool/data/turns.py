@@ -1,5 +1,6 @@
 """Speaker turns, and the file formats for them (RTTM, JSON, Audacity, WebVTT)."""
 
+import html
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -118,8 +119,11 @@ def to_audacity(turns: Sequence[Turn], recording: str) -> str:  # noqa: ARG001 -
 
 def to_webvtt(turns: Sequence[Turn], recording: str) -> str:  # noqa: ARG001 - same signature as the others
     """Write turns as WebVTT cues without words: a voice tag a turn."""
-    cues = [f"{_clock(turn.start)} --> {_clock(turn.end)}\n<v {turn.speaker}>{turn.speaker}</v>\n" for turn in turns]
-    return "\n".join(["WEBVTT\n", *cues])
+    cues = ["WEBVTT\n"]
+    for turn in turns:
+        name = html.escape(turn.speaker, quote=False)
+        cues.append(f"{_clock(turn.start)} --> {_clock(turn.end)}\n<v {name}>{name}</v>\n")
+    return "\n".join(cues)
 
 
 def _clock(seconds: float) -> str:

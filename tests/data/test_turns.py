@@ -73,3 +73,7 @@ def test_captions_have_clocks_with_hours() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_nobody_speaking_can_be_written(name: str) -> None:
     assert isinstance(FORMATS[name][1]([], "call"), str)
+def test_names_in_captions_are_no_markup() -> None:
+    assert "\n<v a &amp; &lt;b&gt;>a &amp; &lt;b&gt;</v>\n" in to_webvtt([Turn(0.0, 1.0, "a & <b>")], "call")
+
+
