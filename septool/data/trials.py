@@ -27,7 +27,7 @@ def read_trials(path: Path) -> list[Trial]:
         ManifestError: naming the file, the line and what is wrong with it.
     """
     try:
-        lines = read_text(path).splitlines()
+        text = read_text(path).rstrip()
     except FileNotFoundError:
         raise ManifestError(f"{path} does not exist; a list of trials has lines that read: 1 FILE FILE, or 0") from None
     except OSError as error:
@@ -35,7 +35,8 @@ def read_trials(path: Path) -> list[Trial]:
     except UnicodeDecodeError:
         raise ManifestError(f"{path} is not a list of trials: it is not text") from None
     trials: list[Trial] = []
-    for number, line in enumerate(lines, 1):
+    # Not splitlines: a name may hold U+2028 and its like.
+    for number, line in enumerate(text.split("\n") if text else [], 1):
         words = line.split("\t" if "\t" in line else None)
         if len(words) != 3 or words[0] not in ("0", "1"):
             raise ManifestError(f"{path}, line {number}: {line[:60]!r} is no trial; one reads: 1 FILE FILE, or 0")

@@ -73,7 +73,7 @@ def read_rttm(path: Path) -> dict[str, list[Turn]]:
         ManifestError: naming the file, the line and what is wrong with it.
     """
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).split("\n")  # not splitlines: a name may hold U+2028 and its like
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -85,7 +85,7 @@ def read_rttm(path: Path) -> dict[str, list[Turn]]:
             continue
         try:
             start, duration = float(fields[3]), float(fields[4])
-            if not (start >= 0 <= duration < float("inf")):
+            if not (0 <= start < float("inf") and 0 <= duration < float("inf")):
                 raise ValueError
             turns.setdefault(fields[1], []).append(Turn(start, start + duration, fields[7]))
         except (IndexError, ValueError):

@@ -12,9 +12,9 @@ from tests.conftest import ROOT
 
 def test_files_are_found_from_the_list(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
-    path.write_text("1 a/1.wav a/2.wav\n0 a/1.wav b/1.wav\n")
+    path.write_text("1\ta/1.wav\ta/\u2028.wav\n0 a/1.wav b/1.wav\n \n\n", encoding="utf-8")
     a, b = trials.read_trials(path)
-    assert a == (True, tmp_path / "a/1.wav", tmp_path / "a/2.wav")
+    assert a == (True, tmp_path / "a/1.wav", tmp_path / "a/\u2028.wav")
     assert (b.same, b.second) == (False, tmp_path / "b/1.wav")
 
 

@@ -27,12 +27,20 @@ def test_rttm_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_rttm(tmp_path / "a.rttm") == {"board_meeting": expected}
 
 
+def test_unusual_line_ends_end_no_line_of_rttm(tmp_path: Path) -> None:
+    (tmp_path / "a.rttm").write_text("SPEAKER a\u2028b 1\n" + to_rttm(TURNS, "call"), encoding="utf-8")
+    with pytest.raises(ManifestError, match="line 1"):
+        read_rttm(tmp_path / "a.rttm")
+
+
 def test_a_line_of_rttm_has_ten_fields() -> None:
     first = to_rttm(TURNS, "call").splitlines()[0]
     assert first == "SPEAKER call 1 0.500 1.500 <NA> <NA> speaker1 <NA> <NA>"
 
 
-@pytest.mark.parametrize("line", ["SPEAKER a 1 x 1 <NA> <NA> ann", "SPEAKER a 1 1", "SPEAKER a 1 -1 1 - - ann"])
+@pytest.mark.parametrize(
+    "line", ["SPEAKER a 1 x 1 <NA> <NA> ann", "SPEAKER a 1 1", "SPEAKER a 1 -1 1 - - ann", "SPEAKER a 1 inf 1 - - ann"]
+)
 def test_a_line_that_is_no_turn_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.rttm").write_text(f"{line}\n")
     with pytest.raises(ManifestError, match=r"a\.rttm, line 1: 'SPEAKER .* is no turn"):
@@ -70,10 +78,10 @@ def test_captions_have_clocks_with_hours() -> None:
     assert "01:01:01.500 --> 01:01:02.000" in text
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_nobody_speaking_can_be_written(name: str) -> None:
-    assert isinstance(FORMATS[name][1]([], "call"), str)
 def test_names_in_captions_are_no_markup() -> None:
     assert "\n<v a &amp; &lt;b&gt;>a &amp; &lt;b&gt;</v>\n" in to_webvtt([Turn(0.0, 1.0, "a & <b>")], "call")
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_nobody_speaking_can_be_written(name: str) -> None:
+    assert isinstance(FORMATS[name][1]([], "call"), str)
