@@ -1,6 +1,7 @@
 """Export to asteroid: a file that its ``from_pretrained`` loads."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -74,7 +75,9 @@ def write_asteroid(weights: Mapping[str, Tensor], header: Header, out: Path) -> 
     check_settings(header, layout, "asteroid")
     config = header.config
     tensors = rename(weights, layout)
-    if header.model == "conv-tasnet" and config["skip"]:  # nothing reads it, and it has to be there
+    if header.model == "conv-tasnet" and config["skip"]:
+        header = replace(header, config=config | {"mask_prelu": False})  # which says nothing where there is a skip path
+        # Nothing reads these, and they have to be there.
         last = config["blocks"] * config["repeats"] - 1
         tensors[f"masker.TCN.{last}.res_conv.weight"] = torch.zeros(config["bottleneck"], config["hidden"], 1)
         tensors[f"masker.TCN.{last}.res_conv.bias"] = torch.zeros(config["bottleneck"])

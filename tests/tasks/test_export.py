@@ -147,6 +147,11 @@ def test_asteroid_loads_what_is_exported(tmp_path: Path, model: str, changes: di
         torch.testing.assert_close(theirs(mixture), ours(mixture), rtol=1e-4, atol=1e-6)
 
 
+def test_a_setting_that_says_nothing_beside_a_skip_path_keeps_no_network_from_asteroid(tmp_path: Path) -> None:
+    assert TINY["conv-tasnet"]["skip"]
+    assert exported_to("asteroid", "conv-tasnet", tmp_path, "model.pth", mask_prelu=True).exists()
+
+
 def test_speechbrain_loads_what_is_exported(tmp_path: Path) -> None:
     folder = exported_to("speechbrain", "sepformer", tmp_path, "sepformer")
     assert sorted(path.name for path in folder.iterdir()) == [
