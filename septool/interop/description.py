@@ -17,7 +17,7 @@ class Description:
         self.document = read_tagged_yaml(path) if text is None else parse_tagged_yaml(text, path)
 
     def resolve(self, value: Node) -> Node:
-        """Follow references, and read numbers that were written as text."""
+        """Follow references."""
         return resolve(self.document, value)
 
     def top(self, key: str) -> Node:
