@@ -210,11 +210,14 @@ def read_checkpoint(content: JsonDict, path: Path) -> ForeignCheckpoint:
     name, arguments, state = content["model_name"], content["model_args"], content["state_dict"]
     if not isinstance(arguments, dict) or not isinstance(state, dict):
         raise CheckpointError(f"{path} is not a checkpoint of asteroid: model_args or state_dict names nothing")
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise CheckpointError(f"{path} holds asteroid's {name}; septool converts {', '.join(ARCHITECTURES)}")
     for key, known in ONLY.items():
         choose(arguments, key, *known)
-    rates = {float(each["sample_rate"]) for each in (content, arguments) if each.get("sample_rate")}
+    try:
+        rates = {float(each["sample_rate"]) for each in (content, arguments) if each.get("sample_rate")}
+    except (TypeError, ValueError):
+        raise CheckpointError(f"{path} has a sample_rate that is no number") from None
     if len(rates) > 1:
         raise CheckpointError(f"{path} contradicts itself: sample_rate is {' and '.join(map(str, sorted(rates)))} Hz")
     known_rate = {"sample_rate": rates.pop()} if rates else {}

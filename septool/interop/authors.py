@@ -364,10 +364,10 @@ VOICEFILTER_NAMES: Names = {
 def unwrap(content: JsonMapping) -> tuple[JsonDict, JsonDict]:
     """Take a training script's file apart: the tensors by name, and the plain values beside them."""
     inner = next((content[key] for key in STATES if isinstance(content.get(key), Mapping)), None)
-    tensors = dict(content if inner is None else inner)
+    tensors = {str(name): value for name, value in (content if inner is None else inner).items()}
     for prefix in PREFIXES:
-        if tensors and all(str(name).startswith(prefix) for name in tensors):
-            tensors = {str(name).removeprefix(prefix): value for name, value in tensors.items()}
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     values = {} if inner is None else {key: v for key, v in content.items() if isinstance(v, str | int | float)}
     given = content.get("model_args")
     return tensors, values | (dict(given) if isinstance(given, Mapping) else {})

@@ -208,7 +208,7 @@ def find_files(source: str, paths: Sequence[Path]) -> tuple[str, list[Path]]:
     content = load_pickled_tensors(weights)
     if espnet.is_espnet(content):
         return "espnet", espnet.with_description(files)
-    if "model_name" in content and content["model_name"] in asteroid.ARCHITECTURES:
+    if isinstance(name := content.get("model_name"), str) and name in asteroid.ARCHITECTURES:
         return "asteroid", files
     found = authors.recognize_release(content)
     if found is None and any(str(name).startswith("mask_generator.") for name in content):
@@ -319,7 +319,7 @@ def _settle_rate(said: object, given: int | None) -> int:
         if given is None:
             raise UsageError("these files do not say at which rate the network works; give it with --sample-rate HZ")
         return given
-    if isinstance(said, bool) or not isinstance(said, int | float) or said != int(said):
+    if isinstance(said, bool) or not isinstance(said, int | float) or said % 1 != 0:
         raise CheckpointError(f"sample_rate is {said!r} in these files; it has to be a whole number of Hz")
     if given is not None and int(said) != given:
         raise UsageError(f"--sample-rate {given} was given, but these files say {int(said)} Hz")

@@ -228,6 +228,8 @@ def _describe_stft(description: Description) -> JsonDict:
         sizes = {key: encoder[key] for key in ("n_fft", "hop_length")}
         description.only(kind, values, **sizes, win_length=encoder["n_fft"], **plain)
     model = description.top("model_conf") or {}
+    if not isinstance(model, Mapping):
+        raise CheckpointError(f"{description.path}: model_conf is {model!r}; it should name its settings")
     description.only("model_conf", {"normalize_variance": False, **model}, normalize_variance=True)
     return {"fft": encoder["n_fft"], "hop": encoder["hop_length"]}
 
@@ -240,7 +242,11 @@ def _describe_gridnet(description: Description, kind: str, values: JsonDict) -> 
         _check_codec(description, "same")  # its transform is its own
         description.only(kind, values, window="hann")
         transform = {"fft": values["n_fft"], "hop": values["stride"]}
-        key = math.ceil(values["attn_approx_qk_dim"] / (values["n_fft"] // 2 + 1))
+        fft, approximate = values["n_fft"], values["attn_approx_qk_dim"]
+        if not (0 < fft < math.inf and 0 < approximate < math.inf):
+            sizes = f"n_fft and attn_approx_qk_dim of {kind} are {fft} and {approximate}"
+            raise CheckpointError(f"{description.path}: {sizes}; both should be sizes")
+        key = math.ceil(approximate / (fft // 2 + 1))
     return transform | {
         "sources": values["n_srcs"],
         "blocks": values["n_layers"],

@@ -80,7 +80,8 @@ def parse_tagged_yaml(text: str, path: Path) -> JsonDict:
         if max(opened, default=0) > DEPTH:  # the parser takes a time that is quadratic in it
             raise ValueError("nested too deep")
         document = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+    # The last four are of numbers, dates and truth values that are none.
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError) as error:
         first = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{path} is not YAML: {first}") from None
     if not isinstance(document, dict):

@@ -183,6 +183,9 @@ def test_every_source_wants_its_files(tmp_path: Path, weights: Path) -> None:
     [
         ("DCCRNet", {}, "holds asteroid's DCCRNet; septool converts ConvTasNet, "),
         ("ConvTasNet", None, "model_args or state_dict names nothing"),
+        ([1], {}, r"holds asteroid's \[1\]; septool converts ConvTasNet, "),
+        ("ConvTasNet", {"sample_rate": "abc"}, "has a sample_rate that is no number"),
+        ("ConvTasNet", {"sample_rate": [8000]}, "has a sample_rate that is no number"),
         ("ConvTasNet", {"norm_type": "cLN"}, "norm_type is 'cLN' in this file; .* only with 'gLN'"),
         ("ConvTasNet", {"causal": True}, "causal is True"),
         ("DPRNNTasNet", {"bidirectional": False}, "bidirectional is False"),
@@ -193,7 +196,7 @@ def test_every_source_wants_its_files(tmp_path: Path, weights: Path) -> None:
     ],
 )
 def test_variants_of_asteroid_that_ours_cannot_be_are_refused(
-    tmp_path: Path, name: str, arguments: dict[str, Any] | None, message: str
+    tmp_path: Path, name: Any, arguments: dict[str, Any] | None, message: str
 ) -> None:
     foreign, sizes, known = SIZES["DPRNNTasNet"]
     tensors = their_names(build_model(foreign.model, sizes), foreign) if name == "DPRNNTasNet" else {}
@@ -323,9 +326,10 @@ def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_folder_or_file_of_no_known_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has 0 files of weights"):
         converted("auto", [tmp_path])
-    torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="is of no source that septool knows; known: speechbrain-sepformer, "):
-        converted("auto", [tmp_path / "a.pt"])
+    for content in ({"layer.weight": torch.zeros(2)}, {3: torch.zeros(2)}, {"model_name": [1]}):
+        torch.save(content, tmp_path / "a.pt")
+        with pytest.raises(CheckpointError, match="is of no source that septool knows; known: speechbrain-sepformer, "):
+            converted("auto", [tmp_path / "a.pt"])
 
 
 def test_code_that_a_file_wants_to_run_is_named(tmp_path: Path) -> None:
