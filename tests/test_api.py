@@ -139,14 +139,15 @@ def test_what_is_no_recording(
 
 def test_what_is_no_reference(extractor: ExtractionPipeline, speech: np.ndarray) -> None:
     mixture = speech.sum(0)
-    for references, said in (
+    cases: list[tuple[Any, str]] = [
         ([], "give a recording of the wanted voice"),
         (speech[0], "put this one in brackets"),
         (torch.from_numpy(speech), "put this one in brackets"),
         ([np.zeros(RATE)], "reference 1 is silent"),
         ([speech[0], np.zeros(0)], "reference 2 has no samples"),
         ([speech], r"reference 1 is \[time\], this one is \[2, "),
-    ):
+    ]
+    for references, said in cases:
         with pytest.raises((UsageError, AudioError), match=said):
             extractor.extract(mixture, RATE, references)
 
