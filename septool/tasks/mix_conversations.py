@@ -183,7 +183,7 @@ def _write_conversation(
         for number, voice in enumerate(rendered.sources, 1):
             audio.write_audio(out / f"{stem}_s{number}.wav", voice * gain, rate, subtype)
         with atomic_write(out / f"{stem}.rttm") as partial_path:
-            partial_path.write_text(to_rttm(rendered.turns, stem), encoding="utf-8")
+            partial_path.write_text(to_rttm(rendered.turns, stem), encoding="utf-8", errors="replace")
         # Last: a recording that is there says that all of it is.
         audio.write_audio(out / f"{stem}.wav", rendered.mixture * gain, rate, subtype)
     except SeptoolError as error:
