@@ -210,6 +210,7 @@ OUR_OWN = {
     "galr-small-stage2",
     "galr-small-stage3",
     "galr-small-stage4",
+    "galr-small-stage5",
     "papez-small",
     "papez-small-stage2",
     "sepformer-small",
