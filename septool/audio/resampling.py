@@ -1,7 +1,7 @@
 """Resampling and downmixing of samples in memory, and the check that they are finite."""
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import soxr
@@ -35,7 +35,7 @@ def as_samples(recording: Any, name: str) -> np.ndarray:
     """
     torch: Any = sys.modules.get("torch")  # which a tensor has imported
     is_tensor = torch is not None and isinstance(recording, torch.Tensor)
-    samples = recording.detach().cpu() if is_tensor else np.asarray(recording)
+    samples = recording.detach().cpu() if is_tensor else cast("Any", np.asarray(recording))
     if samples.ndim != 1:
         raise UsageError(f"{name} is [time], this one is {list(samples.shape)}; give one channel of it")
     if not (samples.is_floating_point() if is_tensor else samples.dtype.kind == "f"):

@@ -6,7 +6,7 @@ without units for it emulates: on one of them that took 2.7 of the 3.7 s of a tr
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class Muon(torch.optim.Muon):
     The state is the same, so that a run goes on on a processor of the other kind.
     """
 
-    def __init__(self, matrices: list[Tensor], lr: float, weight_decay: float) -> None:
+    def __init__(self, matrices: Sequence[Tensor], lr: float, weight_decay: float) -> None:
         super().__init__(matrices, lr, weight_decay, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()

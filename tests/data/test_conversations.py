@@ -78,7 +78,7 @@ def test_what_is_said_is_brought_to_a_level_whatever_the_file_has(tmp_path: Path
     (segment,) = talk.segments
     start = round(segment.at * RATE)
     voice = render_conversation(talk).mixture[start : start + segment.frames]
-    assert to_db(rms_of(voice)) == pytest.approx(LEVEL_DB, abs=SPEAKER_DB + 0.01)
+    assert to_db(float(rms_of(voice))) == pytest.approx(LEVEL_DB, abs=SPEAKER_DB + 0.01)
 
 
 def test_a_manifest_comes_back_as_it_was_written(talk: Path, tmp_path: Path) -> None:
