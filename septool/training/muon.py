@@ -19,6 +19,13 @@ class Muon(torch.optim.Muon):
     """
 
     def __init__(self, matrices: Sequence[Tensor], lr: float, weight_decay: float) -> None:
+        """Take what to move.
+
+        Args:
+            matrices: ``[row, column]`` each.
+            lr: learning rate that AdamW would have.
+            weight_decay: part of a matrix that is taken away at each step, times the learning rate.
+        """
         super().__init__(matrices, lr, weight_decay, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
