@@ -1,4 +1,4 @@
-"""Making untrusted text safe to print: escape sequences are neutralized."""
+"""Characters of untrusted text: escape sequences are neutralized for printing, letters known with their marks."""
 
 import os
 import unicodedata
@@ -14,6 +14,11 @@ def printable(text: object) -> str:
     """
     shown = os.fsdecode(text) if isinstance(text, bytes) else str(text)
     return "".join(_shown(character) for character in shown)
+
+
+def is_in_words(character: str) -> bool:
+    """Say whether a character is a letter, a digit or a mark that letters bear, such as a vowel sign."""
+    return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
 def _shown(character: str) -> str:

@@ -196,8 +196,7 @@ def _decode(
 def _decode_utterance(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray, float] | AudioError:
     row, source = utterance
     try:
-        path = row.locate(source.path)
-        samples = audio.load_audio(path, rate, source.start, source.frames, whole=True)
+        samples = audio.load_audio(row.locate(source.path), rate, source.start, source.frames, whole=True)
     except AudioError as error:
         return error
     peak = np.abs(samples).max(initial=0)

@@ -12,6 +12,7 @@ import numpy as np
 from septool import audio
 from septool.errors import UsageError
 from septool.metrics import UndefinedError
+from septool.printable import is_in_words
 
 RATE, PEAK = 16000, 0.9  # of the 16-bit file that is recognized: what recognizers take, at a level they hear
 FILE = "{file}"
@@ -41,12 +42,8 @@ def wer_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int, text: st
 def words_of(text: str) -> list[str]:
     """Split a text into words in lower case without punctuation; apostrophes stay, and marks, such as vowel signs."""
     plain = unicodedata.normalize("NFC", text.casefold()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    words = "".join(each if _is_in_words(each) else " " for each in plain).split()
+    words = "".join(each if each == "'" or is_in_words(each) else " " for each in plain).split()
     return [word for word in words if any(map(str.isalnum, word))]
-
-
-def _is_in_words(character: str) -> bool:
-    return character.isalnum() or character == "'" or unicodedata.category(character).startswith("M")
 
 
 def count_errors(said: list[str], heard: list[str]) -> int:

@@ -24,8 +24,8 @@ from septool.serve.jobs import BusyError, DiskFullError, Job, JobQueue, NoSuchJo
 from septool.serve.openapi import document
 from septool.version import __version__
 
-# Of what is sent and made; anything else would let a recording be a page.
 STALLED_S = 60.0  # after which an upload of which nothing comes gives its place to others
+# Of what is sent and made; anything else would let a recording be a page.
 MEDIA_TYPES = {
     **{".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".m4a": "audio/mp4", ".aac": "audio/aac"},
     **{".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg", ".webm": "video/webm", ".mp4": "video/mp4"},

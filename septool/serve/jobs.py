@@ -27,6 +27,7 @@ from septool.conversation.result import SeparatedConversation
 from septool.errors import SeptoolError, UsageError
 from septool.inference.html_report import RANGE_DB, spectrogram
 from septool.inference.outcomes import Failed, Skipped
+from septool.printable import is_in_words
 from septool.tasks.separate import separate
 
 LOG = logging.getLogger(__name__)
@@ -139,14 +140,11 @@ def safe_name(name: str) -> str:
     'pass wd_.wav'
     """
     last = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
-    path = Path("".join(each if _may_be_in_name(each) else "_" for each in last).strip(" ."))
+    kept = (each if each in "_ ().+-" or is_in_words(each) else "_" for each in last)
+    path = Path("".join(kept).strip(" ."))
     suffix = path.suffix if re.fullmatch(r"\.\w{1,8}", path.suffix, re.ASCII) else ""
     stem = path.name.removesuffix(suffix).encode()[:NAME_BYTES].decode(errors="ignore").strip(" .")
     return (stem or "recording") + suffix
-
-
-def _may_be_in_name(character: str) -> bool:
-    return character.isalnum() or character in "_ ().+-" or unicodedata.category(character).startswith("M")
 
 
 class JobQueue:
