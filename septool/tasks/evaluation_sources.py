@@ -1,0 +1,281 @@
+"""What can be evaluated: manifests of mixtures or of conversations, lists of trials, and files of references.
+
+Each kind says which metrics it has, where its estimates come from and how what was measured is summarized;
+:func:`septool.tasks.evaluate.evaluate` is the same for all.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from septool import catalogue
+from septool.audio import SUFFIXES
+from septool.conversation.people import SPEAKER_MODEL
+from septool.data.conversations import holds_conversations
+from septool.data.manifest import Mixture, read_manifest
+from septool.errors import UsageError
+from septool.files import sha256_of
+from septool.metrics.eer import EER
+from septool.metrics.wer import check_recognizer
+from septool.scoring.breakdown import parse_groups, summarize_groups
+from septool.scoring.conversations import MEASURES
+from septool.scoring.estimates import (
+    ScoringJob,
+    estimate_file,
+    estimates_from_model,
+    estimates_in_folders,
+    estimates_of_manifest,
+    trial_scores,
+)
+from septool.scoring.items import Item, ScoringInput, parse_metric_names
+from septool.scoring.layouts import is_table, parse_template
+from septool.scoring.summary import (
+    Summary,
+    summarize_detections,
+    summarize_items,
+    summarize_measures,
+    summarize_words,
+)
+
+REPORTED = ("si-snr", "si-snri")  # whose difference is how bad the mixture was
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """Where estimates come from: files, or a model and how it is run. The fields are ``evaluate``'s arguments.
+
+    Raises:
+        UsageError: neither or both of ``files`` and ``model``, or what goes with the other one.
+    """
+
+    files: Path | None = None  # a folder, or the estimate of one reference
+    model: str | None = None
+    speaker_model: str = SPEAKER_MODEL
+    sample_rate: int | None = None
+    pair: str | None = None
+    passes: int | None = None
+    device: str = "auto"
+    limit: int | None = None
+    on_workers: bool = False  # a cluster's, which run the model where they score
+
+    def __post_init__(self) -> None:
+        if (self.files is None) == (self.model is None):
+            raise UsageError("give a folder of estimates or --model, one of the two")
+        if self.passes is not None and self.model is None:
+            raise UsageError("--passes is for --model; estimates are there already")
+        if self.files is None:
+            for option, value in (("--sample-rate", self.sample_rate), ("--pair", self.pair)):
+                if value is not None:
+                    raise UsageError(f"{option} is for a folder of estimates; a model is scored at its own rate")
+        if self.pair is not None and not is_table(self.pair):
+            parse_template(self.pair)
+
+
+class Detection(NamedTuple):
+    """A rate, and the names of the scores that it is computed of."""
+
+    metric: str
+    positive: str
+    negative: str
+
+
+class EvaluationSource(ABC):
+    """A manifest, list or reference, and where its estimates come from."""
+
+    default_metrics: ClassVar[str] = "si-snri,sdri"
+    is_one_file: ClassVar[bool] = True  # by whose hash its scores are known again
+    has_voices: ClassVar[bool] = True  # to hear in a report
+    rows_describe_sources: ClassVar[bool] = False  # by sex, text and noise, say
+    detection: ClassVar[Detection] = Detection("presence-eer", positive="presence", negative="absence")
+    made_apart: ClassVar[bool] = True  # estimates are made first and scored then, by whoever is free
+
+    def __init__(self, path: Path, estimates: Estimates, *, by: str | None = None, asr: str | None = None) -> None:
+        """Set up; nothing is read yet.
+
+        Args:
+            path: the manifest, list, folder or file.
+            estimates: of what is in it.
+            by: groups of items that scores are also summarized by.
+            asr: command of a recognizer, by which words are scored too.
+
+        Raises:
+            UsageError: one of them does not go with what the path is.
+        """
+        self.path, self.estimates, self.asr = path, estimates, asr
+        self.groups = parse_groups(by) if by is not None else []
+        if self.groups and not self.rows_describe_sources:
+            raise UsageError(f"--by is for a manifest of mixtures, which {path} is not")
+        if asr is not None:
+            check_recognizer(asr)
+            if not self.rows_describe_sources:
+                raise UsageError(f"--asr is for a manifest of mixtures whose sources have a text, which {path} is not")
+
+    @abstractmethod
+    def open(self) -> ScoringJob:
+        """Read what there is to score, and load the model."""
+
+    def choose_metrics(self, names: str | None) -> list[str]:
+        """Return the metrics of ``--metric``, or those that are usual here.
+
+        Raises:
+            UsageError: an unknown one, or one that cannot be chosen here.
+        """
+        metrics = parse_metric_names(names or self.default_metrics)
+        if self.asr is not None:
+            return list(dict.fromkeys([*metrics, "wer"]))
+        if "wer" in metrics:
+            raise UsageError("wer needs a recognizer; give its command with --asr")
+        return metrics
+
+    def in_report(self, metrics: Sequence[str]) -> list[str]:
+        """Return the metrics that an HTML report shows."""
+        return list(dict.fromkeys([*metrics, *REPORTED]))
+
+    def identify(self) -> dict[str, str]:
+        """Return the hashes and settings that scores were measured on and with."""
+        about = {"manifest_sha256": sha256_of(self.path)} if self.is_one_file else {}
+        if self.estimates.model is not None:
+            about["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(self.estimates.model)[1])
+        if self.estimates.passes is not None:
+            about["passes"] = str(self.estimates.passes)
+        if self.asr is not None:
+            about["asr"] = self.asr
+        return about
+
+    def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
+        """Summarize everything that was measured of the items, and then of groups of them."""
+        rate, positive, negative = self.detection
+        detected = summarize_detections(items, rate, positive=positive, negative=negative)
+        return [*summarize_items(items, metrics), *summarize_words(items), *detected]
+
+    def load_again(self, job: ScoringJob, ids: Sequence[str]) -> Iterator[ScoringInput]:
+        """Make the signals of a few items once more, for a report; none of what was scored by whoever made it."""
+        if not self.made_apart:
+            return
+        for task in job.tasks({id for id in job.ids if id not in ids}):
+            if not isinstance(task, Item):
+                yield job.load(task)
+
+
+class MixtureManifest(EvaluationSource):
+    """A manifest of mixtures."""
+
+    rows_describe_sources = True
+
+    @cached_property
+    def rows(self) -> list[Mixture]:
+        """The mixtures, by their ids."""
+        return sorted(read_manifest(self.path), key=lambda row: row.id)
+
+    def open(self) -> ScoringJob:
+        given = self.estimates
+        if given.model is not None:
+            return estimates_from_model(
+                self.rows, given.model, given.device, given.limit, on_workers=given.on_workers, passes=given.passes
+            )
+        assert given.files is not None
+        if given.pair is not None and is_table(given.pair):
+            raise UsageError(f"--pair {given.pair} pairs the files of two folders; for a manifest give a template")
+        return estimates_of_manifest(self.rows, given.files, given.limit, given.sample_rate, given.pair)
+
+    def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
+        whole = super().summarize(items, metrics)
+        return whole + summarize_groups(items, self.rows, metrics, self.groups) if self.groups else whole
+
+
+class ConversationManifest(EvaluationSource):
+    """A manifest of conversations, which a model takes apart as ``separate --speakers auto`` does."""
+
+    default_metrics = "si-snri"
+    made_apart = False  # they are scored by whoever makes them
+
+    def __init__(self, path: Path, estimates: Estimates, *, by: str | None = None, asr: str | None = None) -> None:
+        super().__init__(path, estimates, by=by, asr=asr)
+        if estimates.model is None:
+            raise UsageError(f"{path} holds conversations; give the separator with --model")
+
+    def open(self) -> ScoringJob:
+        from septool.tasks.conversation_scores import conversations_by_model  # SciPy's clustering takes a while
+
+        given = self.estimates
+        assert given.model is not None
+        return conversations_by_model(
+            self.path, given.model, given.speaker_model, given.device, given.limit, given.passes
+        )
+
+    def choose_metrics(self, names: str | None) -> list[str]:
+        if names is not None:
+            raise UsageError(f"{self.path} holds conversations, which have measures of their own; leave out --metric")
+        return super().choose_metrics(names)
+
+    def in_report(self, metrics: Sequence[str]) -> list[str]:
+        return [*metrics]
+
+    def identify(self) -> dict[str, str]:
+        network = catalogue.resolve_checkpoint(self.estimates.speaker_model)[1]
+        return super().identify() | {"speaker_model_sha256": sha256_of(network)}
+
+    def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
+        return summarize_measures(items, MEASURES.values()) + super().summarize(items, metrics)
+
+
+class TrialList(EvaluationSource):
+    """A list of trials, which a speaker network says "same" or "different" of."""
+
+    has_voices = False
+    made_apart = False
+    detection = Detection(EER.name, positive="same", negative="different")
+
+    def open(self) -> ScoringJob:
+        given = self.estimates
+        if given.model is None:
+            raise UsageError(f"{self.path} is a list of trials; give the speaker network with --model")
+        return trial_scores(self.path, given.model, given.device, given.limit)
+
+    def choose_metrics(self, names: str | None) -> list[str]:
+        if names is not None:
+            parse_metric_names(names)
+            raise UsageError(f"{self.path} is a list of trials, scored by its equal error rate; leave out --metric")
+        return []
+
+
+class ReferenceFolder(EvaluationSource):
+    """A folder of references, whose estimates are in another one."""
+
+    is_one_file = False
+
+    def open(self) -> ScoringJob:
+        given = self.estimates
+        if given.files is None:
+            raise UsageError(f"{self.path} is a folder of references; give the folder of estimates, or a manifest")
+        return estimates_in_folders(self.path, given.files, given.limit, given.sample_rate, given.pair)
+
+
+class ReferenceFile(EvaluationSource):
+    """A recording and its estimate."""
+
+    default_metrics = "si-snr,sdr"  # two files have no mixture to improve on
+    is_one_file = False  # but for its estimate
+
+    def open(self) -> ScoringJob:
+        given = self.estimates
+        if given.files is None or given.files.is_dir():
+            raise UsageError(f"{self.path} is one reference; give its estimate, a file, beside it")
+        return estimate_file(self.path, given.files, given.sample_rate)
+
+
+def find_source(path: Path, estimates: Estimates, *, by: str | None = None, asr: str | None = None) -> EvaluationSource:
+    """Say what a path is, by its name and, for a manifest, what is in it; see :class:`EvaluationSource`."""
+    kind: type[EvaluationSource] = MixtureManifest
+    if path.is_dir():
+        kind = ReferenceFolder
+    elif path.suffix.lower() in SUFFIXES:
+        kind = ReferenceFile
+    elif path.suffix == ".txt":
+        kind = TrialList
+    elif holds_conversations(path):
+        kind = ConversationManifest
+    return kind(path, estimates, by=by, asr=asr)
