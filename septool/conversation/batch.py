@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from septool.atomic import atomic_write
-from septool.conversation.networks import load_conversation_networks
-from septool.conversation.people import parse_count
+from septool.conversation.networks import ConversationNetworks, load_conversation_networks
+from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import separate_conversation
 from septool.conversation.result import SeparatedConversation
 from septool.data.turns import FORMATS, activity_path, format_activity
@@ -46,49 +47,57 @@ def separate_conversations(
     if rest is not None and len(inputs.recordings) != 1:
         raise UsageError(f"--rest {rest} takes one recording, {len(inputs.recordings)} were given")
     networks = load_conversation_networks(model, speaker_model, batch.device, passes)
-    voices = networks.find_voices(who)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
+    each = _Conversations(batch, networks, count, who, activity, rest)
+    asked = {
+        "name": batch.name,
+        "speakers": speakers,
+        "activity": activity,
+        "speaker_model": speaker_model,
+        "speaker_weights": network_digest(networks.speaker_net.embedding),
+        "who": None if who is None else voice_digests(each.voices),
+        "passes": networks.passes,
+    }
+    record = batch.open_record(networks.name, networks.path, asked)
+    results = run_batch(batch, todo, each.separate, inputs.unreadable, record, each.find_written)
+    yield from write_report(results, batch.html, f"Separated by {networks.name}", each.describe)
 
-    def folder_of(job: Job) -> Path:
-        return Path(batch.out) / job.subfolder
 
-    def pattern_of(job: Job) -> str:
-        return format_pattern(job, batch.name, batch.suffix, networks.name)
+class _Conversations:
+    """What is done with each recording of a batch."""
 
-    def find_written(job: Job) -> tuple[Path, ...]:
-        return find_group(folder_of(job), pattern_of(job))
+    def __init__(
+        self,
+        batch: Batch,
+        networks: ConversationNetworks,
+        count: SpeakerCount,
+        who: str | None,
+        activity: str | None,
+        rest: Path | None,
+    ) -> None:
+        self.batch, self.networks, self.count = batch, networks, count
+        self.voices, self.by_name = networks.find_voices(who), who is not None
+        self.activity, self.rest = activity, rest
 
-    def work(task: Task) -> SeparatedConversation:
-        started = time.perf_counter()
-        job = task.job
+    def separate(self, task: Task) -> SeparatedConversation:
+        """Write the tracks and the activity of one recording."""
+        started, job, networks = time.perf_counter(), task.job, self.networks
         written = None
-        if activity is not None:
-            written = activity_path(folder_of(job), job.stem, activity)
-        for beside in (written, rest):
+        if self.activity is not None:
+            written = activity_path(self._folder(job), job.stem, self.activity)
+        for beside in (written, self.rest):
             if beside is not None:
-                refuse_existing(beside, force=batch.force)
+                refuse_existing(beside, force=self.batch.force)
                 make_folder(beside.parent)  # before the work, not after it
-
-        def name_targets(speakers: Sequence[str]) -> Sequence[Path]:
-            if batch.out == PIPE:
-                return task.targets
-            called = len(speakers) if who is None else speakers
-            targets = format_targets(job, batch.out, batch.name, batch.suffix, called, networks.name)
-            for target in targets:
-                refuse_existing(target, force=batch.force)
-            for folder in {target.parent for target in targets}:
-                make_folder(folder)
-            return targets
-
-        with networks.start(count, voices) as conversation:
+        with networks.start(self.count, self.voices) as conversation:
             found = separate_conversation(
                 task.local_path,
-                name_targets,
+                partial(self._name_targets, task),
                 conversation,
-                rest=rest,
-                channel=batch.settings(voices=1, model_rate=networks.rate).channel_number,
-                track=batch.track,
-                raw=batch.raw_format,
+                rest=self.rest,
+                channel=self.batch.settings(voices=1, model_rate=networks.rate).channel_number,
+                track=self.batch.track,
+                raw=self.batch.raw_format,
                 progress=task.progress,
             )
         task.note_caveats(found.file, networks.name, networks.rate)
@@ -96,23 +105,28 @@ def separate_conversations(
         if not diarization.speakers and not any(each.kind == CaveatKind.EMPTY for each in task.findings):
             text = f"{job.display_name}: nobody speaks in it"
             task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
-        if activity is not None and written is not None:
+        if self.activity is not None and written is not None:
             with atomic_write(written) as partial_path:
-                partial_path.write_text(format_activity(activity, diarization.turns, job.stem), encoding="utf-8")
-        if batch.out != PIPE:
-            record_outputs([*found.targets, *([] if rest is None else [rest])])
-            record_group(folder_of(job), pattern_of(job), found.targets)
+                partial_path.write_text(format_activity(self.activity, diarization.turns, job.stem), encoding="utf-8")
+        if self.batch.out != PIPE:
+            record_outputs([*found.targets, *([] if self.rest is None else [self.rest])])
+            record_group(self._folder(job), self._pattern(job), found.targets)
         return SeparatedConversation(
             **vars(task.complete(found.file, networks.name, started)),
-            outputs=(PIPE,) if batch.out == PIPE else tuple(map(str, found.targets)),
+            outputs=(PIPE,) if self.batch.out == PIPE else tuple(map(str, found.targets)),
             speakers=diarization.speakers,
             spoken=tuple(round(seconds, 2) for seconds in diarization.seconds),
             turns=tuple(diarization.turns),
             activity=None if written is None else str(written),
-            rest=None if rest is None else str(rest),
+            rest=None if self.rest is None else str(self.rest),
         )
 
-    def describe(result: SeparatedConversation | Skipped) -> Entry:
+    def find_written(self, job: Job) -> tuple[Path, ...]:
+        """Return the tracks that an earlier run left of a recording."""
+        return find_group(self._folder(job), self._pattern(job))
+
+    def describe(self, result: SeparatedConversation | Skipped) -> Entry:
+        """Return what the HTML report shows of a recording."""
         tracks = [Track("recording", Path(result.input))]
         if isinstance(result, SeparatedConversation):
             for name, path in zip(result.speakers, result.outputs, strict=True):
@@ -120,20 +134,25 @@ def separate_conversations(
                 tracks.append(Track(name, Path(path), spans))
         else:
             tracks += [Track(Path(path).stem, Path(path)) for path in result.outputs]
-        if rest is not None:
-            tracks.append(Track("what is in nobody's track", rest, []))
+        if self.rest is not None:
+            tracks.append(Track("what is in nobody's track", self.rest, []))
         return Entry(result.input, tracks=tracks)
 
-    title = f"Separated by {networks.name}"
-    asked = {
-        "name": batch.name,
-        "speakers": speakers,
-        "activity": activity,
-        "speaker_model": speaker_model,
-        "speaker_weights": network_digest(networks.speaker_net.embedding),
-        "who": None if who is None else voice_digests(voices),
-        "passes": networks.passes,
-    }
-    record = batch.open_record(networks.name, networks.path, asked)
-    results = run_batch(batch, todo, work, inputs.unreadable, record, find_written)
-    yield from write_report(results, batch.html, title, describe)
+    def _name_targets(self, task: Task, speakers: Sequence[str]) -> Sequence[Path]:
+        """Name the files of people, and make their folders."""
+        batch = self.batch
+        if batch.out == PIPE:
+            return task.targets
+        called = speakers if self.by_name else len(speakers)
+        targets = format_targets(task.job, batch.out, batch.name, batch.suffix, called, self.networks.name)
+        for target in targets:
+            refuse_existing(target, force=batch.force)
+        for folder in {target.parent for target in targets}:
+            make_folder(folder)
+        return targets
+
+    def _folder(self, job: Job) -> Path:
+        return Path(self.batch.out) / job.subfolder
+
+    def _pattern(self, job: Job) -> str:
+        return format_pattern(job, self.batch.name, self.batch.suffix, self.networks.name)
