@@ -4,12 +4,20 @@ Sampled as :mod:`septool.data.mixing` samples mixtures, functions of (seed, epoc
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from septool.data.mixing import ENROLLMENT_STREAM, REFERENCE_DB, AugmentationSources, DynamicMixing, sample_mixture
+from septool.data.mixing import (
+    ENROLLMENT_STREAM,
+    REFERENCE_DB,
+    SPEAKER_STREAM,
+    AugmentationSources,
+    DynamicMixing,
+    sample_crop,
+    sample_mixture,
+)
 from septool.data.pool import UtterancePool
 from septool.errors import ConfigError
 from septool.signal.levels import from_db
@@ -45,12 +53,56 @@ class EnrollmentSampling:
             raise ValueError(f"absent is {self.absent}; it lies between 0 and 1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpeakerSampling:
+    """Who counts as a speaker, for a network that learns to name them."""
+
+    # At each of these speeds everybody is somebody else once more: the pitch and the vocal tract are another's
+    # (Yamamoto et al., "Speaker augmentation and bandwidth extension for deep speaker embedding", Interspeech 2019).
+    speeds: tuple[float, ...] = ()
+    # Clips of everybody whose mean embedding the classifier begins with (Qi, Brown and Lowe, "Low-shot learning with
+    # imprinted weights", CVPR 2018); 0 begins at random, where each of thousands is met too seldom to get away from.
+    imprint: int = 0
+
+    def __post_init__(self) -> None:
+        if self.imprint < 0:
+            raise ValueError(f"imprint is {self.imprint}; a number of clips is not negative")
+        if not all(0 < speed < math.inf and speed != 1 for speed in self.speeds):
+            raise ValueError(f"speeds is {list(self.speeds)}; each is above 0, and not 1, at which nobody changes")
+
+
 def sample_speaker_item(
-    pool: UtterancePool, config: DynamicMixing, augmentation: AugmentationSources, *, seed: int, epoch: int, index: int
+    pool: UtterancePool,
+    config: DynamicMixing,
+    sampling: SpeakerSampling,
+    augmentation: AugmentationSources,
+    *,
+    seed: int,
+    epoch: int,
+    index: int,
 ) -> SpeakerItem:
-    """Sample a mixture whose first voice's speaker is the label."""
+    """Sample a mixture whose first voice's speaker is the label.
+
+    Speakers at the speeds of ``sampling`` are counted on: of four in the pool, the first is 4 at the first such speed.
+    """
+    random = np.random.default_rng([seed, epoch, index, SPEAKER_STREAM])
+    turn = int(random.integers(1 + len(sampling.speeds)))
+    speed = (1.0, *sampling.speeds)[turn]
+    config = replace(config, speed=(config.speed[0] * speed, config.speed[1] * speed))
     mixture = sample_mixture(pool, config, augmentation, seed=seed, epoch=epoch, index=index)
-    return SpeakerItem(mixture.parts.sum(0), pool.speaker_of(mixture.utterances[0]))
+    speaker = pool.speaker_of(mixture.utterances[0])
+    return SpeakerItem(mixture.parts.sum(0), speaker + turn * len(pool.speakers))
+
+
+def sample_clips(
+    pool: UtterancePool, config: DynamicMixing, sampling: SpeakerSampling, *, speaker: int, seed: int
+) -> np.ndarray:
+    """Sample ``sampling.imprint`` clips ``[clip, time]`` of one speaker alone, numbered as those of speaker items."""
+    turn, person = divmod(speaker, len(pool.speakers))
+    speed = (1.0, *sampling.speeds)[turn]
+    frames = round(config.seconds * pool.rate)
+    random = np.random.default_rng([seed, speaker, SPEAKER_STREAM])
+    return np.stack([sample_crop(pool, person, frames, speed, random)[0] for _ in range(sampling.imprint)])
 
 
 def sample_enrolled_mixture(

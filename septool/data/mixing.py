@@ -29,7 +29,7 @@ SILENCE_DB = -60.0  # a crop this far below its recording's level has nothing in
 ATTEMPTS = 10
 EQ_KNOTS = 8
 # Streams of random numbers of their own, so that the same voices are sampled with an augmentation and without it.
-AUGMENTATION_STREAM, ENROLLMENT_STREAM, EQ_STREAM, SINGLE_STREAM, POLARITY_STREAM = 1, 2, 3, 4, 5
+AUGMENTATION_STREAM, ENROLLMENT_STREAM, EQ_STREAM, SINGLE_STREAM, POLARITY_STREAM, SPEAKER_STREAM = 1, 2, 3, 4, 5, 6
 REFERENCE_DB = -20.0  # level of a sampled voice, by the RMS of its whole utterance
 # Levels (mean, deviation) of the voices of WSJ0-2mix, by mean magnitude: the first, and a further one against it.
 PAPEZ_FIRST_DB, PAPEZ_FURTHER_DB, PAPEZ_LIMITS_DB = (-27.43, 2.57), (-2.51, 2.66), (-45.0, 0.0)
@@ -243,7 +243,7 @@ def _sample_voices(pool: UtterancePool, config: DynamicMixing, random: np.random
         taken.add(speaker)
         gain_db = _sample_gain_db(config, first_db, random)
         first_db = gain_db if first_db is None else first_db
-        voice, utterance = _sample_crop(pool, speaker, frames, random.uniform(*config.speed), random)
+        voice, utterance = sample_crop(pool, speaker, frames, random.uniform(*config.speed), random)
         gain = from_db(gain_db)
         if config.levels == "papez":  # which are of the mean magnitude, not of the RMS
             gain *= pool.level(utterance) / pool.magnitude(utterance)
@@ -272,7 +272,7 @@ def _sample_gain_db(config: DynamicMixing, first_db: float | None, random: np.ra
     return float(np.clip(level_db, *PAPEZ_LIMITS_DB)) - REFERENCE_DB
 
 
-def _sample_crop(
+def sample_crop(
     pool: UtterancePool, speaker: int, frames: int, speed: float, random: np.random.Generator
 ) -> tuple[np.ndarray, int]:
     """Cut an excerpt with speech in it, brought to the reference level by its whole utterance's level.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from septool.config import JsonDict, flatten
-from septool.data.enrollment import EnrollmentSampling
+from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
 from septool.data.mixing import DynamicMixing
 
 STATIC_KEYS = ("sources", "seconds")  # what of the mixing counts for mixtures that are fixed
@@ -128,6 +128,7 @@ class Recipe:
     enrollment: EnrollmentSampling = field(  # of extractors
         default_factory=EnrollmentSampling, metadata={"formerly": "enrolling"}
     )
+    speakers: SpeakerSampling = field(default_factory=SpeakerSampling)  # of speaker networks
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loop: Loop = Loop()

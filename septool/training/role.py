@@ -40,6 +40,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
         self.recipe, self.model, self.distributed = recipe, model, distributed
         self.device = distributed.device
         self.loss_function: Callable[..., Tensor] = LOSSES[recipe.loss or model.loss]
+        self.speech: pool.UtterancePool | None = None  # what items are sampled from, once they are
 
     @abstractmethod
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., TrainingItem]:
@@ -62,15 +63,18 @@ class Role(ABC, Generic[ModelT, ItemT]):
         recipe, loop = self.recipe, self.recipe.loop
         with self.distributed.local_main_first():
             rate, jobs, share = recipe.data.sample_rate, max(jobs, 1), recipe.data.damaged_share
-            speech = speech_cache.load_pool(Path(recipe.data.train), rate, jobs, damaged_share=share)
+            self.speech = speech_cache.load_pool(Path(recipe.data.train), rate, jobs, damaged_share=share)
             augmentation = load_augmentation_sources(recipe.mixing, rate, jobs, share)
         return DynamicMixtures(
-            self.sampler(speech, augmentation),
+            self.sampler(self.speech, augmentation),
             seed=recipe.seed,
             batch=loop.batch,
             epoch_steps=loop.epoch_steps,
             variable_length=not recipe.mixing.seconds,
         )
+
+    def begin(self) -> None:
+        """Prepare the model when a run begins, after its training set is open; not when it is resumed."""
 
     @classmethod
     def is_better(cls, score: float, best: float) -> bool:

@@ -151,6 +151,8 @@ class Trainer:
         """
         loop, progress, is_main = self.recipe.loop, self.state.progress, self.distributed.is_main
         training_set, validation_set = self.role.training_set(jobs), self.role.validation_set()
+        if not progress.step:
+            self.role.begin()
         used = (self.recipe.data.train, self.recipe.data.validation, *self.recipe.mixing.manifests)
         self.manifests = {path: sha256_of(Path(path)) for path in used}
         make_folder(self.folder)  # now that the run can start

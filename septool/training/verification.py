@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from septool.data import pool, trials
-from septool.data.enrollment import SpeakerItem, sample_speaker_item
+from septool.data.enrollment import SpeakerItem, sample_clips, sample_speaker_item
 from septool.data.mixing import AugmentationSources
 from septool.errors import ConfigError, ManifestError
 from septool.metrics import Metric
@@ -28,12 +30,30 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
 
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., SpeakerItem]:
         """Return ``sample(seed=, epoch=, index=)`` of one item: a recording ``[time]`` and its speaker's number."""
-        if len(speech.speaker_names) != self.model.config.speakers:
+        people, speeds = len(speech.speaker_names), 1 + len(self.recipe.speakers.speeds)
+        if people * speeds != self.model.config.speakers:
+            at_speeds = f", {people * speeds} at {speeds} speeds" if speeds > 1 else ""
             raise ConfigError(
-                f"{self.recipe.data.train} has {len(speech.speaker_names)} speakers; config.speakers has to be that, "
+                f"{self.recipe.data.train} has {people} speakers{at_speeds}; config.speakers has to be that, "
                 f"not {self.model.config.speakers}"
             )
-        return partial(sample_speaker_item, speech, self.recipe.mixing, augmentation)
+        return partial(sample_speaker_item, speech, self.recipe.mixing, self.recipe.speakers, augmentation)
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Begin with a classifier that knows everybody by the mean of a few embeddings, if the recipe says so."""
+        sampling, speech, classifier = self.recipe.speakers, self.speech, self.model.classifier
+        if not sampling.imprint or speech is None:
+            return
+        self.model.eval()
+        length = classifier.weight.norm(dim=-1).mean()  # of a row, as training expects it
+        for speaker in range(self.model.config.speakers):
+            clips = sample_clips(speech, self.recipe.mixing, sampling, speaker=speaker, seed=self.recipe.seed)
+            embeddings = self.model.embedding(at_model_level(torch.from_numpy(clips).to(self.device)))
+            mean = F.normalize(embeddings, dim=-1).mean(0)
+            classifier.weight[speaker] = length * F.normalize(mean, dim=0)
+        classifier.bias.zero_()
+        self.model.train()
 
     def losses(self, batch: Batch) -> Tensor:
         """Return the loss of each item of ``([batch, time], [batch])``, ``[batch]``."""

@@ -6,7 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from septool.data.enrollment import EnrollmentSampling, sample_enrolled_mixture, sample_speaker_item
+from septool.data.enrollment import (
+    EnrollmentSampling,
+    SpeakerSampling,
+    sample_clips,
+    sample_enrolled_mixture,
+    sample_speaker_item,
+)
 from septool.data.mixing import AugmentationSources, DynamicMixing, sample_parts
 from septool.data.pool import FULL_SCALE, UtterancePool
 from septool.errors import ConfigError
@@ -108,8 +114,39 @@ def test_bad_settings_are_refused(bad: dict[str, float]) -> None:
 def test_the_speaker_of_a_recording_is_its_first_voice() -> None:
     how = replace(HOW, difference_db=(-20, -20))
     for index in range(8):
-        item = sample_speaker_item(pool(), how, AROUND, seed=0, epoch=0, index=index)
+        item = sample_speaker_item(pool(), how, SpeakerSampling(), AROUND, seed=0, epoch=0, index=index)
         assert tone(item.recording) == item.speaker
+
+
+def test_at_another_speed_a_voice_is_another_speakers() -> None:
+    how = replace(HOW, difference_db=(-40, -40))
+    met = set()
+    for index in range(40):
+        item = sample_speaker_item(
+            pool(), how, SpeakerSampling(speeds=(0.8, 1.25)), AROUND, seed=0, epoch=0, index=index
+        )
+        turn, speaker = divmod(item.speaker, 4)
+        spectrum = np.abs(np.fft.rfft(item.recording))
+        heard = spectrum.argmax() * RATE / len(item.recording)
+        assert heard == pytest.approx((50 + 50 * speaker) * (1, 0.8, 1.25)[turn], abs=2)
+        met.add(item.speaker)
+    assert len({number // 4 for number in met}) == 3
+
+
+def test_clips_of_a_speaker_are_that_speakers_at_that_speed() -> None:
+    sampling = SpeakerSampling(speeds=(0.8,), imprint=2)
+    for speaker in range(8):
+        clips = sample_clips(pool(), HOW, sampling, speaker=speaker, seed=0)
+        assert clips.shape == (2, 500)
+        turn, person = divmod(speaker, 4)
+        for clip in clips:
+            assert np.abs(np.fft.rfft(clip)).argmax() * 2 == pytest.approx((50 + 50 * person) * (1, 0.8)[turn], abs=2)
+
+
+@pytest.mark.parametrize("speed", [0, 1, -1.1, math.inf])
+def test_speeds_at_which_nobody_changes_are_refused(speed: float) -> None:
+    with pytest.raises(ValueError, match="speeds is "):
+        SpeakerSampling(speeds=(speed,))
 
 
 def test_a_speakers_only_utterance_is_halved_and_others_are_not() -> None:

@@ -10,12 +10,14 @@ import torch
 
 from septool import audio, checkpoints
 from septool.data import manifest, trials
+from septool.data.enrollment import SpeakerSampling, sample_clips
 from septool.data.manifest import Enrollment, Mixture, Source
 from septool.data.mixing import DynamicMixing
 from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
 from septool.models.base import Extractor
 from septool.models.build import build_model
 from septool.models.speaker_net import SpeakerNet
+from septool.signal.levels import at_model_level
 from septool.tasks.prepare import prepare
 from septool.tasks.train import train
 from septool.training.recipe import Recipe
@@ -118,6 +120,29 @@ def test_less_is_better_for_an_error_rate(data: Path, tmp_path: Path) -> None:
     assert not run.note_score(40.0)
     assert run.note_score(20.0)
     assert run.state.progress.best == 20.0
+
+
+def test_everybody_at_each_speed_is_a_speaker(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has 4 speakers, 12 at 3 speeds; config\.speakers has to be that, not 4"):
+        train(speaker_recipe(data, speakers={"speeds": [0.9, 1.1]}), tmp_path)
+
+
+def test_an_imprinted_classifier_begins_with_what_everybody_sounds_like(data: Path, tmp_path: Path) -> None:
+    sampling = SpeakerSampling(speeds=(0.8,), imprint=1)
+    recipe = replace(speaker_recipe(data, config=NET | {"speakers": 8}), speakers=sampling)
+    run = Trainer(recipe, tmp_path, ALONE)
+    run.role.training_set(0)
+    model = run.model
+    assert isinstance(model, SpeakerNet)
+    random = model.classifier.weight.detach().clone()
+    run.role.begin()
+    assert run.role.speech is not None
+    model.eval()
+    for speaker, row in enumerate(model.classifier.weight):
+        clips = sample_clips(run.role.speech, recipe.mixing, sampling, speaker=speaker, seed=recipe.seed)
+        embedding = model.embedding(at_model_level(torch.from_numpy(clips)))
+        assert torch.cosine_similarity(embedding, row[None]).item() == pytest.approx(1.0, abs=1e-5)
+        assert row.norm().item() == pytest.approx(random.norm(dim=-1).mean().item(), rel=1e-5)
 
 
 def test_the_number_of_speakers_has_to_be_the_pools(data: Path, tmp_path: Path) -> None:

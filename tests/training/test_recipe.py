@@ -216,6 +216,7 @@ OUR_OWN = {
     "sepformer-small",
     "speaker-net-8k",
     "speaker-net-8k-stage2",
+    "speaker-net-8k-stage3",
 }
 # Tables of which no row has costs, so that septool.profiling.papers does not know them.
 SCORES: dict[str, dict[str, float]] = {
