@@ -17,11 +17,11 @@ import torch
 
 from septool import catalogue, checkpoints
 from septool.conversation.networks import make_embedder
-from septool.conversation.people import ANY_COUNT, SpeakerCount
+from septool.conversation.people import ANY_COUNT, SPEAKER_MODEL, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
 from septool.inference.level import make_estimator
-from septool.models.speaker_net import SpeakerNet
+from septool.models.base import SpeakerEncoder
 from septool.scoring.conversations import ConversationScores, score_conversation
 from septool.tasks.conversation_scores import take_apart
 
@@ -113,11 +113,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--model", default="galr")
-    parser.add_argument("--speaker-model", default="speaker-net")
+    parser.add_argument("--speaker-model", default=SPEAKER_MODEL)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     network, header = checkpoints.load(catalogue.resolve_checkpoint(args.model)[1])
-    speakers, _ = checkpoints.load(catalogue.resolve_checkpoint(args.speaker_model)[1], SpeakerNet)
+    speakers, _ = checkpoints.load(catalogue.resolve_checkpoint(args.speaker_model)[1], SpeakerEncoder)
     estimate, rate = make_estimator(network), header.sample_rate
 
     @torch.inference_mode()

@@ -17,9 +17,9 @@ from septool import audio, cli
 from septool.conversation import networks
 from septool.conversation.people import SpeakerCount
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.statistics import SPEAKER_NET
 from septool.inference.voiceprints import Voiceprint
-from septool.models.base import Separator
-from septool.models.speaker_net import SpeakerNet
+from septool.models.base import Separator, SpeakerEncoder
 
 GHOST = 0.05  # of the other track
 BLOCK = 256  # samples of which a spectrum is taken
@@ -63,7 +63,7 @@ def main() -> None:
 
     def start(
         _separator: Separator,
-        _speaker_net: SpeakerNet,
+        _speaker_net: SpeakerEncoder,
         rate: int,
         _device: torch.device,
         count: SpeakerCount,
@@ -71,7 +71,7 @@ def main() -> None:
         _passes: int = 1,
     ) -> ConversationSeparator:
         true = TrueVoices(files)
-        conversation = ConversationSeparator(true, embed, rate, count, known)
+        conversation = ConversationSeparator(true, embed, rate, count, known, statistics=SPEAKER_NET)
         true.step = conversation.step
         return conversation
 

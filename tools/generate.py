@@ -116,6 +116,8 @@ def training(entry: catalogue.Entry) -> str:
     if not entry.file:
         return "-"
     header = checkpoints.read_header(catalogue.bundled_path(entry))
+    if not header.steps:
+        return f"of {header.origin}"
     return f"{header.steps:,} steps, {header.hours:.1f} hours, {header.hardware}"
 
 
@@ -292,13 +294,16 @@ def facts(entry: catalogue.Entry) -> str:
     items = "trials" if "eer" in measured else "mixtures"
     if header.presence_threshold is not None:
         scores += f"; the voice counts as there from a score of {header.presence_threshold:.2f}"
+    steps = training(entry)
+    if recipe:
+        steps += f", batches of {recipe['loop']['batch']} crops of {recipe['mixing']['seconds']:g} s, "
+        steps += f"{recipe['loop']['precision']}, seed {recipe['seed']}"
     rows = {
         "Model": f"{entry.model}, {entry.parameters:,} parameters, {entry.bytes / 1e6:.1f} MB",
         "Settings": ", ".join(f"{key} {value}" for key, value in header.config.items()),
         "Voices, rate": f"{entry.sources}, {entry.sample_rate} Hz",
         "Trained on": header.trained_on,
-        "Training": f"{training(entry)}, batches of {recipe['loop']['batch']} crops of "
-        f"{recipe['mixing']['seconds']:g} s, {recipe['loop']['precision']}, seed {recipe['seed']}",
+        "Training": steps,
         **({"Passes": f"{header.passes}, whose voices are averaged (`--passes`)"} if header.passes > 1 else {}),
         "Scores": f"{scores} (over the {measured[items]} {items} of {measured['on']})",
         "Licence of the weights": entry.licence,

@@ -1,4 +1,4 @@
-"""Measures what people are called by their names by: ``ALIKE`` of septool/conversation/naming.py.
+"""Measures what people are called by their names by: ``alike`` of septool/conversation/statistics.py.
 
 ``python tools/measure_naming.py dev-meetings.jsonl`` takes every conversation of a manifest apart, enrolls every person
 by the first recording in the folder of theirs that is in no conversation, and prints the cosines between what was found

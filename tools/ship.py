@@ -28,11 +28,11 @@ from tools.catalogue_file import write_catalogue
 
 ROOT = Path(__file__).parent.parent
 METRICS = "si-snri,sdri,pesq"
-LICENCES = "CC BY 4.0"
+LICENCE = "CC BY 4.0"  # of weights that come with none
 USES = {
     "separator": "two people talking at once, close microphone, little noise and echo; research and play",
     "extractor": "one of two people talking at once, close microphone, little noise and echo; research and play",
-    "speaker": "telling voices apart inside an extractor; not for deciding who somebody is",
+    "speaker": "telling voices apart; not for deciding who somebody is",
 }
 
 
@@ -60,7 +60,10 @@ def main() -> int:
     header = checkpoints.read_header(args.checkpoint)
     kind = MODELS[header.model]
     score = partial(evaluate, args.manifest, model=str(args.checkpoint), device="cpu", jobs=args.jobs)
-    items, summaries = score(metric=METRICS, passes=args.passes)
+    if kind.role == "speaker":
+        items, summaries = score()
+    else:
+        items, summaries = score(metric=METRICS, passes=args.passes)
     for item in items:
         if item.error:
             sys.exit(f"nothing was shipped: {item.id}: {item.error}")
@@ -79,11 +82,11 @@ def main() -> int:
         "trials" if kind.role == "speaker" else "mixtures": len(args.manifest.read_text(encoding="utf-8").splitlines()),
         "manifest_sha256": sha256_of(args.manifest),
     }
-    recipe = header.recipe | {
-        "data": header.recipe["data"] | {key: Path(header.recipe["data"][key]).name for key in ("train", "validation")}
-    }
-    if recipe.get("initialise"):
-        recipe |= {"initialise": Path(recipe["initialise"]).name}
+    recipe = dict(header.recipe)
+    if data := recipe.get("data"):  # which converted weights have not
+        recipe |= {"data": data | {key: Path(data[key]).name for key in ("train", "validation")}}
+    if recipe.get("initialize"):
+        recipe |= {"initialize": Path(recipe["initialize"]).name}
     if recipe.get("parts"):
         recipe |= {"parts": {part: Path(name).name for part, name in recipe["parts"].items()}}
     threshold = thresholds.get("presence-eer")
@@ -94,7 +97,7 @@ def main() -> int:
         measured=measured,
         presence_threshold=threshold,
         recipe=recipe,
-        licence=LICENCES,
+        licence=header.licence or LICENCE,
         passes=args.passes,
     )
     path = ROOT / "septool" / "weights" / f"{args.name}.safetensors"
@@ -110,7 +113,7 @@ def main() -> int:
         "sample_rate": header.sample_rate,
         "sources": header.sources,
         "default": args.default,
-        "licence": LICENCES,
+        "licence": header.licence,
         "trained_on": header.trained_on,
         "intended_use": USES[kind.role],
         "card": f"docs/models/{args.name}.md",

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from septool.commands import completion, options
+from septool.conversation.people import SPEAKER_MODEL
 from septool.data.turns import FORMATS
 
 
@@ -26,7 +27,7 @@ def activity(
         typer.Option(
             "--speaker-model", autocompletion=completion.checkpoints, help="Speaker network that tells voices apart."
         ),
-    ] = "speaker-net",
+    ] = SPEAKER_MODEL,
     passes: options.Passes = None,
     who: Annotated[
         str | None,

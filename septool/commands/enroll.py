@@ -21,8 +21,12 @@ def enroll(
         Path | None, typer.Option("--activity", help="RTTM file of the recording: enrolls each speaker in it.")
     ] = None,
     speaker_model: Annotated[
-        str, typer.Option("--speaker-model", help="Speaker network that computes the embeddings.")
-    ] = "speaker-net",
+        str | None,
+        typer.Option(
+            "--speaker-model",
+            help="Speaker network that computes the embeddings; by default those of separate and of extract.",
+        ),
+    ] = None,
     device: options.Device = "auto",
     force: options.Force = False,
     json: options.Json = False,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from septool.commands import completion, downloading, options
+from septool.conversation.people import SPEAKER_MODEL
 from septool.data.turns import FORMATS
 
 CONVERSATIONS = "Conversations"  # group of options in the help
@@ -101,7 +102,7 @@ def separate(
             help="Speaker network that tells voices apart.",
             rich_help_panel=CONVERSATIONS,
         ),
-    ] = "speaker-net",
+    ] = SPEAKER_MODEL,
     who: Annotated[
         str | None,
         typer.Option(

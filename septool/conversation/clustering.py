@@ -16,8 +16,6 @@ from septool.conversation.average_linkage import average_linkage, partners
 from septool.conversation.constraints import Pairs
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
-# Found on every second voice of dev-1voice: 0.2 to 0.28 find the number alike.
-ONE_VOICE = 0.22  # cosine distance of embeddings as they are, below which a recording has one person
 CANNOT_LINK = 4.0  # distance of two that are two people; cosine distances end at 2
 
 

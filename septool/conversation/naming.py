@@ -6,15 +6,11 @@ from itertools import count
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from septool.conversation.statistics import GE2E
 from septool.inference.voiceprints import Voiceprint
 
-# Cosine from which two embeddings are of one voice. People of the validation conversations and a voiceprint of another
-# recording of them: 0.77 to 0.99, 13 of 14 above; of somebody else 0.38 in the middle, 0.78 at 95 % (measured by
-# tools/measure_naming.py, and chosen by the same).
-ALIKE = 0.8
 
-
-def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint]) -> tuple[str, ...]:
+def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint], alike: float = GE2E.alike) -> tuple[str, ...]:
     """Name people by the voices that they sound like, each voice at most one of them.
 
     The names are given so that the similarities add up to the most. Whoever sounds like nobody is called speaker1,
@@ -23,6 +19,7 @@ def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint]) -> tuple
     Args:
         embeddings: what each person sounds like, ``[speaker, embedding]``.
         voices: by the same speaker network.
+        alike: cosine from which two embeddings are of one voice.
     """
     taken = {voice.name for voice in voices}  # by somebody else, even if not heard here
     spare = (name for number in count(len(embeddings) + 1) if (name := f"speaker{number}") not in taken)
@@ -30,9 +27,9 @@ def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint]) -> tuple
     names = [next(spare) if name in taken else name for name in by_place]
     if voices and names:
         known = np.stack([voice.embedding for voice in voices])
-        alike = _unit(embeddings) @ _unit(known).T  # [speaker, voice]
-        for speaker, voice in zip(*linear_sum_assignment(np.maximum(alike, ALIKE), maximize=True), strict=True):
-            if alike[speaker, voice] >= ALIKE:
+        cosines = _unit(embeddings) @ _unit(known).T  # [speaker, voice]
+        for speaker, voice in zip(*linear_sum_assignment(np.maximum(cosines, alike), maximize=True), strict=True):
+            if cosines[speaker, voice] >= alike:
                 names[speaker] = voices[voice].name
     return tuple(names)
 

@@ -10,11 +10,12 @@ import torch
 from septool import catalogue, checkpoints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.statistics import GE2E, SPEAKER_NET
 from septool.errors import UsageError
 from septool.inference.level import make_estimator, on_arrays
 from septool.inference.passes import add_passes
 from septool.inference.voiceprints import Voiceprint, find_voiceprints
-from septool.models.base import Separator
+from septool.models.base import Separator, SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import at_model_level
 
@@ -28,7 +29,7 @@ class ConversationNetworks:
     name: str  # of the separator's checkpoint
     path: Path  # of its file
     separator: Separator
-    speaker_net: SpeakerNet
+    speaker_net: SpeakerEncoder
     rate: int  # Hz
     device: torch.device
     passes: int = 1  # of the separator over each window
@@ -62,7 +63,7 @@ def load_conversation_networks(
     """
     name, path = catalogue.resolve_checkpoint(model)
     separator, header = checkpoints.load(path)
-    speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerNet)
+    speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerEncoder)
     networks = ConversationNetworks(
         name,
         path,
@@ -78,7 +79,7 @@ def load_conversation_networks(
 
 def conversation_separator(
     separator: Separator,
-    speaker_net: SpeakerNet,
+    speaker_net: SpeakerEncoder,
     rate: int,
     device: torch.device,
     count: SpeakerCount = ANY_COUNT,
@@ -104,7 +105,7 @@ def conversation_separator(
         raise UsageError(
             f"--speakers takes a model with {TRACKS} outputs, this one has {separator.sources}; leave out --speakers"
         )
-    own = speaker_net.config.rate
+    own = speaker_net.rate
     if own != rate:
         raise UsageError(f"the speaker network works at {own} Hz, the separator at {rate} Hz; choose two that agree")
     estimate = on_arrays(make_estimator(separator), device)
@@ -116,10 +117,11 @@ def conversation_separator(
         return add_passes(estimate, mixture[None], tracks[None], passes)[0]
 
     embed = make_embedder(speaker_net, device)
-    return ConversationSeparator(separate, embed, rate, count, voices, refine if passes > 1 else None)
+    statistics = SPEAKER_NET if isinstance(speaker_net, SpeakerNet) else GE2E
+    return ConversationSeparator(separate, embed, rate, count, voices, refine if passes > 1 else None, statistics)
 
 
-def make_embedder(speaker_net: SpeakerNet, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
+def make_embedder(speaker_net: SpeakerEncoder, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from one voice's samples ``[time]`` to its embedding ``[embedding]``."""
 
     @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 A person's embeddings are a Gaussian around that person's own mean, which is itself a Gaussian among people: the
 two-covariance model (Brummer and de Villiers, "The speaker partitioning problem", Odyssey 2010), with both covariances
-those of ``DIMENSIONS`` directions that are alike. The noise of a run is the larger the shorter it is and the more of it
+those of a number of directions that are alike. The noise of a run is the larger the shorter it is and the more of it
 two people say at once. With the means of people integrated out, a partition has a probability in closed form, whatever
 their number: what a person more costs is in it, so that no threshold says who is one.
 """
@@ -12,15 +12,8 @@ import numpy as np
 from septool.conversation.clustering import number_speakers
 from septool.conversation.constraints import Constraints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
+from septool.conversation.statistics import GE2E, EmbeddingStatistics
 
-# Variances, each of all directions together, as measured in drawn conversations of known people.
-BETWEEN = 0.585  # of people's means
-WITHIN, WITHIN_SECOND = 0.03, 0.2  # of one person's runs: of all, and over the seconds of a run
-DIMENSIONS = 8  # people's means have most of their variance in 5, runs of one person in 7
-# Chosen on drawn conversations.
-OVERLAP = 5.0  # by how much variance is larger, as a part, where two people speak all the time
-EVIDENCE = 0.3  # part of a run that is news: windows share half of what they hear, and noise goes on from run to run
-PERSON = 4.0  # nats that one person more has to be worth
 # Nats that a pair of runs adds if both are of one person.
 DIFFERS = -8.0  # two tracks that are busy at once
 IS_SAME = 2.0  # the same part of the recording, heard alone in two windows
@@ -39,6 +32,7 @@ class Partition:
         constraints: Constraints,
         labels: np.ndarray,
         count: SpeakerCount = ANY_COUNT,
+        statistics: EmbeddingStatistics = GE2E,
     ) -> None:
         """Begin with a partition.
 
@@ -49,10 +43,13 @@ class Partition:
             constraints: what is known of pairs of runs.
             labels: people so far, each with a run; no others are added, ``[run]``.
             count: how many people there may be.
+            statistics: of the network whose embeddings they are.
         """
         known = unit.any(axis=1)
-        variance = (WITHIN + WITHIN_SECOND / seconds) * (1 + OVERLAP * overlap**2) / DIMENSIONS
-        self.precision = EVIDENCE * known / variance
+        variance = (statistics.within + statistics.within_second / seconds) / statistics.dimensions
+        variance *= 1 + statistics.overlap * overlap**2
+        self.precision = statistics.evidence * known / variance
+        self.statistics, self.person = statistics, statistics.person
         self.voices = unit
         self.seconds, self.count = seconds, count
         self.neighbors: list[list[tuple[int, float]]] = [[] for _ in unit]
@@ -74,7 +71,9 @@ class Partition:
     def log_probability(self) -> float:
         """Return that of the partition, up to what is alike for all of them, in nats."""
         pairs = self._between()
-        return float(_log_evidence(self.weight, (self.sums**2).sum(1)).sum() + pairs.trace() / 2 - PERSON * self.people)
+        return float(
+            self._log_evidence(self.weight, (self.sums**2).sum(1)).sum() + pairs.trace() / 2 - self.person * self.people
+        )
 
     def improve(self) -> None:
         """Move runs and merge people until neither makes the partition more probable."""
@@ -96,12 +95,12 @@ class Partition:
         place = np.arange(before)  # of each person, that who is now of one with another has too
         weight, sums = self.weight.copy(), self.sums.copy()
         squares, between = (sums**2).sum(1), self._between()
-        alone = _log_evidence(weight, squares)
+        alone = self._log_evidence(weight, squares)
 
         def gains(who: np.ndarray) -> np.ndarray:
             products = sums[who] @ sums.T
-            together = _log_evidence(weight[who, None] + weight, squares[who, None] + squares + 2 * products)
-            found = together - alone[who, None] - alone + between[who] + PERSON
+            together = self._log_evidence(weight[who, None] + weight, squares[who, None] + squares + 2 * products)
+            found = together - alone[who, None] - alone + between[who] + self.person
             found[np.arange(len(who)), who] = -np.inf
             return found
 
@@ -116,7 +115,7 @@ class Partition:
             weight[first] += weight[second]
             sums[first] += sums[second]
             squares[first] = (sums[first] ** 2).sum()
-            alone[first] = _log_evidence(weight[first], squares[first])
+            alone[first] = self._log_evidence(weight[first], squares[first])
             between[first] += between[second]
             between[:, first] += between[:, second]
             gone = np.asarray(np.isneginf(gain).all(axis=1))
@@ -154,12 +153,12 @@ class Partition:
             return False
         part = weight * self.voices[run]
         self._add(now, -weight, -part, -1)
-        gain = _log_evidence(self.weight + weight, ((self.sums + part) ** 2).sum(1))
-        gain -= _log_evidence(self.weight, (self.sums**2).sum(1))
+        gain = self._log_evidence(self.weight + weight, ((self.sums + part) ** 2).sum(1))
+        gain -= self._log_evidence(self.weight, (self.sums**2).sum(1))
         for other, nats in self.neighbors[run]:
             gain[self.labels[other]] += nats
         if last:
-            gain[now] -= PERSON
+            gain[now] -= self.person
         allowed = self.members > 0
         allowed[now] = gone is None
         best = int(np.where(allowed, gain, -np.inf).argmax())
@@ -184,14 +183,14 @@ class Partition:
                 found[self.labels[run], self.labels[other]] += nats
         return found
 
+    def _log_evidence(self, weight: np.ndarray, squares: np.ndarray) -> np.ndarray:
+        """Return the log probability of a person's runs, less what is alike for all partitions, in nats.
 
-def _log_evidence(weight: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """Return the log probability of a person's runs, less what is alike for all partitions, in nats.
-
-    Args:
-        weight: sum of the precisions of the runs.
-        squares: squared length of the sum of their embeddings, each times its precision.
-    """
-    between = BETWEEN / DIMENSIONS
-    spread = 1 + between * weight
-    return (between * squares / spread - DIMENSIONS * np.log(spread)) / 2
+        Args:
+            weight: sum of the precisions of the runs.
+            squares: squared length of the sum of their embeddings, each times its precision.
+        """
+        dimensions = self.statistics.dimensions
+        between = self.statistics.between / dimensions
+        spread = 1 + between * weight
+        return (between * squares / spread - dimensions * np.log(spread)) / 2

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from septool.errors import UsageError
 
-SPEAKER_MODEL = "speaker-net"
+SPEAKER_MODEL = "ge2e"
 MOST_SPEAKERS = 20  # of a recording in which their number is not known
 
 

@@ -30,7 +30,7 @@ from septool.conversation.activity import (
     smooth_activity,
     spans,
 )
-from septool.conversation.clustering import ONE_VOICE, is_one_voice
+from septool.conversation.clustering import is_one_voice
 from septool.conversation.constraints import find_constraints
 from septool.conversation.naming import name_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
@@ -42,6 +42,7 @@ from septool.conversation.runs import (
     run_samples,
 )
 from septool.conversation.speakers import find_speakers
+from septool.conversation.statistics import GE2E, EmbeddingStatistics
 from septool.data.turns import Turn, merge_turns
 from septool.errors import UsageError
 from septool.inference.voiceprints import Voiceprint
@@ -88,6 +89,7 @@ class ConversationSeparator:
         known: voices that were heard before, so that people can be called by their names.
         refine: takes a window ``[time]`` and its two tracks, and gives better ones in their order; asked only where two
             people talk at once, and after it is clear who speaks when.
+        statistics: of what ``embed`` gives.
     """
 
     separate: Separate
@@ -96,6 +98,7 @@ class ConversationSeparator:
     count: SpeakerCount = ANY_COUNT
     known: Sequence[Voiceprint] = ()
     refine: Refine | None = None
+    statistics: EmbeddingStatistics = GE2E
     window_s: float = WINDOW_S
     overlap_s: float = OVERLAP_S
     _windows: list[_Window] = field(default_factory=list, repr=False)
@@ -170,11 +173,13 @@ class ConversationSeparator:
         constraints = find_constraints(self._runs, self.rate)
         seconds = np.array([len(run.frames) * self.hop / self.rate for run in self._runs])
         alone = self.count.least == 1 and not len(constraints.cannot_link)
-        if alone and is_one_voice(embeddings, seconds, threshold=ONE_VOICE):
+        if alone and is_one_voice(embeddings, seconds, threshold=self.statistics.one_voice):
             self._labels = np.zeros(len(self._runs), dtype=int)
             return self._summarize(embeddings, seconds)
         overlap = np.array([run.both for run in self._runs])
-        self._labels = find_speakers(embeddings, seconds, overlap, constraints, count=self.count)
+        self._labels = find_speakers(
+            embeddings, seconds, overlap, constraints, count=self.count, statistics=self.statistics
+        )
         return self._summarize(embeddings, seconds)
 
     def _embed_runs(self) -> np.ndarray:
@@ -198,7 +203,7 @@ class ConversationSeparator:
             for speaker in range(people)
         ]
         typical = np.stack(mean) if mean else embeddings
-        names = name_speakers(typical[:people], self.known)
+        names = name_speakers(typical[:people], self.known, self.statistics.alike)
         active = np.zeros((people, self.frames // self.hop + 2), dtype=bool)
         borders = self._borders()
         for run, speaker in zip(self._runs, self._labels, strict=True):

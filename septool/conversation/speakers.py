@@ -15,11 +15,9 @@ from septool.conversation.clustering import cluster_speakers, unit_vectors
 from septool.conversation.constraints import Constraints
 from septool.conversation.partition import Partition
 from septool.conversation.people import ANY_COUNT, SpeakerCount
+from septool.conversation.statistics import GE2E, EmbeddingStatistics
 
 NO_PAIR = np.zeros((0, 2), dtype=int)
-GROUPS_APART = (
-    0.35  # mean cosine distance, less the recording's mean, at which the tree is cut: half that of two people
-)
 LEAST_GROUP = 0.03  # of the speech, that a group has at least
 LEAST_SPOKEN = 0.04  # of the speech, that a person has at least in the end
 MOST_GROUPS = 500  # that are merged: what compares them all grows by their square
@@ -32,6 +30,7 @@ def find_speakers(
     constraints: Constraints,
     *,
     count: SpeakerCount = ANY_COUNT,
+    statistics: EmbeddingStatistics = GE2E,
 ) -> np.ndarray:
     """Give every run the number of its speaker.
 
@@ -41,14 +40,15 @@ def find_speakers(
         overlap: part of each with two people at once, ``[run]``.
         constraints: what is known of pairs of runs.
         count: how many people there may be.
+        statistics: of the network whose embeddings they are.
 
     Returns:
         Speakers from 0, in the order of their first run, ``[run]``.
     """
-    groups, runs = _beginnings(embeddings, seconds, constraints, count)
+    groups, runs = _beginnings(embeddings, seconds, constraints, count, statistics.groups_apart)
     unit = unit_vectors(embeddings)
-    of_groups = Partition(unit, seconds, overlap, constraints, groups, count)
-    of_runs = Partition(unit, seconds, overlap, constraints, runs, count)
+    of_groups = Partition(unit, seconds, overlap, constraints, groups, count, statistics)
+    of_runs = Partition(unit, seconds, overlap, constraints, runs, count, statistics)
     of_runs.merge_people()
     for partition in (of_groups, of_runs):
         partition.improve()
@@ -57,7 +57,7 @@ def find_speakers(
 
 
 def _beginnings(
-    embeddings: np.ndarray, seconds: np.ndarray, constraints: Constraints, count: SpeakerCount
+    embeddings: np.ndarray, seconds: np.ndarray, constraints: Constraints, count: SpeakerCount, apart: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return groups of the tree cut finer than people are, and the runs by themselves, ``[run]`` each."""
     unit = unit_vectors(embeddings)
@@ -65,5 +65,5 @@ def _beginnings(
     unit -= center  # of thousands of runs, in an hour and more, one copy is enough
     few = SpeakerCount(count.least, max(count.least, MOST_GROUPS))
     cluster = partial(cluster_speakers, unit, seconds, cannot_link=constraints.cannot_link, count=few)
-    groups = cluster(must_link=constraints.must_link, threshold=GROUPS_APART, least_share=LEAST_GROUP)
+    groups = cluster(must_link=constraints.must_link, threshold=apart, least_share=LEAST_GROUP)
     return groups, cluster(must_link=NO_PAIR, threshold=0.0, long_enough=0.0)

@@ -1,7 +1,7 @@
 """Voiceprints: stored embeddings of known voices, without their audio.
 
-A file of voiceprints is a ``.safetensors`` file with one embedding a name. Its header says by which weights they were
-made: embeddings of other weights mean nothing to a network.
+A file of voiceprints is a ``.safetensors`` file with an embedding ``DIGEST/NAME`` of every voice by every network that
+heard it. Embeddings of other weights mean nothing to a network, so it goes by the digest of its own.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -65,23 +66,26 @@ def voice_digests(voices: Sequence[Voiceprint]) -> dict[str, str]:
     return {voice.name: hashlib.sha256(voice.embedding.tobytes()).hexdigest() for voice in voices}
 
 
-def write_voiceprints(path: Path, voices: Sequence[Voiceprint], *, network: str, model: str, rate: int) -> None:
-    """Write a file of voiceprints.
+class HeardBy(NamedTuple):
+    """The voiceprints that one speaker network makes."""
 
-    Args:
-        path: the file.
-        voices: each with another name.
-        network: digest of the speaker network.
-        model: name of the checkpoint that it is from.
-        rate: Hz that the voices were heard at.
-    """
+    model: str  # name of its checkpoint
+    network: str  # digest of its weights
+    rate: int  # Hz that voices are heard at
+    voices: Sequence[Voiceprint]  # each with another name
+
+
+def write_voiceprints(path: Path, heard: Sequence[HeardBy]) -> None:
+    """Write a file of voiceprints: the same voices, as one or more networks hear them."""
     about = {
-        "network": network,
-        "model": model,
-        "sample_rate": rate,
-        "seconds": {voice.name: round(voice.seconds, 2) for voice in voices},
+        "networks": {each.network: {"model": each.model, "sample_rate": each.rate} for each in heard},
+        "seconds": {voice.name: round(voice.seconds, 2) for voice in heard[0].voices},
     }
-    tensors = {voice.name: np.ascontiguousarray(voice.embedding, dtype=np.float32) for voice in voices}
+    tensors = {
+        f"{each.network}/{voice.name}": np.ascontiguousarray(voice.embedding, dtype=np.float32)
+        for each in heard
+        for voice in each.voices
+    }
     with atomic_write(path) as partial:
         partial.write_bytes(save(tensors, {KEY: json.dumps(about)}))
 
@@ -121,14 +125,17 @@ def _read_voiceprints(path: Path, network: str) -> Mapping[str, Voiceprint]:
             about = json.loads((file.metadata() or {}).get(KEY, "null"))
             if about is None:
                 raise UsageError(f"{printable(path)} has no voiceprints; septool enroll makes a file that has")
-            if about["network"] != network:
+            networks = about["networks"]
+            if network not in networks:
+                others = " and ".join(f"{each['model']} at {each['sample_rate']} Hz" for each in networks.values())
                 raise UsageError(
-                    f"{printable(path)} was made by another speaker network, {about['model']} at "
-                    f"{about['sample_rate']} Hz; enroll the voices by this one"
+                    f"{printable(path)} was made by another speaker network, {others}; enroll the voices by this one"
                 )
             voices = {
-                name: Voiceprint(name, file.get_tensor(name), float(about["seconds"].get(name, 0.0)))
-                for name in file.keys()  # noqa: SIM118 - not a mapping
+                name: Voiceprint(name, file.get_tensor(key), float(about["seconds"].get(name, 0.0)))
+                for key in file.keys()  # noqa: SIM118 - not a mapping
+                for digest, _, name in [key.partition("/")]
+                if digest == network
             }
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{printable(path)} is no file of voiceprints, or damaged: {error}") from None

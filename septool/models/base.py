@@ -116,6 +116,18 @@ class MappingSeparator(Spectral, Separator[SeparatorConfigT]):
         return istft(spectra, self.analysis, mixture.shape[-1]) * level[:, None]
 
 
+class SpeakerEncoder(Model[ConfigT]):
+    """A network that tells voices apart: recordings of one voice have embeddings that are alike by cosine."""
+
+    role = "speaker"
+    rate: int  # Hz of what it hears
+    embedding: nn.Module  # maps recordings [batch, time] to [batch, embedding]
+
+    @property
+    def sources(self) -> int:
+        return 0
+
+
 class Extraction(NamedTuple):
     """The target speaker's estimate, and a score of presence."""
 

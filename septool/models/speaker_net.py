@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from septool.models.base import Model
+from septool.models.base import SpeakerEncoder
 from septool.models.layers.speaker import SpeakerConfig, SpeakerEmbedding
 
 
@@ -24,19 +24,14 @@ class Config(SpeakerConfig):
 CONFIGS = {"paper": Config()}
 
 
-class SpeakerNet(Model[Config]):
+class SpeakerNet(SpeakerEncoder[Config]):
     """The embedding, and a linear layer to one score a speaker."""
 
-    role = "speaker"
     loss = "speaker-cross-entropy"
-
-    @property
-    def sources(self) -> int:
-        return 0
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.rate = config, config.rate
         self.embedding = SpeakerEmbedding(config)
         self.classifier = nn.Linear(config.embedding, config.speakers)
 

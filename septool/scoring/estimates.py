@@ -21,8 +21,7 @@ from septool.inference.enrollment import embed_references, read_enrollment
 from septool.inference.level import make_estimator, on_arrays, separate_at_model_level
 from septool.inference.passes import average_passes, extract_mean
 from septool.metrics.si_snr import si_snr
-from septool.models.base import Extractor, Model, Separator
-from septool.models.speaker_net import SpeakerNet
+from septool.models.base import Extractor, Model, Separator, SpeakerEncoder
 from septool.scoring.items import ScoringInput
 from septool.scoring.layouts import VoiceFiles, find_voices, is_table, nfc, read_pairs, surplus_voices
 from septool.scoring.verification import embed_recording
@@ -204,7 +203,7 @@ def is_absent(other: manifest.Mixture, row: manifest.Mixture) -> bool:
 def trial_scores(path: Path, model: str, device: str, limit: int | None) -> ScoringJob:
     """Compare the recordings of a list of trials by a speaker network: the cosine of their embeddings."""
     listed = [(f"{trial.first} {trial.second}", trial) for trial in trials.read_trials(path)[:limit]]
-    network, header = checkpoints.load(catalogue.resolve_checkpoint(model)[1], SpeakerNet)
+    network, header = checkpoints.load(catalogue.resolve_checkpoint(model)[1], SpeakerEncoder)
     torch_device = choose_device(device)
     network.to(torch_device)
 

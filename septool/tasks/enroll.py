@@ -1,10 +1,11 @@
 """Enrolling voices: embeddings of known speakers in one file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from septool import audio, catalogue, checkpoints
 from septool.config import JsonDict
@@ -23,9 +24,10 @@ from septool.inference.enrollment import (
 )
 from septool.inference.findings import loudest_if_cancelling
 from septool.inference.paths import PIPE, find_inputs
-from septool.inference.voiceprints import Voiceprint, check_voice_name, network_digest, write_voiceprints
-from septool.models.speaker_net import SpeakerNet
+from septool.inference.voiceprints import HeardBy, Voiceprint, check_voice_name, network_digest, write_voiceprints
+from septool.models.base import SpeakerEncoder
 
+EXTRACTOR_SPEAKER_MODEL = "speaker-net"  # whose weights the bundled extractor holds
 SHORTEST_TURN_S = 0.5  # stretches of speech that a voice is learned from; shorter ones are mostly noises
 
 
@@ -48,7 +50,7 @@ def enroll(
     out: Path,
     name: str | None = None,
     activity: Path | None = None,
-    speaker_model: str = SPEAKER_MODEL,
+    speaker_model: str | None = None,
     device: str = "auto",
     force: bool = False,
     report: Callable[[str], None] = lambda _: None,
@@ -61,7 +63,7 @@ def enroll(
         out: the file of voiceprints, ``.safetensors``.
         name: of the one voice; by default that of ``out``, or of the folder.
         activity: RTTM file of the one recording given: who speaks when, each of them a voice.
-        speaker_model: the speaker network.
+        speaker_model: the speaker network; by default the two of ``separate --speakers`` and ``extract``.
         device: auto, cpu, cuda, cuda:N or mps.
         force: replace the file if it is there.
         report: callback for warnings.
@@ -83,23 +85,39 @@ def enroll(
         groups = undisturbed_stretches(activity, Path(inputs[0]))
     else:
         raise UsageError(f"--activity {activity} names the voices of one recording; give that alone")
-    checkpoint, path = catalogue.resolve_checkpoint(speaker_model)
-    network, header = checkpoints.load(path, SpeakerNet)
-    where, rate = choose_device(device), header.sample_rate
-    speaker = network.embedding.to(where)
+    where = choose_device(device)
     make_folder(out.parent)
-    voices, enrolled = [], []
-    for voice, references in groups.items():
-        if activity is None:
-            samples = [load_reference(reference, rate, report) for reference in references]
-        else:
-            samples = [load_stretches(references, rate, voice)]
-        seconds = sum(map(len, samples)) / rate
-        voices.append(Voiceprint(voice, embed_references(speaker, samples, where)[0].cpu().numpy(), seconds))
-        recordings = tuple(dict.fromkeys(str(reference.path) for reference in references))
-        enrolled.append(EnrolledVoice(voice, recordings, round(seconds, 2)))
-    write_voiceprints(out, voices, network=network_digest(speaker), model=checkpoint, rate=rate)
+    networks = [speaker_model] if speaker_model is not None else [SPEAKER_MODEL, EXTRACTOR_SPEAKER_MODEL]
+    heard = [_embed(groups, network, where, report, joined=activity is not None) for network in networks]
+    write_voiceprints(out, heard)
+    enrolled = []
+    for voice in heard[0].voices:
+        recordings = tuple(dict.fromkeys(str(reference.path) for reference in groups[voice.name]))
+        enrolled.append(EnrolledVoice(voice.name, recordings, round(voice.seconds, 2)))
     return enrolled
+
+
+def _embed(
+    groups: Mapping[str, Sequence[Reference]],
+    speaker_model: str,
+    device: torch.device,
+    report: Callable[[str], None],
+    *,
+    joined: bool,
+) -> HeardBy:
+    """Return what a speaker network knows voices by; ``joined`` ones from stretches of one recording."""
+    checkpoint, path = catalogue.resolve_checkpoint(speaker_model)
+    network, header = checkpoints.load(path, SpeakerEncoder)
+    speaker, rate = network.embedding.to(device), header.sample_rate
+    voices = []
+    for voice, references in groups.items():
+        if joined:
+            samples = [load_stretches(references, rate, voice)]
+        else:
+            samples = [load_reference(reference, rate, report) for reference in references]
+        seconds = sum(map(len, samples)) / rate
+        voices.append(Voiceprint(voice, embed_references(speaker, samples, device)[0].cpu().numpy(), seconds))
+    return HeardBy(checkpoint, network_digest(speaker), rate, voices)
 
 
 def group_references(inputs: Sequence[str], name: str, *, named: bool) -> dict[str, list[Reference]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from septool.data.enrollment import EnrollmentSampling
+from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
 from septool.device import enough_memory
 from septool.errors import UsageError
 from septool.models import MODELS
@@ -75,6 +75,8 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
     loop, device, role = recipe.loop, distributed.device, MODELS[recipe.model].role
     if recipe.enrollment != EnrollmentSampling() and role != "extractor":
         raise UsageError(f"enrollment changes nothing for {recipe.model}, which is no extractor")
+    if recipe.speakers != SpeakerSampling() and role != "speaker":
+        raise UsageError(f"speakers changes nothing for {recipe.model}, which is no speaker network")
     if recipe.data.mixing == "static" and role != "separator":
         raise UsageError(f"data.mixing is static; {recipe.model} learns from mixtures that are sampled (dynamic)")
     if loop.precision == "fp16" and device.type != "cuda":

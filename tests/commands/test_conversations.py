@@ -14,8 +14,8 @@ from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import read_rttm
 from septool.errors import SeptoolError
 from septool.inference.outcomes import Failed
-from septool.inference.voiceprints import Voiceprint, network_digest, write_voiceprints
-from septool.models.speaker_net import SpeakerNet
+from septool.inference.voiceprints import HeardBy, Voiceprint, network_digest, write_voiceprints
+from septool.models.base import SpeakerEncoder
 from septool.tasks.separate import separate
 from tests.conftest import Command
 from tests.conversation.test_separation import PITCHES, SCRIPT, SECONDS, Oracle, buzz, embed
@@ -87,11 +87,11 @@ def test_whoever_asked_may_give_up_while_tracks_are_written(
 
 
 def test_people_are_called_by_the_voices_that_are_known(septool: Command, meeting: Path, tmp_path: Path) -> None:
-    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint("speaker-net")[1], SpeakerNet)
+    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint("ge2e")[1], SpeakerEncoder)
     voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
     voices.append(Voiceprint("dan", -voices[0].embedding, 1.0))  # who is not there
     who = tmp_path / "team.safetensors"
-    write_voiceprints(who, voices, network=network_digest(speaker.embedding), model="speaker-net", rate=RATE)
+    write_voiceprints(who, [HeardBy("ge2e", network_digest(speaker.embedding), RATE, voices)])
     arguments = ("--speakers", "auto", "--who", who, "--activity", "rttm", "-o", tmp_path / "out")
     result = septool("separate", meeting, *arguments)
     assert result.status == 0, result.errors
@@ -105,10 +105,10 @@ def test_people_are_called_by_the_voices_that_are_known(septool: Command, meetin
 @pytest.fixture
 def team(tmp_path: Path) -> Path:
     """Voiceprints of two of the three."""
-    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint("speaker-net")[1], SpeakerNet)
+    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint("ge2e")[1], SpeakerEncoder)
     voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
     path = tmp_path / "team.safetensors"
-    write_voiceprints(path, voices, network=network_digest(speaker.embedding), model="speaker-net", rate=RATE)
+    write_voiceprints(path, [HeardBy("ge2e", network_digest(speaker.embedding), RATE, voices)])
     return path
 
 

@@ -9,10 +9,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from septool import audio, checkpoints
+from septool import audio, catalogue, checkpoints
+from septool.conversation.people import SPEAKER_MODEL
 from septool.inference.enrollment import Reference
-from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest, write_voiceprints
-from septool.models.base import Extractor
+from septool.inference.voiceprints import HeardBy, Voiceprint, find_voiceprints, network_digest, write_voiceprints
+from septool.models.base import Extractor, SpeakerEncoder
 from septool.models.speaker_net import Config, SpeakerNet
 from septool.tasks.enroll import load_stretches
 from tests.conftest import RATE, Command, voice, write
@@ -37,6 +38,12 @@ def enroll(septool: Command, tiny_speaker: Path, tmp_path: Path) -> Command:
         return septool("enroll", *arguments, "--speaker-model", tiny_speaker, "-d", "cpu", *where, stdin=stdin)
 
     return command
+
+
+def embedding(path: Path, name: str) -> np.ndarray:
+    """What the one network of a file of voiceprints knows a voice by."""
+    (found,) = (value for key, value in load_file(path).items() if key.partition("/")[2] == name)
+    return found
 
 
 @pytest.fixture
@@ -67,7 +74,8 @@ def test_every_sub_folder_is_a_voice_and_gets_a_file(
 ) -> None:
     kept = enroll(people, "--json")
     assert [json.loads(line)["name"] for line in kept.lines] == ["alice", "bob"]
-    assert sorted(load_file(tmp_path / "voices.safetensors")) == ["alice", "bob"]
+    kept_as = sorted(load_file(tmp_path / "voices.safetensors"))
+    assert [name.partition("/")[2] for name in kept_as] == ["alice", "bob"]
     arguments = ("-m", tiny_extractor, "-d", "cpu", "-o", tmp_path / "out", "--json")
     (line,) = septool("extract", call, "--who", tmp_path / "voices.safetensors", *arguments).lines
     row = json.loads(line)
@@ -84,7 +92,7 @@ def test_a_stretch_of_a_recording_is_a_reference(enroll: Command, people: Path, 
     long = write(tmp_path / "meeting.wav", np.concatenate([voice(240), audio.read_audio(alone)[0][0], voice(300)]))
     enroll(f"{long}@3.0-6.0", "--name", "alice", "-o", tmp_path / "stretch.safetensors")
     enroll(alone, "--name", "alice", "-o", tmp_path / "alone.safetensors")
-    stretch, whole = (load_file(tmp_path / f"{name}.safetensors")["alice"] for name in ("stretch", "alone"))
+    stretch, whole = (embedding(tmp_path / f"{name}.safetensors", "alice") for name in ("stretch", "alone"))
     np.testing.assert_allclose(stretch, whole, atol=1e-5)
 
 
@@ -103,12 +111,12 @@ def test_everybody_of_a_recording_is_learned_from_where_nobody_else_speaks(
         "ben  3.0 s of 1 recordings",
     ]
     enroll(people / "alice/1.wav", "-o", tmp_path / "alone.safetensors")
-    together = load_file(tmp_path / "voices.safetensors")
-    np.testing.assert_allclose(together["ann"], load_file(tmp_path / "alone.safetensors")["alone"], atol=1e-3)
+    together = embedding(tmp_path / "voices.safetensors", "ann")
+    np.testing.assert_allclose(together, embedding(tmp_path / "alone.safetensors", "alone"), atol=1e-3)
     # Of channels that cancel each other one is used, as everywhere.
     write(recording, np.stack([samples, -0.9 * samples]), subtype="FLOAT")
     enroll(recording, "--activity", rttm, "--force")
-    np.testing.assert_allclose(load_file(tmp_path / "voices.safetensors")["ann"], together["ann"], atol=1e-3)
+    np.testing.assert_allclose(embedding(tmp_path / "voices.safetensors", "ann"), together, atol=1e-3)
 
 
 def test_a_minute_of_what_somebody_says_is_enough(tmp_path: Path) -> None:
@@ -140,10 +148,21 @@ def test_what_no_voice_can_be_learned_from_is_refused(
     assert not (tmp_path / "voices.safetensors").exists()
 
 
+def test_voices_are_known_to_separate_and_to_extract(septool: Command, people: Path, tmp_path: Path) -> None:
+    path = tmp_path / "both.safetensors"
+    assert septool("enroll", people, "-d", "cpu", "-o", path).status == 0
+    encoder, _ = checkpoints.load(catalogue.resolve_checkpoint(SPEAKER_MODEL)[1], SpeakerEncoder)
+    extractor, _ = checkpoints.load(catalogue.resolve_checkpoint("galr-extractor")[1], Extractor)
+    for network, size in ((encoder.embedding, 256), (extractor.speaker, 128)):
+        voices = find_voiceprints(str(path), network)
+        assert [voice.name for voice in voices] == ["alice", "bob"]
+        assert all(voice.embedding.shape == (size,) for voice in voices)
+
+
 def test_a_file_of_voices_may_have_a_comma_in_its_name(tmp_path: Path) -> None:
     network, path = nn.Linear(2, 2), tmp_path / "alice, bob.safetensors"
     voices = [Voiceprint(name, np.ones(8, dtype=np.float32), 3.0) for name in ("alice", "bob")]
-    write_voiceprints(path, voices, network=network_digest(network), model="own", rate=RATE)
+    write_voiceprints(path, [HeardBy("own", network_digest(network), RATE, voices)])
     assert [voice.name for voice in find_voiceprints(str(path), network)] == ["alice", "bob"]
 
 
@@ -160,7 +179,7 @@ def test_files_that_are_no_voiceprints_of_this_network_are_refused(
     save_file({"x": np.zeros(3, dtype=np.float32)}, tmp_path / "other.safetensors")
     assert "has no voiceprints" in errors(tmp_path / "other.safetensors")
     voices = [Voiceprint("alice", np.ones(8, dtype=np.float32), 3.0)]
-    write_voiceprints(tmp_path / "theirs.safetensors", voices, network="0" * 64, model="another", rate=16000)
+    write_voiceprints(tmp_path / "theirs.safetensors", [HeardBy("another", "0" * 64, 16000, voices)])
     assert "made by another speaker network, another at 16000 Hz" in errors(tmp_path / "theirs.safetensors")
     enroll(people)
     own = tmp_path / "voices.safetensors"

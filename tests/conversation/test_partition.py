@@ -34,7 +34,7 @@ def improved(
 
 
 def test_what_differs_by_chance_when_little_is_said_is_two_people_when_much_is() -> None:
-    unit = np.repeat(turned(0.0, 0.9), 4, axis=0)
+    unit = np.repeat(turned(0.0, 1.1), 4, axis=0)
     assert improved(unit, 0.3) == [0] * 8
     assert improved(unit, 6.0) == [0] * 4 + [1] * 4
     assert improved(unit, 6.0, overlap=1.0) == [0] * 8

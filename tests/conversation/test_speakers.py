@@ -29,7 +29,7 @@ def voices(*counts: int, alike: float, spread: float, seed: int = 0) -> tuple[np
 
 @pytest.mark.parametrize("counts", [(20, 2), (30, 3), (12, 12), (20, 3, 3), (8, 8, 8, 8)])
 def test_people_are_found_beside_one_who_talks_most_of_the_time(counts: tuple[int, ...]) -> None:
-    embeddings, truth = voices(*counts, alike=0.3, spread=0.4)
+    embeddings, truth = voices(*counts, alike=0.05, spread=0.5)
     found = find_speakers(embeddings, np.full(len(truth), 3.0), np.zeros(len(truth)), FREE)
     np.testing.assert_array_equal(found, truth)
 

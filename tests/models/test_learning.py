@@ -7,7 +7,7 @@ import torch
 
 from septool.losses import LOSSES
 from septool.models import MODELS
-from tests.models.learning import CASES, learn
+from tests.models.learning import CASES, WITHOUT_TRAINING, learn
 
 TABLE = Path(__file__).with_name("learning.md")
 
@@ -22,7 +22,7 @@ def stated(name: str) -> float:
 
 
 def test_every_model_and_every_loss_has_a_line() -> None:
-    assert {case.model for case in CASES.values()} == set(MODELS)
+    assert {case.model for case in CASES.values()} == set(MODELS) - WITHOUT_TRAINING
     assert all(stated(name) > 0 for name in CASES)
     assert {case.loss or MODELS[case.model].loss for case in CASES.values()} == set(LOSSES)
 

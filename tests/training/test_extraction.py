@@ -122,6 +122,11 @@ def test_less_is_better_for_an_error_rate(data: Path, tmp_path: Path) -> None:
     assert run.state.progress.best == 20.0
 
 
+def test_a_voice_encoder_without_a_classifier_is_not_trained(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ge2e has no classifier to be trained by; the model to train"):
+        train(speaker_recipe(data, model="ge2e", config={"rate": RATE}), tmp_path)
+
+
 def test_everybody_at_each_speed_is_a_speaker(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has 4 speakers, 12 at 3 speeds; config\.speakers has to be that, not 4"):
         train(speaker_recipe(data, speakers={"speeds": [0.9, 1.1]}), tmp_path)
