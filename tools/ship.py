@@ -10,6 +10,7 @@ speaker network is scored on a list of trials.
 import argparse
 import json
 import sys
+import tempfile
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,23 @@ def main() -> int:
     parser.add_argument("--default", action="store_true", help="what the model's bare name means")
     parser.add_argument("--passes", type=int, default=1, help="that are averaged unless told otherwise")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--half", action="store_true", help="keep the weights in 16 bits; they are scored as kept")
     args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.half:
+            args.checkpoint = halve(args.checkpoint, Path(folder))
+        return ship(args)
+
+
+def halve(checkpoint: Path, folder: Path) -> Path:
+    """Write a checkpoint's weights in 16 bits into a folder, and return where."""
+    weights = {name: value.half() for name, value in load_file(checkpoint).items()}
+    checkpoints.save(folder / checkpoint.name, weights, checkpoints.read_header(checkpoint))
+    return folder / checkpoint.name
+
+
+def ship(args: argparse.Namespace) -> int:
+    """Score a checkpoint, and put it and what it scored where they belong."""
     header = checkpoints.read_header(args.checkpoint)
     kind = MODELS[header.model]
     score = partial(evaluate, args.manifest, model=str(args.checkpoint), device="cpu", jobs=args.jobs)

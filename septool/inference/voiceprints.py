@@ -53,11 +53,14 @@ def check_voice_name(name: str) -> None:
 
 
 def network_digest(network: nn.Module) -> str:
-    """Return the SHA-256 of the weights of a speaker network, by which voiceprints know whose they are."""
+    """Return the SHA-256 of the weights of a speaker network, by which voiceprints know whose they are.
+
+    Of the weights in 16 bits, which a file may keep them in: an extractor's copy in 32 is the same network.
+    """
     digest = hashlib.sha256()
     for name, values in sorted(network.state_dict().items()):
         if values.is_floating_point():
-            digest.update(name.encode() + values.float().cpu().contiguous().numpy().tobytes())
+            digest.update(name.encode() + values.half().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
