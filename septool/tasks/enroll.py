@@ -1,11 +1,13 @@
 """Enrolling voices: embeddings of known speakers in one file."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from septool import audio, catalogue, checkpoints
 from septool.config import JsonDict
@@ -87,37 +89,44 @@ def enroll(
         raise UsageError(f"--activity {activity} names the voices of one recording; give that alone")
     where = choose_device(device)
     make_folder(out.parent)
-    networks = [speaker_model] if speaker_model is not None else [SPEAKER_MODEL, EXTRACTOR_SPEAKER_MODEL]
-    heard = [_embed(groups, network, where, report, joined=activity is not None) for network in networks]
-    write_voiceprints(out, heard)
+    names = [speaker_model] if speaker_model is not None else [SPEAKER_MODEL, EXTRACTOR_SPEAKER_MODEL]
+    networks = [_load_network(name, where) for name in names]
+    heard: list[list[Voiceprint]] = [[] for _ in networks]
     enrolled = []
-    for voice in heard[0].voices:
-        recordings = tuple(dict.fromkeys(str(reference.path) for reference in groups[voice.name]))
-        enrolled.append(EnrolledVoice(voice.name, recordings, round(voice.seconds, 2)))
+    for voice, references in groups.items():
+        samples: dict[int, list[np.ndarray]] = {}  # by their rate: read once for all networks that hear at it
+        seconds = 0.0
+        for network, voiceprints in zip(networks, heard, strict=True):
+            rate = network.rate
+            if rate not in samples and activity is None:
+                samples[rate] = [load_reference(reference, rate, report) for reference in references]
+            elif rate not in samples:
+                samples[rate] = [load_stretches(references, rate, voice)]
+            seconds = sum(map(len, samples[rate])) / rate
+            embedding = embed_references(network.speaker, samples[rate], where)[0].cpu().numpy()
+            voiceprints.append(Voiceprint(voice, embedding, seconds))
+        recordings = tuple(dict.fromkeys(str(reference.path) for reference in references))
+        enrolled.append(EnrolledVoice(voice, recordings, round(seconds, 2)))
+    write_voiceprints(
+        out,
+        [
+            HeardBy(network.checkpoint, network_digest(network.speaker), network.rate, voiceprints)
+            for network, voiceprints in zip(networks, heard, strict=True)
+        ],
+    )
     return enrolled
 
 
-def _embed(
-    groups: Mapping[str, Sequence[Reference]],
-    speaker_model: str,
-    device: torch.device,
-    report: Callable[[str], None],
-    *,
-    joined: bool,
-) -> HeardBy:
-    """Return what a speaker network knows voices by; ``joined`` ones from stretches of one recording."""
-    checkpoint, path = catalogue.resolve_checkpoint(speaker_model)
+class _Network(NamedTuple):
+    checkpoint: str  # its name
+    speaker: nn.Module
+    rate: int
+
+
+def _load_network(name: str, device: torch.device) -> _Network:
+    checkpoint, path = catalogue.resolve_checkpoint(name)
     network, header = checkpoints.load(path, SpeakerEncoder)
-    speaker, rate = network.embedding.to(device), header.sample_rate
-    voices = []
-    for voice, references in groups.items():
-        if joined:
-            samples = [load_stretches(references, rate, voice)]
-        else:
-            samples = [load_reference(reference, rate, report) for reference in references]
-        seconds = sum(map(len, samples)) / rate
-        voices.append(Voiceprint(voice, embed_references(speaker, samples, device)[0].cpu().numpy(), seconds))
-    return HeardBy(checkpoint, network_digest(speaker), rate, voices)
+    return _Network(checkpoint, network.embedding.to(device), header.sample_rate)
 
 
 def group_references(inputs: Sequence[str], name: str, *, named: bool) -> dict[str, list[Reference]]:

@@ -159,6 +159,13 @@ def test_voices_are_known_to_separate_and_to_extract(septool: Command, people: P
         assert all(voice.embedding.shape == (size,) for voice in voices)
 
 
+def test_what_is_said_of_a_recording_is_said_once_for_both_networks(septool: Command, tmp_path: Path) -> None:
+    samples = voice(110, seed=1)
+    path = write(tmp_path / "alice.wav", np.stack([samples, -0.9 * samples]), subtype="FLOAT")
+    result = septool("enroll", path, "-d", "cpu", "-o", tmp_path / "alice.safetensors")
+    assert sum("cancel each other" in line for line in result.errors) == 1
+
+
 def test_a_file_of_voices_may_have_a_comma_in_its_name(tmp_path: Path) -> None:
     network, path = nn.Linear(2, 2), tmp_path / "alice, bob.safetensors"
     voices = [Voiceprint(name, np.ones(8, dtype=np.float32), 3.0) for name in ("alice", "bob")]
