@@ -67,10 +67,10 @@ def main() -> None:
 def normalization(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean ``[embedding]``, and what whitens the variation within speakers, ``[embedding, embedding]``."""
     mean = embeddings.mean(0)
-    centers = np.stack([embeddings[labels == label].mean(0) for label in range(labels.max() + 1)])
-    within = embeddings - centers[labels]
-    met = len(labels) - len(np.unique(labels))  # degrees of freedom
-    covariance = within.T @ within / met
+    speakers, of = np.unique(labels, return_inverse=True)
+    centers = np.stack([embeddings[labels == speaker].mean(0) for speaker in speakers])
+    within = embeddings - centers[of]
+    covariance = within.T @ within / (len(labels) - len(speakers))  # degrees of freedom
     covariance += REGULARIZATION * covariance.trace() / len(covariance) * np.eye(len(covariance))
     return mean, np.linalg.cholesky(np.linalg.inv(covariance))
 

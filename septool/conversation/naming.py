@@ -6,6 +6,7 @@ from itertools import count
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from septool.conversation.clustering import unit_vectors
 from septool.conversation.statistics import GE2E
 from septool.inference.voiceprints import Voiceprint
 
@@ -27,12 +28,8 @@ def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint], alike: f
     names = [next(spare) if name in taken else name for name in by_place]
     if voices and names:
         known = np.stack([voice.embedding for voice in voices])
-        cosines = _unit(embeddings) @ _unit(known).T  # [speaker, voice]
+        cosines = unit_vectors(embeddings) @ unit_vectors(known).T  # [speaker, voice]
         for speaker, voice in zip(*linear_sum_assignment(np.maximum(cosines, alike), maximize=True), strict=True):
             if cosines[speaker, voice] >= alike:
                 names[speaker] = voices[voice].name
     return tuple(names)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny)

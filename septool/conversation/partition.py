@@ -49,7 +49,7 @@ class Partition:
         variance = (statistics.within + statistics.within_second / seconds) / statistics.dimensions
         variance *= 1 + statistics.overlap * overlap**2
         self.precision = statistics.evidence * known / variance
-        self.statistics, self.person = statistics, statistics.person
+        self.statistics = statistics
         self.voices = unit
         self.seconds, self.count = seconds, count
         self.neighbors: list[list[tuple[int, float]]] = [[] for _ in unit]
@@ -70,10 +70,8 @@ class Partition:
 
     def log_probability(self) -> float:
         """Return that of the partition, up to what is alike for all of them, in nats."""
-        pairs = self._between()
-        return float(
-            self._log_evidence(self.weight, (self.sums**2).sum(1)).sum() + pairs.trace() / 2 - self.person * self.people
-        )
+        evidence = self._log_evidence(self.weight, (self.sums**2).sum(1)).sum()
+        return float(evidence + self._between().trace() / 2 - self.statistics.person * self.people)
 
     def improve(self) -> None:
         """Move runs and merge people until neither makes the partition more probable."""
@@ -100,7 +98,7 @@ class Partition:
         def gains(who: np.ndarray) -> np.ndarray:
             products = sums[who] @ sums.T
             together = self._log_evidence(weight[who, None] + weight, squares[who, None] + squares + 2 * products)
-            found = together - alone[who, None] - alone + between[who] + self.person
+            found = together - alone[who, None] - alone + between[who] + self.statistics.person
             found[np.arange(len(who)), who] = -np.inf
             return found
 
@@ -158,7 +156,7 @@ class Partition:
         for other, nats in self.neighbors[run]:
             gain[self.labels[other]] += nats
         if last:
-            gain[now] -= self.person
+            gain[now] -= self.statistics.person
         allowed = self.members > 0
         allowed[now] = gone is None
         best = int(np.where(allowed, gain, -np.inf).argmax())

@@ -70,6 +70,11 @@ class SpeakerSampling:
         if not all(0 < speed < math.inf and speed != 1 for speed in self.speeds):
             raise ValueError(f"speeds is {list(self.speeds)}; each is above 0, and not 1, at which nobody changes")
 
+    @property
+    def every_speed(self) -> tuple[float, ...]:
+        """The speeds at which everybody is a speaker, the first of them unchanged."""
+        return (1.0, *self.speeds)
+
 
 def sample_speaker_item(
     pool: UtterancePool,
@@ -86,8 +91,8 @@ def sample_speaker_item(
     Speakers at the speeds of ``sampling`` are counted on: of four in the pool, the first is 4 at the first such speed.
     """
     random = np.random.default_rng([seed, epoch, index, SPEAKER_STREAM])
-    turn = int(random.integers(1 + len(sampling.speeds)))
-    speed = (1.0, *sampling.speeds)[turn]
+    turn = int(random.integers(len(sampling.every_speed)))
+    speed = sampling.every_speed[turn]
     config = replace(config, speed=(config.speed[0] * speed, config.speed[1] * speed))
     mixture = sample_mixture(pool, config, augmentation, seed=seed, epoch=epoch, index=index)
     speaker = pool.speaker_of(mixture.utterances[0])
@@ -99,10 +104,10 @@ def sample_clips(
 ) -> np.ndarray:
     """Sample ``sampling.imprint`` clips ``[clip, time]`` of one speaker alone, numbered as those of speaker items."""
     turn, person = divmod(speaker, len(pool.speakers))
-    speed = (1.0, *sampling.speeds)[turn]
     frames = round(config.seconds * pool.rate)
     random = np.random.default_rng([seed, speaker, SPEAKER_STREAM])
-    return np.stack([sample_crop(pool, person, frames, speed, random)[0] for _ in range(sampling.imprint)])
+    crops = [sample_crop(pool, person, frames, sampling.every_speed[turn], random) for _ in range(sampling.imprint)]
+    return np.stack([samples for samples, _ in crops])
 
 
 def sample_enrolled_mixture(

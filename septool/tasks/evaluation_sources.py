@@ -182,8 +182,7 @@ class MixtureManifest(EvaluationSource):
         return estimates_of_manifest(self.rows, given.files, given.limit, given.sample_rate, given.pair)
 
     def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
-        whole = super().summarize(items, metrics)
-        return whole + summarize_groups(items, self.rows, metrics, self.groups) if self.groups else whole
+        return super().summarize(items, metrics) + summarize_groups(items, self.rows, metrics, self.groups)
 
 
 class ConversationManifest(EvaluationSource):

@@ -34,7 +34,7 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
             raise ConfigError(
                 f"{self.recipe.model} has no classifier to be trained by; the model to train is speaker-net"
             )
-        people, speeds = len(speech.speaker_names), 1 + len(self.recipe.speakers.speeds)
+        people, speeds = len(speech.speaker_names), len(self.recipe.speakers.every_speed)
         if people * speeds != self.model.config.speakers:
             at_speeds = f", {people * speeds} at {speeds} speeds" if speeds > 1 else ""
             raise ConfigError(
