@@ -22,8 +22,9 @@ from septool.models import MODELS
 from septool.provenance import source_commit
 from septool.scoring.conversations import MEASURES
 from septool.scoring.items import Item
-from septool.scoring.summary import Summary, compare_items, summarize_items, summarize_measures
+from septool.scoring.summary import Summary, compare_items, summarize_detections, summarize_items, summarize_measures
 from septool.tasks.evaluate import evaluate
+from septool.tasks.evaluation_sources import PRESENCE
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "scores"
@@ -34,7 +35,9 @@ SETS = {  # to the metrics that they are scored by
     "dev-3mix": "si-snri,sdri,pesq",
     "dev-1voice": "si-snr,sdr,pesq",  # one voice alone is no mixture that could be improved
     "dev-meetings": "",
+    "dev-2mix-enrol": "si-snri,sdri,pesq",
 }
+EXTRACTED = ("dev-2mix-enrol",)  # of which the enrolled voice is scored alone
 DIGITS = 4
 ABOUT = """\
 Written by `python -m benchmarks.quality` from the files in `scores`, and from the tables beside the cards in
@@ -56,7 +59,13 @@ def bundled_separators() -> list[str]:
 def measure(folder: Path, model: str, name: str, limit: int | None) -> None:
     """Evaluate a checkpoint on a set and write its file."""
     items, summaries = evaluate(
-        folder / f"{name}.jsonl", model=model, metric=SETS[name] or None, device="cpu", jobs=1, limit=limit
+        folder / f"{name}.jsonl",
+        model=model,
+        extract=name in EXTRACTED,
+        metric=SETS[name] or None,
+        device="cpu",
+        jobs=1,
+        limit=limit,
     )
     write_results(RESULTS / f"{name}.{model}.jsonl", model, name, items, summaries[0])
 
@@ -174,8 +183,14 @@ def _section(name: str, results: list[tuple[dict[str, Any], list[Item]]]) -> Ite
 
 def _summaries(metrics: list[str], items: list[Item]) -> list[Summary]:
     if metrics:
-        return summarize_items(items, metrics)
+        return [*summarize_items(items, metrics), *summarize_presence(items)]
     return [*summarize_measures(items, MEASURES.values()), *summarize_items(items, ["si-snri"])]
+
+
+def summarize_presence(items: Sequence[Item]) -> list[Summary]:
+    """Summarize how often the right voice was extracted, and at which score as many are missed as let through."""
+    rate, positive, negative = PRESENCE
+    return summarize_detections(items, rate, positive=positive, negative=negative)
 
 
 def _title(summary: Summary) -> str:

@@ -266,18 +266,22 @@ def load_separator(
     return SeparationPipeline(entry, separator.model.to(chosen), separator.header, chosen)
 
 
-def load_extractor(name: str = "galr-extractor", device: str = "auto") -> ExtractionPipeline:
+def load_extractor(name: str = "galr", device: str = "auto", *, speaker_model: str | None = None) -> ExtractionPipeline:
     """Load an extractor, by any name that :func:`load_separator` takes.
+
+    Args:
+        name: an extractor, or a separator, whose outputs a speaker network chooses from.
+        device: auto, cpu, cuda, cuda:N or mps.
+        speaker_model: that speaker network; by default the one of ``septool enroll``.
 
     Raises:
         UsageError: no such checkpoint or device.
         CheckpointError: a damaged file, one that cannot be fetched, or a model that does not extract.
     """
-    from septool import checkpoints
-    from septool.models.base import Extractor
+    from septool.inference import cascade
 
     entry, path = _resolve(name)
-    model, header = checkpoints.load(path, Extractor)
+    model, header = cascade.load_extractor(path, speaker_model)
     chosen = choose_device(device)
     return ExtractionPipeline(entry, model.to(chosen), header, chosen)
 

@@ -4,7 +4,8 @@
 the same code as ``septool eval``, stores the scores in the header, copies the file to septool/weights/,
 renews the entry in checkpoints.toml and leaves every item's scores in docs/models/NAME.csv. An extractor's
 manifest has enrolments, and its threshold of presence is where as many voices are missed as let through; a
-speaker network is scored on a list of trials.
+speaker network is scored on a list of trials, and its threshold, for the voices of separators, is that of scores
+which ``benchmarks/quality.py`` has measured with it.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from statistics import fmean
 
 from safetensors.torch import load_file
 
+from benchmarks.quality import read_results, summarize_presence
 from septool import catalogue, checkpoints
 from septool.data import manifest
 from septool.files import sha256_of
@@ -25,6 +27,7 @@ from septool.models import MODELS
 from septool.scoring.item_files import write_items_csv
 from septool.scoring.items import Item
 from septool.tasks.evaluate import evaluate
+from septool.tasks.evaluation_sources import PRESENCE
 from tools.catalogue_file import write_catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -58,6 +61,7 @@ def main() -> int:
     parser.add_argument("--passes", type=int, default=1, help="that are averaged unless told otherwise")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--half", action="store_true", help="keep the weights in 16 bits; they are scored as kept")
+    parser.add_argument("--presence", type=Path, help="of a speaker network: a file of benchmarks/scores")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.half:
@@ -106,7 +110,9 @@ def ship(args: argparse.Namespace) -> int:
         recipe |= {"initialize": Path(recipe["initialize"]).name}
     if recipe.get("parts"):
         recipe |= {"parts": {part: Path(name).name for part, name in recipe["parts"].items()}}
-    threshold = thresholds.get("presence-eer")
+    if args.presence is not None:
+        thresholds |= {each.metric: each.threshold for each in summarize_presence(read_results(args.presence)[1])}
+    threshold = thresholds.get(PRESENCE.metric)
     manifests = {Path(name).name: digest for name, digest in header.manifests.items()}
     header = replace(
         header,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from septool.commands import options
+from septool.conversation.people import SPEAKER_MODEL
 
 
 def enroll(
@@ -21,12 +22,8 @@ def enroll(
         Path | None, typer.Option("--activity", help="RTTM file of the recording: enrolls each speaker in it.")
     ] = None,
     speaker_model: Annotated[
-        str | None,
-        typer.Option(
-            "--speaker-model",
-            help="Speaker network that computes the embeddings; by default those of separate and of extract.",
-        ),
-    ] = None,
+        str, typer.Option("--speaker-model", help="Speaker network that computes the embeddings.")
+    ] = SPEAKER_MODEL,
     device: options.Device = "auto",
     force: options.Force = False,
     json: options.Json = False,

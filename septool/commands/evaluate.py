@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from septool.commands import completion, options
-from septool.conversation.people import SPEAKER_MODEL
 from septool.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -28,14 +27,17 @@ def evaluate(
         str | None,
         typer.Option("-m", "--model", autocompletion=completion.checkpoints, help="Run this model on the manifest."),
     ] = None,
+    extract: Annotated[
+        bool, typer.Option("--extract", help="Score the enrolled voice alone, as septool extract gives it.")
+    ] = False,
     speaker_model: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--speaker-model",
             autocompletion=completion.checkpoints,
-            help="Speaker network that tells the speakers of conversations apart.",
+            help="Speaker network of conversations and of --extract; by default that of septool enroll.",
         ),
-    ] = SPEAKER_MODEL,
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -128,7 +130,7 @@ def evaluate(
     from is the manifest's or, for a folder of references, {id}.wav or mix/{id}.wav in it or else their sum. Files are
     scored at their own rate or --sample-rate, a model at its own; scores at different rates do not compare.
 
-    An extractor is scored on the voice that a row's enrollment is of: also by how often it is the right voice,
+    An extractor, and with --extract a separator, is scored on the voice that a row's enrollment is of: also by how often it is the right voice,
     nearest to its own reference, and by the equal error rate of its presence score, asked once for that voice and
     once for another speaker's. A speaker network is scored by its equal error rate on a list of trials, 1 FILE FILE
     or 0.
@@ -176,6 +178,7 @@ def evaluate(
             estimates,
             model=model,
             speaker_model=speaker_model,
+            extract=extract,
             metric=metric,
             sample_rate=sample_rate,
             pair=pair,

@@ -33,9 +33,17 @@ def extract(
             "-m",
             "--model",
             autocompletion=completion.checkpoints,
-            help="Checkpoint, model or .safetensors file (see: septool models list).",
+            help="Separator or extractor: checkpoint, model or .safetensors file (see: septool models list).",
         ),
-    ] = "galr-extractor",
+    ] = "galr",
+    speaker_model: Annotated[
+        str | None,
+        typer.Option(
+            "--speaker-model",
+            autocompletion=completion.checkpoints,
+            help="Speaker network that chooses from the outputs of a separator; by default that of septool enroll.",
+        ),
+    ] = None,
     out: Annotated[
         str, typer.Option("-o", "--out", help="File for the voice, or a folder; - is standard output.")
     ] = ".",
@@ -106,6 +114,7 @@ def extract(
             references=references,
             who=who,
             model=model,
+            speaker_model=speaker_model,
             out=out,
             device=device,
             dtype=dtype,

@@ -1,4 +1,4 @@
-"""The two networks of conversations: a separator with two outputs, and a speaker network at its rate."""
+"""The two networks of conversations: a separator with two outputs, and a speaker network."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ def conversation_separator(
 
     Args:
         separator: network with two outputs, at ``rate``.
-        speaker_net: network that voices are told apart by, at the same rate.
+        speaker_net: network that voices are told apart by, of any rate.
         rate: Hz.
         device: where both are.
         count: how many people there may be.
@@ -99,15 +99,13 @@ def conversation_separator(
             the first: what is told from it was measured with one.
 
     Raises:
-        UsageError: the separator has another number of outputs, or the networks work at different rates.
+        UsageError: the separator has another number of outputs.
     """
     if separator.sources != TRACKS:
         raise UsageError(
             f"--speakers takes a model with {TRACKS} outputs, this one has {separator.sources}; leave out --speakers"
         )
-    own = speaker_net.rate
-    if own != rate:
-        raise UsageError(f"the speaker network works at {own} Hz, the separator at {rate} Hz; choose two that agree")
+    speaker_net.listen_at(rate)
     estimate = on_arrays(make_estimator(separator), device)
 
     def separate(mixture: np.ndarray) -> np.ndarray:

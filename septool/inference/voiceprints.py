@@ -1,7 +1,7 @@
 """Voiceprints: stored embeddings of known voices, without their audio.
 
-A file of voiceprints is a ``.safetensors`` file with an embedding ``DIGEST/NAME`` of every voice by every network that
-heard it. Embeddings of other weights mean nothing to a network, so it goes by the digest of its own.
+A file of voiceprints is a ``.safetensors`` file with an embedding ``DIGEST/NAME`` of every voice by the network that
+heard it, or by several. Embeddings of other weights mean nothing to a network, so it goes by the digest of its own.
 """
 
 import hashlib
@@ -78,16 +78,15 @@ class HeardBy(NamedTuple):
     voices: Sequence[Voiceprint]  # each with another name
 
 
-def write_voiceprints(path: Path, heard: Sequence[HeardBy]) -> None:
-    """Write a file of voiceprints: the same voices, as one or more networks hear them."""
+def write_voiceprints(path: Path, heard: HeardBy) -> None:
+    """Write a file of voiceprints."""
     about = {
-        "networks": {each.network: {"model": each.model, "sample_rate": each.rate} for each in heard},
-        "seconds": {voice.name: round(voice.seconds, 2) for voice in heard[0].voices},
+        "networks": {heard.network: {"model": heard.model, "sample_rate": heard.rate}},
+        "seconds": {voice.name: round(voice.seconds, 2) for voice in heard.voices},
     }
     tensors = {
-        f"{each.network}/{voice.name}": np.ascontiguousarray(voice.embedding, dtype=np.float32)
-        for each in heard
-        for voice in each.voices
+        f"{heard.network}/{voice.name}": np.ascontiguousarray(voice.embedding, dtype=np.float32)
+        for voice in heard.voices
     }
     with atomic_write(path) as partial:
         partial.write_bytes(save(tensors, {KEY: json.dumps(about)}))

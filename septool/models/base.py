@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import torch
@@ -126,6 +127,20 @@ class SpeakerEncoder(Model[ConfigT]):
     @property
     def sources(self) -> int:
         return 0
+
+    def listen_at(self, rate: int) -> None:
+        """Let ``embedding`` hear recordings at another rate, in Hz, which it brings to its own."""
+        if rate != self.rate:
+            # Not a module around it, whose weights would go by other names and be taken for another network's.
+            self.embedding.register_forward_pre_hook(partial(_resample_input, rate, self.rate), prepend=True)
+            self.rate = rate
+
+
+def _resample_input(rate: int, own: int, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """Bring the recordings ``[batch, time]`` that a network is called with from ``rate`` to its own, both in Hz."""
+    import torchaudio  # which few models need
+
+    return (torchaudio.functional.resample(inputs[0], rate, own),)
 
 
 class Extraction(NamedTuple):

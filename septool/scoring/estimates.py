@@ -17,6 +17,7 @@ from septool.data import manifest, trials
 from septool.data.mixing import render_mixture
 from septool.device import choose_device, enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
+from septool.inference.cascade import load_extractor
 from septool.inference.enrollment import embed_references, read_enrollment
 from septool.inference.level import make_estimator, on_arrays, separate_at_model_level
 from septool.inference.passes import average_passes, extract_mean
@@ -49,6 +50,8 @@ def estimates_from_model(
     *,
     on_workers: bool = False,
     passes: int | None = None,
+    extract: bool = False,
+    speaker_model: str | None = None,
 ) -> ScoringJob:
     """Separate every mixture of a manifest, or extract its enrolled voice, at the model's rate.
 
@@ -59,9 +62,11 @@ def estimates_from_model(
         limit: only the first so many rows; enrollments of absent speakers are still those of the whole manifest.
         on_workers: separate where the scores are computed, on the workers of a cluster, each on a device of its own.
         passes: over each mixture, whose voices are averaged; as the checkpoint says by default.
+        extract: the enrolled voice alone, by a separator too.
+        speaker_model: what chooses from its outputs then; see :func:`septool.inference.cascade.load_extractor`.
     """
     _, path = catalogue.resolve_checkpoint(model)
-    network, header = checkpoints.load(path, Model)
+    network, header = load_extractor(path, speaker_model) if extract else checkpoints.load(path, Model)
 
     estimate: Callable[[torch.device, manifest.Mixture], ScoringInput]
     averaged = header.choose_passes(passes)

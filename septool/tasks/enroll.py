@@ -3,11 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import nn
 
 from septool import audio, catalogue, checkpoints
 from septool.config import JsonDict
@@ -29,7 +26,6 @@ from septool.inference.paths import PIPE, find_inputs
 from septool.inference.voiceprints import HeardBy, Voiceprint, check_voice_name, network_digest, write_voiceprints
 from septool.models.base import SpeakerEncoder
 
-EXTRACTOR_SPEAKER_MODEL = "speaker-net"  # whose weights the bundled extractor holds
 SHORTEST_TURN_S = 0.5  # stretches of speech that a voice is learned from; shorter ones are mostly noises
 
 
@@ -52,7 +48,7 @@ def enroll(
     out: Path,
     name: str | None = None,
     activity: Path | None = None,
-    speaker_model: str | None = None,
+    speaker_model: str = SPEAKER_MODEL,
     device: str = "auto",
     force: bool = False,
     report: Callable[[str], None] = lambda _: None,
@@ -65,7 +61,7 @@ def enroll(
         out: the file of voiceprints, ``.safetensors``.
         name: of the one voice; by default that of ``out``, or of the folder.
         activity: RTTM file of the one recording given: who speaks when, each of them a voice.
-        speaker_model: the speaker network; by default the two of ``separate --speakers`` and ``extract``.
+        speaker_model: the speaker network, by whose weights voices are known later.
         device: auto, cpu, cuda, cuda:N or mps.
         force: replace the file if it is there.
         report: callback for warnings.
@@ -89,44 +85,22 @@ def enroll(
         raise UsageError(f"--activity {activity} names the voices of one recording; give that alone")
     where = choose_device(device)
     make_folder(out.parent)
-    names = [speaker_model] if speaker_model is not None else [SPEAKER_MODEL, EXTRACTOR_SPEAKER_MODEL]
-    networks = [_load_network(name, where) for name in names]
-    heard: list[list[Voiceprint]] = [[] for _ in networks]
-    enrolled = []
+    checkpoint, path = catalogue.resolve_checkpoint(speaker_model)
+    network, _ = checkpoints.load(path, SpeakerEncoder)
+    network.to(where)
+    voiceprints, enrolled = [], []
     for voice, references in groups.items():
-        samples: dict[int, list[np.ndarray]] = {}  # by their rate: read once for all networks that hear at it
-        seconds = 0.0
-        for network, voiceprints in zip(networks, heard, strict=True):
-            rate = network.rate
-            if rate not in samples and activity is None:
-                samples[rate] = [load_reference(reference, rate, report) for reference in references]
-            elif rate not in samples:
-                samples[rate] = [load_stretches(references, rate, voice)]
-            seconds = sum(map(len, samples[rate])) / rate
-            embedding = embed_references(network.speaker, samples[rate], where)[0].cpu().numpy()
-            voiceprints.append(Voiceprint(voice, embedding, seconds))
+        if activity is None:
+            samples = [load_reference(reference, network.rate, report) for reference in references]
+        else:
+            samples = [load_stretches(references, network.rate, voice)]
+        seconds = sum(map(len, samples)) / network.rate
+        embedding = embed_references(network.embedding, samples, where)[0].cpu().numpy()
+        voiceprints.append(Voiceprint(voice, embedding, seconds))
         recordings = tuple(dict.fromkeys(str(reference.path) for reference in references))
         enrolled.append(EnrolledVoice(voice, recordings, round(seconds, 2)))
-    write_voiceprints(
-        out,
-        [
-            HeardBy(network.checkpoint, network_digest(network.speaker), network.rate, voiceprints)
-            for network, voiceprints in zip(networks, heard, strict=True)
-        ],
-    )
+    write_voiceprints(out, HeardBy(checkpoint, network_digest(network.embedding), network.rate, voiceprints))
     return enrolled
-
-
-class _Network(NamedTuple):
-    checkpoint: str  # its name
-    speaker: nn.Module
-    rate: int
-
-
-def _load_network(name: str, device: torch.device) -> _Network:
-    checkpoint, path = catalogue.resolve_checkpoint(name)
-    network, header = checkpoints.load(path, SpeakerEncoder)
-    return _Network(checkpoint, network.embedding.to(device), header.sample_rate)
 
 
 def group_references(inputs: Sequence[str], name: str, *, named: bool) -> dict[str, list[Reference]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from septool import workers
 from septool.cluster import check_address, spread
 from septool.config import JsonMapping
-from septool.conversation.people import SPEAKER_MODEL
 from septool.errors import UsageError
 from septool.files import make_folder, refuse_existing
 from septool.inference.html_report import check_html_report
@@ -31,7 +30,8 @@ def evaluate(
     estimates: Path | None = None,
     *,
     model: str | None = None,
-    speaker_model: str = SPEAKER_MODEL,
+    speaker_model: str | None = None,
+    extract: bool = False,
     metric: str | None = None,
     sample_rate: int | None = None,
     pair: str | None = None,
@@ -59,7 +59,9 @@ def evaluate(
         estimates: folder of estimates under the same names, or one estimate; None to run ``model``.
         model: the checkpoint to run: a separator on a manifest, an extractor on one with enrollments, or a
             speaker network on trials.
-        speaker_model: the speaker network that the people of conversations are told apart by.
+        speaker_model: the speaker network that the people of conversations are told apart by, or the outputs of a
+            separator that extracts; by default the one of ``septool enroll``.
+        extract: score the enrolled voice alone, as ``septool extract`` gives it, of a separator too.
         metric: names, separated by commas; si-snri,sdri by default, si-snr,sdr of two files.
         sample_rate: Hz that references and ``estimates`` are brought to before they are scored; their own by
             default. A model is scored at its own rate.
@@ -95,6 +97,7 @@ def evaluate(
             files=estimates,
             model=model,
             speaker_model=speaker_model,
+            extract=extract,
             sample_rate=sample_rate,
             pair=pair,
             passes=passes,

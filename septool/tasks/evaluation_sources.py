@@ -53,7 +53,8 @@ class Estimates:
 
     files: Path | None = None  # a folder, or the estimate of one reference
     model: str | None = None
-    speaker_model: str = SPEAKER_MODEL
+    speaker_model: str | None = None  # SPEAKER_MODEL by default, where one is needed
+    extract: bool = False  # the enrolled voice alone, by a separator
     sample_rate: int | None = None
     pair: str | None = None
     passes: int | None = None
@@ -70,6 +71,8 @@ class Estimates:
             for option, value in (("--sample-rate", self.sample_rate), ("--pair", self.pair)):
                 if value is not None:
                     raise UsageError(f"{option} is for a folder of estimates; a model is scored at its own rate")
+        if self.extract and self.model is None:
+            raise UsageError("--extract is for --model; estimates are there already")
         if self.pair is not None and not is_table(self.pair):
             parse_template(self.pair)
 
@@ -82,6 +85,9 @@ class Detection(NamedTuple):
     negative: str
 
 
+PRESENCE = Detection("presence-eer", positive="presence", negative="absence")
+
+
 class EvaluationSource(ABC):
     """A manifest, list or reference, and where its estimates come from."""
 
@@ -89,7 +95,7 @@ class EvaluationSource(ABC):
     is_one_file: ClassVar[bool] = True  # by whose hash its scores are known again
     has_voices: ClassVar[bool] = True  # to hear in a report
     rows_describe_sources: ClassVar[bool] = False  # by sex, text and noise, say
-    detection: ClassVar[Detection] = Detection("presence-eer", positive="presence", negative="absence")
+    detection: ClassVar[Detection] = PRESENCE
     made_apart: ClassVar[bool] = True  # estimates are made first and scored then, by whoever is free
 
     def __init__(self, path: Path, estimates: Estimates, *, by: str | None = None, asr: str | None = None) -> None:
@@ -105,6 +111,8 @@ class EvaluationSource(ABC):
             UsageError: one of them does not go with what the path is.
         """
         self.path, self.estimates, self.asr = path, estimates, asr
+        if estimates.extract and not self.rows_describe_sources:
+            raise UsageError(f"--extract is for a manifest of mixtures with enrollments, which {path} is not")
         self.groups = parse_groups(by) if by is not None else []
         if self.groups and not self.rows_describe_sources:
             raise UsageError(f"--by is for a manifest of mixtures, which {path} is not")
@@ -174,12 +182,22 @@ class MixtureManifest(EvaluationSource):
         given = self.estimates
         if given.model is not None:
             return estimates_from_model(
-                self.rows, given.model, given.device, given.limit, on_workers=given.on_workers, passes=given.passes
+                self.rows,
+                given.model,
+                given.device,
+                given.limit,
+                on_workers=given.on_workers,
+                passes=given.passes,
+                extract=given.extract,
+                speaker_model=given.speaker_model,
             )
         assert given.files is not None
         if given.pair is not None and is_table(given.pair):
             raise UsageError(f"--pair {given.pair} pairs the files of two folders; for a manifest give a template")
         return estimates_of_manifest(self.rows, given.files, given.limit, given.sample_rate, given.pair)
+
+    def identify(self) -> dict[str, str]:
+        return super().identify() | (_speaker_network(self.estimates) if self.estimates.extract else {})
 
     def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
         return super().summarize(items, metrics) + summarize_groups(items, self.rows, metrics, self.groups)
@@ -202,7 +220,7 @@ class ConversationManifest(EvaluationSource):
         given = self.estimates
         assert given.model is not None
         return conversations_by_model(
-            self.path, given.model, given.speaker_model, given.device, given.limit, given.passes
+            self.path, given.model, given.speaker_model or SPEAKER_MODEL, given.device, given.limit, given.passes
         )
 
     def choose_metrics(self, names: str | None) -> list[str]:
@@ -214,8 +232,7 @@ class ConversationManifest(EvaluationSource):
         return [*metrics]
 
     def identify(self) -> dict[str, str]:
-        network = catalogue.resolve_checkpoint(self.estimates.speaker_model)[1]
-        return super().identify() | {"speaker_model_sha256": sha256_of(network)}
+        return super().identify() | _speaker_network(self.estimates)
 
     def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
         return summarize_measures(items, MEASURES.values()) + super().summarize(items, metrics)
@@ -264,6 +281,12 @@ class ReferenceFile(EvaluationSource):
         if given.files is None or given.files.is_dir():
             raise UsageError(f"{self.path} is one reference; give its estimate, a file, beside it")
         return estimate_file(self.path, given.files, given.sample_rate)
+
+
+def _speaker_network(estimates: Estimates) -> dict[str, str]:
+    """Return the hash of the speaker network that a model works with."""
+    path = catalogue.resolve_checkpoint(estimates.speaker_model or SPEAKER_MODEL)[1]
+    return {"speaker_model_sha256": sha256_of(path)}
 
 
 def find_source(path: Path, estimates: Estimates, *, by: str | None = None, asr: str | None = None) -> EvaluationSource:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from septool import audio, catalogue, checkpoints
+from septool import audio, catalogue
 from septool.config import JsonDict
 from septool.data import manifest as manifests
 from septool.data.mixing import render_mixture
@@ -17,6 +17,7 @@ from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.inference.batch import Batch, Cluster, Progress
+from septool.inference.cascade import load_extractor
 from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.enrollment import (
     KnownVoicesEstimator,
@@ -32,7 +33,7 @@ from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks
 from septool.inference.record import Record
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
-from septool.inference.voiceprints import Voiceprint, find_voiceprints, voice_digests
+from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest, voice_digests
 from septool.models.base import Extractor
 
 
@@ -100,7 +101,8 @@ def extract(
     from_file: str | None = None,
     references: Sequence[str | Path] = (),
     who: str | None = None,
-    model: str = "galr-extractor",
+    model: str = "galr",
+    speaker_model: str | None = None,
     out: str = ".",
     device: str = "auto",
     dtype: str = "auto",
@@ -137,7 +139,9 @@ def extract(
             known by is averaged over them.
         who: files of voiceprints, in place of references; every voice in them gets a file, silent where it is not
             there. See :func:`septool.inference.voiceprints.find_voiceprints`.
-        model: name of a checkpoint, of a model (its default checkpoint), or a ``.safetensors`` file.
+        model: name of a checkpoint, of a model (its default checkpoint), or a ``.safetensors`` file: an extractor, or a
+            separator, whose outputs a speaker network chooses from.
+        speaker_model: that speaker network; by default the one of ``septool enroll``.
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16`` or, on a GPU, ``fp16``.
@@ -219,16 +223,18 @@ def extract(
     recordings = found.recordings
     batch.check_inputs(recordings)
     checkpoint, path = catalogue.resolve_checkpoint(model)
-    network, header = checkpoints.load(path, Extractor)
+    network, header = load_extractor(path, speaker_model)
     asked = presence or who is not None
     threshold = resolve_threshold(threshold, header.presence_threshold, checkpoint) if asked else None
     passes = header.choose_passes(passes)
     network.to(batch.device)
     rate = header.sample_rate
     known_voices = _KnownVoices(network, checkpoint, rate, threshold, computed_in, passes)
+    speaker = {"speaker_weights": network_digest(network.speaker)}
     if who is not None:
         voices = find_voiceprints(who, network.speaker)
         asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": dtype, "passes": passes}
+        asked_of |= speaker
         record = batch.open_record(checkpoint, path, asked_of)
         yield from _extract_enrolled(batch, found, inputs, known_voices, voices, record)
         return
@@ -243,6 +249,7 @@ def extract(
     work = _Work(known_voices, embedding, rows, rows_sha256)
     sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
     known_by = {"references": sums, "rows": rows_sha256, "threshold": threshold, "dtype": dtype, "passes": passes}
+    known_by |= speaker
     record = batch.open_record(checkpoint, path, known_by)
     results = run_batch(batch, todo, work, found.unreadable, record)
     shown = [each.path for each in heard if each.end is None]

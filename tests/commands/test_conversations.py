@@ -91,7 +91,7 @@ def test_people_are_called_by_the_voices_that_are_known(septool: Command, meetin
     voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
     voices.append(Voiceprint("dan", -voices[0].embedding, 1.0))  # who is not there
     who = tmp_path / "team.safetensors"
-    write_voiceprints(who, [HeardBy("ge2e", network_digest(speaker.embedding), RATE, voices)])
+    write_voiceprints(who, HeardBy("ge2e", network_digest(speaker.embedding), RATE, voices))
     arguments = ("--speakers", "auto", "--who", who, "--activity", "rttm", "-o", tmp_path / "out")
     result = septool("separate", meeting, *arguments)
     assert result.status == 0, result.errors
@@ -108,7 +108,7 @@ def team(tmp_path: Path) -> Path:
     speaker, _ = checkpoints.load(catalogue.resolve_checkpoint("ge2e")[1], SpeakerEncoder)
     voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
     path = tmp_path / "team.safetensors"
-    write_voiceprints(path, [HeardBy("ge2e", network_digest(speaker.embedding), RATE, voices)])
+    write_voiceprints(path, HeardBy("ge2e", network_digest(speaker.embedding), RATE, voices))
     return path
 
 

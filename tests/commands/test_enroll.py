@@ -169,7 +169,7 @@ def test_what_is_said_of_a_recording_is_said_once_for_both_networks(septool: Com
 def test_a_file_of_voices_may_have_a_comma_in_its_name(tmp_path: Path) -> None:
     network, path = nn.Linear(2, 2), tmp_path / "alice, bob.safetensors"
     voices = [Voiceprint(name, np.ones(8, dtype=np.float32), 3.0) for name in ("alice", "bob")]
-    write_voiceprints(path, [HeardBy("own", network_digest(network), RATE, voices)])
+    write_voiceprints(path, HeardBy("own", network_digest(network), RATE, voices))
     assert [voice.name for voice in find_voiceprints(str(path), network)] == ["alice", "bob"]
 
 
@@ -186,7 +186,7 @@ def test_files_that_are_no_voiceprints_of_this_network_are_refused(
     save_file({"x": np.zeros(3, dtype=np.float32)}, tmp_path / "other.safetensors")
     assert "has no voiceprints" in errors(tmp_path / "other.safetensors")
     voices = [Voiceprint("alice", np.ones(8, dtype=np.float32), 3.0)]
-    write_voiceprints(tmp_path / "theirs.safetensors", [HeardBy("another", "0" * 64, 16000, voices)])
+    write_voiceprints(tmp_path / "theirs.safetensors", HeardBy("another", "0" * 64, 16000, voices))
     assert "made by another speaker network, another at 16000 Hz" in errors(tmp_path / "theirs.safetensors")
     enroll(people)
     own = tmp_path / "voices.safetensors"

@@ -1,0 +1,66 @@
+"""Separation followed by recognition: any separator and any speaker network are an extractor together.
+
+The cascade that target speaker extraction is compared with ("SpeakerBeam: speaker aware neural network for target
+speaker extraction in speech mixtures", Zmolikova et al., IEEE JSTSP 2019, section VI): the mixture is taken apart
+blindly, and the output that sounds most like the enrollment is the voice.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from septool import catalogue, checkpoints
+from septool.conversation.people import SPEAKER_MODEL
+from septool.errors import UsageError
+from septool.headers import Header, read_header
+from septool.inference.level import give_levels
+from septool.models import MODELS
+from septool.models.base import Extraction, Extractor, Separator, SpeakerEncoder
+from septool.signal.levels import at_model_level
+
+
+class Cascade(Extractor[None]):
+    """A separator, and a speaker network that chooses one of its outputs; neither knows of the other."""
+
+    def __init__(self, separator: Separator, speaker: nn.Module) -> None:
+        """Put both together; ``speaker`` maps ``[batch, time]`` at the separator's rate to ``[batch, embedding]``."""
+        super().__init__()
+        self.separator, self.speaker = separator, speaker
+
+    def extract_with_score(self, mixture: Tensor, embedding: Tensor) -> Extraction:
+        """Return the output ``[batch, time]`` that is nearest to the enrollment, and that cosine, ``[batch]``."""
+        voices = give_levels(mixture, self.separator(mixture).float(), consistency=False)  # [B, C, T]
+        heard = self.speaker(at_model_level(voices.flatten(0, 1))).float().unflatten(0, voices.shape[:2])
+        presence, choice = F.cosine_similarity(heard, embedding.float()[:, None], dim=-1).max(dim=-1)
+        return Extraction(voices.take_along_dim(choice[:, None, None], dim=1)[:, 0], presence)
+
+    def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
+        """Return the output ``[batch, time]`` that is nearest to the enrollment."""
+        return self.extract_with_score(mixture, embedding).voice
+
+
+def load_extractor(path: Path, speaker_model: str | None = None) -> tuple[Extractor, Header]:
+    """Load an extractor, or a separator that a speaker network makes one of.
+
+    Args:
+        path: the checkpoint.
+        speaker_model: what recognizes a separator's outputs; by default what tells the people of conversations apart.
+
+    Returns:
+        It and its header; a separator's with the threshold of presence of the speaker network.
+
+    Raises:
+        UsageError: a speaker network for an extractor, which has its own.
+        CheckpointError: a missing or damaged file, or a model that does neither.
+    """
+    header = read_header(path)
+    if header.model not in MODELS or MODELS[header.model].role != "separator":
+        if speaker_model is not None:
+            raise UsageError(f"--speaker-model is for separators; {path.name} has a speaker network of its own")
+        return checkpoints.load(path, Extractor)
+    separator, header = checkpoints.load(path)
+    network, known = checkpoints.load(catalogue.resolve_checkpoint(speaker_model or SPEAKER_MODEL)[1], SpeakerEncoder)
+    network.listen_at(header.sample_rate)
+    return Cascade(separator, network.embedding).eval(), replace(header, presence_threshold=known.presence_threshold)
