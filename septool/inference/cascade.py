@@ -29,16 +29,39 @@ class Cascade(Extractor[None]):
         super().__init__()
         self.separator, self.speaker = separator, speaker
 
+    def extract_each(self, mixture: Tensor, embeddings: Tensor) -> Extraction:
+        """Choose for every voice of ``embeddings [voice, embedding]`` an output of every ``mixture [batch, time]``.
+
+        Returns:
+            The nearest outputs, ``[batch, voice, time]``, and their cosines, ``[batch, voice]``.
+        """
+        outputs, cosines = self._compare(mixture, embeddings[None])
+        presence, choice = cosines.max(dim=-1)
+        return Extraction(outputs.take_along_dim(choice[..., None], dim=1), presence)
+
     def extract_with_score(self, mixture: Tensor, embedding: Tensor) -> Extraction:
         """Return the output ``[batch, time]`` that is nearest to the enrollment, and that cosine, ``[batch]``."""
-        voices = give_levels(mixture, self.separator(mixture).float(), consistency=False)  # [B, C, T]
-        heard = self.speaker(at_model_level(voices.flatten(0, 1))).float().unflatten(0, voices.shape[:2])
-        presence, choice = F.cosine_similarity(heard, embedding.float()[:, None], dim=-1).max(dim=-1)
-        return Extraction(voices.take_along_dim(choice[:, None, None], dim=1)[:, 0], presence)
+        outputs, cosines = self._compare(mixture, embedding[:, None])
+        presence, choice = cosines.max(dim=-1)
+        return Extraction(outputs.take_along_dim(choice[..., None], dim=1)[:, 0], presence[:, 0])
 
     def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
         """Return the output ``[batch, time]`` that is nearest to the enrollment."""
         return self.extract_with_score(mixture, embedding).voice
+
+    def _compare(self, mixture: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all outputs ``[batch, output, time]``, and their cosines with the embeddings of voices.
+
+        Args:
+            mixture: ``[batch, time]``.
+            embeddings: ``[batch, voice, embedding]``, or of all items together ``[1, voice, embedding]``.
+
+        Returns:
+            Levels are those in the mixture; cosines are ``[batch, voice, output]``.
+        """
+        outputs = give_levels(mixture, self.separator(mixture).float(), consistency=False)
+        heard = self.speaker(at_model_level(outputs.flatten(0, 1))).float().unflatten(0, outputs.shape[:2])
+        return outputs, F.cosine_similarity(heard[:, None], embeddings.float()[:, :, None], dim=-1)
 
 
 def load_extractor(path: Path, speaker_model: str | None = None) -> tuple[Extractor, Header]:

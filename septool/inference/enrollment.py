@@ -43,12 +43,9 @@ class KnownVoicesEstimator:
 
     def __call__(self, mixture: Tensor) -> Tensor:
         """Map ``[batch, time]`` to ``[batch, voice, time]``; silence where the score is below the threshold."""
-        known = len(self.embeddings)
         with computing_in(self.dtype, mixture.device):
-            voices, presence = extract_mean(
-                self.model, mixture.repeat_interleave(known, 0), self.embeddings.repeat(len(mixture), 1), self.passes
-            )
-        voices, presence = (part.float().unflatten(0, (-1, known)) for part in (voices, presence))
+            voices, presence = extract_mean(self.model, mixture, self.embeddings, self.passes)
+        voices, presence = voices.float(), presence.float()
         self.scores += presence.tolist()
         if self.threshold is not None:
             voices = voices.where(presence[..., None] >= self.threshold, 0.0)

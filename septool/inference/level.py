@@ -41,23 +41,23 @@ def _separate(model: "Separator", mixture: "Tensor") -> "Tensor":
     return model(mixture * gain) / gain[:, None]
 
 
-def extract_with_score(model: "Extractor", mixture: "Tensor", embedding: "Tensor") -> "Extraction":
+def extract_at_model_level(model: "Extractor", mixture: "Tensor", embeddings: "Tensor") -> "Extraction":
     """Run an extractor at the level it was trained at.
 
     Args:
         model: the extractor.
         mixture: ``[batch, time]`` at any level, around any offset.
-        embedding: ``[batch, embedding]``.
+        embeddings: of the voices that are looked for in each, ``[voice, embedding]``.
 
     Returns:
-        The voice, ``[batch, time]``, and its presence, ``[batch]``; see :class:`Extractor`.
+        The voices, ``[batch, voice, time]``, and their presence, ``[batch, voice]``; see :class:`Extractor`.
     """
     from septool.models.base import Extraction
 
     mixture = remove_dc(mixture)
     gain = model_gain(mixture)
-    voice, presence = model.extract_with_score(mixture * gain, embedding)
-    return Extraction(voice / gain, presence)
+    voices, presence = model.extract_each(mixture * gain, embeddings)
+    return Extraction(voices / gain[:, None], presence)
 
 
 def rescale_to_mixture(mixture: Samples, estimates: Samples, ridge: float = 1e-4) -> Samples:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from septool.errors import UsageError
-from septool.inference.level import ArrayEstimator, extract_with_score
+from septool.inference.level import ArrayEstimator, extract_at_model_level
 from septool.signal.stitch import SAME_SPEAKER_CORRELATION, best_order, correlations
 
 if TYPE_CHECKING:  # ONNX Runtime does without torch
@@ -56,37 +56,37 @@ def add_passes(estimate: ArrayEstimator, mixture: np.ndarray, voices: np.ndarray
     return total / np.float32(passes)
 
 
-def extract_mean(model: "Extractor", mixture: "Tensor", embedding: "Tensor", passes: int) -> "Extraction":
-    """Extract a known voice by several passes.
+def extract_mean(model: "Extractor", mixture: "Tensor", embeddings: "Tensor", passes: int) -> "Extraction":
+    """Extract known voices by several passes.
 
-    The voice is the mean of those that are like the one of the surest pass: another may have found somebody else.
+    Each voice is the mean of those that are like the one of the surest pass: another may have found somebody else.
 
     Args:
         model: the extractor.
         mixture: ``[batch, time]`` at any level, around any offset.
-        embedding: ``[batch, embedding]``.
+        embeddings: of the voices that are looked for in each, ``[voice, embedding]``.
         passes: how many; as many times as much is computed.
 
     Returns:
-        The voice, ``[batch, time]``, and its mean presence, ``[batch]``.
+        The voices, ``[batch, voice, time]``, and their mean presence, ``[batch, voice]``.
     """
     import torch
 
     from septool.models.base import Extraction
 
     if passes == 1:
-        return extract_with_score(model, mixture, embedding)
+        return extract_at_model_level(model, mixture, embeddings)
     found: list[Extraction] = []
     for number in range(passes):
         delay, sign = _delay_and_sign(number)
         heard = torch.nn.functional.pad(sign * mixture, (delay, 0))
-        voice, presence = extract_with_score(model, heard, embedding)
-        found.append(Extraction(sign * voice.float()[:, delay:], presence.float()))
-    voices, presences = (torch.stack(parts) for parts in zip(*found, strict=True))  # [pass, batch, ...]
-    surest = voices[presences.argmax(0), torch.arange(len(mixture), device=mixture.device)]
-    alike = torch.nn.functional.cosine_similarity(voices, surest[None], dim=-1) > SAME_SPEAKER_CORRELATION
+        voice, presence = extract_at_model_level(model, heard, embeddings)
+        found.append(Extraction(sign * voice.float()[..., delay:], presence.float()))
+    voices, presences = (torch.stack(parts) for parts in zip(*found, strict=True))  # [pass, batch, voice, ...]
+    surest = voices.take_along_dim(presences.argmax(0)[None, ..., None], dim=0)
+    alike = torch.nn.functional.cosine_similarity(voices, surest, dim=-1) > SAME_SPEAKER_CORRELATION
     alike |= presences == presences.amax(0)  # of silence, too
-    return Extraction((voices * alike[..., None]).sum(0) / alike.sum(0)[:, None], presences.mean(0))
+    return Extraction((voices * alike[..., None]).sum(0) / alike.sum(0)[..., None], presences.mean(0))
 
 
 def _delay_and_sign(number: int) -> tuple[int, int]:

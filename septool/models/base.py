@@ -144,7 +144,7 @@ def _resample_input(rate: int, own: int, _module: nn.Module, inputs: tuple[Tenso
 
 
 class Extraction(NamedTuple):
-    """The target speaker's estimate, and a score of presence."""
+    """The target speaker's estimate, and a score of presence; of several, ``[batch, voice, time]`` and so on."""
 
     voice: Tensor  # [batch, time]
     presence: Tensor  # [batch]: the higher, the surer that the target speaks; on a scale of the model's own
@@ -175,6 +175,16 @@ class Extractor(Model[ConfigT], ABC):
         voice = self.extract(mixture, embedding)
         ratio = (rms(voice) + 1e-8) / (rms(mixture) + 1e-8)
         return Extraction(voice, 20 * torch.log10(ratio[..., 0]))
+
+    def extract_each(self, mixture: Tensor, embeddings: Tensor) -> Extraction:
+        """Extract every voice of ``embeddings [voice, embedding]`` from every ``mixture [batch, time]``.
+
+        Returns:
+            ``[batch, voice, time]``, and the presence of each, ``[batch, voice]``.
+        """
+        count = len(embeddings)
+        found = self.extract_with_score(mixture.repeat_interleave(count, 0), embeddings.repeat(len(mixture), 1))
+        return Extraction(*(part.unflatten(0, (-1, count)) for part in found))
 
     def forward(self, mixture: Tensor, enrollment: Tensor) -> Tensor:
         """Map ``mixture [batch, time]`` and ``enrollment [batch, time]`` to ``[batch, time]``."""

@@ -179,21 +179,23 @@ def extract_row(
     assert row.enrolment is not None
     rendered, target = render_mixture(row, rate), row.enrolment.target
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
-    voice, presence = extract_mean(network, mixture, embed_references(network.speaker, [reference], device), passes)
-    sources = torch.from_numpy(rendered.sources).to(device)
-    nearest = si_snr(estimate=voice.float(), reference=sources).nan_to_num(nan=-torch.inf).argmax()
-    detections = {"right-voice": 100.0 * (nearest.item() == target), "presence": presence.item()}
+    asked = [reference]
     place = places[row.id]
     for other in (*rows[place + 1 :], *rows[:place]):
         if is_absent(other, row):
             with suppress(AudioError):  # told of its own row
-                known = embed_references(network.speaker, [read_enrollment(other, rate)], device)
-                detections["absence"] = extract_mean(network, mixture, known, passes).presence.item()
+                asked.append(read_enrollment(other, rate))
                 break
+    embeddings = torch.cat([embed_references(network.speaker, [each], device) for each in asked])
+    (voice, *_), presence = (part[0].float() for part in extract_mean(network, mixture, embeddings, passes))
+    sources = torch.from_numpy(rendered.sources).to(device)
+    nearest = si_snr(estimate=voice[None], reference=sources).nan_to_num(nan=-torch.inf).argmax()
+    detections = {"right-voice": 100.0 * (nearest.item() == target)}
+    detections |= zip(("presence", "absence"), presence.tolist(), strict=False)
     return ScoringInput(
         row.id,
         [rendered.sources[target]],
-        [*voice.float().cpu().numpy()],
+        [voice.cpu().numpy()],
         rendered.mixture,
         texts=[row.sources[target].text],
         detections=detections,

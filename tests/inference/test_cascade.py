@@ -63,6 +63,19 @@ def test_the_voice_is_the_output_that_sounds_like_the_enrollment(cascade: Cascad
     assert (absent.presence < 0.2).all()
 
 
+def test_several_voices_are_chosen_from_one_separation(cascade: Cascade, voices: Tensor) -> None:
+    mixture = torch.stack((voices.sum(0), 0.5 * voices.sum(0)))
+    known = torch.cat((cascade.speaker(voices), torch.tensor([[0.0, -1.0]])))
+    separated = []
+    cascade.separator.register_forward_hook(lambda *_: separated.append(1))
+    found = cascade.extract_each(mixture, known)
+    assert len(separated) == 1
+    for number, embedding in enumerate(known):
+        voice, presence = cascade.extract_with_score(mixture, embedding.expand(2, -1))
+        torch.testing.assert_close(found.voice[:, number], voice)
+        torch.testing.assert_close(found.presence[:, number], presence)
+
+
 def test_a_network_hears_recordings_of_other_rates(encoder: SpeakerEncoder) -> None:
     alone, digest = torch.from_numpy(voice(110, rate=8000)[None]), network_digest(encoder.embedding)
     other = load_encoder()

@@ -13,7 +13,7 @@ from septool.errors import SeptoolError, UsageError
 from septool.inference.level import (
     choose_dtype,
     computing_in,
-    extract_with_score,
+    extract_at_model_level,
     make_estimator,
     rescale_to_mixture,
     separate_at_model_level,
@@ -177,9 +177,9 @@ def test_an_extractor_hears_every_recording_at_one_level(tiny_extractor: Path) -
     mixture = 0.05 * noise(2, 800)
     with torch.inference_mode():
         embedding = model.speaker(noise(2, 4000))
-        plain = extract_with_score(model, mixture, embedding)
+        plain = extract_at_model_level(model, mixture, embedding)
         for gain in (1e-2, 20.0):
-            found = extract_with_score(model, mixture * gain, embedding)
+            found = extract_at_model_level(model, mixture * gain, embedding)
             torch.testing.assert_close(found.voice, plain.voice * gain, rtol=1e-3, atol=1e-5 * gain)
             torch.testing.assert_close(found.presence, plain.presence, rtol=0, atol=1e-3)
 

@@ -90,20 +90,22 @@ class Finder:
     def __init__(self) -> None:
         self.calls = 0
 
-    def extract_with_score(self, mixture: torch.Tensor, embedding: torch.Tensor) -> Extraction:
+    def extract_each(self, mixture: torch.Tensor, embeddings: torch.Tensor) -> Extraction:
         self.calls += 1
         presence = 0.3 if self.calls % 3 == 0 else 0.9
         wrong = torch.randn(mixture.shape, generator=torch.Generator().manual_seed(0))
-        return Extraction(wrong if self.calls % 3 == 0 else mixture / 2, torch.full((len(mixture),), presence))
+        voice = wrong if self.calls % 3 == 0 else mixture / 2
+        count = len(embeddings)
+        return Extraction(voice[:, None].expand(-1, count, -1), torch.full((len(mixture), count), presence))
 
 
 def test_a_pass_that_found_somebody_else_is_left_out() -> None:
     mixture = torch.from_numpy(0.1 * mixtures())
     model = Finder()
-    voice, presence = extract_mean(model, mixture, torch.zeros(3, 8), 3)  # type: ignore[arg-type]
-    torch.testing.assert_close(voice, mixture / 2, atol=2e-3, rtol=0)
+    voices, presence = extract_mean(model, mixture, torch.zeros(2, 8), 3)  # type: ignore[arg-type]
+    torch.testing.assert_close(voices, mixture[:, None].expand(-1, 2, -1) / 2, atol=2e-3, rtol=0)
     assert model.calls == 3
-    torch.testing.assert_close(presence, torch.full((3,), 0.7))
+    torch.testing.assert_close(presence, torch.full((3, 2), 0.7))
 
 
 def test_estimates_have_no_passes(septool: Command, tmp_path: Path) -> None:
