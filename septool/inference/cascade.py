@@ -57,9 +57,9 @@ class Cascade(Extractor[None]):
             embeddings: ``[batch, voice, embedding]``, or of all items together ``[1, voice, embedding]``.
 
         Returns:
-            Levels are those in the mixture; cosines are ``[batch, voice, output]``.
+            Outputs add up to the mixture, as those of ``separate``; cosines are ``[batch, voice, output]``.
         """
-        outputs = give_levels(mixture, self.separator(mixture).float(), consistency=False)
+        outputs = give_levels(mixture, self.separator(mixture).float(), consistency=True)
         heard = self.speaker(at_model_level(outputs.flatten(0, 1))).float().unflatten(0, outputs.shape[:2])
         return outputs, F.cosine_similarity(heard[:, None], embeddings.float()[:, :, None], dim=-1)
 
