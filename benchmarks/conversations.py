@@ -17,10 +17,11 @@ import torch
 
 from septool import catalogue, checkpoints
 from septool.conversation.networks import make_embedder
-from septool.conversation.people import ANY_COUNT, SPEAKER_MODEL, SpeakerCount
+from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
 from septool.inference.level import make_estimator
+from septool.models import SPEAKER_MODEL
 from septool.models.base import SpeakerEncoder
 from septool.scoring.conversations import ConversationScores, score_conversation
 from septool.tasks.conversation_scores import take_apart

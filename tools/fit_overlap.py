@@ -14,8 +14,8 @@ import torch
 
 from septool.conversation.activity import SPEECH_RANGE_DB, frame_levels, overlap_features
 from septool.conversation.networks import load_conversation_networks
-from septool.conversation.people import SPEAKER_MODEL
 from septool.data.conversations import read_conversations, render_conversation
+from septool.models import SPEAKER_MODEL
 
 ONE_DB, TWO_DB = -40.0, -15.0  # of the second loudest against the loudest: below, one talks; above, two do
 RIDGE = 1e-3

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from septool.commands import completion, options
-from septool.conversation.people import SPEAKER_MODEL
 from septool.data.turns import FORMATS
+from septool.models import SPEAKER_MODEL
 
 
 def activity(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from septool.commands import options
-from septool.conversation.people import SPEAKER_MODEL
+from septool.models import SPEAKER_MODEL
 
 
 def enroll(

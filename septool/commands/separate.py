@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from septool.commands import completion, downloading, options
-from septool.conversation.people import SPEAKER_MODEL
 from septool.data.turns import FORMATS
+from septool.models import SPEAKER_MODEL
 
 CONVERSATIONS = "Conversations"  # group of options in the help
 

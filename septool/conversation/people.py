@@ -1,10 +1,9 @@
-"""Settings of a conversation: the allowed number of speakers, and the speaker network."""
+"""The number of people that a conversation may have."""
 
 from typing import NamedTuple
 
 from septool.errors import UsageError
 
-SPEAKER_MODEL = "ge2e"
 MOST_SPEAKERS = 20  # of a recording in which their number is not known
 
 

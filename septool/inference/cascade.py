@@ -1,8 +1,8 @@
 """Separation followed by recognition: any separator and any speaker network are an extractor together.
 
 The cascade that target speech extraction is compared with (Zmolikova et al., "Neural target speech extraction: an
-overview", IEEE Signal Processing Magazine, 2023): the mixture is separated blindly, and the output that sounds most like
-the enrollment is the voice. It gains from every better separator and every better speaker network, without training.
+overview", IEEE Signal Processing Magazine, 2023): the mixture is separated blindly, and the output that sounds most
+like the enrollment is the voice. Every better separator makes a better extractor, without training.
 """
 
 from dataclasses import replace
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool import catalogue, checkpoints
-from septool.conversation.people import SPEAKER_MODEL
 from septool.errors import UsageError
 from septool.headers import Header, read_header
 from septool.inference.level import give_levels
-from septool.models import MODELS
+from septool.models import MODELS, SPEAKER_MODEL
 from septool.models.base import Extraction, Extractor, Separator, SpeakerEncoder
 from septool.signal.levels import at_model_level
 

@@ -40,3 +40,5 @@ MODELS: Registry["type[Model]"] = Registry(
         "wavesplit": "septool.models.wavesplit:Wavesplit",
     },
 )
+
+SPEAKER_MODEL = "ge2e"  # whose default checkpoint tells voices apart, where no other is named

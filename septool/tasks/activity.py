@@ -8,7 +8,7 @@ from pathlib import Path
 from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.conversation.networks import load_conversation_networks
-from septool.conversation.people import SPEAKER_MODEL, parse_count
+from septool.conversation.people import parse_count
 from septool.conversation.recording import diarize_file
 from septool.data.turns import FORMATS, Turn, activity_path, format_activity
 from septool.device import choose_device
@@ -19,6 +19,7 @@ from septool.inference.findings import Caveat, WithFindings, report_caveats
 from septool.inference.outcomes import Failed, Skipped
 from septool.inference.paths import PIPE, Input, find_inputs
 from septool.inference.stdin import stdin_as_file
+from septool.models import SPEAKER_MODEL
 
 
 @dataclass(frozen=True, kw_only=True)

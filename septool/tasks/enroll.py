@@ -8,7 +8,6 @@ import numpy as np
 
 from septool import audio, catalogue, checkpoints
 from septool.config import JsonDict
-from septool.conversation.people import SPEAKER_MODEL
 from septool.data.turns import Turn, find_overlaps, read_rttm, rttm_field
 from septool.device import choose_device
 from septool.errors import AudioError, UsageError
@@ -24,6 +23,7 @@ from septool.inference.enrollment import (
 from septool.inference.findings import loudest_if_cancelling
 from septool.inference.paths import PIPE, find_inputs
 from septool.inference.voiceprints import HeardBy, Voiceprint, check_voice_name, network_digest, write_voiceprints
+from septool.models import SPEAKER_MODEL
 from septool.models.base import SpeakerEncoder
 
 SHORTEST_TURN_S = 0.5  # stretches of speech that a voice is learned from; shorter ones are mostly noises

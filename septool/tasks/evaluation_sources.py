@@ -13,13 +13,13 @@ from typing import ClassVar, NamedTuple
 
 from septool import catalogue
 from septool.audio import SUFFIXES
-from septool.conversation.people import SPEAKER_MODEL
 from septool.data.conversations import holds_conversations
 from septool.data.manifest import Mixture, read_manifest
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.metrics.eer import EER
 from septool.metrics.wer import check_recognizer
+from septool.models import SPEAKER_MODEL
 from septool.scoring.breakdown import parse_groups, summarize_groups
 from septool.scoring.conversations import MEASURES
 from septool.scoring.estimates import (

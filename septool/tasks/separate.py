@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from septool import catalogue
-from septool.conversation.people import SPEAKER_MODEL
 from septool.conversation.result import SeparatedConversation
 from septool.device import choose_device, processor
 from septool.errors import UsageError
@@ -24,6 +23,7 @@ from septool.inference.paths import list_inputs, looks_like_file
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
 from septool.inference.wideband import has_sound_above
+from septool.models import SPEAKER_MODEL
 from septool.signal.stitch import Seam
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from septool import audio, catalogue, checkpoints
-from septool.conversation.people import SPEAKER_MODEL
 from septool.inference.enrollment import Reference
 from septool.inference.voiceprints import HeardBy, Voiceprint, find_voiceprints, network_digest, write_voiceprints
+from septool.models import SPEAKER_MODEL
 from septool.models.base import Extractor, SpeakerEncoder
 from septool.models.speaker_net import Config, SpeakerNet
 from septool.tasks.enroll import load_stretches
