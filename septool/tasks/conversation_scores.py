@@ -13,8 +13,8 @@ from septool.data.turns import Turn
 from septool.device import choose_device
 from septool.errors import SeptoolError, UsageError
 from septool.scoring.conversations import score_conversation
-from septool.scoring.estimates import ScoringJob
 from septool.scoring.items import Item
+from septool.scoring.jobs import ScoringJob
 
 BLOCK_S = 10.0  # handed over at once
 

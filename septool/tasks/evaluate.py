@@ -15,9 +15,9 @@ from septool.inference.html_report import check_html_report
 from septool.metrics import METRICS, check_installed, metric_versions
 from septool.metrics.sdr import check_sdr_backend
 from septool.scoring.conversations import MEASURES
-from septool.scoring.estimates import ScoringJob
 from septool.scoring.item_files import item_writer, load_items, read_items
 from septool.scoring.items import Item, score_item
+from septool.scoring.jobs import ScoringJob
 from septool.scoring.report import write_evaluation_report
 from septool.scoring.summary import Comparison, Summary, compare_items
 from septool.tasks.evaluation_sources import Estimates, find_source

@@ -22,16 +22,11 @@ from septool.metrics.wer import check_recognizer
 from septool.models import SPEAKER_MODEL
 from septool.scoring.breakdown import parse_groups, summarize_groups
 from septool.scoring.conversations import MEASURES
-from septool.scoring.estimates import (
-    ScoringJob,
-    estimate_file,
-    estimates_from_model,
-    estimates_in_folders,
-    estimates_of_manifest,
-    trial_scores,
-)
+from septool.scoring.file_estimates import estimate_file, estimates_in_folders, estimates_of_manifest
 from septool.scoring.items import Item, ScoringInput, parse_metric_names
+from septool.scoring.jobs import ScoringJob
 from septool.scoring.layouts import is_table, parse_template
+from septool.scoring.model_estimates import estimates_from_model, trial_scores
 from septool.scoring.summary import (
     Summary,
     summarize_detections,

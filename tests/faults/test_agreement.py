@@ -12,7 +12,7 @@ import soundfile
 from septool import audio
 from septool.data import manifest
 from septool.errors import AudioError
-from septool.scoring.estimates import estimate_file
+from septool.scoring.file_estimates import estimate_file
 from septool.tasks.mix import mix_files
 from septool.tasks.prepare import prepare
 from tests.conftest import Command, voice, write

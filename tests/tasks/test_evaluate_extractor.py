@@ -200,6 +200,8 @@ def test_an_embedding_that_is_no_number_fails_its_trials(
 ) -> None:
     listed = rows.parent / "trials.txt"
     listed.write_text("1 ann0.wav ann0.wav\n0 ann0.wav eve0.wav\n")
-    monkeypatch.setattr("septool.scoring.estimates.embed_recording", lambda _, path, *__: torch.tensor([math.nan, 0.0]))
+    monkeypatch.setattr(
+        "septool.scoring.model_estimates.embed_recording", lambda _, path, *__: torch.tensor([math.nan, 0.0])
+    )
     items, _ = evaluate(listed, model=str(network), device="cpu")
     assert [item.error for item in items] == [f"{network} gives no finite embedding; are its weights damaged?"] * 2
