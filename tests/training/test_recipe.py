@@ -213,6 +213,7 @@ OUR_OWN = {
     "galr-small-stage5",
     "papez-small",
     "papez-small-stage2",
+    "papez-small-stage3",
     "sepformer-small",
     "speaker-net-8k",
     "speaker-net-8k-stage2",
