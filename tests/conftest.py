@@ -18,7 +18,6 @@ from septool import audio, checkpoints, cli, workers
 from septool.commands import options
 from septool.inference.output_folder import OUTPUT_LIST
 from septool.models.build import build_model
-from septool.models.galr_extractor import GALRExtractor
 from tests.hub import Hub, run_hub
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 
@@ -116,15 +115,11 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_extractor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained extractor at 8 kHz, with a threshold of presence that no score reaches."""
     torch.manual_seed(0)
-    config = TINY_EXTRACTORS["galr-extractor"] | {"speaker": SPEAKER | {"rate": RATE}}
-    model = build_model("galr-extractor", config)
-    assert isinstance(model, GALRExtractor)
-    with torch.no_grad():  # the embedding scales and shifts nothing at first
-        for parameter in model.separator.adaptations.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+    config = TINY_EXTRACTORS["voicefilter"] | {"speaker": SPEAKER | {"rate": RATE}}
+    model = build_model("voicefilter", config)
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
     header = checkpoints.Header(
-        model="galr-extractor", config=config, sample_rate=RATE, sources=1, presence_threshold=1000.0
+        model="voicefilter", config=config, sample_rate=RATE, sources=1, presence_threshold=1000.0
     )
     checkpoints.save(path, model.state_dict(), header)
     return path

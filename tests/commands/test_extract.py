@@ -309,7 +309,7 @@ def test_a_checkpoint_that_does_not_extract_is_refused(
 def test_a_checkpoint_without_a_threshold_wants_one(
     septool: Command, tiny_extractor: Path, call: Path, alice: Path, tmp_path: Path
 ) -> None:
-    model, header = checkpoints.load(tiny_extractor, MODELS["galr-extractor"])
+    model, header = checkpoints.load(tiny_extractor, MODELS["voicefilter"])
     path = tmp_path / "plain.safetensors"
     checkpoints.save(path, model.state_dict(), replace(header, presence_threshold=None))
     result = septool("extract", call, "--reference", alice, "--presence", "-m", path, "-o", tmp_path / "out")
@@ -326,7 +326,7 @@ def test_memory_does_not_grow_with_the_recording(
         seen.append(mixture.shape[1])
         return Extraction(mixture, torch.zeros(1))
 
-    monkeypatch.setattr(MODELS["galr-extractor"], "extract_with_score", same)
+    monkeypatch.setattr(MODELS["voicefilter"], "extract_with_score", same)
 
     for seconds in (30, 300):
         write(tmp_path / f"{seconds}.wav", np.resize(voice(110, seed=1), seconds * RATE))
@@ -351,5 +351,5 @@ def test_memory_does_not_grow_with_the_recording(
 
 def test_an_extractor_does_not_separate(septool: Command, tiny_extractor: Path, call: Path) -> None:
     result = septool("separate", call, "-m", tiny_extractor)
-    assert result.errors == [f"septool: checkpoint {tiny_extractor} is a galr-extractor, which does not separate"]
+    assert result.errors == [f"septool: checkpoint {tiny_extractor} is a voicefilter, which does not separate"]
     assert (result.status, result.out) == (1, b"")

@@ -18,7 +18,7 @@ from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.models.base import Extraction
 from septool.models.build import build_model
-from septool.models.galr_extractor import GALRExtractor
+from septool.models.voicefilter import VoiceFilter
 from septool.scoring.items import Item
 from septool.scoring.summary import summarize_detections
 from septool.tasks.evaluate import evaluate
@@ -64,7 +64,7 @@ def knowing(monkeypatch: pytest.MonkeyPatch, rows: Path) -> dict[float, str]:
         there = max(float(torch.corrcoef(torch.stack((mixture[0], takes[name])))[0, 1]), 0.0)
         return Extraction((given + 0.01 * noise)[None], torch.tensor([there]))
 
-    monkeypatch.setattr(GALRExtractor, "extract_with_score", find)
+    monkeypatch.setattr(VoiceFilter, "extract_with_score", find)
     monkeypatch.setattr("septool.models.layers.speaker.SpeakerEmbedding.forward", speaker)
     return answers  # type: ignore[return-value]
 

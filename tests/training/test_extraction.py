@@ -14,7 +14,7 @@ from septool.data.enrollment import SpeakerSampling, sample_clips
 from septool.data.manifest import Enrollment, Mixture, Source
 from septool.data.mixing import DynamicMixing
 from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
-from septool.models.base import Extractor
+from septool.models.base import Extractor, Model
 from septool.models.build import build_model
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import at_model_level
@@ -24,7 +24,7 @@ from septool.training.recipe import Recipe
 from septool.training.recipe_files import recipe_from_dict
 from septool.training.trainer import Trainer
 from tests.conftest import RATE
-from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
+from tests.models.tiny import SPEAKER, TINY_EXTRACTORS
 from tests.training.runs import ALONE
 
 NET = SPEAKER | {"rate": RATE, "speakers": 4}
@@ -69,8 +69,8 @@ def speaker_recipe(data: Path, **changes: Any) -> Recipe:
 
 def extractor_recipe(data: Path, **changes: Any) -> Recipe:
     values: dict[str, Any] = {
-        "model": "galr-extractor",
-        "config": TINY["galr"] | {"speaker": SPEAKER | {"rate": RATE}},
+        "model": "voicefilter",
+        "config": TINY_EXTRACTORS["voicefilter"] | {"speaker": SPEAKER | {"rate": RATE}},
         "data": {"train": str(data / "train-speech.jsonl"), "validation": str(data / "dev.jsonl")},
         "mixing": {"seconds": 0.25},
         "enrollment": {"seconds": 0.3, "absent": 0.5},
@@ -183,7 +183,7 @@ def test_an_extractor_is_scored_on_the_voice_that_is_enrolled(data: Path, tmp_pa
     best = train(extractor_recipe(data), tmp_path)
     model, header = checkpoints.load(tmp_path / "best.safetensors", Extractor)
     assert header.measured == {"validation_si_snri": pytest.approx(best, abs=1e-3)}
-    assert (header.model, header.sources) == ("galr-extractor", 1)
+    assert (header.model, header.sources) == ("voicefilter", 1)
     run = Trainer(extractor_recipe(data), tmp_path, ALONE)
     items = run.role.validation_set()
     target = audio.load_audio(Path(manifest.read_manifest(data / "dev.jsonl")[1].sources[1].path), RATE)
@@ -198,7 +198,7 @@ def test_the_speaker_network_stays_as_it_is(data: Path, tmp_path: Path) -> None:
     train(chosen, tmp_path / "run")
     after = kept(tmp_path / "run")
     moved = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
-    assert moved == {"separator", "slope", "offset"}
+    assert moved == {"network"}
 
 
 def test_a_mixture_without_enrolment_cannot_validate_an_extractor(data: Path, tmp_path: Path) -> None:
@@ -211,34 +211,35 @@ def test_a_mixture_without_enrolment_cannot_validate_an_extractor(data: Path, tm
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> dict[str, str]:
-    """Checkpoints of a separator and of a speaker network."""
-    for model, config, sources in (("galr", TINY["galr"], 2), ("speaker-net", NET, 0)):
+def parts(data: Path, tmp_path: Path) -> dict[str, str]:
+    """Checkpoints of an extractor and of a speaker network."""
+    filters = extractor_recipe(data).config
+    for model, config, sources in (("voicefilter", filters, 1), ("speaker-net", NET, 0)):
         header = checkpoints.Header(model=model, config=config, sample_rate=RATE, sources=sources)
         checkpoints.save(tmp_path / f"{model}.safetensors", build_model(model, config).state_dict(), header)
     return {
-        "separator": str(tmp_path / "galr.safetensors"),
+        "network": f"{tmp_path / 'voicefilter.safetensors'}#network",
         "speaker": f"{tmp_path / 'speaker-net.safetensors'}#embedding",
     }
 
 
 def test_parts_start_from_other_checkpoints(data: Path, tmp_path: Path, parts: dict[str, str]) -> None:
     model = Trainer(extractor_recipe(data, parts=parts), tmp_path, ALONE).model
-    separator, _ = checkpoints.load(Path(parts["separator"]))
-    network, _ = checkpoints.load(Path(parts["speaker"].removesuffix("#embedding")), SpeakerNet)
-    for prefix, weights in (("separator", separator.state_dict()), ("speaker", network.embedding.state_dict())):
-        for name, value in weights.items():
-            assert torch.equal(model.state_dict()[f"{prefix}.{name}"], value), name
+    for part, name in parts.items():
+        path, _, inner = name.partition("#")
+        other, _ = checkpoints.load(Path(path), Model)
+        for key, value in other.get_submodule(inner).state_dict().items():
+            assert torch.equal(model.state_dict()[f"{part}.{key}"], value), key
 
 
 def test_parts_that_do_not_fit_are_worded(data: Path, tmp_path: Path, parts: dict[str, str]) -> None:
     def start(chosen: dict[str, str]) -> None:
         Trainer(extractor_recipe(data, parts=chosen), tmp_path, ALONE)
 
-    with pytest.raises(UsageError, match="unknown part of the model 'separater'; did you mean 'separator'"):
-        start({"separater": parts["separator"]})
+    with pytest.raises(UsageError, match="unknown part of the model 'netwerk'; did you mean 'network'"):
+        start({"netwerk": parts["network"]})
     with pytest.raises(CheckpointError, match=r"does not fit 'speaker': '.*' is not in the part in this shape"):
-        start({"speaker": parts["separator"]})
+        start({"speaker": parts["network"]})
     with pytest.raises(CheckpointError, match="does not fit 'speaker': it has nothing under 'embeding'"):
         start({"speaker": parts["speaker"].replace("embedding", "embeding")})
 
