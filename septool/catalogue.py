@@ -24,6 +24,8 @@ LOG = logging.getLogger(__name__)
 OURS = "septool"  # the source of files that need no conversion
 HUB_NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 WEIGHTS = (".bin", ".pth", ".pt", ".ckpt", ".th")
+# What was bundled once, and what does the same better: scripts and settings that name it go on working.
+REPLACED = {"galr-extractor": "galr-small-8k", "galr-extractor-8k": "galr-small-8k"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,8 @@ def resolve_checkpoint(name: str) -> tuple[str, Path]:
         # A run's weights go by the name of the run, which is its folder.
         names = {"best": path.parent.name, "last": f"{path.parent.name}-last", "average": f"{path.parent.name}-average"}
         return names.get(path.stem, path.stem), Path(name)
-    if name not in read_catalogue() and not HUB_NAME.fullmatch(name) and name not in MODELS and Path(name).exists():
+    known = {*read_catalogue(), *MODELS, *REPLACED}
+    if name not in known and not HUB_NAME.fullmatch(name) and Path(name).exists():
         return _convert_local(Path(name))
     key, entry = find_entry(name)
     path = weights_path(entry)
@@ -110,6 +113,8 @@ def resolve_part(name: str) -> tuple[Path, str]:
 def find_entry(name: str) -> tuple[str, Entry]:
     """Find an entry by its own name, by its model's if it is the default one, or make one of a hub's repository.
 
+    The name of an entry that was replaced finds the one in its place.
+
     Raises:
         UsageError: nothing that is known.
         CheckpointError: a repository that cannot be looked at, or in no layout that is known.
@@ -119,6 +124,7 @@ def find_entry(name: str) -> tuple[str, Entry]:
         return repository.rpartition("/")[2], _look_at_repository(repository, revision)
     known = read_catalogue()
     defaults = {entry.model: key for key, entry in known.items() if entry.default}
+    name = REPLACED.get(name, name)
     key = name if name in known else defaults.get(name)
     if key is None:
         raise _unknown(name, {*known, *defaults})

@@ -154,6 +154,17 @@ def test_names_and_files_are_resolved(entry: catalogue.Entry, tiny_checkpoint: P
         catalogue.resolve_checkpoint("papez-c")
 
 
+@pytest.mark.parametrize("name", catalogue.REPLACED)
+def test_the_name_of_what_was_replaced_finds_what_replaced_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()  # names that are known come before files
+    assert name not in MODELS
+    assert name not in catalogue.read_catalogue()
+    assert catalogue.resolve_checkpoint(name) == catalogue.resolve_checkpoint("galr-small-8k")
+
+
 def test_bundled_weights_lie_in_the_package(entry: catalogue.Entry) -> None:
     path = catalogue.weights_path(replace(entry, file="x.safetensors", files=()))
     assert path == Path(checkpoints.__file__).parent / "weights/x.safetensors"

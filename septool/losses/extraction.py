@@ -1,17 +1,9 @@
 """Losses of extractors: ``loss(model, mixture, target, enrolment)``."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-from septool.losses.pit import best_permutation
-from septool.losses.si_snr import EPS
-from septool.metrics.si_snr import si_snr
-from septool.models.galr_extractor import GALRExtractor
 
 
 class SpectralExtractor(Protocol):
@@ -48,23 +40,3 @@ def compressed_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enr
 def _magnitudes(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> tuple[Tensor, Tensor]:
     mixed = model.spectrum(mixture)
     return model.mask(mixed, model.speaker(enrolment)).float() * mixed.abs(), model.spectrum(target).abs()
-
-
-def recognition(
-    model: GALRExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor, weight: float = 1.0
-) -> Tensor:
-    """Minus the SI-SNR of voice and rest in their best order, and ``weight`` times how badly they are told apart.
-
-    The second term is the cross-entropy of the log-odds; where the target is silent neither output is the
-    voice, and it stands alone.
-
-    Returns:
-        ``[batch]``, in dB but for the second term.
-    """
-    outputs, odds = model.separate_and_match(mixture, model.speaker(enrolment))
-    there = target.abs().amax(-1) > 0
-    sources = torch.stack((target, mixture - target), dim=1)
-    best = best_permutation(partial(si_snr, eps=EPS), estimate=outputs.float(), reference=sources)
-    right = F.one_hot(best.order[:, 0], 2) * there[:, None]
-    surprise = F.binary_cross_entropy_with_logits(odds.float(), right.float(), reduction="none").sum(-1)
-    return weight * surprise - torch.where(there, best.value, 0.0)

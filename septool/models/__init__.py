@@ -23,7 +23,6 @@ MODELS: Registry["type[Model]"] = Registry(
         "dprnn": "septool.models.dprnn:DPRNN",
         "dptnet": "septool.models.dptnet:DPTNet",
         "galr": "septool.models.galr:GALR",
-        "galr-extractor": "septool.models.galr_extractor:GALRExtractor",
         "ge2e": "septool.models.ge2e:GE2E",
         "papez": "septool.models.papez:Papez",
         "re-sepformer": "septool.models.re_sepformer:RESepFormer",

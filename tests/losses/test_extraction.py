@@ -1,14 +1,12 @@
 """The extractors' losses in closed form."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from septool.losses.extraction import compressed_l2, recognition, spectral_l2
+from septool.losses.extraction import compressed_l2, spectral_l2
 from tests.losses.masking import Answers, spectra, voices
 
 Loss = Callable[..., Tensor]
@@ -62,30 +60,3 @@ def test_silence_has_a_finite_slope() -> None:
     assert loss.tolist() == [0.0]
     assert model.answer.grad is not None
     assert model.answer.grad.isfinite().all()
-
-
-class Told(nn.Module):
-    """Gives two outputs and the log-odds of each being the voice, whatever it hears."""
-
-    def __init__(self, outputs: Tensor, odds: Tensor) -> None:
-        super().__init__()
-        self.outputs, self.odds = outputs, odds
-
-    def speaker(self, enrolment: Tensor) -> Tensor:
-        return enrolment
-
-    def separate_and_match(self, mixture: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        return self.outputs, self.odds
-
-
-def test_recognition_asks_for_the_output_that_is_the_voice_and_for_none_where_it_is_silent() -> None:
-    target, other = voices().unbind(1)
-    odds = torch.tensor([[-1.0, 2.0]]).expand(2, 2)
-    model: Any = Told(torch.stack((other, target), dim=1), odds)
-    surprise = F.softplus(torch.tensor([-1.0, -2.0])).sum()  # the second output is the voice, and is taken for it
-    told = recognition(model, target + other, target, target, weight=2.0) - recognition(
-        model, target + other, target, target, weight=1.0
-    )
-    torch.testing.assert_close(told, surprise.expand(2), rtol=1e-4, atol=1e-4)
-    silent = recognition(model, other, torch.zeros_like(target), target)
-    torch.testing.assert_close(silent, F.softplus(torch.tensor([-1.0, 2.0])).sum().expand(2))

@@ -84,15 +84,5 @@ SPEAKER = {"mels": 16, "widths": [4, 6, 8, 8], "embedding": 5}
 SPECTRUM = {"fft": 64, "window": 50, "hop": 20, "speaker": SPEAKER}
 TINY_EXTRACTORS: dict[str, dict[str, Any]] = {
     "atss-net": SPECTRUM | {"channels": 4, "dilations": [1, 2], "blocks": 2},
-    "galr-extractor": {
-        "filters": 16,
-        "window": 8,
-        "segment": 20,
-        "summary": 4,
-        "blocks": 2,
-        "hidden": 12,
-        "heads": 4,
-        "speaker": SPEAKER,
-    },
     "voicefilter": SPECTRUM | {"channels": 4, "dilations": [1, 2], "maps": 2, "hidden": 6, "dense": 8},
 }

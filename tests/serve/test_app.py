@@ -325,7 +325,7 @@ def test_the_page_offers_what_there_is(client: TestClient, tiny_checkpoint: Path
     names = [model["name"] for model in about["models"]]
     assert names[0] == str(tiny_checkpoint)
     assert "galr-small-8k" in names
-    assert "galr-extractor-8k" not in names  # which separates nothing
+    assert "speaker-net-8k" not in names  # which separates nothing
     assert re.findall(r'<option value="([^"]+)" data-voices', text) == names
     assert "up to 500 MB and 180 minutes each" in text
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', text):

@@ -100,8 +100,8 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(UsageError, match=r"output must end in \.onnx: .*a\.bin"):
         export("galr", tmp_path / "a.bin")
     monkeypatch.setattr(onnx_export, "check_packages", lambda: None)
-    with pytest.raises(CheckpointError, match="is a galr-extractor, which does not separate"):
-        export("galr-extractor", tmp_path / "a.onnx")
+    with pytest.raises(CheckpointError, match="is a speaker-net, which does not separate"):
+        export("speaker-net", tmp_path / "a.onnx")
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(
