@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers.attention import SelfAttention, SinusoidalPosition
 from septool.models.layers.codec import Decoder, Encoder
-from septool.models.layers.galr import GloballyAttentive
 from septool.models.layers.masks import GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
 from septool.models.layers.recurrent import RecurrentResidual
@@ -80,6 +79,29 @@ class LocallyAttentive(nn.Module):
         return self.norm(z + self.dropout(self.attention(z))) + x
 
 
+class GloballyAttentive(nn.Module):
+    """Sections 2.2.2 and 2.2.3: self-attention over the segments, at Q summaries of each."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.map = nn.Linear(config.segment, config.summary)  # C_map, Q x (K + 1)
+        self.map_norm = nn.LayerNorm(config.filters)  # LN_D
+        self.position = SinusoidalPosition(config.filters)
+        self.attention = SelfAttention(config.filters, config.heads)
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = GlobalLayerNorm(config.filters)
+        self.inverse = nn.Linear(config.summary, config.segment)  # C_inv, K x (Q + 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, segment, frame, filter]`` to the same shape."""
+        # Both maps act on the K axis; as a product from the left they need no transposed copy.
+        summary = torch.matmul(self.map.weight, x) + self.map.bias[:, None]  # [B, S, Q, D]
+        summary = self.map_norm(summary).transpose(1, 2) + self.position(x.shape[1])  # eq. 12, [B, Q, S, D]
+        attended = self.norm(summary + self.dropout(self.attention(summary)))  # eqs. 5 to 10
+        attended = attended.transpose(1, 2)  # [B, S, Q, D]
+        return torch.matmul(self.inverse.weight, attended) + self.inverse.bias[:, None] + x  # eq. 13
+
+
 class GloballyRecurrent(RecurrentResidual):
     """Table 2: a bidirectional LSTM along the segments, at every frame of them."""
 
@@ -91,7 +113,7 @@ class GloballyRecurrent(RecurrentResidual):
 def build_layers(config: Config) -> tuple[nn.Module, nn.Module]:
     """Build what works within the segments and what works across them."""
     within: nn.Module = RecurrentResidual(config.filters, config.hidden)
-    across: nn.Module = GloballyAttentive(config.filters, config.segment, config.summary, config.heads, config.dropout)
+    across: nn.Module = GloballyAttentive(config)
     if config.within == "attention":
         within = LocallyAttentive(config)
     if config.across == "lstm":
