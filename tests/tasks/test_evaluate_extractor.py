@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from septool import audio, checkpoints
+from septool import audio, catalogue, checkpoints
 from septool.data import manifest
 from septool.data.manifest import Enrollment, Mixture, Source
 from septool.errors import UsageError
@@ -58,11 +58,11 @@ def knowing(monkeypatch: pytest.MonkeyPatch, rows: Path) -> dict[float, str]:
         return torch.tensor([[float(np.argmax(nearest))]])
 
     def find(self: Any, mixture: Tensor, embedding: Tensor) -> Extraction:
-        name = list(PITCHES)[int(embedding.item())]
-        given = takes[answers[name]]
-        noise = torch.randn(given.shape, generator=torch.Generator().manual_seed(0))
-        there = max(float(torch.corrcoef(torch.stack((mixture[0], takes[name])))[0, 1]), 0.0)
-        return Extraction((given + 0.01 * noise)[None], torch.tensor([there]))
+        names = [list(PITCHES)[int(known)] for known in embedding]
+        given = torch.stack([takes[answers[name]] for name in names])
+        noise = torch.randn(given.shape[1:], generator=torch.Generator().manual_seed(0))
+        there = [max(float(torch.corrcoef(torch.stack((mixture[0], takes[name])))[0, 1]), 0.0) for name in names]
+        return Extraction(given + 0.01 * noise, torch.tensor(there))
 
     monkeypatch.setattr(VoiceFilter, "extract_with_score", find)
     monkeypatch.setattr("septool.models.layers.speaker.SpeakerEmbedding.forward", speaker)
@@ -89,6 +89,19 @@ def test_the_other_voice_is_the_wrong_one(rows: Path, tiny_extractor: Path, know
     assert [item.detections["right-voice"] for item in items] == [0.0, 100.0]
     assert next(summary.mean for summary in summaries if summary.metric == "right-voice") == 50.0
     assert items[0].scores["si-snri"][0] < -10  # type: ignore[operator]
+
+
+def test_a_separator_is_scored_on_the_enrolled_voice_if_asked(rows: Path, tiny_checkpoint: Path) -> None:
+    run = {"model": str(tiny_checkpoint), "metric": "si-snr", "device": "cpu"}
+    items, summaries = evaluate(rows, extract=True, passes=1, **run)  # type: ignore[arg-type]
+    assert [len(item.scores["si-snr"]) for item in items] == [1, 1]
+    assert all(item.detections.keys() == {"right-voice", "presence", "absence"} for item in items)
+    assert summaries[0].speaker_model_sha256 == sha256_of(catalogue.resolve_checkpoint("ge2e")[1])
+    separated, _ = evaluate(rows, passes=1, **run)  # type: ignore[arg-type]
+    assert [len(item.scores["si-snr"]) for item in separated] == [2, 2]
+    for source, extras in ((rows.parent, {"estimates": rows.parent}), (rows, {"estimates": rows.parent})):
+        with pytest.raises(UsageError, match="--extract is for"):
+            evaluate(source, extract=True, **extras)
 
 
 def test_a_row_without_enrolment_fails_alone(rows: Path, tiny_extractor: Path) -> None:
