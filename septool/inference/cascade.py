@@ -34,33 +34,24 @@ class Cascade(Extractor[None]):
         Returns:
             The nearest outputs, ``[batch, voice, time]``, and their cosines, ``[batch, voice]``.
         """
-        outputs, cosines = self._compare(mixture, embeddings[None])
-        presence, choice = cosines.max(dim=-1)
-        return Extraction(outputs.take_along_dim(choice[..., None], dim=1), presence)
+        return self._choose(mixture, embeddings[None])
 
     def extract_with_score(self, mixture: Tensor, embedding: Tensor) -> Extraction:
         """Return the output ``[batch, time]`` that is nearest to the enrollment, and that cosine, ``[batch]``."""
-        outputs, cosines = self._compare(mixture, embedding[:, None])
-        presence, choice = cosines.max(dim=-1)
-        return Extraction(outputs.take_along_dim(choice[..., None], dim=1)[:, 0], presence[:, 0])
+        voices, presence = self._choose(mixture, embedding[:, None])
+        return Extraction(voices[:, 0], presence[:, 0])
 
     def extract(self, mixture: Tensor, embedding: Tensor) -> Tensor:
         """Return the output ``[batch, time]`` that is nearest to the enrollment."""
         return self.extract_with_score(mixture, embedding).voice
 
-    def _compare(self, mixture: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Return all outputs ``[batch, output, time]``, and their cosines with the embeddings of voices.
-
-        Args:
-            mixture: ``[batch, time]``.
-            embeddings: ``[batch, voice, embedding]``, or of all items together ``[1, voice, embedding]``.
-
-        Returns:
-            Outputs add up to the mixture, as those of ``separate``; cosines are ``[batch, voice, output]``.
-        """
-        outputs = give_levels(mixture, self.separator(mixture).float(), consistency=True)
+    def _choose(self, mixture: Tensor, embeddings: Tensor) -> Extraction:
+        """Choose from ``mixture [batch, time]`` by ``[batch, voice, embedding]``, where batch may be 1 for all."""
+        outputs = give_levels(mixture, self.separator(mixture).float(), consistency=True)  # [B, C, T]
         heard = self.speaker(at_model_level(outputs.flatten(0, 1))).float().unflatten(0, outputs.shape[:2])
-        return outputs, F.cosine_similarity(heard[:, None], embeddings.float()[:, :, None], dim=-1)
+        cosines = F.cosine_similarity(heard[:, None], embeddings.float()[:, :, None], dim=-1)  # [B, V, C]
+        presence, choice = cosines.max(dim=-1)
+        return Extraction(outputs.take_along_dim(choice[..., None], dim=1), presence)
 
 
 def load_extractor(path: Path, speaker_model: str | None = None) -> tuple[Extractor, Header]:
