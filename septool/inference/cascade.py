@@ -8,6 +8,7 @@ like the enrollment is the voice. Every better separator makes a better extracto
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,9 +48,11 @@ class Cascade(Extractor[None]):
 
     def _choose(self, mixture: Tensor, embeddings: Tensor) -> Extraction:
         """Choose from ``mixture [batch, time]`` by ``[batch, voice, embedding]``, where batch may be 1 for all."""
-        outputs = give_levels(mixture, self.separator(mixture).float(), consistency=True)  # [B, C, T]
-        heard = self.speaker(at_model_level(outputs.flatten(0, 1))).float().unflatten(0, outputs.shape[:2])
-        cosines = F.cosine_similarity(heard[:, None], embeddings.float()[:, :, None], dim=-1)  # [B, V, C]
+        separated = self.separator(mixture).float()
+        with torch.autocast(mixture.device.type, enabled=False):  # levels and who it is stay as in float32
+            outputs = give_levels(mixture, separated, consistency=True)  # [B, C, T]
+            heard = self.speaker(at_model_level(outputs.flatten(0, 1))).unflatten(0, outputs.shape[:2])
+            cosines = F.cosine_similarity(heard[:, None], embeddings[:, :, None], dim=-1)  # [B, V, C]
         presence, choice = cosines.max(dim=-1)
         return Extraction(outputs.take_along_dim(choice[..., None], dim=1), presence)
 

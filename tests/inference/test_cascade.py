@@ -76,6 +76,14 @@ def test_several_voices_are_chosen_from_one_separation(cascade: Cascade, voices:
         torch.testing.assert_close(found.presence[:, number], presence)
 
 
+def test_levels_and_cosines_are_as_in_single_precision(cascade: Cascade, voices: Tensor) -> None:
+    mixture, embedding = voices.sum(0)[None], cascade.speaker(voices[:1])
+    expected = cascade.extract_with_score(mixture, embedding)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cascade.extract_with_score(mixture, embedding)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_a_network_hears_recordings_of_other_rates(encoder: SpeakerEncoder) -> None:
     alone, digest = torch.from_numpy(voice(110, rate=8000)[None]), network_digest(encoder.embedding)
     other = load_encoder()
