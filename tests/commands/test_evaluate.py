@@ -16,7 +16,7 @@ from septool.data.mixing import render_mixture
 from septool.errors import InterruptedBySignal
 from septool.files import sha256_of
 from septool.inference import html_report
-from septool.scoring import estimates
+from septool.scoring import model_estimates
 from septool.scoring.items import ScoringInput
 from septool.tasks.prepare import prepare
 from tests.conftest import RATE, Command, voice
@@ -220,7 +220,7 @@ def test_a_run_that_was_killed_goes_on(
     run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--metric", "si-snr,si-snri", "-q")
     assert septool(*run, "-o", whole).status == 0
     header, *lines = whole.read_text().splitlines(keepends=True)
-    separate_row = estimates.separate_row
+    separate_row = model_estimates.separate_row
     seen: list[str] = []
 
     def counted(*arguments: Any) -> ScoringInput:
@@ -230,7 +230,7 @@ def test_a_run_that_was_killed_goes_on(
         return separate_row(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(estimates, "separate_row", counted)
+        patch.setattr(model_estimates, "separate_row", counted)
         assert septool(*run, "-o", out).status == 130
         assert out.read_text() == header + "".join(lines[:2])
         hashes = {key: value for key, value in json.loads(lines[0]).items() if key.endswith("_sha256")}

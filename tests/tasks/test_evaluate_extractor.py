@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +93,16 @@ def test_the_other_voice_is_the_wrong_one(rows: Path, tiny_extractor: Path, know
 
 
 def test_a_separator_is_scored_on_the_enrolled_voice_if_asked(rows: Path, tiny_checkpoint: Path) -> None:
-    run = {"model": str(tiny_checkpoint), "metric": "si-snr", "device": "cpu"}
-    items, summaries = evaluate(rows, extract=True, passes=1, **run)  # type: ignore[arg-type]
+    run = partial(evaluate, rows, model=str(tiny_checkpoint), metric="si-snr", device="cpu")
+    items, summaries = run(extract=True)
     assert [len(item.scores["si-snr"]) for item in items] == [1, 1]
     assert all(item.detections.keys() == {"right-voice", "presence", "absence"} for item in items)
     assert summaries[0].speaker_model_sha256 == sha256_of(catalogue.resolve_checkpoint("ge2e")[1])
-    separated, _ = evaluate(rows, passes=1, **run)  # type: ignore[arg-type]
+    separated, _ = run()
     assert [len(item.scores["si-snr"]) for item in separated] == [2, 2]
-    for source, extras in ((rows.parent, {"estimates": rows.parent}), (rows, {"estimates": rows.parent})):
+    for source in (rows.parent, rows):
         with pytest.raises(UsageError, match="--extract is for"):
-            evaluate(source, extract=True, **extras)
+            evaluate(source, rows.parent, extract=True)
 
 
 def test_a_row_without_enrolment_fails_alone(rows: Path, tiny_extractor: Path) -> None:
