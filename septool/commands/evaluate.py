@@ -27,9 +27,6 @@ def evaluate(
         str | None,
         typer.Option("-m", "--model", autocompletion=completion.checkpoints, help="Run this model on the manifest."),
     ] = None,
-    extract: Annotated[
-        bool, typer.Option("--extract", help="Score the enrolled voice alone, as septool extract gives it.")
-    ] = False,
     speaker_model: Annotated[
         str | None,
         typer.Option(
@@ -38,6 +35,9 @@ def evaluate(
             help="Speaker network of conversations and of --extract; by default that of septool enroll.",
         ),
     ] = None,
+    extract: Annotated[
+        bool, typer.Option("--extract", help="Score the enrolled voice alone, as septool extract gives it.")
+    ] = False,
     metric: Annotated[
         str | None,
         typer.Option(
