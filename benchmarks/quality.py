@@ -22,9 +22,15 @@ from septool.models import MODELS
 from septool.provenance import source_commit
 from septool.scoring.conversations import MEASURES
 from septool.scoring.items import Item
-from septool.scoring.summary import Summary, compare_items, summarize_detections, summarize_items, summarize_measures
+from septool.scoring.summary import (
+    PRESENCE,
+    Summary,
+    compare_items,
+    summarize_detections,
+    summarize_items,
+    summarize_measures,
+)
 from septool.tasks.evaluate import evaluate
-from septool.tasks.evaluation_sources import PRESENCE
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "scores"
@@ -183,14 +189,8 @@ def _section(name: str, results: list[tuple[dict[str, Any], list[Item]]]) -> Ite
 
 def _summaries(metrics: list[str], items: list[Item]) -> list[Summary]:
     if metrics:
-        return [*summarize_items(items, metrics), *summarize_presence(items)]
+        return [*summarize_items(items, metrics), *summarize_detections(items, PRESENCE)]
     return [*summarize_measures(items, MEASURES.values()), *summarize_items(items, ["si-snri"])]
-
-
-def summarize_presence(items: Sequence[Item]) -> list[Summary]:
-    """Summarize how often the right voice was extracted, and at which score as many are missed as let through."""
-    rate, positive, negative = PRESENCE
-    return summarize_detections(items, rate, positive=positive, negative=negative)
 
 
 def _title(summary: Summary) -> str:

@@ -19,15 +19,15 @@ from statistics import fmean
 
 from safetensors.torch import load_file
 
-from benchmarks.quality import read_results, summarize_presence
+from benchmarks.quality import read_results
 from septool import catalogue, checkpoints
 from septool.data import manifest
 from septool.files import sha256_of
 from septool.models import MODELS
 from septool.scoring.item_files import write_items_csv
 from septool.scoring.items import Item
+from septool.scoring.summary import PRESENCE, summarize_detections
 from septool.tasks.evaluate import evaluate
-from septool.tasks.evaluation_sources import PRESENCE
 from tools.catalogue_file import write_catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -111,7 +111,9 @@ def ship(args: argparse.Namespace) -> int:
     if recipe.get("parts"):
         recipe |= {"parts": {part: Path(name).name for part, name in recipe["parts"].items()}}
     if args.presence is not None:
-        thresholds |= {each.metric: each.threshold for each in summarize_presence(read_results(args.presence)[1])}
+        thresholds |= {
+            each.metric: each.threshold for each in summarize_detections(read_results(args.presence)[1], PRESENCE)
+        }
     threshold = thresholds.get(PRESENCE.metric)
     manifests = {Path(name).name: digest for name, digest in header.manifests.items()}
     header = replace(

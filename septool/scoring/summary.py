@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import bootstrap, permutation_test
@@ -122,17 +123,27 @@ def summarize_measures(items: Sequence[Item], measures: Iterable[Metric]) -> lis
     return summarize_items(as_scores, measures)
 
 
-def summarize_detections(items: Sequence[Item], name: str, *, positive: str, negative: str) -> list[Summary]:
+class Detection(NamedTuple):
+    """An equal error rate, and the scores that it is computed of."""
+
+    metric: str  # what to call it
+    positive: str  # name of the scores that ought to be high
+    negative: str  # name of those that ought to be low
+
+
+PRESENCE = Detection("presence-eer", positive="presence", negative="absence")
+
+
+def summarize_detections(items: Sequence[Item], detection: Detection) -> list[Summary]:
     """Summarize how often the right voice was extracted, and the equal error rate of detection scores.
 
     Scores of one kind alone leave the error rate undefined.
 
     Args:
         items: the items.
-        name: what to call the error rate.
-        positive: name of the scores that ought to be high.
-        negative: name of those that ought to be low.
+        detection: the error rate.
     """
+    name, positive, negative = detection
     failed = sum(bool(item.error) for item in items)
     summaries = []
     right = [np.array([item.detections["right-voice"]]) for item in items if "right-voice" in item.detections]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from septool import catalogue
 from septool.audio import SUFFIXES
@@ -28,6 +28,8 @@ from septool.scoring.jobs import ScoringJob
 from septool.scoring.layouts import is_table, parse_template
 from septool.scoring.model_estimates import estimates_from_model, trial_scores
 from septool.scoring.summary import (
+    PRESENCE,
+    Detection,
     Summary,
     summarize_detections,
     summarize_items,
@@ -70,17 +72,6 @@ class Estimates:
             raise UsageError("--extract is for --model; estimates are there already")
         if self.pair is not None and not is_table(self.pair):
             parse_template(self.pair)
-
-
-class Detection(NamedTuple):
-    """A rate, and the names of the scores that it is computed of."""
-
-    metric: str
-    positive: str
-    negative: str
-
-
-PRESENCE = Detection("presence-eer", positive="presence", negative="absence")
 
 
 class EvaluationSource(ABC):
@@ -150,8 +141,7 @@ class EvaluationSource(ABC):
 
     def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
         """Summarize everything that was measured of the items, and then of groups of them."""
-        rate, positive, negative = self.detection
-        detected = summarize_detections(items, rate, positive=positive, negative=negative)
+        detected = summarize_detections(items, self.detection)
         return [*summarize_items(items, metrics), *summarize_words(items), *detected]
 
     def load_again(self, job: ScoringJob, ids: Sequence[str]) -> Iterator[ScoringInput]:

@@ -21,7 +21,7 @@ from septool.models.base import Extraction
 from septool.models.build import build_model
 from septool.models.voicefilter import VoiceFilter
 from septool.scoring.items import Item
-from septool.scoring.summary import summarize_detections
+from septool.scoring.summary import Detection, summarize_detections
 from septool.tasks.evaluate import evaluate
 from tests.conftest import RATE, Command, voice
 from tests.models.tiny import SPEAKER
@@ -182,13 +182,12 @@ def test_wrong_usage(rows: Path, network: Path, tmp_path: Path) -> None:
 
 
 def test_errors_are_undefined_without_both_answers() -> None:
+    rate = Detection("eer", positive="same", negative="different")
     items = [Item("a", detections={"same": 0.5}), Item("b", error="broken")]
-    (summary,) = summarize_detections(items, "eer", positive="same", negative="different")
+    (summary,) = summarize_detections(items, rate)
     assert (summary.count, summary.undefined, summary.failed, math.isnan(summary.mean)) == (0, 1, 1, True)
-    assert summarize_detections(items[1:], "eer", positive="same", negative="different") == []
-    (summary,) = summarize_detections(
-        [*items, Item("c", detections={"different": 0.1})], "eer", positive="same", negative="different"
-    )
+    assert summarize_detections(items[1:], rate) == []
+    (summary,) = summarize_detections([*items, Item("c", detections={"different": 0.1})], rate)
     assert (summary.mean, summary.failed, math.isnan(summary.median)) == (0.0, 1, True)
 
 
