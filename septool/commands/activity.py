@@ -22,12 +22,7 @@ def activity(
             help="Separator with two outputs (see: septool models list).",
         ),
     ] = "galr",
-    speaker_model: Annotated[
-        str,
-        typer.Option(
-            "--speaker-model", autocompletion=completion.checkpoints, help="Speaker network that tells voices apart."
-        ),
-    ] = SPEAKER_MODEL,
+    speaker_model: options.SpeakerModel = SPEAKER_MODEL,
     passes: options.Passes = None,
     who: Annotated[
         str | None,

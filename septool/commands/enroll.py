@@ -21,9 +21,7 @@ def enroll(
     activity: Annotated[
         Path | None, typer.Option("--activity", help="RTTM file of the recording: enrolls each speaker in it.")
     ] = None,
-    speaker_model: Annotated[
-        str, typer.Option("--speaker-model", help="Speaker network that computes the embeddings.")
-    ] = SPEAKER_MODEL,
+    speaker_model: options.SpeakerModel = SPEAKER_MODEL,
     device: options.Device = "auto",
     force: options.Force = False,
     json: options.Json = False,

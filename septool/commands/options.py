@@ -63,6 +63,12 @@ Passes = Annotated[
         help="Number of passes to average: better, and as many times slower; the checkpoint's own by default.",
     ),
 ]
+SpeakerModel = Annotated[
+    str,
+    typer.Option(
+        "--speaker-model", autocompletion=completion.checkpoints, help="Speaker network that tells voices apart."
+    ),
+]
 Jobs = Annotated[
     int, typer.Option("-j", "--jobs", min=1, max=MOST_JOBS, help="Number of processes.", rich_help_panel=MACHINE)
 ]

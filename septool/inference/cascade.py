@@ -71,12 +71,29 @@ def load_extractor(path: Path, speaker_model: str | None = None) -> tuple[Extrac
         UsageError: a speaker network for an extractor, which has its own.
         CheckpointError: a missing or damaged file, or a model that does neither.
     """
-    header = read_header(path)
-    if header.model not in MODELS or MODELS[header.model].role != "separator":
-        if speaker_model is not None:
-            raise UsageError(f"--speaker-model is for separators; {path.name} has a speaker network of its own")
+    speaker = find_speaker_network(path, speaker_model)
+    if speaker is None:
         return checkpoints.load(path, Extractor)
     separator, header = checkpoints.load(path)
-    network, known = checkpoints.load(catalogue.resolve_checkpoint(speaker_model or SPEAKER_MODEL)[1], SpeakerEncoder)
+    network, known = checkpoints.load(speaker, SpeakerEncoder)
     network.listen_at(header.sample_rate)
     return Cascade(separator, network.embedding).eval(), replace(header, presence_threshold=known.presence_threshold)
+
+
+def find_speaker_network(path: Path, speaker_model: str | None = None) -> Path | None:
+    """Return the file of the speaker network that makes an extractor of a separator; None of an extractor.
+
+    Args:
+        path: the checkpoint.
+        speaker_model: that is asked for.
+
+    Raises:
+        UsageError: a speaker network for an extractor, which has its own.
+        CheckpointError: a missing or damaged file.
+    """
+    model = read_header(path).model
+    if model in MODELS and MODELS[model].role == "separator":
+        return catalogue.resolve_checkpoint(speaker_model or SPEAKER_MODEL)[1]
+    if speaker_model is not None:
+        raise UsageError(f"--speaker-model is for separators; {path.name} has a speaker network of its own")
+    return None

@@ -17,6 +17,7 @@ from septool.data.conversations import holds_conversations
 from septool.data.manifest import Mixture, read_manifest
 from septool.errors import UsageError
 from septool.files import sha256_of
+from septool.inference.cascade import find_speaker_network
 from septool.metrics.eer import EER
 from septool.metrics.wer import check_recognizer
 from septool.models import SPEAKER_MODEL
@@ -182,7 +183,12 @@ class MixtureManifest(EvaluationSource):
         return estimates_of_manifest(self.rows, given.files, given.limit, given.sample_rate, given.pair)
 
     def identify(self) -> dict[str, str]:
-        return super().identify() | (_speaker_network(self.estimates) if self.estimates.extract else {})
+        about = super().identify()
+        if self.estimates.extract:
+            model = catalogue.resolve_checkpoint(str(self.estimates.model))[1]
+            if (speaker := find_speaker_network(model, self.estimates.speaker_model)) is not None:
+                about["speaker_model_sha256"] = sha256_of(speaker)
+        return about
 
     def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
         return super().summarize(items, metrics) + summarize_groups(items, self.rows, metrics, self.groups)
@@ -217,7 +223,8 @@ class ConversationManifest(EvaluationSource):
         return [*metrics]
 
     def identify(self) -> dict[str, str]:
-        return super().identify() | _speaker_network(self.estimates)
+        speaker = catalogue.resolve_checkpoint(self.estimates.speaker_model or SPEAKER_MODEL)[1]
+        return super().identify() | {"speaker_model_sha256": sha256_of(speaker)}
 
     def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
         return summarize_measures(items, MEASURES.values()) + super().summarize(items, metrics)
@@ -266,12 +273,6 @@ class ReferenceFile(EvaluationSource):
         if given.files is None or given.files.is_dir():
             raise UsageError(f"{self.path} is one reference; give its estimate, a file, beside it")
         return estimate_file(self.path, given.files, given.sample_rate)
-
-
-def _speaker_network(estimates: Estimates) -> dict[str, str]:
-    """Return the hash of the speaker network that a model works with."""
-    path = catalogue.resolve_checkpoint(estimates.speaker_model or SPEAKER_MODEL)[1]
-    return {"speaker_model_sha256": sha256_of(path)}
 
 
 def find_source(path: Path, estimates: Estimates, *, by: str | None = None, asr: str | None = None) -> EvaluationSource:

@@ -105,6 +105,13 @@ def test_a_separator_is_scored_on_the_enrolled_voice_if_asked(rows: Path, tiny_c
             evaluate(source, rows.parent, extract=True)
 
 
+def test_an_extractor_is_known_by_itself(rows: Path, tiny_extractor: Path, knowing: Any) -> None:
+    """The speaker network that chooses from a separator's outputs is not in what it was measured with."""
+    _, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu", extract=True)
+    assert summaries[0].model_sha256 == sha256_of(tiny_extractor)
+    assert summaries[0].speaker_model_sha256 is None
+
+
 def test_a_row_without_enrolment_fails_alone(rows: Path, tiny_extractor: Path) -> None:
     first, second = rows.read_text().splitlines()
     rows.write_text(json.dumps(json.loads(first) | {"enrolment": None}) + "\n" + second + "\n")
