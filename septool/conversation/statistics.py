@@ -15,6 +15,7 @@ class EmbeddingStatistics:
     # Chosen on drawn conversations.
     overlap: float  # by how much variance is larger, as a part, where two people speak all the time
     evidence: float  # part of a run that is news: windows share half of what they hear, and noise goes on between runs
+    runs: int  # whose evidence all runs of a recording have at most together, see Partition
     person: float  # nats that one person more has to be worth
     groups_apart: float  # cosine distance, less the recording's mean, at which the tree is cut: half that of two people
     one_voice: float  # cosine distance, as they are, below which a recording has one person
@@ -30,8 +31,9 @@ GE2E = EmbeddingStatistics(
     within_second=0.53,
     dimensions=25,  # people's means have most of their variance in 19, runs of one person in 66
     overlap=0.6,
-    evidence=0.2,
-    person=2.0,
+    evidence=0.3,
+    runs=60,
+    person=4.0,
     groups_apart=0.5,
     one_voice=0.7,
     alike=0.45,
@@ -44,6 +46,7 @@ SPEAKER_NET = EmbeddingStatistics(
     dimensions=8,  # people's means have most of their variance in 5, runs of one person in 7
     overlap=5.0,
     evidence=0.3,
+    runs=100,
     person=4.0,
     groups_apart=0.35,
     one_voice=0.22,

@@ -34,6 +34,15 @@ def test_people_are_found_beside_one_who_talks_most_of_the_time(counts: tuple[in
     np.testing.assert_array_equal(found, truth)
 
 
+@pytest.mark.parametrize("runs", [24, 120, 600])
+def test_moods_of_a_person_are_not_people_however_long_they_talk(runs: int) -> None:
+    embeddings, truth = voices(runs, runs, alike=0.05, spread=0.3)
+    moods, _ = voices(runs // 3, runs // 3, runs - 2 * (runs // 3), alike=0.0, spread=0.0, seed=1)
+    embeddings += 0.5 * np.concatenate((moods, moods[::-1]))
+    found = find_speakers(embeddings, np.full(len(truth), 3.0), np.zeros(len(truth)), FREE)
+    np.testing.assert_array_equal(found, truth)
+
+
 @pytest.mark.parametrize("wanted", [1, 2, 3])
 def test_a_number_that_is_asked_for_is_kept(wanted: int) -> None:
     embeddings, _ = voices(6, 6, alike=0.3, spread=0.4)
