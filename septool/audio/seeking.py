@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class NotSeekingError(Exception):
-    """A recording that libsndfile does not open by itself, and why, as far as it is worth a word."""
+    """A recording that libsndfile does not open by itself, and why, as far as there is something to warn about."""
 
 
 def open_seeking(source: ByteSource, data: SampleData | None = None) -> "SeekingDecoder":

@@ -31,9 +31,9 @@ def enroll(
 ) -> None:
     """Enroll voices, for septool extract --who and septool separate --speakers --who.
 
-    The file has what a speaker network knows each voice by, and no sound. Of a folder every sub-folder with
-    recordings is a voice of its name. A voice needs 1 s of speech, better 10 s, at any rate and level; the first
-    minute of each recording counts.
+    The file has what a speaker network knows each voice by, and no sound. In a folder, each sub-folder with recordings
+    is one voice, named after it. A voice needs 1 s of speech, better 10 s, at any rate and level; the first minute of
+    each recording counts.
     """
     from septool.commands import printing
     from septool.tasks.enroll import enroll as run_enrollment

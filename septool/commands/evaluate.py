@@ -136,8 +136,8 @@ def evaluate(
     of trials, 1 FILE FILE or 0.
 
     A separator is scored on a manifest of conversations as separate --speakers takes them apart: diarization error rate
-    without a collar and with 0.25 s, how often the number of speakers is right, the share of the speakers' energy on
-    another's track, and si-snri of each speaker over their own turns.
+    without a collar and with 0.25 s, how often the number of speakers is right, the share of each voice that is
+    on another's track, and si-snri of each speaker over their own turns.
 
     A score that is undefined (a silent reference, say) is counted apart and never becomes a number. An item fails
     where a voice is lost: its estimate is missing, or silent while its reference is not. Status 1 if an item failed,

@@ -122,8 +122,8 @@ Manifest = Annotated[
     Path | None,
     typer.Option(
         "--manifest",
-        help="Record of results (.jsonl), with checksums; --skip-existing then fails outputs that differ from it, and "
-        "does them again with --force.",
+        help="Record of results (.jsonl), with checksums; with --skip-existing, outputs that differ from it are "
+        "reported as failures, and --force redoes them.",
         rich_help_panel=OUTPUT,
     ),
 ]

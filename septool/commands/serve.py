@@ -62,9 +62,9 @@ def serve(
     The page and its REST API (see /openapi.json) answer to programs of this machine alone, and not to pages of others
     in its browser. With --host they are reached from other machines, by whoever has the token; the address that is
     printed has it. One recording is worked on at a time, or one on each of several devices with commas
-    (--device cuda:0,cuda:1); others wait. Recordings and voices are kept in a temporary folder, and go an hour after
-    they are done and when the server ends. Traffic is not encrypted: over a network that is not yours put a proxy with
-    TLS before it, or use ssh -L.
+    (--device cuda:0,cuda:1); others wait. Recordings and voices are kept in a temporary folder, and are deleted
+    after --keep-minutes and when the server ends. Traffic is not encrypted: over a network that is not yours, put a
+    proxy with TLS in front of it, or use ssh -L.
 
     Needs pip install "septool[serve]". Ctrl-C ends it.
     """

@@ -58,7 +58,7 @@ class KnownVoicesEstimator:
 
 
 class Reference(NamedTuple):
-    """A recording of the wanted voice alone, or a stretch of one."""
+    """A recording of the wanted voice alone, or an excerpt of one."""
 
     path: Path
     start: float = 0.0  # s
@@ -69,22 +69,22 @@ def parse_reference(text: str | Path) -> Reference:
     """Read ``FILE`` or ``FILE@START-END``, in seconds.
 
     Raises:
-        UsageError: the stretch is none.
+        UsageError: it has no such time range.
     """
-    path, at, stretch = str(text).rpartition("@")
+    path, at, times = str(text).rpartition("@")
     if not at or is_there(Path(text)) or not is_there(Path(path)):
         return Reference(Path(text))
     try:
-        start, end = map(float, stretch.split("-"))
+        start, end = map(float, times.split("-"))
     except ValueError:
-        raise UsageError(f"{text}: {stretch!r} is no stretch; write it in seconds, such as @12.5-19") from None
+        raise UsageError(f"{text}: {times!r} is not a time range; write it in seconds, such as @12.5-19") from None
     if not 0 <= start < end < math.inf:
-        raise UsageError(f"{text}: a stretch ends after it begins; write it in seconds, such as @12.5-19")
+        raise UsageError(f"{text}: an excerpt ends after it starts; write it in seconds, such as @12.5-19")
     return Reference(Path(path), start, end)
 
 
 def load_reference(reference: Reference, rate: int, report: Callable[[str], None] = lambda _: None) -> np.ndarray:
-    """Read a reference or a stretch of one, ``[time]`` at ``rate`` Hz; see :func:`read_reference`."""
+    """Read a reference or an excerpt of one, ``[time]`` at ``rate`` Hz; see :func:`read_reference`."""
     if reference.end is None:
         return read_reference(reference.path, rate, report=report)
     info = audio.audio_info(reference.path)

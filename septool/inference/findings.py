@@ -72,7 +72,7 @@ class WithFindings:
 
 
 def caveats_of_file(findings: Iterable[Finding], name: str) -> list[Caveat]:
-    """Return what is worth a word of a file's samples; ``name`` is how messages call it."""
+    """Return what to warn about in a file's samples; ``name`` is how messages call it."""
     return [
         Caveat(found.kind, found.describe(name), name, found.is_partial) for found in findings if not found.is_harmless
     ]
@@ -152,7 +152,7 @@ def loudest_if_cancelling(path: Path, *, track: int = 1, raw: audio.RawFormat | 
 def report_caveats(
     recording: str, estimate: "FileEstimate", *, channel: Channel, model: str, model_rate: int
 ) -> list[Caveat]:
-    """Return what is worth a word of a recording whose voices were written.
+    """Return what to warn about in a recording whose voices were written.
 
     Args:
         recording: what it is called in messages.

@@ -19,9 +19,10 @@ import numpy as np
 from septool import audio
 from septool.atomic import NAME_LIMIT, atomic_write
 from septool.config import JsonDict
+from septool.data.turns import Turn, find_overlaps
 from septool.errors import AudioError, UsageError
 from septool.files import make_folder, why_not_writable
-from septool.inference.lanes import FINEST, Span, TimeAxis, format_time, overlaps
+from septool.inference.lanes import FINEST, Span, TimeAxis, format_time
 from septool.printable import printable
 
 COLUMNS, ROWS = 900, 128  # of a spectrogram's picture
@@ -49,7 +50,7 @@ class Entry:
     title: str
     error: str = ""
     tracks: Sequence[Track] = ()
-    notes: Sequence[str] = ()  # what is worth a word
+    notes: Sequence[str] = ()  # warnings
 
 
 class Figure(NamedTuple):
@@ -136,6 +137,8 @@ def _lanes(figures: Sequence[Figure]) -> JsonDict:
     """Return what the template draws of tracks on one time axis: marks, and a lane a track."""
     axis = TimeAxis(max(figure.seconds for figure in figures))
     everybody = [span for figure in figures for span in figure.spans or ()]
+    turns = [Turn(*span, str(place)) for place, figure in enumerate(figures) for span in figure.spans or ()]
+    both = [(turn.start, turn.end) for turn in find_overlaps(turns)]
     lanes = []
     for figure in figures:
         spans = everybody if figure.spans is None else figure.spans
@@ -144,7 +147,7 @@ def _lanes(figures: Sequence[Figure]) -> JsonDict:
             {
                 "figure": figure,
                 "activity": axis.path(spans),
-                "overlap": axis.path(overlaps(everybody)) if figure.spans is None else "",
+                "overlap": axis.path(both) if figure.spans is None else "",
                 "spoken": format_time(round(spoken)) if figure.spans else None,
             }
         )
@@ -186,13 +189,22 @@ def spectrogram(path: Path) -> np.ndarray:
         length = max(size, file.frames // COLUMNS)
         places = min(PLACES, length // size)
         columns = []
-        for start in starts:
-            file.seek(start)
-            part = file.read(length)  # [channel, time]
-            part = np.pad(part, ((0, 0), (0, max(size - part.shape[1], 0))))
-            first = np.linspace(0, part.shape[1] - size, places).astype(int)
-            excerpts = np.stack([part[:, each : each + size] for each in first])
+        for part in _excerpts(file, starts, length):  # [channel, time]
+            padded = np.pad(part, ((0, 0), (0, max(size - part.shape[1], 0))))
+            first = np.linspace(0, padded.shape[1] - size, places).astype(int)
+            excerpts = np.stack([padded[:, each : each + size] for each in first])
             # Their powers, since the channels themselves may cancel each other.
             power = np.square(np.abs(np.fft.rfft(excerpts * np.hanning(size)))).mean(axis=(0, 1))
             columns.append(np.add.reduceat(power, bounds))
     return 10 * np.log10(np.stack(columns, axis=1) + 1e-10)
+
+
+def _excerpts(file: audio.AudioFile, starts: Sequence[int], length: int) -> Iterator[np.ndarray]:
+    """Yield ``[channel, time]`` from each start on; of recordings decoded from their beginning, none is read twice."""
+    if file.frames <= len(starts) * length:
+        whole = file.read(file.frames)
+        yield from (whole[:, start : start + length] for start in starts)
+        return
+    for start in starts:
+        file.seek(start)
+        yield file.read(length)

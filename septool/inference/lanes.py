@@ -58,17 +58,3 @@ def format_time(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def overlaps(spans: Sequence[Span]) -> list[Span]:
-    """Return where at least two of several people's spans are at once, in order."""
-    events = sorted((time, change) for start, end in spans for time, change in ((start, 1), (end, -1)))
-    found: list[Span] = []
-    busy, since = 0, 0.0
-    for time, change in events:
-        if busy == 1 and change == 1:
-            since = time
-        elif busy == 2 and change == -1 and time > since:
-            found.append((since, time))
-        busy += change
-    return found

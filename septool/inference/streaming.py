@@ -63,8 +63,8 @@ class EstimateSettings:
 
     def __post_init__(self) -> None:
         """Refuse a voice that the model does not return."""
-        if self.voice is not None and self.voice > self.voices:
-            raise UsageError(f"--voice is {self.voice}; the model returns {self.voices}")
+        if self.voice is not None and not 1 <= self.voice <= self.voices:
+            raise UsageError(f"--voice is {self.voice}; the model returns voices 1 to {self.voices}")
 
     @property
     def channel_number(self) -> int | None:

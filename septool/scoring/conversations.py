@@ -28,7 +28,7 @@ MEASURES = {  # of a whole conversation
             "wrong-track",
             "%",
             better="lower",
-            definition="of the speakers' energy in all tracks, by projection on their own turns, that on another's",
+            definition="of each speaker's voice in all tracks, by projection onto it, the part in another's",
         ),
     )
 }
@@ -47,7 +47,7 @@ class ConversationScores:
     false_alarm: float
     confusion: float
     si_snri: tuple[float | None, ...]  # dB of each speaker over their own turns; None for one who was not found
-    wrong_track: float  # %, of all speakers' energy in the tracks, of that in another's
+    wrong_track: float  # %, of what there is of each speaker's voice in all tracks, that in another's
     reasons: tuple[str | None, ...] = ()  # why a speaker has no gain
 
     def to_item(self) -> Item:

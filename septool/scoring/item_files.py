@@ -39,6 +39,16 @@ def load_items(path: Path) -> list[Item]:
     return items
 
 
+def read_facts(path: Path) -> JsonMapping:
+    """Return what the first line of a file of items says of all of them; nothing, where it has no such line."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        try:
+            header = json.loads(file.readline())["header"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return {}
+    return header if isinstance(header, dict) else {}
+
+
 def read_items(path: Path, metrics: Sequence[str], hashes: Mapping[str, str]) -> dict[str, Item]:
     """Read the items that are done: without failure, and scored by all these metrics.
 

@@ -194,8 +194,13 @@ def _error_rate(positive: np.ndarray, negative: np.ndarray) -> EqualErrorRate:
     )
 
 
-def compare_items(first: Sequence[Item], second: Sequence[Item]) -> list[Comparison]:
+def compare_items(first: Sequence[Item], second: Sequence[Item], measures: Iterable[Metric] = ()) -> list[Comparison]:
     """Compare two results item by item, for each metric that both have; an item counts by the mean of its voices.
+
+    Args:
+        first: items of one result.
+        second: items of the other.
+        measures: further metrics, of which every item has one number.
 
     Raises:
         SeptoolError: they are of different manifests, or have no item or metric in common.
@@ -204,25 +209,33 @@ def compare_items(first: Sequence[Item], second: Sequence[Item]) -> list[Compari
     if manifests[0] != manifests[1]:
         raise SeptoolError("the two results are of different manifests; score both on the same one")
     one, two = ({item.id: item for item in items} for items in (first, second))
-    shared = [name for name in METRICS if all(any(name in x.scores for x in items) for items in (first, second))]
+    metrics = [*METRICS.values(), *measures]
+    shared = [each for each in metrics if all(any(_numbers(x, each) for x in items) for items in (first, second))]
     if not shared:
         raise SeptoolError("the two results have no metric in common; score both with the same --metric")
     comparisons = []
-    for name in shared:
+    for metric in shared:
         pairs = []
         for id in sorted(one.keys() & two.keys()):
-            voices = zip(one[id].scores.get(name, ()), two[id].scores.get(name, ()), strict=False)
+            voices = zip(_numbers(one[id], metric), _numbers(two[id], metric), strict=False)
             both = [(before, after) for before, after in voices if before is not None and after is not None]
             if both:
                 pairs.append(np.mean(both, axis=0))
         if not pairs:
-            raise SeptoolError(f"the two results have no item in common that is scored by {name}")
+            raise SeptoolError(f"the two results have no item in common that is scored by {metric.name}")
         before, after = np.array(pairs).T
-        comparisons.append(_compare(name, before, after, len(one.keys() | two.keys()) - len(pairs)))
+        comparisons.append(_compare(metric, before, after, len(one.keys() | two.keys()) - len(pairs)))
     return comparisons
 
 
-def _compare(name: str, before: np.ndarray, after: np.ndarray, unpaired: int) -> Comparison:
+def _numbers(item: Item, metric: Metric) -> Sequence[float | None]:
+    """Return what an item has of a metric: a number for each voice, one for all of it, or nothing."""
+    if metric.name in item.detections:
+        return [item.detections[metric.name]]
+    return item.scores.get(metric.name, ())
+
+
+def _compare(metric: Metric, before: np.ndarray, after: np.ndarray, unpaired: int) -> Comparison:
     low = high = p_value = math.nan
     if len(before) > 1:
         random = np.random.default_rng(0)
@@ -237,7 +250,5 @@ def _compare(name: str, before: np.ndarray, after: np.ndarray, unpaired: int) ->
             rng=random,
         ).pvalue
     mean = float((after - before).mean())
-    unit = METRICS[name].unit
-    return Comparison(
-        name, unit, float(before.mean()), float(after.mean()), mean, low, high, float(p_value), len(before), unpaired
-    )
+    averages = float(before.mean()), float(after.mean())
+    return Comparison(metric.name, metric.unit, *averages, mean, low, high, float(p_value), len(before), unpaired)

@@ -9,13 +9,13 @@ from pathlib import Path
 from septool import workers
 from septool.cluster import check_address, spread
 from septool.config import JsonMapping
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing
 from septool.inference.html_report import check_html_report
 from septool.metrics import METRICS, check_installed, metric_versions
 from septool.metrics.sdr import check_sdr_backend
 from septool.scoring.conversations import MEASURES
-from septool.scoring.item_files import item_writer, load_items, read_items
+from septool.scoring.item_files import item_writer, load_items, read_facts, read_items
 from septool.scoring.items import Item, score_item
 from septool.scoring.jobs import ScoringJob
 from septool.scoring.report import write_evaluation_report
@@ -190,6 +190,10 @@ def compare(first: Path, second: Path) -> list[Comparison]:
     """Compare two files of items, as ``evaluate`` writes them with ``out``: paired differences, metric by metric.
 
     Raises:
-        SeptoolError: they are of different manifests, or have nothing in common.
+        SeptoolError: they are of different manifests or at different rates, or have nothing in common.
     """
-    return compare_items(load_items(first), load_items(second))
+    items = load_items(first), load_items(second)
+    one, other = (read_facts(path).get("sample_rate") for path in (first, second))
+    if one != other and None not in (one, other):
+        raise SeptoolError(f"the two results are at {one} and {other} Hz; score both with the same --sample-rate")
+    return compare_items(*items, MEASURES.values())

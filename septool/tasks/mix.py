@@ -3,7 +3,7 @@
 import json
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -83,7 +83,7 @@ def mix_files(
         sources: folder for the voices as they are in the mixture, ``{stem}_s1.wav`` and so on.
         subtype: PCM_16 or FLOAT, or what comes nearest in the format of ``out``.
         force: replace files that are there.
-        report: told what is worth a word.
+        report: told of what to warn about.
     """
     if len(inputs) < 2:
         raise UsageError("mixing takes at least two files (or one manifest, a .jsonl)")
@@ -207,11 +207,9 @@ def mix_manifest(
     rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)
     stems = [manifest.file_stem(row.id) for row in rows]
     names = [name for row, stem in zip(rows, stems, strict=True) for name in (stem, *_voice_names(stem, row))]
-    if len(set(names)) < len(names):
-        twice = next(name for name, after in pairwise(sorted(names)) if name == after)
-        raise SeptoolError(f"two rows of {source} would be written to {twice}.wav; give them other ids")
     path = out / "mixtures.jsonl"
-    _check_out(rows, names, out, path, source, force)
+    check_targets([out / f"{name}.wav" for name in names], _paths_read(rows), source)
+    _check_list(rows, path, source, force)
     make_folder(out)
     digest = sha256_of(source)
     _record(rows, out, {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}, force)
@@ -261,16 +259,30 @@ def _killed(row: manifest.Row) -> SeptoolError:  # noqa: ARG001
     return SeptoolError(workers.KILLED)
 
 
-def _check_out(
-    rows: Sequence[manifest.Mixture], names: Sequence[str], out: Path, path: Path, source: Path, force: bool
-) -> None:
-    """Refuse to write over the recordings that are read, or over the list of other mixtures."""
-    targets = {abspath_key(out / f"{name}.wav") for name in names}
+def check_targets(targets: Sequence[Path], read: Iterable[Path], source: Path) -> None:
+    """Refuse files that two rows of a manifest would be written to, or that are read for it.
+
+    Raises:
+        SeptoolError: naming one that two rows share.
+        UsageError: naming a recording that would be lost.
+    """
+    names = sorted(map(str, targets))
+    if twice := next((name for name, after in pairwise(names) if name == after), None):
+        raise SeptoolError(f"two rows of {source} would be written to {Path(twice).name}; give them other ids")
+    keys = set(map(abspath_key, targets))
+    for path in read:
+        if abspath_key(path) in keys:
+            raise UsageError(f"{path} would be written over while it is read; name another --out")
+
+
+def _paths_read(rows: Sequence[manifest.Mixture]) -> Iterator[Path]:
     for row in rows:
         parts = (*row.sources, *filter(None, (row.noise, row.enrolment)))
-        for each in (*(part.path for part in parts), *filter(None, (row.mixture,))):
-            if abspath_key(row.locate(each)) in targets:
-                raise UsageError(f"{row.locate(each)} would be written over while it is read; name another --out")
+        yield from map(row.locate, (*(part.path for part in parts), *filter(None, (row.mixture,))))
+
+
+def _check_list(rows: Sequence[manifest.Mixture], path: Path, source: Path, force: bool) -> None:
+    """Refuse to write over the list of other mixtures."""
     others = (
         {row.id for row in manifest.read_manifest(path)} - {row.id for row in rows}
         if path.exists() and not force

@@ -23,7 +23,7 @@ from septool.data.turns import to_rttm
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder
 from septool.inference.paths import PIPE, abspath_key
-from septool.tasks.mix import check_subtype, headroom, render_rows
+from septool.tasks.mix import check_subtype, check_targets, headroom, render_rows
 
 MANIFEST = "conversations.jsonl"
 LAST_WORDS_S = 60.0  # more than a conversation goes on for until what is said has been said
@@ -162,6 +162,10 @@ def _write(
         raise UsageError(f"{path} would be written over while it is read; name another --out")
     if path.exists() and not force:
         raise SeptoolError(f"{path} exists; use --force to replace it and its recordings")
+    targets = [target for row in rows for target in _targets(row, out)]
+    check_targets(targets, (row.locate(segment.path) for row in rows for segment in row.segments), source)
+    if there := next((target for target in targets if target.exists() and not force), None):
+        raise SeptoolError(f"{there} exists; use --force to replace it, or another --out")
     make_folder(out)
     work = partial(_write_conversation, out=out, sample_rate=sample_rate, subtype=subtype)
     written, failed = render_rows(rows, work, jobs, report, cluster)
@@ -169,23 +173,31 @@ def _write(
         raise SeptoolError(f"none of the {len(rows)} conversations could be written; the first: {failed[0]}")
     with atomic_write(path) as partial_path:
         partial_path.write_text(dump_conversations(written), encoding="utf-8")
-    files = tuple(str(out / f"{file_stem(row.id)}.wav") for row in written)
+    files = tuple(str(_targets(row, out)[0]) for row in written)
     return RenderedConversations(str(path), files, tuple(failed))
+
+
+def _targets(row: Conversation, out: Path) -> list[Path]:
+    """Return the files of a row: the recording, who speaks when, and a track for each speaker."""
+    stem = file_stem(row.id)
+    tracks = (f"{stem}_s{number}.wav" for number in range(1, len(row.speakers) + 1))
+    return [out / name for name in (f"{stem}.wav", f"{stem}.rttm", *tracks)]
 
 
 def _write_conversation(
     row: Conversation, *, out: Path, sample_rate: int | None, subtype: str
 ) -> Conversation | SeptoolError:
-    rate, stem = sample_rate or row.sample_rate, file_stem(row.id)
+    rate = sample_rate or row.sample_rate
+    recording, turns, *voices = _targets(row, out)
     try:
         rendered = render_conversation(row, rate)
         gain = np.float32(headroom(rendered.sources))
-        for number, voice in enumerate(rendered.sources, 1):
-            audio.write_audio(out / f"{stem}_s{number}.wav", voice * gain, rate, subtype)
-        with atomic_write(out / f"{stem}.rttm") as partial_path:
-            partial_path.write_text(to_rttm(rendered.turns, stem), encoding="utf-8", errors="replace")
+        for path, voice in zip(voices, rendered.sources, strict=True):
+            audio.write_audio(path, voice * gain, rate, subtype)
+        with atomic_write(turns) as partial_path:
+            partial_path.write_text(to_rttm(rendered.turns, recording.stem), encoding="utf-8", errors="replace")
         # Last: a recording that is there says that all of it is.
-        audio.write_audio(out / f"{stem}.wav", rendered.mixture * gain, rate, subtype)
+        audio.write_audio(recording, rendered.mixture * gain, rate, subtype)
     except SeptoolError as error:
         return error
     moved = tuple(

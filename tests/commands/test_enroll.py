@@ -129,7 +129,7 @@ def test_a_minute_of_what_somebody_says_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["{alice}@2-1"], "a stretch ends after it begins"),
+        (["{alice}@2-1"], "an excerpt ends after it starts"),
         (["{alice}@9-12"], "it has nothing from 9 s on"),
         (["{alice}@0-0.5"], "1 s are needed"),
         (["{people}", "--name", "carol"], "the folders have alice, bob"),

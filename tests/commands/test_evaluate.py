@@ -327,6 +327,9 @@ def test_two_results_are_compared(septool: Command, folders: tuple[Path, Path], 
         "metric",
         "unit",
     ]
+    assert septool(*run, tmp_path / "c.jsonl", "--sample-rate", 2 * RATE).status == 0
+    refused = septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "c.jsonl")
+    assert (refused.status, refused.errors[-1][:46]) == (1, "septool: the two results are at 8000 and 16000")
     assert septool("eval", "--compare", tmp_path / "a.jsonl").status == 2
     assert septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--metric", "sdr").status == 2
 

@@ -1,6 +1,7 @@
 """``septool mix`` of conversations: drawn of utterances, and rendered from a manifest."""
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -119,3 +120,31 @@ def test_what_is_there_is_not_replaced_unasked(septool: Command, speech: Path, t
     assert again.status == 1
     assert "conversations.jsonl exists; use --force" in again.errors[-1]
     assert septool("mix", speech, *arguments, "--force").status == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "there", "status", "said"),
+    [
+        (["ann"], [], 2, "ann.wav would be written over while it is read"),  # a recording that it is made of
+        (["a/1", "a_1"], [], 1, "two rows of .* would be written to a_1.rttm"),
+        (["talk", "talk_s1"], [], 1, "two rows of .* would be written to talk_s1.wav"),
+        (["talk"], ["talk_s1.wav"], 1, "talk_s1.wav exists; use --force to replace it, or another --out"),
+        (["talk"], ["talk.rttm"], 1, "talk.rttm exists"),
+    ],
+)
+def test_nobodys_files_are_lost(
+    septool: Command, tmp_path: Path, ids: list[str], there: list[str], status: int, said: str
+) -> None:
+    write(tmp_path / "ann.wav", voice(110, seconds=1))
+    for name in there:
+        (tmp_path / name).write_text("somebody's")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    segments = [{"speaker": "ann", "path": "../ann.wav", "at": 0.0}]
+    rows = [{"id": id, "sample_rate": RATE, "seconds": 2.0, "segments": segments} for id in ids]
+    manifest = tmp_path / "rows" / "rows.jsonl"
+    manifest.parent.mkdir()
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = septool("mix", manifest, "-o", tmp_path)
+    assert result.status == status
+    assert re.search(said, result.errors[-1])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before

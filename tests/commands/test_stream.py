@@ -167,7 +167,7 @@ def test_a_damaged_pipe_is_one_line(separate: Command) -> None:
         (["-", "--stream", "--reference", "a.wav"], "--reference is compared with a whole recording"),
         (["-", "--stream", "--speakers", "auto"], "--speakers listens to a whole recording first"),
         (["-", "--voice", "1"], "--voice 1 takes --out -; files are named for every voice"),
-        (["-", "--voice", "3", "-o", "-"], "--voice is 3; the model returns 2"),
+        (["-", "--voice", "3", "-o", "-"], "--voice is 3; the model returns voices 1 to 2"),
         (["-", "--raw", "pcm"], "--raw is 'pcm'; write it as ENCODING:RATE:CHANNELS, such as s16le:16000:1"),
         (["x.wav", "--raw", "u8:8000:1", "--html", "x.html"], "--html x.html shows recordings that have a header"),
         (["x.wav", "--track", "2", "--html", "x.html"], "--html x.html shows the first track of sound"),

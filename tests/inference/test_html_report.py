@@ -34,6 +34,12 @@ def test_a_spectrogram_shows_which_frequency_is_when(tone: Path) -> None:
         assert levels[html_report.ROWS // 2, column] < levels[:, column].max() - 50
 
 
+def test_a_short_recording_is_decoded_once(tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MPEG is decoded from its beginning after every step back, and the columns of a short one overlap."""
+    monkeypatch.setattr(audio.AudioFile, "seek", lambda *_: pytest.fail("goes back"))
+    test_a_spectrogram_shows_which_frequency_is_when(tone)
+
+
 @pytest.mark.parametrize("samples", [1, 200, 3000])
 def test_short_recordings_have_pictures(tmp_path: Path, samples: int) -> None:
     audio.write_audio(tmp_path / "short.wav", np.full(samples, 0.1, dtype=np.float32), RATE)

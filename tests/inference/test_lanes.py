@@ -13,7 +13,7 @@ import pytest
 from septool import audio
 from septool.inference import html_report
 from septool.inference.html_report import Entry, Track
-from septool.inference.lanes import FINEST, MOST_MARKS, TimeAxis, overlaps
+from septool.inference.lanes import FINEST, MOST_MARKS, TimeAxis
 
 RATE = 8000
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -46,11 +46,6 @@ def test_spans_closer_than_a_column_are_one() -> None:
     assert TimeAxis(36000.0).path(spans) == f"M0 0H{FINEST}.0V1H0z"
     sparse = [(40.0 * number, 40.0 * number + 1) for number in range(900)]
     assert len(TimeAxis(36000.0).path(sparse)) < 25 * FINEST
-
-
-def test_overlap_is_where_two_are_at_once() -> None:
-    assert overlaps([(0, 4), (3, 6), (6, 8), (7, 9), (7.5, 7.7)]) == [(3, 4), (7, 8)]
-    assert overlaps([]) == []
 
 
 @pytest.fixture(scope="module")

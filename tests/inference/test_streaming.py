@@ -2,7 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -142,6 +142,12 @@ def test_levels_are_those_of_the_recording() -> None:
     pieces = in_pieces(signal.sum(0))[0]
     for part in (slice(TAPS, 4 * RATE - TAPS), slice(4 * RATE + TAPS, -TAPS)):
         np.testing.assert_allclose(pieces[:, part], signal[:, part], atol=0.1 * np.abs(signal[:, part]).max())
+
+
+@pytest.mark.parametrize("voice", [0, 3])
+def test_a_voice_that_the_model_does_not_return_is_refused(voice: int) -> None:
+    with pytest.raises(UsageError, match=f"--voice is {voice}; the model returns voices 1 to 2"):
+        replace(SETTINGS, voice=voice)
 
 
 @pytest.mark.parametrize("total", [0, 1, 9, 10, 11, 17, 18, 23, 24, 25, 100])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from septool.errors import SeptoolError
+from septool.scoring.conversations import MEASURES
 from septool.scoring.items import Item
 from septool.scoring.summary import compare_items, mean_interval, summarize_items
 
@@ -71,6 +72,16 @@ def test_results_that_do_not_compare_are_refused() -> None:
         compare_items(items(values), other)
     with pytest.raises(SeptoolError, match="no item in common"):
         compare_items(items(values)[:1], items(values)[1:])
+
+
+def test_what_every_item_has_one_number_of_is_compared() -> None:
+    first, second = (
+        [Item(str(n), {"si-snri": [1.0 + n]}, detections={"der": der, "found": 2.0}) for n in range(4)]
+        for der in (12.0, 9.0)
+    )
+    gain, error = compare_items(first, second, MEASURES.values())
+    assert (gain.metric, gain.difference) == ("si-snri", 0.0)
+    assert (error.metric, error.unit, error.difference, error.count) == ("der", "%", -3.0, 4)
 
 
 def test_an_interval_does_not_depend_on_what_else_is_scored() -> None:
