@@ -1,7 +1,7 @@
 """Separating many recordings as conversations, with one track and the activity of each person."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import partial
 from pathlib import Path
 
@@ -11,16 +11,17 @@ from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import separate_conversation
 from septool.conversation.result import SeparatedConversation
 from septool.data.turns import FORMATS, activity_path, format_activity
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing
 from septool.inference.batch import Batch
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.outcomes import Failed, Skipped
 from septool.inference.output_folder import find_group, record_group, record_outputs
-from septool.inference.paths import PIPE, FoundInputs, Job, format_pattern, format_targets
+from septool.inference.paths import PIPE, FoundInputs, Job, abspath_key, format_pattern, format_targets
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.voiceprints import network_digest, voice_digests
+from septool.printable import printable
 
 
 def separate_conversations(
@@ -46,9 +47,14 @@ def separate_conversations(
         raise UsageError("--activity goes beside the voices; use septool activity, or a folder with --out")
     if rest is not None and len(inputs.recordings) != 1:
         raise UsageError(f"--rest {rest} takes one recording, {len(inputs.recordings)} were given")
+    kept = {abspath_key(recording.path) for recording in inputs.recordings}
+    if rest is not None and abspath_key(rest) in kept:
+        raise UsageError(f"--rest {rest} would replace the recording; name another file")
     networks = load_conversation_networks(model, speaker_model, batch.device, passes)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
-    each = _Conversations(batch, networks, count, who, activity, rest)
+    kept -= {abspath_key(target) for job in todo for target in job.targets}  # which the plan has judged
+    kept |= set() if rest is None else {abspath_key(rest)}
+    each = _Conversations(batch, networks, count, who, activity, rest, kept)
     asked = {
         "name": batch.name,
         "speakers": speakers,
@@ -74,10 +80,12 @@ class _Conversations:
         who: str | None,
         activity: str | None,
         rest: Path | None,
+        kept: Set[str],
     ) -> None:
         self.batch, self.networks, self.count = batch, networks, count
         self.voices, self.by_name = networks.find_voices(who), who is not None
         self.activity, self.rest = activity, rest
+        self.kept = kept  # keys of files that no track may replace, whatever --force says
 
     def separate(self, task: Task) -> SeparatedConversation:
         """Write the tracks and the activity of one recording."""
@@ -146,6 +154,9 @@ class _Conversations:
         called = speakers if self.by_name else len(speakers)
         targets = format_targets(task.job, batch.out, batch.name, batch.suffix, called, self.networks.name)
         for target in targets:
+            if abspath_key(target) in self.kept:
+                voice = f"a voice of {task.job.display_name}"
+                raise SeptoolError(f"{printable(target)} would be replaced by {voice}; use --name or --out")
             refuse_existing(target, force=batch.force)
         for folder in {target.parent for target in targets}:
             make_folder(folder)

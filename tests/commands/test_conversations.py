@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from septool import audio, catalogue, checkpoints
-from septool.conversation import networks
-from septool.conversation.separation import ConversationSeparator
+from septool.conversation import batch, networks
+from septool.conversation.recording import ConversationEstimate
+from septool.conversation.separation import ConversationSeparator, Diarization
 from septool.data.turns import read_rttm
 from septool.errors import SeptoolError
 from septool.inference.outcomes import Failed
+from septool.inference.streaming import FileEstimate
 from septool.inference.voiceprints import HeardBy, Voiceprint, network_digest, write_voiceprints
 from septool.models.base import SpeakerEncoder
 from septool.tasks.separate import separate
@@ -47,6 +49,23 @@ def meeting(sources: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(networks, "conversation_separator", start)
     audio.write_audio(tmp_path / "meeting.wav", np.sum([*sources.values()], axis=0), RATE, "FLOAT")
     return tmp_path / "meeting.wav"
+
+
+@pytest.fixture
+def people(meeting: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Who is found in any recording without listening to it; a track is a few bytes."""
+    names = ["speaker1", "speaker2"]
+
+    def write(source: Path, format_targets: Any, *_: object, rest: Path | None, **_1: object) -> ConversationEstimate:
+        targets = tuple(format_targets(names)) if names else ()
+        for path in (*targets, *([] if rest is None else [rest])):
+            path.write_bytes(b"track of " + source.name.encode())
+        file = FileEstimate(audio.AudioInfo(RATE, RATE, 1, "PCM_16", RATE), 0, ())
+        found = Diarization([], tuple(names), (1.0,) * len(names), np.zeros((len(names), 4)))
+        return ConversationEstimate(file, found, targets)
+
+    monkeypatch.setattr(batch, "separate_conversation", write)
+    return names
 
 
 def test_a_track_a_person_and_who_speaks_when(septool: Command, meeting: Path, tmp_path: Path) -> None:
@@ -178,6 +197,20 @@ def test_nothing_is_replaced_without_force(septool: Command, meeting: Path, tmp_
     assert again.status == 0
 
 
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("asked", [(), ("--rest",)])
+def test_no_track_replaces_another_recording_or_the_rest(
+    septool: Command, meeting: Path, asked: tuple[str, ...]
+) -> None:
+    second = meeting.with_name("meeting_s2.wav")
+    second.write_bytes(b"mine")
+    result = septool("separate", meeting, *asked, second, "--speakers", "2", "-o", meeting.parent, "--force")
+    said = f"septool: {second} would be replaced by a voice of {meeting}; use --name or --out"
+    assert (result.status, second.read_bytes()) == (1, b"mine")
+    assert said in result.errors
+    assert not meeting.with_name("meeting_s1.wav").exists()
+
+
 @pytest.mark.parametrize("beside", ["rest.wav", "meeting.rttm"])
 def test_files_beside_the_voices_are_not_replaced_unasked(
     septool: Command, meeting: Path, tmp_path: Path, beside: str
@@ -266,10 +299,11 @@ def test_activity_tells_of_each_recording_that_fails(septool: Command, meeting: 
         (["--speakers", "2", "--activity", "srt"], "--activity is 'srt'; it can be rttm, json, audacity, webvtt"),
         (["--speakers", "2", "--reference", "a.wav"], "--reference is for a known number of voices"),
         (["--speakers", "2", "--model", "speaker-net"], "speaker-net"),
+        (["--speakers", "2", "--rest", "{meeting}", "--force"], "would replace the recording; name another file"),
     ],
 )
 def test_what_contradicts_itself_is_refused(septool: Command, meeting: Path, arguments: list[str], said: str) -> None:
-    result = septool("separate", meeting, *arguments)
+    result = septool("separate", meeting, *(part.replace("{meeting}", str(meeting)) for part in arguments))
     assert result.status in (1, 2)
     assert said in result.errors[-1]
     assert sorted(path.name for path in meeting.parent.iterdir()) == ["meeting.wav"]
