@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from septool import audio, workers
-from septool.atomic import atomic_write
+from septool.atomic import atomic_write_group
 from septool.conversation.separation import ConversationSeparator, Diarization
 from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.streaming import SUBTYPES, FileEstimate
@@ -94,7 +94,7 @@ def separate_conversation(
     with ExitStack() as stack:
 
         def open_writer(paths: Sequence[Path], voices: int) -> audio.Writer:
-            partials = [stack.enter_context(atomic_write(path)) for path in paths]
+            partials = stack.enter_context(atomic_write_group(paths))
             return stack.enter_context(
                 audio.Writer(partials, voices, conversation.rate, info.rate, subtype, paths[0], expected=info.frames)
             )

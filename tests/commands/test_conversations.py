@@ -1,6 +1,7 @@
 """``septool separate --speakers`` and ``septool activity``: files, JSON, pipes, refusals."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from septool import audio, catalogue, checkpoints
+from septool.atomic import is_pending
 from septool.conversation import batch, networks
 from septool.conversation.recording import ConversationEstimate
 from septool.conversation.separation import ConversationSeparator, Diarization
@@ -103,6 +105,20 @@ def test_whoever_asked_may_give_up_while_tracks_are_written(
     (result,) = separate([meeting], speakers="auto", out=str(tmp_path / "out"), device="cpu", progress=follow)
     assert isinstance(result, Failed)
     assert "not wanted any more" in result.error
+
+
+def test_tracks_take_their_places_together(
+    septool: Command, meeting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watch(partial: Path, path: Path) -> None:
+        pending.append(is_pending(path))  # so that whoever comes after a kill ends what was begun
+        replace(partial, path)
+
+    pending: list[bool] = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", watch)
+    assert septool("separate", meeting, "--speakers", "2", "-o", tmp_path / "out").status == 0
+    assert pending == [True, True]
 
 
 def test_people_are_called_by_the_voices_that_are_known(septool: Command, meeting: Path, tmp_path: Path) -> None:
