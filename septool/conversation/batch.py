@@ -17,7 +17,7 @@ from septool.inference.batch import Batch
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.outcomes import Failed, Skipped
-from septool.inference.output_folder import find_group, record_group, record_outputs
+from septool.inference.output_folder import OutputLists, find_group, record_group, record_outputs
 from septool.inference.paths import PIPE, FoundInputs, Job, abspath_key, format_pattern, format_targets
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.voiceprints import network_digest, voice_digests
@@ -117,8 +117,10 @@ class _Conversations:
             with atomic_write(written) as partial_path:
                 partial_path.write_text(format_activity(self.activity, diarization.turns, job.stem), encoding="utf-8")
         if self.batch.out != PIPE:
+            earlier = self.find_written(job)
             record_outputs([*found.targets, *([] if self.rest is None else [self.rest])])
             record_group(self._folder(job), self._pattern(job), found.targets)
+            self._clear_earlier(set(earlier) - set(found.targets))
         return SeparatedConversation(
             **vars(task.complete(found.file, networks.name, started)),
             outputs=(PIPE,) if self.batch.out == PIPE else tuple(map(str, found.targets)),
@@ -132,6 +134,13 @@ class _Conversations:
     def find_written(self, job: Job) -> tuple[Path, ...]:
         """Return the tracks that an earlier run left of a recording."""
         return find_group(self._folder(job), self._pattern(job))
+
+    def _clear_earlier(self, tracks: Set[Path]) -> None:
+        """Remove tracks of people whom an earlier run found in a recording, and this one in its place did not."""
+        lists = OutputLists()
+        for track in tracks:
+            if abspath_key(track) not in self.kept and lists.is_output(track):  # and is not somebody's by now
+                track.unlink()
 
     def describe(self, result: SeparatedConversation | Skipped) -> Entry:
         """Return what the HTML report shows of a recording."""

@@ -227,6 +227,22 @@ def test_no_track_replaces_another_recording_or_the_rest(
     assert not meeting.with_name("meeting_s1.wav").exists()
 
 
+@pytest.mark.parametrize("edited", [False, True])
+def test_tracks_of_people_who_are_not_found_again_go_unless_they_were_changed(
+    septool: Command, meeting: Path, people: list[str], tmp_path: Path, edited: bool
+) -> None:
+    line = ("separate", meeting, "--speakers", "auto", "-o", tmp_path / "out", "--force")
+    assert septool(*line).status == 0
+    second = tmp_path / "out" / "meeting_s2.wav"
+    assert second.exists()
+    if edited:
+        second.write_bytes(b"mine now")
+    people.pop()
+    assert septool(*line).status == 0
+    assert second.exists() == edited
+    assert second.with_name("meeting_s1.wav").exists()
+
+
 @pytest.mark.parametrize("beside", ["rest.wav", "meeting.rttm"])
 def test_files_beside_the_voices_are_not_replaced_unasked(
     septool: Command, meeting: Path, tmp_path: Path, beside: str
