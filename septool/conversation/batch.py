@@ -1,16 +1,16 @@
 """Separating many recordings as conversations, with one track and the activity of each person."""
 
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 
 from septool.atomic import atomic_write
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
 from septool.conversation.people import SpeakerCount, parse_count
-from septool.conversation.recording import separate_conversation
+from septool.conversation.recording import plan_activity, separate_conversation
 from septool.conversation.result import SeparatedConversation
-from septool.data.turns import FORMATS, activity_path, format_activity
+from septool.data.turns import FORMATS, format_activity
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing
 from septool.inference.batch import Batch
@@ -50,11 +50,12 @@ def separate_conversations(
     kept = {abspath_key(recording.path) for recording in inputs.recordings}
     if rest is not None and abspath_key(rest) in kept:
         raise UsageError(f"--rest {rest} would replace the recording; name another file")
+    written = {} if activity is None else plan_activity(inputs.recordings, batch.out, activity)
     networks = load_conversation_networks(model, speaker_model, batch.device, passes)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
     kept -= {abspath_key(target) for job in todo for target in job.targets}  # which the plan has judged
     kept |= set() if rest is None else {abspath_key(rest)}
-    each = _Conversations(batch, networks, count, who, activity, rest, kept)
+    each = _Conversations(batch, networks, count, who, activity, written, rest, kept)
     asked = {
         "name": batch.name,
         "speakers": speakers,
@@ -79,20 +80,19 @@ class _Conversations:
         count: SpeakerCount,
         who: str | None,
         activity: str | None,
+        written: Mapping[str, Path],
         rest: Path | None,
         kept: Set[str],
     ) -> None:
         self.batch, self.networks, self.count = batch, networks, count
         self.voices, self.by_name = networks.find_voices(who), who is not None
-        self.activity, self.rest = activity, rest
+        self.activity, self.written, self.rest = activity, written, rest  # written: files of the activity, by label
         self.kept = kept  # keys of files that no track may replace, whatever --force says
 
     def separate(self, task: Task) -> SeparatedConversation:
         """Write the tracks and the activity of one recording."""
         started, job, networks = time.perf_counter(), task.job, self.networks
-        written = None
-        if self.activity is not None:
-            written = activity_path(self._folder(job), job.stem, self.activity)
+        written = self.written.get(job.label)
         for beside in (written, self.rest):
             if beside is not None:
                 refuse_existing(beside, force=self.batch.force)

@@ -10,7 +10,9 @@ import numpy as np
 from septool import audio, workers
 from septool.atomic import atomic_write_group
 from septool.conversation.separation import ConversationSeparator, Diarization
+from septool.data.turns import activity_path
 from septool.inference.findings import Peaks, loudest_if_cancelling
+from septool.inference.paths import Input, find_owners
 from septool.inference.streaming import SUBTYPES, FileEstimate
 
 FormatTargets = Callable[[Sequence[str]], Sequence[Path]]  # the files of people, by what they are called
@@ -24,6 +26,22 @@ class ConversationEstimate:
     file: FileEstimate
     diarization: Diarization
     targets: tuple[Path, ...]
+
+
+def plan_activity(recordings: Sequence[Input], out: str, name: str) -> dict[str, Path]:
+    """Return the file that says who speaks when in each recording, by the recording's label.
+
+    Args:
+        recordings: in all.
+        out: the output folder.
+        name: of a format of :data:`septool.data.turns.FORMATS`.
+
+    Raises:
+        UsageError: two recordings would have the same one.
+    """
+    files = [(each, activity_path(Path(out) / each.subfolder, each.stem, name)) for each in recordings]
+    find_owners(files, has_name=False)
+    return {each.label: file for each, file in files}
 
 
 def diarize_file(

@@ -7,7 +7,7 @@ import re
 import select
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -206,17 +206,11 @@ def plan_jobs(
     if out == PIPE:
         return JobPlan(tuple(Job(each.label, each.path, each.subfolder) for each in inputs))
     jobs: list[Job] = []
-    owners: dict[str, Job] = {}  # of output files
     for recording in inputs:
         channels = count_channels(recording) if count_channels else None
         targets = format_targets(recording, out, name, suffix, voices, model, channels)
-        job = Job(recording.label, recording.path, recording.subfolder, targets)
-        for target in targets:
-            owner = owners.setdefault(abspath_key(target), job)
-            if owner.label != job.label:
-                remedy = "put {suffix} in --name" if owner.path.suffix != job.path.suffix else "give each its own --out"
-                raise UsageError(f"{owner.label} and {job.label} would both be written to {target}; {remedy}")
-        jobs.append(job)
+        jobs.append(Job(recording.label, recording.path, recording.subfolder, targets))
+    owners = find_owners(((job, target) for job in jobs for target in job.targets), has_name=True)
     kept, own_voices = [], []
     for job in jobs:
         owner = owners.get(abspath_key(job.path)) if job.label != PIPE else None
@@ -227,6 +221,26 @@ def plan_jobs(
         else:
             own_voices.append(job)
     return JobPlan(tuple(kept), tuple(own_voices))
+
+
+def find_owners(files: Iterable[tuple[Input, Path]], *, has_name: bool) -> dict[str, Input]:
+    """Return which recording each output file is of, by :func:`abspath_key`.
+
+    Args:
+        files: recordings, each with a file that it would be written to.
+        has_name: whether the user can choose the files' names, with ``--name``.
+
+    Raises:
+        UsageError: two recordings would be written to one file.
+    """
+    owners: dict[str, Input] = {}
+    for recording, target in files:
+        owner = owners.setdefault(abspath_key(target), recording)
+        if owner.label != recording.label:
+            told_apart = has_name and owner.path.suffix != recording.path.suffix
+            remedy = "put {suffix} in --name" if told_apart else "give each its own --out"
+            raise UsageError(f"{owner.label} and {recording.label} would both be written to {target}; {remedy}")
+    return owners
 
 
 def format_targets(

@@ -9,8 +9,8 @@ from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.conversation.networks import load_conversation_networks
 from septool.conversation.people import parse_count
-from septool.conversation.recording import diarize_file
-from septool.data.turns import FORMATS, Turn, activity_path, format_activity
+from septool.conversation.recording import diarize_file, plan_activity
+from septool.data.turns import FORMATS, Turn, format_activity
 from septool.device import choose_device
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing
@@ -86,11 +86,12 @@ def find_activity(
     if format not in FORMATS:
         raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
     count, inside = parse_count(speakers), find_inputs(inputs)
+    targets = {} if out == PIPE else plan_activity(inside.recordings, out, format)
     networks = load_conversation_networks(model, speaker_model, choose_device(device), passes)
     said: set[Caveat] = set()
     voices = networks.find_voices(who)
 
-    def find(recording: Input, path: Path, target: Path) -> FoundActivity:
+    def find(recording: Input, path: Path, target: Path | None) -> FoundActivity:
         with networks.start(count, voices) as conversation:
             estimate, found = diarize_file(
                 path,
@@ -107,12 +108,12 @@ def find_activity(
             if caveat.recording is None:  # holds for all
                 said.add(caveat)
         text = format_activity(format, found.turns, recording.stem)
-        if out != PIPE:
+        if target is not None:
             with atomic_write(target) as partial:
                 partial.write_text(text, encoding="utf-8")
         return FoundActivity(
             input=recording.label,
-            output=PIPE if out == PIPE else str(target),
+            output=PIPE if target is None else str(target),
             text=text,
             model=networks.name,
             seconds=estimate.info.frames / estimate.info.rate,
@@ -123,13 +124,13 @@ def find_activity(
         )
 
     for recording in inside.recordings:
-        target = activity_path(Path(out) / recording.subfolder, recording.stem, format)
+        target = targets.get(recording.label)
         path = recording.path
         try:
-            if out != PIPE and target.exists() and skip_existing:
+            if target is not None and target.exists() and skip_existing:
                 yield Skipped(recording.label, (str(target),))
                 continue
-            if out != PIPE:
+            if target is not None:
                 refuse_existing(target, force=force)
                 make_folder(target.parent)  # before the work, not after it
             with stdin_as_file() if recording.label == PIPE else nullcontext(path) as path:

@@ -227,6 +227,20 @@ def test_no_track_replaces_another_recording_or_the_rest(
     assert not meeting.with_name("meeting_s1.wav").exists()
 
 
+@pytest.mark.parametrize(
+    "verb", [["activity"], ["separate", "--speakers", "2", "--activity", "rttm", "--name", "{stem}.{suffix}_s{voice}"]]
+)
+def test_two_recordings_do_not_share_one_activity(
+    septool: Command, meeting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: list[str]
+) -> None:
+    monkeypatch.setattr(ConversationSeparator, "listen", lambda *_: pytest.fail("the work was begun"))
+    result = septool(*verb, meeting, meeting.with_suffix(".flac"), "-o", tmp_path / "out")
+    assert result.status == 2
+    said = f"and {meeting.with_suffix('.flac')} would both be written to {tmp_path}/out/meeting.rttm"
+    assert f"{said}; give each its own --out" in result.errors[-1]
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("edited", [False, True])
 def test_tracks_of_people_who_are_not_found_again_go_unless_they_were_changed(
     septool: Command, meeting: Path, people: list[str], tmp_path: Path, edited: bool
