@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def separate_conversations(
         "passes": networks.passes,
     }
     record = batch.open_record(networks.name, networks.path, asked)
+    todo = [replace(job, beside=each.files_beside(job)) for job in todo]
     results = run_batch(batch, todo, each.separate, inputs.unreadable, record, each.find_written)
     yield from write_report(results, batch.html, f"Separated by {networks.name}", each.describe)
 
@@ -93,10 +95,9 @@ class _Conversations:
         """Write the tracks and the activity of one recording."""
         started, job, networks = time.perf_counter(), task.job, self.networks
         written = self.written.get(job.label)
-        for beside in (written, self.rest):
-            if beside is not None:
-                refuse_existing(beside, force=self.batch.force)
-                make_folder(beside.parent)  # before the work, not after it
+        for beside in job.beside:
+            refuse_existing(beside, force=self.batch.force)
+            make_folder(beside.parent)  # before the work, not after it
         with networks.start(self.count, self.voices) as conversation:
             found = separate_conversation(
                 task.local_path,
@@ -130,6 +131,10 @@ class _Conversations:
             activity=None if written is None else str(written),
             rest=None if self.rest is None else str(self.rest),
         )
+
+    def files_beside(self, job: Job) -> tuple[Path, ...]:
+        """Return the files that were asked for of a recording beside the tracks."""
+        return tuple(path for path in (self.written.get(job.label), self.rest) if path is not None)
 
     def find_written(self, job: Job) -> tuple[Path, ...]:
         """Return the tracks that an earlier run left of a recording."""

@@ -52,6 +52,7 @@ class Job(Input):
     """A recording and the files that its voices go to; none yet if they go to standard output."""
 
     targets: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()  # what else was asked for of it, and is done only if the voices are
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ def _run_job(
         with ExitStack() as stack:
             if batch.out != PIPE:
                 before = _with_written(job, find_written)
-                there = batch.skip_existing and all(target.exists() for target in before.targets)
+                there = batch.skip_existing and all(path.exists() for path in before.targets + before.beside)
                 if there and _is_done(batch, record, before):
                     return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), [])
                 for folder in {target.parent for target in job.targets}:
@@ -256,13 +256,16 @@ def _run_job(
                 before = _with_written(job, find_written)
                 existing = _existing_targets(before)
                 whole = len(existing) == len(before.targets)
-                done = whole and batch.skip_existing and _is_done(batch, record, before)
-                if done or (whole and waited and not batch.force):
+                lacking = [path for path in before.beside if not path.exists()]
+                done = whole and not lacking and batch.skip_existing and _is_done(batch, record, before)
+                if done or (whole and not lacking and waited and not batch.force):
                     return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), task.findings)
                 if existing and not batch.force:
                     advice = "use --force to replace it or --skip-existing"
                     if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
                         advice = "the other voices do not; remove it or use --force"
+                        if whole:
+                            advice = f"{printable(lacking[0])} does not; use --force to write both"
                     raise SeptoolError(f"{printable(existing[0])} exists; {advice}")
             if job.label == PIPE and not batch.stream:
                 task.local_path = stack.enter_context(stdin_as_file())

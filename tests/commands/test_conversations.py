@@ -241,6 +241,24 @@ def test_two_recordings_do_not_share_one_activity(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    ("asked", "name"), [(("--activity", "rttm"), "out/meeting.rttm"), (("--rest", "r.wav"), "r.wav")]
+)
+def test_a_file_beside_the_tracks_is_missed(
+    septool: Command, meeting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ("separate", meeting, "--speakers", "auto", "-o", "out", "--skip-existing")
+    assert septool(*line).status == 0
+    part = septool(*line, *asked)
+    assert part.status == 1
+    assert f"out/meeting_s1.wav exists; {name} does not; use --force to write both" in part.errors[-1]
+    assert septool(*line, *asked, "--force").status == 0
+    assert Path(name).exists()
+    assert septool(*line, *asked).errors[-1] == f"septool: {meeting}: there already"
+
+
 @pytest.mark.parametrize("edited", [False, True])
 def test_tracks_of_people_who_are_not_found_again_go_unless_they_were_changed(
     septool: Command, meeting: Path, people: list[str], tmp_path: Path, edited: bool
