@@ -19,7 +19,7 @@ from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.outcomes import Failed, Skipped
 from septool.inference.output_folder import OutputLists, find_group, record_group, record_outputs
-from septool.inference.paths import PIPE, FoundInputs, Job, abspath_key, format_pattern, format_targets
+from septool.inference.paths import PIPE, FoundInputs, Input, Job, abspath_key, format_pattern, format_targets
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.voiceprints import network_digest, voice_digests
 from septool.printable import printable
@@ -53,6 +53,7 @@ def separate_conversations(
         raise UsageError(f"--rest {rest} would replace the recording; name another file")
     written = {} if activity is None else plan_activity(inputs.recordings, batch.out, activity)
     networks = load_conversation_networks(model, speaker_model, batch.device, passes)
+    _check_name(batch, inputs.recordings, count, networks.name, named=who is not None)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
     kept -= {abspath_key(target) for job in todo for target in job.targets}  # which the plan has judged
     kept |= set() if rest is None else {abspath_key(rest)}
@@ -70,6 +71,15 @@ def separate_conversations(
     todo = [replace(job, beside=each.files_beside(job)) for job in todo]
     results = run_batch(batch, todo, each.separate, inputs.unreadable, record, each.find_written)
     yield from write_report(results, batch.html, f"Separated by {networks.name}", each.describe)
+
+
+def _check_name(batch: Batch, recordings: Sequence[Input], count: SpeakerCount, model: str, *, named: bool) -> None:
+    """Refuse a ``--name`` that does not tell people apart; who they are is known only when much has been done."""
+    if batch.out == PIPE:
+        return
+    people = [f"speaker{number}" for number in range(1, 1 + min(count.most, 2))]
+    for recording in recordings:
+        format_targets(recording, batch.out, batch.name, batch.suffix, people if named else len(people), model)
 
 
 class _Conversations:

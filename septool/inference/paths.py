@@ -256,12 +256,15 @@ def format_targets(
     """Return the files of a recording's voices, channel after channel; arguments as for :func:`plan_jobs`."""
     parts = {"stem": recording.stem, "suffix": recording.path.suffix[1:], "model": model}
     numbered = "{voice}" if channels is None else "{channel}, {voice}"
+    texts = {*parts} if isinstance(voices, int) else {*parts, "voice"}
     try:
         own = {"voice"} if channels is None else {"voice", "channel"}
         for _, field, spec, conversion in Formatter().parse(name):
             known = field is None or (field in {*parts, *own} and not conversion)
             if not known or not FIELD_FORMAT.fullmatch(spec or ""):
                 raise ValueError
+            if field in texts and (spec or "").endswith("d"):
+                raise UsageError(f"--name {name!r}: {{{field}}} is no number here; leave out :{spec}")
         called = range(1, voices + 1) if isinstance(voices, int) else voices
         names = [
             name.format(channel=channel + 1, voice=voice, **parts)

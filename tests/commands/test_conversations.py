@@ -373,6 +373,28 @@ def test_what_contradicts_itself_is_refused(septool: Command, meeting: Path, arg
     assert sorted(path.name for path in meeting.parent.iterdir()) == ["meeting.wav"]
 
 
+@pytest.mark.parametrize(
+    ("name", "known", "said"),
+    [
+        ("{stem}", False, "--name '{stem}' gives every voice the same file; put {voice} in it"),
+        ("{stem}_{voice:02d}", True, "--name '{stem}_{voice:02d}': {voice} is no number here; leave out :02d"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_before_the_work(
+    septool: Command, meeting: Path, team: Path, monkeypatch: pytest.MonkeyPatch, name: str, known: bool, said: str
+) -> None:
+    monkeypatch.setattr(ConversationSeparator, "listen", lambda *_: pytest.fail("the work was begun"))
+    who = ("--who", team) if known else ()
+    result = septool("separate", meeting, "--speakers", "auto", *who, "--name", name, "-o", meeting.parent)
+    assert (result.status, result.errors[-1]) == (2, f"septool: {said}")
+
+
+def test_one_person_needs_no_number(septool: Command, meeting: Path, people: list[str], tmp_path: Path) -> None:
+    people.pop()
+    assert septool("separate", meeting, "--speakers", "1", "--name", "{stem}", "-o", tmp_path / "out").status == 0
+    assert (tmp_path / "out/meeting.wav").exists()
+
+
 def test_real_networks_take_the_example_apart(septool: Command, tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "examples" / "two-talkers.flac"
     result = septool("separate", example, "--speakers", "auto", "-o", tmp_path, "-d", "cpu", "--json")
