@@ -119,6 +119,8 @@ class _Conversations:
                 raw=self.batch.raw_format,
                 progress=task.progress,
             )
+        if self.batch.out == PIPE and not found.targets:
+            raise SeptoolError(f"{job.display_name}: nobody speaks in it; there is nothing to write to standard output")
         task.note_caveats(found.file, networks.name, networks.rate)
         diarization = found.diarization
         if not diarization.speakers and not any(each.kind == CaveatKind.EMPTY for each in task.findings):

@@ -259,6 +259,13 @@ def test_a_file_beside_the_tracks_is_missed(
     assert septool(*line, *asked).errors[-1] == f"septool: {meeting}: there already"
 
 
+def test_nobody_goes_to_standard_output(septool: Command, meeting: Path, people: list[str]) -> None:
+    people.clear()
+    result = septool("separate", meeting, "--speakers", "auto", "-o", "-")
+    said = f"septool: {meeting}: nobody speaks in it; there is nothing to write to standard output"
+    assert (result.status, result.errors[-1]) == (1, said)
+
+
 @pytest.mark.parametrize("edited", [False, True])
 def test_tracks_of_people_who_are_not_found_again_go_unless_they_were_changed(
     septool: Command, meeting: Path, people: list[str], tmp_path: Path, edited: bool
