@@ -136,12 +136,7 @@ class Batch:
 
     def find_inputs(self, names: Sequence[str]) -> FoundInputs:
         """List the recordings that names stand for, and say what is left out; see :func:`find_inputs`."""
-        found = find_inputs(names)
-        if found.own_outputs:
-            self.report(f"{len(found.own_outputs)} files are left out: they are voices that septool wrote")
-        if left_out := audio.describe_left_out(found.left_out):
-            self.report(left_out)
-        return found
+        return find_inputs(names, self.report)
 
     def check_inputs(self, inputs: Sequence[Input]) -> None:
         """Refuse, before anything is done, inputs that do not go with the outputs."""

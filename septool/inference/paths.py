@@ -68,15 +68,17 @@ class FoundInputs:
     """What the user's inputs stand for."""
 
     recordings: tuple[Input, ...]
-    own_outputs: tuple[Path, ...] = ()  # in folders: voices that were written there by an earlier run
-    left_out: tuple[Path, ...] = ()  # in folders: files that are no recordings that can be read
     unreadable: tuple[Path, ...] = ()  # folders below those that were searched
 
 
-def find_inputs(names: Sequence[str]) -> FoundInputs:
+def find_inputs(names: Sequence[str], report: Callable[[str], None]) -> FoundInputs:
     """List the recordings that names stand for, each once; folders are searched.
 
     Voices that an earlier run wrote are left out of a folder that has other recordings; named ones are not.
+
+    Args:
+        names: files, folders, or ``-`` for standard input.
+        report: callback that is told what is left out.
 
     Raises:
         UsageError: a folder without audio files.
@@ -101,13 +103,11 @@ def find_inputs(names: Sequence[str]) -> FoundInputs:
         for file in inside.files:
             if abspath_key(file) not in own:
                 recordings.setdefault(abspath_key(file), Input(str(file), file, file.parent.relative_to(path)))
-    unreadable = [path for path in others if is_folder(path)]
-    return FoundInputs(
-        tuple(recordings.values()),
-        tuple(path for key, path in own.items() if key not in recordings),
-        tuple(path for path in others if not is_folder(path)),
-        tuple(unreadable),
-    )
+    if voices := own.keys() - recordings.keys():
+        report(f"{len(voices)} files are left out: they are voices that septool wrote")
+    if left_out := audio.describe_left_out([path for path in others if not is_folder(path)]):
+        report(left_out)
+    return FoundInputs(tuple(recordings.values()), tuple(path for path in others if is_folder(path)))
 
 
 def list_inputs(inputs: Sequence[str | Path], from_file: str | None) -> list[str]:

@@ -85,7 +85,7 @@ def find_activity(
     """
     if format not in FORMATS:
         raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
-    count, inside = parse_count(speakers), find_inputs(inputs)
+    count, inside = parse_count(speakers), find_inputs(inputs, report)
     targets = {} if out == PIPE else plan_activity(inside.recordings, out, format)
     networks = load_conversation_networks(model, speaker_model, choose_device(device), passes)
     said: set[Caveat] = set()

@@ -21,6 +21,7 @@ from septool.inference.enrollment import (
     parse_reference,
 )
 from septool.inference.findings import loudest_if_cancelling
+from septool.inference.outcomes import Failed
 from septool.inference.paths import PIPE, find_inputs
 from septool.inference.voiceprints import HeardBy, Voiceprint, check_voice_name, network_digest, write_voiceprints
 from septool.models import SPEAKER_MODEL
@@ -78,7 +79,7 @@ def enroll(
         raise UsageError(f"--out {out} has to end in .safetensors")
     refuse_existing(out, force=force)
     if activity is None:
-        groups = group_references(inputs, name or out.stem, named=name is not None)
+        groups = group_references(inputs, name or out.stem, named=name is not None, report=report)
     elif name is None and len(inputs) == 1:
         groups = undisturbed_stretches(activity, Path(inputs[0]))
     else:
@@ -103,15 +104,19 @@ def enroll(
     return enrolled
 
 
-def group_references(inputs: Sequence[str], name: str, *, named: bool) -> dict[str, list[Reference]]:
+def group_references(
+    inputs: Sequence[str], name: str, *, named: bool, report: Callable[[str], None]
+) -> dict[str, list[Reference]]:
     """Return the references of each voice.
 
     Args:
         inputs: recordings and folders.
         name: of the voice that recordings are of.
         named: whether the user chose it.
+        report: callback that is told what folders hold besides.
 
     Raises:
+        AudioError: a folder that cannot be listed.
         UsageError: there are none, or folders with a name of somebody else.
     """
     groups: dict[str, list[Reference]] = {}
@@ -121,8 +126,10 @@ def group_references(inputs: Sequence[str], name: str, *, named: bool) -> dict[s
         if not Path(text).is_dir():
             groups.setdefault(name, []).append(parse_reference(text))
             continue
-        found = find_inputs([text]).recordings
-        for recording in found:
+        found = find_inputs([text], report)
+        for folder in found.unreadable:
+            raise AudioError(Failed.of_folder(folder).error)
+        for recording in found.recordings:
             inside = recording.path.relative_to(text).parts
             voice = inside[0] if len(inside) > 1 else (name if named else Path(text).resolve().name)
             groups.setdefault(voice, []).append(Reference(recording.path))

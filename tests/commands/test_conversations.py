@@ -359,6 +359,12 @@ def test_activity_tells_of_each_recording_that_fails(septool: Command, meeting: 
     assert "septool-" not in piped.errors[-1], "the temporary file is not what the user named"
 
 
+def test_activity_says_what_a_folder_holds_besides(septool: Command, meeting: Path) -> None:
+    meeting.with_name("notes.txt").touch()
+    result = septool("activity", meeting.parent, "-o", meeting)  # which is no folder: nothing is done
+    assert "septool: left out: 1 .txt" in result.errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -1,6 +1,8 @@
 """``septool enroll``, and the verbs that know the voices it keeps."""
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -86,6 +88,25 @@ def test_every_sub_folder_is_a_voice_and_gets_a_file(
     assert not any(audio.read_audio(Path(output))[0].any() for output in row["outputs"])
     (line,) = septool("extract", call, "--who", f"{tmp_path}/voices.safetensors#bob", *arguments, "--force").lines
     assert json.loads(line)["voices"] == ["bob"]
+
+
+def test_what_a_folder_holds_besides_is_told(
+    enroll: Command, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path.name == "bob":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    (people / "notes.txt").touch()
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", refuse)  # to root everything is permitted
+    result = enroll(people)
+    assert (result.status, result.errors) == (
+        1,
+        ["septool: left out: 1 .txt", f"septool: {people / 'bob'} cannot be listed: no permission"],
+    )
+    assert not (tmp_path / "voices.safetensors").exists()
 
 
 def test_a_stretch_of_a_recording_is_a_reference(enroll: Command, people: Path, tmp_path: Path) -> None:

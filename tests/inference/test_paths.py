@@ -39,6 +39,6 @@ def test_standard_input_has_no_parts() -> None:
 def test_a_name_that_the_system_refuses_does_not_keep_others_from_being_found(tmp_path: Path) -> None:
     (tmp_path / "call.wav").touch()
     names = ["x" * 300 + ".wav", str(tmp_path / "call.wav")]
-    assert [each.label for each in find_inputs(names).recordings] == names
+    assert [each.label for each in find_inputs(names, pytest.fail).recordings] == names
     assert looks_like_file(names[0])
     assert parse_reference(names[0] + "@1-2") == Reference(Path(names[0] + "@1-2"))
