@@ -11,6 +11,7 @@ from septool import audio, catalogue
 from septool.device import choose_device, processor
 from septool.errors import AudioError, UsageError
 from septool.headers import Header
+from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S, OVERLAP_S, SEGMENT_S
 from septool.inference.accelerators import accelerator_of
 from septool.inference.engines import Engine, OnnxSeparator, TorchSeparator, engine_for, load_engine, may_use_onnx
 from septool.inference.level import ArrayEstimator, on_arrays
@@ -53,8 +54,8 @@ class SeparationPipeline:
         recording: Samples,
         rate: int,
         *,
-        segment: float = 30.0,
-        overlap: float = 4.0,
+        segment: float = SEGMENT_S,
+        overlap: float = OVERLAP_S,
         consistency: bool = True,
         passes: int | None = None,
     ) -> np.ndarray:
@@ -91,8 +92,8 @@ class SeparationPipeline:
         self,
         rate: int,
         *,
-        segment: float = 30.0,
-        overlap: float = 4.0,
+        segment: float = SEGMENT_S,
+        overlap: float = OVERLAP_S,
         consistency: bool = True,
         passes: int | None = None,
     ) -> EstimateStream:
@@ -142,8 +143,8 @@ class ExtractionPipeline:
         references: Sequence[Samples],
         *,
         threshold: float | None = None,
-        segment: float = 10.0,
-        overlap: float = 2.0,
+        segment: float = EXTRACTION_SEGMENT_S,
+        overlap: float = EXTRACTION_OVERLAP_S,
         passes: int | None = None,
     ) -> ExtractionResult:
         """Extract a known voice from a recording, as ``septool extract`` does from a file.
@@ -182,8 +183,8 @@ class ExtractionPipeline:
         references: Sequence[Samples],
         *,
         threshold: float | None = None,
-        segment: float = 10.0,
-        overlap: float = 2.0,
+        segment: float = EXTRACTION_SEGMENT_S,
+        overlap: float = EXTRACTION_OVERLAP_S,
         passes: int | None = None,
     ) -> EstimateStream:
         """Return what extracts a known voice from a recording while it arrives; see :meth:`SeparationPipeline.stream`.

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from septool.commands import completion, downloading, options
+from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S
 
 
 def extract(
@@ -66,8 +67,8 @@ def extract(
             "of --who.",
         ),
     ] = None,
-    segment: options.Segment = 10.0,
-    overlap: options.Overlap = 2.0,
+    segment: options.Segment = EXTRACTION_SEGMENT_S,
+    overlap: options.Overlap = EXTRACTION_OVERLAP_S,
     clip: options.Clip = "clamp",
     stream: options.Stream = False,
     presence: Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from septool.commands import completion, downloading, options
 from septool.data.turns import FORMATS
+from septool.inference import OVERLAP_S, SEGMENT_S
 from septool.models import SPEAKER_MODEL
 
 CONVERSATIONS = "Conversations"  # group of options in the help
@@ -54,8 +55,8 @@ def separate(
             "voice.",
         ),
     ] = None,
-    segment: options.Segment = 30.0,
-    overlap: options.Overlap = 4.0,
+    segment: options.Segment = SEGMENT_S,
+    overlap: options.Overlap = OVERLAP_S,
     voice: Annotated[
         int | None,
         typer.Option(

@@ -16,6 +16,7 @@ from septool.data.mixing import render_mixture
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import sha256_of
+from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S
 from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.cascade import load_extractor
 from septool.inference.channels import name_pattern, parse_channel
@@ -114,8 +115,8 @@ def extract(
     raw: str | None = None,
     suffix: str = "wav",
     name: str | None = None,
-    segment: float = 10.0,
-    overlap: float = 2.0,
+    segment: float = EXTRACTION_SEGMENT_S,
+    overlap: float = EXTRACTION_OVERLAP_S,
     clip: Clip = "clamp",
     stream: bool = False,
     presence: bool = False,

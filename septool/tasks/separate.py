@@ -11,6 +11,7 @@ from septool import catalogue
 from septool.conversation.result import SeparatedConversation
 from septool.device import choose_device, processor
 from septool.errors import UsageError
+from septool.inference import OVERLAP_S, SEGMENT_S
 from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.engines import Engine, LoadedSeparator, engine_for, load_engine, may_use_onnx
@@ -28,8 +29,6 @@ from septool.signal.stitch import Seam
 
 if TYPE_CHECKING:
     import torch
-
-SEGMENT_S, OVERLAP_S = 30.0, 4.0  # given to a model at once, and shared by two such segments
 
 
 @dataclass(frozen=True, kw_only=True)
