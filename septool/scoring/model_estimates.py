@@ -16,7 +16,7 @@ from septool.device import choose_device, enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.inference.cascade import load_extractor
 from septool.inference.enrollment import embed_references, read_enrollment
-from septool.inference.level import make_estimator, on_arrays, separate_at_model_level
+from septool.inference.level import make_estimator, on_arrays
 from septool.inference.passes import average_passes, extract_mean
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Extractor, Model, Separator, SpeakerEncoder
@@ -116,17 +116,12 @@ def separate_row(
 ) -> ScoringInput:
     """Separate a row's mixture at ``rate`` Hz; it may have fewer sources than the model gives outputs.
 
-    One pass is scored as the model gives it. The voices of several are averaged, which takes levels that agree: those
-    that they have in the mixture.
+    The voices get the levels that they have in the mixture, as everywhere: those of the network are its own.
     """
     if len(row.sources) > network.sources:
         raise SeptoolError(f"{len(row.sources)} sources, the model gives {network.sources}")
     rendered = render_mixture(row, rate)
-    if passes == 1:
-        mixture = torch.from_numpy(rendered.mixture).to(device)[None]
-        voices = separate_at_model_level(network, mixture)[0].float().cpu().numpy()
-    else:
-        voices = average_passes(on_arrays(make_estimator(network), device), passes)(rendered.mixture[None])[0]
+    voices = average_passes(on_arrays(make_estimator(network), device), passes)(rendered.mixture[None])[0]
     return ScoringInput(
         row.id,
         [*rendered.sources],

@@ -7,12 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from septool import audio
 from septool.data import manifest
 from septool.errors import SeptoolError, UsageError
+from septool.inference.level import separate_at_model_level
+from septool.metrics.si_snr import si_snr
+from septool.models.base import Separator, SeparatorConfig
 from septool.scoring.item_files import item_writer, load_items
 from septool.scoring.items import Item, parse_metric_names
+from septool.scoring.model_estimates import separate_row
 from septool.scoring.summary import summarize_items
 from septool.tasks.evaluate import evaluate
 from septool.tasks.mix import mix_manifest
@@ -225,6 +232,38 @@ def test_a_model_of_too_few_outputs_fails_the_item_and_of_too_many_gives_its_bes
     assert one.reasons["si-snri"] == ["the mixture equals the reference"]  # nothing to improve on
     assert not two.error
     assert three.error == "3 sources, the model gives 2"
+
+
+class Askew(Separator[SeparatorConfig]):
+    """Splits a mixture into two bands, of scales that are its own, as of a network that learnt by SI-SNR."""
+
+    scales = (0.5, -3.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SeparatorConfig()
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        low = functional.avg_pool1d(mixture[:, None], 9, stride=1, padding=4)[:, 0]
+        return torch.stack([self.scales[0] * low, self.scales[1] * (mixture - low)], 1)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_voices_of_any_scale_are_scored_at_their_levels_in_the_mixture(true: Path, passes: int) -> None:
+    sources = tuple(manifest.Source(path=f"a_s{n}.wav") for n in (1, 2))
+    row = manifest.Mixture(id="a", sample_rate=RATE, sources=sources, root=true)
+    separated = separate_row(Askew(), RATE, passes, torch.device("cpu"), row)
+    voices, mixture = np.stack(separated.estimates), separated.mixture
+    assert mixture is not None
+    np.testing.assert_allclose(voices.sum(0), mixture - mixture.mean(), atol=1e-3 * np.abs(mixture).max())
+    if passes == 1:
+        with torch.inference_mode():
+            plain = separate_at_model_level(Askew(), torch.from_numpy(mixture)[None])[0]
+        found = [
+            si_snr(estimate=voices, reference=torch.from_numpy(np.stack(separated.references)))
+            for voices in (plain, torch.from_numpy(voices))
+        ]
+        torch.testing.assert_close(found[1], found[0], atol=1e-4, rtol=0)
 
 
 def test_files_of_items(true: Path, tmp_path: Path) -> None:
