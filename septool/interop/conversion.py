@@ -264,13 +264,18 @@ def convert_files(
 
     Raises:
         CheckpointError: a file that is damaged, of another network, or of a variant that ours cannot be.
-        UsageError: an unknown source, files that do not go with it, or something left unsaid.
+        UsageError: an unknown source, files that do not go with it, something left unsaid, or an exact tail where
+            the other toolkit drops none.
     """
     if source not in SOURCES and source != "auto":
         raise suggest("source", source, SOURCES)
     source, files = find_files(source, paths)
     foreign = SOURCES[source].read(files)
     architecture, tensors = foreign.architecture, check_tensors(foreign.tensors, files[0])
+    if exact_tail and not architecture.drops_tail:
+        raise UsageError(
+            f"--exact-tail was given, but the {architecture.model} of {source} leaves no more at zero than septool does"
+        )
     given = dict(settings or {})
     places = match_tensors(tensors, architecture.names)
     weights = {ours: tensors[theirs] for ours, theirs in places.items()}
@@ -292,7 +297,7 @@ def convert_files(
         sources=model.config.sources,
         origin=f"{source}: " + ", ".join(f"{path.name} (sha256 {sha256_of(path)})" for path in files),
         software=provenance.library_versions(),
-        drops_tail=exact_tail and architecture.drops_tail,
+        drops_tail=exact_tail,
         assumed=foreign.assumed,
     )
     return Converted(fitted, header)

@@ -143,6 +143,11 @@ def test_the_first_tensor_that_does_not_fit_is_named(
     assert not weights.with_name("out.safetensors").exists()
 
 
+def test_an_exact_tail_of_a_network_that_drops_none_is_refused(weights: Path) -> None:
+    with pytest.raises(UsageError, match="--exact-tail was given, but the conv-tasnet of torchaudio-convtasnet leaves"):
+        converted("torchaudio-convtasnet", [weights], sample_rate=8000, exact_tail=True)
+
+
 def test_a_setting_that_the_network_lacks_is_refused(weights: Path) -> None:
     with pytest.raises(UsageError, match="--heads was given, but conv-tasnet has no such setting"):
         converted("torchaudio-convtasnet", [weights], heads=4)
