@@ -2,16 +2,17 @@
 
 A loss is minus a metric, or the objective of a paper; it calls the model itself, since some papers
 train on masks or embeddings instead of waveforms. An extractor's takes ``(model, mixture, target,
-enrolment)``, a speaker network's ``(model, recording, speaker)``.
+enrolment)``, a speaker network's ``(model, recording, speaker)``. What a loss asks of the model, and so which models
+can learn by it, is the annotation of its first parameter: a class, or a protocol of methods.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 from septool.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 LOSSES: Registry["Callable[..., Tensor]"] = Registry(
     "loss",
@@ -53,3 +54,16 @@ EQUATIONS = {
     "two-step-latent": "si-snr of the estimated latents, means and all, against the ideally masked ones",
     "wavesplit": "-mean over layers of min(10 log10(|s|^2 / |e - s|^2), 30)",
 }
+
+
+def can_learn_by(model: "nn.Module", loss: str) -> bool:
+    """Say whether a model is or has what a loss asks of it.
+
+    Raises:
+        UsageError: no such loss.
+    """
+    hint = get_type_hints(LOSSES[loss])["model"]
+    asked: type[Any] = get_origin(hint) or hint
+    if getattr(asked, "_is_protocol", False):
+        return all(hasattr(model, name) for name in vars(asked) if not name.startswith("_"))
+    return isinstance(model, asked)

@@ -5,18 +5,20 @@ have a loss of their own: how far below the mixture the output is.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from septool.losses.pit import best_permutation
+from septool.models.base import Separator
 
 MAX_SNR_DB = 30.0  # of a voice: what is better counts little more (Wisdom et al., 2020)
 MAX_ATTENUATION_DB = 20.0  # of an output that should be silent, against the mixture (Wisdom et al., 2021)
 EPS = 1e-8  # energy; keeps the loss of a silent mixture finite
 
 
-def pit_snr(model: nn.Module, mixture: Tensor, sources: Tensor) -> Tensor:
+def pit_snr(model: Separator[Any], mixture: Tensor, sources: Tensor) -> Tensor:
     """Loss of each item in dB, lower is better: ``[batch, time]`` and ``[batch, source, time]`` to ``[batch]``."""
     return negative_thresholded_snr(estimate=model(mixture), reference=sources, mixture=mixture)
 

@@ -16,6 +16,7 @@ import torch
 from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
 from septool.device import enough_memory
 from septool.errors import UsageError
+from septool.losses import LOSSES, can_learn_by
 from septool.models import MODELS
 from septool.training.distributed import Distributed, init_distributed
 from septool.training.lock import lock_run
@@ -70,7 +71,7 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
     Raises:
         UsageError: a precision that the device lacks, a batch that cannot be shared out, fixed mixtures for a model
             that learns who speaks, enrollments for one that takes none, silent sources for a loss that is undefined
-            for them, or a network that is too large.
+            for them, a network that is too large, or a loss that asks for another one.
     """
     loop, device, role = recipe.loop, distributed.device, MODELS[recipe.model].role
     if recipe.enrollment != EnrollmentSampling() and role != "extractor":
@@ -92,7 +93,10 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
             f"loop.batch is {loop.batch}; {distributed.world_size} process(es) with {loop.accumulation_steps} "
             f"micro-batch(es) each share multiples of {parts}"
         )
-    check_network_size(recipe)
+    network = check_network_size(recipe)
+    if not can_learn_by(network, loss):
+        fitting = ", ".join(name for name in LOSSES if can_learn_by(network, name))
+        raise UsageError(f"loss is {loss}, by which {recipe.model} cannot learn; it can by {fitting}")
 
 
 def train(

@@ -39,8 +39,11 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Report = Callable[[Event], None]
 
 
-def check_network_size(recipe: Recipe) -> None:
+def check_network_size(recipe: Recipe) -> Model:
     """Refuse a network that no machine here has room for, before anything is built in memory.
+
+    Returns:
+        The network without values, on torch's device "meta".
 
     Raises:
         UsageError: it has more than :data:`MOST_WEIGHTS`, in more than :data:`MOST_TENSORS`.
@@ -59,7 +62,7 @@ def check_network_size(recipe: Recipe) -> None:
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"):
-            build_model(recipe.model, recipe.config, recipe.variant)
+            return build_model(recipe.model, recipe.config, recipe.variant)
     finally:
         hook.remove()
 

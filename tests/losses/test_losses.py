@@ -1,7 +1,14 @@
 """Every loss says what it computes."""
 
-from septool.losses import EQUATIONS, LOSSES
+import pytest
+import torch
+
+from septool.losses import EQUATIONS, LOSSES, can_learn_by
 from septool.models import MODELS
+from septool.models.build import build_model
+from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
+
+SIZES = TINY | TINY_EXTRACTORS | {"speaker-net": SPEAKER, "ge2e": {}}
 
 
 def test_every_loss_has_its_equation() -> None:
@@ -10,3 +17,27 @@ def test_every_loss_has_its_equation() -> None:
 
 def test_every_model_names_a_loss_that_exists() -> None:
     assert {MODELS[name].loss for name in MODELS} <= set(LOSSES)
+
+
+@pytest.mark.parametrize(
+    ("model", "losses"),
+    [
+        ("galr", {"si-snr", "snr"}),
+        ("wavesplit", {"si-snr", "snr", "wavesplit"}),
+        ("two-step-tdcn", {"si-snr", "snr", "two-step-autoencoder", "two-step-latent"}),
+        ("upit-blstm-st", {"si-snr", "snr", "attractor", "magnitude", "phase-sensitive"}),
+        ("atss-net", {"compressed-l2", "spectral-l2"}),
+        ("speaker-net", {"additive-margin", "speaker-cross-entropy"}),
+    ],
+)
+def test_a_model_learns_by_the_losses_that_ask_for_nothing_it_lacks(model: str, losses: set[str]) -> None:
+    with torch.device("meta"):
+        network = build_model(model, SIZES[model])
+    assert {name for name in LOSSES if can_learn_by(network, name)} == losses
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_can_learn_by_its_own_loss(model: str) -> None:
+    with torch.device("meta"):
+        network = build_model(model, SIZES[model])
+    assert can_learn_by(network, network.loss)

@@ -3,6 +3,7 @@
 import math
 from functools import partial
 from itertools import permutations
+from typing import Any
 
 import pytest
 import torch
@@ -102,8 +103,8 @@ def test_silence_has_a_gradient() -> None:
 
 
 def test_the_model_is_asked_by_the_loss() -> None:
-    model = torch.nn.Module()
-    model.forward = lambda mixture: torch.stack((mixture, mixture * 0.5 + 1), 1)  # type: ignore[method-assign]
+    model: Any = torch.nn.Module()
+    model.forward = lambda mixture: torch.stack((mixture, mixture * 0.5 + 1), 1)
     mixture = sounds(2, 50)
     assert (pit_si_snr(model, mixture, torch.stack((mixture, mixture), 1)) < -60).all()
 

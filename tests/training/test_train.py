@@ -344,6 +344,11 @@ def test_enrollments_are_for_extractors(manifests: Path, tmp_path: Path) -> None
         train(recipe(manifests, enrollment={"absent": 0.5}), tmp_path)
 
 
+def test_a_loss_that_the_model_has_nothing_for_is_refused_before_the_run(manifests: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="loss is magnitude, by which galr cannot learn; it can by si-snr, snr"):
+        train(recipe(manifests, loss="magnitude"), tmp_path)
+
+
 def test_one_voice_alone_is_learnt_by_a_loss_that_is_defined_for_silence(manifests: Path, tmp_path: Path) -> None:
     mixing = {"single_probability": 0.5}
     with pytest.raises(UsageError, match='makes sources silent, for which si-snr is undefined; set loss="snr"'):
