@@ -98,7 +98,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model: Model = build_model(recipe.model, recipe.config, recipe.variant).to(self.device)
         if recipe.initialize and not resume:
-            checkpoints.load_into(self.model, Path(recipe.initialize))
+            checkpoints.load_into(self.model, catalogue.resolve_checkpoint(recipe.initialize)[1])
         for part, name in recipe.parts.items() if not resume else ():
             checkpoints.load_part(self.model, part, *catalogue.resolve_part(name))
         norms = (module for module in self.model.modules() if isinstance(module, BatchNorm))

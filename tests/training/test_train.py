@@ -165,6 +165,15 @@ def test_a_resumed_run_needs_nothing_of_where_it_began(manifests: Path, tmp_path
         train(longer, tmp_path / "third")
 
 
+def test_a_run_starts_from_a_checkpoint_by_its_name(
+    manifests: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("septool.catalogue.resolve_checkpoint", lambda name: (name, {"tiny": tiny_checkpoint}[name]))
+    run = Trainer(recipe(manifests, model="papez", initialize="tiny"), tmp_path, ALONE)
+    weights = checkpoints.load(tiny_checkpoint)[0].state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in run.model.state_dict().items())
+
+
 def test_a_state_is_there_before_a_validation(manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class KilledError(Exception):
         pass
