@@ -23,7 +23,7 @@ from septool.training.lock import lock_run
 from septool.training.recipe import Recipe
 from septool.training.recipe_changes import recipe_changes, run_name
 from septool.training.recipe_files import load_recipe, recipe_from_dict, recipe_record
-from septool.training.state import has_state, read_state
+from septool.training.state import LAST, has_state, read_state
 from septool.training.trainer import Report, Trainer, check_network_size
 
 UNDEFINED_FOR_SILENCE = ("si-snr", "two-step-autoencoder", "two-step-latent", "wavesplit")  # losses
@@ -141,8 +141,11 @@ def train(
     with init_distributed(torch.device(device)) as distributed:
         check_run(recipe, distributed)
         with lock_run(out) if distributed.is_main else nullcontext():
-            if distributed.is_main and not resume and (has_state(out) or (out / "best.safetensors").exists()):
-                raise UsageError(f"{out} holds a run already; resume it with --resume or choose another --out")
+            if distributed.is_main and not resume:
+                if has_state(out):
+                    raise UsageError(f"{out} holds a run already; resume it with --resume or choose another --out")
+                if (out / "best.safetensors").exists():
+                    raise UsageError(f"{out} has weights, but no {LAST} to resume from; choose another --out")
             if threads:
                 torch.set_num_threads(threads)
             what = "to train with; a smaller loop.batch or a larger loop.accumulation_steps needs less"

@@ -114,7 +114,7 @@ def test_a_folder_with_a_run_is_not_overwritten(manifests: Path, tmp_path: Path)
     with pytest.raises(UsageError, match="--resume"):
         train(recipe(manifests), tmp_path)
     (tmp_path / "previous.pt").unlink(missing_ok=True)  # to save space, once it is done
-    with pytest.raises(UsageError, match="choose another --out"):
+    with pytest.raises(UsageError, match=r"has weights, but no last\.pt to resume from; choose another --out"):
         train(recipe(manifests), tmp_path)
 
 
