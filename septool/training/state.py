@@ -54,7 +54,7 @@ class SavedState:
     path: Path
     recipe: Recipe  # that it was made by
     model: dict[str, Tensor]
-    average: dict[str, Tensor]  # moving average of the weights; of no meaning without loop.ema
+    average: dict[str, Tensor]  # moving average of the weights; empty, or of no meaning, without loop.ema
     optimizers: list[JsonDict]
     scaler: JsonDict  # of the loss, for fp16
     progress: Progress
@@ -67,7 +67,7 @@ class TrainingState:
     def __init__(self, recipe: Recipe, model: Model, device: torch.device, *, worst: float = -math.inf) -> None:
         """Start from a model's weights; ``worst`` is below any validation score."""
         self.recipe, self.model, self.device = recipe, model, device
-        self.average = MovingAverage(model, recipe.loop.ema)
+        self.average = MovingAverage(model, recipe.loop.ema) if recipe.loop.ema else None
         self.optimizers = make_optimizers(model, recipe.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.loop.precision == "fp16")
         self.progress = Progress(best=worst)
@@ -76,13 +76,13 @@ class TrainingState:
     @property
     def weights(self) -> dict[str, Tensor]:
         """What is validated and kept: the averaged weights if the recipe averages."""
-        return self.average.weights if self.recipe.loop.ema else self.model.state_dict()
+        return self.model.state_dict() if self.average is None else self.average.weights
 
     def save(self, folder: Path) -> None:
         """Write ``last.pt``, whole or not at all; the one before it stays as ``previous.pt``."""
         content = {
             "model": self.model.state_dict(),
-            "average": self.average.weights,
+            "average": {} if self.average is None else self.average.weights,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
             "progress": asdict(self.progress),
@@ -116,8 +116,9 @@ class TrainingState:
             self.model.load_state_dict(saved.model)
             for optimizer, state in zip(self.optimizers, saved.optimizers, strict=True):
                 restore_optimizer(optimizer, state)
-            self.average = MovingAverage(self.model, self.recipe.loop.ema)
-            if saved.recipe.loop.ema:
+            if self.average is not None:
+                self.average = MovingAverage(self.model, self.recipe.loop.ema)
+            if self.average is not None and saved.recipe.loop.ema:
                 self.average.weights = {name: value.to(self.device) for name, value in saved.average.items()}
             if saved.scaler:
                 self.scaler.load_state_dict(saved.scaler)

@@ -257,7 +257,7 @@ class Trainer:
         if counted and math.isfinite(norm):
             for optimizer in self.state.optimizers:
                 self.state.scaler.step(optimizer)
-            if loop.ema:
+            if self.state.average is not None:
                 self.state.average.update(progress.step)
         elif counted:
             progress.skipped_steps += 1
@@ -377,7 +377,8 @@ class Trainer:
             several.append({name: value.clone() for name, value in self.model.state_dict().items()})
         mean = mean_weights(several)
         self.model.load_state_dict(mean)
-        self.state.average.weights = mean
+        if self.state.average is not None:
+            self.state.average.weights = mean
         score = self.validate(items)
         if self.distributed.is_main:
             checkpoints.save(self.folder / "average.safetensors", mean, self.header(score))

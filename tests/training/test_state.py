@@ -13,7 +13,7 @@ import torch
 from septool.errors import CheckpointError
 from septool.tasks.train import plan_run, train
 from septool.training.state import read_state
-from tests.training.runs import lines, recipe, state
+from tests.training.runs import largest_difference, lines, recipe, state
 
 # As the first versions wrote them.
 FIRST_COUNTERS = {
@@ -52,6 +52,18 @@ def test_a_state_of_the_first_versions_is_resumed_to_the_same_numbers(manifests:
         assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
     assert first["progress"] == second["progress"]
     assert lines(tmp_path / "whole", "validation") == lines(tmp_path / "old", "validation")
+
+
+def test_a_run_without_a_moving_average_keeps_none_and_resumes_states_with_one(manifests: Path, tmp_path: Path) -> None:
+    loop = {"ema": 0.0, "average": 2, "epoch_steps": 1}
+    train(recipe(manifests, loop=loop | {"steps": 2}), tmp_path / "whole")
+    train(recipe(manifests, loop=loop | {"steps": 1}), tmp_path / "old")
+    content = state(tmp_path / "old")
+    assert content["average"] == {}
+    torch.save(content | {"average": content["model"]}, tmp_path / "old" / "last.pt")  # as earlier versions did
+    train(recipe(manifests, loop=loop | {"steps": 2}), tmp_path / "old", resume=True)
+    assert largest_difference(tmp_path / "whole", tmp_path / "old") == 0
+    assert lines(tmp_path / "whole", "average") == lines(tmp_path / "old", "average")
 
 
 @pytest.mark.parametrize(
