@@ -218,6 +218,8 @@ OUR_OWN = {
     "speaker-net-8k-stage2",
     "speaker-net-8k-stage3",
 }
+# The first of two steps: scores are published of what the second makes of it.
+FIRST_STEPS = {"two-step-tdcn-libri2mix-step1", "two-step-tdcn-wsj0-2mix-step1"}
 # Tables of which no row has costs, so that septool.profiling.papers does not know them.
 SCORES: dict[str, dict[str, float]] = {
     "galr-wsj0-2mix-lstm-lstm": {"si_snri": 15.9},  # Table 2: local, then global
@@ -273,7 +275,10 @@ def expectations(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OUR_OWN])
 def test_a_recipe_says_what_its_paper_says(name: str) -> None:
     chosen = recipes.load_recipe(name)
-    assert {"table", "data"} < chosen.published.keys()
+    if name in FIRST_STEPS:
+        assert not chosen.published
+    else:
+        assert {"table", "data"} < chosen.published.keys()
     for section, values in expectations(name).items():
         if section == "epochs":
             assert chosen.loop.steps == values * chosen.loop.epoch_steps
@@ -303,7 +308,8 @@ def test_published_scores_are_those_of_the_cost_tables() -> None:
     compared = 0
     for name in NAMES:
         chosen = recipes.load_recipe(name)
-        if chosen.data.name == "WSJ0-2mix" and chosen.data.mixing == "static" and "test" in chosen.published["data"]:
+        tested = "test" in chosen.published.get("data", "")
+        if chosen.data.name == "WSJ0-2mix" and chosen.data.mixing == "static" and tested:
             known = published_si_snri(chosen.model, config_of(chosen.model, chosen.config, chosen.variant))
             if known is not None:
                 assert abs(chosen.published["si_snri"] - known) < 0.11, name  # papers round and differ by so much
