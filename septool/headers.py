@@ -11,10 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from septool.config import JsonDict, build
 from septool.errors import CheckpointError, ConfigError
+from septool.limits import HIGHEST_RATE, LARGEST_SIZE, LOWEST_RATE
 
 KEY = "septool"  # the header's one entry, a JSON object
-RATES = (1000, 1_000_000)  # Hz, of recordings that audio is read from
-LARGEST = 65_536  # of a whole number in a configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +43,8 @@ class Header:
     assumed: str = ""  # of weights that were converted: what their files do not say
 
     def __post_init__(self) -> None:
-        least, most = RATES
-        if not least <= self.sample_rate <= most:
-            raise ValueError(f"sample_rate is {self.sample_rate}; it is {least} to {most} Hz")
+        if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
+            raise ValueError(f"sample_rate is {self.sample_rate}; it is {LOWEST_RATE} to {HIGHEST_RATE} Hz")
         if self.passes < 1:
             raise ValueError(f"passes is {self.passes}; it is at least 1")
 
@@ -63,11 +61,11 @@ def read_header(path: Path) -> Header:
         raise CheckpointError(f"{path} is not a septool checkpoint: its header has no {KEY!r} entry")
     try:
         header = build(Header, json.loads(metadata[KEY], parse_constant=_refuse_constant))
-        for key, value in _numbers(header.config):
+        for key, value in numbers_in(header.config):
             if isinstance(value, float) and not math.isfinite(value):  # 1e999
                 raise ValueError(f"config.{key} is {value}")
-            if abs(value) > LARGEST:
-                raise ValueError(f"config.{key} is {value}; no network here has a size over {LARGEST}")
+            if abs(value) > LARGEST_SIZE:
+                raise ValueError(f"config.{key} is {value}; no network here has a size over {LARGEST_SIZE}")
     except RecursionError:
         raise CheckpointError(f"checkpoint {path} has a damaged header: it is nested too deep") from None
     except (ValueError, TypeError, ConfigError) as error:
@@ -79,14 +77,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-def _numbers(value: object, key: str = "") -> Iterator[tuple[str, float]]:
+def numbers_in(value: object, key: str = "") -> Iterator[tuple[str, float]]:
     """Yield every number in plain values, with the way to it."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _numbers(item, f"{key}.{name}" if key else str(name))
+            yield from numbers_in(item, f"{key}.{name}" if key else str(name))
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for item in value:
-            yield from _numbers(item, key)
+            yield from numbers_in(item, key)
     elif isinstance(value, int | float):
         yield key, value
 

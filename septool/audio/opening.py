@@ -12,12 +12,12 @@ from septool.audio.decoders import words_of
 from septool.audio.file import AudioFile
 from septool.audio.formats import AV_HINT, FOREIGN, HEADERLESS, has_av
 from septool.audio.forward import Feed, ForwardDecoder
-from septool.audio.limits import HIGHEST_RATE, LOWEST_RATE
 from septool.audio.plain import NotPlainError, PlainDecoder
 from septool.audio.raw import RawDecoder, RawFormat
 from septool.audio.seeking import NotSeekingError, open_seeking
 from septool.audio.sources import ByteSource, FileSource, StreamSource, open_source
 from septool.errors import AudioError, UsageError
+from septool.limits import HIGHEST_RATE, LOWEST_RATE
 from septool.printable import printable
 
 # Where sound in other containers could look like MPEG audio that begins late.

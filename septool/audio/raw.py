@@ -4,11 +4,11 @@ import re
 from typing import NamedTuple, Self
 
 from septool.audio.findings import Finding
-from septool.audio.limits import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from septool.audio.plain import RAW_BYTES, PlainDecoder
 from septool.audio.plain_headers import SampleData
 from septool.audio.sources import ByteSource
 from septool.errors import UsageError
+from septool.limits import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 
 # Samples without a header, as FFmpeg calls them: libsndfile's name of the sample format, and the order of the bytes.
 ENCODINGS = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from septool.commands import completion, options
+from septool.limits import HIGHEST_RATE, LOWEST_RATE
 from septool.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def evaluate(
     sample_rate: Annotated[
         int | None,
         typer.Option(
-            min=1000,
-            max=options.MOST_RATE,
+            min=LOWEST_RATE,
+            max=HIGHEST_RATE,
             help="Sample rate in Hz to resample files to before scoring; their own by default.",
         ),
     ] = None,

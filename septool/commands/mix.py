@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from septool.commands import options
+from septool.limits import HIGHEST_RATE, LOWEST_RATE
 
 if TYPE_CHECKING:
     from septool.tasks.mix import RenderedManifest
@@ -35,7 +36,7 @@ def mix(
     mode: Annotated[Mode, typer.Option(help="Cut to the shortest or pad to the longest.")] = Mode.min,
     sample_rate: Annotated[
         int | None,
-        typer.Option(min=1000, max=options.MOST_RATE, help="Sample rate in Hz; that of the first file by default."),
+        typer.Option(min=LOWEST_RATE, max=HIGHEST_RATE, help="Sample rate in Hz; that of the first file by default."),
     ] = None,
     sources: Annotated[Path | None, typer.Option(help="Folder for the sources as scaled in the mixture.")] = None,
     subtype: Annotated[str, typer.Option(help="PCM_16 or FLOAT.")] = "PCM_16",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from septool.commands import completion, downloading, help, options
+from septool.limits import HIGHEST_RATE, LOWEST_RATE
 
 if TYPE_CHECKING:
     from septool.config import JsonMapping
@@ -169,7 +170,7 @@ def convert(
     files: Annotated[list[Path], typer.Argument(help="Files of the checkpoint, or their folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, NAME.safetensors.")],
     sample_rate: Annotated[
-        int | None, typer.Option(min=1000, max=options.MOST_RATE, help="Sample rate in Hz, if the files do not tell.")
+        int | None, typer.Option(min=LOWEST_RATE, max=HIGHEST_RATE, help="Sample rate in Hz, if the files do not tell.")
     ] = None,
     chunk: Annotated[int | None, typer.Option(min=2, help="Frames per chunk, if the files do not tell.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if the files do not tell.")] = None,

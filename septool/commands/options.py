@@ -49,7 +49,6 @@ Device = Annotated[
 MOST_JOBS = 1024  # processes; more is a typing error
 MOST_PASSES = 16  # over a recording
 MOST_SECONDS = 86_400.0  # of a segment: a day
-MOST_RATE = 1_000_000  # Hz
 Segment = Annotated[
     float, typer.Option(min=0.5, max=MOST_SECONDS, help="Length of the segments given to the model, in seconds.")
 ]

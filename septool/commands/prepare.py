@@ -12,6 +12,7 @@ import typer.main
 from septool.commands import help, options
 from septool.config import JsonDict
 from septool.corpora import CORPORA
+from septool.limits import HIGHEST_RATE, LOWEST_RATE
 
 if TYPE_CHECKING:
     from septool.corpora.base import Corpus
@@ -47,9 +48,9 @@ HINTS: JsonDict = {
     "verbose": options.Verbose,
     "debug": options.Debug,
 }
-MOST: dict[str, float] = {"sample_rate": options.MOST_RATE, "mixtures": 10_000_000}
+MOST: dict[str, float] = {"sample_rate": HIGHEST_RATE, "mixtures": 10_000_000}
 LEAST: dict[str, float] = {  # of an option, whatever corpus has it
-    "sample_rate": 1000,
+    "sample_rate": LOWEST_RATE,
     "mixtures": 0,
     "sources": 1,
     "difference_db": 0,

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, Protocol, TypeVar, cast
 
-from septool.audio.limits import HIGHEST_RATE, LOWEST_RATE
 from septool.config import JsonDict, build, field_values
 from septool.errors import ConfigError, ManifestError
 from septool.files import read_text
+from septool.limits import HIGHEST_RATE, LOWEST_RATE
 
 # NULs, and halves of characters, which JSON can hold; some of those stand for the bytes of a name that is no UTF-8.
 NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")

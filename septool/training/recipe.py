@@ -4,16 +4,16 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from septool.config import JsonDict, flatten
+from septool.config import JsonDict
 from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
 from septool.data.mixing import DynamicMixing
+from septool.headers import numbers_in
+from septool.limits import HIGHEST_RATE, LARGEST_SIZE, LOWEST_RATE
 
 STATIC_KEYS = ("sources", "seconds")  # what of the mixing counts for mixtures that are fixed
 # Bounds of settings: beyond them there are typing errors, and numbers that torch or the memory have no room for.
 MOST_STEPS, MOST_BATCH, MOST_SEED = 10**9, 10**6, 2**64 - 1
-RATES = 1_000, 1_000_000  # Hz
 MOST_SECONDS, MOST_SOURCES, MOST_DB = 3600.0, 64, 200.0
-MOST_OF_CONFIG = 10**5  # channels, layers, samples, speakers
 
 
 def _check_range(least: float, most: float, section: object, *names: str) -> None:
@@ -37,7 +37,7 @@ class Data:
     name: str = ""  # what the checkpoint says it was trained on
 
     def __post_init__(self) -> None:
-        _check_range(*RATES, self, "sample_rate")
+        _check_range(LOWEST_RATE, HIGHEST_RATE, self, "sample_rate")
         _check_range(1, MOST_STEPS, self, "validation_items")
         _check_range(0, 1, self, "damaged_share")
 
@@ -135,7 +135,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_range(0, MOST_SEED, self, "seed")
-        for key, value in flatten(self.config, "config."):
+        for key, value in numbers_in(self.config, "config"):
             _check_config_value(key, value)
         for key, value, most in (
             ("mixing.seconds", self.mixing.seconds, MOST_SECONDS),
@@ -154,11 +154,9 @@ class Recipe:
                     raise ValueError(f"mixing.{each.name} changes nothing in mixtures that data.mixing says are static")
 
 
-def _check_config_value(key: str, value: object) -> None:
+def _check_config_value(key: str, value: float) -> None:
     """Refuse numbers that no network can have; what else a field asks for is checked where the field is."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
     if "dropout" in key and not 0 <= value < 1:
         raise ValueError(f"{key} is {value}; a dropout rate lies between 0 and 1")
-    if not abs(value) <= MOST_OF_CONFIG:
-        raise ValueError(f"{key} is {value}; numbers of a network go up to {MOST_OF_CONFIG}")
+    if not abs(value) <= LARGEST_SIZE:
+        raise ValueError(f"{key} is {value}; numbers of a network go up to {LARGEST_SIZE}")

@@ -131,11 +131,12 @@ def test_a_state_that_is_cut_off_is_told_in_our_words(septool: Command, tiny: Pa
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("config.filters=1000000000", "config.filters is 1000000000; numbers of a network go up to 100000"),
-        ("config.filters=100000 config.bottleneck=100000", "a network of more than 1000000000 weights"),
-        ("config.blocks=100000", "a network of more than 1000000000 weights, or of more than 20000 matrices"),
+        ("config.filters=1000000000", "config.filters is 1000000000; numbers of a network go up to 65536"),
+        ("config.filters=60000 config.bottleneck=60000", "a network of more than 1000000000 weights"),
+        ("config.blocks=60000", "a network of more than 1000000000 weights, or of more than 20000 matrices"),
         ("config.dropout=nan", "config.dropout is nan; a dropout rate lies between 0 and 1"),
-        ("config.anything=inf", "config.anything is inf; numbers of a network go up to 100000"),
+        ("config.anything=inf", "config.anything is inf; numbers of a network go up to 65536"),
+        ("config.anything=[[1,70000]]", "config.anything is 70000; numbers of a network go up to 65536"),
         ("loop.steps=99999999999999999999", "steps is 99999999999999999999; it lies between 1 and 1000000000"),
         ("loop.batch=99999999999999999999", "batch is 99999999999999999999; it lies between 1 and 1000000"),
         ("loop.loss_floor=nan", "loss_floor is nan; it is a number of dB"),
