@@ -16,14 +16,13 @@ from septool.config import JsonDict, JsonMapping, build, cache_folder, read_toml
 from septool.downloads import HUB, HUB_FILE, Progress, RemoteFile
 from septool.errors import CheckpointError, UsageError
 from septool.files import make_folder, sha256_of
-from septool.interop import CONVERSION_VERSION
+from septool.interop import CONVERSION_VERSION, WEIGHTS
 from septool.models import MODELS
 from septool.registry import suggest
 
 LOG = logging.getLogger(__name__)
 OURS = "septool"  # the source of files that need no conversion
 HUB_NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-WEIGHTS = (".bin", ".pth", ".pt", ".ckpt", ".th")
 # What was bundled once, and what does the same better: scripts and settings that name it go on working.
 REPLACED = {"galr-extractor": "galr-small-8k", "galr-extractor-8k": "galr-small-8k"}
 

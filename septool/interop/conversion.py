@@ -22,7 +22,7 @@ from septool.checkpoints import Header
 from septool.config import JsonDict, JsonMapping
 from septool.errors import CheckpointError, UsageError
 from septool.files import sha256_of
-from septool.interop import asteroid, authors, espnet, speechbrain, torchaudio
+from septool.interop import WEIGHTS, asteroid, authors, espnet, speechbrain, torchaudio
 from septool.interop.description import Description
 from septool.interop.tensors import (
     UNKNOWN,
@@ -35,7 +35,6 @@ from septool.interop.tensors import (
 from septool.models.build import build_model
 from septool.registry import suggest
 
-WEIGHTS = (".bin", ".pth", ".pt", ".ckpt", ".th")
 ASSUMED_SEPFORMER = "a norm in front of every layer, a skip around the layers within chunks"
 ASSUMED_RESEPFORMER = "a norm in front of every layer, a skip around the layers, means as memory, ReLU masks"
 # What files of asteroid hold beside tensors: the version of torch that wrote them, a string, and scores, numbers
