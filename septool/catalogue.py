@@ -308,7 +308,9 @@ def _told(entry: Entry) -> JsonDict:
 
 
 def _derived_path(source: str, sums: Mapping[str, str], told: JsonMapping) -> Path:
-    parts = [source, sorted(sums.items()), told.get("options", {}), told.get("sample_rate"), CONVERSION_VERSION]
+    # What the card of a repository ("auto") says takes its server, and is the same for a commit, which "from" names.
+    decides = {key: value for key, value in told.items() if (source, key) != ("auto", "licence")}
+    parts = [source, sorted(sums.items()), decides, CONVERSION_VERSION]
     digest = sha256_of(json.dumps(parts, sort_keys=True).encode())
     return cache_folder() / "weights" / f"{digest[:16]}.safetensors"
 

@@ -91,6 +91,16 @@ def test_a_conversion_of_another_version_is_made_again(entry: Entry, monkeypatch
     assert len(hub.requests) == seen, "its files were here"
 
 
+def test_what_the_catalogue_says_otherwise_is_said_by_the_checkpoint(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch, hub: Hub
+) -> None:
+    fetch_weights("sepformer-tiny")
+    seen = len(hub.requests)
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"sepformer-tiny": replace(entry, notices="not for sale")})
+    assert read_header(fetch_weights("sepformer-tiny")).notices == "not for sale"
+    assert len(hub.requests) == seen, "its files were here"
+
+
 def test_who_deletes_the_sums_trusts_what_is_there(entry: Entry, tmp_path: Path) -> None:
     path = fetch_weights("sepformer-tiny")
     seen = json.loads((tmp_path / "cache/weights/sums.lock.json").read_text())
