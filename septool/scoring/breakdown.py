@@ -1,11 +1,15 @@
 """Breaking scores down by groups of a manifest's rows."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from septool import audio
 from septool.data.manifest import Mixture
-from septool.errors import AudioError, UsageError
+from septool.data.mixing import render_mixture
+from septool.errors import AudioError, SeptoolError, UsageError
 from septool.registry import suggest
 from septool.scoring.items import Item
 from septool.scoring.summary import Summary, summarize_items
@@ -20,10 +24,16 @@ def _sexes(row: Mixture) -> str | None:
 
 
 def _gain_difference(row: Mixture) -> str | None:
-    gains = [source.gain_db for source in row.sources]
-    if len(gains) < 2:
+    """Group by how much louder the loudest voice is than the softest; gains level recordings that differ, too."""
+    if len(row.sources) < 2:
         return None
-    return _group_of(max(gains) - min(gains), GAINS_DB, "dB")
+    try:
+        energies = np.square(render_mixture(row).sources, dtype=np.float64).sum(-1)
+    except SeptoolError:  # told where the row is scored
+        return None
+    if not energies.all():
+        return None
+    return _group_of(10 * math.log10(energies.max() / energies.min()), GAINS_DB, "dB")
 
 
 def _length(row: Mixture) -> str | None:
@@ -81,7 +91,7 @@ def _sources(row: Mixture) -> str:
 
 GROUPS: dict[str, Callable[[Mixture], str | None]] = {
     "sex": _sexes,
-    "gain-difference": _gain_difference,  # between the loudest and the softest source, as the manifest has it
+    "gain-difference": _gain_difference,
     "length": _length,
     "overlap": _overlap,
     "noise": _noise,
