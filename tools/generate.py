@@ -33,7 +33,10 @@ MODULES = ROOT / "docs" / "modules.md"
 SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
 ONE_PASS = {"si_snri_one_pass": ("SI-SNRi of one pass", " dB")}
-SEXES = {"si_snri_same_sex": ("SI-SNRi of one sex", " dB"), "si_snri_different_sex": ("of both", " dB")}
+SEXES = {
+    "si_snri_same_sex": ("SI-SNRi of same-sex pairs", " dB"),
+    "si_snri_different_sex": ("of mixed-sex pairs", " dB"),
+}
 
 
 def roff(text: str) -> str:
@@ -195,8 +198,8 @@ def model_page() -> str:
         "for 4 s at 8 kHz (extractors and the speaker network: 16 kHz unless they say 8k), LSTMs and attention",
         "included, counted from the network. Beside them stands what the papers' tables print for that network, for",
         "4 s or the length named. Where it is another number, the documentation of the file says why; `septool",
-        "profile --paper` adds what is measured. Parameters of extractors include the speaker network, and its own",
-        "the classifier that it is trained by.",
+        "profile --paper` adds what is measured. Parameters of extractors include the speaker network; the speaker",
+        "network's own count includes its training classifier.",
         "",
         "| name | paper | kind | loss | configuration | parameters | printed, M | GMACs | printed |",
         "|---|---|---|---|---|---|---|---|---|",

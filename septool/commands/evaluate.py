@@ -131,10 +131,10 @@ def evaluate(
     from is the manifest's or, for a folder of references, {id}.wav or mix/{id}.wav in it or else their sum. Files are
     scored at their own rate or --sample-rate, a model at its own; scores at different rates do not compare.
 
-    An extractor, and with --extract a separator, is scored on the voice that a row's enrollment is of: also by how
-    often it is the right voice, nearest to its own reference, and by the equal error rate of its presence score, asked
-    once for that voice and once for another speaker's. A speaker network is scored by its equal error rate on a list
-    of trials, 1 FILE FILE or 0.
+    An extractor, and with --extract a separator, is scored on the enrolled voice, and by how often the extracted voice
+    is the right one, nearest to its own reference, and by the equal error rate of its presence score, asked once for
+    that voice and once for another speaker's. A speaker network is scored by its equal error rate on a list of trials,
+    1 FILE FILE or 0.
 
     A separator is scored on a manifest of conversations as separate --speakers takes them apart: diarization error rate
     without a collar and with 0.25 s, how often the number of speakers is right, the share of each voice that is

@@ -282,7 +282,7 @@ def convert_files(
         config = architecture.infer_config(weights, {**given, **foreign.arguments})
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         raise CheckpointError(
-            f"the tensors do not have the axes of a {architecture.model}, or the file denies them"
+            f"the tensors do not have the axes of a {architecture.model}, or the file contradicts them"
         ) from None
     config = _complete(config, given, architecture.model)
     with torch.device("meta"):

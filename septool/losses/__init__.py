@@ -46,12 +46,12 @@ EQUATIONS = {
     "+ mean (M |X| - |S|)^2",
     "magnitude": "mean (M |X| - |S|)^2",
     "phase-sensitive": "mean (M |X| - |S| cos(S, X))^2",
-    "si-snr": "-10 log10(|a s|^2 / |e - a s|^2), a = <e, s> / |s|^2, without means",
+    "si-snr": "-10 log10(|a s|^2 / |e - a s|^2), a = <e, s> / |s|^2, both zero-mean",
     "snr": "-10 log10(|s|^2 / (|e - s|^2 + 0.001 |s|^2)); of a silent s: -10 log10(|x|^2 / (|e|^2 + 0.01 |x|^2))",
     "speaker-cross-entropy": "-log softmax(scores) of the right speaker",
     "spectral-l2": "mean (M |X| - |S|)^2",
     "two-step-autoencoder": "si-snr of what is decoded from the latents under ideal masks",
-    "two-step-latent": "si-snr of the estimated latents, means and all, against the ideally masked ones",
+    "two-step-latent": "si-snr of the estimated latents, means not removed, against the ideally masked ones",
     "wavesplit": "-mean over layers of min(10 log10(|s|^2 / |e - s|^2), 30)",
 }
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CONVENTION = (
     "One MAC is a product added to a sum, two FLOPs; matrix products, convolutions, attention and the gates of LSTMs "
     "are counted, of one recording. Memory includes the weights. Beside a median of processes, or of "
-    "the repeats in one, stands what it lies between, with 94 % from five on."
+    "the repeats in one, stands its confidence interval: of 94 % or more where there are five or more."
 )
 SIZES = ["model", "audio s", "params M", "disk MB", "GMACs", "GFLOPs", "GMACs a s"]
 COSTS = [*SIZES, "ms", "from", "to", "real time", "memory MB"]

@@ -73,7 +73,7 @@ class MovingAverage:
 
     def update(self, step: int) -> None:
         """Take in the weights after step ``step``; what is not a float (counters) is copied."""
-        # The average starts as the plain mean of what there is, so early weights do not linger.
+        # The decay rises from 0.1, so that the average does not linger at the weights that the run began with.
         decay = min(self.decay, (1 + step) / (10 + step))
         current = self.model.state_dict()
         floats = [name for name, value in current.items() if value.is_floating_point()]

@@ -47,7 +47,7 @@ def test_the_choice_of_models_is_the_catalogues() -> None:
         assert figure in {
             round(value, 2) for value in (entry.measured | entry.published).values() if value is not str(value)
         }
-    assert f"All {len(known)} of them" in section
+    assert f"All {len(known)} checkpoints" in section
 
 
 def test_pictures_are_small() -> None:

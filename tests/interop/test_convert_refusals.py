@@ -197,7 +197,7 @@ def test_every_source_wants_its_files(tmp_path: Path, weights: Path) -> None:
         ("DPRNNTasNet", {"stride": 2}, "stride is 2 in this file; .* half of 8"),
         ("DPRNNTasNet", {"chunk_size": 22, "hop_size": 22}, "hop_size is 22 in this file; .* half of 22"),
         ("DPRNNTasNet", {"mask_act": "softmax"}, "mask_act is 'softmax' in this file; .* 'sigmoid' or 'relu'"),
-        ("DPRNNTasNet", {"chunk_size": "22"}, "or the file denies them"),
+        ("DPRNNTasNet", {"chunk_size": "22"}, "or the file contradicts them"),
     ],
 )
 def test_variants_of_asteroid_that_ours_cannot_be_are_refused(
