@@ -398,7 +398,7 @@ def test_a_name_that_cannot_be_is_refused_before_the_work(
 ) -> None:
     monkeypatch.setattr(ConversationSeparator, "listen", lambda *_: pytest.fail("the work was begun"))
     who = ("--who", team) if known else ()
-    result = septool("separate", meeting, "--speakers", "auto", *who, "--name", name, "-o", meeting.parent)
+    result = septool("separate", meeting, "--speakers", "auto", *who, "--name", name, "-o", meeting.with_name("out"))
     assert (result.status, result.errors[-1]) == (2, f"septool: {said}")
 
 

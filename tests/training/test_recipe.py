@@ -210,6 +210,7 @@ OUR_OWN = {
     "galr-small-stage3",
     "galr-small-stage4",
     "galr-small-stage5",
+    "galr-small-stage6",
     "papez-small",
     "papez-small-stage2",
     "papez-small-stage3",
