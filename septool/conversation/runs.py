@@ -41,9 +41,9 @@ def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:
         for track in range(2):
             on = speech & (both | (louder == track))
             for first, last in spans(close_gaps(on, round(PAUSE_S * per_second))):
-                frames = first + np.flatnonzero(on[first:last])
+                frames = window.start + first + np.flatnonzero(on[first:last]).astype(np.int32)
                 if len(frames) >= SHORTEST_S * per_second:
-                    runs.append(Run(number, track, frames + window.start, float(both[frames].mean())))
+                    runs.append(Run(number, track, frames, float(both[frames - window.start].mean())))
     return sorted(runs, key=lambda run: (run.window, run.frames[0]))
 
 

@@ -184,17 +184,19 @@ class ConversationSeparator:
 
     def _embed_runs(self) -> np.ndarray:
         """Return what each run sounds like, ``[run, embedding]``; zeros for those too short to be told by."""
-        embeddings: list[np.ndarray | None] = []
+        embeddings: np.ndarray | None = None  # hours have thousands: they are kept once
         number, mixture, tracks = -1, np.zeros(0), np.zeros((2, 0))
-        for run in self._runs:
+        for place, run in enumerate(self._runs):
             if run.window != number:
                 number = run.window
                 mixture, tracks = self._samples(number)
             heard = run_samples(run, self._found[number], mixture, tracks, self.rate)
-            long_enough = len(heard) >= SHORTEST_EMBEDDED_S * self.rate
-            embeddings.append(self.embed(heard) if long_enough else None)
-        known = next((each for each in embeddings if each is not None), np.zeros(1, dtype=np.float32))
-        return np.array([np.zeros_like(known) if each is None else each for each in embeddings]).reshape(-1, len(known))
+            if len(heard) >= SHORTEST_EMBEDDED_S * self.rate:
+                embedding = self.embed(heard)
+                if embeddings is None:
+                    embeddings = np.zeros((len(self._runs), len(embedding)), dtype=np.float32)
+                embeddings[place] = embedding
+        return np.zeros((len(self._runs), 1), dtype=np.float32) if embeddings is None else embeddings
 
     def _summarize(self, embeddings: np.ndarray, seconds: np.ndarray) -> Diarization:
         people = int(self._labels.max(initial=-1)) + 1
