@@ -53,10 +53,11 @@ def cluster_speakers(
     groups = _join(must_link, partners(cannot_link, len(embeddings)))
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
     length = np.array([seconds[own].sum() for own in members])
-    # Hours have thousands of stretches: no copy of all their embeddings is kept that can be done without.
-    sums = [(seconds[own] @ unit_vectors(embeddings[own])).astype(embeddings.dtype) for own in members]
-    mean = unit_vectors(np.stack(sums))
-    del sums
+    # Hours have thousands of stretches: no copy of all their embeddings is made that can be done without.
+    mean = np.empty((len(members), embeddings.shape[1]), dtype=embeddings.dtype)
+    for own, voice in zip(members, mean, strict=True):
+        voice[:] = seconds[own] @ unit_vectors(embeddings[own])
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
     apart = partners(groups[cannot_link], len(members))
     founders = np.flatnonzero(length >= long_enough)
     if len(founders) < count.least:  # whatever there is has to do
