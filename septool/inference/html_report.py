@@ -184,7 +184,7 @@ def spectrogram(path: Path) -> np.ndarray:
     """Return the levels of a recording in dB, ``[frequency, column]``, the mean over channels."""
     with audio.open_audio(path) as file:
         size = max(round(WINDOW_S * file.rate), 2 * ROWS)
-        starts = np.linspace(0, max(file.frames - size, 0), COLUMNS).round().astype(int)
+        starts = np.linspace(0, max(file.frames - size, 0), COLUMNS).round().astype(int).tolist()
         bounds = np.linspace(1, size // 2 + 1, ROWS + 1).round().astype(int)[:-1]
         length = max(size, file.frames // COLUMNS)
         places = min(PLACES, length // size)
