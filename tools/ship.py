@@ -5,7 +5,7 @@ the same code as ``septool eval``, stores the scores in the header, copies the f
 renews the entry in checkpoints.toml and leaves every item's scores in docs/models/NAME.csv. An extractor's
 manifest has enrolments, and its threshold of presence is where as many voices are missed as let through; a
 speaker network is scored on a list of trials, and its threshold, for the voices of separators, is that of scores
-which ``benchmarks/quality.py`` has measured with it.
+which ``benchmarks/quality.py`` has measured with it. Of several files it is the mean of their weights that is shipped.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from septool.scoring.item_files import write_items_csv
 from septool.scoring.items import Item
 from septool.scoring.summary import PRESENCE, summarize_detections
 from septool.tasks.evaluate import evaluate
+from septool.training.optim import mean_weights
 from tools.catalogue_file import write_catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +56,7 @@ def main() -> int:
     """Ship one checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="one, or several whose weights are averaged")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--default", action="store_true", help="what the model's bare name means")
     parser.add_argument("--passes", type=int, default=1, help="that are averaged unless told otherwise")
@@ -64,16 +65,22 @@ def main() -> int:
     parser.add_argument("--presence", type=Path, help="of a speaker network: a file of benchmarks/scores")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if args.half:
-            args.checkpoint = halve(args.checkpoint, Path(folder))
+        args.checkpoint = prepare(args.checkpoints, Path(folder), half=args.half)
         return ship(args)
 
 
-def halve(checkpoint: Path, folder: Path) -> Path:
-    """Write a checkpoint's weights in 16 bits into a folder, and return where."""
-    weights = {name: value.half() for name, value in load_file(checkpoint).items()}
-    checkpoints.save(folder / checkpoint.name, weights, checkpoints.read_header(checkpoint))
-    return folder / checkpoint.name
+def prepare(files: list[Path], folder: Path, *, half: bool) -> Path:
+    """Write the mean of the weights of files, in 16 bits if that is asked for, into a folder; return where.
+
+    What it says of itself is what the last file does. A single one is left where it is.
+    """
+    if len(files) == 1 and not half:
+        return files[0]
+    weights = mean_weights([load_file(file) for file in files])
+    if half:
+        weights = {name: value.half() for name, value in weights.items()}
+    checkpoints.save(folder / files[-1].name, weights, checkpoints.read_header(files[-1]))
+    return folder / files[-1].name
 
 
 def ship(args: argparse.Namespace) -> int:

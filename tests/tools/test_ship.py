@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from septool import catalogue, checkpoints
 from septool.config import build, read_toml
@@ -78,3 +80,16 @@ def test_a_mixture_that_cannot_be_scored_stops_it(
         ship.main()
     assert "new" not in catalogue.read_catalogue()
     assert not list((root / "septool/weights").iterdir())
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_of_several_checkpoints_the_mean_is_shipped(best: Path, tmp_path: Path, half: bool) -> None:
+    weights = load_file(best)
+    other = {name: value + 1 for name, value in weights.items()}
+    checkpoints.save(tmp_path / "last.safetensors", other, replace(checkpoints.read_header(best), steps=7))
+    (tmp_path / "new").mkdir()
+    path = ship.prepare([best, tmp_path / "last.safetensors"], tmp_path / "new", half=half)
+    assert checkpoints.read_header(path).steps == 7
+    for name, value in load_file(path).items():
+        assert value.dtype == (torch.float16 if half else torch.float32)
+        torch.testing.assert_close(value.float(), weights[name] + 0.5, atol=1e-3, rtol=1e-3)
