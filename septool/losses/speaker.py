@@ -1,15 +1,12 @@
 """Losses of speaker networks: ``loss(model, recording, speaker)``."""
 
-from typing import Any
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from septool.models.base import SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
 
 
-def speaker_cross_entropy(model: SpeakerEncoder[Any], recording: Tensor, speaker: Tensor) -> Tensor:
+def speaker_cross_entropy(model: SpeakerNet, recording: Tensor, speaker: Tensor) -> Tensor:
     """Minus the log-likelihood of the right speaker of each item, ``[batch]``.
 
     Args:

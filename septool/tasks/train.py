@@ -96,7 +96,8 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
     network = check_network_size(recipe)
     if not can_learn_by(network, loss):
         fitting = ", ".join(name for name in LOSSES if can_learn_by(network, name))
-        raise UsageError(f"loss is {loss}, by which {recipe.model} cannot learn; it can by {fitting}")
+        remedy = f"it can by {fitting}" if fitting else "there is none by which it can"
+        raise UsageError(f"loss is {loss}, by which {recipe.model} cannot learn; {remedy}")
 
 
 def train(

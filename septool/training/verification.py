@@ -30,10 +30,7 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
 
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., SpeakerItem]:
         """Return ``sample(seed=, epoch=, index=)`` of one item: a recording ``[time]`` and its speaker's number."""
-        if not isinstance(self.model, SpeakerNet):
-            raise ConfigError(
-                f"{self.recipe.model} has no classifier to be trained by; the model to train is speaker-net"
-            )
+        assert isinstance(self.model, SpeakerNet)  # whose classifier its losses ask for
         people, speeds = len(speech.speaker_names), len(self.recipe.speakers.every_speed)
         if people * speeds != self.model.config.speakers:
             at_speeds = f", {people * speeds} at {speeds} speeds" if speeds > 1 else ""

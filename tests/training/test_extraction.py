@@ -123,7 +123,7 @@ def test_less_is_better_for_an_error_rate(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_voice_encoder_without_a_classifier_is_not_trained(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="ge2e has no classifier to be trained by; the model to train"):
+    with pytest.raises(UsageError, match="loss is additive-margin, by which ge2e cannot learn; there is none"):
         train(speaker_recipe(data, model="ge2e", config={"rate": RATE}), tmp_path)
 
 
