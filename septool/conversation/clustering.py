@@ -57,7 +57,7 @@ def cluster_speakers(
     mean = np.empty((len(members), embeddings.shape[1]), dtype=embeddings.dtype)
     for own, voice in zip(members, mean, strict=True):
         voice[:] = seconds[own] @ unit_vectors(embeddings[own])
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    mean = unit_vectors(mean)
     apart = partners(groups[cannot_link], len(members))
     founders = np.flatnonzero(length >= long_enough)
     if len(founders) < count.least:  # whatever there is has to do
