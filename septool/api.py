@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Union, get_args
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from septool.headers import Header
 from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S, OVERLAP_S, SEGMENT_S
 from septool.inference.accelerators import accelerator_of
 from septool.inference.engines import Engine, OnnxSeparator, TorchSeparator, engine_for, load_engine, may_use_onnx
-from septool.inference.level import ArrayEstimator, on_arrays
+from septool.inference.level import TORCH_DTYPES, ArrayEstimator, check_dtype, on_arrays, resolve_dtype, torch_dtype
 from septool.inference.live import EstimateStream
 from septool.inference.onnx_runtime import Precision
 from septool.inference.streaming import WindowedEstimator, check_segment
@@ -44,10 +44,11 @@ class SeparationPipeline:
     model: "Separator | OnnxSeparator"
     header: Header
     device: "torch.device"
+    dtype: str = "fp32"  # what it computes in: fp32, bf16, fp16 or int8
 
     def _estimator(self, *, consistency: bool, passes: int | None) -> ArrayEstimator:
         separator = self.model if isinstance(self.model, OnnxSeparator) else TorchSeparator(self.model, self.header)
-        return separator.estimator(self.device, consistency=consistency, passes=passes)
+        return separator.estimator(self.device, consistency=consistency, dtype=torch_dtype(self.dtype), passes=passes)
 
     def separate(
         self,
@@ -135,6 +136,7 @@ class ExtractionPipeline:
     model: "Extractor"
     header: Header
     device: "torch.device"
+    dtype: str = "fp32"  # what it computes in: fp32, bf16 or fp16
 
     def extract(
         self,
@@ -234,11 +236,11 @@ class ExtractionPipeline:
             check_reference(resampled[-1], model_rate, name)
         embedding = embed_references(self.model.speaker, resampled, self.device)
         passes = self.header.choose_passes(passes)
-        return KnownVoicesEstimator(self.model, embedding, threshold, passes=passes)
+        return KnownVoicesEstimator(self.model, embedding, threshold, torch_dtype(self.dtype), passes)
 
 
 def load_separator(
-    name: str = "galr", device: str = "auto", *, engine: Engine = "torch", dtype: Precision = "fp32"
+    name: str = "galr", device: str = "auto", *, engine: Engine = "torch", dtype: str = "auto"
 ) -> SeparationPipeline:
     """Load a separator, fetching its weights if they are published and not here.
 
@@ -248,43 +250,51 @@ def load_separator(
         device: auto, cpu, cuda, cuda:N or mps.
         engine: ``torch``, whose network is ``model`` then; ``onnx``, which is ONNX Runtime on the processor: exported
             to once, it starts without importing torch; ``auto`` takes what was exported and is about as fast.
-        dtype: what linear and LSTM layers compute in: ``fp32``, or ``int8`` with the engine ``onnx``.
+        dtype: what the network computes in: ``fp32``, ``bf16``, on a GPU ``fp16``, or, with the engine ``onnx``,
+            ``int8`` in linear and LSTM layers; ``auto`` is bf16 where that is faster and measured to be as good, else
+            fp32.
 
     Raises:
         UsageError: no such checkpoint, device, engine or dtype.
         CheckpointError: a damaged file, one that cannot be fetched, or a model that does not separate.
         SeptoolError: a network that has no form in ONNX.
     """
-    if dtype not in get_args(Precision):
-        raise UsageError(f"dtype is {dtype!r}; it can be {', '.join(get_args(Precision))}")
+    check_dtype(dtype, None, others=["int8"])
     entry, path = _resolve(name)
+    torch_only = [f"dtype {dtype}"] if dtype in TORCH_DTYPES else []
     engine = engine_for(engine, dtype)
-    onnx = may_use_onnx(engine, device)
-    separator = load_engine(engine, entry, path, onnx=onnx, precision=dtype)
+    precision: Precision = "int8" if dtype == "int8" else "fp32"
+    separator = load_engine(engine, entry, path, onnx=may_use_onnx(engine, device, torch_only), precision=precision)
     if isinstance(separator, OnnxSeparator):
-        return SeparationPipeline(entry, separator, separator.header, processor())
+        return SeparationPipeline(entry, separator, separator.header, processor(), precision)
     chosen = choose_device(device)
-    return SeparationPipeline(entry, separator.model.to(chosen), separator.header, chosen)
+    check_dtype(dtype, chosen)
+    dtype = resolve_dtype(dtype, chosen, separator.header.measured)
+    return SeparationPipeline(entry, separator.model.to(chosen), separator.header, chosen, dtype)
 
 
-def load_extractor(name: str = "galr", device: str = "auto", *, speaker_model: str | None = None) -> ExtractionPipeline:
+def load_extractor(
+    name: str = "galr", device: str = "auto", *, speaker_model: str | None = None, dtype: str = "auto"
+) -> ExtractionPipeline:
     """Load an extractor, by any name that :func:`load_separator` takes.
 
     Args:
         name: an extractor, or a separator, whose outputs a speaker network chooses from.
         device: auto, cpu, cuda, cuda:N or mps.
         speaker_model: that speaker network; by default the one of ``septool enroll``.
+        dtype: as for :func:`load_separator`, without int8; speaker networks compute in float32.
 
     Raises:
-        UsageError: no such checkpoint or device.
+        UsageError: no such checkpoint, device or dtype.
         CheckpointError: a damaged file, one that cannot be fetched, or a model that does not extract.
     """
     from septool.inference import cascade
 
     entry, path = _resolve(name)
-    model, header = cascade.load_extractor(path, speaker_model)
     chosen = choose_device(device)
-    return ExtractionPipeline(entry, model.to(chosen), header, chosen)
+    check_dtype(dtype, chosen)
+    model, header = cascade.load_extractor(path, speaker_model)
+    return ExtractionPipeline(entry, model.to(chosen), header, chosen, resolve_dtype(dtype, chosen, header.measured))
 
 
 def _resolve(name: str) -> tuple[str, Path]:

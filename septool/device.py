@@ -88,6 +88,18 @@ def choose_device(name: str, number: int | None = None) -> "torch.device":
     return device
 
 
+def has_fast_bfloat16(device: "torch.device") -> bool:
+    """Say whether a device multiplies matrices faster in bfloat16 than in float32.
+
+    Processors with AMX and NVIDIA's GPUs since Ampere do; where it is emulated it takes several times as long.
+    """
+    import torch
+
+    if device.type == "cpu":
+        return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def hardware(device: "torch.device") -> str:
     """Return the device in words."""
     import torch

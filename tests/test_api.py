@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import soundfile
 import torch
 
 import septool
-from septool import audio
+from septool import audio, checkpoints
 from septool.api import ExtractionPipeline, SeparationPipeline
 from septool.errors import AudioError, CheckpointError, UsageError
+from septool.inference.level import BF16_CHANGE
 from septool.metrics.si_snr import si_snr
 from septool.tasks.extract import Extracted, extract
 from septool.tasks.separate import Separated, separate
@@ -161,11 +163,35 @@ def test_a_model_for_something_else(tiny_extractor: Path) -> None:
         septool.load_separator("garl")
 
 
-@pytest.mark.parametrize("engine", ["torch", "onnx", "auto"])
-@pytest.mark.parametrize("dtype", ["bf16", "nonsense"])
-def test_a_precision_that_is_not_offered_is_refused(tiny_checkpoint: Path, engine: Any, dtype: Any) -> None:
-    with pytest.raises(UsageError, match=f"dtype is '{dtype}'; it can be fp32, int8"):
-        septool.load_separator(str(tiny_checkpoint), engine=engine, dtype=dtype)
+@pytest.mark.parametrize(
+    ("engine", "dtype", "words"),
+    [
+        ("torch", "nonsense", "dtype is 'nonsense'; it can be auto, fp32, bf16, fp16, int8"),
+        ("onnx", "bf16", "dtype bf16 takes --engine torch"),
+        ("torch", "int8", "dtype int8 takes --engine onnx"),
+        ("auto", "fp16", "dtype fp16 takes a GPU"),
+    ],
+)
+def test_a_precision_that_is_not_offered_is_refused(tiny_checkpoint: Path, engine: Any, dtype: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        septool.load_separator(str(tiny_checkpoint), device="cpu", engine=engine, dtype=dtype)
+
+
+def test_bfloat16_by_name_and_by_itself(
+    tiny_checkpoint: Path, tiny_extractor: Path, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, half = (septool.load_separator(str(tiny_checkpoint), "cpu", dtype=dtype) for dtype in ("fp32", "bf16"))
+    assert (plain.dtype, half.dtype) == ("fp32", "bf16")
+    away = np.abs(half.separate(speech[0], 8000) - plain.separate(speech[0], 8000)).max()
+    assert 0 < away < 0.05
+    assert septool.load_extractor(str(tiny_extractor), "cpu", dtype="bf16").dtype == "bf16"
+    monkeypatch.setattr("septool.inference.level.has_fast_bfloat16", lambda _: True)
+    assert septool.load_separator(str(tiny_checkpoint), "cpu").dtype == "fp32"  # never measured
+    measured = tmp_path / "measured.safetensors"
+    model, header = checkpoints.load(tiny_checkpoint)
+    checkpoints.save(measured, model.state_dict(), replace(header, measured={BF16_CHANGE: 0.0}))
+    for load in (septool.load_separator, septool.load_extractor):
+        assert load(str(measured), "cpu").dtype == "bf16"
 
 
 def test_the_readme_works(monkeypatch: pytest.MonkeyPatch) -> None:

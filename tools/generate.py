@@ -19,6 +19,7 @@ import typer.main
 from septool import __version__, catalogue, checkpoints
 from septool.cli import app
 from septool.commands import help
+from septool.inference.level import BF16_CHANGE
 from septool.losses import EQUATIONS, LOSSES
 from septool.models import MODELS
 from septool.profiling.comparison import published_rows
@@ -32,7 +33,7 @@ MODULES = ROOT / "docs" / "modules.md"
 # What is measured of checkpoints, as it is called and in what unit.
 SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
-ONE_PASS = {"si_snri_one_pass": ("SI-SNRi of one pass", " dB")}
+ONE_PASS = {"si_snri_one_pass": ("SI-SNRi of one pass", " dB"), BF16_CHANGE: ("more in bf16", " dB")}
 SEXES = {
     "si_snri_same_sex": ("SI-SNRi of same-sex pairs", " dB"),
     "si_snri_different_sex": ("of mixed-sex pairs", " dB"),

@@ -71,15 +71,16 @@ SpeakerModel = Annotated[
 Jobs = Annotated[
     int, typer.Option("-j", "--jobs", min=1, max=MOST_JOBS, help="Number of processes.", rich_help_panel=MACHINE)
 ]
+AUTO_DTYPE = "auto is bf16 where that is faster and measured to be as good, else fp32"
 Dtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
-    typer.Option("--dtype", help="Data type of the network's computations; auto is fp32.", rich_help_panel=MACHINE),
+    typer.Option("--dtype", help=f"Data type of the network's computations; {AUTO_DTYPE}.", rich_help_panel=MACHINE),
 ]
 SeparatorDtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16", "int8"],
     typer.Option(
         "--dtype",
-        help="Data type of the network's computations; auto is fp32, int8 takes ONNX Runtime.",
+        help=f"Data type of the network's computations; {AUTO_DTYPE}; int8 takes ONNX Runtime.",
         rich_help_panel=MACHINE,
     ),
 ]

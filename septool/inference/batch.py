@@ -1,6 +1,6 @@
 """Batch settings: what all recordings of one call share, and where their outputs go."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,13 +118,16 @@ class Batch:
             clip=self.clip,
         )
 
-    def open_record(self, model: str, checkpoint: Path, more: JsonMapping) -> Record | None:
+    def open_record(
+        self, model: str, checkpoint: Path, more: JsonMapping, accepted: Mapping[str, Sequence[object]] | None = None
+    ) -> Record | None:
         """Return the record of results, if one is wanted.
 
         Args:
             model: the checkpoint's name.
             checkpoint: its file.
             more: settings of the verb that decide what comes out.
+            accepted: values of settings with which outputs need not be made anew.
         """
         if self.manifest is None:
             return None
@@ -132,7 +135,7 @@ class Batch:
             raise UsageError(f"--manifest {self.manifest} tells of files; name a folder with --out")
         names = ("segment", "overlap", "channel", "track", "raw", "suffix", "clip")
         settings = {name: getattr(self, name) for name in names} | dict(more)
-        return Record(self.manifest, model, sha256_of(checkpoint), settings)
+        return Record(self.manifest, model, sha256_of(checkpoint), settings, accepted or {})
 
     def find_inputs(self, names: Sequence[str]) -> FoundInputs:
         """List the recordings that names stand for, and say what is left out; see :func:`find_inputs`."""

@@ -1,11 +1,13 @@
 """Running a model at its training level, and rescaling its estimates to the level of the recording."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from septool.config import JsonMapping
+from septool.device import has_fast_bfloat16
 from septool.errors import SeptoolError, UsageError
 from septool.signal.levels import Samples, model_gain, namespace, remove_dc
 
@@ -19,7 +21,10 @@ if TYPE_CHECKING:  # ONNX Runtime does without torch
 Estimator = Callable[["Tensor"], "Tensor"]
 ArrayEstimator = Callable[[np.ndarray], np.ndarray]
 
-DTYPES = {"auto": None, "fp32": None, "bf16": "bfloat16", "fp16": "float16"}  # torch's names
+DTYPES = ("auto", "fp32", "bf16", "fp16")
+TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
+BF16_CHANGE = "si_snri_bf16_change"  # in a header's ``measured``: dB by which the score moves in bfloat16
+MOST_CHANGE_DB = 0.05  # for which ``auto`` takes it
 
 
 def separate_at_model_level(model: "Separator", mixture: "Tensor") -> "Tensor":
@@ -121,26 +126,51 @@ def give_levels(mixture: Samples, separated: Samples, *, consistency: bool) -> S
 FP16_ON_CPU = "--dtype fp16 takes a GPU; processors have bf16"
 
 
-def choose_dtype(name: str, device: "torch.device | None") -> "torch.dtype | None":
-    """Turn ``auto``, ``fp32``, ``bf16`` or ``fp16`` into what networks compute in; None is float32, as is ``auto``.
+def check_dtype(name: str, device: "torch.device | None", others: Sequence[str] = ()) -> None:
+    """Refuse what a network is to compute in, as the user writes it, if it cannot.
 
     Args:
-        name: as the user writes it.
+        name: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         device: that computes; None where that is known later, as on the machines of a cluster.
+        others: names that are allowed as well.
 
     Raises:
         UsageError: no such name, or one that the device does not have.
     """
-    if name not in DTYPES:
-        raise UsageError(f"--dtype is {name!r}; it can be {', '.join(DTYPES)}")
+    names = (*DTYPES, *others)
+    if name not in names:
+        raise UsageError(f"--dtype is {name!r}; it can be {', '.join(names)}")
     if name == "fp16" and device is not None and device.type == "cpu":
         raise UsageError(FP16_ON_CPU)
-    torch_name = DTYPES[name]
-    if torch_name is None:
+
+
+def resolve_dtype(name: str, device: "torch.device | None", measured: JsonMapping) -> str:
+    """Turn ``auto`` into ``bf16`` where that is faster and as good, else into ``fp32``; other names stay.
+
+    Args:
+        name: what :func:`check_dtype` lets through.
+        device: that computes; None where that is known later: machines of a cluster are to give the same.
+        measured: of the checkpoint's header. Networks of which :data:`BF16_CHANGE` is not known stay in float32.
+    """
+    if name != "auto":
+        return name
+    change = measured.get(BF16_CHANGE)
+    bears_it = isinstance(change, int | float) and abs(change) < MOST_CHANGE_DB
+    return "bf16" if bears_it and device is not None and has_fast_bfloat16(device) else "fp32"
+
+
+def accepted_dtypes(asked: str) -> Sequence[str]:
+    """Return the types whose voices need not be made anew: ``auto`` is either, by the machine that made them."""
+    return ("fp32", "bf16") if asked == "auto" else ()
+
+
+def torch_dtype(name: str) -> "torch.dtype | None":
+    """Return torch's type of a name that was resolved; None is float32."""
+    if name not in TORCH_DTYPES:
         return None
     import torch
 
-    return getattr(torch, torch_name)
+    return getattr(torch, TORCH_DTYPES[name])
 
 
 @contextmanager
@@ -172,7 +202,7 @@ def make_estimator(model: "Separator", *, consistency: bool = False, dtype: "tor
     Args:
         model: the separator.
         consistency: makes several sources add up to the mixture; see :func:`share_residual`.
-        dtype: of the network's computations, what :func:`choose_dtype` gives.
+        dtype: of the network's computations, what :func:`torch_dtype` gives.
     """
 
     def estimate(mixture: "Tensor") -> "Tensor":

@@ -73,6 +73,7 @@ class Completed(WithFindings):
     gain_db: float = 0.0  # by which all voices were lowered, so that none does
     findings: tuple[Caveat, ...] = ()  # what a listener may want to know
     engine: str = "torch"  # what computed the model
+    dtype: str = "fp32"  # in which
 
     @property
     def summary(self) -> str:

@@ -6,7 +6,7 @@ settings that decide what comes out, how long it took, and the findings; of a re
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +28,14 @@ class Record:
         model: the checkpoint's name.
         checkpoint_sha256: of its file.
         settings: what else decides what comes out, as plain values.
+        accepted: values of settings that are as good as today's.
     """
 
     path: Path
     model: str
     checkpoint_sha256: str
     settings: JsonMapping
+    accepted: Mapping[str, Sequence[object]] = field(default_factory=dict)
     _rows: dict[str, JsonDict] = field(default_factory=dict)  # by the first output; the last one counts
     _size: int = -1  # of what was read
 
@@ -79,7 +81,7 @@ class Record:
             return f"it was made by another checkpoint, {printable(row['model'])}"
         before, now = row["settings"], json.loads(json.dumps(self.settings))
         for name in sorted({*before, *now}):
-            if before.get(name) != now.get(name):
+            if before.get(name) not in (now.get(name), *self.accepted.get(name, ())):
                 return f"it was made with {name} {before.get(name)}, not {now.get(name)}"
         if row["input_sha256"] is not None and row["input_sha256"] != _sha256(job.path):
             return "the recording is not the same any more"

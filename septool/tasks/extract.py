@@ -28,7 +28,7 @@ from septool.inference.enrollment import (
     read_enrollment,
 )
 from septool.inference.html_report import Entry, Track
-from septool.inference.level import choose_dtype, on_arrays
+from septool.inference.level import accepted_dtypes, check_dtype, on_arrays, resolve_dtype, torch_dtype
 from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file
 from septool.inference.record import Record
@@ -145,7 +145,8 @@ def extract(
         speaker_model: that speaker network; by default the one of ``septool enroll``.
         out: the voice's file, or for several recordings a folder, made if missing; ``-`` is standard output.
         device: auto, cpu, cuda, cuda:N or mps.
-        dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16`` or, on a GPU, ``fp16``.
+        dtype: what the network computes in: ``fp32``, ``bf16`` or, on a GPU, ``fp16``; see
+            :func:`septool.tasks.separate.separate` for ``auto``. A speaker network computes in float32.
         passes: over the recording, whose voices are averaged: better and that many times slower; as the checkpoint
             says by default.
         jobs: processes that work on a recording each, where the device is the processor; by default as many as there
@@ -206,8 +207,7 @@ def extract(
         report=report,
         progress=progress,
     )
-    computed_in = choose_dtype(dtype, batch.computing_device)
-    dtype = "fp32" if dtype == "auto" else dtype
+    check_dtype(dtype, batch.computing_device)
     heard = [parse_reference(reference) for reference in references]
     if threshold is not None and not presence and who is None:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
@@ -230,13 +230,15 @@ def extract(
     passes = header.choose_passes(passes)
     network.to(batch.device)
     rate = header.sample_rate
-    known_voices = _KnownVoices(network, checkpoint, rate, threshold, computed_in, passes)
+    accepted = {"dtype": accepted_dtypes(dtype)}
+    dtype = resolve_dtype(dtype, None if cluster is not None else batch.device, header.measured)
+    known_voices = _KnownVoices(network, checkpoint, rate, threshold, dtype, passes)
     speaker = {"speaker_weights": network_digest(network.speaker)}
     if who is not None:
         voices = find_voiceprints(who, network.speaker)
         asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": dtype, "passes": passes}
         asked_of |= speaker
-        record = batch.open_record(checkpoint, path, asked_of)
+        record = batch.open_record(checkpoint, path, asked_of, accepted)
         yield from _extract_enrolled(batch, found, inputs, known_voices, voices, record)
         return
     if looks_like_file(out):
@@ -251,7 +253,7 @@ def extract(
     sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
     known_by = {"references": sums, "rows": rows_sha256, "threshold": threshold, "dtype": dtype, "passes": passes}
     known_by |= speaker
-    record = batch.open_record(checkpoint, path, known_by)
+    record = batch.open_record(checkpoint, path, known_by, accepted)
     results = run_batch(batch, todo, work, found.unreadable, record)
     shown = [each.path for each in heard if each.end is None]
     describe = partial(_describe, references=shown, is_row=bool(rows), each_channel=channel == "each")
@@ -282,18 +284,20 @@ class _KnownVoices:
     checkpoint: str
     rate: int  # Hz
     threshold: float | None  # of the score from which a voice is there; None asks for no score
-    dtype: torch.dtype | None
+    dtype: str
     passes: int
 
     def estimate(self, task: Task, embeddings: torch.Tensor) -> tuple[Completed, list[float]]:
         """Write the voices that are known by ``embeddings [voice, embedding]``; return their scores too."""
         device = task.batch.device
         self.network.to(device)
-        estimator = KnownVoicesEstimator(self.network, embeddings.to(device), self.threshold, self.dtype, self.passes)
+        estimator = KnownVoicesEstimator(
+            self.network, embeddings.to(device), self.threshold, torch_dtype(self.dtype), self.passes
+        )
         completed, _ = task.estimate(
             on_arrays(estimator, device), voices=len(embeddings), model=self.checkpoint, model_rate=self.rate
         )
-        return completed, estimator.presence
+        return replace(completed, dtype=self.dtype), estimator.presence
 
 
 @dataclass

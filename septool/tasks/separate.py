@@ -5,7 +5,6 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from septool import catalogue
 from septool.conversation.result import SeparatedConversation
@@ -17,7 +16,7 @@ from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.engines import Engine, LoadedSeparator, engine_for, load_engine, may_use_onnx
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
-from septool.inference.level import choose_dtype
+from septool.inference.level import accepted_dtypes, check_dtype, resolve_dtype, torch_dtype
 from septool.inference.onnx_runtime import Precision
 from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.inference.paths import list_inputs, looks_like_file
@@ -26,9 +25,6 @@ from septool.inference.streaming import Clip
 from septool.inference.wideband import has_sound_above
 from septool.models import SPEAKER_MODEL
 from septool.signal.stitch import Seam
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +93,9 @@ def separate(
         out: folder for the voices, made if missing; ``-`` writes one file with a channel per voice to
             standard output.
         device: auto, cpu, cuda, cuda:N or mps.
-        dtype: what the network computes in: ``fp32``, which is also ``auto``, ``bf16``, on a GPU ``fp16``, or, by
-            ONNX Runtime on the processor, ``int8`` in its linear and LSTM layers.
+        dtype: what the network computes in: ``fp32``, ``bf16``, on a GPU ``fp16``, or, by ONNX Runtime on the
+            processor, ``int8`` in its linear and LSTM layers. ``auto`` is bf16 by torch where the device is faster in
+            it and the checkpoint was measured to be as good, else fp32, as for conversations and a cluster.
         engine: ``torch``, or ``onnx``: ONNX Runtime on the processor, which starts without importing torch and gives
             the same to 1e-4; a checkpoint is exported to it once, into the cache. ``auto`` takes it where that was
             done, it is about as fast, and nothing that was asked for needs torch.
@@ -179,14 +176,14 @@ def separate(
         progress=progress,
     )
     precision: Precision = "int8" if dtype == "int8" else "fp32"
-    computed_in = None if precision == "int8" else choose_dtype(dtype, batch.computing_device)
+    check_dtype(dtype, batch.computing_device, others=["int8"])
     found = batch.find_inputs(inputs)
     batch.check_inputs(found.recordings)
     if looks_like_file(out):
         raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
     _check_references(batch, references, recordings=len(found.recordings))
     if speakers is not None:
-        _check_conversation(batch, dtype if computed_in is not None else None, consistency=consistency)
+        _check_conversation(batch, dtype, consistency=consistency)
         from septool.conversation.batch import separate_conversations  # SciPy takes a second to import
 
         yield from separate_conversations(
@@ -210,6 +207,8 @@ def separate(
     if voice is not None and references:
         raise UsageError("--reference is compared with all voices; leave out --voice")
     todo = batch.plan(found.recordings, inputs, references, voices=voices, model=checkpoint)
+    known_device = None if cluster is not None or separator.engine == "onnx" else batch.device
+    computed_in = resolve_dtype(dtype, known_device, separator.header.measured)
     work = _Work(separator, checkpoint, references, consistency=consistency, dtype=computed_in, passes=passes)
     record = batch.open_record(
         checkpoint,
@@ -217,9 +216,10 @@ def separate(
         {
             "name": batch.name,
             "consistency": consistency,
-            "dtype": "fp32" if dtype == "auto" else dtype,
+            "dtype": computed_in,
             "passes": separator.header.choose_passes(passes),
         },
+        {"dtype": accepted_dtypes(dtype)},
     )
     results = run_batch(batch, todo, work, found.unreadable, record)
     describe = partial(_describe, references=references, voices=voices, each_channel=channel == "each")
@@ -238,14 +238,14 @@ def _check_references(batch: Batch, references: Sequence[Path], *, recordings: i
         raise UsageError("--reference is compared with a whole recording; leave out --stream")
 
 
-def _check_conversation(batch: Batch, dtype: str | None, *, consistency: bool) -> None:
-    """Refuse what only goes with a known number of voices; ``dtype`` is what was asked for, if not fp32."""
+def _check_conversation(batch: Batch, dtype: str, *, consistency: bool) -> None:
+    """Refuse what only goes with a known number of voices."""
     if batch.channel == "each":
         raise UsageError("--speakers is for one channel or their mix; leave out --channel each")
     if batch.stream:
         raise UsageError("--speakers listens to a whole recording first; leave out --stream")
     for option, given in (
-        (f"--dtype {dtype}", dtype is not None),
+        (f"--dtype {dtype}", dtype not in ("auto", "fp32")),
         (f"--cluster {batch.cluster.address if batch.cluster else ''}", batch.cluster is not None),
         (f"--clip {batch.clip}", batch.clip != "clamp"),
         ("--voice", batch.voice is not None),
@@ -266,7 +266,7 @@ class _Work:
     references: Sequence[Path]
     _: KW_ONLY
     consistency: bool
-    dtype: "torch.dtype | None"
+    dtype: str
     passes: int | None
 
     def __post_init__(self) -> None:
@@ -287,7 +287,10 @@ class _Work:
             task.findings += [Caveat(CaveatKind.BANDWIDTH, self.wider)] * above
         completed, estimate = task.estimate(
             self.separator.estimator(
-                task.batch.device, consistency=self.consistency, dtype=self.dtype, passes=self.passes
+                task.batch.device,
+                consistency=self.consistency,
+                dtype=torch_dtype(self.dtype),
+                passes=self.passes,
             ),
             voices=voices,
             model=self.checkpoint,
@@ -299,7 +302,7 @@ class _Work:
 
             improvements = score_outputs(task.local_path, task.targets, sources, settings, estimate.cancelling)
         return Separated(
-            **vars(replace(completed, engine=self.separator.engine)),
+            **vars(replace(completed, engine=self.separator.engine, dtype=self.dtype)),
             outputs=task.outputs,
             joints=estimate.seams,
             si_snri=tuple(each.si_snri for each in improvements),

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from septool.device import has_fast_bfloat16
+
 
 class Muon(torch.optim.Muon):
     """:class:`torch.optim.Muon`, its learning rates adjusted to match AdamW's updates.
@@ -31,7 +33,7 @@ class Muon(torch.optim.Muon):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Move the matrices by their gradients."""
-        if closure is not None or self._has_fast_bfloat16():
+        if closure is not None or has_fast_bfloat16(self.param_groups[0]["params"][0].device):
             return super().step(closure)
         for group in self.param_groups:
             weights: list[Tensor] = []
@@ -47,10 +49,6 @@ class Muon(torch.optim.Muon):
                 weight.mul_(1 - lr * group["weight_decay"])
                 weight.add_(update, alpha=-lr * 0.2 * math.sqrt(max(weight.shape)))
         return None
-
-    def _has_fast_bfloat16(self) -> bool:
-        on_processor = self.param_groups[0]["params"][0].device.type == "cpu"
-        return not on_processor or bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:

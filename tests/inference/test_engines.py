@@ -17,7 +17,7 @@ from septool.device import processor
 from septool.errors import SeptoolError, UsageError
 from septool.inference import engines, onnx_export, onnx_runtime
 from septool.inference.engines import load_engine, may_use_onnx
-from septool.inference.level import give_levels, rescale_to_mixture, share_residual
+from septool.inference.level import BF16_CHANGE, give_levels, rescale_to_mixture, share_residual
 from septool.inference.onnx_export import keep_graph
 from septool.inference.onnx_runtime import Graph, GraphInfo, OnnxSeparator, find_graph, has_graphs
 from septool.models.build import build_model
@@ -160,6 +160,31 @@ def test_int8_is_a_graph_of_its_own(
     with pytest.raises(SeptoolError, match="small has no linear or LSTM layers, which int8 is for"):
         export(str(exported), tmp_path / "a.onnx", dtype="int8")
     assert not files_below(tmp_path / "a.onnx")
+
+
+def test_auto_is_bfloat16_where_that_was_measured_to_be_as_good(
+    septool: Command, tiny_checkpoint: Path, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, header = checkpoints.load(tiny_checkpoint)
+    path = tmp_path / "borne.safetensors"
+    checkpoints.save(path, model.state_dict(), replace(header, measured={BF16_CHANGE: 0.01}))
+    monkeypatch.setattr("septool.inference.level.has_fast_bfloat16", lambda _: True)
+    done = tmp_path / "done.jsonl"
+    line = ("separate", call, "-m", path, "-o", tmp_path, "--device", "cpu", "--json")
+
+    def made_in(*more: object) -> list[str]:
+        rows = [json.loads(line) for line in septool(*line, "--manifest", done, *more).lines]
+        return [row["dtype"] for row in rows if not row.get("skipped")]
+
+    assert made_in() == ["bf16"]
+    assert json.loads(done.read_text().splitlines()[-1])["settings"]["dtype"] == "bf16"
+    other = septool(*line, "--manifest", done, "--skip-existing", "--dtype", "fp32")
+    assert "it was made with dtype bf16, not fp32" in other.errors[-1]
+    assert made_in("--force", "--dtype", "fp32") == ["fp32"]
+    assert made_in("--skip-existing") == []  # made on another machine
+    assert made_in("--force", "--cluster", "local:1") == ["fp32"]  # whose machines may be of several kinds
+    monkeypatch.setattr("septool.inference.level.has_fast_bfloat16", lambda _: False)
+    assert made_in("--force") == ["fp32"]
 
 
 def test_what_was_done_by_one_engine_need_not_be_done_by_the_other(

@@ -12,6 +12,7 @@ from septool import catalogue, checkpoints
 from septool.config import build, read_toml
 from septool.data import manifest
 from septool.files import sha256_of
+from septool.inference.level import BF16_CHANGE
 from septool.tasks.prepare import prepare
 from tools import ship
 
@@ -65,6 +66,7 @@ def test_a_checkpoint_is_renewed(root: Path, best: Path, mixtures: Path, monkeyp
     header = checkpoints.read_header(path)
     assert header.measured == known["new"].measured
     assert header.measured["manifest_sha256"] == sha256_of(mixtures)
+    assert abs(header.measured[BF16_CHANGE]) < 1
     assert header.recipe["data"] == {"train": "train-speech.jsonl", "validation": "dev-2mix.jsonl"}
     assert len((root / "docs/models/new.csv").read_text().splitlines()) == 3
 
