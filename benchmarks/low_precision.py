@@ -19,7 +19,8 @@ import torch
 from septool import catalogue, checkpoints
 from septool.data.manifest import Mixture, read_manifest
 from septool.data.mixing import render_mixture
-from septool.inference.level import computing_in, separate_at_model_level
+from septool.inference.dtype import computing_in
+from septool.inference.level import separate_at_model_level
 from septool.inference.onnx_export import write_graph
 from septool.inference.onnx_runtime import open_session
 from septool.models.base import Separator

@@ -13,8 +13,9 @@ from septool.errors import AudioError, UsageError
 from septool.headers import Header
 from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S, OVERLAP_S, SEGMENT_S
 from septool.inference.accelerators import accelerator_of
+from septool.inference.dtype import TORCH_DTYPES, check_dtype, choose_dtype, torch_dtype
 from septool.inference.engines import Engine, OnnxSeparator, TorchSeparator, engine_for, load_engine, may_use_onnx
-from septool.inference.level import TORCH_DTYPES, ArrayEstimator, check_dtype, on_arrays, resolve_dtype, torch_dtype
+from septool.inference.level import ArrayEstimator, on_arrays
 from septool.inference.live import EstimateStream
 from septool.inference.onnx_runtime import Precision
 from septool.inference.streaming import WindowedEstimator, check_segment
@@ -269,8 +270,8 @@ def load_separator(
         return SeparationPipeline(entry, separator, separator.header, processor(), precision)
     chosen = choose_device(device)
     check_dtype(dtype, chosen)
-    dtype = resolve_dtype(dtype, chosen, separator.header.measured)
-    return SeparationPipeline(entry, separator.model.to(chosen), separator.header, chosen, dtype)
+    computed_in = choose_dtype(dtype, chosen, separator.header.measured).name
+    return SeparationPipeline(entry, separator.model.to(chosen), separator.header, chosen, computed_in)
 
 
 def load_extractor(
@@ -294,7 +295,9 @@ def load_extractor(
     chosen = choose_device(device)
     check_dtype(dtype, chosen)
     model, header = cascade.load_extractor(path, speaker_model)
-    return ExtractionPipeline(entry, model.to(chosen), header, chosen, resolve_dtype(dtype, chosen, header.measured))
+    return ExtractionPipeline(
+        entry, model.to(chosen), header, chosen, choose_dtype(dtype, chosen, header.measured).name
+    )
 
 
 def _resolve(name: str) -> tuple[str, Path]:

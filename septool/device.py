@@ -22,6 +22,7 @@ NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED", "bad_alloc"
 # How many kernels oneDNN keeps, each for one length of sound. Its own 1024 are 150 MB after some hundred voices of
 # different lengths, and a network has a few dozen. It reads this before its first kernel, if the user does not say.
 KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+AMPERE = (8, 0)  # compute capability; AMD's GPUs that torch runs on count from 9
 DRIVERS = ("libcuda.so.1", "nvcuda.dll")  # NVIDIA's, without which torch has no CUDA device
 
 
@@ -97,7 +98,7 @@ def has_fast_bfloat16(device: "torch.device") -> bool:
 
     if device.type == "cpu":
         return bool(torch.cpu.get_capabilities().get("amx_bf16"))
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= AMPERE
 
 
 def hardware(device: "torch.device") -> str:

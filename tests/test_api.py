@@ -17,7 +17,7 @@ import septool
 from septool import audio, checkpoints
 from septool.api import ExtractionPipeline, SeparationPipeline
 from septool.errors import AudioError, CheckpointError, UsageError
-from septool.inference.level import BF16_CHANGE
+from septool.inference.dtype import BF16_CHANGE
 from septool.metrics.si_snr import si_snr
 from septool.tasks.extract import Extracted, extract
 from septool.tasks.separate import Separated, separate
@@ -185,7 +185,7 @@ def test_bfloat16_by_name_and_by_itself(
     away = np.abs(half.separate(speech[0], 8000) - plain.separate(speech[0], 8000)).max()
     assert 0 < away < 0.05
     assert septool.load_extractor(str(tiny_extractor), "cpu", dtype="bf16").dtype == "bf16"
-    monkeypatch.setattr("septool.inference.level.has_fast_bfloat16", lambda _: True)
+    monkeypatch.setattr("septool.inference.dtype.has_fast_bfloat16", lambda _: True)
     assert septool.load_separator(str(tiny_checkpoint), "cpu").dtype == "fp32"  # never measured
     measured = tmp_path / "measured.safetensors"
     model, header = checkpoints.load(tiny_checkpoint)

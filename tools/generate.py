@@ -19,7 +19,7 @@ import typer.main
 from septool import __version__, catalogue, checkpoints
 from septool.cli import app
 from septool.commands import help
-from septool.inference.level import BF16_CHANGE
+from septool.inference.dtype import BF16_CHANGE
 from septool.losses import EQUATIONS, LOSSES
 from septool.models import MODELS
 from septool.profiling.comparison import published_rows

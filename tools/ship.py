@@ -17,14 +17,16 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+import torch
 from safetensors.torch import load_file
 
 from benchmarks.low_precision import bf16_change
 from benchmarks.quality import read_results
 from septool import catalogue, checkpoints
 from septool.data import manifest
+from septool.device import has_fast_bfloat16
 from septool.files import sha256_of
-from septool.inference.level import BF16_CHANGE
+from septool.inference.dtype import BF16_CHANGE
 from septool.models import MODELS
 from septool.scoring.item_files import write_items_csv
 from septool.scoring.items import Item
@@ -104,7 +106,7 @@ def ship(args: argparse.Namespace) -> int:
     scores = {summary.metric.replace("-", "_"): round(summary.mean, 2) for summary in summaries}
     if args.passes > 1:
         scores["si_snri_one_pass"] = round(score(metric="si-snri", passes=1)[1][0].mean, 2)
-    if kind.role == "separator":
+    if kind.role == "separator" and has_fast_bfloat16(torch.device("cpu")):  # elsewhere LSTMs stay in float32
         scores[BF16_CHANGE] = round(bf16_change(args.checkpoint, manifest.read_manifest(args.manifest)), 3)
     thresholds = {summary.metric: summary.threshold for summary in summaries}
     measured = {

@@ -100,6 +100,11 @@ class Batch:
         return None if self.cluster is not None and self.cluster.device != "cpu" else self.device
 
     @property
+    def own_device(self) -> "torch.device | None":
+        """The device of this machine that computes; None where machines of a cluster do, maybe of several kinds."""
+        return None if self.cluster is not None else self.device
+
+    @property
     def raw_format(self) -> audio.RawFormat | None:
         """What recordings without a header are."""
         return None if self.raw is None else audio.RawFormat.parse(self.raw)

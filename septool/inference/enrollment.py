@@ -13,8 +13,8 @@ from septool import audio
 from septool.data import manifest
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_there
+from septool.inference.dtype import computing_in
 from septool.inference.findings import loudest_if_cancelling
-from septool.inference.level import computing_in
 from septool.inference.passes import extract_mean
 from septool.models.base import Extractor
 from septool.printable import printable

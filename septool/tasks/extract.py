@@ -20,6 +20,7 @@ from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S
 from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.cascade import load_extractor
 from septool.inference.channels import name_pattern, parse_channel
+from septool.inference.dtype import check_dtype, choose_dtype, torch_dtype
 from septool.inference.enrollment import (
     KnownVoicesEstimator,
     embed_references,
@@ -28,7 +29,7 @@ from septool.inference.enrollment import (
     read_enrollment,
 )
 from septool.inference.html_report import Entry, Track
-from septool.inference.level import accepted_dtypes, check_dtype, on_arrays, resolve_dtype, torch_dtype
+from septool.inference.level import on_arrays
 from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file
 from septool.inference.record import Record
@@ -230,13 +231,13 @@ def extract(
     passes = header.choose_passes(passes)
     network.to(batch.device)
     rate = header.sample_rate
-    accepted = {"dtype": accepted_dtypes(dtype)}
-    dtype = resolve_dtype(dtype, None if cluster is not None else batch.device, header.measured)
-    known_voices = _KnownVoices(network, checkpoint, rate, threshold, dtype, passes)
+    chosen = choose_dtype(dtype, batch.own_device, header.measured)
+    accepted = {"dtype": chosen.accepted}
+    known_voices = _KnownVoices(network, checkpoint, rate, threshold, chosen.name, passes)
     speaker = {"speaker_weights": network_digest(network.speaker)}
     if who is not None:
         voices = find_voiceprints(who, network.speaker)
-        asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": dtype, "passes": passes}
+        asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": chosen.name, "passes": passes}
         asked_of |= speaker
         record = batch.open_record(checkpoint, path, asked_of, accepted)
         yield from _extract_enrolled(batch, found, inputs, known_voices, voices, record)
@@ -251,7 +252,7 @@ def extract(
         )
     work = _Work(known_voices, embedding, rows, rows_sha256)
     sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
-    known_by = {"references": sums, "rows": rows_sha256, "threshold": threshold, "dtype": dtype, "passes": passes}
+    known_by = {"references": sums, "rows": rows_sha256, "threshold": threshold, "dtype": chosen.name, "passes": passes}
     known_by |= speaker
     record = batch.open_record(checkpoint, path, known_by, accepted)
     results = run_batch(batch, todo, work, found.unreadable, record)

@@ -13,10 +13,10 @@ from septool.errors import UsageError
 from septool.inference import OVERLAP_S, SEGMENT_S
 from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.channels import name_pattern, parse_channel
+from septool.inference.dtype import check_dtype, choose_dtype, torch_dtype
 from septool.inference.engines import Engine, LoadedSeparator, engine_for, load_engine, may_use_onnx
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
-from septool.inference.level import accepted_dtypes, check_dtype, resolve_dtype, torch_dtype
 from septool.inference.onnx_runtime import Precision
 from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.inference.paths import list_inputs, looks_like_file
@@ -207,19 +207,19 @@ def separate(
     if voice is not None and references:
         raise UsageError("--reference is compared with all voices; leave out --voice")
     todo = batch.plan(found.recordings, inputs, references, voices=voices, model=checkpoint)
-    known_device = None if cluster is not None or separator.engine == "onnx" else batch.device
-    computed_in = resolve_dtype(dtype, known_device, separator.header.measured)
-    work = _Work(separator, checkpoint, references, consistency=consistency, dtype=computed_in, passes=passes)
+    by_torch = batch.own_device if separator.engine == "torch" else None
+    chosen = choose_dtype(dtype, by_torch, separator.header.measured)
+    work = _Work(separator, checkpoint, references, consistency=consistency, dtype=chosen.name, passes=passes)
     record = batch.open_record(
         checkpoint,
         path,
         {
             "name": batch.name,
             "consistency": consistency,
-            "dtype": computed_in,
+            "dtype": chosen.name,
             "passes": separator.header.choose_passes(passes),
         },
-        {"dtype": accepted_dtypes(dtype)},
+        {"dtype": chosen.accepted},
     )
     results = run_batch(batch, todo, work, found.unreadable, record)
     describe = partial(_describe, references=references, voices=voices, each_channel=channel == "each")

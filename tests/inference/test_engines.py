@@ -16,8 +16,9 @@ from septool.api import load_separator
 from septool.device import processor
 from septool.errors import SeptoolError, UsageError
 from septool.inference import engines, onnx_export, onnx_runtime
+from septool.inference.dtype import BF16_CHANGE
 from septool.inference.engines import load_engine, may_use_onnx
-from septool.inference.level import BF16_CHANGE, give_levels, rescale_to_mixture, share_residual
+from septool.inference.level import give_levels, rescale_to_mixture, share_residual
 from septool.inference.onnx_export import keep_graph
 from septool.inference.onnx_runtime import Graph, GraphInfo, OnnxSeparator, find_graph, has_graphs
 from septool.models.build import build_model
@@ -168,7 +169,7 @@ def test_auto_is_bfloat16_where_that_was_measured_to_be_as_good(
     model, header = checkpoints.load(tiny_checkpoint)
     path = tmp_path / "borne.safetensors"
     checkpoints.save(path, model.state_dict(), replace(header, measured={BF16_CHANGE: 0.01}))
-    monkeypatch.setattr("septool.inference.level.has_fast_bfloat16", lambda _: True)
+    monkeypatch.setattr("septool.inference.dtype.has_fast_bfloat16", lambda _: True)
     done = tmp_path / "done.jsonl"
     line = ("separate", call, "-m", path, "-o", tmp_path, "--device", "cpu", "--json")
 
@@ -183,7 +184,7 @@ def test_auto_is_bfloat16_where_that_was_measured_to_be_as_good(
     assert made_in("--force", "--dtype", "fp32") == ["fp32"]
     assert made_in("--skip-existing") == []  # made on another machine
     assert made_in("--force", "--cluster", "local:1") == ["fp32"]  # whose machines may be of several kinds
-    monkeypatch.setattr("septool.inference.level.has_fast_bfloat16", lambda _: False)
+    monkeypatch.setattr("septool.inference.dtype.has_fast_bfloat16", lambda _: False)
     assert made_in("--force") == ["fp32"]
 
 

@@ -8,19 +8,14 @@ import pytest
 import torch
 
 from septool import checkpoints
-from septool.device import choose_device, enough_memory, has_fast_bfloat16
+from septool.device import choose_device, enough_memory
 from septool.errors import SeptoolError, UsageError
 from septool.inference.level import (
-    BF16_CHANGE,
-    check_dtype,
-    computing_in,
     extract_at_model_level,
     make_estimator,
     rescale_to_mixture,
-    resolve_dtype,
     separate_at_model_level,
     share_residual,
-    torch_dtype,
 )
 from septool.models.base import Extractor
 from septool.signal.levels import rms
@@ -85,67 +80,6 @@ def test_a_model_of_one_output_is_left_alone() -> None:
     mixture = noise(1, 1000)
     found = [make_estimator(model, consistency=consistency)(mixture) for consistency in (False, True)]
     assert (found[1][:, 0] - mixture).abs().max() > 0.01
-
-
-def test_half_the_bits_give_nearly_the_same(tiny_checkpoint: Path) -> None:
-    model, _ = checkpoints.load(tiny_checkpoint)
-    mixture = 0.1 * noise(1, 4000)
-    with torch.inference_mode():
-        plain = make_estimator(model)(mixture)
-        half = make_estimator(model, dtype=torch_dtype("bf16"))(mixture)
-    assert half.dtype == torch.float32
-    assert 0 < (half - plain).abs().max() < 0.1 * plain.abs().max()
-
-
-def test_a_type_that_a_processor_does_not_have() -> None:
-    with pytest.raises(UsageError, match="--dtype fp16 takes a GPU; processors have bf16"):
-        check_dtype("fp16", torch.device("cpu"))
-    check_dtype("fp16", None)  # of a cluster's workers nobody knows yet
-    with (
-        pytest.raises(SeptoolError, match="--dtype fp16 takes a GPU; processors have bf16"),
-        computing_in(torch_dtype("fp16"), torch.device("cpu")),
-    ):
-        pass
-    with pytest.raises(UsageError, match="--dtype is 'half'; it can be auto, fp32, bf16, fp16"):
-        check_dtype("half", torch.device("cpu"))
-    with (
-        pytest.raises(SeptoolError, match=r"cannot compute the model in torch\.bfloat16; use --dtype fp32"),
-        computing_in(torch.bfloat16, torch.device("cpu")),
-    ):
-        raise RuntimeError("could not create a primitive descriptor for the LSTM forward propagation primitive")
-
-
-@pytest.mark.parametrize(
-    ("asked", "device", "has_amx", "measured", "expected"),
-    [
-        ("auto", "cpu", True, {BF16_CHANGE: -0.049}, "bf16"),
-        ("auto", "cpu", True, {BF16_CHANGE: 0}, "bf16"),
-        ("auto", "cpu", True, {BF16_CHANGE: 0.06}, "fp32"),  # better by chance, worse by it elsewhere
-        ("auto", "cpu", True, {BF16_CHANGE: "none"}, "fp32"),
-        ("auto", "cpu", True, {"si_snri": 9.3}, "fp32"),  # never measured
-        ("auto", "cpu", False, {BF16_CHANGE: 0.0}, "fp32"),
-        ("auto", "mps", True, {BF16_CHANGE: 0.0}, "fp32"),
-        ("auto", None, True, {BF16_CHANGE: 0.0}, "fp32"),  # machines of a cluster give the same
-        ("fp32", "cpu", True, {BF16_CHANGE: 0.0}, "fp32"),
-        ("bf16", "cpu", False, {}, "bf16"),
-    ],
-)
-def test_bfloat16_where_it_is_faster_and_as_good(
-    asked: str,
-    device: str | None,
-    has_amx: bool,
-    measured: dict[str, Any],
-    expected: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx})
-    assert resolve_dtype(asked, None if device is None else torch.device(device), measured) == expected
-
-
-def test_bfloat16_on_gpus_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for has in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has: has)
-        assert has_fast_bfloat16(torch.device("cuda")) == has
 
 
 def test_two_equal_outputs_do_not_blow_each_other_up() -> None:

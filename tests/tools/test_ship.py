@@ -12,7 +12,7 @@ from septool import catalogue, checkpoints
 from septool.config import build, read_toml
 from septool.data import manifest
 from septool.files import sha256_of
-from septool.inference.level import BF16_CHANGE
+from septool.inference.dtype import BF16_CHANGE
 from septool.tasks.prepare import prepare
 from tools import ship
 
