@@ -121,6 +121,8 @@ def _each(
     killed: Callable[[Item], Result] | None,
 ) -> Generator[Result, None, None]:
     from distributed import Future, KilledWorker
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
 
     # Sent once, as a task of its own, which is done again where all workers that have its result are lost.
     with warnings.catch_warnings():
@@ -143,6 +145,8 @@ def _each(
                 if killed is None:
                     raise SeptoolError(workers.KILLED) from None
                 yield killed(item)
+            except (FutureCancelledError, CommClosedError):
+                raise SeptoolError("the scheduler of the cluster is gone; what was finished is kept") from None
     finally:
         client.cancel([future for _, future in given], force=True)
 

@@ -7,13 +7,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from septool.cluster import _each, check_address, spread
 from septool.errors import SeptoolError, UsageError
 from septool.inference import runner
-from septool.inference.batch import Batch
+from septool.inference.batch import Batch, Cluster
+from septool.inference.outcomes import Failed
 from septool.inference.paths import Job
 from septool.inference.record import Record
 from septool.inference.runner import FindWritten, Task
@@ -82,6 +85,40 @@ def test_what_fails_is_raised_here(client: object) -> None:
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(SeptoolError, match="two is too much"):
         next(results)
+
+
+def test_a_scheduler_that_goes_away_is_one_line(client: Any) -> None:
+    results = _each(client, slow, range(3), None)
+    assert next(results) == 0
+    client.cancel([distributed.Future(key, client) for key in client.futures], force=True)  # as it does without one
+    with pytest.raises(SeptoolError, match="the scheduler of the cluster is gone; what was finished is kept"):
+        list(results)
+
+
+def slow(item: int) -> int:
+    time.sleep(0.1 * (item > 0))
+    return item
+
+
+def test_a_worker_without_the_device_fails_its_recordings_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "worker_number", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    cluster = Cluster("tcp://127.0.0.1:9", "cuda")
+    batch = Batch(
+        out=str(tmp_path),
+        name="{stem}_s{voice}",
+        suffix="wav",
+        segment=2.0,
+        overlap=1.0,
+        device=torch.device("cpu"),
+        cluster=cluster,
+    )
+    job = Job("a.wav", tmp_path / "a.wav", targets=(tmp_path / "b.wav",))
+    outcome = runner._run_job_on_worker(batch, lambda _: pytest.fail("works"), None, None, (job, True))
+    assert isinstance(outcome.result, Failed)
+    assert "device cuda is not there" in outcome.result.error
 
 
 def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

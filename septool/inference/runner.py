@@ -14,7 +14,7 @@ from septool import workers
 from septool.atomic import is_pending, recover
 from septool.cluster import spread, worker_number
 from septool.device import choose_device, enough_memory
-from septool.errors import InterruptedBySignal, SeptoolError
+from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.files import make_folder
 from septool.inference import html_report
 from septool.inference.accelerators import accelerator_of
@@ -205,7 +205,10 @@ def _run_job_on_worker(
     """Return what became of a job, of which nothing was there before or something was, on a device of this worker."""
     assert batch.cluster is not None
     job, is_new = item
-    batch = replace(batch, device=choose_device(batch.cluster.device, worker_number()))
+    try:
+        batch = replace(batch, device=choose_device(batch.cluster.device, worker_number()))
+    except UsageError as error:  # this machine has none such; others may
+        return _Outcome(Failed.of_error(job, error, job.path), [])
     batch = replace(batch, force=True, skip_existing=False) if is_new else batch
     return _run_job(batch, work, record, find_written, job)
 
