@@ -189,7 +189,7 @@ def spectrogram(path: Path) -> np.ndarray:
         length = max(size, file.frames // COLUMNS)
         places = min(PLACES, length // size)
         columns = []
-        for part in _excerpts(file, starts, length):  # [channel, time]
+        for part in _excerpts(file, starts, size, length):  # [channel, time]
             padded = np.pad(part, ((0, 0), (0, max(size - part.shape[1], 0))))
             first = np.linspace(0, padded.shape[1] - size, places).astype(int)
             excerpts = np.stack([padded[:, each : each + size] for each in first])
@@ -199,9 +199,9 @@ def spectrogram(path: Path) -> np.ndarray:
     return 10 * np.log10(np.stack(columns, axis=1) + 1e-10)
 
 
-def _excerpts(file: audio.AudioFile, starts: Sequence[int], length: int) -> Iterator[np.ndarray]:
-    """Yield ``[channel, time]`` from each start on; of recordings decoded from their beginning, none is read twice."""
-    if file.frames <= len(starts) * length:
+def _excerpts(file: audio.AudioFile, starts: Sequence[int], size: int, length: int) -> Iterator[np.ndarray]:
+    """Yield ``[channel, time]`` from each start on; what windows of ``size`` cover twice is read once, whole."""
+    if file.frames <= len(starts) * size:
         whole = file.read(file.frames)
         yield from (whole[:, start : start + length] for start in starts)
         return

@@ -40,6 +40,16 @@ def test_a_short_recording_is_decoded_once(tone: Path, monkeypatch: pytest.Monke
     test_a_spectrogram_shows_which_frequency_is_when(tone)
 
 
+def test_a_long_recording_is_never_whole_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 45 s the columns fall into place without a remainder, as they do at an hour."""
+    audio.write_audio(tmp_path / "long.wav", np.full(45 * RATE, 0.1, dtype=np.float32), RATE)
+    read, lengths = audio.AudioFile.read, list[int]()
+    monkeypatch.setattr(audio.AudioFile, "read", lambda self, frames: (lengths.append(frames), read(self, frames))[1])
+    html_report.spectrogram(tmp_path / "long.wav")
+    assert len(lengths) == html_report.COLUMNS
+    assert max(lengths) == 45 * RATE // html_report.COLUMNS
+
+
 @pytest.mark.parametrize("samples", [1, 200, 3000])
 def test_short_recordings_have_pictures(tmp_path: Path, samples: int) -> None:
     audio.write_audio(tmp_path / "short.wav", np.full(samples, 0.1, dtype=np.float32), RATE)
