@@ -98,6 +98,8 @@ def mix_files(
     check_not_terminal(str(out))
     if not piped:
         audio.format_of(out)
+    if not piped:
+        check_targets([out, *_voice_files(out, sources, len(inputs))], inputs, out)
     findings: list[Caveat] = []
     recordings = [_read_recording(path, report, findings) for path in inputs]
     rate = sample_rate or recordings[0][1]
@@ -157,11 +159,16 @@ def headroom(parts: np.ndarray) -> float:
     return 0.9 / peak if peak > 1 else 1.0
 
 
+def _voice_files(out: Path, sources: Path | None, count: int) -> list[Path]:
+    """Return the files of a mixture's voices in a folder, if there is one."""
+    return [sources / f"{out.stem}_s{index + 1}{out.suffix}" for index in range(count)] if sources else []
+
+
 def write_mixture(
     parts: np.ndarray, rate: int, out: Path, sources: Path | None, *, subtype: str, force: bool, gain: float
 ) -> Mixed:
     """Write the sum of ``parts [source, time]`` to ``out``, and the parts to a folder if one is given."""
-    files = [sources / f"{out.stem}_s{index + 1}{out.suffix}" for index in range(len(parts))] if sources else []
+    files = _voice_files(out, sources, len(parts))
     for path in [out, *files]:
         if path.exists() and not force:
             raise SeptoolError(f"{path} exists; use --force to replace it")

@@ -95,6 +95,19 @@ def test_nothing_is_replaced_without_force(septool: Command, pair: tuple[Path, P
     assert audio.audio_info(mine).frames == 4000
 
 
+def test_a_recording_is_not_replaced_by_what_is_mixed_of_it(
+    septool: Command, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before = [path.read_bytes() for path in pair]
+    own = tmp_path / "mix_s2.wav"
+    own.write_bytes(before[1])
+    for line in ((*pair, "-o", pair[0]), (pair[0], own, "-o", tmp_path / "mix.wav", "--sources", tmp_path)):
+        result = septool("mix", *line, "--force")
+        assert result.status == 2
+        assert "would be written over while it is read; name another --out" in result.errors[-1]
+    assert [path.read_bytes() for path in (*pair, own)] == [*before, before[1]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
