@@ -137,9 +137,8 @@ class Digests:
     @classmethod
     def of(cls, recording: Path | None, outputs: Sequence[str]) -> "Digests":
         """Sum up files that were just written."""
-        rows = tuple(
-            {"path": path, "bytes": Path(path).stat().st_size, "sha256": sha256_of(Path(path))} for path in outputs
-        )
+        paths = [Path(path).absolute() for path in outputs]  # found again from other folders
+        rows = tuple({"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths)
         return cls(None if recording is None else _sha256(recording), rows)
 
 

@@ -46,6 +46,17 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_what_is_done_is_known_from_other_folders(
+    septool: Command, tiny_checkpoint: Path, calls: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "in")
+    line = ("-m", tiny_checkpoint, "-d", "cpu", "--manifest")
+    assert septool("separate", "a.wav", "-o", "voices", *line, "done.jsonl").status == 0
+    monkeypatch.chdir(tmp_path)
+    again = septool("separate", "in/a.wav", "-o", "in/voices", *line, "in/done.jsonl", "--skip-existing", "--json")
+    assert (again.status, json.loads(again.lines[0])["skipped"]) == (0, True)
+
+
 # Lists.
 
 
