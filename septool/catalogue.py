@@ -86,8 +86,7 @@ def resolve_checkpoint(name: str) -> tuple[str, Path]:
         # A run's weights go by the name of the run, which is its folder.
         names = {"best": path.parent.name, "last": f"{path.parent.name}-last", "average": f"{path.parent.name}-average"}
         return names.get(path.stem, path.stem), Path(name)
-    known = {*read_catalogue(), *MODELS, *REPLACED}
-    if name not in known and not HUB_NAME.fullmatch(name) and Path(name).exists():
+    if _is_local(name):
         return _convert_local(Path(name))
     key, entry = find_entry(name)
     path = weights_path(entry)
@@ -97,6 +96,12 @@ def resolve_checkpoint(name: str) -> tuple[str, Path]:
         raise CheckpointError(f"the bundled weights of {key} are missing; install septool again")
     LOG.info("%s is %s, sha256 %s...", key, path, check_weights(path, entry)[:12])
     return key, path
+
+
+def _is_local(name: str) -> bool:
+    """Say whether a name means a file or folder of this machine: names that are known come first."""
+    known = {*read_catalogue(), *MODELS, *REPLACED}
+    return name not in known and not HUB_NAME.fullmatch(name) and Path(name).exists()
 
 
 def resolve_part(name: str) -> tuple[Path, str]:
@@ -143,6 +148,8 @@ def _unknown(name: str, known: set[str]) -> UsageError:
     if path.exists() or path.suffix == ".pt":
         folder = path if path.is_dir() else path.parent
         return UsageError(f"{name} is no checkpoint; a training run's is {folder / 'best.safetensors'}")
+    if HUB_NAME.fullmatch(f"hf:{name}"):
+        return UsageError(f"{name!r} is no file or folder here; a repository of the hub is written hf:{name}")
     return suggest("model", name, known, listed_by="septool models list --remote")
 
 
@@ -249,7 +256,7 @@ def find_pending(name: str) -> PendingDownload | None:
     Raises:
         CheckpointError: a server that has to be asked for sizes, or a repository, cannot be reached.
     """
-    if name.endswith(".safetensors") or (not HUB_NAME.fullmatch(name) and Path(name).exists()):
+    if name.endswith(".safetensors") or _is_local(name):
         return None
     try:
         key, entry = find_entry(name)

@@ -136,6 +136,9 @@ def main() -> None:
     except typer.TyperException as error:  # of arguments
         sys.stderr.write(usage_errors.describe_usage_error(error, typer.main.get_command(app), sys.argv[1:]))
         sys.exit(2)
+    except typer.Abort:  # the end of the input in place of an answer
+        sys.stderr.write("septool: there was no answer; nothing was done\n")
+        sys.exit(1)
     except InterruptedBySignal as error:
         sys.stderr.write("septool: interrupted; what was finished is kept\n")
         sys.exit(error.status)

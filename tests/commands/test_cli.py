@@ -281,6 +281,15 @@ def test_an_interrupt_has_the_status_of_its_signal(
     assert result.errors == ["septool: interrupted; what was finished is kept"]
 
 
+def test_the_end_of_the_input_is_no_answer(septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise typer.Abort
+
+    monkeypatch.setattr("septool.commands.downloading.obtain_weights", ask)
+    result = septool("separate", "call.wav")
+    assert (result.status, result.errors) == (1, ["septool: there was no answer; nothing was done"])
+
+
 def test_a_lack_of_memory_is_one_line(septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def greedy() -> None:
         raise MemoryError

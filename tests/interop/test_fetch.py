@@ -155,6 +155,22 @@ def test_no_server_is_asked_for_sizes_that_are_known_roughly(
     assert hub.requests == []
 
 
+def test_a_folder_of_the_same_name_hides_no_download(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"sepformer-tiny": entry})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sepformer-tiny").mkdir()
+    pending = catalogue.find_pending("sepformer-tiny")
+    assert pending is not None
+    assert pending.name == "sepformer-tiny"
+
+
+def test_a_repository_as_others_write_it_is_told_how_it_is_written_here() -> None:
+    with pytest.raises(UsageError, match=r"a repository of the hub is written hf:mpariente/DPRNN_WHAM"):
+        resolve_checkpoint("mpariente/DPRNN_WHAM")
+
+
 def test_a_server_that_is_not_there_is_said_in_words(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
