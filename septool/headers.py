@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from safetensors import SafetensorError, safe_open
 
 from septool.config import JsonDict, build
-from septool.errors import CheckpointError, ConfigError
+from septool.errors import CheckpointError, ConfigError, UsageError
 from septool.limits import HIGHEST_RATE, LARGEST_SIZE, LOWEST_RATE
 
 KEY = "septool"  # the header's one entry, a JSON object
@@ -49,7 +49,13 @@ class Header:
             raise ValueError(f"passes is {self.passes}; it is at least 1")
 
     def choose_passes(self, asked: int | None) -> int:
-        """Return how many passes to average: as many as were asked for, else as the checkpoint says."""
+        """Return how many passes to average: as many as were asked for, else as the checkpoint says.
+
+        Raises:
+            UsageError: fewer than one.
+        """
+        if asked is not None and asked < 1:
+            raise UsageError(f"passes is {asked}; it is at least 1")
         return self.passes if asked is None else asked
 
 

@@ -177,6 +177,22 @@ def test_a_precision_that_is_not_offered_is_refused(tiny_checkpoint: Path, engin
         septool.load_separator(str(tiny_checkpoint), device="cpu", engine=engine, dtype=dtype)
 
 
+def test_one_recording_and_paths_in_words(
+    tiny_checkpoint: Path, tiny_extractor: Path, call: Path, tmp_path: Path
+) -> None:
+    words: dict[str, Any] = {"out": str(tmp_path / "out"), "device": "cpu"}
+    record = str(tmp_path / "done.jsonl")
+    for recording in (str(call), call):
+        (done,) = septool.separate(recording, model=str(tiny_checkpoint), manifest=record, force=True, **words)
+        assert isinstance(done, Separated)
+        assert done.input == str(call)
+    found = septool.extract(call, references=str(call), model=str(tiny_extractor), manifest=record, **words)
+    assert [type(each) for each in found] == [Extracted]
+    assert len(Path(record).read_text().splitlines()) == 3
+    with pytest.raises(UsageError, match="--threshold is nan; it is a score"):
+        list(septool.extract(call, references=call, model=str(tiny_extractor), presence=True, threshold=float("nan")))
+
+
 def test_bfloat16_by_name_and_by_itself(
     tiny_checkpoint: Path, tiny_extractor: Path, speech: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

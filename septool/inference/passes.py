@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from septool.errors import UsageError
 from septool.inference.level import ArrayEstimator, extract_at_model_level
 from septool.signal.stitch import SAME_SPEAKER_CORRELATION, best_order, correlations
 
@@ -27,12 +26,7 @@ def average_passes(estimate: ArrayEstimator, passes: int) -> ArrayEstimator:
     Args:
         estimate: maps ``[batch, time]`` to ``[batch, voice, time]``, voices in any order and at the recording's level.
         passes: how many; as many times as much is computed.
-
-    Raises:
-        UsageError: fewer than one.
     """
-    if passes < 1:
-        raise UsageError(f"passes is {passes}; it is at least 1")
     if passes == 1:
         return estimate
 

@@ -110,13 +110,23 @@ def find_inputs(names: Sequence[str], report: Callable[[str], None]) -> FoundInp
     return FoundInputs(tuple(recordings.values()), tuple(path for path in others if is_folder(path)))
 
 
-def list_inputs(inputs: Sequence[str | Path], from_file: str | None) -> list[str]:
+def one_or_several(names: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """Return names in a list, where one alone may be none: a word is a sequence of letters, too."""
+    return [names] if isinstance(names, str | Path) else names
+
+
+def path_or_none(name: str | Path | None) -> Path | None:
+    """Return the path of what may have been left out."""
+    return None if name is None else Path(name)
+
+
+def list_inputs(inputs: str | Path | Sequence[str | Path], from_file: str | None) -> list[str]:
     """Return what a user names, as arguments and in a list.
 
     Raises:
         UsageError: that is nothing, or standard input is the list and a recording.
     """
-    named = [*map(str, inputs), *(read_input_list(from_file) if from_file is not None else ())]
+    named = [*map(str, one_or_several(inputs)), *(read_input_list(from_file) if from_file is not None else ())]
     if not named:
         raise UsageError("nothing to work on; name recordings or folders, or a list of them with --from-file")
     if from_file == PIPE and PIPE in named:

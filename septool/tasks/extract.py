@@ -1,5 +1,6 @@
 """Extracting one known voice from recordings of any length, rate and channel count, in constant memory."""
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from septool.inference.enrollment import (
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import on_arrays
 from septool.inference.outcomes import Completed, Failed, Skipped
-from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file
+from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file, one_or_several, path_or_none
 from septool.inference.record import Record
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
@@ -98,10 +99,10 @@ def judge_presence(score: float, threshold: float) -> str:
 
 
 def extract(
-    inputs: Sequence[str | Path] = (),
+    inputs: str | Path | Sequence[str | Path] = (),
     *,
     from_file: str | None = None,
-    references: Sequence[str | Path] = (),
+    references: str | Path | Sequence[str | Path] = (),
     who: str | None = None,
     model: str = "galr",
     speaker_model: str | None = None,
@@ -122,20 +123,20 @@ def extract(
     stream: bool = False,
     presence: bool = False,
     threshold: float | None = None,
-    html: Path | None = None,
+    html: str | Path | None = None,
     force: bool = False,
     skip_existing: bool = False,
     fail_fast: bool = False,
     shard: str | None = None,
-    manifest: Path | None = None,
+    manifest: str | Path | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[Extracted | ExtractedVoices | Failed | Skipped]:
     """Extract a voice from recordings; one result for each, failed ones among them.
 
     Args:
-        inputs: files, folders (searched recursively), ``-`` for standard input, or one manifest whose rows
-            have enrollments.
+        inputs: a file or folder (searched recursively), several of them, ``-`` for standard input, or one manifest
+            whose rows have enrollments.
         from_file: list of more of them, a line each or with NULs between; ``-`` reads it from standard input.
         references: recordings of the wanted voice alone, or stretches ``FILE@START-END`` of recordings; what it is
             known by is averaged over them.
@@ -185,6 +186,8 @@ def extract(
         CheckpointError: no such model, or a damaged one.
     """
     inputs = list_inputs(inputs, from_file)
+    references = one_or_several(references)
+    html, manifest = map(path_or_none, (html, manifest))
     batch = Batch(
         out=out,
         name=name or name_pattern("voice" if who is None else "{voice}", channel),
@@ -408,6 +411,8 @@ def resolve_threshold(requested: float | None, measured: float | None, model: st
         UsageError: neither the user nor the checkpoint has one.
     """
     if requested is not None:
+        if not math.isfinite(requested):
+            raise UsageError(f"--threshold is {requested}; it is a score")
         return requested
     if measured is None:
         raise UsageError(f"{model} has no measured threshold for --presence; give one with --threshold")

@@ -19,7 +19,7 @@ from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.onnx_runtime import Precision
 from septool.inference.outcomes import Completed, Failed, Skipped
-from septool.inference.paths import list_inputs, looks_like_file
+from septool.inference.paths import list_inputs, looks_like_file, one_or_several, path_or_none
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
 from septool.inference.wideband import has_sound_above
@@ -46,7 +46,7 @@ class Separated(Completed):
 
 
 def separate(
-    inputs: Sequence[str | Path] = (),
+    inputs: str | Path | Sequence[str | Path] = (),
     *,
     from_file: str | None = None,
     model: str = "galr",
@@ -70,23 +70,23 @@ def separate(
     stream: bool = False,
     speakers: str | None = None,
     activity: str | None = None,
-    rest: Path | None = None,
+    rest: str | Path | None = None,
     speaker_model: str = SPEAKER_MODEL,
     who: str | None = None,
-    references: Sequence[Path] = (),
-    html: Path | None = None,
+    references: str | Path | Sequence[str | Path] = (),
+    html: str | Path | None = None,
     force: bool = False,
     skip_existing: bool = False,
     fail_fast: bool = False,
     shard: str | None = None,
-    manifest: Path | None = None,
+    manifest: str | Path | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[Separated | SeparatedConversation | Failed | Skipped]:
     """Separate recordings; one result for each, failed ones among them.
 
     Args:
-        inputs: files, folders (searched recursively), or ``-`` for standard input.
+        inputs: a file or folder (searched recursively), several of them, or ``-`` for standard input.
         from_file: list of more of them, a line each or with NULs between; ``-`` reads it from standard input.
         model: name of a checkpoint, of a model (its default checkpoint), or what
             :func:`septool.catalogue.resolve_checkpoint` takes else.
@@ -98,7 +98,7 @@ def separate(
             it and the checkpoint was measured to be as good, else fp32, as for conversations and a cluster.
         engine: ``torch``, or ``onnx``: ONNX Runtime on the processor, which starts without importing torch and gives
             the same to 1e-4; a checkpoint is exported to it once, into the cache. ``auto`` takes it where that was
-            done, it is about as fast, and nothing that was asked for needs torch.
+            done, it is about as fast in float32, and nothing that was asked for needs torch.
         jobs: processes that work on a recording each, where the device is the processor; by default as many as there
             are processors for many short recordings, else one with all threads.
         cluster: ``local:N`` or the address of a dask scheduler, whose workers take the place of processes and have
@@ -143,6 +143,8 @@ def separate(
         CheckpointError: no such model, or a damaged one.
     """
     inputs = list_inputs(inputs, from_file)
+    references = [Path(each) for each in one_or_several(references)]
+    html, manifest, rest = map(path_or_none, (html, manifest, rest))
     of_torch = {
         "--cluster": cluster is not None,
         "--speakers": speakers is not None,
