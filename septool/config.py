@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import math
 import os
 import re
 import tomllib
@@ -21,6 +22,17 @@ JsonDict = dict[str, Any]  # an object of JSON or a table of TOML
 JsonMapping = Mapping[str, Any]  # one that is only read
 
 T = TypeVar("T")
+
+
+def finite_or_null(value: object) -> object:
+    """Return plain values with None for what JSON has no numbers for: NaN and infinities."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite_or_null(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_null(item) for item in value]
+    return value
 
 
 def read_toml(path: Path) -> JsonDict:

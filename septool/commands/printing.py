@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from septool.config import JsonDict
+from septool.config import JsonDict, finite_or_null
 from septool.printable import printable
 
 SILENT_SECONDS = 60  # a log without a line for longer looks like a run that hangs
@@ -69,17 +69,7 @@ class Tally:
 
 def json_line(row: JsonDict) -> None:
     """Print one JSON line; a number that is none becomes null."""
-    line(json.dumps(_finite(row)))
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+    line(json.dumps(finite_or_null(row)))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:

@@ -68,7 +68,7 @@ def _in_another_process(rate: int, reference: np.ndarray, estimate: np.ndarray) 
 def main() -> None:
     """Score the two signals on standard input, float32 one after the other; the rate is the argument."""
     reference, estimate = np.frombuffer(sys.stdin.buffer.read(), dtype=np.float32).reshape(2, -1)
-    print(json.dumps(_pesq(int(sys.argv[1]), reference, estimate)))
+    sys.stdout.write(json.dumps(_pesq(int(sys.argv[1]), reference, estimate)))
 
 
 if __name__ == "__main__":

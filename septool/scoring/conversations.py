@@ -17,11 +17,12 @@ from septool.scoring.items import Item
 
 COLLAR_S = 0.25  # around boundaries, for the second of the two diarization error rates
 _DER = "missed, invented and confused speech against all reference speech, each speaker's counted"
+_MEAN = "the mean over conversations, where md-eval divides the sums"
 MEASURES = {  # of a whole conversation
     metric.name: metric
     for metric in (
-        Metric("der", "der", "%", better="lower", definition=f"{_DER}; no collar"),
-        Metric("der-collar", "der", "%", better="lower", definition=f"{_DER}; 0.25 s about every boundary left out"),
+        Metric("der", "der", "%", better="lower", definition=f"{_DER}; no collar; {_MEAN}"),
+        Metric("der-collar", "der", "%", better="lower", definition=f"{_DER}; 0.25 s about boundaries out; {_MEAN}"),
         Metric("count-right", "count-right", "%", definition="conversations whose number of speakers was found"),
         Metric(
             "wrong-track",
@@ -96,7 +97,8 @@ def score_conversation(
     error = diarization_error(estimate=turns, reference=rendered.turns, collar=COLLAR_S)
     if not error.total:
         raise SeptoolError(f"conversation {id} has no speech more than {COLLAR_S:g} s from where a turn begins or ends")
-    track_of = {true: list(names).index(name) for name, true in error.mapping.items() if name in names}
+    # Without the collar: it may leave nothing of who says but a word now and then.
+    track_of = {true: list(names).index(name) for name, true in bare.mapping.items() if name in names}
     gains: list[float | None] = []
     reasons: list[str | None] = []
     right = wrong = 0.0
@@ -123,7 +125,7 @@ def score_conversation(
         false_alarm=100 * error.false_alarm / error.total,
         confusion=100 * error.confusion / error.total,
         si_snri=tuple(gains),
-        wrong_track=100 * wrong / max(right + wrong, 1e-12),
+        wrong_track=100 * wrong / (right + wrong) if right + wrong else 100.0,
         reasons=tuple(reasons),
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from septool.atomic import atomic_write
-from septool.config import JsonDict
+from septool.config import JsonDict, finite_or_null
 from septool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class TrainingLog:
 
     def write(self, event: Event) -> None:
         """Append a line."""
-        self._file.write(json.dumps(event) + "\n")
+        self._file.write(json.dumps(finite_or_null(event)) + "\n")
         self._file.flush()
         if self._writer:
             for key, value in event.items():

@@ -59,6 +59,7 @@ class SavedState:
     scaler: JsonDict  # of the loss, for fp16
     progress: Progress
     hours: float
+    manifests: dict[str, str]  # sha256 by path
 
 
 class TrainingState:
@@ -72,6 +73,7 @@ class TrainingState:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.loop.precision == "fp16")
         self.progress = Progress(best=worst)
         self.hours = 0.0
+        self.manifests: dict[str, str] = {}  # sha256 by path, of what the run has learned from and was validated on
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -87,6 +89,7 @@ class TrainingState:
             "scaler": self.scaler.state_dict(),
             "progress": asdict(self.progress),
             "hours": self.hours,
+            "manifests": self.manifests,
             "recipe": json.dumps(recipe_record(self.recipe)),
         }
         last = folder / LAST
@@ -128,7 +131,7 @@ class TrainingState:
             raise CheckpointError(
                 f"the state in {folder} does not fit this recipe: {why or ' '.join(str(error).split())}"
             ) from None
-        self.progress, self.hours = saved.progress, saved.hours
+        self.progress, self.hours, self.manifests = saved.progress, saved.hours, saved.manifests
         return changed
 
 
@@ -187,4 +190,5 @@ def _parse_state(path: Path, content: object) -> SavedState:
         scaler=content.get("scaler") or {},
         progress=Progress(**counters),
         hours=content["hours"],
+        manifests={str(path): str(digest) for path, digest in dict(content.get("manifests") or {}).items()},
     )

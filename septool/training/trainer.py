@@ -158,6 +158,7 @@ class Trainer:
             self.role.begin()
         used = (self.recipe.data.train, self.recipe.data.validation, *self.recipe.mixing.manifests)
         self.manifests = {path: sha256_of(Path(path)) for path in used}
+        self._note_changed_data()
         make_folder(self.folder)  # now that the run can start
         self._report, self._save_seconds = report, 60 * save_minutes
         with ExitStack() as stack:
@@ -186,6 +187,20 @@ class Trainer:
             if progress.average_candidates:
                 self._emit("average", self.average_candidates(validation_set))
         return progress.best
+
+    def _note_changed_data(self) -> None:
+        """Take account of manifests that are others than before: scores on another validation set do not compare."""
+        before, path_now, progress = self.state.manifests, self.recipe.data.validation, self.state.progress
+        for path, now in self.manifests.items():
+            if before.get(path, now) != now:
+                self.changed[path] = before[path][:12], now[:12]
+        path_before = str(self.changed.get("data.validation", (path_now,))[0])
+        known = before.get(path_before, "unknown" if path_before != path_now else self.manifests[path_now])
+        is_other = known != self.manifests[path_now] or "data.validation_items" in self.changed
+        if is_other and not self.finished:
+            progress.best, progress.epochs_since_best, progress.bad_epochs = self.role.worst_score(), 0, 0
+            progress.average_candidates.clear()
+        self.state.manifests = dict(self.manifests)
 
     def epoch(self, training_set: TrainingSet, jobs: int = 0) -> bool:
         """Take the steps that are left of an epoch and save the state; false if the run was asked to stop."""
@@ -416,7 +431,8 @@ class Trainer:
         recent.append(event["loss"])
         due = self.state.progress.step % LOG_EVERY == 0
         if due:
-            event["loss"] = sum(recent) / len(recent)
+            finite = [loss for loss in recent if math.isfinite(loss)]
+            event["loss"] = sum(finite) / len(finite) if finite else math.nan
             recent.clear()
         self._emit("step", event, write=due)
 

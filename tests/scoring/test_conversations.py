@@ -50,6 +50,23 @@ def test_somebody_who_is_not_found_has_no_gain_and_is_missed(talk: RenderedConve
     assert scores.row()["si_snri"] == scores.si_snri
 
 
+def test_where_nobody_is_found_all_of_the_voices_are_lost(talk: RenderedConversation) -> None:
+    scores = scored(talk, [], np.zeros((0, 5 * RATE), dtype=np.float32), ())
+    assert (scores.found, scores.wrong_track, scores.si_snri) == (0, 100.0, (None, None))
+
+
+def test_who_says_but_a_word_has_a_track(talk: RenderedConversation) -> None:
+    """Within the collar of its boundaries there is nothing left of it to map by."""
+    talk.sources[1, round(2.4 * RATE) :] = 0
+    talk.sources[1, : 2 * RATE] = 0
+    turns = [Turn(0.0, 3.0, "ann"), Turn(2.0, 2.4, "bob")]
+    brief = talk._replace(mixture=talk.sources.sum(0), turns=turns)
+    noisy = talk.sources + 0.01 * np.random.default_rng(1).standard_normal((2, 5 * RATE))
+    scores = scored(brief, turns, noisy, ("ann", "bob"))
+    assert scores.wrong_track < 5
+    assert all(gain is not None and gain > 20 for gain in scores.si_snri)
+
+
 @pytest.mark.parametrize("turns", [[], [Turn(0.5, 0.9, "ann"), Turn(2.0, 2.4, "bob")]])
 def test_a_conversation_without_speech_far_enough_from_boundaries_is_refused(
     talk: RenderedConversation, turns: list[Turn]

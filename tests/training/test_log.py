@@ -27,6 +27,13 @@ def test_what_a_killed_run_wrote_beyond_its_state_goes(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_no_number_is_null(tmp_path: Path) -> None:
+    with TrainingLog(tmp_path, step=0) as log:
+        log.write({"event": "step", "step": 1, "loss": float("nan"), "gradient": float("inf")})
+    line = (tmp_path / "log.jsonl").read_text()
+    assert line == '{"event": "step", "step": 1, "loss": null, "gradient": null}\n'
+
+
 def test_a_missing_tensorboard_is_worded(manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match=r"TensorBoard is not installed; get it with: pip install 'septool\["):

@@ -250,6 +250,22 @@ def test_a_changed_setting_counts_from_the_state_on_and_is_logged(manifests: Pat
     assert (kept["param_groups"][0]["betas"], kept["param_groups"][0]["weight_decay"]) == ((0.5, 0.9), 0.25)
 
 
+def test_another_validation_set_begins_its_own_best(manifests: Path, tmp_path: Path) -> None:
+    run = Trainer(recipe(manifests), tmp_path, ALONE)
+    run.fit()
+    run.state.progress.best, run.state.progress.epochs_since_best = 99.0, 3
+    run.save()
+    again = Trainer(recipe(manifests, loop={"steps": 8}), tmp_path, ALONE, resume=True)
+    again._note_changed_data = lambda: None  # type: ignore[method-assign]
+    assert again.fit() == 99.0
+    run.save()
+    easier = (manifests / "dev-2mix.jsonl").read_text().splitlines()[0]
+    (manifests / "dev-2mix.jsonl").write_text(easier + "\n")
+    assert train(recipe(manifests, loop={"steps": 8}), tmp_path, resume=True) < 99
+    (changed,) = [line for line in lines(tmp_path, "changed") if "dev-2mix" in line["setting"]]
+    assert changed["was"] != changed["is"]
+
+
 def test_an_average_that_begins_late_begins_with_the_weights(manifests: Path, tmp_path: Path) -> None:
     run = Trainer(recipe(manifests, loop={"ema": 0.0}), tmp_path, ALONE)
     run.step(torch.randn(2, 2, 400))
