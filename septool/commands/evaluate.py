@@ -63,6 +63,14 @@ def evaluate(
             "Or a CSV with the columns id, reference, estimate.",
         ),
     ] = None,
+    mixture: Annotated[
+        str | None,
+        typer.Option(
+            "--mixture",
+            help="Folder of the mixtures among the references, such as mix_both; by default what is found, or the sum "
+            "of the references.",
+        ),
+    ] = None,
     trim: Annotated[bool, typer.Option("--trim", help="Cut signals of different lengths to the shortest.")] = False,
     sdr_backend: Annotated[
         str,
@@ -164,7 +172,7 @@ def evaluate(
 
     if compare:
         others = {"--model": model, "--metric": metric, "--pair": pair, "--out": out, "--sample-rate": sample_rate}
-        others |= {"--html": html, "--by": by, "--asr": asr, "--passes": passes}
+        others |= {"--mixture": mixture, "--html": html, "--by": by, "--asr": asr, "--passes": passes}
         _compare(source, estimates, [option for option, value in others.items() if value is not None], json=json)
         return
     warnings: list[str] = []
@@ -183,6 +191,7 @@ def evaluate(
             metric=metric,
             sample_rate=sample_rate,
             pair=pair,
+            mixture=mixture,
             trim=trim,
             sdr_backend=sdr_backend,
             asr=asr,

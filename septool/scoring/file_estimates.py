@@ -85,6 +85,7 @@ def estimates_in_folders(
     limit: int | None = None,
     sample_rate: int | None = None,
     template: str | None = None,
+    mixture: str | None = None,
 ) -> ScoringJob:
     """Pair the voices of two folders; a mixture without a file is taken to be the sum of its references.
 
@@ -95,14 +96,21 @@ def estimates_in_folders(
         sample_rate: Hz that everything is brought to; the first reference's by default.
         template: of the estimates' names; those of references too where it fits them. Or a CSV file that pairs them,
             see :func:`septool.scoring.layouts.read_pairs`.
+        mixture: of the mixtures' names below ``references``; the usual ones by default.
     """
     if template is not None and is_table(template):
+        if mixture is not None:
+            raise UsageError(f"--pair {template} names mixtures in a column; leave out --mixture")
         true, found = read_pairs(Path(template), references, estimates)
     else:
         found = find_voices(estimates, template, apart_from=references)
-        true = find_voices(references, template, apart_from=estimates)
+        true = find_voices(references, template, mixture=mixture, apart_from=estimates)
         if not true.voices:
-            true = find_voices(references, apart_from=estimates)
+            true = find_voices(references, mixture=mixture, apart_from=estimates)
+    if true.rivals:  # improvements over one are not those over the other
+        one, other = (path.with_suffix("").as_posix() for path in true.rivals)
+        example = true.rivals[1].parent.as_posix()
+        raise UsageError(f"{references} has {one} and {other}; say which is the mixture, such as --mixture {example}")
     names = list(true.voices)[:limit]
     if not names:
         if template is not None and is_table(template):

@@ -24,6 +24,7 @@ class VoiceFiles:
     template: str
     voices: dict[str, dict[int, Path]]  # item to number of the voice to file; items and voices sorted
     mixtures: dict[str, Path]  # item to its mixture, as far as there is one
+    rivals: tuple[Path, ...] = ()  # two mixtures of one item, if there are, below the folder
 
     def name(self, id: str, voice: int) -> str:
         """Return what the file of a voice, counted from 1, is called."""
@@ -47,6 +48,20 @@ def parse_template(text: str) -> str:
     if sorted(fields.findall(template)) != ["id", "voice"] or set("{}") & set(fields.sub("", template)):
         raise UsageError(f"--pair {text!r} has to hold {{id}} and {{voice}}, such as {{id}}_s{{voice}}.wav")
     return template
+
+
+def parse_mixture(text: str) -> str:
+    """Return the pattern of mixtures that ``mix_both`` or ``mix_both/{id}.wav`` means, without the suffix of a file.
+
+    Raises:
+        UsageError: it has other fields, or stray braces.
+    """
+    suffix = Path(text).suffix
+    pattern = text[: -len(suffix)] if suffix.lower() in audio.SUFFIXES else text
+    pattern = pattern if "{id}" in pattern else f"{pattern.rstrip('/')}/{{id}}"
+    if set("{}") & set(pattern.replace("{id}", "", 1)):
+        raise UsageError(f"--mixture {text!r} is a folder, or has {{id}} in it, such as mix_both/{{id}}.wav")
+    return pattern
 
 
 def is_table(pair: str) -> bool:
@@ -90,16 +105,20 @@ def read_pairs(table: Path, references: Path, estimates: Path) -> tuple[VoiceFil
     return VoiceFiles(references, "", true, mixtures), VoiceFiles(estimates, "", found, {})
 
 
-def find_voices(folder: Path, template: str | None = None, *, apart_from: Path | None = None) -> VoiceFiles:
+def find_voices(
+    folder: Path, template: str | None = None, *, mixture: str | None = None, apart_from: Path | None = None
+) -> VoiceFiles:
     """Find the files of a folder that hold voices.
 
     Args:
         folder: where to look, folders below included.
         template: how files are named; by default the first of :data:`TEMPLATES` by which one is named.
+        mixture: how mixtures are named, if that is asked for; see :func:`parse_mixture`. By default any of
+            :data:`MIXTURES`.
         apart_from: the folder of the other side, which may lie in this one.
 
     Raises:
-        UsageError: no folder, or two files of one name.
+        UsageError: no folder, two files of one name, or no mixtures of the name that was asked for.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
@@ -117,10 +136,14 @@ def find_voices(folder: Path, template: str | None = None, *, apart_from: Path |
     if min((voice for numbers in by_item.values() for voice in numbers), default=1) == 0:
         by_item = {id: {voice + 1: path for voice, path in numbers.items()} for id, numbers in by_item.items()}
     mixtures: dict[str, Path] = {}
-    for mixture in MIXTURES:
-        for (id, _), path in _match(paths, mixture).items():
-            mixtures.setdefault(id, path)
-    return VoiceFiles(folder, chosen, by_item, mixtures)
+    rivals: tuple[Path, ...] = ()
+    for pattern in MIXTURES if mixture is None else (parse_mixture(mixture),):
+        for (id, _), path in _match(paths, pattern).items():
+            if id in by_item and mixtures.setdefault(id, path) != path:
+                rivals = names[mixtures[id]], names[path]
+    if mixture is not None and not mixtures:
+        raise UsageError(f"{folder} has no mixtures named {parse_mixture(mixture)}, as --mixture says")
+    return VoiceFiles(folder, chosen, by_item, mixtures, rivals)
 
 
 def _audio_files(folder: Path) -> Iterable[Path]:

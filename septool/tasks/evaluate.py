@@ -35,6 +35,7 @@ def evaluate(
     metric: str | None = None,
     sample_rate: int | None = None,
     pair: str | None = None,
+    mixture: str | None = None,
     trim: bool = False,
     sdr_backend: str = "septool",
     asr: str | None = None,
@@ -67,6 +68,8 @@ def evaluate(
             default. A model is scored at its own rate.
         pair: template of the estimates' names, such as ``{id}_est{voice}.wav``; the usual ones are tried by default.
             Of two folders also a CSV file with the columns id, reference, estimate and perhaps mixture, a row a voice.
+        mixture: folder of the mixtures below that of the references, such as ``mix_both``, or template of their names;
+            the usual ones are tried by default, and the sum of the references is taken where there is none.
         trim: cut signals of different lengths to the shortest.
         sdr_backend: whose code computes SDR: septool, fast-bss-eval or mir_eval; the numbers agree to 1e-6 dB.
         asr: command of a recognizer that writes words to its standard output, of the estimate's file, ``{file}`` in it
@@ -100,6 +103,7 @@ def evaluate(
             extract=extract,
             sample_rate=sample_rate,
             pair=pair,
+            mixture=mixture,
             passes=passes,
             device=device,
             limit=limit,

@@ -55,6 +55,7 @@ class Estimates:
     extract: bool = False  # the enrolled voice alone, by a separator
     sample_rate: int | None = None
     pair: str | None = None
+    mixture: str | None = None
     passes: int | None = None
     device: str = "auto"
     limit: int | None = None
@@ -66,7 +67,8 @@ class Estimates:
         if self.passes is not None and self.model is None:
             raise UsageError("--passes is for --model; estimates are there already")
         if self.files is None:
-            for option, value in (("--sample-rate", self.sample_rate), ("--pair", self.pair)):
+            options = {"--sample-rate": self.sample_rate, "--pair": self.pair, "--mixture": self.mixture}
+            for option, value in options.items():
                 if value is not None:
                     raise UsageError(f"{option} is for a folder of estimates; a model is scored at its own rate")
         if self.extract and self.model is None:
@@ -259,7 +261,7 @@ class ReferenceFolder(EvaluationSource):
         given = self.estimates
         if given.files is None:
             raise UsageError(f"{self.path} is a folder of references; give the folder of estimates, or a manifest")
-        return estimates_in_folders(self.path, given.files, given.limit, given.sample_rate, given.pair)
+        return estimates_in_folders(self.path, given.files, given.limit, given.sample_rate, given.pair, given.mixture)
 
 
 class ReferenceFile(EvaluationSource):
@@ -286,4 +288,6 @@ def find_source(path: Path, estimates: Estimates, *, by: str | None = None, asr:
         kind = TrialList
     elif holds_conversations(path):
         kind = ConversationManifest
+    if estimates.mixture is not None and kind is not ReferenceFolder:
+        raise UsageError(f"--mixture is for a folder of references, which {path} is not")
     return kind(path, estimates, by=by, asr=asr)

@@ -113,6 +113,23 @@ def test_the_usual_layouts_are_found(tmp_path: Path, names: str, first: int) -> 
     assert item.scores["si-snr"] == pytest.approx([9, 10], abs=0.5)
 
 
+def test_which_mixture_of_several_has_to_be_said(septool: Command, tmp_path: Path) -> None:
+    """A published noisy set has the clean mixture beside it, and improvements over one are not those over the other."""
+    clean, loud = ONE + TWO, noisy(ONE + TWO, 0)
+    true = put(tmp_path / "test", {"s1/a": ONE, "s2/a": TWO, "mix_clean/a": clean, "mix_both/a": loud})
+    found = put(tmp_path / "est", {"a_s1": noisy(ONE, 10), "a_s2": noisy(TWO, 10)})
+    result = septool("eval", true, found, "--metric", "si-snri")
+    assert result.status == 2
+    assert "has mix_clean/a and mix_both/a; say which is the mixture, such as --mixture mix_both" in result.errors[-1]
+    gains = []
+    for mixture in ("mix_clean", "mix_both", "mix_both/{id}.wav"):
+        lines = septool("eval", true, found, "--metric", "si-snri", "--mixture", mixture, "--json").lines
+        gains.append(json.loads(lines[-1])["mean"])
+    assert gains[1] == gains[2] > gains[0] + 1
+    for mixture, said in (("mix_single", "has no mixtures named mix_single/{id}"), ("{x}", "is a folder, or has {id}")):
+        assert said in septool("eval", true, found, "--mixture", mixture).errors[-1]
+
+
 def test_any_other_layout_by_template(septool: Command, tmp_path: Path) -> None:
     true = put(tmp_path / "ref", a_s1=ONE, a_s2=TWO)
     found = put(tmp_path / "est", {"out-1-of-a": noisy(ONE, 9), "out-2-of-a": noisy(TWO, 9)})
