@@ -20,10 +20,12 @@ from septool import __version__, catalogue, checkpoints
 from septool.cli import app
 from septool.commands import help
 from septool.inference.dtype import BF16_CHANGE
-from septool.losses import EQUATIONS, LOSSES
+from septool.losses import EQUATIONS, LOSSES, can_learn_by
+from septool.metrics import METRICS
 from septool.models import MODELS
 from septool.profiling.comparison import published_rows
 from septool.profiling.macs import count_macs
+from septool.scoring.conversations import MEASURES
 from septool.training import recipe_files as recipes
 
 ROOT = Path(__file__).parent.parent
@@ -208,7 +210,10 @@ def model_page() -> str:
     for name in MODELS:
         module, kind = MODELS.module(name), MODELS[name]
         title = (module.__doc__ or "").splitlines()[0].rstrip(".")
-        about = f"[`{name}`](../{_source(module)}) | {title} | {kind.role} | [{kind.loss}](#losses)"
+        with torch.device("meta"):
+            learns = can_learn_by(kind(), kind.loss)  # some are only used with weights of others
+        loss = f"[{kind.loss}](#losses)" if learns else "-"
+        about = f"[`{name}`](../{_source(module)}) | {title} | {kind.role} | {loss}"
         for row, config in module.CONFIGS.items():
             parameters, macs = _cost(kind, config)
             sizes, costs = _printed(name, config)
@@ -316,17 +321,29 @@ def facts(entry: catalogue.Entry) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
 
 
+def metric_table() -> str:
+    """Return what each metric is, as ``eval`` defines it."""
+    rows = [(each, "") for each in METRICS.values()] + [(each, " (conversations)") for each in MEASURES.values()]
+    lines = ["| metric | unit | better | definition: e is the estimate, s the reference |", "|---|---|---|---|"]
+    for metric, where in rows:
+        definition = metric.definition.replace("|", "\\|")
+        lines.append(f"| `{metric.name}` | {metric.unit or '-'} | {metric.better} | {definition}{where} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Write or check."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only")
     check = parser.parse_args().check
     tables = {"checkpoints": checkpoint_table(), "published": published_table()}
+    metrics = ROOT / "docs" / "explanation" / "metrics.md"
     files = {
         **dict(man_pages()),
         ROOT / "docs" / "models.md": model_page(),
         ROOT / "docs" / "recipes.md": recipe_page(),
         ROOT / "docs" / "checkpoints.md": renewed(ROOT / "docs" / "checkpoints.md", tables),
+        metrics: renewed(metrics, {"metrics": metric_table()}),
         ROOT / "README.md": renewed(ROOT / "README.md", {"verbs": verb_table()}),
         MODULES: renewed(MODULES, {"modules": architecture.module_tables()}),
         ARCHITECTURE: renewed(ARCHITECTURE, {"picture": architecture.picture(), "rooms": architecture.room_table()}),

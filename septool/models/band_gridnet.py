@@ -27,7 +27,7 @@ FLOOR = 1e-5  # added to magnitudes, whose power would be infinite at zero
 
 @dataclass(frozen=True, kw_only=True)
 class Config(SeparatorConfig):
-    """The network of septool's default separator."""
+    """The network of the recipe band-gridnet-small."""
 
     fft: int = 256  # points, also the window
     hop: int = 128  # samples
