@@ -2,10 +2,11 @@
 
 The paper deals 1951 of the 1991 speakers to training and the others to the test, takes 425 recordings of noise
 that were never published, and mixes at 5 to 20 dB with a second utterance of the speaker as the enrolment. The
-same is done here with your noise, dealt to the splits by name, 9 : 1; every utterance is mixed once.
+same is done here with your noise, dealt to the splits by name, 9 : 1; every utterance is mixed once. The clips of the
+training split are listed as well, for training that mixes anew: those of the test stay unheard.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from septool import audio
 from septool.corpora import base, overlay
@@ -86,7 +87,22 @@ def prepare(
                 )
             )
         parts.append(base.ManifestPart(f"{each}-aishell2-noise-{sample_rate // 1000}k", each, rows))
+    if "train" in picked:
+        parts.append(base.ManifestPart("train-aishell2-clips", "clips", _clips(dealt["train"], noise_root)))
     return base.PreparedRows(parts, left_out)
+
+
+def _clips(clips: list[overlay.Clip], root: PurePath) -> list[Mixture]:
+    """Return a row for each recording of noise, as `septool prepare folder` writes them."""
+    return [
+        Mixture(
+            id=clip.path.with_suffix("").as_posix(),
+            split="train",
+            sample_rate=clip.rate,
+            sources=(Source(path=(root / clip.path).as_posix(), frames=clip.frames, speaker=clip.path.parts[0]),),
+        )
+        for clip in clips
+    ]
 
 
 def _utterances(paths: list[Path]) -> tuple[list[overlay.Speech], list[str]]:

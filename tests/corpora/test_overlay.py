@@ -97,11 +97,14 @@ def test_a_stretch_lasts_as_long_as_the_speech_whatever_the_rates(toy: Path) -> 
 def test_no_split_hears_anothers_clips_or_speakers(toy: Path) -> None:
     prepared = prepare("aishell2-noise", toy / "aishell2-noise", out=toy / "out", noise=toy / "clips").manifests
     rows = {one.split: manifest.read_manifest(Path(one.path)) for one in prepared}
+    of_training = {row.sources[0].path for row in rows.pop("clips")}
     clips, people = (
         {split: {of(row) for row in part} for split, part in rows.items()}
         for of in (lambda row: row.noise.path, lambda row: row.sources[0].speaker)
     )
     assert not clips["train"] & clips["test"]
+    assert clips["train"] <= of_training
+    assert not of_training & clips["test"]
     assert not people["train"] & people["test"]
     assert len(people["train"]) + len(people["test"]) == 60
 
