@@ -1,5 +1,6 @@
 """Voices of recordings in memory are those that the command writes."""
 
+import math
 import re
 import subprocess
 import sys
@@ -189,8 +190,11 @@ def test_one_recording_and_paths_in_words(
     found = septool.extract(call, references=str(call), model=str(tiny_extractor), manifest=record, **words)
     assert [type(each) for each in found] == [Extracted]
     assert len(Path(record).read_text().splitlines()) == 3
+    samples, rate = audio.read_audio(call)
+    with pytest.raises(UsageError, match="threshold is nan; it is a score"):
+        septool.load_extractor(str(tiny_extractor), "cpu").extract(samples[0], rate, [samples[0]], threshold=math.nan)
     with pytest.raises(UsageError, match="--threshold is nan; it is a score"):
-        list(septool.extract(call, references=call, model=str(tiny_extractor), presence=True, threshold=float("nan")))
+        list(septool.extract(call, references=call, model=str(tiny_extractor), presence=True, threshold=math.nan))
 
 
 def test_bfloat16_by_name_and_by_itself(

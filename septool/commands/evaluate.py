@@ -136,8 +136,9 @@ def evaluate(
     """Score a model on a manifest, or estimates against references.
 
     Estimates are assigned to references by SI-SNR first. The mixture that an improvement (si-snri, sdri) starts
-    from is the manifest's or, for a folder of references, {id}.wav or mix/{id}.wav in it or else their sum. Files are
-    scored at their own rate or --sample-rate, a model at its own; scores at different rates do not compare.
+    from is the manifest's or, for a folder of references, {id}.wav or mix/{id}.wav (also mixture/, mix_clean/,
+    mix_both/, mix_single/) in it or else their sum; where it has several, --mixture says which. Files are scored at
+    their own rate or --sample-rate, a model at its own; scores at different rates do not compare.
 
     An extractor, and with --extract a separator, is scored on the enrolled voice, and by how often the extracted voice
     is the right one, nearest to its own reference, and by the equal error rate of its presence score, asked once for

@@ -88,15 +88,15 @@ def prepare(
             )
         parts.append(base.ManifestPart(f"{each}-aishell2-noise-{sample_rate // 1000}k", each, rows))
     if "train" in picked:
-        parts.append(base.ManifestPart("train-aishell2-clips", "clips", _clips(dealt["train"], noise_root)))
+        parts.append(base.ManifestPart("train-aishell2-clips", "clips", _clips(dealt["train"], noise_root), "speech"))
     return base.PreparedRows(parts, left_out)
 
 
 def _clips(clips: list[overlay.Clip], root: PurePath) -> list[Mixture]:
-    """Return a row for each recording of noise, as `septool prepare folder` writes them."""
+    """Return a row for each recording of noise, to draw from."""
     return [
         Mixture(
-            id=clip.path.with_suffix("").as_posix(),
+            id=clip.path.as_posix(),  # with its suffix: nothing tells two recordings apart that differ in it alone
             split="train",
             sample_rate=clip.rate,
             sources=(Source(path=(root / clip.path).as_posix(), frames=clip.frames, speaker=clip.path.parts[0]),),

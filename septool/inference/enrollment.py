@@ -37,6 +37,8 @@ class KnownVoicesEstimator:
         dtype: torch.dtype | None = None,
         passes: int = 1,
     ) -> None:
+        if threshold is not None and not math.isfinite(threshold):
+            raise UsageError(f"threshold is {threshold}; it is a score")
         self.model, self.embeddings, self.threshold = model, embeddings, threshold
         self.dtype, self.passes = dtype, passes
         self.scores: list[list[float]] = []  # of each segment, of each voice

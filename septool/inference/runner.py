@@ -207,7 +207,7 @@ def _run_job_on_worker(
     job, is_new = item
     try:
         batch = replace(batch, device=choose_device(batch.cluster.device, worker_number()))
-    except UsageError as error:  # this machine has none such; others may
+    except UsageError as error:  # this machine has none such
         return _Outcome(Failed.of_error(job, error, job.path), [])
     batch = replace(batch, force=True, skip_existing=False) if is_new else batch
     return _run_job(batch, work, record, find_written, job)

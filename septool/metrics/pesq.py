@@ -14,6 +14,7 @@ from septool.metrics import UndefinedError
 MODES = {8000: "nb", 16000: "wb"}
 # Seconds from which a recording might have more utterances than P.862's code has room for, 50: it writes beyond that.
 LONG = 20
+CRASHES = (-6, -7, -10, -11, 0xC0000005, 0xC0000374)  # a process's status where it wrote beyond: signals; Windows
 
 
 def pesq_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> float:
@@ -56,12 +57,14 @@ def _in_another_process(rate: int, reference: np.ndarray, estimate: np.ndarray) 
     done = subprocess.run(
         [sys.executable, "-m", __name__, str(rate)],
         input=np.stack([reference, estimate]).tobytes(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
         check=False,
     )
-    if done.returncode:
+    if done.returncode in CRASHES:
         return "the recording has more utterances than P.862's code has room for"
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").splitlines() or [f"status {done.returncode}"]
+        return f"the process that computes it failed: {said[-1]}"
     return json.loads(done.stdout)
 
 

@@ -122,16 +122,20 @@ def estimates_in_folders(
         names,
         rate,
         lambda done: (id for id in names if id not in done),
-        partial(_load_pair, true, found, _Reading(rate, sample_rate is not None)),
+        partial(_load_pair, true, found, _Reading(rate, sample_rate is not None), mixture_is_named=mixture is not None),
         [*surplus_voices(found, counts)],
     )
 
 
-def _load_pair(true: VoiceFiles, found: VoiceFiles, reading: _Reading, id: str) -> ScoringInput:
+def _load_pair(
+    true: VoiceFiles, found: VoiceFiles, reading: _Reading, id: str, *, mixture_is_named: bool
+) -> ScoringInput:
     try:
         count = len(true.voices[id])
         references = reading.read_voices(true, id, count)
         estimates = reading.read_voices(found, id, count)
+        if mixture_is_named and id not in true.mixtures:
+            raise SeptoolError(f"{id} has no mixture of the name that --mixture gives")
         if id in true.mixtures:
             mixture = reading.read(true.mixtures[id])
         else:

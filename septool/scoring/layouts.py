@@ -139,9 +139,9 @@ def find_voices(
     rivals: tuple[Path, ...] = ()
     for pattern in MIXTURES if mixture is None else (parse_mixture(mixture),):
         for (id, _), path in _match(paths, pattern).items():
-            if id in by_item and mixtures.setdefault(id, path) != path:
+            if id in by_item and mixtures.setdefault(id, path) != path and not rivals:
                 rivals = names[mixtures[id]], names[path]
-    if mixture is not None and not mixtures:
+    if mixture is not None and by_item and not mixtures:
         raise UsageError(f"{folder} has no mixtures named {parse_mixture(mixture)}, as --mixture says")
     return VoiceFiles(folder, chosen, by_item, mixtures, rivals)
 

@@ -106,7 +106,10 @@ def _estimate_on_worker(
     estimate: Callable[[torch.device, manifest.Mixture], ScoringInput],
     row: manifest.Mixture,
 ) -> ScoringInput:
-    here = choose_device(device, worker_number())
+    try:
+        here = choose_device(device, worker_number())
+    except UsageError as error:  # this machine has none such
+        return ScoringInput(row.id, error=str(error))
     network.to(here)
     return _estimate_row(estimate, here, row)
 

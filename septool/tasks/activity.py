@@ -17,7 +17,7 @@ from septool.files import make_folder, refuse_existing
 from septool.inference.batch import Progress
 from septool.inference.findings import Caveat, WithFindings, report_caveats
 from septool.inference.outcomes import Failed, Skipped
-from septool.inference.paths import PIPE, Input, find_inputs
+from septool.inference.paths import PIPE, Input, find_inputs, one_or_several
 from septool.inference.stdin import stdin_as_file
 from septool.models import SPEAKER_MODEL
 
@@ -45,7 +45,7 @@ class FoundActivity(WithFindings):
 
 
 def find_activity(
-    inputs: Sequence[str],
+    inputs: str | Path | Sequence[str | Path],
     *,
     model: str = "galr",
     speaker_model: str = SPEAKER_MODEL,
@@ -85,7 +85,7 @@ def find_activity(
     """
     if format not in FORMATS:
         raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
-    count, inside = parse_count(speakers), find_inputs(inputs, report)
+    count, inside = parse_count(speakers), find_inputs([*map(str, one_or_several(inputs))], report)
     targets = {} if out == PIPE else plan_activity(inside.recordings, out, format)
     networks = load_conversation_networks(model, speaker_model, choose_device(device), passes)
     said: set[Caveat] = set()

@@ -22,7 +22,7 @@ from septool.inference.enrollment import (
 )
 from septool.inference.findings import loudest_if_cancelling
 from septool.inference.outcomes import Failed
-from septool.inference.paths import PIPE, find_inputs
+from septool.inference.paths import PIPE, find_inputs, one_or_several
 from septool.inference.voiceprints import HeardBy, Voiceprint, check_voice_name, network_digest, write_voiceprints
 from septool.models import SPEAKER_MODEL
 from septool.models.base import SpeakerEncoder
@@ -44,7 +44,7 @@ class EnrolledVoice:
 
 
 def enroll(
-    inputs: Sequence[str],
+    inputs: str | Path | Sequence[str | Path],
     *,
     out: Path,
     name: str | None = None,
@@ -77,11 +77,12 @@ def enroll(
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out} has to end in .safetensors")
+    names = [*map(str, one_or_several(inputs))]
     refuse_existing(out, force=force)
     if activity is None:
-        groups = group_references(inputs, name or out.stem, named=name is not None, report=report)
-    elif name is None and len(inputs) == 1:
-        groups = undisturbed_stretches(activity, Path(inputs[0]))
+        groups = group_references(names, name or out.stem, named=name is not None, report=report)
+    elif name is None and len(names) == 1:
+        groups = undisturbed_stretches(activity, Path(names[0]))
     else:
         raise UsageError(f"--activity {activity} names the voices of one recording; give that alone")
     where = choose_device(device)

@@ -28,6 +28,8 @@ Rendered = TypeVar("Rendered")
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
 
+PIPED = "mixture.wav"  # what names the voices of a mixture that goes to standard output
+
 
 @dataclass(frozen=True)
 class Mixed:
@@ -98,8 +100,8 @@ def mix_files(
     check_not_terminal(str(out))
     if not piped:
         audio.format_of(out)
-    if not piped:
-        check_targets([out, *_voice_files(out, sources, len(inputs))], inputs, out)
+    voices = _voice_files(Path(PIPED) if piped else out, sources, len(inputs))
+    check_targets(voices if piped else [out, *voices], inputs, out)
     findings: list[Caveat] = []
     recordings = [_read_recording(path, report, findings) for path in inputs]
     rate = sample_rate or recordings[0][1]
@@ -118,7 +120,7 @@ def mix_files(
         mixed = write_mixture(parts, rate, out, sources, subtype=subtype, force=force, gain=gain)
         return replace(mixed, findings=tuple(findings))
     with tempfile.TemporaryDirectory(prefix="septool-") as folder:
-        path = Path(folder) / "mixture.wav"
+        path = Path(folder) / PIPED
         mixed = write_mixture(parts, rate, path, sources, subtype=subtype, force=force, gain=gain)
         copy_to_stdout(path)
     return replace(mixed, mixture=PIPE, findings=tuple(findings))

@@ -197,7 +197,7 @@ class Trainer:
         path_before = str(self.changed.get("data.validation", (path_now,))[0])
         known = before.get(path_before, "unknown" if path_before != path_now else self.manifests[path_now])
         is_other = known != self.manifests[path_now] or "data.validation_items" in self.changed
-        if is_other and not self.finished:
+        if is_other and (progress.validation_pending or progress.step < self.recipe.loop.steps):
             progress.best, progress.epochs_since_best, progress.bad_epochs = self.role.worst_score(), 0, 0
             progress.average_candidates.clear()
         self.state.manifests = dict(self.manifests)

@@ -116,7 +116,8 @@ def test_the_usual_layouts_are_found(tmp_path: Path, names: str, first: int) -> 
 def test_which_mixture_of_several_has_to_be_said(septool: Command, tmp_path: Path) -> None:
     """A published noisy set has the clean mixture beside it, and improvements over one are not those over the other."""
     clean, loud = ONE + TWO, noisy(ONE + TWO, 0)
-    true = put(tmp_path / "test", {"s1/a": ONE, "s2/a": TWO, "mix_clean/a": clean, "mix_both/a": loud})
+    files = {"mix_clean/a": clean, "mix_both/a": loud, "mix_single/a": noisy(ONE, 0)}
+    true = put(tmp_path / "test", {"s1/a": ONE, "s2/a": TWO} | files)
     found = put(tmp_path / "est", {"a_s1": noisy(ONE, 10), "a_s2": noisy(TWO, 10)})
     result = septool("eval", true, found, "--metric", "si-snri")
     assert result.status == 2
@@ -126,8 +127,15 @@ def test_which_mixture_of_several_has_to_be_said(septool: Command, tmp_path: Pat
         lines = septool("eval", true, found, "--metric", "si-snri", "--mixture", mixture, "--json").lines
         gains.append(json.loads(lines[-1])["mean"])
     assert gains[1] == gains[2] > gains[0] + 1
-    for mixture, said in (("mix_single", "has no mixtures named mix_single/{id}"), ("{x}", "is a folder, or has {id}")):
+    for mixture, said in (("mix", "has no mixtures named mix/{id}"), ("{x}", "is a folder, or has {id}")):
         assert said in septool("eval", true, found, "--mixture", mixture).errors[-1]
+    put(true, {"s1/b": ONE, "s2/b": TWO})
+    put(found, {"b_s1": noisy(ONE, 10), "b_s2": noisy(TWO, 10)})
+    _, last = evaluate(true, found, metric="si-snri", mixture="mix_both")[0]
+    assert last.error == "b has no mixture of the name that --mixture gives"
+    other = put(tmp_path / "other", {"out-1-of-a": noisy(ONE, 10), "out-2-of-a": noisy(TWO, 10)})
+    _, (summary,) = evaluate(true, other, metric="si-snri", pair="out-{voice}-of-{id}", mixture="mix_both", limit=1)
+    assert summary.count == 2
 
 
 def test_any_other_layout_by_template(septool: Command, tmp_path: Path) -> None:

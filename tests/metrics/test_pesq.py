@@ -64,3 +64,6 @@ def test_a_long_recording_is_scored_where_a_crash_ends_nothing(monkeypatch: pyte
     monkeypatch.setattr(subprocess, "run", lambda _, **how: run(crash, **how))
     with pytest.raises(UndefinedError, match="more utterances than"):
         pesq_item(**signals)
+    crash[2] = "raise ImportError('no pesq')"
+    with pytest.raises(UndefinedError, match="the process that computes it failed: ImportError: no pesq"):
+        pesq_item(**signals)

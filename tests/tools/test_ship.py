@@ -54,7 +54,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "root"
 
 
-def test_a_checkpoint_is_renewed(root: Path, best: Path, mixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_fast_bfloat16", [True, False])
+def test_a_checkpoint_is_renewed(
+    root: Path, best: Path, mixtures: Path, monkeypatch: pytest.MonkeyPatch, has_fast_bfloat16: bool
+) -> None:
+    monkeypatch.setattr(ship, "has_fast_bfloat16", lambda _: has_fast_bfloat16)
     monkeypatch.setattr("sys.argv", ["ship", "new", str(best), "--manifest", str(mixtures), "--default"])
     for _ in range(2):
         assert ship.main() == 0
@@ -66,7 +70,8 @@ def test_a_checkpoint_is_renewed(root: Path, best: Path, mixtures: Path, monkeyp
     header = checkpoints.read_header(path)
     assert header.measured == known["new"].measured
     assert header.measured["manifest_sha256"] == sha256_of(mixtures)
-    assert abs(header.measured[BF16_CHANGE]) < 1
+    assert (BF16_CHANGE in header.measured) == has_fast_bfloat16
+    assert abs(header.measured.get(BF16_CHANGE, 0.0)) < 1
     assert header.recipe["data"] == {"train": "train-speech.jsonl", "validation": "dev-2mix.jsonl"}
     assert len((root / "docs/models/new.csv").read_text().splitlines()) == 3
 

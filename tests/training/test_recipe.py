@@ -211,6 +211,7 @@ OUR_OWN = {
     "galr-small-stage4",
     "galr-small-stage5",
     "galr-small-stage6",
+    "galr-small-stage7",
     "papez-small",
     "papez-small-stage2",
     "papez-small-stage3",
