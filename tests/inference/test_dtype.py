@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from septool import checkpoints
+from septool import catalogue, checkpoints
 from septool.device import has_fast_bfloat16
 from septool.errors import SeptoolError, UsageError
-from septool.inference.dtype import BF16_CHANGE, check_dtype, choose_dtype, computing_in, torch_dtype
+from septool.headers import read_header
+from septool.inference.dtype import BF16_CHANGE, MOST_CHANGE_DB, check_dtype, choose_dtype, computing_in, torch_dtype
 from septool.inference.level import make_estimator
 
 
@@ -79,3 +80,9 @@ def test_what_counts_as_done_is_what_auto_may_be() -> None:
     assert choose_dtype("auto", None, borne).accepted == ("fp32", "bf16")
     assert not choose_dtype("auto", None, {}).accepted
     assert not choose_dtype("bf16", None, borne).accepted
+
+
+@pytest.mark.parametrize("name", ["galr", "papez"])
+def test_the_bundled_separators_bear_it(name: str) -> None:
+    _, path = catalogue.resolve_checkpoint(name)
+    assert abs(read_header(path).measured[BF16_CHANGE]) < MOST_CHANGE_DB
