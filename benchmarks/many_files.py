@@ -22,6 +22,7 @@ import torch
 from benchmarks.taken import Taken, timed
 from septool import audio, catalogue, checkpoints
 from septool.config import shipped
+from septool.inference.dtype import choose_dtype, torch_dtype
 from septool.inference.level import make_estimator, on_arrays
 from septool.inference.passes import average_passes
 from septool.tasks.profile import describe_machine
@@ -59,7 +60,9 @@ def network_seconds(model: str, recordings: Path) -> float:
     """Return the median processor time of the network for one recording, by all its passes, on one thread."""
     torch.set_num_threads(1)
     network, header = checkpoints.load(catalogue.resolve_checkpoint(model)[1])
-    estimate = average_passes(on_arrays(make_estimator(network), torch.device("cpu")), header.passes)
+    cpu = torch.device("cpu")
+    dtype = torch_dtype(choose_dtype("auto", cpu, header.measured).name)  # as the command computes
+    estimate = average_passes(on_arrays(make_estimator(network, dtype=dtype), cpu), header.passes)
     taken = []
     for path in sorted(recordings.iterdir())[:TIMED]:
         mixture = audio.load_audio(path, header.sample_rate)[None]
