@@ -28,8 +28,12 @@ fft: Any = scipy.fft  # which has no annotations
 SILENCE_DB = -60.0  # a crop this far below its recording's level has nothing in it
 ATTEMPTS = 10
 EQ_KNOTS = 8
+SHORTEST_TURN = 0.3  # of the mixture, where voices overlap partly
+TURN_FADE_SECONDS = 0.01
+TURN_DB = -20.0  # a turn in which a voice has less than this of its energy is sampled again
 # Streams of random numbers of their own, so that the same voices are sampled with an augmentation and without it.
 AUGMENTATION_STREAM, ENROLLMENT_STREAM, EQ_STREAM, SINGLE_STREAM, POLARITY_STREAM, SPEAKER_STREAM = 1, 2, 3, 4, 5, 6
+OVERLAP_STREAM = 7
 REFERENCE_DB = -20.0  # level of a sampled voice, by the RMS of its whole utterance
 # Levels (mean, deviation) of the voices of WSJ0-2mix, by mean magnitude: the first, and a further one against it.
 PAPEZ_FIRST_DB, PAPEZ_FURTHER_DB, PAPEZ_LIMITS_DB = (-27.43, 2.57), (-2.51, 2.66), (-45.0, 0.0)
@@ -117,6 +121,7 @@ class DynamicMixing:
     draw_by: Literal["speaker", "utterance"] = "speaker"  # "utterance": speakers as often as they have utterances
     rooms: Reverberation | None = None
     backgrounds: tuple[Background, ...] = ()
+    partial_overlap: float = 0.0  # fraction of the mixtures in which each voice speaks for a part of the time
     single_probability: float = 0.0  # fraction of the mixtures of which only the first voice is left, the rest silence
 
     def __post_init__(self) -> None:
@@ -126,9 +131,8 @@ class DynamicMixing:
             raise ValueError(f"seconds is {self.seconds}; a crop has a length, 0 stands for whole utterances")
         if not 0 <= self.random_eq_db < math.inf:
             raise ValueError(f"random_eq_db is {self.random_eq_db}; a deviation is not negative")
-        if not 0 <= self.single_probability <= 1:
-            raise ValueError(f"single_probability is {self.single_probability}; it lies between 0 and 1")
-        _check_probability(self.polarity_inversion)
+        for name in ("partial_overlap", "single_probability", "polarity_inversion"):
+            _check_probability(getattr(self, name), name)
         for name in ("difference_db", "speed"):
             _check_range(name, getattr(self, name))
         if self.speed[0] <= 0:
@@ -145,9 +149,9 @@ def _check_range(name: str, bounds: tuple[float, float]) -> None:
         raise ValueError(f"{name} is {list(bounds)}; it is two numbers, the smaller one first")
 
 
-def _check_probability(probability: float) -> None:
+def _check_probability(probability: float, name: str = "probability") -> None:
     if not 0 <= probability <= 1:
-        raise ValueError(f"probability is {probability}; it lies between 0 and 1")
+        raise ValueError(f"{name} is {probability}; it lies between 0 and 1")
 
 
 class AugmentationSources(NamedTuple):
@@ -206,6 +210,10 @@ def sample_mixture(
     ):
         raise ConfigError("the mixing has other backgrounds or rooms than were loaded; see load_augmentation_sources")
     parts, utterances = _sample_voices(pool, config, np.random.default_rng([seed, epoch, index]))
+    if config.partial_overlap:
+        turns = np.random.default_rng([seed, epoch, index, OVERLAP_STREAM])
+        if turns.random() < config.partial_overlap:
+            parts = _take_turns(parts, pool.rate, turns)
     single = np.random.default_rng([seed, epoch, index, SINGLE_STREAM])
     if config.single_probability and single.random() < config.single_probability:
         parts[1:] = 0  # the first stays: an extractor's target, a speaker network's answer
@@ -297,6 +305,30 @@ def sample_crop(
         if rms_of(voice, None) > reference * from_db(SILENCE_DB):
             break
     return voice, utterance
+
+
+def _take_turns(voices: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
+    """Silence each voice ``[source, time]`` outside a stretch of its own, as in a conversation.
+
+    The stretches are sampled independently, so that they follow, overlap and contain one another. Where a voice
+    would be left with next to nothing, as its utterance pauses there, all are sampled again.
+    """
+    frames = voices.shape[1]
+    fade = max(1, round(TURN_FADE_SECONDS * rate))
+    for _ in range(ATTEMPTS):
+        lengths = np.ceil(random.uniform(SHORTEST_TURN, 1, len(voices)) * frames).astype(int)
+        starts = random.integers(frames - lengths + 1)
+        time = np.arange(frames)
+        inside = np.minimum(
+            time - starts[:, None] + 1, (starts + lengths)[:, None] - time
+        )  # samples to the nearer edge
+        turns = voices * np.clip(inside / fade, 0, 1).astype(np.float32)
+        if all(
+            rms_of(turn, None) > rms_of(voice, None) * from_db(TURN_DB)
+            for turn, voice in zip(turns, voices, strict=True)
+        ):
+            return turns
+    return voices
 
 
 def _random_eq(voices: np.ndarray, deviation_db: float, rate: int, random: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from septool import audio, config, workers
-from septool.data import manifest, pool
+from septool.data import manifest, mixing, pool
 from septool.data.manifest import Mixture, Source
 from septool.data.mixing import (
     AugmentationSources,
@@ -292,7 +292,7 @@ def test_a_voice_whose_sign_is_changed_is_otherwise_the_same(speech: UtterancePo
         np.testing.assert_array_equal(inverted, plain * np.array(found, np.float32)[:, None])
         signs.add(tuple(found))
     assert len(signs) == 4  # each by itself
-    with pytest.raises(ValueError, match="probability is 2"):
+    with pytest.raises(ValueError, match="polarity_inversion is 2"):
         replace(HOW, polarity_inversion=2)
 
 
@@ -303,6 +303,7 @@ def pool_of(*sounds: np.ndarray, names: list[str] | None = None) -> UtterancePoo
 
 
 HISS = pool_of(noise(3000, 5), 0.01 * noise(20_000, 6))  # one is shorter than a mixture
+FADE = round(mixing.TURN_FADE_SECONDS * 8000)
 HUMS = pool_of(np.sin(np.arange(9000) / 5).astype(np.float32))
 # A room with two places that only delay, and one with a single place that also damps.
 DELAYS = np.zeros((3, 500), dtype=np.float32)
@@ -431,9 +432,11 @@ def test_every_use_of_chance_has_numbers_of_its_own(speech: UtterancePool, monke
         return default_rng(seed)
 
     monkeypatch.setattr(np.random, "default_rng", seeded)
-    everything = replace(EVERYTHING, random_eq_db=3.0)
+    everything = replace(EVERYTHING, random_eq_db=3.0, partial_overlap=0.5)
     sample_parts(speech, everything, AROUND, seed=5, epoch=6, index=7)
-    assert len(seeds) == len(set(seeds)) == 4  # which voices, one of them alone, the color, rooms and noise
+    assert (
+        len(seeds) == len(set(seeds)) == 5
+    )  # which voices, when each speaks, one of them alone, the color, rooms and noise
     assert all(seed[:3] == (5, 6, 7) for seed in seeds)
 
 
@@ -546,7 +549,38 @@ def test_a_silenced_voice_stays_silent_in_rooms_and_noise(speech: UtterancePool)
     assert 10 * np.log10(np.square(voice).mean() / np.square(noise).mean()) == pytest.approx(3, abs=1e-3)
 
 
+def test_voices_that_overlap_partly_are_stretches_of_the_same_voices() -> None:
+    hisses = pool_of(noise(20_000, 5), noise(20_000, 6), names=["a", "b"])  # without a pause
+    whole, partly = DynamicMixing(seconds=0.5), DynamicMixing(seconds=0.5, partial_overlap=0.5)
+    changed, both, one = 0, 0, 0
+    for index in range(200):
+        usual, parts = (sample_parts(hisses, how, seed=1, epoch=2, index=index) for how in (whole, partly))
+        if np.array_equal(parts, usual):
+            continue
+        changed += 1
+        active = np.zeros(parts.shape, dtype=bool)
+        for turn, before, there in zip(parts, usual, active, strict=True):
+            spoken = np.flatnonzero(turn)
+            first, last = int(spoken[0]), int(spoken[-1])
+            there[first : last + 1] = True
+            assert last - first >= 0.29 * len(turn)
+            np.testing.assert_array_equal(turn[first + FADE : last - FADE], before[first + FADE : last - FADE])
+        both += int(active.all(0).sum())
+        one += int(active.any(0).sum()) - int(active.all(0).sum())
+    assert 79 <= changed <= 121  # 100 of 200, and three standard deviations
+    assert 0.3 < both / (both + one) < 0.7
+
+
+def test_a_turn_is_not_a_pause() -> None:
+    clicks = pool_of(*(np.where(np.arange(4000) < 100, noise(4000, n), 0) for n in (1, 2)), names=["a", "b"])
+    how = DynamicMixing(seconds=0.5, speed=(1, 1), partial_overlap=1.0)
+    for index in range(20):
+        for turn in sample_parts(clicks, how, seed=0, epoch=0, index=index):
+            assert np.abs(turn).max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["partial_overlap", "single_probability", "polarity_inversion"])
 @pytest.mark.parametrize("probability", [-0.1, 1.5, math.nan])
-def test_a_probability_lies_between_0_and_1(probability: float) -> None:
-    with pytest.raises(ValueError, match=r"single_probability is .*; it lies between 0 and 1"):
-        DynamicMixing(single_probability=probability)
+def test_a_probability_lies_between_0_and_1(name: str, probability: float) -> None:
+    with pytest.raises(ValueError, match=rf"{name} is .*; it lies between 0 and 1"):
+        DynamicMixing(**{name: probability})
