@@ -29,6 +29,7 @@ class Metric:
     needs_text: bool = False  # its function takes what is said in the reference
     packages: tuple[str, ...] = ()  # that have to be there besides septool's own
     extra: str = ""  # of septool, that installs those
+    weight: str = ""  # measure that weights items in the mean over all; without one they count alike
 
     @property
     def key(self) -> str:

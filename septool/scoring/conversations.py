@@ -17,12 +17,19 @@ from septool.scoring.items import Item
 
 COLLAR_S = 0.25  # around boundaries, for the second of the two diarization error rates
 _DER = "missed, invented and confused speech against all reference speech, each speaker's counted"
-_MEAN = "the mean over conversations, where md-eval divides the sums"
+_ALL = "over all conversations the sums are divided, as md-eval and dscore do"
 MEASURES = {  # of a whole conversation
     metric.name: metric
     for metric in (
-        Metric("der", "der", "%", better="lower", definition=f"{_DER}; no collar; {_MEAN}"),
-        Metric("der-collar", "der", "%", better="lower", definition=f"{_DER}; 0.25 s about boundaries out; {_MEAN}"),
+        Metric("der", "der", "%", better="lower", definition=f"{_DER}; no collar; {_ALL}", weight="speech-seconds"),
+        Metric(
+            "der-collar",
+            "der",
+            "%",
+            better="lower",
+            definition=f"{_DER}; 0.25 s about boundaries out; {_ALL}",
+            weight="speech-seconds-collar",
+        ),
         Metric("count-right", "count-right", "%", definition="conversations whose number of speakers was found"),
         Metric(
             "wrong-track",
@@ -44,6 +51,8 @@ class ConversationScores:
     found: int  # who were found
     der: float  # %, no collar
     der_collar: float  # %, 0.25 s left out on both sides of every boundary
+    speech: float  # s of reference speech, each speaker's counted
+    speech_collar: float  # the same with the collar
     missed: float  # %, of reference speech, with the collar, as the next two
     false_alarm: float
     confusion: float
@@ -60,6 +69,8 @@ class ConversationScores:
             "wrong-track": self.wrong_track,
             "speakers": self.speakers,
             "found": self.found,
+            "speech-seconds": self.speech,
+            "speech-seconds-collar": self.speech_collar,
         }
         gains, reasons = {"si-snri": [*self.si_snri]}, {"si-snri": [*self.reasons]}
         return Item(self.id, gains, reasons, tuple(range(self.speakers)), measures)
@@ -121,6 +132,8 @@ def score_conversation(
         found=len(names),
         der=bare.percent,
         der_collar=error.percent,
+        speech=bare.total,
+        speech_collar=error.total,
         missed=100 * error.missed / error.total,
         false_alarm=100 * error.false_alarm / error.total,
         confusion=100 * error.confusion / error.total,

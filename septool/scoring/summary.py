@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -114,13 +114,29 @@ def _ratio_interval(sums: np.ndarray, counts: np.ndarray, random: np.random.Gene
 
 
 def summarize_measures(items: Sequence[Item], measures: Iterable[Metric]) -> list[Summary]:
-    """Summarize what every item has one number of, such as the error rates of conversations."""
+    """Summarize what every item has one number of, such as the error rates of conversations.
+
+    The mean and its interval are weighted where a metric says by what, unless an item lacks its weight, as in a file
+    of an older version.
+    """
     measures = list(measures)
     as_scores = [
         item if item.error else Item(item.id, {each.name: [item.detections[each.name]] for each in measures})
         for item in items
     ]
-    return summarize_items(as_scores, measures)
+    scored = [item.detections for item in items if not item.error]
+    return [
+        _weighted(summary, metric, scored)
+        for summary, metric in zip(summarize_items(as_scores, measures), measures, strict=True)
+    ]
+
+
+def _weighted(summary: Summary, metric: Metric, scored: Sequence[Mapping[str, float]]) -> Summary:
+    if not metric.weight or not scored or not all(metric.weight in each for each in scored):
+        return summary
+    values, weights = np.array([[each[metric.name], each[metric.weight]] for each in scored]).T
+    low, high = _ratio_interval(values * weights, weights, np.random.default_rng(0))
+    return replace(summary, mean=float(values @ weights / weights.sum()), low=low, high=high)
 
 
 class Detection(NamedTuple):

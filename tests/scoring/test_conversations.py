@@ -30,6 +30,7 @@ def test_the_true_voices_under_other_names_and_in_another_order(talk: RenderedCo
     turns = [Turn(2.0, 5.0, "x"), Turn(0.0, 3.0, "y")]
     scores = scored(talk, turns, noisy, ("x", "y"))
     assert (scores.der, scores.der_collar, scores.found) == (0.0, 0.0, 2)
+    assert (scores.speech, scores.speech_collar) == pytest.approx((6.0, 4.0))
     assert scores.wrong_track < 5  # the noise, and what chance has of the other voice
     # 40 dB against the noise; before, a third of the time against somebody as loud
     assert scores.si_snri == pytest.approx((40 - 10 * np.log10(3),) * 2, abs=0.5)

@@ -8,7 +8,7 @@ import pytest
 from septool.errors import SeptoolError
 from septool.scoring.conversations import MEASURES
 from septool.scoring.items import Item
-from septool.scoring.summary import compare_items, mean_interval, summarize_items
+from septool.scoring.summary import compare_items, mean_interval, summarize_items, summarize_measures
 
 
 def items(values: np.ndarray, manifest: str = "m") -> list[Item]:
@@ -82,6 +82,20 @@ def test_what_every_item_has_one_number_of_is_compared() -> None:
     gain, error = compare_items(first, second, MEASURES.values())
     assert (gain.metric, gain.difference) == ("si-snri", 0.0)
     assert (error.metric, error.unit, error.difference, error.count) == ("der", "%", -3.0, 4)
+
+
+def test_error_rates_of_conversations_are_of_all_their_speech() -> None:
+    talks = [(10.0, 100.0), (20.0, 50.0), (40.0, 10.0)]
+    other = dict.fromkeys(MEASURES, 0.0) | {"speech-seconds-collar": 1.0}
+    scored = [
+        Item(str(n), detections=other | {"der": der, "speech-seconds": seconds})
+        for n, (der, seconds) in enumerate(talks)
+    ]
+    der = summarize_measures(scored, MEASURES.values())[0]
+    assert (der.metric, der.mean, der.median) == ("der", pytest.approx(2400 / 160), 20.0)
+    assert 10 <= der.low < der.mean < der.high <= 40
+    older = [Item(str(n), detections=other | {"der": rate}) for n, (rate, _) in enumerate(talks)]
+    assert summarize_measures(older, MEASURES.values())[0].mean == pytest.approx(70 / 3)
 
 
 def test_an_interval_does_not_depend_on_what_else_is_scored() -> None:
