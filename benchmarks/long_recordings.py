@@ -54,7 +54,8 @@ PAGE_ABOUT = """# Long recordings
 Written by `python -m benchmarks.long_recordings --page` from what the same has measured. Conversations of two people in
 the style OV20, a command `septool separate` for each. Memory is the largest resident set of the process. Processor is
 the time of all its threads over the length of the recording, clock what passed meanwhile: the real-time factor. First
-output is when a file held more than its header."""
+output is when a file held more than its header. Older measurements, lower down, are of the versions that they
+name, also in how many people these found."""
 
 
 class Run(NamedTuple):

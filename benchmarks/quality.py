@@ -50,7 +50,8 @@ Written by `python -m benchmarks.quality` from the files in `scores`, and from t
 `docs/models` where a checkpoint was shipped with its scores on a set. Means over all voices with their 95 % intervals
 (bootstrap over items). Below each table the paired difference of neighbours by the first score, with the p-value of a
 permutation test. A set that is missing has not been measured yet, or the networks give fewer voices than it has. Where
-fewer items than the set has are named, they are its first. Checkpoints make as many passes as they say themselves."""
+fewer items than the set has are named, they are its first. Differences are of items, which count alike however many
+voices they have. Checkpoints make as many passes as they say themselves."""
 
 
 def bundled_separators() -> list[str]:

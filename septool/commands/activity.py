@@ -23,7 +23,6 @@ def activity(
         ),
     ] = "galr",
     speaker_model: options.SpeakerModel = SPEAKER_MODEL,
-    passes: options.Passes = None,
     who: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +41,7 @@ def activity(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say who speaks when in a conversation of any number of people.
+    """Say who speaks when (diarization) in a conversation of any number of people.
 
     Writes {stem}.rttm (or .json, .txt with Audacity's labels, .vtt) for each recording. People are called speaker1,
     speaker2, ... in the order of their first words; septool separate --speakers writes their voices under the same
@@ -60,7 +59,6 @@ def activity(
             inputs,
             model=model,
             speaker_model=speaker_model,
-            passes=passes,
             who=who,
             speakers=speakers,
             format=format,

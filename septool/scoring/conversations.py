@@ -16,7 +16,7 @@ from septool.metrics.si_snr import si_snr
 from septool.scoring.items import Item
 
 COLLAR_S = 0.25  # around boundaries, for the second of the two diarization error rates
-_DER = "missed, invented and confused speech against all reference speech, each speaker's counted"
+_DER = "missed speech, false alarms and speaker confusion against all reference speech, each speaker's counted"
 _ALL = "over all conversations the sums are divided, as md-eval and dscore do"
 MEASURES = {  # of a whole conversation
     metric.name: metric

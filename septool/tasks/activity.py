@@ -49,7 +49,6 @@ def find_activity(
     *,
     model: str = "galr",
     speaker_model: str = SPEAKER_MODEL,
-    passes: int | None = None,
     who: str | None = None,
     speakers: str = "auto",
     format: str = "rttm",
@@ -67,7 +66,6 @@ def find_activity(
         inputs: files, folders (searched recursively), or ``-`` for standard input.
         model: separator with two outputs, by the name of a checkpoint or of a model, or a ``.safetensors`` file.
         speaker_model: the speaker network that voices are told apart by.
-        passes: of the separator, whose voices are averaged; see :func:`septool.tasks.separate.separate`.
         who: files of voiceprints; people who sound like one of them are called by its name.
         speakers: how many people there are, ``auto``, ``N`` or ``N-M``.
         format: rttm, json, audacity or webvtt.
@@ -87,7 +85,7 @@ def find_activity(
         raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
     count, inside = parse_count(speakers), find_inputs([*map(str, one_or_several(inputs))], report)
     targets = {} if out == PIPE else plan_activity(inside.recordings, out, format)
-    networks = load_conversation_networks(model, speaker_model, choose_device(device), passes)
+    networks = load_conversation_networks(model, speaker_model, choose_device(device))
     said: set[Caveat] = set()
     voices = networks.find_voices(who)
 
