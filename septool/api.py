@@ -178,7 +178,7 @@ class ExtractionPipeline:
             overlap=overlap,
             device=self.device,
         )
-        return ExtractionResult(voices[0], estimator.presence[0])
+        return ExtractionResult(voices[0], estimator.presence()[0][0])
 
     def stream(
         self,

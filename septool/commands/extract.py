@@ -63,8 +63,8 @@ def extract(
         str | None,
         typer.Option(
             "--name",
-            help="File name pattern in a folder, of {stem}, {suffix} and {model}; {stem}_voice, or {stem}_{voice} "
-            "of --who.",
+            help="File name pattern in a folder, of {stem}, {suffix}, {channel} and {model}; {stem}_voice, or "
+            "{stem}_{voice} of --who.",
         ),
     ] = None,
     segment: options.Segment = EXTRACTION_SEGMENT_S,
@@ -152,8 +152,8 @@ def extract(
             if json:
                 printing.json_line(result.row())
             elif isinstance(result, Extracted):
-                for output in result.outputs:
-                    printing.line(f"{output}  {result.judgment}".rstrip())
+                for output, judgment in zip(result.outputs, result.judgments, strict=True):
+                    printing.line(f"{output}  {judgment}".rstrip())
                 bar.say(f"{display_name(result.input)}: {result.summary}")
             elif isinstance(result, ExtractedVoices):
                 for path, judgment in zip(result.outputs, result.judgments, strict=True):

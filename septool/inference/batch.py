@@ -46,7 +46,7 @@ class Batch:
     """What all recordings of one call have in common, whatever is made of them."""
 
     out: str  # folder of the voices; - is standard output
-    name: str  # file name, made of {stem}, {suffix}, {voice} and {model}
+    name: str  # file name, made of {stem}, {suffix}, {voice}, {channel} and {model}
     suffix: str  # of the files, without a dot
     segment: float  # seconds given to the model at once
     overlap: float  # seconds that two segments share
@@ -109,8 +109,8 @@ class Batch:
         """What recordings without a header are."""
         return None if self.raw is None else audio.RawFormat.parse(self.raw)
 
-    def settings(self, *, voices: int, model_rate: int) -> EstimateSettings:
-        """Return how a model with so many voices at a rate, in Hz, is applied."""
+    def settings(self, *, voices: int, model_rate: int, ordered: bool = False) -> EstimateSettings:
+        """Return how a model with so many voices, perhaps always in the same order, at a rate in Hz is applied."""
         return EstimateSettings(
             voices=voices,
             model_rate=model_rate,
@@ -121,6 +121,7 @@ class Batch:
             raw=self.raw_format,
             voice=self.voice,
             clip=self.clip,
+            ordered=ordered,
         )
 
     def open_record(

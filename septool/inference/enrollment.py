@@ -53,10 +53,12 @@ class KnownVoicesEstimator:
             voices = voices.where(presence[..., None] >= self.threshold, 0.0)
         return voices
 
-    @property
-    def presence(self) -> list[float]:
-        """The highest score of each voice in any segment."""
-        return [max(scores) for scores in zip(*self.scores, strict=True)]
+    def presence(self, channels: int = 1) -> list[tuple[float, ...]]:
+        """Return the highest score of each voice in any segment, by channel; segments had so many of them."""
+        return [
+            tuple(max(scores) for scores in zip(*self.scores[channel::channels], strict=True))
+            for channel in range(channels)
+        ]
 
 
 class Reference(NamedTuple):

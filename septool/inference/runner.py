@@ -62,12 +62,12 @@ class Task:
             self.batch.progress(self.job.display_name, done, total)
 
     def estimate(
-        self, estimate: ArrayEstimator, *, voices: int, model: str, model_rate: int
+        self, estimate: ArrayEstimator, *, voices: int, model: str, model_rate: int, ordered: bool = False
     ) -> tuple[Completed, FileEstimate]:
         """Write the estimates of the recording's voices, and note what is worth a word; see :func:`estimate_file`."""
         batch = self.batch
         started = time.perf_counter()
-        settings = batch.settings(voices=voices, model_rate=model_rate)
+        settings = batch.settings(voices=voices, model_rate=model_rate, ordered=ordered)
         if batch.stream:
             batch.report(describe_latency(settings))
             result = estimate_stream(
@@ -179,8 +179,12 @@ def run_batch(
                 if caveat not in said and not caveat.is_failure:  # failures are listed at the end
                     batch.report(caveat.text)
             said.update(caveat for caveat in caveats if caveat.recording is None)
-            if record is not None and not isinstance(result, Skipped):
-                record.add(result, digests)
+            if (
+                record is not None
+                and not isinstance(result, Skipped)
+                and (batch.cluster is not None or digests is None)
+            ):
+                record.add(result, digests)  # what a process here has made is noted there
             yield result
             if interrupted is not None:  # and what had arrived is a result like any other
                 raise interrupted
@@ -283,6 +287,8 @@ def _run_job(
             if record is not None:
                 outputs: Any = result
                 digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
+                if batch.cluster is None:  # while nobody else can take it for something that nobody knows
+                    record.add(result, digests)
         return _Outcome(result, task.findings, digests, task.interrupted)
     except BrokenPipeError:
         raise
@@ -313,6 +319,9 @@ def write_report(
     describe: Callable[[Done | Skipped], html_report.Entry],
 ) -> Iterator[Done | Failed | Skipped]:
     """Pass results on, and when all are there write the HTML report, if one is wanted."""
+    if html is None:  # and nothing is kept of what may be many
+        yield from results
+        return
     entries: list[html_report.Entry] = []
     for result in results:
         if isinstance(result, Failed):
@@ -321,5 +330,4 @@ def write_report(
             notes = [finding.text for finding in result.findings] if isinstance(result, Completed) else []
             entries.append(replace(describe(result), notes=notes))
         yield result
-    if html is not None:
-        html_report.write_html_report(html, title, entries)
+    html_report.write_html_report(html, title, entries)

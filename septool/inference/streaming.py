@@ -60,6 +60,7 @@ class EstimateSettings:
     raw: audio.RawFormat | None = None  # what recordings without a header are
     voice: int | None = None  # the only one that is written, from 1
     clip: Clip = "clamp"  # what becomes of samples over full scale
+    ordered: bool = False  # the model returns the same voice in the same place for every segment
 
     def __post_init__(self) -> None:
         """Refuse a voice that the model does not return."""
@@ -137,12 +138,14 @@ class WindowedEstimator:
         overlap: samples that two segments share.
         accelerator: the device that computes, which takes several segments at once, so that what is final comes for
             so many at a time.
+        ordered: the voices are known ones, in the same order in every segment.
     """
 
     estimate: ArrayEstimator
     size: int
     overlap: int
     accelerator: Accelerator | None = None
+    ordered: bool = False
     stitchers: list[Stitcher] = field(default_factory=list)  # one per channel
 
     def __post_init__(self) -> None:
@@ -196,7 +199,7 @@ class WindowedEstimator:
             raise SeptoolError("the model returned non-finite samples; are its weights damaged?")
         channels = len(self._waiting[0])
         self._waiting = []
-        self.stitchers = self.stitchers or [Stitcher(self.overlap) for _ in range(channels)]
+        self.stitchers = self.stitchers or [Stitcher(self.overlap, self.ordered) for _ in range(channels)]
         for first in range(0, len(voices), channels):
             yield np.concatenate(
                 [stitcher.push(voices[first + place]) for place, stitcher in enumerate(self.stitchers)]
@@ -291,7 +294,11 @@ def estimate_opened(
     each = settings.channel == "each"
     reader = audio.Reader(file, rate, settings.channel_number or cancelling, block_seconds, each=each)
     windows = WindowedEstimator(
-        estimate, round(settings.segment * rate), round(settings.overlap * rate), accelerator=accelerator
+        estimate,
+        round(settings.segment * rate),
+        round(settings.overlap * rate),
+        accelerator=accelerator,
+        ordered=settings.ordered,
     )
     recording = peaks.watch_recording(reader)
     final = 0  # samples of each voice, at the model's rate

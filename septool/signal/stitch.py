@@ -13,6 +13,7 @@ import numpy as np
 BANDS = 40
 FRAME = 256  # samples of the spectra that characterize a voice
 SAME_SPEAKER_CORRELATION = 0.5  # in the overlap, from which two waveforms are of one voice
+MOST_PERMUTED = 6  # voices of which every order is tried
 CLEAR_MARGIN = 0.2  # of mean correlation, from which the overlap alone decides
 
 
@@ -34,6 +35,7 @@ class Stitcher:
     """
 
     overlap: int  # samples that two segments share
+    ordered: bool = False  # each estimate is of a voice of its own in every segment: none is moved to another track
     seams: list[Seam] = field(default_factory=list[Seam])
     _tail: np.ndarray | None = None  # [source, time]
     _voices: np.ndarray | None = None  # [source, band], sum of log spectra
@@ -45,7 +47,8 @@ class Stitcher:
             joined = estimate
         else:
             shared = min(self.overlap, self._tail.shape[1], estimate.shape[1])
-            estimate = estimate[list(self._align(estimate, shared))]
+            if not self.ordered:
+                estimate = estimate[list(self._align(estimate, shared))]
             # Raised cosine, shifted by half a sample so that both sides add up to one.
             rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(shared, dtype=np.float32) + 0.5) / shared)
             crossfade = self._tail[:, :shared] * (1 - rise) + estimate[:, :shared] * rise
@@ -87,8 +90,30 @@ def correlations(tracks: np.ndarray, estimates: np.ndarray) -> np.ndarray:
 def best_order(scores: np.ndarray) -> tuple[tuple[int, ...], float]:
     """Return the order of estimates with the highest mean of ``scores [track, estimate]``, and its margin."""
     tracks = np.arange(len(scores))
+    if len(tracks) > MOST_PERMUTED:
+        return _best_assignment(scores)
     ranked = sorted(((scores[tracks, order].mean(), order) for order in permutations(tracks.tolist())), reverse=True)
     return ranked[0][1], float(ranked[0][0] - ranked[1][0]) if len(ranked) > 1 else 1.0
+
+
+def _best_assignment(scores: np.ndarray) -> tuple[tuple[int, ...], float]:
+    """Return what :func:`best_order` does, for more voices than all orders can be tried of.
+
+    The second best order lacks at least one pair of the best one, so that it is the best of those that lack one.
+    """
+    from scipy.optimize import linear_sum_assignment  # for few models
+
+    def best(allowed: np.ndarray) -> tuple[np.ndarray, float]:
+        tracks, order = linear_sum_assignment(allowed, maximize=True)
+        return order, float(allowed[tracks, order].mean())
+
+    order, highest = best(scores)
+    others = []
+    for track, estimate in enumerate(order):
+        without = scores.astype(np.float64)
+        without[track, estimate] = scores.min() - len(scores) * (np.ptp(scores) + 1)  # worse than all others together
+        others.append(best(without)[1])
+    return tuple(order.tolist()), highest - max(others)
 
 
 def log_band_spectra(voices: np.ndarray) -> np.ndarray:

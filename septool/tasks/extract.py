@@ -46,7 +46,8 @@ class Extracted(Completed):
 
     output: str  # the first of the outputs
     outputs: tuple[str, ...]  # one, or one per channel where each was asked for
-    presence: float  # the highest score of a segment, on the model's scale
+    presence: float  # the highest score of a segment, on the model's scale, and of any channel
+    channel_presence: tuple[float, ...] = ()  # of each channel where each was asked for
     threshold: float | None = None  # segments with a lower score were silenced; None if that was not asked for
     manifest_sha256: str | None = None  # of the manifest whose row it is
 
@@ -59,6 +60,13 @@ class Extracted(Completed):
     def judgment(self) -> str:
         """The answer in words, if it was asked for."""
         return "" if self.threshold is None else judge_presence(self.presence, self.threshold)
+
+    @property
+    def judgments(self) -> tuple[str, ...]:
+        """The answer for each output."""
+        if self.threshold is None or len(self.channel_presence) != len(self.outputs):
+            return (self.judgment,) * len(self.outputs)
+        return tuple(judge_presence(score, self.threshold) for score in self.channel_presence)
 
     def row(self) -> JsonDict:
         return super().row() | {"present": self.present}
@@ -291,17 +299,22 @@ class _KnownVoices:
     dtype: str
     passes: int
 
-    def estimate(self, task: Task, embeddings: torch.Tensor) -> tuple[Completed, list[float]]:
-        """Write the voices that are known by ``embeddings [voice, embedding]``; return their scores too."""
+    def estimate(self, task: Task, embeddings: torch.Tensor) -> tuple[Completed, list[tuple[float, ...]]]:
+        """Write the voices that are known by ``embeddings [voice, embedding]``; return their scores by channel too."""
         device = task.batch.device
         self.network.to(device)
         estimator = KnownVoicesEstimator(
             self.network, embeddings.to(device), self.threshold, torch_dtype(self.dtype), self.passes
         )
-        completed, _ = task.estimate(
-            on_arrays(estimator, device), voices=len(embeddings), model=self.checkpoint, model_rate=self.rate
+        completed, found = task.estimate(
+            on_arrays(estimator, device),
+            voices=len(embeddings),
+            model=self.checkpoint,
+            model_rate=self.rate,
+            ordered=True,
         )
-        return replace(completed, dtype=self.dtype), estimator.presence
+        channels = found.info.channels if task.batch.channel == "each" else 1
+        return replace(completed, dtype=self.dtype), estimator.presence(channels)
 
 
 @dataclass
@@ -329,7 +342,8 @@ class _Work:
             **vars(completed),
             output=task.outputs[0],
             outputs=task.outputs,
-            presence=presence[0],
+            presence=max(score for (score,) in presence),
+            channel_presence=tuple(score for (score,) in presence) if task.batch.channel == "each" else (),
             threshold=known.threshold,
             manifest_sha256=self.rows_sha256,
         )
@@ -339,8 +353,9 @@ def _describe(result: Extracted | Skipped, *, references: Sequence[Path], is_row
     """Return what the report shows of a recording: itself unless it is a row's, the references and the voice."""
     tracks = [] if is_row else [Track("recording", Path(result.input))]
     tracks += [Track("reference", path) for path in references]
-    judgment = f" ({result.judgment})" if isinstance(result, Extracted) and result.judgment else ""
-    for number, output in enumerate(result.outputs, 1):
+    judgments = result.judgments if isinstance(result, Extracted) else [""] * len(result.outputs)
+    for number, (output, said) in enumerate(zip(result.outputs, judgments, strict=True), 1):
+        judgment = f" ({said})" if said else ""
         place = f" of channel {number}" if each_channel else ""
         tracks.append(Track(f"voice{place}{judgment}", Path(output)))
     return Entry(result.input, tracks=tracks)
@@ -368,7 +383,7 @@ def _extract_enrolled(
             **vars(completed),
             outputs=task.outputs,
             voices=tuple(names),
-            presence=tuple(presence),
+            presence=presence[0],
             threshold=threshold,
         )
 

@@ -90,6 +90,26 @@ def test_presence_is_printed_and_its_lack_is_silence(extract: Command, call: Pat
     assert audio.read_audio(Path(path))[0].any()
 
 
+def test_each_channel_has_a_presence_of_its_own(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
+    both = write(tmp_path / "both.wav", np.stack([audio.read_audio(call)[0][0], voice(300)]), RATE)
+    asked = (
+        "--reference",
+        alice,
+        "--presence",
+        "--threshold",
+        "-1000",
+        "--segment",
+        "2",
+        "--overlap",
+        "0.5",
+        "--force",
+    )
+    result = extract(both, *asked, "--channel", "each", "--name", "{stem}_{channel}")
+    alone = [json.loads(extract(both, *asked, "--json", "--channel", n).lines[0])["presence"] for n in (1, 2)]
+    assert [line.partition("presence ")[2].partition(",")[0] for line in result.lines] == [f"{x:.2f}" for x in alone]
+    assert len({f"{x:.2f}" for x in alone}) == 2
+
+
 def test_json_is_a_line_for_every_recording(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
     result = extract(call, tmp_path / "missing.wav", "--reference", alice, "--presence", "--json", "-q")
     assert result.status == 1
