@@ -174,6 +174,8 @@ def evaluate(
     if compare:
         others = {"--model": model, "--metric": metric, "--pair": pair, "--out": out, "--sample-rate": sample_rate}
         others |= {"--mixture": mixture, "--html": html, "--by": by, "--asr": asr, "--passes": passes}
+        others |= {"--limit": limit, "--cluster": cluster, "--speaker-model": speaker_model}
+        others |= {"--extract": extract or None, "--trim": trim or None, "--strict": strict or None}
         _compare(source, estimates, [option for option, value in others.items() if value is not None], json=json)
         return
     warnings: list[str] = []

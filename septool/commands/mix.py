@@ -85,6 +85,17 @@ def mix(
     options.check_json(out, json)
     is_manifest = len(inputs) == 1 and inputs[0].suffix == ".jsonl"
     of_conversations = conversation is not None or (is_manifest and holds_conversations(inputs[0]))
+    drawn = {
+        "--count": count != 10,
+        "--speakers": speakers != "2-4",
+        "--seconds": seconds != 120.0,
+        "--seed": seed != 0,
+    }
+    if conversation is None and any(drawn.values()):
+        surplus = ", ".join(option for option, given in drawn.items() if given)
+        raise UsageError(
+            f"{surplus} is for conversations that are drawn; give --conversation OV20, say, or leave it out"
+        )
     asked = {"--snr": snr != [0.0], "--mode": mode != Mode.min, "--sources": sources is not None}
     if of_conversations and (len(inputs) != 1 or any(asked.values())):
         raise UsageError("conversations take one manifest, without --snr, --mode and --sources")

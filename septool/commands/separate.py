@@ -51,8 +51,8 @@ def separate(
         str | None,
         typer.Option(
             "--name",
-            help="File name pattern of {stem}, {suffix}, {voice} and {model}; {stem}_s{voice}, or {stem}_clean of one "
-            "voice.",
+            help="File name pattern of {stem}, {suffix}, {voice}, {channel} and {model}; {stem}_s{voice}, or "
+            "{stem}_clean of one voice.",
         ),
     ] = None,
     segment: options.Segment = SEGMENT_S,

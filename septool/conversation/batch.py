@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from septool import audio
 from septool.atomic import atomic_write
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
 from septool.conversation.people import SpeakerCount, parse_count
@@ -48,6 +49,8 @@ def separate_conversations(
         raise UsageError("--activity goes beside the voices; use septool activity, or a folder with --out")
     if rest is not None and len(inputs.recordings) != 1:
         raise UsageError(f"--rest {rest} takes one recording, {len(inputs.recordings)} were given")
+    if rest is not None:
+        audio.format_of(rest)  # refuses a name without one
     kept = {abspath_key(recording.path) for recording in inputs.recordings}
     if rest is not None and abspath_key(rest) in kept:
         raise UsageError(f"--rest {rest} would replace the recording; name another file")

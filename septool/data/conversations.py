@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from septool import audio
-from septool.config import field_values
+from septool.config import JsonDict, field_values
 from septool.data.manifest import check_cut, check_level, check_row, dump_row, read_rows
 from septool.data.turns import Turn, merge_turns
 from septool.signal.levels import from_db
@@ -101,11 +101,13 @@ def read_conversations(path: Path) -> list[Conversation]:
 
 def dump_conversations(rows: list[Conversation]) -> str:
     """Return a manifest's text, rows sorted by id."""
-    lines: list[str] = []
-    for row in sorted(rows, key=lambda row: row.id):
-        values = {key: value for key, value in field_values(row).items() if key not in ("root", "segments")}
-        lines.append(dump_row(values | {"segments": [field_values(segment) for segment in row.segments]}))
-    return "".join(lines)
+    return "".join(dump_row(conversation_to_dict(row)) for row in sorted(rows, key=lambda row: row.id))
+
+
+def conversation_to_dict(row: Conversation) -> JsonDict:
+    """Return a row as it stands in the file."""
+    values = {key: value for key, value in field_values(row).items() if key not in ("root", "segments")}
+    return values | {"segments": [field_values(segment) for segment in row.segments]}
 
 
 def render_conversation(row: Conversation, rate: int | None = None) -> RenderedConversation:

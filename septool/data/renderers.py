@@ -112,8 +112,8 @@ def _extend_noise(noise: np.ndarray, frames: int) -> np.ndarray:
     """Cut a noise to ``frames`` (-1: leave it), or append cross-faded copies until it is long enough."""
     if frames < 0:
         return noise
-    if len(noise) < min(frames, FADE):
-        raise ManifestError(f"a noise of {len(noise)} samples is too short to be continued; {FADE} are needed")
+    if len(noise) < frames and len(noise) <= FADE:
+        raise ManifestError(f"a noise of {len(noise)} samples is too short to be continued; {FADE + 1} are needed")
     rise = np.hanning(2 * FADE - 1)[:FADE]
     longer = noise
     while len(longer) < frames:

@@ -15,7 +15,7 @@ from septool.metrics.eer import EqualErrorRate, equal_error_rate
 from septool.scoring.items import Item
 
 RESAMPLES, ERROR_RATE_RESAMPLES, PERMUTATIONS = 1000, 200, 9999
-BATCH = 100  # permutations in memory at once
+BATCH = 100  # resamples or permutations in memory at once
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def _ratio_interval(sums: np.ndarray, counts: np.ndarray, random: np.random.Gene
         lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
         paired=True,
         n_resamples=RESAMPLES,
+        batch=BATCH,
         method="percentile",
         rng=random,
     )

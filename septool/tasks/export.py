@@ -99,7 +99,7 @@ def _export_to_cache(model: str, dtype: Precision, *, force: bool) -> Exported:
 
 
 def _export_to_toolkit(model: str, out: Path, to: str) -> Exported:
-    """Write the files of another toolkit, whole or not at all."""
+    """Write the files of another toolkit, each whole or not at all."""
     name, path = catalogue.resolve_checkpoint(model)
     network, header = checkpoints.load(path)
     header = replace(header, config=asdict(network.config))

@@ -3,7 +3,7 @@
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -215,13 +215,19 @@ def mix_manifest(
         raise UsageError(f"{source} is rendered to many files; name a folder with --out")
     rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)
     stems = [manifest.file_stem(row.id) for row in rows]
-    names = [name for row, stem in zip(rows, stems, strict=True) for name in (stem, *_voice_names(stem, row))]
+    targets = {
+        row.id: [out / f"{name}.wav" for name in (stem, *_voice_names(stem, row))]
+        for row, stem in zip(rows, stems, strict=True)
+    }
     path = out / "mixtures.jsonl"
-    check_targets([out / f"{name}.wav" for name in names], _paths_read(rows), source)
-    _check_list(rows, path, source, force)
+    check_targets([path for files in targets.values() for path in files], _paths_read(rows), source)
+    known = () if force or not path.exists() else manifest.read_manifest(path)
+    check_list((row.id for row in known), (row.id for row in rows), path, source)
     make_folder(out)
     digest = sha256_of(source)
-    _record(rows, out, {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}, force)
+    keys = {row.id: row_key(manifest.row_to_dict(row), sample_rate or row.sample_rate, subtype) for row in rows}
+    about: JsonDict = {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}
+    record_rows(out, targets, keys, about, force=force)
     work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype)
     rendered, failed = render_rows(rows, work, jobs, report, cluster)
     if not rendered:
@@ -290,13 +296,9 @@ def _paths_read(rows: Sequence[manifest.Mixture]) -> Iterator[Path]:
         yield from map(row.locate, (*(part.path for part in parts), *filter(None, (row.mixture,))))
 
 
-def _check_list(rows: Sequence[manifest.Mixture], path: Path, source: Path, force: bool) -> None:
-    """Refuse to write over the list of other mixtures."""
-    others = (
-        {row.id for row in manifest.read_manifest(path)} - {row.id for row in rows}
-        if path.exists() and not force
-        else ()
-    )
+def check_list(before: Iterable[str], now: Iterable[str], path: Path, source: Path) -> None:
+    """Refuse to write over the list ``path`` of other mixtures, by their ids."""
+    others = set(before) - set(now)
     if others:
         raise SeptoolError(
             f"{path} lists {len(others)} mixtures that {source} does not have; use another --out, or --force to "
@@ -304,23 +306,33 @@ def _check_list(rows: Sequence[manifest.Mixture], path: Path, source: Path, forc
         )
 
 
-def _record(rows: Sequence[manifest.Mixture], out: Path, how: JsonDict, force: bool) -> None:
+def record_rows(
+    out: Path, targets: Mapping[str, Sequence[Path]], keys: Mapping[str, str], about: JsonDict, *, force: bool
+) -> None:
     """Keep beside the files what they are rendered from; refuse mixtures that are there of something else.
 
     Written before the first file, so that whatever is there after a stop is of what it says.
+
+    Args:
+        out: folder of the files.
+        targets: the files of each row, by its id; first the one that is written last.
+        keys: of each row, by :func:`row_key`.
+        about: what else is to be kept.
+        force: replace what is there.
     """
     path = out / RECORD
     before = {} if force else _recorded(path)
-    keys = {row.id: _key(row, how) for row in rows}
-    for row in () if force else rows:
-        if before.get(row.id) != keys[row.id] and (target := _target(out, row)).exists():
+    for id, files in () if force else targets.items():
+        if before.get(id) == keys[id]:
+            continue
+        if target := next((path for path in files if path.exists()), None):
             raise SeptoolError(
                 f"{target} is there of another row, rate or subtype; use --force to render all again, or another --out"
             )
     with atomic_write(path) as partial_path:
-        for row in rows if force else ():
-            _target(out, row).unlink(missing_ok=True)
-        partial_path.write_text(json.dumps(how | {"rows": before | keys}, indent=1) + "\n", encoding="utf-8")
+        for recording, *_ in targets.values() if force else ():
+            recording.unlink(missing_ok=True)
+        partial_path.write_text(json.dumps(about | {"rows": before | keys}, indent=1) + "\n", encoding="utf-8")
 
 
 def _recorded(path: Path) -> dict[str, str]:
@@ -333,10 +345,9 @@ def _recorded(path: Path) -> dict[str, str]:
         raise SeptoolError(f"{path} cannot be read ({error}); use --force to render all again") from None
 
 
-def _key(row: manifest.Mixture, how: JsonDict) -> str:
+def row_key(row: JsonDict, rate: int, subtype: str) -> str:
     """Return the sha256 of all that a row's samples depend on besides its recordings."""
-    rate = how["sample_rate"] or row.sample_rate
-    return sha256_of(json.dumps([manifest.row_to_dict(row), rate, how["subtype"]]).encode())
+    return sha256_of(json.dumps([row, rate, subtype]).encode())
 
 
 def _target(out: Path, row: manifest.Mixture) -> Path:

@@ -9,11 +9,13 @@ import numpy as np
 
 from septool import audio
 from septool.atomic import atomic_write
+from septool.config import JsonDict
 from septool.conversation.people import parse_count
 from septool.data.conversation_sampling import STYLES, list_utterances, sample_conversation
 from septool.data.conversations import (
     LONGEST_S,
     Conversation,
+    conversation_to_dict,
     dump_conversations,
     read_conversations,
     render_conversation,
@@ -23,7 +25,7 @@ from septool.data.turns import to_rttm
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder
 from septool.inference.paths import PIPE, abspath_key
-from septool.tasks.mix import check_subtype, check_targets, headroom, render_rows
+from septool.tasks.mix import check_list, check_subtype, check_targets, headroom, record_rows, render_rows, row_key
 
 MANIFEST = "conversations.jsonl"
 LAST_WORDS_S = 60.0  # more than a conversation goes on for until what is said has been said
@@ -115,6 +117,9 @@ def render_conversations(
 ) -> RenderedConversations:
     """Write every row of a manifest of conversations as ``{id}.wav``, ``{id}_s1.wav``, ... and ``{id}.rttm``.
 
+    Rows that are there already are left as they are, so a run that was stopped goes on; what is there of
+    another row, rate or subtype is refused.
+
     The sources add up to the recording; what would go over full scale is scaled down with them. A manifest beside the
     files has the same rows, with paths from there.
 
@@ -160,13 +165,18 @@ def _write(
     path = out / MANIFEST
     if abspath_key(path) == abspath_key(source):
         raise UsageError(f"{path} would be written over while it is read; name another --out")
-    if path.exists() and not force:
-        raise SeptoolError(f"{path} exists; use --force to replace it and its recordings")
-    targets = [target for row in rows for target in _targets(row, out)]
-    check_targets(targets, (row.locate(segment.path) for row in rows for segment in row.segments), source)
-    if there := next((target for target in targets if target.exists() and not force), None):
-        raise SeptoolError(f"{there} exists; use --force to replace it, or another --out")
+    targets = {row.id: _targets(row, out) for row in rows}
+    check_targets(
+        [path for files in targets.values() for path in files],
+        (row.locate(segment.path) for row in rows for segment in row.segments),
+        source,
+    )
+    known = () if force or not path.exists() else read_conversations(path)
+    check_list((row.id for row in known), (row.id for row in rows), path, source)
     make_folder(out)
+    keys = {row.id: row_key(conversation_to_dict(row), sample_rate or row.sample_rate, subtype) for row in rows}
+    about: JsonDict = {"manifest": str(source), "sample_rate": sample_rate, "subtype": subtype}
+    record_rows(out, targets, keys, about, force=force)
     work = partial(_write_conversation, out=out, sample_rate=sample_rate, subtype=subtype)
     written, failed = render_rows(rows, work, jobs, report, cluster)
     if not written:
@@ -190,14 +200,15 @@ def _write_conversation(
     rate = sample_rate or row.sample_rate
     recording, turns, *voices = _targets(row, out)
     try:
-        rendered = render_conversation(row, rate)
-        gain = np.float32(headroom(rendered.sources))
-        for path, voice in zip(voices, rendered.sources, strict=True):
-            audio.write_audio(path, voice * gain, rate, subtype)
-        with atomic_write(turns) as partial_path:
-            partial_path.write_text(to_rttm(rendered.turns, recording.stem), encoding="utf-8", errors="replace")
-        # Last: a recording that is there says that all of it is.
-        audio.write_audio(recording, rendered.mixture * gain, rate, subtype)
+        if not all(path.exists() for path in (recording, turns, *voices)):
+            rendered = render_conversation(row, rate)
+            gain = np.float32(headroom(rendered.sources))
+            for path, voice in zip(voices, rendered.sources, strict=True):
+                audio.write_audio(path, voice * gain, rate, subtype)
+            with atomic_write(turns) as partial_path:
+                partial_path.write_text(to_rttm(rendered.turns, recording.stem), encoding="utf-8", errors="replace")
+            # Last: a recording that is there says that all of it is.
+            audio.write_audio(recording, rendered.mixture * gain, rate, subtype)
     except SeptoolError as error:
         return error
     moved = tuple(

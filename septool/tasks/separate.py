@@ -121,7 +121,7 @@ def separate(
             recording together, ``none`` writes float samples that keep them.
         stream: works on standard input while it arrives, without a temporary file.
         speakers: takes recordings as conversations of so many people, ``auto``, ``N`` or ``N-M``: a track for each,
-            silent where they are. ``segment`` and ``overlap`` are fixed then.
+            silent where they are not. ``segment`` and ``overlap`` are fixed then.
         activity: format of a file that says who speaks when, beside the voices: rttm, json, audacity or webvtt.
         rest: file for what is in nobody's track, of a single recording.
         speaker_model: the speaker network that voices of a conversation are told apart by.
@@ -192,7 +192,8 @@ def separate(
             batch, found, inputs, model, speakers, activity, rest, speaker_model, references, who, passes
         )
         return
-    for option, value in (("activity", activity), ("rest", rest), ("who", who)):
+    speaker = None if speaker_model == SPEAKER_MODEL else speaker_model
+    for option, value in (("activity", activity), ("rest", rest), ("who", who), ("speaker-model", speaker)):
         if value is not None:
             raise UsageError(f"--{option} is for conversations; give --speakers auto")
     checkpoint, path = catalogue.resolve_checkpoint(model)

@@ -61,9 +61,19 @@ def _lines_until(path: Path, step: int, validation_pending: bool) -> list[str]:
     return kept
 
 
-def _tensorboard_writer(folder: Path, step: int) -> "SummaryWriter":
+def check_tensorboard() -> None:
+    """Refuse a log that cannot be written.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
+    """
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        import torch.utils.tensorboard  # noqa: F401 - fails without the package
     except ImportError:
         raise UsageError("TensorBoard is not installed; get it with: pip install 'septool[tensorboard]'") from None
+
+
+def _tensorboard_writer(folder: Path, step: int) -> "SummaryWriter":
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder), purge_step=step + 1)

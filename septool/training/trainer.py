@@ -26,7 +26,7 @@ from septool.provenance import software
 from septool.training.data import Batch, TrainingSet, count_samples, load_micro_batches
 from septool.training.distributed import Distributed
 from septool.training.interrupt import Interrupt
-from septool.training.log import Event, TrainingLog
+from septool.training.log import Event, TrainingLog, check_tensorboard
 from septool.training.optim import learning_rate_factor, mean_weights
 from septool.training.recipe import Recipe
 from septool.training.recipe_files import effective_record
@@ -153,7 +153,10 @@ class Trainer:
             report: called in the main process with each event.
         """
         loop, progress, is_main = self.recipe.loop, self.state.progress, self.distributed.is_main
-        training_set, validation_set = self.role.training_set(jobs), self.role.validation_set()
+        if tensorboard:
+            check_tensorboard()
+        validation_set = self.role.validation_set()  # first: what is wrong with it is known before much is decoded
+        training_set = self.role.training_set(jobs)
         if not progress.step:
             self.role.begin()
         used = (self.recipe.data.train, self.recipe.data.validation, *self.recipe.mixing.manifests)

@@ -373,6 +373,8 @@ def test_activity_says_what_a_folder_holds_besides(septool: Command, meeting: Pa
         (["--speakers", "4-2"], "--speakers is '4-2'"),
         (["--activity", "rttm"], "--activity is for conversations; give --speakers auto"),
         (["--rest", "r.wav"], "--rest is for conversations; give --speakers auto"),
+        (["--speaker-model", "speaker-net"], "--speaker-model is for conversations; give --speakers auto"),
+        (["--speakers", "2", "--rest", "leftover"], "leftover names no format"),
         (["--speakers", "2", "--activity", "srt"], "--activity is 'srt'; it can be rttm, json, audacity, webvtt"),
         (["--speakers", "2", "--reference", "a.wav"], "--reference is for a known number of voices"),
         (["--speakers", "2", "--model", "speaker-net"], "speaker-net"),

@@ -331,7 +331,8 @@ def test_two_results_are_compared(septool: Command, folders: tuple[Path, Path], 
     refused = septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "c.jsonl")
     assert (refused.status, refused.errors[-1][:46]) == (1, "septool: the two results are at 8000 and 16000")
     assert septool("eval", "--compare", tmp_path / "a.jsonl").status == 2
-    assert septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--metric", "sdr").status == 2
+    for surplus in (("--metric", "sdr"), ("--trim",), ("--limit", "3"), ("--extract",)):
+        assert septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl", *surplus).status == 2
 
 
 def test_a_report_and_groups_of_a_manifest(

@@ -116,10 +116,30 @@ def test_what_cannot_be_drawn_is_refused(
 def test_what_is_there_is_not_replaced_unasked(septool: Command, speech: Path, tmp_path: Path) -> None:
     arguments = ("--conversation", "0S", "--count", 1, "--seconds", 5, "-o", tmp_path / "out")
     assert septool("mix", speech, *arguments).status == 0
-    again = septool("mix", speech, *arguments)
-    assert again.status == 1
-    assert "conversations.jsonl exists; use --force" in again.errors[-1]
-    assert septool("mix", speech, *arguments, "--force").status == 0
+    other = septool("mix", speech, *arguments, "--seed", 1)
+    assert other.status == 1
+    assert "is there of another row, rate or subtype; use --force" in other.errors[-1]
+    assert septool("mix", speech, *arguments, "--seed", 1, "--force").status == 0
+
+
+def test_a_run_that_was_stopped_goes_on(septool: Command, speech: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--conversation", "0S", "--count", 2, "--seconds", 5, "-o", out)
+    assert septool("mix", speech, *arguments).status == 0
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "0s-0001.wav").unlink()  # as if it had been stopped before this
+    (out / "0s-0001_s1.wav").unlink()
+    (out / "conversations.jsonl").unlink()
+    done = (out / "0s-0000.wav").stat()
+    assert septool("mix", speech, *arguments).status == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+    assert (out / "0s-0000.wav").stat() == done  # which was not written again
+
+
+def test_settings_of_drawing_are_for_drawing(septool: Command, speech: Path, tmp_path: Path) -> None:
+    result = septool("mix", speech, "--seed", 3, "--count", 5, "-o", tmp_path / "out")
+    assert result.status == 2
+    assert "--count, --seed is for conversations that are drawn" in result.errors[-1]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +148,8 @@ def test_what_is_there_is_not_replaced_unasked(septool: Command, speech: Path, t
         (["ann"], [], 2, "ann.wav would be written over while it is read"),  # a recording that it is made of
         (["a/1", "a_1"], [], 1, "two rows of .* would be written to a_1.rttm"),
         (["talk", "talk_s1"], [], 1, "two rows of .* would be written to talk_s1.wav"),
-        (["talk"], ["talk_s1.wav"], 1, "talk_s1.wav exists; use --force to replace it, or another --out"),
-        (["talk"], ["talk.rttm"], 1, "talk.rttm exists"),
+        (["talk"], ["talk_s1.wav"], 1, "talk_s1.wav is there of another row, rate or subtype; use --force"),
+        (["talk"], ["talk.rttm"], 1, "talk.rttm is there of another row"),
     ],
 )
 def test_nobodys_files_are_lost(

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,30 @@ def calls(tmp_path: Path) -> list[Path]:
     for number, path in enumerate(paths):
         audio.write_audio(path, voice(100 + 40 * number, seconds=0.3), RATE)
     return paths
+
+
+def test_what_is_done_is_noted_before_the_next_is_handed_over(
+    separate: Command, calls: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several processes results wait for their turn, and a run may end before it comes."""
+    record, handed = tmp_path / "record.jsonl", Outcomes()
+    monkeypatch.setattr(runner.workers, "each", handed.each)
+    assert separate(*calls, "--manifest", record).status == 0
+    assert handed.noted == [1, 2, 3]
+
+
+class Outcomes:
+    """Does all jobs before it hands over the first outcome; counts the rows after each."""
+
+    def __init__(self) -> None:
+        self.noted: list[int] = []
+
+    def each(self, work: Callable[[Job], Any], jobs: Iterable[Job], *_: object, **__: object) -> Iterator[Any]:
+        outcomes = []
+        for job in jobs:
+            outcomes.append(work(job))
+            self.noted.append(len((job.targets[0].parent.parent / "record.jsonl").read_text().splitlines()))
+        yield from outcomes
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

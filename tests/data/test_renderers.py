@@ -10,7 +10,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from septool import audio
-from septool.data import manifest
+from septool.data import manifest, renderers
 from septool.data.manifest import Mixture, Source
 from septool.data.mixing import render_mixture
 from septool.errors import ManifestError
@@ -232,3 +232,11 @@ def test_a_noise_too_short_to_fade_is_refused(recordings: Path) -> None:
     hum = Source(path="click.wav", frames=max(LENGTHS[:2]))
     with pytest.raises(ManifestError, match="8000 samples is too short"):
         render_mixture(replace(row(recordings, "librimix", 2), noise=hum))
+
+
+@pytest.mark.parametrize("samples", [1, renderers.FADE - 1, renderers.FADE])
+def test_a_noise_that_is_all_cross_fade_is_refused(samples: int) -> None:
+    """Its copies would add nothing, again and again."""
+    with pytest.raises(ManifestError, match=f"a noise of {samples} samples is too short to be continued; 8002 are"):
+        renderers._extend_noise(np.ones(samples, np.float32), 2 * renderers.FADE)
+    assert len(renderers._extend_noise(np.ones(renderers.FADE + 2000, np.float32), 2 * renderers.FADE)) == 16002

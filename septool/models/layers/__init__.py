@@ -1,4 +1,4 @@
 """Layers that several of the papers share, each with the equation it computes.
 
-A layer moves here when a second model needs the same equation.
+A layer moves here when a third model needs the same equation.
 """
