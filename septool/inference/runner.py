@@ -288,7 +288,7 @@ def _run_job(
                 outputs: Any = result
                 digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
                 if batch.cluster is None:  # while nobody else can take it for something that nobody knows
-                    record.add(result, digests)
+                    record.add(outputs, digests)
         return _Outcome(result, task.findings, digests, task.interrupted)
     except BrokenPipeError:
         raise

@@ -5,8 +5,11 @@ are joined. Where all voices but one speak in the overlap, the waveforms there d
 they cannot, and the mean spectrum of what each track has said so far helps.
 """
 
+# pyright: reportMissingTypeStubs=false
+
 from dataclasses import dataclass, field
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 
@@ -101,14 +104,16 @@ def _best_assignment(scores: np.ndarray) -> tuple[tuple[int, ...], float]:
 
     The second best order lacks at least one pair of the best one, so that it is the best of those that lack one.
     """
-    from scipy.optimize import linear_sum_assignment  # for few models
+    import scipy.optimize  # for few models
+
+    untyped: Any = scipy.optimize
 
     def best(allowed: np.ndarray) -> tuple[np.ndarray, float]:
-        tracks, order = linear_sum_assignment(allowed, maximize=True)
+        tracks, order = untyped.linear_sum_assignment(allowed, maximize=True)
         return order, float(allowed[tracks, order].mean())
 
     order, highest = best(scores)
-    others = []
+    others: list[float] = []
     for track, estimate in enumerate(order):
         without = scores.astype(np.float64)
         without[track, estimate] = scores.min() - len(scores) * (np.ptp(scores) + 1)  # worse than all others together

@@ -332,7 +332,7 @@ def record_rows(
     with atomic_write(path) as partial_path:
         for recording, *_ in targets.values() if force else ():
             recording.unlink(missing_ok=True)
-        partial_path.write_text(json.dumps(about | {"rows": before | keys}, indent=1) + "\n", encoding="utf-8")
+        partial_path.write_text(json.dumps(about | {"rows": {**before, **keys}}, indent=1) + "\n", encoding="utf-8")
 
 
 def _recorded(path: Path) -> dict[str, str]:

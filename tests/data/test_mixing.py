@@ -582,5 +582,5 @@ def test_a_turn_is_not_a_pause() -> None:
 @pytest.mark.parametrize("name", ["partial_overlap", "single_probability", "polarity_inversion"])
 @pytest.mark.parametrize("probability", [-0.1, 1.5, math.nan])
 def test_a_probability_lies_between_0_and_1(name: str, probability: float) -> None:
-    with pytest.raises(ValueError, match=rf"{name} is .*; it lies between 0 and 1"):
-        DynamicMixing(**{name: probability})
+    with pytest.raises(ConfigError, match=rf"{name} is .*; it lies between 0 and 1"):
+        config.build(DynamicMixing, {name: probability})
