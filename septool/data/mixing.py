@@ -317,8 +317,8 @@ def _take_turns(voices: np.ndarray, rate: int, random: np.random.Generator) -> n
     fade = max(1, round(TURN_FADE_SECONDS * rate))
     for _ in range(ATTEMPTS):
         lengths = np.ceil(random.uniform(SHORTEST_TURN, 1, len(voices)) * frames).astype(int)
-        starts = np.asarray(random.integers(frames - lengths + 1), dtype=int)
-        after_start = np.arange(frames, dtype=int) - starts[:, None] + 1  # samples
+        starts: Any = random.integers(frames - lengths + 1)
+        after_start: Any = np.arange(frames) - starts[:, None] + 1  # samples
         before_end = lengths[:, None] + 1 - after_start
         turns = voices * np.clip(np.minimum(after_start, before_end) / fade, 0, 1).astype(np.float32)
         if all(
