@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import completion, options
+from septool.commands import completion, downloading, options
 from septool.data.turns import FORMATS
 from septool.models import SPEAKER_MODEL
 
 
 def activity(
-    inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")],
+    inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")] = [],  # noqa: B006 - typer's way of an empty list
+    from_file: options.FromFile = None,
     speakers: Annotated[str, typer.Option("--speakers", help="Number of speakers: auto, N or N-M.")] = "auto",
     format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "rttm",
     model: Annotated[
@@ -33,9 +34,16 @@ def activity(
         str, typer.Option("-o", "--out", help="Folder for the files; - is standard output.", rich_help_panel="Output")
     ] = ".",
     device: options.Device = "auto",
+    jobs: options.AutoJobs = None,
     channel: options.Channel = None,
+    track: options.Track = 1,
+    raw: options.Raw = None,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    fail_fast: options.FailFast = False,
+    shard: options.Shard = None,
+    yes: downloading.Yes = False,
+    offline: downloading.Offline = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -53,10 +61,12 @@ def activity(
     from septool.tasks.activity import FoundActivity, find_activity
 
     options.check_json(out, json)
+    downloading.obtain_weights(model, yes=yes, quiet=quiet)
     tally = printing.Tally()
     with printing.Bar("activity", quiet=quiet, lines=False) as bar:
         for result in find_activity(
             inputs,
+            from_file=from_file,
             model=model,
             speaker_model=speaker_model,
             who=who,
@@ -64,9 +74,14 @@ def activity(
             format=format,
             out=out,
             device=device,
+            jobs=jobs,
             channel=channel,
+            track=track,
+            raw=raw,
             force=force,
             skip_existing=skip_existing,
+            fail_fast=fail_fast,
+            shard=shard,
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):

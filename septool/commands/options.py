@@ -133,9 +133,7 @@ ProgressStyle = Annotated[
         "--progress", help="Progress on standard error: a bar, or one JSON object per second.", rich_help_panel=PRINTING
     ),
 ]
-Channel = Annotated[
-    int | None, typer.Option("--channel", min=1, help="Channel to use, from 1; the average of all by default.")
-]
+Channel = Annotated[str | None, typer.Option("--channel", help="Channel to use: N, or mix (the average, the default).")]
 Channels = Annotated[
     str | None,
     typer.Option("--channel", help="Channel to use: N, mix (the average, the default), or each separately."),

@@ -315,10 +315,12 @@ def _take_turns(voices: np.ndarray, rate: int, random: np.random.Generator) -> n
     """
     frames = voices.shape[1]
     fade = max(1, round(TURN_FADE_SECONDS * rate))
+    numpy: Any = np  # whose stubs leave some of these types open
+    chance: Any = random
     for _ in range(ATTEMPTS):
-        lengths = np.ceil(random.uniform(SHORTEST_TURN, 1, len(voices)) * frames).astype(int)
-        starts: Any = random.integers(frames - lengths + 1)
-        after_start: Any = np.arange(frames) - starts[:, None] + 1  # samples
+        lengths = numpy.ceil(chance.uniform(SHORTEST_TURN, 1, len(voices)) * frames).astype(int)
+        starts = chance.integers(frames - lengths + 1)
+        after_start = numpy.arange(frames) - starts[:, None] + 1  # samples
         before_end = lengths[:, None] + 1 - after_start
         turns = voices * np.clip(np.minimum(after_start, before_end) / fade, 0, 1).astype(np.float32)
         if all(

@@ -200,7 +200,11 @@ class Batch:
         if plan.own_voices:
             self.report(f"{len(plan.own_voices)} files are left out: they are voices of the others")
         check_references_kept(references, plan.jobs)
-        jobs = select_shard(plan.jobs, self.shard)
+        return self.take_share(plan.jobs)
+
+    def take_share(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs that are this machine's, with what a run that was killed left of them cleared away."""
+        jobs = select_shard(jobs, self.shard)
         clear_remains(target for job in jobs for target in job.targets)
         if not (self.force or self.skip_existing) and is_claimed(job.targets[0] for job in jobs if job.targets):
             self.report(f"another run is writing to {self.out}; --skip-existing leaves out what it has done")

@@ -1,24 +1,28 @@
 """Diarization of recordings, without writing voices."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from septool.atomic import atomic_write
 from septool.config import JsonDict
-from septool.conversation.networks import load_conversation_networks
-from septool.conversation.people import parse_count
+from septool.conversation.networks import ConversationNetworks, load_conversation_networks
+from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import diarize_file, plan_activity
+from septool.conversation.separation import OVERLAP_S, WINDOW_S
 from septool.data.turns import FORMATS, Turn, format_activity
 from septool.device import choose_device
-from septool.errors import SeptoolError, UsageError
-from septool.files import make_folder, refuse_existing
-from septool.inference.batch import Progress
-from septool.inference.findings import Caveat, WithFindings, report_caveats
+from septool.errors import UsageError
+from septool.inference.batch import Batch, Progress
+from septool.inference.channels import parse_channel
+from septool.inference.findings import Caveat, WithFindings
 from septool.inference.outcomes import Failed, Skipped
-from septool.inference.paths import PIPE, Input, find_inputs, one_or_several
-from septool.inference.stdin import stdin_as_file
+from septool.inference.paths import PIPE, Job, list_inputs
+from septool.inference.runner import Task, run_batch
+from septool.inference.voiceprints import Voiceprint
 from septool.models import SPEAKER_MODEL
 
 
@@ -45,8 +49,9 @@ class FoundActivity(WithFindings):
 
 
 def find_activity(
-    inputs: str | Path | Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path] = (),
     *,
+    from_file: str | None = None,
     model: str = "galr",
     speaker_model: str = SPEAKER_MODEL,
     who: str | None = None,
@@ -54,9 +59,14 @@ def find_activity(
     format: str = "rttm",
     out: str = ".",
     device: str = "auto",
-    channel: int | None = None,
+    jobs: int | None = None,
+    channel: int | str | None = None,
+    track: int = 1,
+    raw: str | None = None,
     force: bool = False,
     skip_existing: bool = False,
+    fail_fast: bool = False,
+    shard: str | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[FoundActivity | Failed | Skipped]:
@@ -64,6 +74,7 @@ def find_activity(
 
     Args:
         inputs: files, folders (searched recursively), or ``-`` for standard input.
+        from_file: file with a recording a line, in place of inputs; see :func:`septool.tasks.separate.separate`.
         model: separator with two outputs, by the name of a checkpoint or of a model, or a ``.safetensors`` file.
         speaker_model: the speaker network that voices are told apart by.
         who: files of voiceprints; people who sound like one of them are called by its name.
@@ -71,9 +82,14 @@ def find_activity(
         format: rttm, json, audacity or webvtt.
         out: folder for the files, made if missing; ``-`` leaves the text to the caller.
         device: auto, cpu, cuda, cuda:N or mps.
-        channel: the one to listen to, from 1; all are averaged by default.
+        jobs: processes; by default as many as are worth it.
+        channel: the one to listen to, from 1, or ``mix``; all are averaged by default.
+        track: which of those of a container that hold sound, from 1.
+        raw: what recordings without a header are, ``ENCODING:RATE:CHANNELS``.
         force: replace files that are there.
         skip_existing: skip recordings whose file is there.
+        fail_fast: end with the first recording that fails.
+        shard: part ``I/N`` of the recordings.
         report: callback for warnings.
         progress: callback for how far a recording is.
 
@@ -83,59 +99,70 @@ def find_activity(
     """
     if format not in FORMATS:
         raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
-    count, inside = parse_count(speakers), find_inputs([*map(str, one_or_several(inputs))], report)
-    targets = {} if out == PIPE else plan_activity(inside.recordings, out, format)
-    networks = load_conversation_networks(model, speaker_model, choose_device(device))
-    said: set[Caveat] = set()
-    voices = networks.find_voices(who)
-
-    def find(recording: Input, path: Path, target: Path | None) -> FoundActivity:
-        with networks.start(count, voices) as conversation:
-            estimate, found = diarize_file(
-                path,
-                conversation,
-                channel=channel,
-                progress=lambda done, total: progress(recording.display_name, done, total),
-            )
-        caveats = report_caveats(
-            recording.display_name, estimate, channel=channel, model=networks.name, model_rate=networks.rate
+    count = parse_count(speakers)
+    with ExitStack() as stack:
+        folder = out if out != PIPE else stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
+        batch = Batch(
+            out=folder,
+            name="{stem}",
+            suffix="wav",  # of voices, of which none are written
+            segment=WINDOW_S,
+            overlap=OVERLAP_S,
+            device=choose_device(device),
+            channel=parse_channel(channel),
+            track=track,
+            raw=raw,
+            jobs=jobs,
+            force=force,
+            skip_existing=skip_existing,
+            fail_fast=fail_fast,
+            shard=shard,
+            report=report,
+            progress=progress,
         )
-        for caveat in caveats:
-            if caveat not in said:
-                report(caveat.text)
-            if caveat.recording is None:  # holds for all
-                said.add(caveat)
-        text = format_activity(format, found.turns, recording.stem)
-        if target is not None:
-            with atomic_write(target) as partial:
-                partial.write_text(text, encoding="utf-8")
-        return FoundActivity(
-            input=recording.label,
-            output=PIPE if target is None else str(target),
-            text=text,
-            model=networks.name,
-            seconds=estimate.info.frames / estimate.info.rate,
-            speakers=found.speakers,
-            spoken=tuple(round(seconds, 2) for seconds in found.seconds),
-            turns=tuple(found.turns),
-            findings=tuple(caveats),
-        )
+        if batch.channel == "each":
+            raise UsageError("a conversation is one channel or their mix; leave out --channel each")
+        found = batch.find_inputs(list_inputs(inputs, from_file))
+        batch.check_inputs(found.recordings)
+        files = plan_activity(found.recordings, folder, format)
+        todo = batch.take_share([Job(**vars(each), targets=(files[each.label],)) for each in found.recordings])
+        networks = load_conversation_networks(model, speaker_model, batch.device)
+        work = partial(_find, networks=networks, count=count, voices=networks.find_voices(who), format=format, out=out)
+        yield from run_batch(batch, todo, work, found.unreadable)
 
-    for recording in inside.recordings:
-        target = targets.get(recording.label)
-        path = recording.path
-        try:
-            if target is not None and target.exists() and skip_existing:
-                yield Skipped(recording.label, (str(target),))
-                continue
-            if target is not None:
-                refuse_existing(target, force=force)
-                make_folder(target.parent)  # before the work, not after it
-            with stdin_as_file() if recording.label == PIPE else nullcontext(path) as path:
-                found = find(recording, path, target)
-            yield found
-        except BrokenPipeError:
-            raise
-        except (SeptoolError, OSError) as error:
-            yield Failed.of_error(recording, error, path)
-    yield from map(Failed.of_folder, inside.unreadable)
+
+def _find(
+    task: Task,
+    *,
+    networks: ConversationNetworks,
+    count: SpeakerCount,
+    voices: Sequence[Voiceprint],
+    format: str,
+    out: str,
+) -> FoundActivity:
+    """Write who speaks when in one recording."""
+    (target,) = task.targets
+    with networks.start(count, voices) as conversation:
+        estimate, found = diarize_file(
+            task.local_path,
+            conversation,
+            channel=task.batch.settings(voices=1, model_rate=networks.rate).channel_number,
+            track=task.batch.track,
+            raw=task.batch.raw_format,
+            progress=task.progress,
+        )
+    task.note_caveats(estimate, networks.name, networks.rate)
+    text = format_activity(format, found.turns, task.job.stem)
+    with atomic_write(target) as partial_path:
+        partial_path.write_text(text, encoding="utf-8")
+    return FoundActivity(
+        input=task.job.label,
+        output=PIPE if out == PIPE else str(target),
+        text=text,
+        model=networks.name,
+        seconds=estimate.info.frames / estimate.info.rate,
+        speakers=found.speakers,
+        spoken=tuple(round(seconds, 2) for seconds in found.seconds),
+        turns=tuple(found.turns),
+        findings=tuple(task.findings),
+    )

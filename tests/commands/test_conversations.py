@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -344,6 +345,32 @@ def test_activity_alone(septool: Command, meeting: Path, tmp_path: Path, format:
     assert result.lines == [str(path)]
     printed = septool("activity", meeting, "--format", format, "-o", "-")
     assert "\n".join(printed.lines).rstrip("\n") == path.read_text().rstrip("\n")
+
+
+def test_activity_of_many_recordings(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    """As many as one likes: listed, in several processes, in parts, and once only."""
+    others = [shutil.copy(meeting, tmp_path / f"{name}.wav") for name in ("b", "a", "c")]
+    (tmp_path / "list").write_text("".join(f"{path}\n" for path in others))
+    line = ("activity", "--from-file", tmp_path / "list", "-o", tmp_path / "out")
+    parts = [septool(*line, "--shard", part, "--jobs", 2).lines for part in ("1/2", "2/2")]
+    assert sorted(map(len, parts)) == [1, 2]
+    files = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in files] == ["a.rttm", "b.rttm", "c.rttm"]
+    assert len({path.read_text().replace(f" {path.stem} ", " x ") for path in files}) == 1
+    files[1].unlink()
+    again = septool(*line, "--skip-existing")
+    assert [text.endswith("there already") for text in again.errors[:3]] == [False, True, True]
+
+
+def test_activity_takes_what_separate_takes(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    samples, rate = audio.read_audio(meeting)
+    raw = tmp_path / "meeting.s16le"
+    raw.write_bytes(np.round(samples[0] * 32767).astype("<i2").tobytes())
+    heard = septool("activity", raw, "--raw", f"s16le:{rate}:1", "-o", "-").lines
+    assert heard == septool("activity", meeting, "-o", "-").lines
+    each = septool("activity", meeting, "--channel", "each")
+    assert each.status == 2
+    assert "leave out --channel each" in each.errors[-1]
 
 
 def test_activity_tells_of_each_recording_that_fails(septool: Command, meeting: Path, tmp_path: Path) -> None:
