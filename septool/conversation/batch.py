@@ -19,7 +19,7 @@ from septool.inference.batch import Batch
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.outcomes import Failed, Skipped
-from septool.inference.output_folder import OutputLists, find_group, record_group, record_outputs
+from septool.inference.output_folder import GroupLists, OutputLists, record_group, record_outputs
 from septool.inference.paths import PIPE, FoundInputs, Input, Job, abspath_key, format_pattern, format_targets
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.voiceprints import network_digest, voice_digests
@@ -102,6 +102,7 @@ class _Conversations:
         self.batch, self.networks, self.count = batch, networks, count
         self.voices, self.by_name = networks.find_voices(who), who is not None
         self.activity, self.written, self.rest = activity, written, rest  # written: files of the activity, by label
+        self.groups = GroupLists()
         self.kept = kept  # keys of files that no track may replace, whatever --force says
 
     def separate(self, task: Task) -> SeparatedConversation:
@@ -136,7 +137,7 @@ class _Conversations:
             earlier = self.find_written(job)
             record_outputs([*found.targets, *([] if self.rest is None else [self.rest])])
             record_group(self._folder(job), self._pattern(job), found.targets)
-            self._clear_earlier(set(earlier) - set(found.targets))
+            self._clear_earlier(set(earlier or ()) - set(found.targets))
         return SeparatedConversation(
             **vars(task.complete(found.file, networks.name, started)),
             outputs=(PIPE,) if self.batch.out == PIPE else tuple(map(str, found.targets)),
@@ -151,9 +152,9 @@ class _Conversations:
         """Return the files that were asked for of a recording beside the tracks."""
         return tuple(path for path in (self.written.get(job.label), self.rest) if path is not None)
 
-    def find_written(self, job: Job) -> tuple[Path, ...]:
-        """Return the tracks that an earlier run left of a recording."""
-        return find_group(self._folder(job), self._pattern(job))
+    def find_written(self, job: Job) -> tuple[Path, ...] | None:
+        """Return the tracks that an earlier run left of a recording, if it has been done."""
+        return self.groups.find(self._folder(job), self._pattern(job))
 
     def _clear_earlier(self, tracks: Set[Path]) -> None:
         """Remove tracks of people whom an earlier run found in a recording, and this one in its place did not."""

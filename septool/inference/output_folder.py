@@ -39,20 +39,30 @@ def record_group(folder: Path, pattern: str, paths: Sequence[Path]) -> None:
 
     Args:
         folder: the folder that all are in or below.
-        pattern: what their names have in common, by which :func:`find_group` finds them.
+        pattern: what their names have in common, by which :class:`GroupLists` finds them.
         paths: the voices.
     """
     _add_row(folder, {"pattern": pattern, "group": [path.relative_to(folder).as_posix() for path in paths]})
 
 
-def find_group(folder: Path, pattern: str) -> tuple[Path, ...]:
-    """Return the voices of a recording that :func:`record_group` noted last, also those that are gone; or none."""
-    found: tuple[Path, ...] = ()
-    for row in _read_rows(folder / OUTPUT_LIST):
-        with suppress(TypeError, KeyError):
-            if row["pattern"] == pattern:
-                found = tuple(folder / str(name) for name in row["group"])
-    return found
+class GroupLists:
+    """The groups of voices in the lists of all folders; of a list that has grown only what is new is read."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, int] = {}  # bytes, of each list
+        self._groups: dict[Path, dict[str, tuple[Path, ...]]] = {}  # by folder and pattern
+
+    def find(self, folder: Path, pattern: str) -> tuple[Path, ...] | None:
+        """Return the voices of a recording that :func:`record_group` noted last, also those that are gone.
+
+        None where it noted nothing; an empty tuple of a recording in which nobody speaks.
+        """
+        groups = self._groups.setdefault(folder, {})
+        rows, self._read[folder] = _read_rows(folder / OUTPUT_LIST, self._read.get(folder, 0))
+        for row in rows:
+            with suppress(TypeError, KeyError):
+                groups[row["pattern"]] = tuple(folder / str(name) for name in row["group"])
+        return groups.get(pattern)
 
 
 def _add_row(folder: Path, row: JsonMapping) -> None:
@@ -81,21 +91,26 @@ class OutputLists:
 def _read_list(path: Path) -> dict[str, int]:
     """Return the bytes of every file in a list; rows that cannot be read count for nothing."""
     sizes: dict[str, int] = {}
-    for row in _read_rows(path):
+    for row in _read_rows(path)[0]:
         with suppress(ValueError, TypeError, KeyError):
             sizes[str(row["name"])] = int(row["bytes"])
     return sizes
 
 
-def _read_rows(path: Path) -> Iterator[Any]:
-    """Yield the rows of a list that can be read."""
+def _read_rows(path: Path, start: int = 0) -> tuple[list[Any], int]:
+    """Return the rows of a list that can be read, from a byte on, and the byte behind the last whole line."""
     try:
-        lines = path.read_bytes().splitlines()
+        with path.open("rb") as file:
+            file.seek(start if start <= path.stat().st_size else 0)  # of one that was written anew all
+            start, content = file.tell(), file.read()
     except OSError:
-        return
-    for line in lines:
+        return [], 0
+    whole = content[: content.rfind(b"\n") + 1]
+    rows: list[Any] = []
+    for line in whole.splitlines():
         with suppress(ValueError, RecursionError):
-            yield json.loads(line)
+            rows.append(json.loads(line))
+    return rows, start + len(whole)
 
 
 @contextmanager

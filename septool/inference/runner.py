@@ -30,7 +30,7 @@ from septool.inference.stdin import open_stdin, stdin_as_file
 from septool.inference.streaming import FileEstimate, estimate_file
 from septool.printable import printable
 
-FindWritten = Callable[[Job], Sequence[Path]]
+FindWritten = Callable[[Job], Sequence[Path] | None]
 Done = TypeVar("Done")
 
 
@@ -155,8 +155,8 @@ def run_batch(
         work: writes the targets of a task and returns its result.
         unreadable: folders that could not be searched for recordings, which count as failures.
         record: of results, which gets a row for each, and by which existing ones are known.
-        find_written: returns the files that an earlier run wrote of a job, if any, where their names are known only
-            when they are written.
+        find_written: returns the files that an earlier run wrote of a job, or None if there was none, where their
+            names are known only when they are written.
 
     Raises:
         InterruptedBySignal: it ended a recording that was arriving, whose result was the last one.
@@ -229,6 +229,8 @@ def _is_done(batch: Batch, record: Record | None, job: Job) -> bool:
     Raises:
         SeptoolError: the record says that they are something else, and they are not to be replaced.
     """
+    if record is not None and not job.targets:
+        return False  # what a recording gave that has no outputs is in no record
     difference = record.difference(job) if record is not None else None
     if difference is not None and not batch.force:
         raise SeptoolError(f"{printable(job.targets[0])} exists, but {difference}; use --force to do it again")
@@ -298,8 +300,8 @@ def _run_job(
 
 def _with_written(job: Job, find_written: FindWritten | None) -> Job:
     """Return a job with the files that an earlier run wrote of it for its targets, if there are any."""
-    written = find_written(job) if find_written is not None else ()
-    return replace(job, targets=tuple(written)) if written else job
+    written = find_written(job) if find_written is not None else None
+    return job if written is None else replace(job, targets=tuple(written))
 
 
 def _existing_targets(job: Job) -> list[Path]:

@@ -347,6 +347,24 @@ def test_activity_alone(septool: Command, meeting: Path, tmp_path: Path, format:
     assert "\n".join(printed.lines).rstrip("\n") == path.read_text().rstrip("\n")
 
 
+def test_a_recording_with_nobody_in_it_is_done_once(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    audio.write_audio(tmp_path / "silence.wav", np.zeros(3 * 8000, np.float32), 8000)
+    line = (
+        "separate",
+        tmp_path / "silence.wav",
+        meeting,
+        "--speakers",
+        "auto",
+        "-o",
+        tmp_path / "out",
+        "--skip-existing",
+    )
+    first, again = septool(*line), septool(*line, "--html", tmp_path / "report.html")
+    assert first.status == again.status == 0
+    assert [text.endswith("there already") for text in again.errors[:2]] == [True, True]
+    assert again.lines == [line.partition("  ")[0] for line in first.lines]
+
+
 def test_activity_of_many_recordings(septool: Command, meeting: Path, tmp_path: Path) -> None:
     """As many as one likes: listed, in several processes, in parts, and once only."""
     others = [shutil.copy(meeting, tmp_path / f"{name}.wav") for name in ("b", "a", "c")]
