@@ -11,15 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from septool import audio, cli
-from septool.conversation import networks
-from septool.conversation.people import SpeakerCount
+from septool.conversation.networks import ConversationNetworks
+from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.conversation.statistics import SPEAKER_NET
 from septool.inference.voiceprints import Voiceprint
-from septool.models.base import Separator, SpeakerEncoder
 
 GHOST = 0.05  # of the other track
 BLOCK = 256  # samples of which a spectrum is taken
@@ -62,20 +60,14 @@ def main() -> None:
     voices, sys.argv[1:] = sys.argv[1:end], sys.argv[end + 1 :]
 
     def start(
-        _separator: Separator,
-        _speaker_net: SpeakerEncoder,
-        rate: int,
-        _device: torch.device,
-        count: SpeakerCount,
-        known: Sequence[Voiceprint] = (),
-        _passes: int = 1,
+        self: ConversationNetworks, count: SpeakerCount = ANY_COUNT, voices: Sequence[Voiceprint] = ()
     ) -> ConversationSeparator:
         true = TrueVoices(files)
-        conversation = ConversationSeparator(true, embed, rate, count, known, statistics=SPEAKER_NET)
+        conversation = ConversationSeparator(true, embed, self.rate, count, voices, statistics=SPEAKER_NET)
         true.step = conversation.step
         return conversation
 
-    networks.conversation_separator = start
+    ConversationNetworks.start = start
     with ExitStack() as stack:
         files = [stack.enter_context(audio.open_audio(Path(path))) for path in voices]
         cli.main()

@@ -56,6 +56,8 @@ def separate_conversations(
         raise UsageError(f"--rest {rest} would replace the recording; name another file")
     written = {} if activity is None else plan_activity(inputs.recordings, batch.out, activity)
     networks = load_conversation_networks(model, speaker_model, batch.device, passes)
+    if networks.caveat is not None:
+        batch.report(networks.caveat)
     _check_name(batch, inputs.recordings, count, networks.name, named=who is not None)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
     kept -= {abspath_key(target) for job in todo for target in job.targets}  # which the plan has judged

@@ -10,16 +10,20 @@ import torch
 from septool import catalogue, checkpoints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
-from septool.conversation.statistics import GE2E, SPEAKER_NET
+from septool.conversation.statistics import GE2E, SPEAKER_NET, STATISTICS, EmbeddingStatistics
 from septool.errors import UsageError
 from septool.inference.level import make_estimator, on_arrays
 from septool.inference.passes import add_passes
-from septool.inference.voiceprints import Voiceprint, find_voiceprints
+from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest
 from septool.models.base import Separator, SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import at_model_level
 
 TRACKS = 2  # outputs of a separator that conversations are taken apart by
+NOT_MEASURED = (
+    "how its embeddings are spread was not measured, so that people are told apart as by a bundled speaker network of "
+    "its kind; say how many there are with --speakers N"
+)
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,28 @@ class ConversationNetworks:
     speaker_net: SpeakerEncoder
     rate: int  # Hz
     device: torch.device
-    passes: int = 1  # of the separator over each window
+    passes: int  # of the separator where two people talk at once, whose tracks are averaged
+    statistics: EmbeddingStatistics
+    caveat: str | None  # what to warn about, whatever the recording
 
     def start(self, count: SpeakerCount = ANY_COUNT, voices: Sequence[Voiceprint] = ()) -> ConversationSeparator:
-        """Return what takes one recording apart, of so many people, some of them perhaps known."""
-        return conversation_separator(
-            self.separator, self.speaker_net, self.rate, self.device, count, voices, self.passes
-        )
+        """Return what takes one recording apart.
+
+        Args:
+            count: how many people there may be.
+            voices: that are known, so that people can be called by their names.
+        """
+        estimate = on_arrays(make_estimator(self.separator), self.device)
+
+        def separate(mixture: np.ndarray) -> np.ndarray:
+            return estimate(mixture[None])[0]
+
+        def refine(mixture: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+            return add_passes(estimate, mixture[None], tracks[None], self.passes)[0]
+
+        # Who speaks when is told from the first pass: what is told from it was measured with one.
+        embed, further = make_embedder(self.speaker_net, self.device), refine if self.passes > 1 else None
+        return ConversationSeparator(separate, embed, self.rate, count, voices, further, self.statistics)
 
     def find_voices(self, who: str | None) -> list[Voiceprint]:
         """Read the voices that ``--who`` names, if any; see :func:`septool.inference.voiceprints.find_voiceprints`."""
@@ -64,7 +83,13 @@ def load_conversation_networks(
     name, path = catalogue.resolve_checkpoint(model)
     separator, header = checkpoints.load(path)
     speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerEncoder)
-    networks = ConversationNetworks(
+    if separator.sources != TRACKS:
+        raise UsageError(
+            f"--speakers takes a model with {TRACKS} outputs, this one has {separator.sources}; leave out --speakers"
+        )
+    speaker_net.listen_at(header.sample_rate)
+    digest = network_digest(speaker_net.embedding)
+    return ConversationNetworks(
         name,
         path,
         separator.to(device),
@@ -72,51 +97,9 @@ def load_conversation_networks(
         header.sample_rate,
         device,
         header.choose_passes(passes),
+        STATISTICS.get(digest, SPEAKER_NET if isinstance(speaker_net, SpeakerNet) else GE2E),
+        None if digest in STATISTICS else f"{speaker_model}: {NOT_MEASURED}",
     )
-    networks.start()  # refuses what does not go together before anything is read
-    return networks
-
-
-def conversation_separator(
-    separator: Separator,
-    speaker_net: SpeakerEncoder,
-    rate: int,
-    device: torch.device,
-    count: SpeakerCount = ANY_COUNT,
-    voices: Sequence[Voiceprint] = (),
-    passes: int = 1,
-) -> ConversationSeparator:
-    """Put together what takes conversations apart.
-
-    Args:
-        separator: network with two outputs, at ``rate``.
-        speaker_net: network that voices are told apart by, of any rate.
-        rate: Hz.
-        device: where both are.
-        count: how many people there may be.
-        voices: that are known, so that people can be called by their names.
-        passes: of the separator where two people talk at once, whose tracks are averaged. Who speaks when is told from
-            the first: what is told from it was measured with one.
-
-    Raises:
-        UsageError: the separator has another number of outputs.
-    """
-    if separator.sources != TRACKS:
-        raise UsageError(
-            f"--speakers takes a model with {TRACKS} outputs, this one has {separator.sources}; leave out --speakers"
-        )
-    speaker_net.listen_at(rate)
-    estimate = on_arrays(make_estimator(separator), device)
-
-    def separate(mixture: np.ndarray) -> np.ndarray:
-        return estimate(mixture[None])[0]
-
-    def refine(mixture: np.ndarray, tracks: np.ndarray) -> np.ndarray:
-        return add_passes(estimate, mixture[None], tracks[None], passes)[0]
-
-    embed = make_embedder(speaker_net, device)
-    statistics = SPEAKER_NET if isinstance(speaker_net, SpeakerNet) else GE2E
-    return ConversationSeparator(separate, embed, rate, count, voices, refine if passes > 1 else None, statistics)
 
 
 def make_embedder(speaker_net: SpeakerEncoder, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:

@@ -52,3 +52,8 @@ SPEAKER_NET = EmbeddingStatistics(
     one_voice=0.22,
     alike=0.8,
 )
+# By the digest of the weights that they were measured with, see septool.inference.voiceprints.network_digest.
+STATISTICS = {
+    "ea21c640bcb80893081d85f93de179c5679506d5a0dc1d2287b92477ee5040dd": GE2E,
+    "603653e3a744e7a3e1bc1ac89c375712b38893d41864afdbe82293da885cf9f1": SPEAKER_NET,
+}

@@ -127,6 +127,8 @@ def find_activity(
         files = plan_activity(found.recordings, folder, format)
         todo = batch.take_share([Job(**vars(each), targets=(files[each.label],)) for each in found.recordings])
         networks = load_conversation_networks(model, speaker_model, batch.device)
+        if networks.caveat is not None:
+            report(networks.caveat)
         work = partial(_find, networks=networks, count=count, voices=networks.find_voices(who), format=format, out=out)
         yield from run_batch(batch, todo, work, found.unreadable)
 

@@ -21,9 +21,11 @@ from septool.inference.outcomes import Failed
 from septool.inference.streaming import FileEstimate
 from septool.inference.voiceprints import HeardBy, Voiceprint, network_digest, write_voiceprints
 from septool.models.base import SpeakerEncoder
+from septool.models.build import build_model
 from septool.tasks.separate import separate
 from tests.conftest import Command
 from tests.conversation.test_separation import PITCHES, SCRIPT, SECONDS, Oracle, buzz, embed
+from tests.models.tiny import SPEAKER
 
 RATE = 8000
 
@@ -41,15 +43,13 @@ def sources() -> dict[str, np.ndarray]:
 def meeting(sources: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recording of three people, and networks that know them."""
 
-    def start(
-        _0: object, _1: object, _2: object, _3: object, count: Any, known: Any = (), _passes: int = 1
-    ) -> ConversationSeparator:
+    def start(_: object, count: Any, known: Any = ()) -> ConversationSeparator:
         oracle = Oracle(sources)
         conversation = ConversationSeparator(oracle, embed, RATE, count, known)
         oracle.step = conversation.step
         return conversation
 
-    monkeypatch.setattr(networks, "conversation_separator", start)
+    monkeypatch.setattr(networks.ConversationNetworks, "start", start)
     audio.write_audio(tmp_path / "meeting.wav", np.sum([*sources.values()], axis=0), RATE, "FLOAT")
     return tmp_path / "meeting.wav"
 
@@ -345,6 +345,18 @@ def test_activity_alone(septool: Command, meeting: Path, tmp_path: Path, format:
     assert result.lines == [str(path)]
     printed = septool("activity", meeting, "--format", format, "-o", "-")
     assert "\n".join(printed.lines).rstrip("\n") == path.read_text().rstrip("\n")
+
+
+def test_a_speaker_network_that_was_not_measured_is_told_of(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    network, config = build_model("speaker-net", SPEAKER), {**SPEAKER}
+    header = checkpoints.Header(model="speaker-net", config=config, sample_rate=8000, sources=0)
+    checkpoints.save(tmp_path / "mine.safetensors", network.state_dict(), header)
+    said = f"septool: {tmp_path / 'mine.safetensors'}: how its embeddings are spread was not measured"
+    for verb in (["activity", "-o", "-"], ["separate", "--speakers", "3", "-o", tmp_path / "out"]):
+        result = septool(verb[0], meeting, *verb[1:], "--speaker-model", tmp_path / "mine.safetensors")
+        assert result.status == 0
+        assert any(text.startswith(said) for text in result.errors)
+    assert not any("was not measured" in text for text in septool("activity", meeting, "-o", "-").errors)
 
 
 def test_a_recording_with_nobody_in_it_is_done_once(septool: Command, meeting: Path, tmp_path: Path) -> None:
