@@ -9,6 +9,7 @@ Memory does not grow with the recording but for 62 numbers a second and an embed
 of the first pass lie in a temporary file until the second.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,19 @@ class Diarization:
     speakers: tuple[str, ...]  # by the order of their first words
     seconds: tuple[float, ...]  # of speech of each
     embeddings: np.ndarray  # [speaker, embedding], the mean of each one's runs
+
+
+def pad_frames(others: np.ndarray, most: float) -> float:
+    """Return by how many frames a turn reaches beyond what is surely speech: at most half way to somebody else's.
+
+    Where they already talk at once, nothing says that they do not a little longer.
+
+    Args:
+        others: whether somebody else speaks, ``[frame]``, from the turn's last frame on, outwards.
+        most: frames.
+    """
+    near = np.flatnonzero(others[1 : 2 + math.ceil(2 * most)])
+    return most if others[0] or not len(near) else min(most, float(near[0]) / 2)
 
 
 @dataclass
@@ -216,10 +230,11 @@ class ConversationSeparator:
         length = self.frames / self.rate
         for name, own in zip(names, active, strict=True):
             joined = drop_islands(close_gaps(own, round(0.3 * per_second)), round(SHORTEST_TURN_S * per_second))
-            turns += [
-                Turn(max(first / per_second - PADDING_S, 0.0), min(last / per_second + PADDING_S, length), name)
-                for first, last in spans(joined)
-            ]
+            others = active.sum(0) > own
+            for first, last in spans(joined):
+                start = first - pad_frames(others[first::-1], PADDING_S * per_second)
+                end = last + pad_frames(others[last - 1 :], PADDING_S * per_second)
+                turns.append(Turn(max(start / per_second, 0.0), min(end / per_second, length), name))
         spoken = tuple(float(own.sum() / per_second) for own in active)
         return Diarization(
             merge_turns((turn for turn in turns if turn.end > turn.start), TURN_GAP_S),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from septool.conversation.people import ANY_COUNT, SpeakerCount
-from septool.conversation.separation import ConversationSeparator, Diarization, Refine
+from septool.conversation.separation import ConversationSeparator, Diarization, Refine, pad_frames
 from septool.errors import UsageError
 from septool.metrics.diarization import diarization_error
 
@@ -178,3 +178,18 @@ def test_windows_that_cannot_be_joined_are_refused() -> None:
         UsageError, match=r"overlap is 5 s; it has to be above 0 and at most half of the window \(8 s\)"
     ):
         ConversationSeparator(lambda mixture: mixture, embed, RATE, overlap_s=5.0)
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0], 3.0),  # nobody
+        ([0, 0, 0, 1, 1, 1, 1, 1, 1], 1.0),  # half way
+        ([0, 1, 1, 1, 1, 1, 1, 1, 1], 0.0),  # at once
+        ([0, 0, 0, 0, 0, 0, 0, 1, 1], 3.0),  # far enough
+        ([1, 1, 1, 1, 1, 1, 1, 1, 1], 3.0),  # both, already
+        ([0], 3.0),  # the recording ends there
+    ],
+)
+def test_turns_do_not_reach_into_what_somebody_else_says(others: list[int], expected: float) -> None:
+    assert pad_frames(np.array(others, dtype=bool), 3.0) == expected
