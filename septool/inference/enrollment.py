@@ -14,7 +14,7 @@ from septool.data import manifest
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_there
 from septool.inference.dtype import computing_in
-from septool.inference.findings import loudest_if_cancelling
+from septool.inference.findings import ChannelPowers
 from septool.inference.passes import extract_mean
 from septool.models.base import Extractor
 from septool.printable import printable
@@ -120,7 +120,9 @@ def read_reference(
     longest = min(round(MAX_REFERENCE_S * own.rate), own.frames - start)
     cut = longest < (own.frames - start if frames < 0 else frames)
     samples, _ = audio.read_audio(path, start, longest if frames < 0 else min(frames, longest))
-    channel = loudest_if_cancelling(path)
+    powers = ChannelPowers(len(samples))  # of what is used, not of the whole recording
+    powers.add(samples)
+    channel = powers.loudest_if_cancelling() if len(samples) > 1 else None
     if channel is not None:
         report(f"{printable(path)}: its channels cancel each other; channel {channel}, the loudest, is used")
     voice = audio.resample(audio.to_mono(samples, channel), own.rate, rate)

@@ -78,6 +78,16 @@ def test_several_references_are_averaged(extract: Command, call: Path, alice: Pa
     assert (both != heard(bob)).any()
 
 
+def test_of_an_excerpt_its_own_channels_count(tmp_path: Path) -> None:
+    """They cancel each other in it, not in the recording that it is from."""
+    said, loud = voice(110, seconds=3), 3 * voice(200, seconds=6)
+    balanced = np.concatenate([np.stack([loud, loud]), np.stack([said, -said])], axis=1).astype(np.float32)
+    path, told = write(tmp_path / "both.wav", 0.2 * balanced), []
+    heard = read_reference(path, RATE, 6 * RATE, 3 * RATE, told.append)
+    np.testing.assert_allclose(heard, 0.2 * said, atol=1e-4)
+    assert told == [f"{path}: its channels cancel each other; channel 1, the loudest, is used"]
+
+
 def test_presence_is_printed_and_its_lack_is_silence(extract: Command, call: Path, alice: Path) -> None:
     absent = extract(call, "--reference", alice, "--presence")
     assert absent.status == 0
