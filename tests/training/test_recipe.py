@@ -212,6 +212,7 @@ OUR_OWN = {
     "galr-small-stage5",
     "galr-small-stage6",
     "galr-small-stage7",
+    "galr-small-stage8",
     "papez-small",
     "papez-small-stage2",
     "papez-small-stage3",
