@@ -16,18 +16,25 @@ from septool.models.base import Separator
 from septool.scoring.items import score_improvement
 from septool.signal.levels import model_gain
 from septool.training.data import Batch, Damage, FixedMixtures, TrainingSet
+from septool.training.distributed import Distributed
+from septool.training.recipe import Recipe
 from septool.training.role import Role
 
 
 class SeparatorRole(Role[Separator, Rendered]):
     """The validation manifest of its recipe has mixtures of as many voices as the model separates."""
 
+    def __init__(self, recipe: Recipe, model: Separator, distributed: Distributed) -> None:
+        super().__init__(recipe, model, distributed)
+        if recipe.data.mixing == "dynamic" and recipe.mixing.sources != model.sources:
+            raise ConfigError(f"mixing.sources is {recipe.mixing.sources}, the model separates {model.sources}")
+
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., np.ndarray]:
         """Return ``sample(seed=, epoch=, index=)`` of one mixture: its parts, ``[part, time]``."""
         return partial(sample_parts, speech, self.recipe.mixing, augmentation)
 
     def training_set(self, jobs: int) -> TrainingSet:
-        recipe, sources = self.recipe, self.model.sources
+        recipe = self.recipe
         if recipe.data.mixing == "static":
             rows = self._read_mixtures(Path(recipe.data.train))
             return FixedMixtures(
@@ -38,8 +45,6 @@ class SeparatorRole(Role[Separator, Rendered]):
                 batch=recipe.loop.batch,
                 damage=Damage(Path(recipe.data.train), len(rows), recipe.data.damaged_share),
             )
-        if recipe.mixing.sources != sources:
-            raise ConfigError(f"mixing.sources is {recipe.mixing.sources}, the model separates {sources}")
         return super().training_set(jobs)
 
     def losses(self, batch: Batch) -> Tensor:
