@@ -19,6 +19,7 @@ from septool.inference.level import ArrayEstimator, on_arrays
 from septool.inference.live import EstimateStream
 from septool.inference.onnx_runtime import Precision
 from septool.inference.streaming import WindowedEstimator, check_segment
+from septool.limits import HIGHEST_RATE, LOWEST_RATE
 
 if TYPE_CHECKING:  # ONNX Runtime does without torch
     import torch
@@ -118,7 +119,7 @@ class SeparationPipeline:
         Raises:
             UsageError: ``segment`` and ``overlap`` do not go together.
         """
-        check_segment(segment, overlap)
+        _check_request(rate, segment, overlap)
         return EstimateStream(
             self._estimator(consistency=consistency, passes=passes),
             voices=self.header.sources,
@@ -204,7 +205,7 @@ class ExtractionPipeline:
             AudioError: a reference with non-finite samples, or with too little of a voice.
             UsageError: no reference, one with more than one channel, or segments that do not go together.
         """
-        check_segment(segment, overlap)
+        _check_request(rate, segment, overlap)
         return EstimateStream(
             on_arrays(self._known_voice(references, rate, threshold, passes), self.device),
             voices=1,
@@ -228,6 +229,7 @@ class ExtractionPipeline:
             raise UsageError("references is a list of recordings of the wanted voice; put this one in brackets")
         if not references:
             raise UsageError("give a recording of the wanted voice")
+        _check_request(rate, EXTRACTION_SEGMENT_S, EXTRACTION_OVERLAP_S)
         model_rate = self.header.sample_rate
         resampled = []
         for number, reference in enumerate(references, 1):
@@ -320,7 +322,7 @@ def _estimate(
     device: "torch.device",
 ) -> np.ndarray:
     """Return the voices of a recording at its own rate, ``[voice, time]``."""
-    check_segment(segment, overlap)
+    _check_request(rate, segment, overlap)
     samples = _one_channel(recording)
     audio.check_finite(samples, "the recording")
     windows = WindowedEstimator(
@@ -329,6 +331,17 @@ def _estimate(
     parts = windows.run([audio.resample(samples, rate, model_rate)[None]])
     voices = audio.resample(np.concatenate(list(parts), axis=1), model_rate, rate)[:, : len(samples)]
     return np.pad(voices, ((0, 0), (0, len(samples) - voices.shape[1])))
+
+
+def _check_request(rate: float, segment: float, overlap: float) -> None:
+    """Refuse what is no sample rate, and segments, in seconds, that cannot be joined.
+
+    Raises:
+        UsageError: saying which.
+    """
+    check_segment(segment, overlap)
+    if not isinstance(rate, int | float | np.number) or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise UsageError(f"rate is {rate!r}; it is a number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}")
 
 
 def _one_channel(recording: Samples, name: str = "the recording") -> np.ndarray:

@@ -42,6 +42,9 @@ def make_folder(folder: Path) -> None:
 def why_not_writable(folder: Path) -> str:
     """Say why no file can be made in a folder; nothing if one can, which is tried."""
     if not os.access(folder, os.W_OK | os.X_OK):
+        with suppress(OSError):  # which root may not write to either
+            if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
+                return os.strerror(errno.EROFS)
         return "no permission"
     try:  # permissions say nothing of a full disk, or of a file system that the kernel fills
         tempfile.TemporaryFile(dir=folder).close()

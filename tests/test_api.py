@@ -237,3 +237,13 @@ def test_importing_septool_waits_for_no_torch() -> None:
     subprocess.run([sys.executable, "-c", line], check=True, cwd=ROOT)
     with pytest.raises(AttributeError, match="separator"):
         septool.separator  # noqa: B018
+
+
+@pytest.mark.parametrize("rate", [0, -8000, "16000", math.nan, 1, 10**9])
+def test_a_rate_that_no_recording_has_is_refused(rate: Any) -> None:
+    galr, samples = septool.load_separator("galr"), np.zeros(100, np.float32)
+    for refused in (lambda: galr.separate(samples, rate), lambda: galr.stream(rate)):
+        with pytest.raises(UsageError, match="it is a number of Hz from 1000 to 1000000"):
+            refused()
+    with pytest.raises(UsageError, match="it is a number of Hz"):
+        septool.load_extractor("galr").extract(samples, rate, [samples])

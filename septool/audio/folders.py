@@ -74,5 +74,5 @@ def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[tuple[Pa
             continue
         if is_folder:
             yield from _below(folder / entry.name, above | {here})
-        elif is_file:
+        elif is_file or entry.is_symlink():  # one to a file that is gone fails when its turn comes
             yield folder / entry.name, True

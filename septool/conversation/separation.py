@@ -13,9 +13,8 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -47,6 +46,7 @@ from septool.conversation.statistics import GE2E, EmbeddingStatistics
 from septool.data.turns import Turn, merge_turns
 from septool.errors import UsageError
 from septool.inference.voiceprints import Voiceprint
+from septool.signal.levels import remove_dc
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 PADDING_S = 0.2  # a turn begins and ends this much outside of what is surely speech
@@ -133,44 +133,44 @@ class ConversationSeparator:
         self.frames = 0  # samples of the recording
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="septool-")
-        self._path = Path(self._folder.name) / "tracks"
+        # Without a name where the system can: nothing of it is left, not even by a process that is killed.
+        self._file = tempfile.TemporaryFile(prefix="septool-")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._folder.cleanup()
+        self._file.close()
 
     def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[int]:
         """Make the first pass over a stream of blocks ``[time]``; yields the samples done after each window."""
         buffer = np.zeros(0, dtype=np.float32)
-        with self._path.open("wb") as file:
-            for block in blocks:
-                buffer = np.concatenate((buffer, block))
-                while len(buffer) > self.size:
-                    self._listen_to(buffer[: self.size], file)
-                    buffer = buffer[self.step :]
-                    yield self._windows[-1].start + self.size
-            if len(buffer) or not self._windows:
-                self._listen_to(buffer, file)
-            self.frames = self._windows[-1].start + self._windows[-1].samples
-            yield self.frames
+        for block in blocks:
+            buffer = np.concatenate((buffer, block))
+            while len(buffer) > self.size:
+                self._listen_to(buffer[: self.size])
+                buffer = buffer[self.step :]
+                yield self._windows[-1].start + self.size
+        if len(buffer) or not self._windows:
+            self._listen_to(buffer)
+        self._file.flush()
+        self.frames = self._windows[-1].start + self._windows[-1].samples
+        yield self.frames
 
-    def _listen_to(self, mixture: np.ndarray, file: BinaryIO) -> None:
+    def _listen_to(self, mixture: np.ndarray) -> None:
         start = self._windows[-1].start + self.step if self._windows else 0
-        given = mixture if len(mixture) else np.zeros(1, dtype=np.float32)
+        given = remove_dc(mixture) if len(mixture) else np.zeros(1, dtype=np.float32)
         tracks = self.separate(given)
         both, louder = find_overlap(given, tracks, self.rate)
         levels = frame_levels(given, self.rate).astype(np.float32)
         self._windows.append(_Window(start, len(given), levels, both, louder))
-        np.concatenate((given[None], tracks)).astype(np.float32).tofile(file)
+        np.concatenate((given[None], tracks)).astype(np.float32).tofile(self._file)
 
     def _samples(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Read a window of the first pass: the mixture ``[time]`` and the tracks ``[2, time]``."""
         shape = (3, self._windows[number].samples)
         before = 3 * number * self.size * np.dtype(np.float32).itemsize  # all windows but the last are full
-        stored = np.memmap(self._path, dtype=np.float32, mode="r", offset=before, shape=shape)
+        stored = np.memmap(self._file, dtype=np.float32, mode="r", offset=before, shape=shape)
         return np.array(stored[0]), np.array(stored[1:])
 
     def diarize(self) -> Diarization:

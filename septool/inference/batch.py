@@ -196,6 +196,7 @@ class Batch:
             voices=voices,
             model=model,
             count_channels=self.count_channels if self.channel == "each" else None,
+            force=self.force,
         )
         if plan.own_voices:
             self.report(f"{len(plan.own_voices)} files are left out: they are voices of the others")

@@ -194,6 +194,7 @@ def plan_jobs(
     voices: int | Sequence[str],
     model: str,
     count_channels: Callable[[Input], int] | None = None,
+    force: bool = False,
 ) -> JobPlan:
     """Decide where the voices of every recording go: to files, or nowhere yet if to standard output.
 
@@ -210,6 +211,7 @@ def plan_jobs(
         model: the checkpoint's name.
         count_channels: says how many channels a recording has, where each gets files of its own, ``{channel}`` in
             their names.
+        force: files that are there are replaced.
 
     Raises:
         UsageError: two voices would get the same file, or a recording would be replaced by a voice.
@@ -222,12 +224,12 @@ def plan_jobs(
         targets = format_targets(recording, out, name, suffix, voices, model, channels)
         jobs.append(Job(recording.label, recording.path, recording.subfolder, targets))
     owners = find_owners(((job, target) for job in jobs for target in job.targets), has_name=True)
-    kept, own_voices = [], []
+    kept, own_voices, lists = [], [], OutputLists()
     for job in jobs:
         owner = owners.get(abspath_key(job.path)) if job.label != PIPE else None
         if owner is None:
             kept.append(job)
-        elif owner.label == job.label or job.label in explicit:
+        elif owner.label == job.label or job.label in explicit or (force and not lists.is_output(job.path)):
             raise UsageError(f"{job.label} would be replaced by a voice of {owner.label}; use --name or --out")
         else:
             own_voices.append(job)
@@ -249,7 +251,9 @@ def find_owners(files: Iterable[tuple[Input, Path]], *, has_name: bool) -> dict[
         owner = owners.setdefault(abspath_key(target), recording)
         if owner.label != recording.label:
             told_apart = has_name and owner.path.suffix != recording.path.suffix
-            remedy = "put {suffix} in --name" if told_apart else "give each its own --out"
+            remedy = (
+                "put {suffix} in --name" if told_apart else "name the folder that both are in, or give each an --out"
+            )
             raise UsageError(f"{owner.label} and {recording.label} would both be written to {target}; {remedy}")
     return owners
 

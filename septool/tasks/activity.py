@@ -124,6 +124,8 @@ def find_activity(
             raise UsageError("a conversation is one channel or their mix; leave out --channel each")
         found = batch.find_inputs(list_inputs(inputs, from_file))
         batch.check_inputs(found.recordings)
+        if out == PIPE and format != "rttm" and len(found.recordings) > 1:  # whose lines say of which each is
+            raise UsageError(f"--out - takes one recording in the format {format}, {len(found.recordings)} were given")
         files = plan_activity(found.recordings, folder, format)
         todo = batch.take_share([Job(**vars(each), targets=(files[each.label],)) for each in found.recordings])
         networks = load_conversation_networks(model, speaker_model, batch.device)

@@ -24,7 +24,16 @@ from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
 from septool.inference.wideband import has_sound_above
 from septool.models import SPEAKER_MODEL
-from septool.signal.stitch import Seam
+
+
+@dataclass(frozen=True)
+class Joint:
+    """How one segment was attached to what came before; see :class:`septool.signal.stitch.Seam`."""
+
+    at: float  # s, where the overlap begins
+    order: tuple[int, ...]  # output that continues each track
+    margin: float
+    by: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +41,7 @@ class Separated(Completed):
     """What became of one recording."""
 
     outputs: tuple[str, ...]
-    joints: tuple[Seam, ...]  # where a long recording was stitched together, and how
+    joints: tuple[Joint, ...]  # where a long recording was stitched together, and how
     si_snri: tuple[float | None, ...] = ()  # dB of each output, if references were given; None is undefined
     undefined: tuple[str, ...] = ()  # why each of them is; empty where it is not
 
@@ -307,7 +316,7 @@ class _Work:
         return Separated(
             **vars(replace(completed, engine=self.separator.engine, dtype=self.dtype)),
             outputs=task.outputs,
-            joints=estimate.seams,
+            joints=tuple(Joint(round(seam.at / rate, 3), seam.order, seam.margin, seam.by) for seam in estimate.seams),
             si_snri=tuple(each.si_snri for each in improvements),
             undefined=tuple(each.reason for each in improvements),
         )

@@ -238,7 +238,7 @@ def test_two_recordings_do_not_share_one_activity(
     result = septool(*verb, meeting, meeting.with_suffix(".flac"), "-o", tmp_path / "out")
     assert result.status == 2
     said = f"and {meeting.with_suffix('.flac')} would both be written to {tmp_path}/out/meeting.rttm"
-    assert f"{said}; give each its own --out" in result.errors[-1]
+    assert f"{said}; name the folder that both are in, or give each an --out" in result.errors[-1]
     assert not (tmp_path / "out").exists()
 
 
@@ -390,6 +390,15 @@ def test_activity_of_many_recordings(septool: Command, meeting: Path, tmp_path: 
     files[1].unlink()
     again = septool(*line, "--skip-existing")
     assert [text.endswith("there already") for text in again.errors[:3]] == [False, True, True]
+
+
+def test_several_on_standard_output_have_to_be_told_apart(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    other = shutil.copy(meeting, tmp_path / "other.wav")
+    names = {line.split()[1] for line in septool("activity", meeting, other, "-o", "-").lines}
+    assert names == {"meeting", "other"}
+    refused = septool("activity", meeting, other, "-o", "-", "--format", "webvtt")
+    assert refused.status == 2
+    assert "--out - takes one recording in the format webvtt, 2 were given" in refused.errors[-1]
 
 
 def test_activity_takes_what_separate_takes(septool: Command, meeting: Path, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_two_recordings_that_would_share_a_file_are_wrong_usage(separate: Comman
         assert result.status == 2
         assert result.errors[0].endswith("/out/call_s1.wav; put {suffix} in --name")
     away = Path(shutil.copy(call, tmp_path / "call.wav"))
-    assert separate(call, away).errors[0].endswith("/out/call_s1.wav; give each its own --out")
+    assert separate(call, away).errors[0].endswith("; name the folder that both are in, or give each an --out")
     assert not (tmp_path / "out").exists()
     assert separate(call.parent, "--name", "{stem}_{suffix}_s{voice}").status == 0
     assert files_below(tmp_path / "out") == [f"call_{suffix}_s{n}.wav" for suffix in ("flac", "wav") for n in (1, 2)]
@@ -710,3 +710,22 @@ def test_a_name_that_is_too_long_fails_alone(
     assert result.status == 1
     assert any("ame too long" in line for line in result.errors)
     assert (tmp_path / "out" / "call_s2.wav").exists()
+
+
+def test_force_spares_what_has_the_name_of_a_voice(separate: Command, call: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    shutil.copy(call, folder / "x.wav")
+    audio.write_audio(folder / "x_s1.wav", voice(200), RATE)  # which septool did not write
+    before = (folder / "x_s1.wav").read_bytes()
+    result = separate(folder, "-o", folder, "--force")
+    assert result.status == 2
+    assert "x_s1.wav would be replaced by a voice of" in result.errors[-1]
+    assert (folder / "x_s1.wav").read_bytes() == before
+
+
+def test_a_link_that_leads_nowhere_fails(separate: Command, call: Path) -> None:
+    (call.parent / "annexed.wav").symlink_to("/gone/annex/object")
+    result = separate(call.parent)
+    assert result.status == 1
+    assert f"{call.parent / 'annexed.wav'} does not exist" in "\n".join(result.errors)

@@ -180,6 +180,19 @@ def test_windows_that_cannot_be_joined_are_refused() -> None:
         ConversationSeparator(lambda mixture: mixture, embed, RATE, overlap_s=5.0)
 
 
+def test_an_offset_changes_nothing(sources: dict[str, np.ndarray]) -> None:
+    """Neither who speaks when nor the tracks, in which it would come and go with the person."""
+    found, voices = run(sources)
+    mixture = np.sum([*sources.values()], axis=0) + np.float32(0.05)
+    oracle = Oracle(sources)
+    with ConversationSeparator(oracle, embed, RATE) as conversation:
+        oracle.step = conversation.step
+        for _ in conversation.listen([mixture]):
+            pass
+        assert conversation.diarize().turns == found.turns
+        np.testing.assert_allclose(np.concatenate(list(conversation.voices()), axis=1), voices, atol=0.003)
+
+
 @pytest.mark.parametrize(
     ("others", "expected"),
     [
