@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from septool.config import JsonDict
-from septool.data.turns import Turn
+from septool.data.turns import Turn, rounded
 from septool.inference.outcomes import Completed
 
 
@@ -26,4 +26,4 @@ class SeparatedConversation(Completed):
 
     def row(self) -> JsonDict:
         """Return plain values for JSON."""
-        return super().row() | {"turns": [turn._asdict() for turn in self.turns]}
+        return super().row() | {"turns": [rounded(turn) for turn in self.turns]}

@@ -101,13 +101,14 @@ def to_json(turns: Sequence[Turn], recording: str) -> str:
     content = {
         "recording": recording,
         "speakers": sorted({turn.speaker for turn in turns}),
-        "turns": [_rounded(turn) for turn in turns],
+        "turns": [rounded(turn) for turn in turns],
         "overlaps": [{"start": round(turn.start, 3), "end": round(turn.end, 3)} for turn in find_overlaps(turns)],
     }
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def _rounded(turn: Turn) -> dict[str, object]:
+def rounded(turn: Turn) -> dict[str, object]:
+    """Return a turn as it stands in JSON, in milliseconds."""
     return {"start": round(turn.start, 3), "end": round(turn.end, 3), "speaker": turn.speaker}
 
 

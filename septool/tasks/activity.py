@@ -13,7 +13,7 @@ from septool.conversation.networks import ConversationNetworks, load_conversatio
 from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import diarize_file, plan_activity
 from septool.conversation.separation import OVERLAP_S, WINDOW_S
-from septool.data.turns import FORMATS, Turn, format_activity
+from septool.data.turns import FORMATS, Turn, format_activity, rounded
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.inference.batch import Batch, Progress
@@ -42,7 +42,7 @@ class FoundActivity(WithFindings):
 
     def row(self) -> JsonDict:
         """Return plain values for JSON."""
-        values = asdict(self) | {"turns": [turn._asdict() for turn in self.turns]}
+        values = asdict(self) | {"turns": [rounded(turn) for turn in self.turns]}
         values["findings"] = [finding.row() for finding in self.findings]
         del values["text"]
         return values
