@@ -204,6 +204,7 @@ def test_a_hole_in_a_recording_counts_told_flagged_and_also_when_quiet(septool: 
 
 
 def test_a_device_is_no_list(septool: Command, tmp_path: Path) -> None:
-    result = septool("train", "galr-small", "--set", "data.train=/dev/zero", "-o", tmp_path / "run")
+    lists = ("--set", "data.train=/dev/zero", "--set", "data.validation=/dev/zero")
+    result = septool("train", "galr-small", *lists, "-o", tmp_path / "run")
     assert result.status == 1
     assert "/dev/zero cannot be read: it is a device, not a file" in result.errors[-1]
