@@ -53,7 +53,7 @@ def describe_left_out(paths: Sequence[Path]) -> str | None:
 
 
 def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
-    """Yield what is below a folder, and whether it is a file rather than a folder or link that leads nowhere."""
+    """Yield what is below a folder, and whether it is a file, or a link to one that is gone, rather than a folder."""
     try:
         about = folder.stat()
         here = (about.st_dev, about.st_ino)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from septool.tasks.mix_conversations import RenderedConversations
 
 
+COUNT, PEOPLE, SECONDS = 10, "2-4", 120.0  # of conversations that are drawn
 CONVERSATIONS = "Conversations"  # group of options in the help
 
 
@@ -49,13 +50,13 @@ def mix(
             rich_help_panel=CONVERSATIONS,
         ),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Number of conversations.", rich_help_panel=CONVERSATIONS)] = 10,
+    count: Annotated[int, typer.Option(min=1, help="Number of conversations.", rich_help_panel=CONVERSATIONS)] = COUNT,
     speakers: Annotated[
         str, typer.Option("--speakers", help="Speakers in each: N or N-M.", rich_help_panel=CONVERSATIONS)
-    ] = "2-4",
+    ] = PEOPLE,
     seconds: Annotated[
         float, typer.Option(min=1.0, help="Minimum length of each, in seconds.", rich_help_panel=CONVERSATIONS)
-    ] = 120.0,
+    ] = SECONDS,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.", rich_help_panel=CONVERSATIONS)] = 0,
     jobs: options.Jobs = 1,
     cluster: options.Cluster = None,
@@ -86,9 +87,9 @@ def mix(
     is_manifest = len(inputs) == 1 and inputs[0].suffix == ".jsonl"
     of_conversations = conversation is not None or (is_manifest and holds_conversations(inputs[0]))
     drawn = {
-        "--count": count != 10,
-        "--speakers": speakers != "2-4",
-        "--seconds": seconds != 120.0,
+        "--count": count != COUNT,
+        "--speakers": speakers != PEOPLE,
+        "--seconds": seconds != SECONDS,
         "--seed": seed != 0,
     }
     if conversation is None and any(drawn.values()):

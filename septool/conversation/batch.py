@@ -16,13 +16,14 @@ from septool.data.turns import FORMATS, format_activity
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing
 from septool.inference.batch import Batch
+from septool.inference.channels import channel_number
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.outcomes import Failed, Skipped
 from septool.inference.output_folder import GroupLists, OutputLists, record_group, record_outputs
 from septool.inference.paths import PIPE, FoundInputs, Input, Job, abspath_key, format_pattern, format_targets
 from septool.inference.runner import Task, run_batch, write_report
-from septool.inference.voiceprints import network_digest, voice_digests
+from septool.inference.voiceprints import voice_digests
 from septool.printable import printable
 
 
@@ -55,9 +56,7 @@ def separate_conversations(
     if rest is not None and abspath_key(rest) in kept:
         raise UsageError(f"--rest {rest} would replace the recording; name another file")
     written = {} if activity is None else plan_activity(inputs.recordings, batch.out, activity)
-    networks = load_conversation_networks(model, speaker_model, batch.device, passes)
-    if networks.caveat is not None:
-        batch.report(networks.caveat)
+    networks = load_conversation_networks(model, speaker_model, batch.device, passes, batch.report)
     _check_name(batch, inputs.recordings, count, networks.name, named=who is not None)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
     kept -= {abspath_key(target) for job in todo for target in job.targets}  # which the plan has judged
@@ -68,7 +67,7 @@ def separate_conversations(
         "speakers": speakers,
         "activity": activity,
         "speaker_model": speaker_model,
-        "speaker_weights": network_digest(networks.speaker_net.embedding),
+        "speaker_weights": networks.digest,
         "who": None if who is None else voice_digests(each.voices),
         "passes": networks.passes,
     }
@@ -120,7 +119,7 @@ class _Conversations:
                 partial(self._name_targets, task),
                 conversation,
                 rest=self.rest,
-                channel=self.batch.settings(voices=1, model_rate=networks.rate).channel_number,
+                channel=channel_number(self.batch.channel),
                 track=self.batch.track,
                 raw=self.batch.raw_format,
                 progress=task.progress,

@@ -38,7 +38,7 @@ class ConversationNetworks:
     device: torch.device
     passes: int  # of the separator where two people talk at once, whose tracks are averaged
     statistics: EmbeddingStatistics
-    caveat: str | None  # what to warn about, whatever the recording
+    digest: str  # of the speaker network's weights
 
     def start(self, count: SpeakerCount = ANY_COUNT, voices: Sequence[Voiceprint] = ()) -> ConversationSeparator:
         """Return what takes one recording apart.
@@ -65,7 +65,11 @@ class ConversationNetworks:
 
 
 def load_conversation_networks(
-    model: str, speaker_model: str, device: torch.device, passes: int | None = None
+    model: str,
+    speaker_model: str,
+    device: torch.device,
+    passes: int | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> ConversationNetworks:
     """Load a separator with two outputs and a speaker network by their names or files.
 
@@ -75,6 +79,7 @@ def load_conversation_networks(
         device: where both compute.
         passes: of the separator where two people talk at once, whose tracks are averaged; as its checkpoint says by
             default.
+        report: callback for warnings, whatever the recordings.
 
     Raises:
         UsageError: an unknown name, or networks that do not go together.
@@ -89,6 +94,8 @@ def load_conversation_networks(
         )
     speaker_net.listen_at(header.sample_rate)
     digest = network_digest(speaker_net.embedding)
+    if digest not in STATISTICS:
+        report(f"{speaker_model}: {NOT_MEASURED}")
     return ConversationNetworks(
         name,
         path,
@@ -98,7 +105,7 @@ def load_conversation_networks(
         device,
         header.choose_passes(passes),
         STATISTICS.get(digest, SPEAKER_NET if isinstance(speaker_net, SpeakerNet) else GE2E),
-        None if digest in STATISTICS else f"{speaker_model}: {NOT_MEASURED}",
+        digest,
     )
 
 

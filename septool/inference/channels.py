@@ -24,6 +24,11 @@ def parse_channel(channel: int | str | None) -> Channel:
     raise UsageError(f"--channel is {channel!r}; it can be a number from 1, mix or each")
 
 
+def channel_number(channel: Channel) -> int | None:
+    """Return the one channel that was asked for, if it was one."""
+    return channel if isinstance(channel, int) else None
+
+
 def name_pattern(ending: str, channel: int | str | None) -> str:
     """Return what file names are made of where the user does not say: the recording's, which channel, what it is."""
     return "{stem}" + ("_c{channel}" if channel == "each" else "") + f"_{ending}"

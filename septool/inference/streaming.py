@@ -19,7 +19,7 @@ from septool.atomic import atomic_write_group
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.inference.accelerators import Accelerator, WindowBatches
 from septool.inference.beside import read_ahead, write_behind
-from septool.inference.channels import Channel
+from septool.inference.channels import Channel, channel_number
 from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.level import ArrayEstimator
 from septool.signal.levels import to_db
@@ -70,7 +70,7 @@ class EstimateSettings:
     @property
     def channel_number(self) -> int | None:
         """The one channel that was asked for."""
-        return self.channel if isinstance(self.channel, int) else None
+        return channel_number(self.channel)
 
     def written(self, channels: int) -> int:
         """Return how many voices are written of a recording of so many channels."""

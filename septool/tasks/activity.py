@@ -17,7 +17,7 @@ from septool.data.turns import FORMATS, Turn, format_activity, rounded
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.inference.batch import Batch, Progress
-from septool.inference.channels import parse_channel
+from septool.inference.channels import channel_number, parse_channel
 from septool.inference.findings import Caveat, WithFindings
 from septool.inference.outcomes import Failed, Skipped
 from septool.inference.paths import PIPE, Job, list_inputs
@@ -128,9 +128,7 @@ def find_activity(
             raise UsageError(f"--out - takes one recording in the format {format}, {len(found.recordings)} were given")
         files = plan_activity(found.recordings, folder, format)
         todo = batch.take_share([Job(**vars(each), targets=(files[each.label],)) for each in found.recordings])
-        networks = load_conversation_networks(model, speaker_model, batch.device)
-        if networks.caveat is not None:
-            report(networks.caveat)
+        networks = load_conversation_networks(model, speaker_model, batch.device, report=report)
         work = partial(_find, networks=networks, count=count, voices=networks.find_voices(who), format=format, out=out)
         yield from run_batch(batch, todo, work, found.unreadable)
 
@@ -150,7 +148,7 @@ def _find(
         estimate, found = diarize_file(
             task.local_path,
             conversation,
-            channel=task.batch.settings(voices=1, model_rate=networks.rate).channel_number,
+            channel=channel_number(task.batch.channel),
             track=task.batch.track,
             raw=task.batch.raw_format,
             progress=task.progress,
