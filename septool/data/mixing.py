@@ -7,6 +7,7 @@ same samples; sampling depends on (seed, epoch, index) alone, so workers, ranks 
 # pyright: reportMissingTypeStubs=false
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ TURN_FADE_SECONDS = 0.01
 TURN_DB = -20.0  # a turn in which a voice has less than this of its energy is sampled again
 # Streams of random numbers of their own, so that the same voices are sampled with an augmentation and without it.
 AUGMENTATION_STREAM, ENROLLMENT_STREAM, EQ_STREAM, SINGLE_STREAM, POLARITY_STREAM, SPEAKER_STREAM = 1, 2, 3, 4, 5, 6
-OVERLAP_STREAM = 7
+OVERLAP_STREAM, GENDER_STREAM = 7, 8
 REFERENCE_DB = -20.0  # level of a sampled voice, by the RMS of its whole utterance
 # Levels (mean, deviation) of the voices of WSJ0-2mix, by mean magnitude: the first, and a further one against it.
 PAPEZ_FIRST_DB, PAPEZ_FURTHER_DB, PAPEZ_LIMITS_DB = (-27.43, 2.57), (-2.51, 2.66), (-45.0, 0.0)
@@ -119,6 +120,7 @@ class DynamicMixing:
     random_eq_db: float = field(default=0.0, metadata={"formerly": "colour_db"})
     polarity_inversion: float = 0.0  # probability that a voice's sign is changed, which no ear can tell
     draw_by: Literal["speaker", "utterance"] = "speaker"  # "utterance": speakers as often as they have utterances
+    same_gender: float = 0.0  # fraction of the mixtures of voices of one gender, which are harder; others are any
     rooms: Reverberation | None = None
     backgrounds: tuple[Background, ...] = ()
     partial_overlap: float = 0.0  # fraction of the mixtures in which each voice speaks for a part of the time
@@ -131,7 +133,7 @@ class DynamicMixing:
             raise ValueError(f"seconds is {self.seconds}; a crop has a length, 0 stands for whole utterances")
         if not 0 <= self.random_eq_db < math.inf:
             raise ValueError(f"random_eq_db is {self.random_eq_db}; a deviation is not negative")
-        for name in ("partial_overlap", "single_probability", "polarity_inversion"):
+        for name in ("same_gender", "partial_overlap", "single_probability", "polarity_inversion"):
             _check_probability(getattr(self, name), name)
         for name in ("difference_db", "speed"):
             _check_range(name, getattr(self, name))
@@ -209,7 +211,11 @@ def sample_mixture(
         config.rooms is None
     ):
         raise ConfigError("the mixing has other backgrounds or rooms than were loaded; see load_augmentation_sources")
-    parts, utterances = _sample_voices(pool, config, np.random.default_rng([seed, epoch, index]))
+    alike = False
+    if config.same_gender:
+        _check_genders(pool, config.sources)
+        alike = np.random.default_rng([seed, epoch, index, GENDER_STREAM]).random() < config.same_gender
+    parts, utterances = _sample_voices(pool, config, np.random.default_rng([seed, epoch, index]), alike=alike)
     if config.partial_overlap:
         turns = np.random.default_rng([seed, epoch, index, OVERLAP_STREAM])
         if turns.random() < config.partial_overlap:
@@ -239,16 +245,29 @@ def sample_mixture(
     return SampledMixture(parts, utterances)
 
 
-def _sample_voices(pool: UtterancePool, config: DynamicMixing, random: np.random.Generator) -> SampledMixture:
-    """Sample crops of different speakers, ``[source, time]``."""
+def _check_genders(pool: UtterancePool, sources: int) -> None:
+    counts = Counter(pool.genders)
+    if set(counts) == {None}:
+        raise ConfigError("mixing.same_gender needs a manifest whose sources have a gender; this one has none")
+    for gender, count in counts.items():
+        if gender is not None and count < sources:
+            raise ConfigError(f"mixing.same_gender mixes {sources} voices, but gender {gender!r} has {count} speakers")
+
+
+def _sample_voices(
+    pool: UtterancePool, config: DynamicMixing, random: np.random.Generator, *, alike: bool
+) -> SampledMixture:
+    """Sample crops of different speakers, ``[source, time]``; of one gender if they are to be alike."""
     frames = round(config.seconds * pool.rate)
     voices: list[np.ndarray] = []
     utterances: list[int] = []
     taken: set[int] = set()
     first_db: float | None = None
+    gender: str | None = None  # that all have; None is any
     for _ in range(config.sources):
-        speaker = _sample_speaker(pool, config, random, taken)
+        speaker = _sample_speaker(pool, config, random, taken, gender)
         taken.add(speaker)
+        gender = pool.genders[speaker] if alike else None
         gain_db = _sample_gain_db(config, first_db, random)
         first_db = gain_db if first_db is None else first_db
         voice, utterance = sample_crop(pool, speaker, frames, random.uniform(*config.speed), random)
@@ -261,13 +280,15 @@ def _sample_voices(pool: UtterancePool, config: DynamicMixing, random: np.random
     return SampledMixture(np.stack([voice[:shortest] for voice in voices]), tuple(utterances))
 
 
-def _sample_speaker(pool: UtterancePool, config: DynamicMixing, random: np.random.Generator, taken: set[int]) -> int:
+def _sample_speaker(
+    pool: UtterancePool, config: DynamicMixing, random: np.random.Generator, taken: set[int], gender: str | None
+) -> int:
     while True:
         if config.draw_by == "speaker":
             speaker = int(random.integers(len(pool.speakers)))
         else:
             speaker = pool.speaker_of(int(random.integers(len(pool))))
-        if speaker not in taken:
+        if speaker not in taken and gender in (None, pool.genders[speaker]):
             return speaker
 
 

@@ -1,6 +1,6 @@
 """The utterance pool: decoded speech at one rate, indexed by speaker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,31 @@ FULL_SCALE = 32767.0
 class UtterancePool(Sequence[tuple[np.ndarray, float]]):
     """Utterances ``(samples [time] in [-1, 1], RMS)``, and which speaker has which of them."""
 
-    def __init__(self, samples: np.ndarray, bounds: np.ndarray, levels: np.ndarray, names: list[str], rate: int):
+    def __init__(
+        self,
+        samples: np.ndarray,
+        bounds: np.ndarray,
+        levels: np.ndarray,
+        names: list[str],
+        rate: int,
+        genders: Mapping[str, str] | None = None,
+    ) -> None:
+        """Index utterances that lie one after the other.
+
+        Args:
+            samples: of all of them, 16-bit, ``[time]``.
+            bounds: where each begins, and where the last ends, ``[utterance + 1]``.
+            levels: RMS of each, ``[utterance]``.
+            names: speaker of each.
+            rate: Hz.
+            genders: of the speakers by name, as far as they are known.
+        """
         self.rate = rate
         self._samples, self._bounds, self._levels = samples, bounds, levels
         self.speaker_names = sorted(set(names))
         number = {name: index for index, name in enumerate(self.speaker_names)}
         self._speaker = np.array([number[name] for name in names])
+        self.genders = [(genders or {}).get(name) for name in self.speaker_names]
         # Utterances of each speaker, by number.
         self.speakers = [np.flatnonzero(self._speaker == index) for index in range(len(self.speaker_names))]
 
@@ -80,7 +99,10 @@ class UtterancePool(Sequence[tuple[np.ndarray, float]]):
             bounds.append(int(end))
             levels.append(self.level(utterance))
             names.append(self.speaker_names[speaker])
-        return UtterancePool(self._samples, np.array(bounds), np.array(levels), names, self.rate)
+        genders = {
+            name: gender for name, gender in zip(self.speaker_names, self.genders, strict=True) if gender is not None
+        }
+        return UtterancePool(self._samples, np.array(bounds), np.array(levels), names, self.rate, genders)
 
     @property
     def seconds(self) -> float:

@@ -77,7 +77,8 @@ def load_pool(
         LOG.warning(
             "%d of the %d utterances of %s are damaged and left out: %s", left_out, count, path, _first(index.damaged)
         )
-    return UtterancePool(map_samples(samples_path), index.bounds, index.levels, index.names, rate)
+    genders = {source.speaker: source.gender for _, source in manifest.iter_sources(rows) if source.gender is not None}
+    return UtterancePool(map_samples(samples_path), index.bounds, index.levels, index.names, rate, genders)
 
 
 class _Index(NamedTuple):

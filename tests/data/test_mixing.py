@@ -296,10 +296,13 @@ def test_a_voice_whose_sign_is_changed_is_otherwise_the_same(speech: UtterancePo
         replace(HOW, polarity_inversion=2)
 
 
-def pool_of(*sounds: np.ndarray, names: list[str] | None = None) -> UtterancePool:
+def pool_of(
+    *sounds: np.ndarray, names: list[str] | None = None, genders: dict[str, str] | None = None
+) -> UtterancePool:
     samples = np.round(np.concatenate(sounds) * pool.FULL_SCALE).astype(np.int16)
     levels = np.array([np.sqrt(np.mean(np.square(sound, dtype=np.float64))) for sound in sounds])
-    return UtterancePool(samples, np.cumsum([0, *map(len, sounds)]), levels, names or [""] * len(sounds), RATE)
+    bounds = np.cumsum([0, *map(len, sounds)])
+    return UtterancePool(samples, bounds, levels, names or [""] * len(sounds), RATE, genders)
 
 
 HISS = pool_of(noise(3000, 5), 0.01 * noise(20_000, 6))  # one is shorter than a mixture
@@ -579,7 +582,39 @@ def test_a_turn_is_not_a_pause() -> None:
             assert np.abs(turn).max() > 0.01
 
 
-@pytest.mark.parametrize("name", ["partial_overlap", "single_probability", "polarity_inversion"])
+def choir(names: str, genders: dict[str, str]) -> UtterancePool:
+    return pool_of(*(noise(4000, number) for number in range(len(names))), names=list(names), genders=genders)
+
+
+def test_same_gender_brings_more_mixtures_of_one() -> None:
+    people = choir("abcde", {"a": "f", "b": "f", "c": "m", "d": "m"})
+    halves = people.split_single_utterances()
+    assert halves.genders == people.genders == ["f", "f", "m", "m", None]
+    how, alike = DynamicMixing(seconds=0.1), DynamicMixing(seconds=0.1, same_gender=0.5)
+    different = kept = 0
+    for index in range(400):
+        pair = sample_mixture(people, alike, AugmentationSources(), seed=1, epoch=0, index=index).utterances
+        first, second = (people.genders[people.speaker_of(utterance)] for utterance in pair)
+        assert pair[0] != pair[1]
+        different += first is not None and first != second
+        kept += pair == sample_mixture(people, how, AugmentationSources(), seed=1, epoch=0, index=index).utterances
+    assert 88 <= different <= 152  # 120: half of 0.8 * 0.75 of 400, and three standard deviations
+    assert kept >= 200  # where nothing is asked for, or it is so anyway, the voices are the same
+
+
+@pytest.mark.parametrize(
+    ("genders", "reason"),
+    [
+        ({}, "needs a manifest whose sources have a gender"),
+        ({"a": "f", "b": "f", "c": "m"}, "mixes 2 voices, but gender 'm' has 1 speakers"),
+    ],
+)
+def test_same_gender_needs_to_know_it(genders: dict[str, str], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        sample_parts(choir("abc", genders), DynamicMixing(seconds=0.1, same_gender=0.5), seed=0, epoch=0, index=0)
+
+
+@pytest.mark.parametrize("name", ["same_gender", "partial_overlap", "single_probability", "polarity_inversion"])
 @pytest.mark.parametrize("probability", [-0.1, 1.5, math.nan])
 def test_a_probability_lies_between_0_and_1(name: str, probability: float) -> None:
     with pytest.raises(ConfigError, match=rf"{name} is .*; it lies between 0 and 1"):
