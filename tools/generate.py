@@ -35,7 +35,7 @@ MODULES = ROOT / "docs" / "modules.md"
 # What is measured of checkpoints, as it is called and in what unit.
 SEPARATION = {"si_snri": ("SI-SNRi", " dB"), "sdri": ("SDRi", " dB"), "pesq": ("PESQ", "")}
 RECOGNITION = {"right_voice": ("right voice", " %"), "presence_eer": ("presence EER", " %"), "eer": ("EER", " %")}
-ONE_PASS = {"si_snri_one_pass": ("SI-SNRi of one pass", " dB"), BF16_CHANGE: ("more in bf16", " dB")}
+ONE_PASS = {"si_snri_one_pass": ("SI-SNRi with one pass", " dB"), BF16_CHANGE: ("change in bf16", " dB")}
 SEXES = {
     "si_snri_same_sex": ("SI-SNRi of same-sex pairs", " dB"),
     "si_snri_different_sex": ("of mixed-sex pairs", " dB"),
@@ -81,7 +81,7 @@ def man_page(command: Any, context: typer.Context) -> str:
         for line, purpose in examples:
             lines += [
                 ".PP",
-                roff(purpose[:1].upper() + purpose[1:] + ":"),
+                roff(caption(purpose) + ":"),
                 ".PP",
                 ".nf",
                 ".RS",
@@ -117,13 +117,19 @@ def measured_scores(entry: catalogue.Entry, keys: Iterable[str], *, named: bool 
     return ", ".join(f"{label} {value:.2f}{unit}" if named else f"{value:.2f}{unit}" for (label, unit), value in shown)
 
 
+def caption(purpose: str) -> str:
+    """Return an example's purpose with a capital, unless it begins with the name of a file (b is b.wav)."""
+    first = purpose.split(maxsplit=1)[0]
+    return purpose if "." in first or first == "b" else purpose[:1].upper() + purpose[1:]
+
+
 def training(entry: catalogue.Entry) -> str:
     """Return what the training of a bundled checkpoint took."""
     if not entry.file:
         return "-"
     header = checkpoints.read_header(catalogue.bundled_path(entry))
     if not header.steps:
-        return f"of {header.origin}"
+        return f"weights of {header.origin}"
     return f"{header.steps:,} steps, {header.hours:.1f} hours, {header.hardware}"
 
 

@@ -32,8 +32,8 @@ def enroll(
     """Enroll voices, for septool extract --who and septool separate --speakers --who.
 
     The file has what a speaker network knows each voice by, and no sound. In a folder, each sub-folder with recordings
-    is one voice, named after it. A voice needs 1 s of speech, better 10 s, at any rate and level; the first minute of
-    each recording counts.
+    is one voice, named after it. A voice needs 1 s of speech; 3 s or more are better, 10 s are recommended, at any rate
+    and level. The first minute of each recording counts.
     """
     from septool.commands import printing
     from septool.tasks.enroll import enroll as run_enrollment

@@ -178,9 +178,13 @@ def describe(param: Param) -> str:
     elif param.required and param.param_type_name == "option":
         facts.append("required")
     least, most = getattr(param, "min", None), getattr(param, "max", None)
-    facts += [f"at least {least:g}"] if least is not None else []
-    facts += [f"at most {most:g}"] if most is not None else []
+    facts += [f"at least {_bound(least)}"] if least is not None else []
+    facts += [f"at most {_bound(most)}"] if most is not None else []
     return " ".join([getattr(param, "help", None) or "", *([f"[{'; '.join(facts)}]"] if facts else [])])
+
+
+def _bound(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1 and value == int(value) else f"{value:g}"
 
 
 def _plain(value: object) -> str:

@@ -137,7 +137,7 @@ def prepare(
         source: the tree of speakers.
         out: where the manifests will lie.
         split: name and share of each split.
-        mixtures: fixed mixtures per split, except ``train``, which is mixed anew every epoch.
+        mixtures: fixed mixtures per split, except of training, which is mixed anew every epoch.
         sources: voices in a mixture.
         sample_rate: Hz of the mixtures.
         difference_db: largest level difference of a further voice from the first.

@@ -33,7 +33,7 @@ def prepare(
         source: the folder of VoxCeleb1; its splits may lie apart (dev/wav, test/wav) or together (wav).
         out: where the manifests will lie.
         split: dev, test or both.
-        metadata: the folder of veri_test.txt; ``source`` by default.
+        metadata: the folder of veri_test.txt; SOURCE by default.
         jobs: processes that look at files.
     """
     base.require_folder(source, "dev/wav and test/wav")

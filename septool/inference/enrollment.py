@@ -143,7 +143,7 @@ def check_reference(voice: np.ndarray, rate: int, name: str) -> None:
     if spoken is None:
         raise AudioError(f"{name} is silent; give a recording in which the voice speaks")
     if spoken < MIN_SPEECH_S:
-        raise AudioError(f"{name} has {spoken:.1f} s of speech; {MIN_SPEECH_S:g} s are needed, 3 s are better")
+        raise AudioError(f"{name} has {spoken:.1f} s of speech; {MIN_SPEECH_S:g} s is needed, 3 s or more are better")
 
 
 def speech_seconds(voice: np.ndarray, rate: int) -> float | None:

@@ -68,7 +68,7 @@ _DNSMOS = (
     "(Microsoft, MIT licence)"
 )
 _DNSMOS_PACKAGES = ("speechmos", "onnxruntime")
-_BSS_EVAL = "BSS Eval 3 (Vincent et al. 2006), a filter of 512 taps is forgiven"
+_BSS_EVAL = "BSS Eval 3 (Vincent et al. 2006), a distortion filter of 512 taps is allowed"
 SAME_BY_NAME = {"si-sdr": "si-snr", "si-sdri": "si-snri"}  # the field uses both
 METRICS = {
     metric.name: metric

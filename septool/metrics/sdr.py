@@ -21,7 +21,7 @@ from septool.registry import suggest
 # Modules without annotations.
 fft: Any = scipy.fft
 linalg: Any = scipy.linalg
-FILTER_LENGTH = 512  # samples of distortion that is forgiven
+FILTER_LENGTH = 512  # samples of the distortion filter that is allowed
 # Of what a wrong solution may change the ratio by; 1e-6 dB are 2e-7 of it.
 TOLERANCE = 1e-8
 

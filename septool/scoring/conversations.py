@@ -16,8 +16,8 @@ from septool.metrics.si_snr import si_snr
 from septool.scoring.items import Item
 
 COLLAR_S = 0.25  # around boundaries, for the second of the two diarization error rates
-_DER = "missed speech, false alarms and speaker confusion against all reference speech, each speaker's counted"
-_ALL = "over all conversations the sums are divided, as md-eval and dscore do"
+_DER = "missed speech, false alarms and speaker confusion against all reference speech, overlaps counted once per speaker"
+_ALL = "pooled over conversations, as by md-eval and dscore"
 MEASURES = {  # of a whole conversation
     metric.name: metric
     for metric in (
@@ -27,7 +27,7 @@ MEASURES = {  # of a whole conversation
             "der",
             "%",
             better="lower",
-            definition=f"{_DER}; 0.25 s about boundaries out; {_ALL}",
+            definition=f"{_DER}; collar of 0.25 s around boundaries; {_ALL}",
             weight="speech-seconds-collar",
         ),
         Metric("count-right", "count-right", "%", definition="conversations whose number of speakers was found"),

@@ -16,6 +16,8 @@ def run_name(name: str, settings: Sequence[str] = ()) -> str:
     """Name a run by its recipe and by what the settings change in it, whatever their order."""
     before, after = (recipe_record(recipe) for recipe in (load_recipe(name), load_recipe(name, settings)))
     changed = _differences(before, after)
+    if after["data"]["name"] == after["data"]["train"]:  # which is not what somebody has set
+        changed.pop("data.name", None)
     full = "+".join([Path(name).stem, *(f"{key}={_as_file_name(now)}" for key, (_, now) in changed.items())])
     if len(full.encode()) <= 120:
         return full

@@ -21,12 +21,26 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     Raises:
         UsageError: no such recipe, or a setting or value that it cannot have.
     """
-    return build(Recipe, override(_read_with_base(_find_recipe(name)), map_settings(settings)))
+    return build(Recipe, _override(_read_with_base(_find_recipe(name)), settings))
 
 
 def recipe_from_dict(values: JsonMapping, settings: Sequence[str] = ()) -> Recipe:
     """Build a recipe from nested values, with old keys or new ones, and ``key=value`` settings."""
-    return build(Recipe, override(_with_new_keys(values), map_settings(settings)))
+    return build(Recipe, _override(_with_new_keys(values), settings))
+
+
+def _override(values: JsonDict, settings: Sequence[str]) -> JsonDict:
+    """Apply settings; a checkpoint that is trained on other data does not claim the recipe's, but their manifest."""
+    changed = override(values, map_settings(settings))
+    before, after = values.get("data"), changed.get("data")
+    if (
+        isinstance(before, Mapping)
+        and isinstance(after, dict)
+        and after.get("train") != before.get("train")
+        and after.get("name") == before.get("name")
+    ):
+        after["name"] = after["train"]
+    return changed
 
 
 def map_settings(settings: Sequence[str]) -> list[str]:

@@ -152,7 +152,7 @@ def test_a_minute_of_what_somebody_says_is_enough(tmp_path: Path) -> None:
     [
         (["{alice}@2-1"], "an excerpt ends after it starts"),
         (["{alice}@9-12"], "it has nothing from 9 s on"),
-        (["{alice}@0-0.5"], "1 s are needed"),
+        (["{alice}@0-0.5"], "1 s is needed"),
         (["{people}", "--name", "carol"], "the folders have alice, bob"),
         (["{alice}", "--name", "a/b"], "cannot be the name of a voice"),
         (["{alice}", "-o", "voices.wav"], "has to end in .safetensors"),

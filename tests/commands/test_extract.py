@@ -241,7 +241,7 @@ def test_a_page_has_recording_reference_and_voice_and_of_a_row_the_voice(
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
-        (voice(110, seconds=0.5), r"has 0\.\d s of speech; 1 s are needed, 3 s are better"),
+        (voice(110, seconds=0.5), r"has 0\.\d s of speech; 1 s is needed, 3 s or more are better"),
         (np.zeros(3 * RATE), "is silent; give a recording in which the voice speaks"),
         (np.zeros(0), "is silent; give a recording in which the voice speaks"),
         (np.full(3 * RATE, np.nan), r"holds non-finite samples \(NaN or infinite\)"),

@@ -28,6 +28,20 @@ def test_settings_override_a_recipe() -> None:
         recipes.load_recipe("galr-small", ["loop.bach=7"])
 
 
+def test_other_data_are_not_called_by_the_name_of_the_recipes_own() -> None:
+    def name(*settings: str) -> str:
+        return recipes.load_recipe("galr-small", settings).data.name
+
+    assert name().startswith("LibriSpeech")
+    assert name("data.train=data/train-speech.jsonl", "loop.batch=3") == name()  # what the recipe says
+    assert name("data.train=mine/speech.jsonl") == "mine/speech.jsonl"
+    assert name("data.train=mine/speech.jsonl", "data.name=Mine") == "Mine"
+    kept = recipes.recipe_record(recipes.load_recipe("galr-small", ["data.train=mine.jsonl", "data.name=Mine"]))
+    assert recipes.recipe_from_dict(kept, ["loop.batch=3"]).data.name == "Mine"
+    with pytest.raises(ConfigError, match="data"):
+        recipes.load_recipe("galr-small", ["data=5"])
+
+
 def test_a_recipe_stands_on_another(tmp_path: Path) -> None:
     write(tmp_path / "a.toml", 'model = "galr"\npublished = { si_snri = 1.0 }\n[loop]\nbatch = 2\nsteps = 5')
     own = write(tmp_path / "b.toml", 'base = "a.toml"\npublished = { sdri = 2.0 }\n[loop]\nbatch = 3')
@@ -238,11 +252,11 @@ SCORES: dict[str, dict[str, float]] = {
     "tf-gridnet-wsj0-2mix": {"si_snri": 23.5},  # the abstract
     "tf-gridnet-wsj0-2mix-d48-32ms": {"si_snri": 23.2},  # what the authors report of their code
     "tf-gridnet-wsj0-2mix-d48-v1": {"si_snr": 22.8},
-    "tf-gridnet-wsj0-2mix-d128-i1": {"si_snr": 23.1},
+    "tf-gridnet-wsj0-2mix-d128-i1": {"si_sdr": 23.1},
     "tf-locoformer-wsj0-2mix": {"si_snr": 23.64, "sdr": 23.93},  # the authors' repository
     "tf-locoformer-wsj0-2mix-l-dm": {"si_snri": 25.1, "sdri": 25.2},  # lists of what papers report
     "tf-locoformer-wsj0-2mix-s-dm": {"si_snri": 22.8, "sdri": 23.0},
-    "tf-locoformer-libri2mix": {"si_snri": 22.1, "sdri": 22.2},
+    "tf-locoformer-libri2mix": {"si_sdri": 22.1, "sdri": 22.2},
     "voicefilter-aishell2": {
         f"pesq_at_{snr}_db": pesq for snr, pesq in {5: 1.83, 10: 2.13, 15: 2.41, 20: 2.62}.items()
     },
