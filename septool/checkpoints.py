@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MethodType
 from typing import TypeVar, overload
 
 import torch
@@ -117,7 +118,7 @@ def load(path: Path, kind: type[Model] = Separator) -> tuple[Model, Header]:
     model = build_model(header.model, header.config)
     load_into(model, path)
     if header.drops_tail:
-        _drop_tail(model)
+        drop_tail(model)
     return model.eval(), header
 
 
@@ -157,14 +158,13 @@ def check_config(header: Header, path: Path) -> None:
     _compare_shapes(model, shapes, path)
 
 
-def _drop_tail(model: Model) -> None:
-    """Make a model leave what is behind its last whole hop at zero."""
-    run, window = model.forward, model.config.window
+def drop_tail(model: Model) -> None:
+    """Make a model leave what is behind its last whole hop at zero; a copy of it does so with its own layers."""
+    model.forward = MethodType(_forward_whole_hops, model)
+
+
+def _forward_whole_hops(model: Model, mixture: Tensor) -> Tensor:
+    samples, window = mixture.shape[-1], model.config.window
     hop = window // 2
-
-    def forward(mixture: Tensor) -> Tensor:
-        samples = mixture.shape[-1]
-        whole = samples if samples < window else (samples - window) // hop * hop + window
-        return F.pad(run(mixture[..., :whole]), (0, samples - whole))
-
-    model.forward = forward
+    whole = samples if samples < window else (samples - window) // hop * hop + window
+    return F.pad(type(model).forward(model, mixture[..., :whole]), (0, samples - whole))

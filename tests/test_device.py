@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from septool.device import KERNELS, choose_device
+from septool.device import KERNELS, choose_device, hardware
 
 GROWTH = """
 import resource, sys
@@ -24,6 +24,13 @@ with torch.inference_mode():
         layer(torch.zeros(1, 16, length))
 print(peak() - before)
 """
+
+
+def test_hardware_in_words() -> None:
+    import torch
+
+    assert hardware(torch.device("mps")).endswith("GPU (MPS)")
+    assert "CPU, " in hardware(torch.device("cpu"))
 
 
 def test_what_the_user_says_of_kernels_holds(monkeypatch: pytest.MonkeyPatch) -> None:

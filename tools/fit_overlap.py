@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from septool.conversation.activity import SPEECH_RANGE_DB, frame_levels, overlap_features
+from septool.conversation.activity import SPEECH_RANGE_DB, frame_levels, magnitudes, overlap_features
 from septool.conversation.networks import load_conversation_networks
 from septool.data.conversations import read_conversations, render_conversation
 from septool.models import SPEAKER_MODEL
@@ -31,11 +31,13 @@ def examples(manifest: Path, model: str) -> tuple[np.ndarray, np.ndarray, np.nda
         for start in range(0, max(len(rendered.mixture) - conversation.size + conversation.step, 1), conversation.step):
             part = slice(start, start + conversation.size)
             mixture = rendered.mixture[part]
-            levels = np.sort([frame_levels(source[part], networks.rate) for source in rendered.sources], axis=0)[::-1]
+            heard, tracks = (magnitudes(each, networks.rate) for each in (mixture, conversation.separate(mixture)))
+            sources = magnitudes(rendered.sources[:, part], networks.rate)
+            levels = np.sort([frame_levels(source) for source in sources], axis=0)[::-1]
             below = levels[1] - levels[0]
-            loud = np.percentile(frame_levels(mixture, networks.rate), 95)
+            loud = np.percentile(frame_levels(heard), 95)
             clear = (levels[0] > loud - SPEECH_RANGE_DB) & ((below < ONE_DB) | (below > TWO_DB))
-            features.append(overlap_features(mixture, conversation.separate(mixture), networks.rate)[clear])
+            features.append(overlap_features(heard, tracks)[clear])
             two.append((below > TWO_DB)[clear])
             numbers.append(np.full(int(clear.sum()), number))
         print(row.id, file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """Choosing the decoder of a recording: by its first bytes, then by its name."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -150,9 +150,9 @@ def _ogg(source: ByteSource) -> AudioFile | None:
     def exact() -> int | None:
         if not isinstance(source, FileSource):
             return None
-        walk = ogg.OggFeed(other := source.again())
-        parts = walk.count_parts()
-        other.close()
+        with closing(source.again()) as other:
+            walk = ogg.OggFeed(other)
+            parts = walk.count_parts()
         if parts != 1 or walk.gaps or not walk.has_end:
             return None
         try:
@@ -172,9 +172,9 @@ def _mpeg(source: ByteSource) -> AudioFile | None:
         return None
     length = None
     if isinstance(source, FileSource):
-        walk = mpeg.MpegFeed(other := source.again(), start)
-        counted = walk.count()
-        other.close()
+        with closing(source.again()) as other:
+            walk = mpeg.MpegFeed(other, start)
+            counted = walk.count()
         if walk.ends_as_announced and walk.has_end and not walk.gaps:
             length = counted
     decoder = _forward(source, mpeg.MpegFeed(source, start), expected=length or 0)

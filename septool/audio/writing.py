@@ -116,6 +116,7 @@ class Writer:
 
     def close(self) -> None:
         """Close all files and make sure that everything is in them."""
+        incomplete: list[Path] = []
         for file, path in zip(self._files, self._paths, strict=True):
             whole = True
             try:
@@ -135,7 +136,9 @@ class Writer:
             except soundfile.LibsndfileError:
                 whole = False
             if not whole:
-                raise _full(path)
+                incomplete.append(path)
+        if incomplete:
+            raise _full(incomplete[0])
 
     def abandon(self) -> None:
         """Close all files, whatever is in them."""

@@ -91,7 +91,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--by",
-            help="Break scores down by groups of rows: sex, gain-difference, length, overlap, noise, room, sources.",
+            help="Break scores down by groups of rows: sex, level-difference, length, overlap, noise, room, sources.",
         ),
     ] = None,
     out: Annotated[
@@ -157,7 +157,8 @@ def evaluate(
 
     --html writes a report that needs no other file: how scores are distributed, output against input, and the ten worst
     items by the first metric with players and spectrograms. --by also summarizes groups of the manifest's rows, as far
-    as they say: sexes of the voices, difference of their levels, length, share of overlap, noise, room, number of sources.
+    as they say: sexes of the voices, difference of their levels, length, share of overlap, noise, room, number of
+    sources.
 
     --asr COMMAND scores wer: the command gets every estimate as a file (16 kHz, 16 bits) and writes its words, which
     are compared with the text of the manifest's source; where it fails the score is missing. wer-total is over all

@@ -45,15 +45,14 @@ def magnitudes(samples: np.ndarray, rate: int) -> np.ndarray:
     return np.abs(spectrum[..., (frequencies >= LOW_HZ) & (frequencies <= HIGH_HZ), :])
 
 
-def overlap_features(mixture: np.ndarray, tracks: np.ndarray, rate: int) -> np.ndarray:
+def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
     """Return what tells two people from one with a ghost, ``[frame, 8]``.
 
     Args:
-        mixture: ``[time]``.
-        tracks: both outputs of the separator, ``[2, time]``.
-        rate: Hz.
+        heard: :func:`magnitudes` of the mixture, ``[bin, frame]``.
+        tracks: those of both outputs of the separator, ``[2, bin, frame]``.
     """
-    heard, (first, second) = magnitudes(mixture, rate), magnitudes(tracks, rate)
+    first, second = tracks
     shapes = [np.sqrt(each) - np.sqrt(each).mean(0) for each in (first, second)]
     features: dict[str, np.ndarray] = {}
     for name, seconds in zip(("short", "middle", "long"), SMOOTHING_S, strict=True):
@@ -83,23 +82,22 @@ def is_speech(level_db: np.ndarray, loud_db: float, quiet_db: float) -> np.ndarr
     return level_db >= max(floor, SILENT_DB)
 
 
-def frame_levels(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Return the level of each frame in dB, averaged over 0.15 s, ``[frame]``."""
-    energy = (magnitudes(samples, rate) ** 2).sum(0)
+def frame_levels(heard: np.ndarray) -> np.ndarray:
+    """Return the level of each frame of magnitudes ``[bin, frame]`` in dB, averaged over 0.15 s, ``[frame]``."""
+    energy = (heard**2).sum(0)
     return 10 * np.log10(uniform_filter1d(energy, 2 * round(SMOOTHING_S[0] / FRAME_S) + 1) + 1e-12)
 
 
-def find_overlap(mixture: np.ndarray, tracks: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+def find_overlap(heard: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Say in which frames of a window two people talk, if anybody does, and which track is louder, ``[frame]`` each.
 
     Args:
-        mixture: ``[time]``.
-        tracks: both outputs of the separator, ``[2, time]``.
-        rate: Hz.
+        heard: :func:`magnitudes` of the mixture, ``[bin, frame]``.
+        tracks: those of both outputs of the separator, ``[2, bin, frame]``.
     """
-    odds = overlap_features(mixture, tracks, rate) @ WEIGHTS[:-1] + WEIGHTS[-1]
+    odds = overlap_features(heard, tracks) @ WEIGHTS[:-1] + WEIGHTS[-1]
     frames = 2 * round(SMOOTHING_S[1] / FRAME_S) + 1
-    one, other = (uniform_filter1d((each**2).sum(0), frames) for each in magnitudes(tracks, rate))
+    one, other = (uniform_filter1d((each**2).sum(0), frames) for each in tracks)
     return odds > 0, (other > one).astype(np.int8)
 
 

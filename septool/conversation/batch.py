@@ -31,6 +31,7 @@ def separate_conversations(
     batch: Batch,
     inputs: FoundInputs,
     explicit: Sequence[str],
+    *,
     model: str,
     speakers: str,
     activity: str | None,
@@ -132,8 +133,9 @@ class _Conversations:
             text = f"{job.display_name}: nobody speaks in it"
             task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
         if self.activity is not None and written is not None:
-            with atomic_write(written) as partial_path:
-                partial_path.write_text(format_activity(self.activity, diarization.turns, job.stem), encoding="utf-8")
+            text = format_activity(self.activity, diarization.turns, job.stem)
+            with atomic_write(written) as partial_path:  # names of files need not be text
+                partial_path.write_text(text, encoding="utf-8", errors="replace")
         if self.batch.out != PIPE:
             earlier = self.find_written(job)
             record_outputs([*found.targets, *([] if self.rest is None else [self.rest])])

@@ -27,6 +27,7 @@ from septool.conversation.activity import (
     frame_length,
     frame_levels,
     is_speech,
+    magnitudes,
     smooth_activity,
     spans,
 )
@@ -161,8 +162,9 @@ class ConversationSeparator:
         start = self._windows[-1].start + self.step if self._windows else 0
         given = remove_dc(mixture) if len(mixture) else np.zeros(1, dtype=np.float32)
         tracks = self.separate(given)
-        both, louder = find_overlap(given, tracks, self.rate)
-        levels = frame_levels(given, self.rate).astype(np.float32)
+        heard = magnitudes(given, self.rate)
+        both, louder = find_overlap(heard, magnitudes(tracks, self.rate))
+        levels = frame_levels(heard).astype(np.float32)
         self._windows.append(_Window(start, len(given), levels, both, louder))
         np.concatenate((given[None], tracks)).astype(np.float32).tofile(self._file)
 

@@ -119,7 +119,7 @@ def _utterances(paths: list[Path]) -> tuple[list[overlay.Speech], list[str]]:
 
 
 AISHELL2_NOISE = base.Corpus(
-    about="Mandarin speech in your music and noise at 5 to 20 dB, with an enrollment; drawn, there is no published list",
+    about="Mandarin speech in your music and noise at 5 to 20 dB, with an enrollment; drawn, as no list was published",
     licence="AISHELL Foundation, on request (AISHELL-2), yours (noise)",
     size="1991 speakers, 1000 hours; noise of at least ten files",
     expects="AISHELL-2/iOS/data/wav/SPEAKER/*.wav; --noise any folder of music and noise",

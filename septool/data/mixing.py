@@ -8,6 +8,7 @@ same samples; sampling depends on (seed, epoch, index) alone, so workers, ranks 
 
 import math
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,20 @@ def render_mixture(row: Mixture, rate: int | None = None) -> Rendered:
         )
     mixture = sources.sum(axis=0, dtype=np.float32)
     return Rendered(mixture if noise is None else mixture + noise, sources, noise)
+
+
+def source_seconds(row: Mixture) -> list[float]:
+    """Return how long each source is rendered, from headers alone.
+
+    Raises:
+        AudioError: a file that cannot be read.
+    """
+    seconds: list[float] = []
+    for source in row.sources:
+        info = audio.audio_info(row.locate(source.path))
+        frames = source.frames if source.frames >= 0 else max(info.frames - source.start, 0)
+        seconds.append(frames / info.rate / source.speed)
+    return seconds
 
 
 def _read_source(row: Mixture, source: Source, rate: int) -> np.ndarray:
@@ -263,11 +278,11 @@ def _sample_voices(
     utterances: list[int] = []
     taken: set[int] = set()
     first_db: float | None = None
-    gender: str | None = None  # that all have; None is any
+    genders = {*pool.genders} - ({None} if alike else set())
     for _ in range(config.sources):
-        speaker = _sample_speaker(pool, config, random, taken, gender)
+        speaker = _sample_speaker(pool, config, random, taken, genders)
         taken.add(speaker)
-        gender = pool.genders[speaker] if alike else None
+        genders = {pool.genders[speaker]} if alike else genders
         gain_db = _sample_gain_db(config, first_db, random)
         first_db = gain_db if first_db is None else first_db
         voice, utterance = sample_crop(pool, speaker, frames, random.uniform(*config.speed), random)
@@ -281,14 +296,14 @@ def _sample_voices(
 
 
 def _sample_speaker(
-    pool: UtterancePool, config: DynamicMixing, random: np.random.Generator, taken: set[int], gender: str | None
+    pool: UtterancePool, config: DynamicMixing, random: np.random.Generator, taken: set[int], genders: Set[str | None]
 ) -> int:
     while True:
         if config.draw_by == "speaker":
             speaker = int(random.integers(len(pool.speakers)))
         else:
             speaker = pool.speaker_of(int(random.integers(len(pool))))
-        if speaker not in taken and gender in (None, pool.genders[speaker]):
+        if speaker not in taken and pool.genders[speaker] in genders:
             return speaker
 
 

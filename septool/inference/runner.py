@@ -173,7 +173,10 @@ def run_batch(
         # Work of a lost worker is done again, over what it wrote; what was there before is somebody's.
         items = ((job, not _existing_targets(job)) for job in jobs)
         outcomes = spread(remote, items, 0, batch.cluster.address, killed=lambda item: _killed(item[0]))
-    with closing(outcomes):  # at once, where no more are wanted
+    with ExitStack() as stack:
+        if batch.cluster is not None:  # workers that were lost left something behind
+            stack.callback(clear_remains, [target for job in jobs for target in job.targets])
+        stack.enter_context(closing(outcomes))  # at once, where no more are wanted
         for result, caveats, digests, interrupted in outcomes:
             for caveat in caveats:
                 if caveat not in said and not caveat.is_failure:  # failures are listed at the end
@@ -190,8 +193,6 @@ def run_batch(
                 raise interrupted
             if batch.fail_fast and not isinstance(result, Skipped) and result.error is not None:
                 return
-    if batch.cluster is not None:  # workers that were lost left something behind
-        clear_remains(target for job in jobs for target in job.targets)
     yield from map(Failed.of_folder, unreadable)
 
 
@@ -253,18 +254,18 @@ def _run_job(
     try:
         with ExitStack() as stack:
             if batch.out != PIPE:
-                before = _with_written(job, find_written)
-                there = batch.skip_existing and all(path.exists() for path in before.targets + before.beside)
-                if there and _is_done(batch, record, before):
+                before, known = _with_written(job, find_written)
+                there = known and all(path.exists() for path in before.targets + before.beside)
+                if there and batch.skip_existing and _is_done(batch, record, before):
                     return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), [])
                 for folder in {target.parent for target in job.targets}:
                     make_folder(folder)
                 stack.enter_context(claim(job.targets[0], wait))
                 waited = bool(task.findings)
                 task.findings = [] if batch.jobs == 1 else task.findings
-                before = _with_written(job, find_written)
+                before, known = _with_written(job, find_written)
                 existing = _existing_targets(before)
-                whole = len(existing) == len(before.targets)
+                whole = known and len(existing) == len(before.targets)
                 lacking = [path for path in before.beside if not path.exists()]
                 done = whole and not lacking and batch.skip_existing and _is_done(batch, record, before)
                 if done or (whole and not lacking and waited and not batch.force):
@@ -273,7 +274,9 @@ def _run_job(
                     advice = "use --force to replace it or --skip-existing"
                     if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
                         advice = "the other voices do not; remove it or use --force"
-                        if whole:
+                        if not known:
+                            advice = "no earlier run of this has written it; remove it or use --force"
+                        elif whole:
                             advice = f"{printable(lacking[0])} does not; use --force to write both"
                     raise SeptoolError(f"{printable(existing[0])} exists; {advice}")
             if job.label == PIPE and not batch.stream:
@@ -298,10 +301,12 @@ def _run_job(
         return _Outcome(Failed.of_error(job, error, task.local_path), task.findings)
 
 
-def _with_written(job: Job, find_written: FindWritten | None) -> Job:
-    """Return a job with the files that an earlier run wrote of it for its targets, if there are any."""
+def _with_written(job: Job, find_written: FindWritten | None) -> tuple[Job, bool]:
+    """Return a job with the files that an earlier run wrote of it for its targets, and whether its files are known."""
     written = find_written(job) if find_written is not None else None
-    return job if written is None else replace(job, targets=tuple(written))
+    if written is None:
+        return job, find_written is None
+    return replace(job, targets=tuple(written)), True
 
 
 def _existing_targets(job: Job) -> list[Path]:

@@ -34,6 +34,9 @@ LOSSES: Registry["Callable[..., Tensor]"] = Registry(
     },
 )
 
+# Those that are nothing, or infinite, where a source is silent.
+UNDEFINED_FOR_SILENCE = {"si-snr", "two-step-autoencoder", "two-step-latent", "wavesplit"}
+
 # What each computes. x: the mixture, s: a voice, e: its estimate; X, S: their complex spectra; M: a mask;
 # V: embeddings and Y: memberships of bins. Voices are in their best order.
 EQUATIONS = {

@@ -1,6 +1,6 @@
 """Squared error of masked magnitudes under utterance-level permutation-invariant training.
 
-Kolbaek, Yu, Tan and Jensen (2017), "Multitalker speech separation with utterance-level permutation
+Kolbæk, Yu, Tan and Jensen (2017), "Multitalker speech separation with utterance-level permutation
 invariant training of deep recurrent neural networks". The target is the magnitude of each voice, or what
 a real mask can do best on the mixture's phase: the magnitude times the cosine of the phase difference.
 """

@@ -1,4 +1,4 @@
-"""Utterance-level permutation-invariant training (Kolbaek et al., 2017)."""
+"""Utterance-level permutation-invariant training (Kolbæk et al., 2017)."""
 
 # pyright: reportMissingTypeStubs=false
 

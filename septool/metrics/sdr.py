@@ -1,4 +1,4 @@
-"""Signal-to-distortion ratio of BSS Eval 3 (Vincent, Gribonval and Fevotte, 2006)."""
+"""Signal-to-distortion ratio of BSS Eval 3 (Vincent, Gribonval and Févotte, 2006)."""
 
 # pyright: reportMissingTypeStubs=false
 

@@ -1,4 +1,4 @@
-"""uPIT-BLSTM-ST: utterance-level PIT, two networks in a row (Kolbaek, Yu, Tan and Jensen, TASLP 2017).
+"""uPIT-BLSTM-ST: utterance-level PIT, two networks in a row (Kolbæk, Yu, Tan and Jensen, TASLP 2017).
 
 "Multitalker speech separation with utterance-level permutation invariant training of deep recurrent
 neural networks". One order of the voices is chosen for a whole recording, so a recurrent network learns to

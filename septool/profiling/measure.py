@@ -52,6 +52,8 @@ class Target:
         model = cast(Network, build_model(self.model, self.config))
         if self.weights:
             checkpoints.load_into(model, self.weights)
+            if checkpoints.read_header(self.weights).drops_tail:
+                checkpoints.drop_tail(model)
         return model.eval()
 
 

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from septool import audio
 from septool.data.manifest import Mixture
-from septool.data.mixing import render_mixture
+from septool.data.mixing import render_mixture, source_seconds
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.registry import suggest
 from septool.scoring.items import Item
 from septool.scoring.summary import Summary, summarize_items
 
+FORMER = {"gain-difference": "level-difference"}  # names of groups
 # Borders between groups.
-GAINS_DB, SECONDS, OVERLAP_PERCENT = (1.0, 2.5, 5.0), (2.0, 5.0, 10.0, 20.0), (25.0, 50.0, 75.0)
+LEVELS_DB, SECONDS, OVERLAP_PERCENT = (1.0, 2.5, 5.0), (2.0, 5.0, 10.0, 20.0), (25.0, 50.0, 75.0)
 
 
 def _sexes(row: Mixture) -> str | None:
@@ -23,8 +23,8 @@ def _sexes(row: Mixture) -> str | None:
     return None if None in genders else "+".join(sorted(gender for gender in genders if gender))
 
 
-def _gain_difference(row: Mixture) -> str | None:
-    """Group by how much louder the loudest voice is than the softest; gains level recordings that differ, too."""
+def _level_difference(row: Mixture) -> str | None:
+    """Group by how much louder the loudest voice is than the softest, as rendered: gains level recordings, too."""
     if len(row.sources) < 2:
         return None
     try:
@@ -33,36 +33,31 @@ def _gain_difference(row: Mixture) -> str | None:
         return None
     if not energies.all():
         return None
-    return _group_of(10 * math.log10(energies.max() / energies.min()), GAINS_DB, "dB")
+    return _group_of(10 * math.log10(energies.max() / energies.min()), LEVELS_DB, "dB")
 
 
 def _length(row: Mixture) -> str | None:
     if row.frames is not None:
         return _group_of(row.frames / row.sample_rate, SECONDS, "s")
-    seconds = _source_seconds(row)
+    seconds = _seconds_of(row)
     return _group_of(max(seconds) if row.mode == "max" else min(seconds), SECONDS, "s") if seconds else None
 
 
 def _overlap(row: Mixture) -> str | None:
     """Group by the share of the mixture in which two voices or more are, all of which begin with it."""
-    seconds = sorted(_source_seconds(row))
+    seconds = sorted(_seconds_of(row))
     if len(seconds) < 2:
         return None
     share = seconds[-2] / seconds[-1] if row.mode == "max" and seconds[-1] else 1.0
     return _group_of(100 * share, OVERLAP_PERCENT, "%")
 
 
-def _source_seconds(row: Mixture) -> list[float]:
+def _seconds_of(row: Mixture) -> list[float]:
     """Return how long each source is; none where a file cannot be read."""
-    seconds = []
-    for source in row.sources:
-        try:
-            info = audio.audio_info(row.locate(source.path))
-        except AudioError:
-            return []
-        frames = source.frames if source.frames >= 0 else max(info.frames - source.start, 0)
-        seconds.append(frames / info.rate / source.speed)
-    return seconds
+    try:
+        return source_seconds(row)
+    except AudioError:
+        return []
 
 
 def _group_of(value: float, borders: Sequence[float], unit: str) -> str:
@@ -91,7 +86,7 @@ def _sources(row: Mixture) -> str:
 
 GROUPS: dict[str, Callable[[Mixture], str | None]] = {
     "sex": _sexes,
-    "gain-difference": _gain_difference,
+    "level-difference": _level_difference,
     "length": _length,
     "overlap": _overlap,
     "noise": _noise,
@@ -102,7 +97,8 @@ GROUPS: dict[str, Callable[[Mixture], str | None]] = {
 
 def parse_groups(names: str) -> list[str]:
     """Split and check a list of groups such as ``sex,noise``."""
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    given = [name.strip() for name in names.split(",") if name.strip()]
+    chosen = [FORMER.get(name, name) for name in given]
     for name in chosen:
         if name not in GROUPS:
             raise suggest("group", name, GROUPS)

@@ -16,7 +16,7 @@ from septool.metrics.si_snr import si_snr
 from septool.scoring.items import Item
 
 COLLAR_S = 0.25  # around boundaries, for the second of the two diarization error rates
-_DER = "missed speech, false alarms and speaker confusion against all reference speech, overlaps counted once per speaker"
+_DER = "missed speech, false alarms and confusion against all reference speech, overlaps counted once per speaker"
 _ALL = "pooled over conversations, as by md-eval and dscore"
 MEASURES = {  # of a whole conversation
     metric.name: metric

@@ -52,7 +52,7 @@ class Item:
     def to_row(self) -> JsonDict:
         """Return plain values for JSON; empty parts are left out."""
         if self.error:
-            return {"id": self.id, "error": self.error, **self.hashes}
+            return {"id": self.id, "error": self.error, **self.detections, **self.hashes}
         why = {metric: reasons for metric, reasons in self.reasons.items() if any(reasons)}
         undefined = {"undefined": why} if why else {}
         return {"id": self.id, "order": list(self.order), **self.scores, **self.detections, **undefined, **self.hashes}
@@ -120,7 +120,7 @@ def score_item(
             if np.ptp(reference) and not np.ptp(estimates[place]):
                 raise _ItemError(f"estimate {place + 1} is silent, reference {number} is not: the voice is lost")
     except _ItemError as error:
-        return Item(signals.id, error=str(error))
+        return Item(signals.id, error=str(error), detections=signals.detections)
     scores: dict[str, list[float | None]] = {}
     reasons: dict[str, list[str | None]] = {}
     texts = signals.texts or [None] * len(references)

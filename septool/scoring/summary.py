@@ -161,7 +161,7 @@ def summarize_detections(items: Sequence[Item], detection: Detection) -> list[Su
         detection: the error rate.
     """
     name, positive, negative = detection
-    failed = sum(bool(item.error) for item in items)
+    failed = sum(bool(item.error) and not item.detections for item in items)  # a voice that was lost was looked for
     summaries = []
     right = [np.array([item.detections["right-voice"]]) for item in items if "right-voice" in item.detections]
     if right:

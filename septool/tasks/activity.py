@@ -156,7 +156,7 @@ def _find(
     task.note_caveats(estimate, networks.name, networks.rate)
     text = format_activity(format, found.turns, task.job.stem)
     with atomic_write(target) as partial_path:
-        partial_path.write_text(text, encoding="utf-8")
+        partial_path.write_text(text, encoding="utf-8", errors="replace")  # names of files need not be text
     return FoundActivity(
         input=task.job.label,
         output=PIPE if out == PIPE else str(target),

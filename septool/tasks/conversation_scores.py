@@ -50,14 +50,15 @@ def conversations_by_model(
         raise UsageError(
             f"{model} gives {header.sources} voices; conversations are taken apart by a separator that gives {TRACKS}"
         )
-    networks = load_conversation_networks(model, speaker_model, choose_device(device), passes)
+    warnings: list[str] = []
+    networks = load_conversation_networks(model, speaker_model, choose_device(device), passes, warnings.append)
 
     def tasks(done: Container[str]) -> Iterator[Item]:
         for row in rows:
             if row.id not in done:
                 yield _score_row(row, networks.start(), networks.rate)
 
-    return ScoringJob([row.id for row in rows], networks.rate, tasks)
+    return ScoringJob([row.id for row in rows], networks.rate, tasks, warnings=warnings)
 
 
 def _score_row(row: Conversation, conversation: ConversationSeparator, rate: int) -> Item:

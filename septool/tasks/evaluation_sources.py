@@ -143,7 +143,7 @@ class EvaluationSource(ABC):
         return about
 
     def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
-        """Summarize everything that was measured of the items, and then of groups of them."""
+        """Summarize everything that was measured of the items."""
         detected = summarize_detections(items, self.detection)
         return [*summarize_items(items, metrics), *summarize_words(items), *detected]
 

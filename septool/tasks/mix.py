@@ -55,7 +55,7 @@ class RenderedManifest:
     sha256: str
     source_sha256: str  # of the manifest that was rendered
     failed: tuple[str, ...]  # a line for each row that could not be
-    scaled_db: dict[str, float]  # by id: gain on a whole row that kept its peak below full scale
+    scaled_db: dict[str, float]  # by id, of rows rendered now: gain on all of it that kept its peak below full scale
 
 
 def mix_files(

@@ -198,7 +198,17 @@ def separate(
         from septool.conversation.batch import separate_conversations  # SciPy takes a second to import
 
         yield from separate_conversations(
-            batch, found, inputs, model, speakers, activity, rest, speaker_model, references, who, passes
+            batch,
+            found,
+            inputs,
+            model=model,
+            speakers=speakers,
+            activity=activity,
+            rest=rest,
+            speaker_model=speaker_model,
+            references=references,
+            who=who,
+            passes=passes,
         )
         return
     speaker = None if speaker_model == SPEAKER_MODEL else speaker_model

@@ -16,7 +16,7 @@ import torch
 from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
 from septool.device import enough_memory
 from septool.errors import UsageError
-from septool.losses import LOSSES, can_learn_by
+from septool.losses import LOSSES, UNDEFINED_FOR_SILENCE, can_learn_by
 from septool.models import MODELS
 from septool.training.distributed import Distributed, init_distributed
 from septool.training.lock import lock_run
@@ -25,8 +25,6 @@ from septool.training.recipe_changes import recipe_changes, run_name
 from septool.training.recipe_files import load_recipe, recipe_from_dict, recipe_record
 from septool.training.state import LAST, has_state, read_state
 from septool.training.trainer import Report, Trainer, check_network_size
-
-UNDEFINED_FOR_SILENCE = ("si-snr", "two-step-autoencoder", "two-step-latent", "wavesplit")  # losses
 
 
 def plan_run(

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from septool import audio, workers
+from septool import workers
 from septool.data.manifest import Mixture
-from septool.data.mixing import render_mixture
+from septool.data.mixing import render_mixture, source_seconds
 from septool.data.renderers import Rendered
 from septool.data.speech_cache import check_damage
 from septool.errors import AudioError, ConfigError, ManifestError, SeptoolError
@@ -160,6 +160,8 @@ class FixedMixtures:
                 lengths.append(0)
         self.damage.add(self.damage.take())
         known = [length for length in lengths if length]
+        if not known:
+            raise ManifestError(f"{self.damage.path}: none of its {len(self.rows)} mixtures can be rendered")
         return np.array([length or int(np.median(known)) for length in lengths])
 
     def _notice(self, row: Mixture, error: SeptoolError) -> None:
@@ -213,11 +215,7 @@ def _header_frames(row: Mixture, rate: int) -> int:
     """Return how long a mixture is rendered at a rate, from headers alone; resampling may differ by one."""
     if row.frames is not None:
         return round(row.frames * rate / row.sample_rate)
-    seconds = []
-    for source in row.sources:
-        about = audio.audio_info(row.locate(source.path))
-        frames = about.frames - source.start if source.frames < 0 else source.frames
-        seconds.append(frames / about.rate / source.speed)
+    seconds = source_seconds(row)
     return int(rate * (min(seconds) if row.mode == "min" else max(seconds)))
 
 

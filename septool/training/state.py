@@ -75,6 +75,11 @@ class TrainingState:
         self.hours = 0.0
         self.manifests: dict[str, str] = {}  # sha256 by path, of what the run has learned from and was validated on
 
+    def restart_average(self) -> None:
+        """Begin the average anew with the weights as they are."""
+        if self.average is not None:
+            self.average = MovingAverage(self.model, self.recipe.loop.ema)
+
     @property
     def weights(self) -> dict[str, Tensor]:
         """What is validated and kept: the averaged weights if the recipe averages."""

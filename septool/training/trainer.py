@@ -159,6 +159,8 @@ class Trainer:
         training_set = self.role.training_set(jobs)
         if not progress.step:
             self.role.begin()
+            self.distributed.broadcast(self.model.parameters())  # what is computed apart may differ in rounding
+            self.state.restart_average()
         used = (self.recipe.data.train, self.recipe.data.validation, *self.recipe.mixing.manifests)
         self.manifests = {path: sha256_of(Path(path)) for path in used}
         self._note_changed_data()

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,27 @@ def test_nothing_is_replaced_without_force(septool: Command, meeting: Path, tmp_
     assert septool("separate", meeting, "--speakers", "auto", "-o", tmp_path, "--force").status == 0
     again = septool("separate", meeting, "--speakers", "auto", "-o", tmp_path, "--skip-existing")
     assert again.status == 0
+
+
+@pytest.mark.usefixtures("people")
+def test_what_a_plain_separation_has_left_is_not_taken_for_done(septool: Command, meeting: Path) -> None:
+    first = meeting.with_name("meeting_s1.wav")
+    first.write_bytes(b"of two tracks")
+    line = ("separate", meeting, "--speakers", "2", "-o", meeting.parent)
+    result = septool(*line, "--skip-existing")
+    assert (result.status, first.read_bytes()) == (1, b"of two tracks")
+    assert f"{first} exists; no earlier run of this has written it; remove it or use --force" in result.errors[-1]
+    assert septool(*line, "--force").status == 0
+    assert septool(*line, "--skip-existing").errors == [f"septool: {meeting}: there already"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text_may_be_a_conversations(septool: Command, meeting: Path, tmp_path: Path) -> None:
+    odd = meeting.rename(meeting.with_name(os.fsdecode(b"caf\xe9.wav")))
+    for line in (["activity", odd], ["separate", odd, "--speakers", "auto", "--activity", "rttm"]):
+        result = septool(*line, "-o", tmp_path / line[0])
+        assert result.status == 0, result.errors
+        assert "caf?" in (tmp_path / line[0] / odd.with_suffix(".rttm").name).read_text()
 
 
 @pytest.mark.usefixtures("people")

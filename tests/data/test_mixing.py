@@ -598,7 +598,7 @@ def test_same_gender_brings_more_mixtures_of_one() -> None:
         assert pair[0] != pair[1]
         different += first is not None and first != second
         kept += pair == sample_mixture(people, how, AugmentationSources(), seed=1, epoch=0, index=index).utterances
-    assert 88 <= different <= 152  # 120: half of 0.8 * 0.75 of 400, and three standard deviations
+    assert 92 <= different <= 148  # 120: half of 0.8 * 0.75 of 400, and three standard deviations
     assert kept >= 200  # where nothing is asked for, or it is so anyway, the voices are the same
 
 

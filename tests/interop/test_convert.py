@@ -1,5 +1,6 @@
 """Converted weights compute what they computed."""
 
+import copy
 import inspect
 import re
 import zipfile
@@ -232,6 +233,11 @@ def test_an_exact_tail_is_theirs_to_the_last_sample(
     assert_parity(model, tensors)
     assert all(tensors[f"x{case}"].shape[-1] % 8 for case in (1,)), "the test needs a length with a tail"
     assert model(torch.ones(1, 3)).shape == (1, 2, 3)
+    copied, mixture = copy.deepcopy(model), torch.ones(1, 400)
+    with torch.no_grad():
+        for weight in copied.parameters():
+            weight.zero_()
+    assert not torch.equal(copied(mixture), model(mixture)), "the copy computes by the weights of the first"
 
 
 def test_a_convtasnet_of_asteroid_without_a_skip_path(tmp_path: Path) -> None:

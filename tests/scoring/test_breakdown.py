@@ -50,11 +50,11 @@ def test_gain_differences_are_those_of_the_voices_and_not_of_the_gains(tmp_path:
         Mixture(id=each.id, sample_rate=8000, sources=(loud, other), root=tmp_path)
         for each, other in zip(ITEMS, others, strict=True)
     ]
-    found = {s.group: s.mean for s in summarize_groups(ITEMS, rows, ["sdr"], ["gain-difference"])}
+    found = {s.group: s.mean for s in summarize_groups(ITEMS, rows, ["sdr"], ["level-difference"])}
     assert found == {
-        "gain-difference 5 dB and more": 0.0,
-        "gain-difference 1 to 2.5 dB": 1.0,
-        "gain-difference unknown": 2.5,
+        "level-difference 5 dB and more": 0.0,
+        "level-difference 1 to 2.5 dB": 1.0,
+        "level-difference unknown": 2.5,
     }
 
 

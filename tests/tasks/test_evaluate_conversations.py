@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from septool import checkpoints
 from septool.data.conversations import (
     Conversation,
     ConversationSegment,
@@ -19,9 +20,11 @@ from septool.data.conversations import (
 )
 from septool.data.turns import Turn
 from septool.errors import UsageError
+from septool.models.build import build_model
 from septool.tasks import conversation_scores
 from septool.tasks.evaluate import evaluate
 from tests.conftest import RATE, Command, voice, write
+from tests.models.tiny import SPEAKER
 
 
 @pytest.fixture
@@ -135,6 +138,16 @@ def test_a_conversation_that_cannot_be_read_fails_alone(
     assert "gone.wav" in a.error
     assert not b.error
     assert all(summary.failed == 1 for summary in summaries)
+
+
+def test_a_speaker_network_that_was_not_measured_is_told_of(
+    septool: Command, meetings: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    network, mine = build_model("speaker-net", SPEAKER), tmp_path / "mine.safetensors"
+    header = checkpoints.Header(model="speaker-net", config={**SPEAKER}, sample_rate=RATE, sources=0)
+    checkpoints.save(mine, network.state_dict(), header)
+    result = septool("eval", meetings, "-m", tiny_checkpoint, "-d", "cpu", "--limit", 1, "--speaker-model", mine)
+    assert f"septool: {mine}: how its embeddings are spread was not measured" in "\n".join(result.errors)
 
 
 def test_the_command_line(septool: Command, meetings: Path, tiny_checkpoint: Path) -> None:

@@ -92,6 +92,24 @@ def test_the_other_voice_is_the_wrong_one(rows: Path, tiny_extractor: Path, know
     assert items[0].scores["si-snri"][0] < -10  # type: ignore[operator]
 
 
+def test_a_voice_that_is_lost_counts_where_it_was_looked_for(
+    rows: Path, tiny_extractor: Path, knowing: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = VoiceFilter.extract_with_score
+
+    def lose(self: Any, mixture: Tensor, embedding: Tensor) -> Extraction:
+        found = find(self, mixture, embedding)
+        return found._replace(voice=torch.zeros_like(found.voice))
+
+    monkeypatch.setattr(VoiceFilter, "extract_with_score", lose)
+    items, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu")
+    assert all("the voice is lost" in item.error for item in items)
+    assert all(item.detections.keys() == {"right-voice", "presence", "absence"} for item in items)
+    assert Item.from_row(items[0].to_row()) == items[0]
+    by_name = {summary.metric: summary for summary in summaries}
+    assert by_name["presence-eer"].count == 4
+
+
 def test_a_separator_is_scored_on_the_enrolled_voice_if_asked(rows: Path, tiny_checkpoint: Path) -> None:
     run = partial(evaluate, rows, model=str(tiny_checkpoint), metric="si-snr", device="cpu")
     items, summaries = run(extract=True)

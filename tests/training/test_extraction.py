@@ -150,6 +150,24 @@ def test_an_imprinted_classifier_begins_with_what_everybody_sounds_like(data: Pa
         assert row.norm().item() == pytest.approx(random.norm(dim=-1).mean().item(), rel=1e-5)
 
 
+def test_the_average_begins_with_the_imprinted_classifier(data: Path, tmp_path: Path) -> None:
+    sampling, loop = SpeakerSampling(imprint=1), {**LOOP, "ema": 0.99}
+    recipe = replace(speaker_recipe(data, config=NET | {"speakers": 4}, loop=loop), speakers=sampling)
+    run = Trainer(recipe, tmp_path, ALONE)
+
+    class StopError(Exception):
+        pass
+
+    def stop(_: Any) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        run.fit(report=stop)  # at its start
+    assert run.state.average is not None
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(run.state.average.weights[name], value), name
+
+
 def test_the_number_of_speakers_has_to_be_the_pools(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has 4 speakers; config\.speakers has to be that, not 5"):
         train(speaker_recipe(data, config=NET | {"speakers": 5}), tmp_path)
