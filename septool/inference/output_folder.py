@@ -13,15 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from septool import locks
 from septool.atomic import recover
 from septool.config import JsonMapping
 from septool.files import sha256_of
 from septool.workers import check_stopping
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs are told apart by their files alone
-    fcntl = None
 
 OUTPUT_LIST = ".septool-outputs.jsonl"  # a row for each file: its name and its bytes
 LOCK_SUFFIX = ".lock"
@@ -121,58 +117,33 @@ def claim(target: Path, wait: Callable[[], None]) -> Iterator[None]:
         target: the first file of a recording.
         wait: called once, if another run works on it; raises if that is not to be waited for.
     """
-    if fcntl is None:
+    if not locks.AVAILABLE:
         yield
         return
     path = _lock_path(target)
     waiting = False
     while True:
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = locks.take_lock(path)
+            break
+        except BlockingIOError:
+            if not waiting:
+                wait()
+                waiting = True
         except OSError:  # a folder that cannot be written to; writing the voices tells
             yield
             return
-        is_taken = False
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_same(file, path):  # and not one that its owner has just removed
-                break
-        except BlockingIOError:
-            is_taken = True
-        except OSError:  # a file system without locks
-            break
-        os.close(file)
-        if is_taken and not waiting:
-            wait()
-            waiting = True
         check_stopping()
         time.sleep(POLL_SECONDS)
     try:
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
-        os.close(file)
+        locks.release_lock(path, descriptor)
 
 
 def is_claimed(targets: Iterable[Path]) -> bool:
     """Say whether another run works on one of several recordings, by their first files."""
-    if fcntl is None:
-        return False
-    for target in targets:
-        try:
-            file = os.open(_lock_path(target), os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        finally:
-            os.close(file)
-    return False
+    return locks.AVAILABLE and any(locks.is_locked(_lock_path(target)) for target in targets)
 
 
 def clear_remains(targets: Iterable[Path]) -> None:
@@ -180,30 +151,9 @@ def clear_remains(targets: Iterable[Path]) -> None:
     for folder in sorted({target.parent for target in targets}):
         if folder.is_dir() and os.access(folder, os.W_OK):
             recover(folder)
-            _clear_claims(folder)
-
-
-def _clear_claims(folder: Path) -> None:
-    """Remove the locks in a folder whose processes were killed; nobody holds them."""
-    if fcntl is None:
-        return
-    for path in folder.glob(f".{'[0-9a-f]' * 16}{LOCK_SUFFIX}"):
-        with suppress(OSError):
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_same(file, path):
-                    path.unlink()
-            finally:
-                os.close(file)
+            for path in folder.glob(f".{'[0-9a-f]' * 16}{LOCK_SUFFIX}"):
+                locks.clear_lock(path)
 
 
 def _lock_path(target: Path) -> Path:
     return target.with_name(f".{sha256_of(os.fsencode(target.name))[:16]}{LOCK_SUFFIX}")
-
-
-def _is_same(file: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False
