@@ -92,12 +92,14 @@ def choose_device(name: str, number: int | None = None) -> "torch.device":
 def has_fast_bfloat16(device: "torch.device") -> bool:
     """Say whether a device multiplies matrices faster in bfloat16 than in float32.
 
-    Processors with AMX and NVIDIA's GPUs since Ampere do; where it is emulated it takes several times as long.
+    Processors with AMX or AVX-512's bfloat16 (AMD since Zen 4, Intel since Cooper Lake) and NVIDIA's GPUs since Ampere
+    do; where it is emulated it takes several times as long.
     """
     import torch
 
     if device.type == "cpu":
-        return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        has = torch.cpu.get_capabilities()
+        return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= AMPERE
 
 

@@ -65,8 +65,14 @@ def test_bfloat16_where_it_is_faster_and_as_good(
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_amx, "avx512_bf16": False})
     assert choose_dtype(asked, None if device is None else torch.device(device), measured).name == expected
+
+
+def test_bfloat16_on_processors_that_multiply_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has, expected in (({"avx512_bf16": True}, True), ({"avx512_f": True}, False), ({}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
+        assert has_fast_bfloat16(torch.device("cpu")) == expected
 
 
 def test_bfloat16_on_gpus_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
