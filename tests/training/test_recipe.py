@@ -227,6 +227,7 @@ OUR_OWN = {
     "galr-small-stage6",
     "galr-small-stage7",
     "galr-small-stage8",
+    "galr-small-stage9",
     "papez-small",
     "papez-small-stage2",
     "papez-small-stage3",
