@@ -23,7 +23,7 @@ def suggest(kind: str, name: str, known: Iterable[str], *, listed_by: str = "") 
     close = difflib.get_close_matches(name, names, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
     if listed_by and len(names) > MANY:
-        return UsageError(f"unknown {kind} {name!r}{meant} ({listed_by} lists {len(names)})")
+        return UsageError(f"unknown {kind} {name!r}{meant} ({listed_by} lists all)")
     return UsageError(f"unknown {kind} {name!r}{meant} (known: {', '.join(names) or 'none'})")
 
 

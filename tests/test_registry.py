@@ -37,7 +37,7 @@ def test_an_unknown_name_is_told_with_the_nearest_and_all() -> None:
     assert str(suggest("thing", "x", [])) == "unknown thing 'x' (known: none)"
     many = [f"thing-{number}" for number in range(30)]
     assert str(suggest("thing", "thing-7x", many, listed_by="ls")) == (
-        "unknown thing 'thing-7x'; did you mean 'thing-7'? (ls lists 30)"
+        "unknown thing 'thing-7x'; did you mean 'thing-7'? (ls lists all)"
     )
 
 

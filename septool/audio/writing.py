@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from septool.atomic import atomic_write
+from septool.audio.decoders import quiet
 from septool.audio.formats import PIPED, format_of, nearest_subtype
 from septool.audio.plain import RAW_BYTES
 from septool.audio.raw import ENCODINGS
@@ -130,7 +131,8 @@ class Writer:
                     # Longer than anyone knew before: its header cannot say so, which is no reason to throw it away.
                     whole = path.stat().st_size > self._bytes_of(self.written)
                 elif self.written:
-                    with soundfile.SoundFile(byte_name(path)) as again:
+                    silent = quiet() if self._kind == "MP3" else nullcontext()  # whose decoder speaks by itself
+                    with silent, soundfile.SoundFile(byte_name(path)) as again:
                         again.seek(self.written - 1)
                         whole = len(again.read(2)) == 1
             except soundfile.LibsndfileError:

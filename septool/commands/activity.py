@@ -86,6 +86,8 @@ def activity(
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
             tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
+            if quiet and not isinstance(result, Failed | Skipped):
+                printing.note_partial(result.findings)
             if json:
                 printing.json_line(result.row())
             elif isinstance(result, FoundActivity):

@@ -63,8 +63,8 @@ def extract(
         str | None,
         typer.Option(
             "--name",
-            help="File name pattern in a folder, of {stem}, {suffix}, {channel} and {model}; {stem}_voice, or "
-            "{stem}_{voice} of --who.",
+            help="File name pattern in a folder, of {stem}, {suffix}, {model} and, with --channel each, {channel}; "
+            "{stem}_voice, or {stem}_{voice} of --who.",
         ),
     ] = None,
     segment: options.Segment = EXTRACTION_SEGMENT_S,
@@ -146,6 +146,8 @@ def extract(
         ):
             bar.count_file(getattr(result, "seconds", 0.0))  # none of one that failed
             tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
+            if quiet and not isinstance(result, Failed | Skipped):
+                printing.note_partial(result.findings)
             if out == PIPE:
                 if isinstance(result, Extracted) and result.judgment:
                     printing.note(result.judgment)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -17,6 +18,9 @@ from rich.table import Table
 
 from septool.config import JsonDict, finite_or_null
 from septool.printable import printable
+
+if TYPE_CHECKING:  # which takes NumPy, and a second
+    from septool.inference.findings import Caveat
 
 SILENT_SECONDS = 60  # a log without a line for longer looks like a run that hangs
 
@@ -42,6 +46,13 @@ def line(text: str) -> None:
 
 def _shown(text: str) -> str:
     return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
+
+
+def note_partial(findings: Iterable["Caveat"]) -> None:
+    """Say what is missing from the results of a recording: with --quiet, too, as a part that is lost is no detail."""
+    for finding in findings:
+        if finding.is_partial and not finding.is_failure:  # which stands among the errors
+            note(finding.text)
 
 
 class Tally:

@@ -51,8 +51,8 @@ def separate(
         str | None,
         typer.Option(
             "--name",
-            help="File name pattern of {stem}, {suffix}, {voice}, {channel} and {model}; {stem}_s{voice}, or "
-            "{stem}_clean of one voice.",
+            help="File name pattern of {stem}, {suffix}, {voice}, {model} and, with --channel each, {channel}; "
+            "{stem}_s{voice}, or {stem}_clean of one voice.",
         ),
     ] = None,
     segment: options.Segment = SEGMENT_S,
@@ -187,6 +187,8 @@ def separate(
         ):
             bar.count_file(getattr(result, "seconds", 0.0))  # none of one that failed
             tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
+            if quiet and not isinstance(result, Failed | Skipped):
+                printing.note_partial(result.findings)
             if out == PIPE:
                 continue
             if json:

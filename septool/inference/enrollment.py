@@ -22,6 +22,7 @@ from septool.signal.levels import at_model_level, from_db
 
 SILENCE_DB = -80.0  # a reference whose loudest frame lies below this has no voice in it
 PAUSE_DB = 30.0  # frames this far below the loudest one are pauses
+EXCERPT_SLACK_S = 0.1  # by which an excerpt may end behind its recording: whoever wrote its end has rounded
 MIN_SPEECH_S = 1.0  # that a reference needs
 MAX_REFERENCE_S = 60.0  # of a reference that are used, from its beginning
 
@@ -97,6 +98,11 @@ def load_reference(reference: Reference, rate: int, report: Callable[[str], None
         raise AudioError(
             f"{printable(reference.path)} is {info.frames / info.rate:.1f} s long; it has nothing from "
             f"{reference.start:g} s on"
+        )
+    if last > info.frames + EXCERPT_SLACK_S * info.rate:
+        report(
+            f"{printable(reference.path)} is {info.frames / info.rate:.1f} s long; the excerpt ends there, "
+            f"not at {reference.end:g} s"
         )
     return read_reference(reference.path, rate, first, min(last, info.frames) - first, report)
 

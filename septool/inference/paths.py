@@ -1,5 +1,6 @@
 """Input recordings, their output paths, and the share of them that this process works on."""
 
+import codecs
 import errno
 import hashlib
 import os
@@ -144,6 +145,7 @@ def read_input_list(name: str) -> list[str]:
         content = sys.stdin.buffer.read() if name == PIPE else read_bytes(Path(name))
     except OSError as error:
         raise UsageError(f"--from-file {printable(name)} cannot be read: {error.strerror}") from None
+    content = content.removeprefix(codecs.BOM_UTF8)  # which editors of Windows put there
     lines = content.split(b"\0") if b"\0" in content else content.splitlines()
     names = [os.fsdecode(line) for line in lines if line]
     if not names:

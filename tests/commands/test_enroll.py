@@ -118,6 +118,13 @@ def test_a_stretch_of_a_recording_is_a_reference(enroll: Command, people: Path, 
     np.testing.assert_allclose(stretch, whole, atol=1e-5)
 
 
+def test_an_excerpt_that_is_longer_than_its_recording_is_told_of(enroll: Command, people: Path, tmp_path: Path) -> None:
+    alone = people / "alice/1.wav"
+    result = enroll(f"{alone}@1-20", "--name", "alice", "-o", tmp_path / "alice.safetensors")
+    assert result.status == 0
+    assert f"septool: {alone} is 3.0 s long; the excerpt ends there, not at 20 s" in result.errors
+
+
 def test_everybody_of_a_recording_is_learned_from_where_nobody_else_speaks(
     enroll: Command, people: Path, tmp_path: Path
 ) -> None:

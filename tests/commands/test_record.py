@@ -85,12 +85,13 @@ def test_what_is_done_is_known_from_other_folders(
 # Lists.
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "marked"])
 @pytest.mark.parametrize("between", [b"\n", b"\r\n", b"\0"], ids=["lines", "windows", "nul"])
 @pytest.mark.parametrize("piped", [False, True])
 def test_a_list_names_recordings(
-    separate: Command, calls: list[Path], tmp_path: Path, between: bytes, piped: bool
+    separate: Command, calls: list[Path], tmp_path: Path, between: bytes, piped: bool, mark: bytes
 ) -> None:
-    content = between.join(str(path).encode() for path in calls[1:]) + between
+    content = mark + between.join(str(path).encode() for path in calls[1:]) + between
     (tmp_path / "list").write_bytes(content)
     name = "-" if piped else tmp_path / "list"
     result = separate(calls[0], "--from-file", name, stdin=content if piped else b"")

@@ -294,6 +294,9 @@ def test_a_cut_off_recording_gives_what_is_there_and_says_so(separate: Command, 
     assert result.status == 0
     assert f"septool: {call} is cut off: its header says 3.0 s, 1.5 s are there" in result.errors
     assert audio.audio_info(tmp_path / "out/call_s1.wav").frames == audio.audio_info(call).frames == 11989
+    assert separate(call, "--force", "-q").errors == [
+        f"septool: {call} is cut off: its header says 3.0 s, 1.5 s are there"
+    ]
 
 
 def test_the_endless_header_of_a_pipe_is_no_cut_off_recording(separate: Command, call: Path) -> None:
