@@ -20,6 +20,11 @@ LICENCES = {
     "Apache-2.0": "apache-2.0",
     "MIT": "mit",
 }
+HUB_TAGS = {
+    "separator": "speech-separation",
+    "extractor": "target-speaker-extraction",
+    "speaker": "speaker-recognition",
+}
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,10 @@ def make_card(name: str, repository: str, header: Header) -> str:
     front: JsonDict = {"license": identifier or "other"}
     if identifier is None:
         front["license_name"] = "".join(c if c.isalnum() else "-" for c in header.licence.lower())
-    front |= {"library_name": "septool", "tags": ["audio", "speech-separation", header.model]}
     role = MODELS[header.model].role
-    front["pipeline_tag"] = "audio-to-audio"
+    front |= {"library_name": "septool", "tags": ["audio", HUB_TAGS[role], header.model]}
+    if role != "speaker":
+        front["pipeline_tag"] = "audio-to-audio"
     lines = ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()), "---", ""]
     own = shipped(f"docs/models/{name}.md")
     if own.exists():
@@ -90,7 +96,8 @@ def make_card(name: str, repository: str, header: Header) -> str:
         lines += [f"# {name}", ""]
         rows = {
             "Model": header.model,
-            "Voices, rate": f"{header.sources}, {header.sample_rate} Hz",
+            "Voices": str(header.sources) if role == "separator" else "",
+            "Sample rate": f"{header.sample_rate} Hz",
             "Trained on": header.trained_on or "unknown",
             "Measured": _words(header.measured),
             "Published": _words(header.published),

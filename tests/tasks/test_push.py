@@ -1,6 +1,7 @@
 """``septool models push``: what is published can be used by its name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from septool import checkpoints
 from septool.api import load_separator
 from septool.errors import CheckpointError, UsageError
 from septool.headers import read_header
-from septool.tasks.push import push
+from septool.tasks.push import make_card, push
 from tests.conftest import Command
 from tests.hub import Hub
 
@@ -50,12 +51,26 @@ def test_what_is_pushed_is_loaded_by_its_name(
     np.testing.assert_array_equal(pipeline.separate(recording, 8000), mine.separate(recording, 8000))
 
 
+def test_a_card_says_what_a_network_is_for(tiny_checkpoint: Path, tiny_extractor: Path) -> None:
+    def card(path: Path, **changes: Any) -> tuple[dict[str, Any], str]:
+        text = make_card("tiny", "me/tiny", replace(read_header(path), licence="MIT", **changes))
+        return yaml.safe_load(text.split("---")[1]), text
+
+    front, text = card(tiny_checkpoint)
+    assert ("speech-separation" in front["tags"], front["pipeline_tag"]) == (True, "audio-to-audio")
+    assert "| Voices | 2 |" in text
+    front, text = card(tiny_extractor)
+    assert ("target-speaker-extraction" in front["tags"], "| Voices |" in text) == (True, False)
+    front, text = card(tiny_checkpoint, model="speaker-net", sources=0)
+    assert ("speaker-recognition" in front["tags"], "pipeline_tag" in front) == (True, False)
+    assert "| Sample rate | 8000 Hz |" in text
+    assert "septool separate" not in text
+
+
 def test_weights_of_no_licence_are_not_published(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not say under which licence its weights are; give it with --licence"):
         push(str(tiny_checkpoint), "hf:me/tiny")
     model, header = checkpoints.load(tiny_checkpoint)
-    from dataclasses import replace
-
     path = tmp_path / "a.safetensors"
     checkpoints.save(path, model.state_dict(), replace(header, licence="Own Terms 2", trained_on="x"))
     with pytest.raises(UsageError, match="--licence MIT was given, but the checkpoint says Own Terms 2"):
