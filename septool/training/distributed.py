@@ -78,7 +78,7 @@ class Distributed:
         """Give all processes the main one's tensors ``[...]``, in place."""
         if self.world_size > 1:
             for value in values:
-                dist.broadcast(value, src=0)
+                dist.broadcast(value.detach(), src=0)  # which shares its memory, and has no history
 
     def no_sync(self, module: nn.Module) -> AbstractContextManager[None]:
         """Keep a wrapped module's gradients in this process for now: more are to be added to them."""
