@@ -57,8 +57,9 @@ def clear_lock(path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         _lock(descriptor)
         if _is_same(descriptor, path):
-            path.unlink()
-        os.close(descriptor)
+            release_lock(path, descriptor)
+        else:
+            os.close(descriptor)
 
 
 def _lock(descriptor: int) -> None:
