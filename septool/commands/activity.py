@@ -56,13 +56,13 @@ def activity(
     numbers. Exits with status 1 if a recording failed; the others are processed.
     """
     from septool.commands import printing
-    from septool.inference.outcomes import Failed, Skipped
+    from septool.inference.outcomes import Failed
     from septool.inference.paths import PIPE, display_name
     from septool.tasks.activity import FoundActivity, find_activity
 
     options.check_json(out, json)
     downloading.obtain_weights(model, yes=yes, quiet=quiet)
-    tally = printing.Tally()
+    tally = printing.Tally(quiet=quiet)
     with printing.Bar("activity", quiet=quiet, lines=False) as bar:
         for result in find_activity(
             inputs,
@@ -85,9 +85,7 @@ def activity(
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
         ):
-            tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
-            if quiet and not isinstance(result, Failed | Skipped):
-                printing.note_partial(result.findings)
+            tally.add(result)
             if json:
                 printing.json_line(result.row())
             elif isinstance(result, FoundActivity):
@@ -100,4 +98,4 @@ def activity(
             elif not isinstance(result, Failed):
                 printing.line(result.outputs[0])
                 bar.say(f"{display_name(result.input)}: there already")
-    tally.end(quiet=quiet)
+    tally.end()

@@ -102,14 +102,14 @@ def extract(
     processed.
     """
     from septool.commands import printing
-    from septool.inference.outcomes import Failed, Skipped
+    from septool.inference.outcomes import Failed
     from septool.inference.paths import PIPE, display_name
     from septool.tasks.extract import Extracted, ExtractedVoices
     from septool.tasks.extract import extract as run_extraction
 
     options.check_json(out, json)
     downloading.obtain_weights(model, yes=yes, quiet=quiet)
-    tally = printing.Tally()
+    tally = printing.Tally(quiet=quiet)
     with printing.open_progress("extract", progress, quiet=quiet) as bar:
         for result in run_extraction(
             inputs,
@@ -145,9 +145,7 @@ def extract(
             progress=bar.follow,
         ):
             bar.count_file(getattr(result, "seconds", 0.0))  # none of one that failed
-            tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
-            if quiet and not isinstance(result, Failed | Skipped):
-                printing.note_partial(result.findings)
+            tally.add(result)
             if out == PIPE:
                 if isinstance(result, Extracted) and result.judgment:
                     printing.note(result.judgment)
@@ -166,4 +164,4 @@ def extract(
                 for path in result.outputs:
                     printing.line(path)
                 bar.say(f"{display_name(result.input)}: there already")
-    tally.end(quiet=quiet)
+    tally.end()

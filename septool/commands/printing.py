@@ -20,7 +20,8 @@ from septool.config import JsonDict, finite_or_null
 from septool.printable import printable
 
 if TYPE_CHECKING:  # which takes NumPy, and a second
-    from septool.inference.findings import Caveat
+    from septool.inference.findings import WithFindings
+    from septool.inference.outcomes import Failed, Skipped
 
 SILENT_SECONDS = 60  # a log without a line for longer looks like a run that hangs
 
@@ -48,29 +49,32 @@ def _shown(text: str) -> str:
     return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
 
 
-def note_partial(findings: Iterable["Caveat"]) -> None:
-    """Say what is missing from the results of a recording: with --quiet, too, as a part that is lost is no detail."""
-    for finding in findings:
-        if finding.is_partial and not finding.is_failure:  # which stands among the errors
-            note(finding.text)
-
-
 class Tally:
     """What became of recordings: counted as they come, said at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
         self.outcomes: Counter[str] = Counter()
         self.errors: list[str] = []
 
-    def add(self, outcome: str, error: str | None) -> None:
-        """Count one."""
-        self.outcomes[outcome] += 1
-        if error is not None:
-            self.errors.append(error)
+    def add(self, result: "WithFindings | Failed | Skipped") -> None:
+        """Count one, and say what is missing from it: with --quiet, too, as a part that is lost is no detail."""
+        from septool.inference.outcomes import Failed, Skipped
 
-    def end(self, *, quiet: bool) -> None:
+        self.outcomes[result.outcome] += 1
+        if isinstance(result, Skipped):
+            return
+        if result.error is not None:
+            self.errors.append(result.error)
+        if isinstance(result, Failed) or not self.quiet:  # findings are said as they come
+            return
+        for finding in result.findings:
+            if finding.is_partial and not finding.is_failure:  # which stands among the errors
+                note(finding.text)
+
+    def end(self) -> None:
         """Say the counts of several, then what failed; that ends the command with status 1."""
-        if self.outcomes.total() > 1 and not quiet:
+        if self.outcomes.total() > 1 and not self.quiet:
             note(", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items()))
         for error in self.errors:
             note(error)

@@ -139,14 +139,14 @@ def separate(
     downloaded after asking once. Exits with status 1 if a recording failed; the others are processed.
     """
     from septool.commands import printing
-    from septool.inference.outcomes import Failed, Skipped
+    from septool.inference.outcomes import Failed
     from septool.inference.paths import PIPE, display_name
     from septool.tasks.separate import Separated, SeparatedConversation
     from septool.tasks.separate import separate as run_separation
 
     options.check_json(out, json)
     downloading.obtain_weights(model, yes=yes, quiet=quiet)
-    tally = printing.Tally()
+    tally = printing.Tally(quiet=quiet)
     with printing.open_progress("separate", progress, quiet=quiet) as bar:
         for result in run_separation(
             inputs,
@@ -186,9 +186,7 @@ def separate(
             progress=bar.follow,
         ):
             bar.count_file(getattr(result, "seconds", 0.0))  # none of one that failed
-            tally.add(result.outcome, None if isinstance(result, Skipped) else result.error)
-            if quiet and not isinstance(result, Failed | Skipped):
-                printing.note_partial(result.findings)
+            tally.add(result)
             if out == PIPE:
                 continue
             if json:
@@ -203,4 +201,4 @@ def separate(
                     bar.say(f"{display_name(result.input)}: {result.summary}")
                 else:
                     bar.say(f"{display_name(result.input)}: there already")
-    tally.end(quiet=quiet)
+    tally.end()
