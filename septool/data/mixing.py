@@ -7,7 +7,6 @@ same samples; sampling depends on (seed, epoch, index) alone, so workers, ranks 
 # pyright: reportMissingTypeStubs=false
 
 import math
-from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, field
 from functools import partial
@@ -261,10 +260,9 @@ def sample_mixture(
 
 
 def _check_genders(pool: UtterancePool, sources: int) -> None:
-    counts = Counter(pool.genders)
-    if set(counts) == {None}:
+    if set(pool.gender_counts) == {None}:
         raise ConfigError("mixing.same_gender needs a manifest whose sources have a gender; this one has none")
-    for gender, count in counts.items():
+    for gender, count in pool.gender_counts.items():
         if gender is not None and count < sources:
             raise ConfigError(f"mixing.same_gender mixes {sources} voices, but gender {gender!r} has {count} speakers")
 
@@ -278,7 +276,7 @@ def _sample_voices(
     utterances: list[int] = []
     taken: set[int] = set()
     first_db: float | None = None
-    genders = {*pool.genders} - ({None} if alike else set())
+    genders = set(pool.gender_counts) - ({None} if alike else set())
     for _ in range(config.sources):
         speaker = _sample_speaker(pool, config, random, taken, genders)
         taken.add(speaker)

@@ -1,5 +1,6 @@
 """The utterance pool: decoded speech at one rate, indexed by speaker."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class UtterancePool(Sequence[tuple[np.ndarray, float]]):
         number = {name: index for index, name in enumerate(self.speaker_names)}
         self._speaker = np.array([number[name] for name in names])
         self.genders = [(genders or {}).get(name) for name in self.speaker_names]
+        self.gender_counts = Counter(self.genders)  # asked for each mixture, so counted once
         # Utterances of each speaker, by number.
         self.speakers = [np.flatnonzero(self._speaker == index) for index in range(len(self.speaker_names))]
 
