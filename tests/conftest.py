@@ -72,8 +72,21 @@ def seeds() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_proxy() -> Iterator[None]:
+    """Servers of tests are on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.lower().endswith("_proxy"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:  # of the session, as fixtures that train are
+        for name in os.environ:  # settings of who tests
+            if name.startswith("SEPTOOL_"):
+                patch.delenv(name)
         patch.setenv("SEPTOOL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))  # no defaults of who tests
         yield
@@ -84,7 +97,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """A server that plays the hub and others, and caches of its own."""
     pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
     pytest.importorskip("httpx", reason="httpx is not installed")
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "SEPTOOL_OFFLINE", "SEPTOOL_AUTO_FETCH", "HF_HUB_CACHE", "http_proxy"):
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))

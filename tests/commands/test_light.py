@@ -1,6 +1,7 @@
 """Verbs that compute nothing with torch do without it: two seconds of work that nobody would see the use of."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +72,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     said = list(json.loads(done.stdout).values())
     return dict(zip([*(" ".join(line) for line in HELP), *WORK], said, strict=True))
@@ -91,7 +92,7 @@ def test_what_computes_is_refused_here(tmp_path: Path) -> None:
         text=True,
         check=True,
         # Without an exported network, which would be computed without torch.
-        env={"PYTHONPATH": str(ROOT), "SEPTOOL_CACHE": str(tmp_path / "cache")},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "SEPTOOL_CACHE": str(tmp_path / "cache")},
     )
     assert "a light verb imports torch" in done.stdout
 
@@ -108,7 +109,7 @@ with torch.device("meta"):  # as checkpoints.load looks at a network before it b
 unused = "scipy.signal", "scipy.stats", "scipy.cluster", "torchaudio", "jinja2", "httpx", "mir_eval", "torch._dynamo"
 print(*(name for name in unused if name in sys.modules))
 """
-    environment = {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.split() == []
 
@@ -120,8 +121,7 @@ def test_help_imports_nothing_that_takes_long() -> None:
         "try:\n    cli.main()\nfinally:\n"
         "    sys.stderr.write(' '.join({'torch', 'numpy', 'scipy', 'pydantic'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
-    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.startswith("Usage: septool models show [OPTIONS] NAME")
     assert done.stderr == ""

@@ -251,18 +251,21 @@ def test_a_changed_setting_counts_from_the_state_on_and_is_logged(manifests: Pat
 
 
 def test_another_validation_set_begins_its_own_best(manifests: Path, tmp_path: Path) -> None:
-    run = Trainer(recipe(manifests), tmp_path, ALONE)
+    changing = manifests / "changing.jsonl"  # beside the others, as the paths in it are of this folder
+    changing.write_text((manifests / "dev-2mix.jsonl").read_text())
+    data = {"validation": str(changing)}
+    run = Trainer(recipe(manifests, data=data), tmp_path, ALONE)
     run.fit()
     run.state.progress.best, run.state.progress.epochs_since_best = 99.0, 3
     run.save()
-    again = Trainer(recipe(manifests, loop={"steps": 8}), tmp_path, ALONE, resume=True)
+    again = Trainer(recipe(manifests, data=data, loop={"steps": 8}), tmp_path, ALONE, resume=True)
     again._note_changed_data = lambda: None  # type: ignore[method-assign]
     assert again.fit() == 99.0
     run.save()
-    easier = (manifests / "dev-2mix.jsonl").read_text().splitlines()[0]
-    (manifests / "dev-2mix.jsonl").write_text(easier + "\n")
-    assert train(recipe(manifests, loop={"steps": 8}), tmp_path, resume=True) < 99
-    (changed,) = [line for line in lines(tmp_path, "changed") if "dev-2mix" in line["setting"]]
+    easier = changing.read_text().splitlines()[0]
+    changing.write_text(easier + "\n")
+    assert train(recipe(manifests, data=data, loop={"steps": 8}), tmp_path, resume=True) < 99
+    (changed,) = [line for line in lines(tmp_path, "changed") if "changing" in line["setting"]]
     assert changed["was"] != changed["is"]
 
 
