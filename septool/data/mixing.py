@@ -36,8 +36,9 @@ TURN_DB = -20.0  # a turn in which a voice has less than this of its energy is s
 AUGMENTATION_STREAM, ENROLLMENT_STREAM, EQ_STREAM, SINGLE_STREAM, POLARITY_STREAM, SPEAKER_STREAM = 1, 2, 3, 4, 5, 6
 OVERLAP_STREAM, GENDER_STREAM = 7, 8
 REFERENCE_DB = -20.0  # level of a sampled voice, by the RMS of its whole utterance
-# Levels (mean, deviation) of the voices of WSJ0-2mix, by mean magnitude: the first, and a further one against it.
-PAPEZ_FIRST_DB, PAPEZ_FURTHER_DB, PAPEZ_LIMITS_DB = (-27.43, 2.57), (-2.51, 2.66), (-45.0, 0.0)
+# Levels (mean, deviation) of the voices of WSJ0-2mix, by mean magnitude: the first, and a further one against it. From
+# SpeechBrain's dynamic mixing, with which SepFormer and, later, Papez were trained.
+WSJ0_FIRST_DB, WSJ0_FURTHER_DB, WSJ0_LIMITS_DB = (-27.43, 2.57), (-2.51, 2.66), (-45.0, 0.0)
 
 
 def render_mixture(row: Mixture, rate: int | None = None) -> Rendered:
@@ -125,9 +126,8 @@ class DynamicMixing:
     """Dynamic mixing of training mixtures (Zeghidour and Grangier, 2021; SepFormer, section 4.1)."""
 
     sources: int = 2
-    seconds: float = 4.0  # length of a crop; 0 takes whole utterances, cut to the shortest of a mixture
-    # "papez": normally distributed as in WSJ0-2mix, which Papez's code draws from.
-    levels: Literal["uniform", "papez"] = "uniform"
+    seconds: float = 4.0  # length of a crop; 0 takes whole utterances, cut somewhere to the length of the shortest
+    levels: Literal["uniform", "wsj0-2mix"] = "uniform"  # "wsj0-2mix": normally distributed, as there
     difference_db: tuple[float, float] = (-5.0, 5.0)  # "uniform": level of each further voice against the first
     speed: tuple[float, float] = (0.95, 1.05)  # range of the speed perturbation; (1, 1) is off
     # Standard deviation of a random equalizer on each voice, dB; makes few voices many
@@ -275,6 +275,7 @@ def _sample_voices(
     voices: list[np.ndarray] = []
     utterances: list[int] = []
     taken: set[int] = set()
+    gains_db: list[float] = []
     first_db: float | None = None
     genders = set(pool.gender_counts) - ({None} if alike else set())
     for _ in range(config.sources):
@@ -284,13 +285,21 @@ def _sample_voices(
         gain_db = _sample_gain_db(config, first_db, random)
         first_db = gain_db if first_db is None else first_db
         voice, utterance = sample_crop(pool, speaker, frames, random.uniform(*config.speed), random)
-        gain = from_db(gain_db)
-        if config.levels == "papez":  # which are of the mean magnitude, not of the RMS
-            gain *= pool.level(utterance) / pool.magnitude(utterance)
-        voices.append(voice * np.float32(gain))
+        voices.append(voice)
+        gains_db.append(gain_db)
         utterances.append(utterance)
-    shortest = min(map(len, voices))
-    return SampledMixture(np.stack([voice[:shortest] for voice in voices]), tuple(utterances))
+    parts = np.zeros((config.sources, min(map(len, voices))), dtype=np.float32)
+    for part, voice, gain_db in zip(parts, voices, gains_db, strict=True):
+        start = int(random.integers(len(voice) - len(part) + 1))
+        part[:] = voice[start : start + len(part)]
+        part *= np.float32(from_db(gain_db) * (1.0 if config.levels == "uniform" else _to_mean_magnitude(part)))
+    return SampledMixture(parts, tuple(utterances))
+
+
+def _to_mean_magnitude(voice: np.ndarray) -> float:
+    """Return the gain that brings the mean magnitude of a voice to :data:`REFERENCE_DB`, as far as it is heard."""
+    reference = from_db(REFERENCE_DB)
+    return reference / max(float(np.abs(voice).mean()), reference * from_db(SILENCE_DB))
 
 
 def _sample_speaker(
@@ -309,9 +318,9 @@ def _sample_gain_db(config: DynamicMixing, first_db: float | None, random: np.ra
     """Sample how far a voice is brought above :data:`REFERENCE_DB`, given that of the first voice."""
     if config.levels == "uniform":
         return 0.0 if first_db is None else random.uniform(*config.difference_db)
-    mean, deviation = PAPEZ_FIRST_DB if first_db is None else PAPEZ_FURTHER_DB
+    mean, deviation = WSJ0_FIRST_DB if first_db is None else WSJ0_FURTHER_DB
     level_db = random.normal(mean, deviation) + (0.0 if first_db is None else first_db + REFERENCE_DB)
-    return float(np.clip(level_db, *PAPEZ_LIMITS_DB)) - REFERENCE_DB
+    return float(np.clip(level_db, *WSJ0_LIMITS_DB)) - REFERENCE_DB
 
 
 def sample_crop(

@@ -70,10 +70,6 @@ class UtterancePool(Sequence[tuple[np.ndarray, float]]):
         """Return the RMS of an utterance."""
         return float(self._levels[index])
 
-    def magnitude(self, index: int) -> float:
-        """Return the mean magnitude of an utterance's samples."""
-        return float(np.abs(self._whole(index)).mean()) / FULL_SCALE
-
     def segment(self, index: int, start: int = 0, frames: int | None = None) -> np.ndarray:
         """Return a segment ``[time]`` of an utterance, cut where it ends; float32 in [-1, 1]."""
         end = None if frames is None else start + frames

@@ -14,11 +14,11 @@ from septool.training.recipe import Optimizer, Schedule
 
 def make_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
     """Build what a recipe's optimizer consists of; between them they move every weight once."""
-    lr, decay, betas = settings.lr, settings.weight_decay, settings.betas
+    lr, decay, betas, eps = settings.lr, settings.weight_decay, settings.betas, settings.eps
     if settings.name == "adam":
-        return [torch.optim.Adam(model.parameters(), lr, betas, weight_decay=decay)]
+        return [torch.optim.Adam(model.parameters(), lr, betas, eps, weight_decay=decay)]
     if settings.name == "adamw":
-        return [torch.optim.AdamW(model.parameters(), lr, betas, weight_decay=decay)]
+        return [torch.optim.AdamW(model.parameters(), lr, betas, eps, weight_decay=decay)]
     matrices = [
         weight
         for module in model.modules()
@@ -30,7 +30,7 @@ def make_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.O
     others = [weight for weight in model.parameters() if id(weight) not in chosen]
     return [
         Muon(matrices, lr, decay),
-        torch.optim.AdamW(others, lr, betas, weight_decay=decay),
+        torch.optim.AdamW(others, lr, betas, eps, weight_decay=decay),
     ]
 
 

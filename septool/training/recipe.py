@@ -54,10 +54,12 @@ class Optimizer:
     lr: float = 1e-3
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8  # Adam's, added to the root of the second moment
     clip: float = 5.0  # L2 norm of the whole gradient; 0 is off
 
     def __post_init__(self) -> None:
         _check_range(0, 100, self, "lr", "weight_decay")
+        _check_range(0, 1, self, "eps")
         _check_range(0, 1_000_000, self, "clip")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas is {list(self.betas)}; each lies between 0 and 1")

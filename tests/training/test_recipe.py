@@ -126,7 +126,7 @@ def test_settings_that_make_no_sense(setting: str, said: str) -> None:
         'backgrounds=[{manifest="a"}]',
         "speed=[0.9, 1.1]",
         "difference_db=[0, 0]",
-        "levels=papez",
+        "levels=wsj0-2mix",
         "draw_by=utterance",
     ],
 )
@@ -183,11 +183,22 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "data": {"sample_rate": 16000},
         "epochs": 50,
     },
+    "dptnet-": {  # the authors' code
+        "optimizer": {"name": "adam", "betas": (0.9, 0.98), "eps": 1e-9, "clip": 5.0},
+        "schedule": {"name": "exponential", "factor": 0.98, "every": 2, "warmup": 4000},
+        "loop": {"batch": 1},
+        "mixing": {"seconds": 4.0},
+    },
+    "dptnet-wsj0-2mix-stride8": {  # as GALR, in its Table 3
+        "optimizer": {"betas": (0.9, 0.999), "eps": 1e-8},
+        "schedule": {"factor": 0.96, "warmup": 0},
+        "loop": {"batch": 8},
+    },
     "re-sepformer-": {  # the recipe in SpeechBrain
         "optimizer": {"name": "adam", "lr": 15e-5, "clip": 5.0, "weight_decay": 0.0},
         "schedule": {"name": "plateau", "start": 85, "factor": 0.5, "patience": 2},
         "loop": {"batch": 1, "loss_floor": -30.0, "precision": "fp32"},
-        "mixing": {"seconds": 0.0, "speed": (0.95, 1.05)},
+        "mixing": {"seconds": 4.0, "speed": (0.95, 1.05)},
         "epochs": 200,
     },
     "tf-gridnet-": {  # the recipe in ESPnet
@@ -206,7 +217,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
 }
 PUBLISHED["voicefilter-"] = PUBLISHED["atss-net-"]
-DYNAMIC = {"sepformer-": {"schedule": {"start": 100, "patience": 4}, "mixing": {"speed": (0.95, 1.05)}}}
+SPEECHBRAIN = {"speed": (0.95, 1.05), "levels": "wsj0-2mix", "draw_by": "utterance"}  # its dynamic mixing
+DYNAMIC = {
+    "sepformer-": {"schedule": {"start": 100, "patience": 4}, "mixing": SPEECHBRAIN},
+    "re-sepformer-": {"mixing": SPEECHBRAIN},
+    "papez-wsj0": {"mixing": {"speed": (1.0, 1.0), "levels": "wsj0-2mix", "draw_by": "utterance"}},
+}
 # Mixtures in a manifest, of the published lists; LibriMix's train-360 has 50,800.
 SIZES = {
     "tr-wsj0-2mix": len(wsj0mix.read_list(2, "tr")),
