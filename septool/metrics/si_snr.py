@@ -20,8 +20,8 @@ def si_snr(*, estimate: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
     Args:
         estimate: ``[..., time]``.
         reference: ``[..., time]``, broadcast against ``estimate``.
-        eps: added to every energy. 0 is the definition: a silent reference or a silent estimate gives
-            nan and a perfect estimate inf. A loss needs about 1e-8 to have a gradient there.
+        eps: added to the energies that are divided by, and to the ratio. 0 is the definition: a silent reference or a
+            silent estimate gives nan and a perfect estimate inf. A loss needs about 1e-8 to be finite there.
 
     Returns:
         One value per item, ``[...]``.

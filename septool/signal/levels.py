@@ -68,8 +68,12 @@ def power_to_db(power: np.ndarray | float | np.floating) -> np.ndarray | np.floa
 
 
 def energy_ratio_db(signal: "Tensor", noise: "Tensor", eps: float = 0.0) -> "Tensor":
-    """Ratio of the energies over time of two signals ``[..., time]``, in dB: ``[...]``; ``eps`` is added to each."""
-    return 10 * ((signal.square().sum(-1) + eps) / (noise.square().sum(-1) + eps)).log10()
+    """Ratio of the energies over time of two signals ``[..., time]``, in dB: ``[...]``.
+
+    ``eps`` is added to the energy of the noise and to the ratio: not to the signal's, or silence would have 0 dB and
+    so be better than all that is mostly noise.
+    """
+    return 10 * (signal.square().sum(-1) / (noise.square().sum(-1) + eps) + eps).log10()
 
 
 def model_gain(mixture: "Tensor", floor: float = 1e-5) -> "Tensor":

@@ -69,7 +69,8 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
     Raises:
         UsageError: a precision that the device lacks, a batch that cannot be shared out, fixed mixtures for a model
             that learns who speaks, enrollments for one that takes none, silent sources for a loss that is undefined
-            for them, a network that is too large, or a loss that asks for another one.
+            for them, a network that is too large, a loss that asks for another one, or a part that is not trained
+            and has no weights.
     """
     loop, device, role = recipe.loop, distributed.device, MODELS[recipe.model].role
     if recipe.enrollment != EnrollmentSampling() and role != "extractor":
@@ -92,6 +93,13 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
             f"micro-batch(es) each share multiples of {parts}"
         )
     network = check_network_size(recipe)
+    frozen = {name.partition(".")[0] for name, weight in network.named_parameters() if not weight.requires_grad}
+    random = sorted(frozen - recipe.parts.keys())
+    if random and not recipe.initialize:
+        raise UsageError(
+            f"{random[0]} of {recipe.model} is not trained with it, and nothing says where its weights are from; set "
+            f"parts.{random[0]} to a part of a checkpoint, such as speaker-net-8k#embedding"
+        )
     if not can_learn_by(network, loss):
         fitting = ", ".join(name for name in LOSSES if can_learn_by(network, name))
         remedy = f"it can by {fitting}" if fitting else "there is none by which it can"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from septool.losses import EQUATIONS, LOSSES, can_learn_by
+from septool.losses.si_snr import negative_si_snr
 from septool.models import MODELS
 from septool.models.build import build_model
 from tests.models.learning import WITHOUT_TRAINING
@@ -43,3 +44,11 @@ def test_every_model_can_learn_by_its_own_loss(model: str) -> None:
     with torch.device("meta"):
         network = build_model(model, SIZES[model])
     assert can_learn_by(network, network.loss)
+
+
+def test_silence_is_worse_than_what_is_mostly_noise() -> None:
+    """As it is under the loss, so it is chosen: an output that has died is nobody's best."""
+    voice, noise = torch.randn(2, 1, 1, 800)
+    dead, poor = (negative_si_snr(estimate=each, reference=voice) for each in (torch.zeros_like(voice), noise))
+    assert dead.item() == pytest.approx(80)
+    assert poor.item() < 60

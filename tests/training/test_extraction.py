@@ -19,7 +19,7 @@ from septool.models.build import build_model
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import at_model_level
 from septool.tasks.prepare import prepare
-from septool.tasks.train import train
+from septool.tasks.train import check_run, train
 from septool.training.recipe import Recipe
 from septool.training.recipe_files import recipe_from_dict
 from septool.training.trainer import Trainer
@@ -33,7 +33,7 @@ LOOP = {"steps": 4, "epoch_steps": 2, "batch": 2}
 
 @pytest.fixture(scope="module")
 def data(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree as a pool, two mixtures with enrolments, and trials."""
+    """The tree as a pool, two mixtures with enrolments, trials, and an untrained speaker network."""
     folder = tmp_path_factory.mktemp("data")
     prepare("folder", tree, out=folder, split="train", jobs=1)
 
@@ -52,6 +52,8 @@ def data(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dev.jsonl").write_text(manifest.dump_manifest(rows))
     pairs = [(int(a == b), name(a, 0), name(b, 1)) for a in range(4) for b in range(4)]
     (folder / "trials.txt").write_text("".join(f"{same} {one} {two}\n" for same, one, two in pairs))
+    header = checkpoints.Header(model="speaker-net", config=NET, sample_rate=RATE, sources=0)
+    checkpoints.save(folder / "speaker.safetensors", build_model("speaker-net", NET).state_dict(), header)
     return folder
 
 
@@ -74,6 +76,7 @@ def extractor_recipe(data: Path, **changes: Any) -> Recipe:
         "data": {"train": str(data / "train-speech.jsonl"), "validation": str(data / "dev.jsonl")},
         "mixing": {"seconds": 0.25},
         "enrollment": {"seconds": 0.3, "absent": 0.5},
+        "parts": {"speaker": f"{data}/speaker.safetensors#embedding"},
         "loop": LOOP,
     }
     return recipe_from_dict(values | changes)
@@ -217,6 +220,13 @@ def test_the_speaker_network_stays_as_it_is(data: Path, tmp_path: Path) -> None:
     after = kept(tmp_path / "run")
     moved = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved == {"network"}
+
+
+def test_a_speaker_network_that_nobody_trained_is_refused(data: Path, tmp_path: Path) -> None:
+    chosen = extractor_recipe(data, parts={})
+    with pytest.raises(UsageError, match=r"speaker of voicefilter is not trained with it, .*; set parts\.speaker to"):
+        train(chosen, tmp_path)
+    check_run(replace(chosen, config=chosen.config | {"joint": True}), ALONE)
 
 
 def test_a_mixture_without_enrolment_cannot_validate_an_extractor(data: Path, tmp_path: Path) -> None:
