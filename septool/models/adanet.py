@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from septool.models.base import MaskingSeparator, SeparatorConfig
+from septool.models.layers.means import weighted_means
 from septool.models.layers.recurrent import DeepBiLSTM
 from septool.signal.levels import from_db
 from septool.signal.stft import Analysis, log_magnitude
@@ -62,8 +63,7 @@ class Attractors(nn.Module):
         """Map ``[batch, bin, K]`` and what each bin counts, ``[batch, bin]``, to ``[batch, source, K]``."""
         near = embedding @ self.anchors.T  # [B, bin, N]
         shares = torch.softmax(near[..., self.choices], dim=-1) * counted[..., None, None]  # [B, bin, P, C]
-        sums = torch.einsum("bnpc,bnk->bpck", shares, embedding)
-        attractors = sums / shares.sum(1)[..., None].clamp_min(1e-12)  # [B, P, C, K]
+        attractors = weighted_means(embedding, shares.flatten(2)).unflatten(1, shares.shape[2:])  # [B, P, C, K]
         alike = attractors @ attractors.mT  # [B, P, C, C]
         same = torch.eye(alike.shape[-1], dtype=torch.bool, device=alike.device)
         worst = alike.masked_fill(same, -torch.inf).amax((-2, -1))  # [B, P], of the two most alike

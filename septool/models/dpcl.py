@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import MaskingSeparator, SeparatorConfig, at_least
+from septool.models.layers.means import weighted_means
 from septool.models.layers.recurrent import DeepBiLSTM
 from septool.signal.stft import Analysis, log_magnitude
 
@@ -69,8 +70,7 @@ def weighted_k_means(points: Tensor, weights: Tensor, count: int, *, hardness: f
     centers = _initial_centers(points, weights, count)
     for _ in range(steps):
         counted = _assignments(points, centers, hardness) * weights[..., None]
-        # A cluster without weight (silence) moves to the origin.
-        centers = counted.mT @ points / counted.sum(1)[..., None].clamp_min(1e-12)
+        centers = weighted_means(points, counted)  # one without weight (silence) moves to the origin
     return _assignments(points, centers, hardness)
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import Separator, SeparatorConfig
+from septool.models.layers.means import weighted_means
 from septool.models.layers.norms import GlobalNorm1d
 
 
@@ -65,10 +66,9 @@ def kmeans(points: Tensor, start: Tensor, rounds: int) -> Tensor:
     for _ in range(rounds):
         with torch.no_grad():
             nearest = torch.cdist(points, centroids).argmin(-1)
-            members = F.one_hot(nearest, start.shape[1]).to(points.dtype)  # [B, point, cluster]
-            count = members.sum(1)[..., None]
-        means = members.mT @ points / count.clamp(min=1)
-        centroids = torch.where(count > 0, means, centroids.detach())
+            members = F.one_hot(nearest, start.shape[1])  # [B, point, cluster]
+        there = members.any(1)[..., None]
+        centroids = torch.where(there, weighted_means(points, members), centroids.detach())
     return centroids
 
 
