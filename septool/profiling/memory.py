@@ -1,9 +1,16 @@
 """Peak memory of a network: the allocator's on a GPU, the resident set's on a processor (Linux)."""
 
+import ctypes
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+
+def _return_free_memory() -> None:
+    """Give the system what the C library keeps of freed memory, where it can (glibc)."""
+    with suppress(AttributeError, OSError, TypeError):  # another library; Windows
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class PeakMemory:
@@ -19,6 +26,7 @@ class PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         elif self.device.type == "cpu":
+            _return_free_memory()  # which an earlier, larger peak has left to this process
             with suppress(OSError):  # without it, the peak since the start, which grows with the length anyway
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
