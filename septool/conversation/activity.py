@@ -8,7 +8,7 @@ the other track has it, does. Eight such features go into a logistic regression.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import binary_closing, binary_opening, uniform_filter1d
+from scipy.ndimage import binary_closing, binary_opening, convolve1d
 from scipy.signal import stft
 
 FRAME_S = 0.032  # windows of the spectra; frames are half as far apart
@@ -45,6 +45,14 @@ def magnitudes(samples: np.ndarray, rate: int) -> np.ndarray:
     return np.abs(spectrum[..., (frequencies >= LOW_HZ) & (frequencies <= HIGH_HZ), :])
 
 
+def smooth(values: np.ndarray, frames: int) -> np.ndarray:
+    """Average ``[frame]`` over so many frames around each, an odd number.
+
+    By sums of their own: a running sum does not come back to nothing in the silence behind loud speech.
+    """
+    return convolve1d(values, np.full(frames, 1 / frames))
+
+
 def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
     """Return what tells two people from one with a ghost, ``[frame, 8]``.
 
@@ -58,16 +66,16 @@ def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
     for name, seconds in zip(("short", "middle", "long"), SMOOTHING_S, strict=True):
         frames = 2 * round(seconds / FRAME_S) + 1
 
-        def smooth(energy: np.ndarray, frames: int = frames) -> np.ndarray:
-            return uniform_filter1d(energy.sum(0), frames)
+        def mean(energy: np.ndarray, frames: int = frames) -> np.ndarray:
+            return smooth(energy.sum(0), frames)
 
-        one, other = smooth(first**2), smooth(second**2)
+        one, other = mean(first**2), mean(second**2)
         features[f"level {name}"] = 10 * np.log10((np.minimum(one, other) + 1e-10) / (np.maximum(one, other) + 1e-10))
-        features[f"cosine {name}"] = smooth(first * second) / np.sqrt(one * other + 1e-20)
-        features[f"correlation {name}"] = smooth(shapes[0] * shapes[1]) / np.sqrt(
-            smooth(shapes[0] ** 2) * smooth(shapes[1] ** 2) + 1e-20
+        features[f"cosine {name}"] = mean(first * second) / np.sqrt(one * other + 1e-20)
+        features[f"correlation {name}"] = mean(shapes[0] * shapes[1]) / np.sqrt(
+            mean(shapes[0] ** 2) * mean(shapes[1] ** 2) + 1e-20
         )
-        share = smooth(heard**2 * (first > second)) / (smooth(heard**2) + 1e-12)  # of the energy, where one is louder
+        share = mean(heard**2 * (first > second)) / (mean(heard**2) + 1e-12)  # of the energy, where one is louder
         features[f"share {name}"] = np.log(np.minimum(share, 1 - share) + 1e-3)
     chosen = (
         *("share short", "share long", "level short", "level long"),
@@ -85,7 +93,7 @@ def is_speech(level_db: np.ndarray, loud_db: float, quiet_db: float) -> np.ndarr
 def frame_levels(heard: np.ndarray) -> np.ndarray:
     """Return the level of each frame of magnitudes ``[bin, frame]`` in dB, averaged over 0.15 s, ``[frame]``."""
     energy = (heard**2).sum(0)
-    return 10 * np.log10(uniform_filter1d(energy, 2 * round(SMOOTHING_S[0] / FRAME_S) + 1) + 1e-12)
+    return 10 * np.log10(smooth(energy, 2 * round(SMOOTHING_S[0] / FRAME_S) + 1) + 1e-12)
 
 
 def find_overlap(heard: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +105,7 @@ def find_overlap(heard: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.
     """
     odds = overlap_features(heard, tracks) @ WEIGHTS[:-1] + WEIGHTS[-1]
     frames = 2 * round(SMOOTHING_S[1] / FRAME_S) + 1
-    one, other = (uniform_filter1d((each**2).sum(0), frames) for each in tracks)
+    one, other = (smooth((each**2).sum(0), frames) for each in tracks)
     return odds > 0, (other > one).astype(np.int8)
 
 

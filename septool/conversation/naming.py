@@ -18,7 +18,7 @@ def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint], alike: f
     speaker2, ... by their place, or by a later number if a voice has that name.
 
     Args:
-        embeddings: what each person sounds like, ``[speaker, embedding]``.
+        embeddings: what each person sounds like, ``[speaker, embedding]``; zero where that is not known.
         voices: by the same speaker network.
         alike: cosine from which two embeddings are of one voice.
     """
@@ -26,7 +26,7 @@ def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint], alike: f
     spare = (name for number in count(len(embeddings) + 1) if (name := f"speaker{number}") not in taken)
     by_place = [f"speaker{number}" for number in range(1, len(embeddings) + 1)]
     names = [next(spare) if name in taken else name for name in by_place]
-    if voices and names:
+    if voices and embeddings.any():  # all zero where nobody speaks for long enough to be told by
         known = np.stack([voice.embedding for voice in voices])
         cosines = unit_vectors(embeddings) @ unit_vectors(known).T  # [speaker, voice]
         for speaker, voice in zip(*linear_sum_assignment(np.maximum(cosines, alike), maximize=True), strict=True):

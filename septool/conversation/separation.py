@@ -215,19 +215,14 @@ class ConversationSeparator:
         return np.zeros((len(self._runs), 1), dtype=np.float32) if embeddings is None else embeddings
 
     def _summarize(self, embeddings: np.ndarray, seconds: np.ndarray) -> Diarization:
-        people = int(self._labels.max(initial=-1)) + 1
+        active = self._active()
+        people = len(active)
         mean = [
             np.average(embeddings[self._labels == speaker], axis=0, weights=seconds[self._labels == speaker])
             for speaker in range(people)
         ]
         typical = np.stack(mean) if mean else embeddings
         names = name_speakers(typical[:people], self.known, self.statistics.alike)
-        active = np.zeros((people, self.frames // self.hop + 2), dtype=bool)
-        borders = self._borders()
-        for run, speaker in zip(self._runs, self._labels, strict=True):
-            first, last = borders[run.window], borders[run.window + 1]
-            frames = run.frames[(run.frames >= first) & (run.frames < last)]
-            active[speaker, frames] = True
         per_second, turns = self.rate / self.hop, []
         length = self.frames / self.rate
         for name, own in zip(names, active, strict=True):
@@ -244,6 +239,26 @@ class ConversationSeparator:
             spoken,
             typical,
         )
+
+    def _active(self) -> np.ndarray:
+        """Say in which frames each person speaks, ``[speaker, frame]``.
+
+        Windows overlap, and each counts from its border on: whoever is heard beyond borders alone is nobody, unless
+        so many people were asked for.
+        """
+        people = int(self._labels.max(initial=-1)) + 1
+        active = np.zeros((people, self.frames // self.hop + 2), dtype=bool)
+        borders = self._borders()
+        for run, speaker in zip(self._runs, self._labels, strict=True):
+            first, last = borders[run.window], borders[run.window + 1]
+            frames = run.frames[(run.frames >= first) & (run.frames < last)]
+            active[speaker, frames] = True
+        heard = active.any(axis=1)
+        if heard.all() or heard.sum() < self.count.least > 1:
+            return active
+        number = np.where(heard, heard.cumsum() - 1, -1)
+        self._labels = number[self._labels]
+        return active[heard]
 
     def _borders(self) -> list[int]:
         """Return the frame from which each window counts, half way into what it shares with the one before."""

@@ -20,3 +20,8 @@ ONE, OTHER = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 )
 def test_names(voices: list[Voiceprint], names: tuple[str, ...]) -> None:
     assert name_speakers(np.stack([ONE, OTHER]), voices) == names
+
+
+def test_whoever_speaks_too_shortly_is_nobody_who_is_known() -> None:
+    """Nothing says what they sound like, not even how many numbers say it."""
+    assert name_speakers(np.zeros((1, 1)), [Voiceprint("ann", OTHER, 1.0)]) == ("speaker1",)

@@ -1,12 +1,14 @@
 """The two passes: tracks that add up to the recording, people who keep theirs, memory that stays."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator, Diarization, Refine, pad_frames
+from septool.conversation.speakers import find_speakers
 from septool.errors import UsageError
 from septool.metrics.diarization import diarization_error
 
@@ -191,6 +193,29 @@ def test_an_offset_changes_nothing(sources: dict[str, np.ndarray]) -> None:
             pass
         assert conversation.diarize().turns == found.turns
         np.testing.assert_allclose(np.concatenate(list(conversation.voices()), axis=1), voices, atol=0.003)
+
+
+def test_whoever_is_heard_beyond_borders_alone_is_nobody(
+    sources: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fourth run is bob's to the end of the first window, which counts to 7 s alone."""
+    bob = sources["bob"].copy()
+    bob[round(6.5 * RATE) : round(7.3 * RATE)] = 0
+    sources = sources | {"bob": bob}
+    expected, _ = run(sources)
+
+    def find_one_more(*arguments: Any, **settings: Any) -> np.ndarray:
+        labels = find_speakers(*arguments, **settings | {"count": SpeakerCount(3, 3)})
+        labels[3] = labels.max() + 1
+        return labels
+
+    monkeypatch.setattr("septool.conversation.separation.find_speakers", find_one_more)
+    found, voices = run(sources)
+    assert found.speakers == expected.speakers
+    assert found.turns == expected.turns
+    assert len(voices) == 4
+    asked, voices = run(sources, count=SpeakerCount(4, 4))
+    assert (len(asked.speakers), len(voices)) == (4, 5)
 
 
 @pytest.mark.parametrize(
