@@ -182,14 +182,15 @@ def spectrogram_png(path: Path) -> bytes:
 
 def spectrogram(path: Path) -> np.ndarray:
     """Return the levels of a recording in dB, ``[frequency, column]``, the mean over channels."""
+    frames = audio.audio_info(path).frames  # as many as there are, whatever the header says
     with audio.open_audio(path) as file:
         size = max(round(WINDOW_S * file.rate), 2 * ROWS)
-        starts = np.linspace(0, max(file.frames - size, 0), COLUMNS).round().astype(int).tolist()
+        starts = np.linspace(0, max(frames - size, 0), COLUMNS).round().astype(int).tolist()
         bounds = np.linspace(1, size // 2 + 1, ROWS + 1).round().astype(int)[:-1]
-        length = max(size, file.frames // COLUMNS)
+        length = max(size, frames // COLUMNS)
         places = min(PLACES, length // size)
         columns = []
-        for part in _excerpts(file, starts, size, length):  # [channel, time]
+        for part in _excerpts(file, frames, starts, size, length):  # [channel, time]
             padded = np.pad(part, ((0, 0), (0, max(size - part.shape[1], 0))))
             first = np.linspace(0, padded.shape[1] - size, places).astype(int)
             excerpts = np.stack([padded[:, each : each + size] for each in first])
@@ -199,10 +200,12 @@ def spectrogram(path: Path) -> np.ndarray:
     return 10 * np.log10(np.stack(columns, axis=1) + 1e-10)
 
 
-def _excerpts(file: audio.AudioFile, starts: Sequence[int], size: int, length: int) -> Iterator[np.ndarray]:
+def _excerpts(
+    file: audio.AudioFile, frames: int, starts: Sequence[int], size: int, length: int
+) -> Iterator[np.ndarray]:
     """Yield ``[channel, time]`` from each start on; what windows of ``size`` cover twice is read once, whole."""
-    if file.frames <= len(starts) * size:
-        whole = file.read(file.frames)
+    if frames <= len(starts) * size:
+        whole = file.read(frames)
         yield from (whole[:, start : start + length] for start in starts)
         return
     for start in starts:

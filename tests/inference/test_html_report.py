@@ -50,6 +50,18 @@ def test_a_long_recording_is_never_whole_in_memory(tmp_path: Path, monkeypatch: 
     assert max(lengths) == 45 * RATE // html_report.COLUMNS
 
 
+@pytest.mark.parametrize("announced", [0, 100 * RATE])
+def test_a_picture_is_of_what_is_there_whatever_the_header_says(tone: Path, tmp_path: Path, announced: int) -> None:
+    """A stream does not know its length when its header is written, and a file that is cut off had more."""
+    expected = html_report.spectrogram(tone)
+    samples, _ = audio.read_audio(tone)
+    audio.write_audio(tmp_path / "stream.flac", samples[0], RATE)
+    data = bytearray((tmp_path / "stream.flac").read_bytes())
+    data[21:26] = bytes([data[21] & 0xF0 | announced >> 32]) + (announced % 2**32).to_bytes(4, "big")
+    (tmp_path / "stream.flac").write_bytes(data)
+    np.testing.assert_allclose(html_report.spectrogram(tmp_path / "stream.flac"), expected, atol=0.5)
+
+
 @pytest.mark.parametrize("samples", [1, 200, 3000])
 def test_short_recordings_have_pictures(tmp_path: Path, samples: int) -> None:
     audio.write_audio(tmp_path / "short.wav", np.full(samples, 0.1, dtype=np.float32), RATE)
