@@ -26,7 +26,9 @@ mixing, have 10. The released code also mixes up the memories of a batch of more
 Rows (1) to (5) of Table 3 are configurations, read from released code that does not run as it is and from the
 printed sizes, all met: one layer instead of eight in each half of a dual path (1), a network that decides when
 tokens halt (2), no path across chunks (3), the memory, and chunks cut within the attention (4), norms that
-belong to the step instead of a vector added to the states (5).
+belong to the step instead of a vector added to the states (5). As there, all five have ReLU at both ends; in rows (1)
+to (3) positions are added to the states at every step, as in the Universal Transformer, and those of row (2) and (3)
+know which round of the dual path a step is in.
 """
 
 from dataclasses import dataclass, replace
@@ -163,9 +165,15 @@ class WorkingMemoryLayer(nn.Module):
         active = self._feed(tokens[running], self.dropout(self.attention.out(attended[running])), step)
         return tokens.masked_scatter(running[..., None], active), memory
 
-    def add_time_encoding(self, states: Tensor, step: int) -> Tensor:
-        """Add the encoding of the step to states ``[..., width]``, unless the norms do."""
-        return states if self.time is None else states + self.time(self.depth)[step]
+    def add_encodings(self, states: Tensor, step: int) -> Tensor:
+        """Add the encodings of the step and, without a memory, of positions to states ``[batch, place, width]``.
+
+        The norms tell the steps apart otherwise, and the attention the positions.
+        """
+        if self.time is None:
+            return states
+        states = states + self.time(step + 1)[step]
+        return states if self.slots else states + self.position(states.shape[1])
 
     def step_probability(self, tokens: Tensor) -> Tensor:
         """Return the probability ``[batch, token]`` of ``tokens [batch, token, width]`` to halt at this step."""
@@ -180,8 +188,8 @@ class WorkingMemoryLayer(nn.Module):
         Those that are ``known`` from the step before are renewed in place for the slots and the ``changed`` tokens.
         """
         count, slots, weight, bias = tokens.shape[1], self.slots, self.attention.qkv.weight, self.attention.qkv.bias
-        if not slots:  # the sequence is a chunk
-            return F.linear(tokens + self.position(count), weight, bias)[:, None]
+        if not slots:  # the sequence is a chunk, and its positions are in the states
+            return F.linear(tokens, weight, bias)[:, None]
         table = F.linear(self.position(slots + self.chunk), weight, bias)  # [M + K, 3H]
         padding, shared = frames.dprnn_padding(count, self.chunk), F.linear(memory, weight)
         if known is None or changed is None:
@@ -237,6 +245,7 @@ class Papez(Separator[Config]):
         super().__init__()
         self.config = config
         width = config.width
+        self.rectify = F.leaky_relu if config.estimator == "piggyback" else F.relu  # row (6), and those before it
         self.encoder = Encoder(width, config.window, bias=True)
         self.encoder_norm = InstanceNorm(width)
         self.encoder_mix = nn.Linear(width, width)
@@ -262,12 +271,16 @@ class Papez(Separator[Config]):
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        encoded = self.encoder_mix(F.leaky_relu(self.encoder_norm(self.encoder(mixture))))  # [B, I, H]
+        encoded = self.encode(mixture)
         hidden = self.iterate(*self.embed(encoded))
         masks = self.mask_out(self.mask_act(self.mask_norm(self.mask_in(hidden))))
         masks = torch.tanh(masks).unflatten(-1, (self.config.sources, -1)).transpose(1, 2)  # [B, C, I, H]
         features = self.decoder_norm(self.decoder_mix(masks * encoded[:, None]))
-        return self.decoder(F.leaky_relu(features), mixture.shape[-1])
+        return self.decoder(self.rectify(features), mixture.shape[-1])
+
+    def encode(self, mixture: Tensor) -> Tensor:
+        """Map ``[batch, time]`` to encoded frames ``[batch, token, width]``."""
+        return self.encoder_mix(self.rectify(self.encoder_norm(self.encoder(mixture))))
 
     def embed(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         """Map encoded frames ``[batch, token, width]`` to token states and memory states ``[batch, slot, width]``.
@@ -298,24 +311,35 @@ class Papez(Separator[Config]):
             return self._iterate_layer(self.layer, tokens, memory, active_fractions)
         count, padding = tokens.shape[1], frames.dprnn_padding(tokens.shape[1], self.config.chunk)
         chunks = frames.segment(tokens, self.config.chunk, padding)  # [B, S, K, H]
-        for _ in range(DUAL_PATH_ROUNDS):
-            chunks = chunks + self._iterate_sequences(self.layer, chunks, active_fractions)
-            if self.inter is not None:
-                chunks = chunks + self._iterate_sequences(
-                    self.inter, chunks.transpose(1, 2), active_fractions
-                ).transpose(1, 2)
+        for number in range(DUAL_PATH_ROUNDS):
+            first = 0 if self.config.estimator == "none" else number * self.config.depth
+            within = chunks + self._iterate_sequences(self.layer, chunks, active_fractions, first)
+            if self.inter is None:
+                chunks = within
+            else:
+                across = self._iterate_sequences(self.inter, within.transpose(1, 2), active_fractions, first)
+                chunks = chunks + across.transpose(1, 2)
         return frames.overlap_add(chunks, count, padding)
 
     def _iterate_sequences(
-        self, layer: WorkingMemoryLayer, chunks: Tensor, active_fractions: list[float] | None
+        self, layer: WorkingMemoryLayer, chunks: Tensor, active_fractions: list[float] | None, first: int
     ) -> Tensor:
         sequences = chunks.flatten(0, 1)
-        return self._iterate_layer(layer, sequences, sequences[:, :0], active_fractions).unflatten(0, chunks.shape[:2])
+        states = self._iterate_layer(layer, sequences, sequences[:, :0], active_fractions, first)
+        return states.unflatten(0, chunks.shape[:2])
 
     def _iterate_layer(
-        self, layer: WorkingMemoryLayer, tokens: Tensor, memory: Tensor, active_fractions: list[float] | None
+        self,
+        layer: WorkingMemoryLayer,
+        tokens: Tensor,
+        memory: Tensor,
+        active_fractions: list[float] | None,
+        first: int = 0,
     ) -> Tensor:
-        """Apply one layer to sequences that keep all their tokens: ``reference``, ``freeze`` and ``none``."""
+        """Apply one layer to sequences that keep all their tokens: ``reference``, ``freeze`` and ``none``.
+
+        ``first`` is the number that encodings tell the first step by.
+        """
         halting, depth = self.config.halting, self.config.depth
         output = torch.zeros_like(tokens)
         halting_probability = tokens.new_zeros(tokens.shape[:2])  # P, summed over the steps
@@ -323,7 +347,7 @@ class Papez(Separator[Config]):
         for step in range(depth):
             if active_fractions is not None:
                 active_fractions.append((halting_probability < self.config.threshold).float().mean().item())
-            tokens, memory = layer.add_time_encoding(tokens, step), layer.add_time_encoding(memory, step)
+            tokens, memory = (layer.add_encodings(states, first + step) for states in (tokens, memory))
             if halting == "none":
                 tokens, memory = layer(tokens, memory, step)
                 continue
@@ -373,7 +397,7 @@ class Papez(Separator[Config]):
     @torch.no_grad()
     def active_fraction_per_step(self, mixture: Tensor) -> list[float]:
         """Return the fraction of tokens of ``mixture [batch, time]`` that still run at each step taken."""
-        encoded = self.encoder_mix(F.leaky_relu(self.encoder_norm(self.encoder(mixture))))
+        encoded = self.encode(mixture)
         active_fractions: list[float] = []
         self.iterate(*self.embed(encoded), active_fractions)
         return active_fractions

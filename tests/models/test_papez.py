@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from septool.interop.authors import PAPEZ_NAMES
+from septool.models.layers.attention import SinusoidalPosition
 from septool.models.papez import CONFIGS, Config, InstanceNorm, Papez
+from septool.signal import frames
 from tests.models.parity import assert_parity, fixture, load_converted
 
 SIZES: dict[str, Any] = {"width": 32, "feedforward": 64, "heads": 4, "chunk": 20, "depth": 6}
@@ -58,6 +61,34 @@ def test_the_steps_to_papez_separate_and_learn_with_all_their_parameters(row: st
     steps = len(model.active_fraction_per_step(mixture[:1]))
     paths = 4 if row in ("1-recurrence", "2-pruning") else 2 if row == "3-no-inter" else 1
     assert steps == paths * TINY.depth if row == "1-recurrence" else paths <= steps <= paths * TINY.depth
+
+
+@pytest.mark.parametrize(("row", "second"), [("1-recurrence", 0), ("2-pruning", TINY.depth)])
+def test_states_are_told_where_and_when_they_are(row: str, second: int) -> None:
+    """Of a layer that adds nothing encodings and norms are left; the second round begins at another time in row (2)."""
+    torch.manual_seed(0)
+    model = Papez(replace(CONFIGS[row], **SIZES, halting="none")).eval()
+    assert model.inter is not None
+    for layer in (model.layer, model.inter):
+        for linear in (layer.attention.out, layer.contract):
+            torch.nn.init.zeros_(linear.weight)
+            torch.nn.init.zeros_(linear.bias)
+    half = TINY.chunk // 2
+    tokens = torch.randn(1, half, TINY.width)
+    table = SinusoidalPosition(TINY.width)(100)
+
+    def iterate(states: torch.Tensor, first: int) -> torch.Tensor:
+        for step in range(TINY.depth):
+            states = F.layer_norm(states + table[: states.shape[1]] + table[first + step], (TINY.width,))
+        return states
+
+    padding = frames.dprnn_padding(half, TINY.chunk)
+    chunks = frames.segment(tokens, TINY.chunk, padding)[0]  # [S, K, H]
+    for first in (0, second):
+        across = iterate((chunks + iterate(chunks, first)).transpose(0, 1), first).transpose(0, 1)
+        chunks = chunks + across
+    expected = frames.overlap_add(chunks[None], half, padding)
+    torch.testing.assert_close(model.iterate(tokens, tokens[:, :0]), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_path_across_the_chunks_carries_what_is_far_away() -> None:
