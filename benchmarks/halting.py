@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from benchmarks import section
+from septool.models.base import Separator
 from septool.models.papez import Config, Halting, Papez
 from septool.profiling.macs import count_macs
 from septool.profiling.measure import load_batch
 from septool.profiling.timing import time_interleaved
-from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths
+from septool.tasks.profile import EXAMPLE, parse_lengths
 
 CPU = torch.device("cpu")
 ABOUT = (
@@ -55,7 +56,7 @@ class Scheduled(Papez):
 
 def compare(schedule: str, seconds: float, budget: float) -> list[dict[str, Any]]:
     """Measure the ways of halting under one schedule."""
-    mixture = load_batch(EXAMPLE, SEPARATION_RATE, seconds, 1)
+    mixture = load_batch(EXAMPLE, Separator.paper_rate, seconds, 1)
     networks: list[Papez] = [Papez(Config(halting="none")).eval()]
     networks += [Scheduled(Config(halting=way), SCHEDULES[schedule]).eval() for way in WAYS]
     for network in networks[1:]:

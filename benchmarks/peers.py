@@ -26,12 +26,13 @@ from torch import Tensor, nn
 
 from benchmarks import released, section
 from septool import checkpoints
+from septool.models.base import Separator
 from septool.profiling.measure import load_batch, warm_up
 from septool.profiling.memory import PeakMemory
 from septool.profiling.report import milliseconds
 from septool.profiling.timing import time_interleaved
 from septool.tasks.convert import convert
-from septool.tasks.profile import EXAMPLE, SEPARATION_RATE, parse_lengths
+from septool.tasks.profile import EXAMPLE, parse_lengths
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
@@ -79,7 +80,7 @@ def converted(model: str, network: nn.Module, folder: Path) -> Path:
         files = [folder / f"{part}.ckpt" for part in PARTS]
         for part, file in zip(PARTS, files, strict=True):
             torch.save(getattr(network, part).state_dict(), file)
-        convert("speechbrain-sepformer", files, out, sample_rate=SEPARATION_RATE, chunk=250, heads=8)
+        convert("speechbrain-sepformer", files, out, sample_rate=Separator.paper_rate, chunk=250, heads=8)
     return out
 
 
@@ -92,7 +93,7 @@ def memory(model: str, ours: Path | None, lengths: Sequence[float], threads: int
     memory, peaks = PeakMemory(CPU), []
     network = checkpoints.load(ours)[0] if ours else theirs(model)
     for seconds in lengths:
-        mixture = load_batch(EXAMPLE, SEPARATION_RATE, seconds, 1)
+        mixture = load_batch(EXAMPLE, Separator.paper_rate, seconds, 1)
         memory.reset()
         with torch.inference_mode():
             network(mixture)
@@ -110,7 +111,7 @@ def compare(model: str, lengths: Sequence[float], threads: int, budget: float) -
             their_peaks, our_peaks = (pool.apply(memory, (model, side, lengths, threads)) for side in (None, path))
     rows = []
     for seconds, their_peak, our_peak in zip(lengths, their_peaks, our_peaks, strict=True):
-        mixture = load_batch(EXAMPLE, SEPARATION_RATE, seconds, 1)
+        mixture = load_batch(EXAMPLE, Separator.paper_rate, seconds, 1)
         with torch.inference_mode():
             difference = _difference(ours(mixture), network(mixture))
             if not difference <= EQUAL:  # nor NaN

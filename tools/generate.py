@@ -279,7 +279,7 @@ def _cost(kind: Any, config: Any) -> tuple[int, int]:
         config = replace(config, halting="none")
     with torch.device("meta"):
         model = kind(config).eval()
-        rate = getattr(getattr(config, "speaker", config), "rate", 8000)  # separators work at any
+        rate = getattr(getattr(config, "speaker", config), "rate", None) or kind.paper_rate
         inputs = [torch.empty(1, 4 * rate)] * (2 if model.role == "extractor" else 1)
         return sum(parameter.numel() for parameter in model.parameters()), count_macs(model, *inputs).total
 

@@ -28,6 +28,7 @@ class AtssNetPIT(MaskingSeparator[Config]):
     """The whole network: a mask for each voice, the mixture's phase."""
 
     loss = "magnitude"
+    paper_rate = 16000
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()

@@ -63,6 +63,7 @@ class Separator(Model[SeparatorConfigT], ABC):
 
     role = "separator"
     loss = "si-snr"
+    paper_rate: ClassVar[int] = 8000  # Hz of the paper's recordings; the network works at any
 
     @property
     def sources(self) -> int:

@@ -33,7 +33,6 @@ MODEL = "papez,sepformer,galr,dp-rcnet"
 LENGTHS = "1-5s"
 EXAMPLE = shipped("examples/two-talkers.flac")
 LONGEST_S = 86_400  # a day
-SEPARATION_RATE = 8000  # Hz, of the papers; an extractor's is in its configuration
 
 
 def profile(
@@ -216,13 +215,13 @@ def _check_role(model: str) -> None:
 
 
 def _fresh_target(name: str, model: str, row: str | None, settings: JsonDict) -> Target:
-    config = config_of(model, settings, row)
+    kind, config = MODELS[model], config_of(model, settings, row)
     score = published_si_snri(model, config)
     return Target(
         name=name,
         model=model,
         config=field_values(config) | ({"halting": "none"} if model == "papez" else {}),
-        rate=config.speaker.rate if issubclass(MODELS[model], Extractor) else SEPARATION_RATE,
+        rate=kind.paper_rate if issubclass(kind, Separator) else config.speaker.rate,
         quality=score,
         quality_from="" if score is None else "published",
     )
