@@ -36,6 +36,7 @@ from septool.interop.tensors import (
     Tensors,
     choose,
     count_children,
+    name_pattern,
 )
 
 SAID = {  # theirs to ours, of the plain values beside a state dict
@@ -390,7 +391,7 @@ def read_release(source: str, content: JsonMapping) -> ForeignCheckpoint:
 
 def _known(release: Release, tensors: JsonMapping) -> int:
     prepared, _ = release.prepare(dict(tensors))
-    patterns = [re.compile(re.escape(line).replace(r"\*", "([^.]+)")) for line in release.architecture.names]
+    patterns = [name_pattern(line) for line in release.architecture.names]
     found = [any(pattern.fullmatch(str(name)) for name in prepared) for pattern in patterns]
     return sum(found) - 2 * (len(found) - sum(found))
 

@@ -4,7 +4,6 @@
 converted back and compared before it is kept.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from septool.config import JsonMapping
 from septool.errors import SeptoolError
 from septool.headers import Header
 from septool.interop.conversion import convert_files
-from septool.interop.tensors import Names, Tensors
+from septool.interop.tensors import Names, Tensors, name_pattern
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,7 @@ class Layout:
 
 def rename(weights: Mapping[str, Tensor], layout: Layout) -> Tensors:
     """Give every tensor of ours the name and the axes that it has there."""
-    lines = [
-        (re.compile(re.escape(ours).replace(r"\*", r"([^.]+)")), theirs)
-        for theirs, ours in layout.names.items()
-        if ours is not None
-    ]
+    lines = [(name_pattern(ours), theirs) for theirs, ours in layout.names.items() if ours is not None]
     renamed: Tensors = {}
     for name, value in weights.items():
         match, theirs = next((m, theirs) for pattern, theirs in lines if (m := pattern.fullmatch(name)))

@@ -55,13 +55,18 @@ def count_children(weights: Mapping[str, Tensor], stem: str) -> int:
     return len({name.removeprefix(stem).split(".")[1] for name in weights if name.startswith(f"{stem}.")})
 
 
+def name_pattern(line: str) -> re.Pattern[str]:
+    """Return what finds the names that a line of a table is of; each ``*`` stands for one part, which is a group."""
+    return re.compile(re.escape(line).replace(r"\*", "([^.]+)"))
+
+
 def match_tensors(tensors: Mapping[str, Tensor], names: Names) -> dict[str, str]:
     """Find the place of every tensor; returns our names and theirs.
 
     Raises:
         CheckpointError: a tensor without a line in the table, a line without a tensor, or two for one place.
     """
-    lines = [(re.compile(re.escape(line).replace(r"\*", "([^.]+)")), line) for line in names]
+    lines = [(name_pattern(line), line) for line in names]
     unmet = [line for line, ours in names.items() if ours is not None]
     places: dict[str, str] = {}
     for theirs, value in tensors.items():

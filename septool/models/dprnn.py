@@ -22,9 +22,6 @@ from septool.models.layers.norms import GlobalLayerNorm
 from septool.models.layers.recurrent import RecurrentResidual
 from septool.signal import frames
 
-PADDINGS = {"even": frames.dprnn_padding, "unfold": frames.unfold_padding}
-ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config(SeparatorConfig):
@@ -67,7 +64,7 @@ class DPRNN(Separator[Config]):
         )
         self.activation = nn.PReLU()
         self.split = SourceSplit(config.features, config.features, config.sources)
-        self.mask = GatedMask(config.features, config.filters, ACTIVATIONS[config.mask])
+        self.mask = GatedMask(config.features, config.filters, config.mask)
         self.decoder = Decoder(config.filters, config.window)
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -76,7 +73,7 @@ class DPRNN(Separator[Config]):
         if self.config.rectify:
             encoded = torch.relu(encoded)
         count, size = encoded.shape[1], self.config.chunk
-        padding = PADDINGS[self.config.padding](count, size)
+        padding = frames.PADDINGS[self.config.padding](count, size)
         chunks = frames.segment(self.linear(self.norm(encoded)), size, padding)  # T [B, S, K, N]
         chunks = self.activation(self.blocks(chunks))
         masks = self.mask(self.split(chunks, count, padding))  # [B, C, L, filter]

@@ -28,8 +28,6 @@ from septool.models.layers.recurrent import LSTM
 from septool.signal import frames
 
 NORMS = {"position": nn.LayerNorm, "sequence": GlobalLayerNorm}
-PADDINGS = {"even": frames.dprnn_padding, "unfold": frames.unfold_padding}
-ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +89,14 @@ class DPTNet(Separator[Config]):
         )
         self.activation = nn.PReLU()
         self.split = SourceSplit(config.features, config.features, config.sources)
-        self.mask = GatedMask(config.features, config.filters, ACTIVATIONS[config.mask])
+        self.mask = GatedMask(config.features, config.filters, config.mask)
         self.decoder = Decoder(config.filters, config.window)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""
         encoded = torch.relu(self.encoder(mixture))  # [B, I, filter]
         count, size = encoded.shape[1], self.config.chunk
-        padding = PADDINGS[self.config.padding](count, size)
+        padding = frames.PADDINGS[self.config.padding](count, size)
         chunks = frames.segment(self.linear(self.norm(encoded)), size, padding)  # [B, S, K, N]
         chunks = self.activation(self.blocks(chunks))
         masks = self.mask(self.split(chunks, count, padding))  # [B, C, I, filter]

@@ -55,6 +55,9 @@ def unfold_padding(frames: int, size: int) -> Padding:  # noqa: ARG001 - same si
     return Padding(size, size)
 
 
+PADDINGS = {"even": dprnn_padding, "unfold": unfold_padding}  # of DPRNN and DPTNet, by the names in configurations
+
+
 def segment(sequence: Tensor, size: int, padding: Padding, shared: Tensor | None = None) -> Tensor:
     """Cut a sequence into half-overlapping segments.
 

@@ -1,6 +1,6 @@
 """Dual-path blocks, and mask heads. Sequences keep their channels last."""
 
-from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -47,15 +47,15 @@ class GatedMask(nn.Module):
     GALR equations 14 and 15; DPRNN, DPTNet and SepFormer use the same with their own widths.
     """
 
-    def __init__(self, channels: int, filters: int, activation: Callable[[Tensor], Tensor] = torch.relu) -> None:
+    def __init__(self, channels: int, filters: int, activation: Literal["relu", "sigmoid"] = "relu") -> None:
         super().__init__()
         self.tanh = nn.Linear(channels, channels)
         self.sigmoid = nn.Linear(channels, channels)
         self.relu = nn.Linear(channels, filters, bias=False)
-        self.activation = activation
+        self.activation = {"relu": torch.relu, "sigmoid": torch.sigmoid}[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[..., channel]`` to masks ``[..., filter]``, non-negative unless ``activation`` is another."""
+        """Map ``[..., channel]`` to masks ``[..., filter]``, non-negative."""
         return self.activation(self.relu(torch.tanh(self.tanh(x)) * torch.sigmoid(self.sigmoid(x))))
 
 
