@@ -6,7 +6,8 @@ are those of the published weights of Resemblyzer, which project the last layer 
 
 Where the paper leaves a choice, as those weights want it:
 
-- Mel energies are not in dB, so level counts: every recording is brought to -30 dBFS.
+- Mel energies are not in dB, so level counts: every recording is brought to -30 dBFS. (Resemblyzer does that to quieter
+  ones alone, and takes out long pauses; here the level of a recording says nothing, and runs have no pauses.)
 - The mapping is followed by a ReLU, so that all directions have much in common: most of an embedding is what any voice
   sounds like.
 
