@@ -39,6 +39,10 @@ RETRIED = (408, 429, 500, 502, 503, 504)
 Progress = Callable[[str, int, int], None]  # a file's name, bytes that are here, bytes in all (0 if not known)
 
 
+class MismatchError(CheckpointError):
+    """A fetched file that is another one than expected."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
     """A file of a published checkpoint."""
@@ -130,7 +134,8 @@ def download(file: RemoteFile, progress: Progress = lambda *_: None) -> Path:
         Where it is.
 
     Raises:
-        CheckpointError: it cannot be fetched, or is another file than expected; nothing is left of it then.
+        MismatchError: it is another file than expected; nothing is left of it then.
+        CheckpointError: it cannot be fetched, or not be compared.
     """
     path = find_downloaded(file)
     if path is None:
@@ -141,7 +146,7 @@ def download(file: RemoteFile, progress: Progress = lambda *_: None) -> Path:
             path = _from_hub(file, progress) if HUB_FILE.fullmatch(file.url) else _from_elsewhere(file, progress)
     try:
         check_sum(file, path)
-    except CheckpointError:
+    except MismatchError:  # what cannot be compared, for want of the sums, may be the right one: it stays
         _forget(path)
         raise
     return path
@@ -151,18 +156,19 @@ def check_sum(file: RemoteFile, path: Path) -> None:
     """Compare a fetched file with its entry, or else with what was seen of it first, which is kept.
 
     Raises:
-        CheckpointError: it is another file.
+        MismatchError: it is another file.
+        CheckpointError: the list of sums is damaged or cannot be read.
     """
     digest, size = sha256_of(path), path.stat().st_size
     known = read_sums().get(file.url, {}).get("sha256", "")
     for expected, source in ((file.sha256, "checkpoints.toml"), (known, "the one that was seen first")):
         if expected and digest != expected:
-            raise CheckpointError(
+            raise MismatchError(
                 f"{file.url} is another file than expected: its sha256 is {digest[:12]}..., "
                 f"{source} says {expected[:12]}..."
             )
     if file.bytes and size != file.bytes:
-        raise CheckpointError(f"{file.url} has {size} bytes, checkpoints.toml says {file.bytes}")
+        raise MismatchError(f"{file.url} has {size} bytes, checkpoints.toml says {file.bytes}")
     if not known:
         record_sum(file.url, digest, size)
 
@@ -185,14 +191,16 @@ def read_sums() -> dict[str, JsonDict]:
     """Return what was seen of files first: ``{url: {sha256, bytes}}``.
 
     Raises:
-        CheckpointError: the list is damaged.
+        CheckpointError: the list is damaged or cannot be read.
     """
     path = _sums_path()
     try:
         sums = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({type(error).__name__}); delete it to trust what is here") from None
     if not isinstance(sums, dict) or not all(isinstance(value, Mapping) for value in sums.values()):
         raise CheckpointError(f"{path} is damaged; delete it to trust what is here")

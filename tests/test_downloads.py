@@ -217,3 +217,27 @@ def test_a_damaged_list_of_sums_is_said(hub: Hub, text: str, tmp_path: Path) -> 
     path.write_text(text)
     with pytest.raises(CheckpointError, match=r"sums\.lock\.json is damaged"):
         download(wanted(hub, "plain"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unreadable", [False, True])
+def test_without_the_sums_what_was_fetched_stays(hub: Hub, tmp_path: Path, kind: str, unreadable: bool) -> None:
+    """A file that cannot be compared is not a wrong one; of the hub's, other programs have the same."""
+    path = download(wanted(hub, kind))
+    sums = tmp_path / "cache/weights/sums.lock.json"
+    kept = sums.read_text()
+    if unreadable:
+        sums.unlink()
+        sums.mkdir()
+    else:
+        sums.write_text(kept[:-3])
+    with pytest.raises(CheckpointError, match=r"sums\.lock\.json (is damaged|cannot be read)") as caught:
+        download(wanted(hub, kind))
+    assert type(caught.value) is CheckpointError
+    assert path.read_bytes() == CONTENT
+    if unreadable:
+        sums.rmdir()
+    sums.write_text(kept)
+    seen = len(hub.requests)
+    assert download(wanted(hub, kind)) == path
+    assert len(hub.requests) == seen
