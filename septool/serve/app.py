@@ -35,16 +35,19 @@ STATUSES = {UsageError: 400, NoSuchJobError: 404, BusyError: 503, DiskFullError:
 
 
 def usable_separators(default: str) -> list[JsonDict]:
-    """Return the separators that can be asked for without a download, the default first."""
-    rows = []
+    """Return the separators that can be asked for without a download, the default first.
+
+    Other weights that are called the same as ones of the catalogue are offered by the name that they were given by.
+    """
+    rows, paths = [], {}
     for name, entry in catalogue.read_catalogue().items():
         path = catalogue.weights_path(entry)
         if path is not None and path.exists() and MODELS[entry.model].role == "separator":
             rows.append({"name": name, "voices": entry.sources, "sample_rate": entry.sample_rate})
-    names = [row["name"] for row in rows]
+            paths[name] = path
     key, path = catalogue.resolve_checkpoint(default)
-    if key in names and not default.endswith(".safetensors"):
-        rows.insert(0, rows.pop(names.index(key)))
+    if paths.get(key) == path:
+        rows.insert(0, rows.pop(list(paths).index(key)))
         return rows
     from septool.headers import read_header
 

@@ -19,12 +19,13 @@ pytest.importorskip("starlette", reason='the page needs pip install "septool[ser
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from septool import audio
+from septool import audio, catalogue
 from septool.serve import app, jobs
 from septool.serve.jobs import Limits
 from septool.serve.openapi import document
 from septool.tasks.separate import Separated, separate
 from tests.conftest import RATE, files_below, write
+from tests.hub import Hub
 from tests.serve.conftest import EXAMPLE, Clock, MakeClient, send, wait
 
 
@@ -331,6 +332,26 @@ def test_the_page_offers_what_there_is(client: TestClient, tiny_checkpoint: Path
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', text):
         assert client.get(path).status_code == 200, path
     assert not re.findall(r"<script(?![^>]*src=)|<style|\bon\w+=|style=", text)  # the policy of the page refuses them
+
+
+def test_other_weights_of_a_known_name_are_those_that_are_used(
+    hub: Hub, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine" / "galr-small-8k"
+    folder.mkdir(parents=True)
+    shutil.copy(tiny_checkpoint, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    hub.files["someone/galr-small-8k/model.safetensors"] = tiny_checkpoint.read_bytes()
+    catalogue.fetch_weights("hf:someone/galr-small-8k")
+    monkeypatch.chdir(tmp_path)
+    for given in ("mine/galr-small-8k", "hf:someone/galr-small-8k", str(folder / "model.safetensors")):
+        names = [row["name"] for row in app.usable_separators(given)]
+        assert names[0] == given
+        assert "galr-small-8k" in names[1:]
+    for given in ("galr-small-8k", "galr"):
+        names = [row["name"] for row in app.usable_separators(given)]
+        assert names[0] == "galr-small-8k"
+        assert len(names) == len(set(names))
 
 
 def test_the_document_is_of_what_is_answered(client: TestClient, call: Path) -> None:
