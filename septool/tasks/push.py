@@ -7,6 +7,7 @@ from pathlib import Path
 from septool import catalogue, checkpoints, downloads
 from septool.config import JsonDict, shipped
 from septool.errors import UsageError
+from septool.files import sha256_of
 from septool.headers import Header
 from septool.models import MODELS
 from septool.version import __version__
@@ -63,7 +64,7 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
     if not (said or licence):
         raise UsageError(f"{name} does not say under which licence its weights are; give it with --licence")
     told = replace(header, licence=said or licence or "")
-    card = make_card(name, match.group(1), told)
+    card = make_card(name, match.group(1), told, own=_own_card(name, path))
     config = {"library_name": "septool", "septool_version": __version__} | {
         key: getattr(told, key) for key in ("model", "config", "sample_rate", "sources")
     }
@@ -78,8 +79,24 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
     return Pushed(name, url, tuple(files), size, told.licence)
 
 
-def make_card(name: str, repository: str, header: Header) -> str:
-    """Return the card of a checkpoint: what the hub reads, our own card if there is one, and how it is used."""
+def _own_card(name: str, path: Path) -> Path | None:
+    """Return our own card of bundled weights; None of others, which may be called the same."""
+    entry = catalogue.read_catalogue().get(name)
+    if entry is None or entry.file is None or sha256_of(path) != entry.sha256:
+        return None
+    card = shipped(f"docs/models/{name}.md")
+    return card if card.exists() else None
+
+
+def make_card(name: str, repository: str, header: Header, *, own: Path | None = None) -> str:
+    """Return the card of a checkpoint: what the hub reads, what there is to know of it, and how it is used.
+
+    Args:
+        name: the checkpoint's.
+        repository: the one that it will be in.
+        header: the checkpoint's.
+        own: a card that there is of these weights; by default one is made of the header.
+    """
     identifier = LICENCES.get(header.licence)
     front: JsonDict = {"license": identifier or "other"}
     if identifier is None:
@@ -89,8 +106,7 @@ def make_card(name: str, repository: str, header: Header) -> str:
     if role != "speaker":
         front["pipeline_tag"] = "audio-to-audio"
     lines = ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()), "---", ""]
-    own = shipped(f"docs/models/{name}.md")
-    if own.exists():
+    if own is not None:
         lines.append(own.read_text(encoding="utf-8").rstrip())
     else:
         lines += [f"# {name}", ""]

@@ -1,6 +1,7 @@
 """``septool models push``: what is published can be used by its name."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from septool import checkpoints
 from septool.api import load_separator
+from septool.config import shipped
 from septool.errors import CheckpointError, UsageError
 from septool.headers import read_header
 from septool.tasks.push import make_card, push
@@ -65,6 +67,21 @@ def test_a_card_says_what_a_network_is_for(tiny_checkpoint: Path, tiny_extractor
     assert ("speaker-recognition" in front["tags"], "pipeline_tag" in front) == (True, False)
     assert "| Sample rate | 8000 Hz |" in text
     assert "septool separate" not in text
+
+
+def test_our_own_card_is_of_our_own_weights_alone(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """A run may be called as bundled weights are; their scores are not its own."""
+    own = shipped("docs/models/galr-small-8k.md").read_text(encoding="utf-8").rstrip()
+    push("galr-small-8k", "hf:me/tiny")
+    assert own in hub.uploaded["me/tiny/README.md"].decode()
+    path = tmp_path / "galr-small-8k" / "best.safetensors"
+    path.parent.mkdir()
+    shutil.copy(tiny_checkpoint, path)
+    assert push(str(path), "hf:me/tiny", licence="MIT").model == "galr-small-8k"
+    card = hub.uploaded["me/tiny/README.md"].decode()
+    assert own not in card
+    assert "| Model | papez |" in card
+    assert "| Measured |" not in card
 
 
 def test_weights_of_no_licence_are_not_published(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
