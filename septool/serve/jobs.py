@@ -346,7 +346,7 @@ class JobQueue:
                     f"{job.name} is longer than the {self.limits.seconds / 60:g} minutes that are taken here"
                 )
 
-        follow("", 0.0, self._header_seconds(job))
+        follow("", 0.0, _seconds(job.recording))
         (result,) = separate(
             [str(job.recording)],
             model=job.model,
@@ -372,16 +372,18 @@ class JobQueue:
         job.seconds = job.done_seconds = result.seconds
         job.elapsed = result.elapsed
 
-    def _header_seconds(self, job: Job) -> float:
-        with audio.open_audio(job.recording) as file:
-            return file.header_frames / file.rate
-
     @staticmethod
     def _without_folders(job: Job, text: str) -> str:
         """Return a message in which files go by the names that whoever sent the recording knows."""
         for folder in (job.recording.parent, job.folder / "out", job.folder):
             text = text.replace(f"{folder}/", "").replace(f"{folder}\\", "")
         return text
+
+
+def _seconds(recording: Path) -> float:
+    """Return how long a recording is, as far as that is known before it is decoded; a header may announce more."""
+    with audio.open_audio(recording) as file:
+        return file.frames / file.rate
 
 
 def _draw_tracks(shown: dict[str, Path]) -> list[Track]:

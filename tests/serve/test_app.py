@@ -180,6 +180,18 @@ def test_too_long_a_recording_is_refused(make_client: MakeClient, call: Path) ->
     assert (job["state"], job["error"]) == ("failed", "call.wav is longer than the 0.025 minutes that are taken here")
 
 
+def test_a_recording_is_as_long_as_what_is_there_of_it(make_client: MakeClient, call: Path) -> None:
+    """What broke off, or was never told its length, has a header that announces more."""
+    content = bytearray(call.read_bytes())
+    announced = 4 * 3600 * RATE * 2
+    content[4:8] = (announced + 36).to_bytes(4, "little")
+    content[40:44] = announced.to_bytes(4, "little")
+    client = make_client(limits=Limits(seconds=10.0))
+    job = wait(client, send(client, bytes(content), "cut.wav"))
+    assert (job["state"], job["error"], job["seconds"]) == ("done", None, 3.0)
+    assert any("cut.wav" in note for note in job["notes"])
+
+
 def test_a_full_disk_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "FREE_BYTES", 10**18)
     answer = client.post("/api/jobs", params={"name": "call.wav"}, content=b"x")
