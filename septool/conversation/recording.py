@@ -67,7 +67,9 @@ def diarize_file(
     Raises:
         AudioError: the recording cannot be read.
     """
-    cancelling = loudest_if_cancelling(source, track=track, raw=raw) if channel is None else None
+    cancelling = None
+    if channel is None:
+        cancelling = loudest_if_cancelling(source, track=track, raw=raw, progress=progress)
     peaks = Peaks()
     with audio.open_audio(source, track=track, raw=raw) as file:
         reader = audio.Reader(file, conversation.rate, channel or cancelling)

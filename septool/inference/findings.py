@@ -4,7 +4,7 @@ Everything that is found of a recording or of its voices becomes a :class:`Cavea
 the HTML report and the status are then made of.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from septool import audio
+from septool import audio, workers
 from septool.audio import Finding, FindingKind
 from septool.config import JsonDict
 from septool.inference.channels import Channel
@@ -129,10 +129,23 @@ class ChannelPowers:
         return loudest + 1
 
 
-def loudest_if_cancelling(path: Path, *, track: int = 1, raw: audio.RawFormat | None = None) -> int | None:
+def loudest_if_cancelling(
+    path: Path,
+    *,
+    track: int = 1,
+    raw: audio.RawFormat | None = None,
+    progress: Callable[[float, float], None] = lambda *_: None,
+) -> int | None:
     """Return the loudest channel, from 1, of a recording whose channels cancel each other when they are averaged.
 
     None for all other recordings; see :class:`ChannelPowers`.
+
+    Args:
+        path: the recording, all of which is read.
+        track: which of those of a container that hold sound, from 1.
+        raw: what it is, where it has no header.
+        progress: called for every block with no seconds, as nothing of the voices is done, and with all of them, as
+            far as they are known; by which whoever asked may give up.
 
     Raises:
         AudioError: it cannot be read.
@@ -146,6 +159,8 @@ def loudest_if_cancelling(path: Path, *, track: int = 1, raw: audio.RawFormat | 
         block = max(2**20 // file.channels, 1)
         while (samples := file.read(block)).size:
             powers.add(samples)
+            workers.check_stopping()
+            progress(0.0, file.frames / file.rate)
     return powers.loudest_if_cancelling()
 
 

@@ -231,7 +231,7 @@ def estimate_file(
     """
     cancelling = None
     if settings.channel in (None, "mix"):
-        cancelling = loudest_if_cancelling(source, track=settings.track, raw=settings.raw)
+        cancelling = loudest_if_cancelling(source, track=settings.track, raw=settings.raw, progress=progress)
     with ExitStack() as stack:
         file = stack.enter_context(audio.open_audio(source, track=settings.track, raw=settings.raw))
         partials = stack.enter_context(atomic_write_group(targets))

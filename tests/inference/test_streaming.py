@@ -212,6 +212,23 @@ def test_progress_is_told_in_seconds_of_the_recording(tmp_path: Path) -> None:
     assert told[-1] == (25.0, 25.0)
 
 
+def test_progress_is_told_while_channels_are_compared(tmp_path: Path) -> None:
+    """That reads all of a recording; whoever asked can give up meanwhile."""
+    told: list[tuple[float, float]] = []
+    source = file_of(tmp_path / "stereo.wav", np.zeros((2, 100 * 8000), np.float32), 8000)  # of two blocks
+    outputs = [tmp_path / "a.wav", tmp_path / "b.wav"]
+
+    def follow(*seconds: float) -> None:
+        told.append(seconds)  # type: ignore[arg-type]
+        if len(told) == 2:
+            raise SeptoolError("enough")
+
+    with pytest.raises(SeptoolError, match="enough"):
+        estimate_file(source, outputs, estimator(), SETTINGS, progress=follow)
+    assert told == [(0.0, 100.0), (0.0, 100.0)]
+    assert not any(path.exists() for path in outputs)
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 48000, 192000])
 @pytest.mark.parametrize("samples", [1, 2, 999, 44101])
 def test_any_rate_and_length_come_back(tmp_path: Path, rate: int, samples: int) -> None:
