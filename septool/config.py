@@ -20,6 +20,7 @@ from septool.files import read_text
 
 JsonDict = dict[str, Any]  # an object of JSON or a table of TOML
 JsonMapping = Mapping[str, Any]  # one that is only read
+SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 T = TypeVar("T")
 
@@ -245,6 +246,19 @@ def flatten(values: JsonMapping, prefix: str = "") -> Iterator[tuple[str, object
 
 def _copy(value: Any) -> Any:
     return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def read_switch(name: str) -> bool:
+    """Say whether a variable of the environment is a switch that is on; one that is empty counts as unset.
+
+    Raises:
+        ConfigError: it is neither on nor off.
+    """
+    text = os.environ.get(name, "")
+    switch = SWITCHES.get(text.lower()) if text else False
+    if switch is None:
+        raise ConfigError(f"{name} is {text!r}; a switch is true or false")
+    return switch
 
 
 def shipped(name: str) -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from septool.atomic import atomic_write
-from septool.config import JsonDict, cache_folder
+from septool.config import JsonDict, cache_folder, read_switch
 from septool.errors import CheckpointError
 from septool.files import make_folder, sha256_of
 from septool.version import __version__
@@ -60,8 +60,12 @@ class RemoteFile:
 
 
 def is_offline() -> bool:
-    """Say whether connections are forbidden."""
-    return any(os.environ.get(name, "") not in ("", "0") for name in ("SEPTOOL_OFFLINE", "HF_HUB_OFFLINE"))
+    """Say whether connections are forbidden.
+
+    Raises:
+        ConfigError: a variable that is neither on nor off.
+    """
+    return any(read_switch(name) for name in ("SEPTOOL_OFFLINE", "HF_HUB_OFFLINE"))
 
 
 def endpoint() -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from septool import downloads
 from septool.downloads import RemoteFile, download, find_downloaded, read_sums, remote_size
-from septool.errors import CheckpointError
+from septool.errors import CheckpointError, ConfigError
 from septool.files import sha256_of
 from tests.hub import COMMIT, Hub
 
@@ -185,6 +185,21 @@ def test_offline_no_connection_is_opened(hub: Hub, monkeypatch: pytest.MonkeyPat
     path = download(wanted(hub, kind))
     monkeypatch.setenv(name, "1")
     assert download(wanted(hub, kind)) == path
+
+
+@pytest.mark.parametrize("name", ["SEPTOOL_OFFLINE", "HF_HUB_OFFLINE"])
+def test_words_of_a_switch_mean_what_they_say(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("SEPTOOL_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for word in ("", "0", "false", "No", "OFF"):
+        monkeypatch.setenv(name, word)
+        assert not downloads.is_offline(), word
+    for word in ("1", "true", "Yes", "ON"):
+        monkeypatch.setenv(name, word)
+        assert downloads.is_offline(), word
+    monkeypatch.setenv(name, "perhaps")
+    with pytest.raises(ConfigError, match=f"{name} is 'perhaps'; a switch is true or false"):
+        downloads.is_offline()
 
 
 def test_a_proxy_is_used(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

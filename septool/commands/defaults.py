@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperOption
 
 from septool.commands import VERBS
-from septool.config import JsonDict, JsonMapping, describe_unknown_key
+from septool.config import SWITCHES, JsonDict, JsonMapping, describe_unknown_key
 from septool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ FILE = "septool.toml"
 SHARED = ("device", "jobs", "force", "skip-existing", "yes", "offline", "json", "quiet", "verbose", "debug")
 # Variables that are no option's default.
 OTHERS = ("SEPTOOL_AUTO_FETCH", "SEPTOOL_CACHE", "SEPTOOL_CACHE_GB", "SEPTOOL_CONFIG")
-WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def every_verb(command: Verb, verb: tuple[str, ...] = ()) -> Iterator[tuple[list
 def _as_typed(param: TyperOption, value: object, where: str) -> object:
     """Return a value as the parser takes it from a command line, or True or False for a switch."""
     if getattr(param, "is_flag", False):
-        switch = value if isinstance(value, bool) else WORDS.get(str(value).lower())
+        switch = value if isinstance(value, bool) else SWITCHES.get(str(value).lower())
         if switch is None:
             raise ConfigError(f"{where} is {value!r}; a switch is true or false")
         return switch

@@ -44,15 +44,17 @@ def obtain_weights(name: str, *, yes: bool, quiet: bool) -> None:
 
     Raises:
         CheckpointError: they are not here and may not be fetched, or cannot be.
+        ConfigError: a variable that is neither on nor off.
     """
     from septool import catalogue
     from septool.commands import printing
+    from septool.config import read_switch
 
     pending = catalogue.find_pending(name)
     if pending is None:
         return
     terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    agreed = yes or os.environ.get("SEPTOOL_AUTO_FETCH", "") not in ("", "0")
+    agreed = yes or read_switch("SEPTOOL_AUTO_FETCH")
     what = f"the weights of {pending.name} ({megabytes(pending.bytes)})"
     if not agreed and not terminal:
         raise CheckpointError(
