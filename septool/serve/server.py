@@ -1,5 +1,6 @@
 """Running the server: its address, the application and the event loop."""
 
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from urllib.parse import quote
@@ -69,6 +70,10 @@ def serve(
         limits=limits,
         suffix=suffix,
     )
+    if log_requests:
+        requests = logging.getLogger("uvicorn.access")
+        requests.setLevel(logging.INFO)
+        requests.addFilter(_leave_out_query)
     with listen(host, port) as listener:
         config = uvicorn.Config(
             make_app(queue, access, models),
@@ -80,6 +85,13 @@ def serve(
         )
         listening(page_address(listener, host, access))
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _leave_out_query(record: logging.LogRecord) -> bool:
+    """Leave out of a request's line what follows its path: the token, or what a recording is called."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
+    return True
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -52,6 +52,18 @@ def test_beyond_this_machine_the_address_has_a_token(start: Callable, tiny_check
     assert server.wait(timeout=60) == 143
 
 
+def test_requests_are_logged_when_asked_for_and_the_token_is_not(start: Callable, tiny_checkpoint: Path) -> None:
+    token = "a-token-of-the-test"
+    server = start("serve", "--port", "0", "-m", tiny_checkpoint, "-d", "cpu", "-v", "--token", token)
+    address = server.stdout.readline().decode().strip()
+    assert address.endswith(f"/?token={token}")
+    assert httpx.get(address, timeout=60).status_code == 303
+    server.terminate()
+    errors = server.communicate(timeout=60)[1].decode()
+    assert re.search(r'^septool: 127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 303$', errors, re.MULTILINE)
+    assert token not in errors
+
+
 def test_what_cannot_be_served_is_refused(septool: Command, tiny_checkpoint: Path, tiny_extractor: Path) -> None:
     serve = ("serve", "-m", tiny_checkpoint, "-d", "cpu")
     with socket.create_server(("127.0.0.1", 0)) as taken:
