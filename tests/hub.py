@@ -32,6 +32,7 @@ class Hub:
     token: str = ""  # the one that is asked for, if any
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
     uploaded: dict[str, bytes] = field(default_factory=dict)  # OWNER/NAME/FILE
+    created: dict[str, bool] = field(default_factory=dict)  # OWNER/NAME: whether it is private
     stop: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, method: str, part: str) -> list[dict[str, str]]:
@@ -225,6 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/api/repos/create":
             about = json.loads(body)
             name = "/".join(filter(None, (about.get("organization"), about["name"])))
+            # Older libraries say the one, newer ones the other.
+            self.state.created[name] = about.get("private", False) or about.get("visibility") == "private"
             self._json({"url": f"{self.state.url}/{name}", "name": name, "id": name})
         elif path == "/api/validate-yaml":
             self._json({"errors": [], "warnings": []})

@@ -69,6 +69,15 @@ def test_a_card_says_what_a_network_is_for(tiny_checkpoint: Path, tiny_extractor
     assert "septool separate" not in text
 
 
+@pytest.mark.parametrize("more", [(), ("--private",)])
+def test_a_repository_is_private_if_that_was_asked_for(
+    hub: Hub, tiny_checkpoint: Path, septool: Command, more: tuple[str, ...]
+) -> None:
+    result = septool("models", "push", tiny_checkpoint, "hf:me/tiny", "--licence", "MIT", *more)
+    assert result.status == 0
+    assert list(hub.created.values()) == [bool(more)]
+
+
 def test_our_own_card_is_of_our_own_weights_alone(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
     """A run may be called as bundled weights are; their scores are not its own."""
     own = shipped("docs/models/galr-small-8k.md").read_text(encoding="utf-8").rstrip()
