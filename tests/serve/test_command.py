@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,9 @@ pytest.importorskip("starlette", reason='the page needs pip install "septool[ser
 import httpx
 import torch
 
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
+from septool.serve import server
+from septool.serve.jobs import Limits
 from septool.serve.server import serve
 from tests.conftest import Command, files_below
 
@@ -79,6 +82,26 @@ def test_what_cannot_be_served_is_refused(septool: Command, tiny_checkpoint: Pat
         result = septool(*serve, *more)
         assert (result.status > 0, result.out, len(result.errors)) == (True, b"", 1)
         assert said in result.errors[0]
+
+
+def test_limits_are_in_bytes_and_seconds(
+    septool: Command, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, Any] = {}
+
+    def queue(**settings: Any) -> None:
+        made.update(settings)
+        raise SeptoolError("enough")
+
+    monkeypatch.setattr(server, "JobQueue", queue)
+    command = ("serve", "--port", "0", "-m", tiny_checkpoint, "-d", "cpu")
+    limits = ("--max-megabytes", "1.5", "--max-minutes", "2.5", "--keep-minutes", "0.5", "--format", "flac")
+    assert septool(*command, *limits).errors == ["septool: enough"]
+    assert made["limits"] == Limits(upload_bytes=1_500_000, seconds=150.0, keep_seconds=30.0)
+    assert made["suffix"] == "flac"
+    septool(*command)
+    assert made["limits"] == Limits(upload_bytes=500_000_000, seconds=10_800.0, keep_seconds=3600.0) == Limits()
+    assert made["suffix"] == "wav"
 
 
 def test_a_device_by_two_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
