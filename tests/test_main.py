@@ -1,8 +1,10 @@
 """The end of the command: at once, and nothing of what Python sees to before is left out."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,11 +55,6 @@ def test_the_status_the_buffers_and_what_is_asked_for_at_exit_are_kept(tmp_path:
     [
         ("sys.exit('a message')", 1, "a message"),
         ("raise ZeroDivisionError", 1, "ZeroDivisionError"),
-        (
-            "threading.Thread(target=lambda: (time.sleep(0.3), os.write(2, b'thread '))).start(); sys.exit(3)",
-            3,
-            "thread",
-        ),
         ("del sys.modules['torch']; sys.exit(3)", 3, ""),
     ],
 )
@@ -67,6 +64,27 @@ def test_python_ends_as_ever_where_it_has_more_to_do(tmp_path: Path, body: str, 
     assert said in done.stderr
     assert "taken apart" in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_threads_are_waited_for_that_do_not_die_with_the_process(tmp_path: Path) -> None:
+    """Python is not taken apart after them, which aborts where another one still computes in native code."""
+    last = "lambda: (time.sleep(0.3), os.write(2, b'thread'))"
+    endless = "threading.Thread(target=time.sleep, args=(100,), daemon=True).start()"
+    done = end(tmp_path, f"{endless}; threading.Thread(target={last}).start(); sys.exit(143)")
+    assert (done.returncode, done.stdout, done.stderr) == (143, "buffered at exit ", "thread")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that signal")
+def test_who_interrupts_again_does_not_wait(tmp_path: Path) -> None:
+    again = "signal.signal(signal.SIGALRM, workers.interrupt); signal.setitimer(signal.ITIMER_REAL, 0.3)"
+    idle = "threading.Thread(target=time.sleep, args=(20,)).start()"
+    body = f"import signal; from septool import workers; {again}; {idle}; sys.exit(130)"
+    started = time.monotonic()
+    done = end(tmp_path, body)
+    assert (done.returncode, done.stdout) == (130, "buffered at exit ")
+    assert "taken apart" not in done.stderr
+    assert time.monotonic() - started < 15
 
 
 def test_output_that_goes_nowhere_is_said(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ LOCK = "running.lock"  # held for as long as the folder's process lives
 MAX_WAITING = 20  # recordings; whoever sends more is asked to come again
 FREE_BYTES = 1_000_000_000  # of the disk, left to others
 NAME_BYTES = 160  # of a recording's name, to which names of its voices add some
-STOP_SECONDS = 20.0  # a segment that is being computed is not interrupted
+STOP_SECONDS = 20.0  # for all workers together: a segment that is being computed is not interrupted
 SWEEP_SECONDS = 15.0
 COPIED_FRAMES = 2**20
 # What browsers play; other recordings are written as wav to be listened to.
@@ -193,14 +193,18 @@ class JobQueue:
             thread.start()
 
     def stop(self) -> None:
-        """End: what is being worked on is given up, and every file goes."""
+        """End: what is being worked on is given up, and every file goes.
+
+        A worker that does not hear of it in time goes on until the process ends.
+        """
         self._stopping.set()
         with self._changed:
             for job in self._jobs.values():
                 job.cancelled = True
             self._changed.notify_all()
+        until = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
-            thread.join(STOP_SECONDS)
+            thread.join(max(until - time.monotonic(), 0.0))
         if self._lock is not None:
             self._lock.release()
         if self._folder is not None:
@@ -337,9 +341,12 @@ class JobQueue:
             SeptoolError: why there are none.
         """
 
-        def follow(_: str, done: float, total: float) -> None:
+        def check_wanted() -> None:
             if job.cancelled:
                 raise CancelledError(f"{job.name}: not wanted any more")
+
+        def follow(_: str, done: float, total: float) -> None:
+            check_wanted()
             job.done_seconds, job.seconds = done, max(done, total)
             if job.seconds > self.limits.seconds:
                 raise UsageError(
@@ -364,11 +371,11 @@ class JobQueue:
         if isinstance(result, SeparatedConversation):
             titles = [f"Speaker {number}" for number in range(1, len(result.outputs) + 1)]
             job.activity = None if result.activity is None else Path(result.activity)
-        shown = {"Recording": _playable(job.recording)} | {
+        shown = {"Recording": _playable(job.recording, check_wanted)} | {
             title: Path(path) for title, path in zip(titles, result.outputs, strict=True)
         }
         job.notes = tuple(self._without_folders(job, finding.text) for finding in result.findings)
-        job.tracks = tuple(_draw_tracks(shown))
+        job.tracks = tuple(_draw_tracks(shown, check_wanted))
         job.seconds = job.done_seconds = result.seconds
         job.elapsed = result.elapsed
 
@@ -386,9 +393,12 @@ def _seconds(recording: Path) -> float:
         return file.frames / file.rate
 
 
-def _draw_tracks(shown: dict[str, Path]) -> list[Track]:
+def _draw_tracks(shown: dict[str, Path], check_wanted: Callable[[], None]) -> list[Track]:
     """Return files as tracks, drawn on one scale, so that what is quieter looks it."""
-    drawn = {title: spectrogram(path) for title, path in shown.items()}
+    drawn = {}
+    for title, path in shown.items():
+        check_wanted()
+        drawn[title] = spectrogram(path)
     loudest = max(float(levels.max()) for levels in drawn.values())
     return [
         Track(title, path, (np.clip((drawn[title] - loudest) / RANGE_DB + 1, 0, 1) * 255).astype(np.uint8))
@@ -396,7 +406,7 @@ def _draw_tracks(shown: dict[str, Path]) -> list[Track]:
     ]
 
 
-def _playable(recording: Path) -> Path:
+def _playable(recording: Path, check_wanted: Callable[[], None]) -> Path:
     """Return a recording as browsers play it."""
     if recording.suffix.lower() in PLAYABLE:
         return recording
@@ -407,6 +417,7 @@ def _playable(recording: Path) -> Path:
         audio.Writer([partial], file.channels, file.rate, file.rate, "PCM_16", target, expected=file.frames) as writer,
     ):
         while (samples := file.read(COPIED_FRAMES)).size:
+            check_wanted()
             writer.write(samples)
     return target
 

@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 import threading
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,61 @@ def test_who_gives_up_frees_the_device(client: TestClient, call: Path, monkeypat
     assert wait(client, send(client, call))["state"] == "done"
     queue: Any = client.queue  # type: ignore[attr-defined]
     assert job["id"] not in queue._jobs
+
+
+def test_all_workers_together_are_waited_for_no_longer_than_one(
+    call: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what a model computes nothing can be broken off; the server ends all the same, without files."""
+    monkeypatch.setattr(jobs, "STOP_SECONDS", 0.5)
+    may_go = threading.Event()
+    running = threading.Barrier(7, timeout=60)
+
+    def slow(*_: Any, **settings: Any) -> Any:
+        running.wait()
+        may_go.wait(60)
+        yield from ()
+
+    monkeypatch.setattr(jobs, "separate", slow)
+    queue = jobs.JobQueue(devices=["cpu"] * 6)
+    queue.start()
+    for _ in queue.devices:
+        job = queue.open("call.wav")
+        shutil.copy(call, job.recording)
+        queue.submit(job)
+    running.wait()
+    started = time.monotonic()
+    queue.stop()
+    assert 0.5 <= time.monotonic() - started < 2.5
+    assert list(temporary.iterdir()) == []
+    may_go.set()
+    for thread in queue._threads:
+        thread.join(60)
+
+
+def test_who_gives_up_while_it_is_drawn_is_heard(
+    client: TestClient, call: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Path] = []
+    begun, may_go = threading.Event(), threading.Event()
+
+    def draw(path: Path) -> np.ndarray:
+        drawn.append(path)
+        begun.set()
+        may_go.wait(60)
+        return np.zeros((2, 2))
+
+    monkeypatch.setattr(jobs, "spectrogram", draw)
+    job = send(client, call)
+    assert begun.wait(60)
+    assert client.delete(f"/api/jobs/{job['id']}").status_code == 204
+    may_go.set()
+    queue: Any = client.queue  # type: ignore[attr-defined]
+    until = time.monotonic() + 60
+    while job["id"] in queue._jobs:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert [path.name for path in drawn] == ["call.wav"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,49 @@ from septool.serve import server
 from septool.serve.jobs import Limits
 from septool.serve.server import serve
 from tests.conftest import Command, files_below
+
+# What separates does not hear that the server ends, as in the embeddings of a conversation's runs.
+BUSY = """
+import sys, time
+import torch
+from septool import __main__ as program
+from septool.serve import jobs
+
+def compute(*_, **settings):
+    network, sound = torch.nn.LSTM(64, 64, batch_first=True), torch.zeros(1, 2000, 64)
+    until = time.monotonic() + 60
+    with torch.no_grad():
+        while time.monotonic() < until:
+            network(sound)
+    yield from ()
+
+jobs.separate, jobs.STOP_SECONDS = compute, 0.5
+sys.argv = ["septool", *sys.argv[3:]]
+program.run()
+"""
+
+
+def test_it_ends_while_a_model_computes(
+    start: Callable, tiny_checkpoint: Path, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    script = tmp_path / "busy.py"
+    script.write_text(BUSY)
+    server = start("serve", "--port", "0", "-m", tiny_checkpoint, "-d", "cpu", interpreter=(str(script),))
+    address = server.stdout.readline().decode().strip()
+    sent = httpx.post(f"{address}api/jobs", params={"name": "call.wav"}, content=call.read_bytes(), timeout=60).json()
+    until = time.monotonic() + 60
+    while httpx.get(f"{address}api/jobs/{sent['id']}", timeout=60).json()["state"] != "running":
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    server.terminate()
+    _, errors = server.communicate(timeout=30)
+    assert (server.returncode, errors.decode().splitlines()[1:]) == (
+        143,
+        ["septool: ended; recordings and voices that it kept are gone"],
+    )
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_it_serves_until_it_is_stopped(
