@@ -11,7 +11,7 @@ from septool.audio.opening import open_audio
 from septool.audio.raw import RawFormat
 from septool.audio.reading import Reader, audio_info, load_audio, read_audio
 from septool.audio.resampling import StreamResampler, as_samples, check_finite, resample, to_mono
-from septool.audio.writing import PipeWriter, Writer, check_piped, write_audio
+from septool.audio.writing import PipeWriter, Writer, check_piped, encode_audio, write_audio
 
 __all__ = [
     "FOREIGN",
@@ -31,6 +31,7 @@ __all__ = [
     "check_finite",
     "check_piped",
     "describe_left_out",
+    "encode_audio",
     "find_audio_files",
     "format_of",
     "has_float",

@@ -36,9 +36,15 @@ def write_audio(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_
         rate: Hz.
         subtype: libsndfile's name (``PCM_16``, ``FLOAT``) where the format has it.
     """
+    with atomic_write(path) as partial:
+        encode_audio(partial, samples, rate, subtype, path)
+
+
+def encode_audio(partial: Path, samples: np.ndarray, rate: int, subtype: str, named: Path) -> None:
+    """Write a file that somebody else puts in its place; ``named`` has the suffix, the rest as for ``write_audio``."""
     voices = np.atleast_2d(samples)
     channels, frames = voices.shape
-    with atomic_write(path) as partial, Writer([partial], channels, rate, rate, subtype, path, frames) as writer:
+    with Writer([partial], channels, rate, rate, subtype, named, frames) as writer:
         writer.write(voices)
 
 

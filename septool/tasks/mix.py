@@ -3,17 +3,17 @@
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from septool import audio, workers
-from septool.atomic import atomic_write
+from septool.atomic import atomic_write, atomic_write_group, recover
 from septool.cluster import spread
 from septool.config import JsonDict
 from septool.data import manifest
@@ -210,55 +210,118 @@ def mix_manifest(
         cluster: ``local:N`` or the address of a dask scheduler, whose workers take their place.
         report: called with the number done, of how many.
     """
+    check_rendering(source, out, subtype)
+    rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)
+    work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype)
+    path, rendered, failed = render_rows(
+        MIXTURES,
+        rows,
+        source,
+        work,
+        out=out,
+        sample_rate=sample_rate,
+        subtype=subtype,
+        force=force,
+        jobs=jobs,
+        cluster=cluster,
+        report=report,
+    )
+    scaled = {each.row.id: each.scaled_db for each in rendered if each.scaled_db}
+    return RenderedManifest(str(path), sha256_of(path), sha256_of(source), tuple(failed), scaled)
+
+
+def check_rendering(source: Path, out: Path, subtype: str) -> None:
+    """Refuse what no manifest can be rendered as."""
     check_subtype(subtype)
     if str(out) == PIPE:
         raise UsageError(f"{source} is rendered to many files; name a folder with --out")
-    rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)
-    stems = [manifest.file_stem(row.id) for row in rows]
-    targets = {
-        row.id: [out / f"{name}.wav" for name in (stem, *_voice_names(stem, row))]
-        for row, stem in zip(rows, stems, strict=True)
-    }
-    path = out / "mixtures.jsonl"
-    check_targets([path for files in targets.values() for path in files], _paths_read(rows), source)
-    known = () if force or not path.exists() else manifest.read_manifest(path)
-    check_list((row.id for row in known), (row.id for row in rows), path, source)
-    make_folder(out)
-    digest = sha256_of(source)
-    keys = {row.id: row_key(manifest.row_to_dict(row), sample_rate or row.sample_rate, subtype) for row in rows}
-    about: JsonDict = {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}
-    record_rows(out, targets, keys, about, force=force)
-    work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype)
-    rendered, failed = render_rows(rows, work, jobs, report, cluster)
-    if not rendered:
-        raise SeptoolError(
-            f"none of the {len(rows)} rows of {source} could be rendered, whose paths start from "
-            f"{source.parent.resolve()}; the first: {failed[0]}"
-        )
-    with atomic_write(path) as partial_path:
-        partial_path.write_text(manifest.dump_manifest([each.row for each in rendered]), encoding="utf-8")
-    scaled = {each.row.id: each.scaled_db for each in rendered if each.scaled_db}
-    return RenderedManifest(str(path), sha256_of(path), digest, tuple(failed), scaled)
+
+
+@dataclass(frozen=True)
+class RowKind(Generic[manifest.RowT, Rendered]):
+    """What the rows of a manifest are, and what is made of them."""
+
+    called: str  # in messages
+    list_name: str  # of the manifest beside the files
+    read: Callable[[Path], Sequence[manifest.RowT]]
+    to_dict: Callable[[manifest.RowT], JsonDict]
+    targets: Callable[[manifest.RowT, Path], Sequence[Path]]  # the files of a row in a folder
+    recordings: Callable[[manifest.RowT], Iterable[Path]]  # that a row is made of
+    dump: Callable[[list[Rendered]], str]  # the manifest of what was rendered
 
 
 def render_rows(
+    kind: RowKind[manifest.RowT, Rendered],
     rows: Sequence[manifest.RowT],
-    work: Callable[[manifest.RowT], Rendered | SeptoolError],
+    source: Path,
+    work: Callable[..., Rendered | SeptoolError],
+    *,
+    out: Path,
+    sample_rate: int | None,
+    subtype: str,
+    force: bool,
     jobs: int,
+    cluster: str | None,
     report: Callable[[int, int], None],
-    cluster: str | None = None,
-) -> tuple[list[Rendered], list[str]]:
-    """Render rows in several processes or on a cluster; return what was made of them, and a line for each failure."""
+) -> tuple[Path, list[Rendered], list[str]]:
+    """Render rows to the files of a folder and a manifest beside them.
+
+    What is there of a row stays until it can be replaced.
+
+    Args:
+        kind: what the rows are.
+        rows: all of them.
+        source: the manifest that they are from.
+        work: renders a row, given it and, as ``outdated``, the ids of those whose files are to be replaced.
+        out: folder of the files.
+        sample_rate: Hz instead of each row's own.
+        subtype: of the samples.
+        force: render again what is there.
+        jobs: processes.
+        cluster: whose workers take their place.
+        report: called with the number done, of how many.
+
+    Returns:
+        The manifest beside the files, what was made of each row, and a line for each that could not be rendered.
+
+    Raises:
+        UsageError: a file that is read would be written over.
+        SeptoolError: what is there is of something else, or no row could be rendered.
+    """
+    path = out / kind.list_name
+    targets = {row.id: kind.targets(row, out) for row in rows}
+    read = (recording for row in rows for recording in kind.recordings(row))
+    check_targets([path, *chain.from_iterable(targets.values())], chain([source], read), source)
+    known = () if force or not path.exists() else kind.read(path)
+    check_list((row.id for row in known), (row.id for row in rows), path, source)
+    make_folder(out)
+    recover(out)
+    described = {row.id: kind.to_dict(row) for row in rows}
+    keys = {id: row_key(row, sample_rate or row["sample_rate"], subtype) for id, row in described.items()}
+    about: JsonDict = {"manifest_sha256": sha256_of(source), "sample_rate": sample_rate, "subtype": subtype}
+    record = start_record(out, targets, keys, about, force=force)
     rendered: list[Rendered] = []
     failed: list[str] = []
-    results = spread(partial(_render_alone, work), rows, jobs, cluster, killed=_killed)
-    for row, result in zip(rows, results, strict=True):
-        if isinstance(result, SeptoolError):
-            failed.append(f"{row.id}: {result}")
-        else:
-            rendered.append(result)
-        report(len(rendered) + len(failed), len(rows))
-    return rendered, failed
+    work = partial(work, outdated=frozenset(record.outdated))
+    try:
+        results = spread(partial(_render_alone, work), rows, jobs, cluster, killed=_killed)
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, SeptoolError):
+                failed.append(f"{row.id}: {result}")
+            else:
+                rendered.append(result)
+                record.outdated.discard(row.id)
+            report(len(rendered) + len(failed), len(rows))
+    finally:
+        record.write(out / RECORD)
+    if not rendered:
+        raise SeptoolError(
+            f"none of the {len(rows)} {kind.called} of {source} could be rendered, whose paths start from "
+            f"{source.parent.resolve()}; the first: {failed[0]}"
+        )
+    with atomic_write(path) as partial_path:
+        partial_path.write_text(kind.dump(rendered), encoding="utf-8")
+    return path, rendered, failed
 
 
 def _render_alone(
@@ -290,10 +353,9 @@ def check_targets(targets: Sequence[Path], read: Iterable[Path], source: Path) -
             raise UsageError(f"{path} would be written over while it is read; name another --out")
 
 
-def _paths_read(rows: Sequence[manifest.Mixture]) -> Iterator[Path]:
-    for row in rows:
-        parts = (*row.sources, *filter(None, (row.noise, row.enrolment)))
-        yield from map(row.locate, (*(part.path for part in parts), *filter(None, (row.mixture,))))
+def _paths_read(row: manifest.Mixture) -> Iterator[Path]:
+    parts = (*row.sources, *filter(None, (row.noise, row.enrolment)))
+    return map(row.locate, (*(part.path for part in parts), *filter(None, (row.mixture,))))
 
 
 def check_list(before: Iterable[str], now: Iterable[str], path: Path, source: Path) -> None:
@@ -306,41 +368,61 @@ def check_list(before: Iterable[str], now: Iterable[str], path: Path, source: Pa
         )
 
 
-def record_rows(
+@dataclass
+class RenderRecord:
+    """What the files of a folder were rendered from."""
+
+    about: JsonDict
+    rows: dict[str, str]  # keys of the rows, by :func:`row_key`
+    outdated: set[str]  # rows whose files are still those of before
+
+    def write(self, path: Path) -> None:
+        """Write it beside the files."""
+        values = self.about | {"rows": self.rows}
+        if self.outdated:
+            values["outdated"] = sorted(self.outdated)
+        with atomic_write(path) as partial_path:
+            partial_path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def start_record(
     out: Path, targets: Mapping[str, Sequence[Path]], keys: Mapping[str, str], about: JsonDict, *, force: bool
-) -> None:
+) -> RenderRecord:
     """Keep beside the files what they are rendered from; refuse mixtures that are there of something else.
 
-    Written before the first file, so that whatever is there after a stop is of what it says.
+    Written before the first file, so that whatever is there after a stop is of what it says, or said to be outdated.
 
     Args:
         out: folder of the files.
-        targets: the files of each row, by its id; first the one that is written last.
+        targets: the files of each row, by its id.
         keys: of each row, by :func:`row_key`.
         about: what else is to be kept.
         force: replace what is there.
     """
     path = out / RECORD
-    before = {} if force else _recorded(path)
-    for id, files in () if force else targets.items():
+    before, outdated = ({}, set[str]()) if force else _recorded(path)
+    for id, files in targets.items():
         if before.get(id) == keys[id]:
             continue
-        if target := next((path for path in files if path.exists()), None):
+        target = next((path for path in files if path.exists()), None)
+        if target and not force:
             raise SeptoolError(
                 f"{target} is there of another row, rate or subtype; use --force to render all again, or another --out"
             )
-    with atomic_write(path) as partial_path:
-        for recording, *_ in targets.values() if force else ():
-            recording.unlink(missing_ok=True)
-        partial_path.write_text(json.dumps(about | {"rows": {**before, **keys}}, indent=1) + "\n", encoding="utf-8")
+        if target:
+            outdated.add(id)
+    record = RenderRecord(about, {**before, **keys}, outdated)
+    record.write(path)
+    return record
 
 
-def _recorded(path: Path) -> dict[str, str]:
-    """Return the keys of the rows whose files are there."""
+def _recorded(path: Path) -> tuple[dict[str, str], set[str]]:
+    """Return the keys of the rows whose files are there, and which of those are still to be rendered again."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["rows"])
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return dict(record["rows"]), set(record.get("outdated", ()))
     except FileNotFoundError:
-        return {}
+        return {}, set()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SeptoolError(f"{path} cannot be read ({error}); use --force to render all again") from None
 
@@ -350,12 +432,11 @@ def row_key(row: JsonDict, rate: int, subtype: str) -> str:
     return sha256_of(json.dumps([row, rate, subtype]).encode())
 
 
-def _target(out: Path, row: manifest.Mixture) -> Path:
-    return out / f"{manifest.file_stem(row.id)}.wav"
-
-
-def _voice_names(stem: str, row: manifest.Mixture) -> list[str]:
-    return [f"{stem}_s{index + 1}" for index in range(len(row.sources))] + ([f"{stem}_noise"] if row.noise else [])
+def _targets(row: manifest.Mixture, out: Path) -> list[Path]:
+    """Return the files of a row: the mixture, its voices, and the noise if there is some."""
+    stem = manifest.file_stem(row.id)
+    voices = [f"{stem}_s{index + 1}" for index in range(len(row.sources))]
+    return [out / f"{name}.wav" for name in (stem, *voices, *([f"{stem}_noise"] if row.noise else []))]
 
 
 class _RenderedRow(NamedTuple):
@@ -364,14 +445,14 @@ class _RenderedRow(NamedTuple):
 
 
 def _render_row(
-    row: manifest.Mixture, *, out: Path, sample_rate: int | None, subtype: str
+    row: manifest.Mixture, *, out: Path, sample_rate: int | None, subtype: str, outdated: Set[str]
 ) -> _RenderedRow | SeptoolError:
     rate = sample_rate or row.sample_rate
-    target = _target(out, row)
-    names = [f"{name}.wav" for name in _voice_names(target.stem, row)]
+    target, *files = _targets(row, out)
+    names = [path.name for path in files]
     gain = 1.0
     try:
-        if not all(path.exists() for path in (target, *(out / name for name in names))):
+        if row.id in outdated or not all(path.exists() for path in (target, *files)):
             result = render_mixture(row, rate)
             parts = np.stack([*result.sources] if result.noise is None else [*result.sources, result.noise])
             mixture = result.mixture
@@ -379,10 +460,10 @@ def _render_row(
                 gain = headroom(parts)
             if gain != 1:  # the published scripts have rules of their own, and recordings are as they are
                 parts, mixture = parts * np.float32(gain), mixture * np.float32(gain)
-            # The parts first: a mixture that is there says that all of it is.
-            for name, part in zip(names, parts, strict=True):
-                audio.write_audio(out / name, part, rate, subtype)
-            audio.write_audio(target, mixture, rate, subtype)
+            # Together, so that a mixture never stands beside voices of another rendering.
+            with atomic_write_group([target, *files]) as partials:
+                for path, part in zip(partials, (mixture, *parts), strict=True):
+                    audio.encode_audio(path, part, rate, subtype, target)
         about = audio.audio_info(target)
     except SeptoolError as error:
         return error
@@ -406,3 +487,14 @@ def _render_row(
         room=row.room,
     )
     return _RenderedRow(files, round(to_db(gain), 2))
+
+
+MIXTURES = RowKind[manifest.Mixture, _RenderedRow](
+    called="rows",
+    list_name="mixtures.jsonl",
+    read=manifest.read_manifest,
+    to_dict=manifest.row_to_dict,
+    targets=_targets,
+    recordings=_paths_read,
+    dump=lambda rendered: manifest.dump_manifest([each.row for each in rendered]),
+)

@@ -1,6 +1,6 @@
 """Writing conversations to files, sampled from utterances or rendered from a manifest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from septool import audio
-from septool.atomic import atomic_write
-from septool.config import JsonDict
+from septool.atomic import atomic_write_group
 from septool.conversation.people import parse_count
 from septool.data.conversation_sampling import STYLES, list_utterances, sample_conversation
 from septool.data.conversations import (
@@ -23,11 +22,8 @@ from septool.data.conversations import (
 from septool.data.manifest import file_stem, manifest_path, read_manifest
 from septool.data.turns import to_rttm
 from septool.errors import SeptoolError, UsageError
-from septool.files import make_folder
-from septool.inference.paths import PIPE, abspath_key
-from septool.tasks.mix import check_list, check_subtype, check_targets, headroom, record_rows, render_rows, row_key
+from septool.tasks.mix import RowKind, check_rendering, headroom, render_rows
 
-MANIFEST = "conversations.jsonl"
 LAST_WORDS_S = 60.0  # more than a conversation goes on for until what is said has been said
 
 
@@ -76,6 +72,7 @@ def draw_conversations(
     Raises:
         UsageError: an unknown style, fewer speakers than are asked for, or rows that are no utterances.
     """
+    check_rendering(source, out, subtype)
     if style not in STYLES:
         raise UsageError(f"--conversation is {style!r}; it can be {', '.join(STYLES)}")
     if not 0 < seconds <= LONGEST_S - LAST_WORDS_S:
@@ -133,6 +130,7 @@ def render_conversations(
         cluster: ``local:N`` or the address of a dask scheduler, whose workers take their place.
         report: called with the number done, of how many.
     """
+    check_rendering(source, out, subtype)
     rows = read_conversations(source)
     return _write(
         rows,
@@ -159,30 +157,20 @@ def _write(
     cluster: str | None,
     report: Callable[[int, int], None],
 ) -> RenderedConversations:
-    check_subtype(subtype)
-    if str(out) == PIPE:
-        raise UsageError("conversations are many files; name a folder with --out")
-    path = out / MANIFEST
-    if abspath_key(path) == abspath_key(source):
-        raise UsageError(f"{path} would be written over while it is read; name another --out")
-    targets = {row.id: _targets(row, out) for row in rows}
-    check_targets(
-        [path for files in targets.values() for path in files],
-        (row.locate(segment.path) for row in rows for segment in row.segments),
-        source,
-    )
-    known = () if force or not path.exists() else read_conversations(path)
-    check_list((row.id for row in known), (row.id for row in rows), path, source)
-    make_folder(out)
-    keys = {row.id: row_key(conversation_to_dict(row), sample_rate or row.sample_rate, subtype) for row in rows}
-    about: JsonDict = {"manifest": str(source), "sample_rate": sample_rate, "subtype": subtype}
-    record_rows(out, targets, keys, about, force=force)
     work = partial(_write_conversation, out=out, sample_rate=sample_rate, subtype=subtype)
-    written, failed = render_rows(rows, work, jobs, report, cluster)
-    if not written:
-        raise SeptoolError(f"none of the {len(rows)} conversations could be written; the first: {failed[0]}")
-    with atomic_write(path) as partial_path:
-        partial_path.write_text(dump_conversations(written), encoding="utf-8")
+    path, written, failed = render_rows(
+        CONVERSATIONS,
+        rows,
+        source,
+        work,
+        out=out,
+        sample_rate=sample_rate,
+        subtype=subtype,
+        force=force,
+        jobs=jobs,
+        cluster=cluster,
+        report=report,
+    )
     files = tuple(str(_targets(row, out)[0]) for row in written)
     return RenderedConversations(str(path), files, tuple(failed))
 
@@ -194,24 +182,39 @@ def _targets(row: Conversation, out: Path) -> list[Path]:
     return [out / name for name in (f"{stem}.wav", f"{stem}.rttm", *tracks)]
 
 
+def _paths_read(row: Conversation) -> Iterator[Path]:
+    return (row.locate(segment.path) for segment in row.segments)
+
+
 def _write_conversation(
-    row: Conversation, *, out: Path, sample_rate: int | None, subtype: str
+    row: Conversation, *, out: Path, sample_rate: int | None, subtype: str, outdated: Set[str]
 ) -> Conversation | SeptoolError:
     rate = sample_rate or row.sample_rate
-    recording, turns, *voices = _targets(row, out)
+    files = _targets(row, out)
+    recording = files[0]
     try:
-        if not all(path.exists() for path in (recording, turns, *voices)):
+        if row.id in outdated or not all(path.exists() for path in files):
             rendered = render_conversation(row, rate)
             gain = np.float32(headroom(rendered.sources))
-            for path, voice in zip(voices, rendered.sources, strict=True):
-                audio.write_audio(path, voice * gain, rate, subtype)
-            with atomic_write(turns) as partial_path:
-                partial_path.write_text(to_rttm(rendered.turns, recording.stem), encoding="utf-8", errors="replace")
-            # Last: a recording that is there says that all of it is.
-            audio.write_audio(recording, rendered.mixture * gain, rate, subtype)
+            with atomic_write_group(files) as (mixed, turns, *voices):
+                audio.encode_audio(mixed, rendered.mixture * gain, rate, subtype, recording)
+                turns.write_text(to_rttm(rendered.turns, recording.stem), encoding="utf-8", errors="replace")
+                for path, voice in zip(voices, rendered.sources, strict=True):
+                    audio.encode_audio(path, voice * gain, rate, subtype, recording)
     except SeptoolError as error:
         return error
     moved = tuple(
         replace(segment, path=manifest_path(row.locate(segment.path), out).as_posix()) for segment in row.segments
     )
     return replace(row, segments=moved)
+
+
+CONVERSATIONS = RowKind[Conversation, Conversation](
+    called="conversations",
+    list_name="conversations.jsonl",
+    read=read_conversations,
+    to_dict=conversation_to_dict,
+    targets=_targets,
+    recordings=_paths_read,
+    dump=dump_conversations,
+)

@@ -136,6 +136,24 @@ def test_a_run_that_was_stopped_goes_on(septool: Command, speech: Path, tmp_path
     assert (out / "0s-0000.wav").stat() == done  # which was not written again
 
 
+def test_a_conversation_that_cannot_be_rendered_again_is_kept(septool: Command, speech: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert septool("mix", speech, "--conversation", "0S", "--count", 1, "--seconds", 5, "-o", out).status == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.name != "rendered.json"}
+    rows = tmp_path / "rows" / "rows.jsonl"
+    rows.parent.mkdir()
+    rows.write_bytes((out / "conversations.jsonl").read_bytes())
+    for path in (tmp_path / "speech").rglob("*.wav"):
+        path.unlink()
+    result = septool("mix", rows, "-o", out, "--force")
+    assert result.status == 1
+    assert "none of the 1 conversations of" in result.errors[-1]
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.name != "rendered.json"} == before
+    itself = septool("mix", out / "conversations.jsonl", "-o", out, "--force")
+    assert itself.status == 2
+    assert "conversations.jsonl would be written over while it is read" in itself.errors[-1]
+
+
 def test_settings_of_drawing_are_for_drawing(septool: Command, speech: Path, tmp_path: Path) -> None:
     result = septool("mix", speech, "--seed", 3, "--count", 5, "-o", tmp_path / "out")
     assert result.status == 2

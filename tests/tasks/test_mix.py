@@ -1,5 +1,6 @@
 """Mixing files at set levels, and rendering a manifest: resumable, and the same with any number of processes."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,55 @@ def test_what_is_read_is_not_written_over(rows: Path, tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_a_manifest_is_not_written_over_by_the_one_beside_the_files(rows: Path, tmp_path: Path) -> None:
+    source = rows.rename(tmp_path / "mixtures.jsonl")
+    before = source.read_bytes()
+    for force in (False, True):
+        with pytest.raises(UsageError, match=r"mixtures\.jsonl would be written over while it is read; name another"):
+            mix_manifest(source, out=tmp_path, force=force)
+    assert source.read_bytes() == before
+
+
+def test_what_cannot_be_rendered_again_is_kept(rows: Path, three: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    mix_manifest(rows, out=out)
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.name != RECORD}
+    samples = [read(path) for path in three]
+    for path in three:
+        path.unlink()
+    with pytest.raises(SeptoolError, match=r"none of the 4 rows"):
+        mix_manifest(rows, out=out, force=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.name != RECORD} == before
+    for path, own in zip(three, samples, strict=True):
+        audio.write_audio(path, own * np.float32(0.5), RATE, "FLOAT")
+    assert mix_manifest(rows, out=out).failed == ()  # goes on with what was asked for
+    np.testing.assert_allclose(read(out / "plain.wav"), 0.5 * (samples[0][:4000] + samples[1][:4000]), atol=1 / 2**15)
+    assert "outdated" not in json.loads((out / RECORD).read_text())
+
+
+def test_rendering_again_that_was_interrupted_goes_on_where_it_was(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    mix_manifest(rows, out=out)
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 3:
+            raise InterruptedBySignal("SIGINT")
+
+    with pytest.raises(InterruptedBySignal):
+        mix_manifest(rows, out=out, force=True, report=interrupt)
+    rendered: list[str] = []
+
+    def render(row: manifest.Mixture, rate: int) -> Any:
+        rendered.append(row.id)
+        return render_mixture(row, rate)
+
+    monkeypatch.setattr("septool.tasks.mix.render_mixture", render)
+    mix_manifest(rows, out=out)
+    assert rendered == ["x/noisy"]
+
+
 def test_the_list_of_other_mixtures_stays_unless_forced(rows: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     mix_manifest(rows, out=out)
@@ -191,7 +241,7 @@ def test_rendering_again_that_was_stopped_keeps_nothing_old(
         raise InterruptedBySignal("SIGKILL")
 
     with monkeypatch.context() as patch:
-        patch.setattr(audio, "write_audio", killed)
+        patch.setattr(audio, "encode_audio", killed)
         with pytest.raises(InterruptedBySignal):
             mix_manifest(rows, out=out, force=True)
     mix_manifest(rows, out=out)
