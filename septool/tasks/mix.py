@@ -22,11 +22,14 @@ from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, sha256_of
 from septool.inference.findings import Caveat, caveats_of_file
 from septool.inference.paths import PIPE, abspath_key, check_not_terminal, copy_to_stdout
+from septool.printable import printable
 from septool.signal.levels import from_db, to_db
 
 Rendered = TypeVar("Rendered")
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
+
+LOST_DB = 60.0  # a recording that loses so much at another rate has nothing below half of that
 
 PIPED = "mixture.wav"  # what names the voices of a mixture that goes to standard output
 
@@ -105,7 +108,7 @@ def mix_files(
     findings: list[Caveat] = []
     recordings = [_read_recording(path, report, findings) for path in inputs]
     rate = sample_rate or recordings[0][1]
-    voices = [audio.resample(samples, own, rate) for samples, own in recordings]
+    voices = [_resample(path, *each, rate) for path, each in zip(inputs, recordings, strict=True)]
     first = _rms(voices[0])
     below = list(snr) * (len(inputs) - 1) if len(snr) == 1 else list(snr)
     voices = [voices[0]] + [
@@ -142,6 +145,15 @@ def _read_recording(path: Path, report: Callable[[str], None], findings: list[Ca
         if file.channels > 1:
             report(f"{file.name}: {file.channels} channels were averaged to one")
         return mono, file.rate
+
+
+def _resample(path: Path, samples: np.ndarray, own: int, rate: int) -> np.ndarray:
+    """Bring a recording to a rate in Hz, of which something has to be left."""
+    voice = audio.resample(samples, own, rate)
+    if not len(voice) or _rms(voice) < from_db(-LOST_DB) * _rms(samples):
+        left = "silent" if len(voice) else "shorter than a sample"
+        raise SeptoolError(f"{printable(path)} is {left} at {rate} Hz, so it has no level to set")
+    return voice
 
 
 def check_subtype(subtype: str) -> None:

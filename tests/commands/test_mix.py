@@ -159,6 +159,24 @@ def test_a_recording_without_a_level(
     assert result.errors == [f"septool: {pair[1]} {said}"]
 
 
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.array((0.1, -0.2)), "is shorter than a sample at 8000 Hz"),
+        (np.hanning(44100) * np.sin(2 * np.pi * 9000 * np.arange(44100) / 44100), "is silent at 8000 Hz"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_recording_of_which_another_rate_leaves_nothing(
+    septool: Command, pair: tuple[Path, Path], tmp_path: Path, samples: np.ndarray, said: str, first: bool
+) -> None:
+    audio.write_audio(tmp_path / "c.wav", samples.astype(np.float32), 44100)
+    inputs = (tmp_path / "c.wav", pair[0]) if first else (pair[0], tmp_path / "c.wav")
+    result = septool("mix", *inputs, "-o", tmp_path / "mix.wav", "--sample-rate", 8000)
+    assert result.status == 1
+    assert result.errors == [f"septool: {tmp_path}/c.wav {said}, so it has no level to set"]
+
+
 def test_a_row_that_cannot_be_rendered_does_not_stop_the_others(
     septool: Command, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
