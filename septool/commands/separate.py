@@ -188,6 +188,8 @@ def separate(
             bar.count_file(getattr(result, "seconds", 0.0))  # none of one that failed
             tally.add(result)
             if out == PIPE:
+                for number, gain in enumerate(result.gains if isinstance(result, Separated) else (), 1):
+                    printing.note(f"voice {number}: {gain}")
                 continue
             if json:
                 printing.json_line(result.row())

@@ -116,6 +116,18 @@ def test_references_give_each_voice_its_improvement(separate: Command, call: Pat
     assert "undefined" in separate(call, "--force", "--reference", two, "--reference", soft).lines[1]
 
 
+def test_improvements_of_voices_in_a_pipe_are_said(separate: Command, call: Path, tmp_path: Path) -> None:
+    alone = separate(call, "-o", tmp_path / "first").lines
+    soft = write(tmp_path / "soft.wav", audio.read_audio(Path(alone[0]))[0] * 0.5 + 0.001 * voice(300))
+    references = ("--reference", soft, "--reference", alone[1])
+    said = [line.split("  ")[1] for line in separate(call, "-o", tmp_path / "again", *references).lines]
+    assert re.fullmatch(r"SI-SNRi [+-]\d+\.\d\d dB", said[0])
+    for quiet in ([], ["-q"]):
+        result = separate(call, "-o", "-", *references, *quiet)
+        told = [line for line in result.errors if "SI-SNRi" in line]
+        assert told == [f"septool: voice {number}: {gain}" for number, gain in enumerate(said, 1)]
+
+
 def linked(html: Path) -> list[Path]:
     """Return the files that a page points to, from where it lies."""
     sources = re.findall(r'<audio[^>]* src="([^"]+)"', html.read_text(encoding="utf-8"))
