@@ -163,6 +163,24 @@ def test_a_rate_that_a_format_does_not_have(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("suffix", "channels", "said"),
+    [
+        ("flac", 9, "flac cannot hold 9 channels; use wav"),
+        ("mp3", 3, "mp3 cannot hold 3 channels; use wav"),
+        ("opus", 256, "opus cannot hold 256 channels; use wav"),
+        ("wav", 1025, "wav cannot hold 1025 channels, but at most 1024"),
+    ],
+)
+def test_channels_of_which_a_format_holds_fewer(tmp_path: Path, suffix: str, channels: int, said: str) -> None:
+    with pytest.raises(AudioError, match=f"^{said}$"):
+        audio.write_audio(tmp_path / f"x.{suffix}", noise(channels, 160), 16000)
+    assert not list(tmp_path.iterdir())
+    most = {"flac": 8, "mp3": 2, "opus": 255, "wav": 1024}[suffix]
+    audio.write_audio(tmp_path / f"x.{suffix}", noise(most, 160), 16000)
+    assert audio.audio_info(tmp_path / f"x.{suffix}").channels == most
+
+
 @pytest.mark.parametrize("suffix", [".wav", ".w64", ".rf64", ".aiff", ".caf"])
 def test_the_time_of_writing_is_not_in_a_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"

@@ -17,6 +17,7 @@ from septool.audio.raw import ENCODINGS
 from septool.audio.resampling import StreamResampler
 from septool.audio.sources import as_file, byte_name
 from septool.errors import AudioError, UsageError
+from septool.limits import MOST_CHANNELS
 from septool.printable import printable
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 WAV_LIMIT = 2**32 - 2**16  # bytes; a longer wav is written as RF64, its extension to 64 bits
 ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of sndfile.h, which soundfile has no name for
+CHANNELS = {"FLAC": 8, "MP3": 2, "OGG": 255}  # of which a file has at most so many; of the others MOST_CHANNELS
 PIECE = 2**16  # frames given to libsndfile at once; libvorbis keeps them on the stack, which millions overflow
 
 
@@ -59,6 +61,9 @@ class Writer:
         subtype: libsndfile's name of the sample format; the nearest one that the format has is used.
         named: a path whose suffix decides the format.
         expected: frames that will be written, as far as known.
+
+    Raises:
+        AudioError: the format cannot have so many channels or such a rate, or a file cannot be made.
     """
 
     def __init__(
@@ -71,6 +76,11 @@ class Writer:
         self._limit = float("inf") if subtype in ("FLOAT", "DOUBLE") else 1.0
         self._resampler = StreamResampler(rate, target, channels)
         self._width = 1 if len(paths) == channels else channels
+        most = CHANNELS.get(self._kind, MOST_CHANNELS)
+        if self._width > most:
+            format = named.suffix[1:].lower()
+            remedy = "; use wav" if self._width <= MOST_CHANNELS else f", but at most {most}"
+            raise AudioError(f"{format} cannot hold {self._width} channels{remedy}")
         if self._kind == "WAV" and self._bytes_of(expected) > WAV_LIMIT:
             self._kind = "RF64"
         order = ENCODINGS[named.suffix[1:].lower()][1] if self._kind == "RAW" else "FILE"

@@ -128,6 +128,13 @@ def test_improvements_of_voices_in_a_pipe_are_said(separate: Command, call: Path
         assert told == [f"septool: voice {number}: {gain}" for number, gain in enumerate(said, 1)]
 
 
+def test_more_channels_than_a_format_holds_are_told(separate: Command, tmp_path: Path) -> None:
+    six = write(tmp_path / "six.wav", np.stack([voice(100 + 20 * n, seconds=0.5) for n in range(6)]))
+    result = separate(six, "-o", "-", "--channel", "each", "--format", "flac")
+    assert (result.status, result.out) == (1, b"")
+    assert result.errors[-1] == f"septool: {six}: flac cannot hold 12 channels; use wav"
+
+
 def linked(html: Path) -> list[Path]:
     """Return the files that a page points to, from where it lies."""
     sources = re.findall(r'<audio[^>]* src="([^"]+)"', html.read_text(encoding="utf-8"))
