@@ -133,7 +133,7 @@ class _Conversations:
             text = f"{job.display_name}: nobody speaks in it"
             task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
         if self.activity is not None and written is not None:
-            text = format_activity(self.activity, diarization.turns, job.stem)
+            text = format_activity(self.activity, diarization.turns, written.stem)
             with atomic_write(written) as partial_path:  # names of files need not be text
                 partial_path.write_text(text, encoding="utf-8", errors="replace")
         if self.batch.out != PIPE:

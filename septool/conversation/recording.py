@@ -31,6 +31,9 @@ class ConversationEstimate:
 def plan_activity(recordings: Sequence[Input], out: str, name: str) -> dict[str, Path]:
     """Return the file that says who speaks when in each recording, by the recording's label.
 
+    It is called as the recording is, and by its suffix too where that alone tells it from another one. What is there
+    already does not matter: the same recordings have the same files.
+
     Args:
         recordings: in all.
         out: the output folder.
@@ -39,7 +42,14 @@ def plan_activity(recordings: Sequence[Input], out: str, name: str) -> dict[str,
     Raises:
         UsageError: two recordings would have the same one.
     """
-    files = [(each, activity_path(Path(out) / each.subfolder, each.stem, name)) for each in recordings]
+    suffixes: dict[tuple[Path, str], set[str]] = {}
+    for each in recordings:
+        suffixes.setdefault((each.subfolder, each.stem), set()).add(each.path.suffix)
+    files: list[tuple[Input, Path]] = []
+    for each in recordings:
+        suffix = each.path.suffix[1:] if len(suffixes[each.subfolder, each.stem]) > 1 else ""
+        called = f"{each.stem}_{suffix}" if suffix else each.stem
+        files.append((each, activity_path(Path(out) / each.subfolder, called, name)))
     find_owners(files, has_name=False)
     return {each.label: file for each, file in files}
 

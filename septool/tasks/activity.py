@@ -154,7 +154,7 @@ def _find(
             progress=task.progress,
         )
     task.note_caveats(estimate, networks.name, networks.rate)
-    text = format_activity(format, found.turns, task.job.stem)
+    text = format_activity(format, found.turns, target.stem)
     with atomic_write(target) as partial_path:
         partial_path.write_text(text, encoding="utf-8", errors="replace")  # names of files need not be text
     return FoundActivity(

@@ -251,15 +251,38 @@ def test_no_track_replaces_another_recording_or_the_rest(
 
 
 @pytest.mark.parametrize(
+    "verb", [["activity"], ["separate", "--speakers", "3", "--activity", "rttm", "--name", "{stem}_{suffix}_s{voice}"]]
+)
+def test_recordings_of_one_stem_have_an_activity_each(
+    septool: Command, meeting: Path, tmp_path: Path, verb: list[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.wav", "a.aiff", "b.wav"):
+        shutil.copy(meeting, folder / name)
+    assert septool(*verb, folder, "-o", out).status == 0
+    found = {path.name: read_rttm(path) for path in out.glob("*.rttm")}
+    assert {name: [*turns] for name, turns in found.items()} == {
+        f"{stem}.rttm": [stem] for stem in ("a_wav", "a_aiff", "b")
+    }
+    again = septool(*verb, folder, "-o", out, "--skip-existing")
+    assert sum(line.endswith(": there already") for line in again.errors) == 3
+    if verb == ["activity"]:
+        names = {line.split()[1] for line in septool(*verb, folder, "-o", "-").lines}
+        assert names == {"a_wav", "a_aiff", "b"}
+
+
+@pytest.mark.parametrize(
     "verb", [["activity"], ["separate", "--speakers", "2", "--activity", "rttm", "--name", "{stem}.{suffix}_s{voice}"]]
 )
 def test_two_recordings_do_not_share_one_activity(
     septool: Command, meeting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: list[str]
 ) -> None:
     monkeypatch.setattr(ConversationSeparator, "listen", lambda *_: pytest.fail("the work was begun"))
-    result = septool(*verb, meeting, meeting.with_suffix(".flac"), "-o", tmp_path / "out")
+    away = tmp_path / "away" / "meeting.wav"
+    result = septool(*verb, meeting, away, "-o", tmp_path / "out")
     assert result.status == 2
-    said = f"and {meeting.with_suffix('.flac')} would both be written to {tmp_path}/out/meeting.rttm"
+    said = f"and {away} would both be written to {tmp_path}/out/meeting.rttm"
     assert f"{said}; name the folder that both are in, or give each an --out" in result.errors[-1]
     assert not (tmp_path / "out").exists()
 
