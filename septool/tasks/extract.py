@@ -254,7 +254,7 @@ def extract(
         yield from _extract_enrolled(batch, found, inputs, known_voices, voices, record)
         return
     if looks_like_file(out):
-        batch, recordings = name_output(batch, recordings)
+        batch, recordings = name_output(batch, recordings, name)
     todo = batch.plan(recordings, inputs, [each.path for each in heard], voices=1, model=checkpoint)
     embedding = None
     if not rows:
@@ -434,12 +434,22 @@ def resolve_threshold(requested: float | None, measured: float | None, model: st
     return measured
 
 
-def name_output(batch: Batch, recordings: Sequence[Input]) -> tuple[Batch, tuple[Input, ...]]:
-    """Return a batch that writes the one recording's voice to the file that ``--out`` names."""
+def name_output(batch: Batch, recordings: Sequence[Input], name: str | None = None) -> tuple[Batch, tuple[Input, ...]]:
+    """Return a batch that writes the one recording's voice to the file that ``--out`` names.
+
+    Raises:
+        UsageError: there are several voices, or ``name``, the user's for files in a folder, or a format says otherwise.
+    """
     file = Path(batch.out)
     audio.format_of(file)
     if len(recordings) != 1:
         raise UsageError(f"--out {batch.out} is a file, {len(recordings)} recordings were given; name a folder")
-    name = file.stem.replace("{", "{{").replace("}", "}}")
-    batch = replace(batch, out=str(file.parent), name=name, suffix=file.suffix[1:])
+    if batch.channel == "each":
+        raise UsageError(f"--out {batch.out} is one file, and --channel each writes one a channel; name a folder")
+    if name is not None:
+        raise UsageError(f"--out {batch.out} names the file; leave out --name, or name a folder")
+    if batch.suffix not in ("wav", file.suffix[1:]):  # wav is said of every file unless it is told otherwise
+        raise UsageError(f"--out {batch.out} has another format than --format {batch.suffix}; leave one of them out")
+    called = file.stem.replace("{", "{{").replace("}", "}}")
+    batch = replace(batch, out=str(file.parent), name=called, suffix=file.suffix[1:])
     return batch, tuple(replace(each, subfolder=Path()) for each in recordings)

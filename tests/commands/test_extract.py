@@ -52,7 +52,7 @@ def test_the_voice_has_the_recordings_rate_and_length(
 
 def test_a_file_can_be_named(extract: Command, call: Path, alice: Path, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "alice_only.flac"
-    result = extract(call, "--reference", alice, "-o", target)
+    result = extract(call, "--reference", alice, "-o", target, "--format", "flac")
     assert result.lines == [str(target)]
     assert audio.audio_info(target).frames == audio.audio_info(call).frames
 
@@ -297,6 +297,18 @@ def test_only_the_first_minute_of_a_reference_is_listened_to(extract: Command, c
         (
             ["call.wav", "b.wav", "--reference", "alice.wav", "-o", "x.wav"],
             "--out x.wav is a file, 2 recordings were given; name a folder",
+        ),
+        (
+            ["call.wav", "--reference", "alice.wav", "-o", "x.wav", "--channel", "each"],
+            "--out x.wav is one file, and --channel each writes one a channel; name a folder",
+        ),
+        (
+            ["call.wav", "--reference", "alice.wav", "-o", "x.wav", "--name", "{stem}"],
+            "--out x.wav names the file; leave out --name, or name a folder",
+        ),
+        (
+            ["call.wav", "--reference", "alice.wav", "-o", "x.wav", "--format", "flac"],
+            "--out x.wav has another format than --format flac; leave one of them out",
         ),
         (["call.wav", "--reference", "alice.wav", "-o", "v.m4a"], "v.m4a has the suffix '.m4a'; audio can be written"),
         (["call.wav", "--reference", "alice.wav", "-o", "./alice.wav"], "--reference alice.wav would be replaced"),
