@@ -34,6 +34,7 @@ from septool.commands import (
     usage_errors,
 )
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
+from septool.printable import printable
 from septool.version import __version__
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -108,6 +109,11 @@ def print_help(arguments: Sequence[str]) -> bool:
     return True
 
 
+def _say(what: object) -> None:
+    """Say something in one line; names of files in it may hold anything."""
+    sys.stderr.write(f"septool: {printable(what)}\n")
+
+
 def main() -> None:
     """Run the command line; never returns."""
     for name in ("stdout", "stderr"):
@@ -126,12 +132,12 @@ def main() -> None:
             sys.exit(0)
         if "_SEPTOOL_COMPLETE" not in os.environ:  # a shell that completes shows what is said
             for line in defaults.describe_unknown_variables(typer.main.get_command(app)):
-                sys.stderr.write(f"septool: {line}\n")
+                _say(line)
         sys.exit(app(prog_name="septool", standalone_mode=False))
     except SeptoolError as error:
         if options.debugging():
             raise
-        sys.stderr.write(f"septool: {error}\n")
+        _say(error)
         sys.exit(error.status)
     except typer.TyperException as error:  # of arguments
         sys.stderr.write(usage_errors.describe_usage_error(error, typer.main.get_command(app), sys.argv[1:]))
@@ -153,7 +159,7 @@ def main() -> None:
         what = f"{error.filename}: " if error.filename else ""
         if not what and error.errno in FULL:  # files are named; what is left is standard output
             what = "output cannot be written: "
-        sys.stderr.write(f"septool: {what}{error.strerror or error}\n")
+        _say(f"{what}{error.strerror or error}")
         sys.exit(1)
 
 

@@ -32,8 +32,8 @@ def _console(*, width: int | None = None, stderr: bool = False) -> Console:
 
 
 def note(text: str) -> None:
-    """Say something on stderr."""
-    sys.stderr.write(f"septool: {text}\n")
+    """Say something on stderr, in one line, whatever names are in it."""
+    sys.stderr.write(f"septool: {printable(text)}\n")
 
 
 def line(text: str) -> None:
@@ -227,7 +227,7 @@ class Bar:
     def update(self, done: int, total: int, text: str = "") -> None:
         """Show how far it is, with a few words."""
         if self._rich:
-            self._rich.update(self._task, completed=done, total=total, note=text)
+            self._rich.update(self._task, completed=done, total=total, note=printable(text))
         elif self.lines and not self.quiet and total:
             self._tell(done, total, text)
 
@@ -249,6 +249,6 @@ class Bar:
         if self.quiet:
             return
         if self._rich:
-            self._rich.console.print(text)
+            self._rich.console.print(printable(text))
         else:
             note(text)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from septool.commands import help
+from septool.printable import printable
 
 if TYPE_CHECKING:
     import typer
@@ -21,7 +22,7 @@ def describe_usage_error(error: typer.TyperException, program: help.Verb, argume
     faults = getattr(error.__cause__, "errors", list)()  # of pydantic, which values are checked with
     if faults and repr(faults[0]["input"]) not in said:
         said += f", not {faults[0]['input']!r}"
-    return f"septool: {said[0].lower()}{said[1:]}; see {verb_path(program, arguments)} --help\n"
+    return f"septool: {printable(said[0].lower() + said[1:])}; see {verb_path(program, arguments)} --help\n"
 
 
 def verb_path(program: help.Verb, arguments: Sequence[str]) -> str:

@@ -4,10 +4,12 @@ import itertools
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from septool.commands import printing
+from tests.conftest import Command
 
 
 def test_a_table_in_a_pipe_is_as_wide_as_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,3 +136,34 @@ def test_names_of_others_do_not_act_on_a_terminal(
     printing.line("e\x1b[31mvil\tin\nlines")
     assert capsys.readouterr().out == "e\x1b[31mvil\n" + "e\\x1b[31mvil\tin\nlines\n"
     assert printing._cell("\ud800\x1b[2J") == "\\ud800\\x1b[2J"
+
+
+def test_names_in_messages_do_nothing_to_a_terminal(septool: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "a\x1b[31mRED\nseptool: all is well"
+    folder.mkdir()
+    shown = rf"{tmp_path}/a\x1b[31mRED\nseptool: all is well"
+    holds = septool("separate", folder, "-o", tmp_path)
+    assert holds.errors[0].startswith(f"septool: {shown} holds no audio files")
+    for arguments in (
+        ("separate", folder / "x.wav", "-o", tmp_path),  # escaped where it is said, and not once more
+        ("separate", folder / "x.wav", folder / "x.flac", "-o", tmp_path),
+        ("mix", folder / "x.jsonl", "-o", tmp_path),
+        ("eval", folder / "x.jsonl", folder),
+        ("models", "show", folder / "x.safetensors"),
+        ("separate", "--\x1b[31mRED", "x.wav"),
+    ):
+        (line,) = septool(*arguments).errors
+        assert "\x1b" not in line
+        assert r"\x1b[31mRED" in line
+        assert r"\\x1b" not in line
+
+
+def test_a_line_above_the_bar_does_nothing_to_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with printing.Bar("separate", quiet=False) as bar:
+        bar.follow("a\x1b[31mRED.wav", 1, 2)
+        bar.say("a\x1b[31mRED.wav: there already")
+    assert "\x1b[31mRED" not in (shown := capsys.readouterr().err)
+    assert shown.count(r"\x1b[31mRED") >= 2
