@@ -6,7 +6,15 @@ Samples are float32 in [-1, 1], time last: ``[channel, time]`` for files, ``[tim
 from septool.audio.file import AudioFile, AudioInfo
 from septool.audio.findings import Finding, FindingKind
 from septool.audio.folders import FoundAudio, describe_left_out, find_audio_files
-from septool.audio.formats import FOREIGN, SUFFIXES, format_of, has_float, nearest_subtype, readable_suffixes
+from septool.audio.formats import (
+    FOREIGN,
+    RAW_SUFFIXES,
+    SUFFIXES,
+    format_of,
+    has_float,
+    nearest_subtype,
+    readable_suffixes,
+)
 from septool.audio.opening import open_audio
 from septool.audio.raw import RawFormat
 from septool.audio.reading import Reader, audio_info, load_audio, read_audio
@@ -15,6 +23,7 @@ from septool.audio.writing import PipeWriter, Writer, check_piped, encode_audio,
 
 __all__ = [
     "FOREIGN",
+    "RAW_SUFFIXES",
     "SUFFIXES",
     "AudioFile",
     "AudioInfo",

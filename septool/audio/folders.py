@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,16 +18,20 @@ class FoundAudio(NamedTuple):
     left_out: list[Path]  # everything else that is not hidden
 
 
-def find_audio_files(folder: Path) -> FoundAudio:
+def find_audio_files(folder: Path, suffixes: Set[str] | None = None) -> FoundAudio:
     """Search a folder and those below for recordings; links are followed.
 
     What is hidden, or in a hidden folder below, is other programs' own, such as the ._call.wav that macOS leaves
     beside call.wav. A folder below that cannot be listed is among what is left out, as is a link that goes in a circle.
 
+    Args:
+        folder: the folder.
+        suffixes: of recordings, with their dots; by default of all that can be read here.
+
     Raises:
         AudioError: the folder itself cannot be listed.
     """
-    known = readable_suffixes()
+    known = readable_suffixes() if suffixes is None else suffixes
     found = FoundAudio([], [])
     for path, is_file in sorted(_below(folder, frozenset())):
         found[not is_file or path.suffix.lower() not in known].append(path)

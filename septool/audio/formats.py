@@ -22,6 +22,8 @@ FOREIGN = frozenset(
     | {".ra", ".rm", ".spx", ".ts", ".tta", ".vob", ".webm", ".wma", ".wmv", ".wv"}
 )
 HEADERLESS = frozenset({".al", ".gsm", ".pcm", ".raw", ".s16", ".sln", ".ul", ".vox"})  # samples and nothing else
+# Of those, what --raw can say; .gsm and .vox are coded in ways that it has no word for.
+RAW_SUFFIXES = HEADERLESS - {".gsm", ".vox"} | {f".{encoding}" for encoding in ENCODINGS}
 # What can be written to a pipe while it is made; others go back to write their lengths.
 PIPED = frozenset({".wav", ".au", ".flac", ".ogg", ".opus", ".mp3"} | {f".{encoding}" for encoding in ENCODINGS})
 AV_HINT = "reading it takes PyAV: pip install 'septool[av]'"

@@ -145,7 +145,7 @@ class Batch:
 
     def find_inputs(self, names: Sequence[str]) -> FoundInputs:
         """List the recordings that names stand for, and say what is left out; see :func:`find_inputs`."""
-        return find_inputs(names, self.report)
+        return find_inputs(names, self.report, raw=self.raw is not None)
 
     def check_inputs(self, inputs: Sequence[Input]) -> None:
         """Refuse, before anything is done, inputs that do not go with the outputs."""

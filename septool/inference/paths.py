@@ -72,7 +72,7 @@ class FoundInputs:
     unreadable: tuple[Path, ...] = ()  # folders below those that were searched
 
 
-def find_inputs(names: Sequence[str], report: Callable[[str], None]) -> FoundInputs:
+def find_inputs(names: Sequence[str], report: Callable[[str], None], *, raw: bool = False) -> FoundInputs:
     """List the recordings that names stand for, each once; folders are searched.
 
     Voices that an earlier run wrote are left out of a folder that has other recordings; named ones are not.
@@ -80,6 +80,7 @@ def find_inputs(names: Sequence[str], report: Callable[[str], None]) -> FoundInp
     Args:
         names: files, folders, or ``-`` for standard input.
         report: callback that is told what is left out.
+        raw: searches folders for recordings without a header, and for no others, whose headers would be read as sound.
 
     Raises:
         UsageError: a folder without audio files.
@@ -89,17 +90,19 @@ def find_inputs(names: Sequence[str], report: Callable[[str], None]) -> FoundInp
     own: dict[str, Path] = {}
     others: list[Path] = []
     lists = OutputLists()
+    suffixes = audio.RAW_SUFFIXES if raw else audio.readable_suffixes()
     for name in names:
         path = Path(name)
         if name == PIPE or not is_folder(path):
             recordings.setdefault(abspath_key(path), Input(name, path))
             continue
-        inside = audio.find_audio_files(path)
+        inside = audio.find_audio_files(path, suffixes)
         outputs = {abspath_key(file): file for file in inside.files if lists.is_output(file)}
         if len(outputs) < len(inside.files):
             own |= outputs
         if not inside.files:
-            raise UsageError(f"{path} holds no audio files ({', '.join(sorted(audio.readable_suffixes()))})")
+            what = "files of samples without a header" if raw else "audio files"
+            raise UsageError(f"{path} holds no {what} ({', '.join(sorted(suffixes))})")
         others += inside.left_out
         for file in inside.files:
             if abspath_key(file) not in own:

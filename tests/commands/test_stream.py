@@ -14,7 +14,7 @@ import pytest
 from septool import audio
 from septool.inference import runner
 from septool.inference.output_folder import OutputLists
-from tests.conftest import RATE, Command, voice
+from tests.conftest import RATE, Command, files_below, voice
 
 SEGMENT = ("--segment", "0.5", "--overlap", "0.1")
 
@@ -109,6 +109,22 @@ def test_a_file_without_a_header(separate: Command, call: Path, tmp_path: Path) 
     plain = separate(call, "-o", tmp_path / "plain")
     for one, other in zip(result.lines, plain.lines, strict=True):
         np.testing.assert_allclose(audio.read_audio(Path(one))[0], audio.read_audio(Path(other))[0], atol=2**-14)
+
+
+def test_a_folder_is_searched_for_recordings_without_a_header(separate: Command, call: Path, tmp_path: Path) -> None:
+    samples = call.read_bytes()[44:]
+    for name in ("a.raw", "deep/b.PCM", "c.s16le"):
+        (call.parent / name).parent.mkdir(exist_ok=True)
+        (call.parent / name).write_bytes(samples)
+    result = separate(call.parent, "--raw", "s16le:8000:1", "-o", tmp_path / "out")
+    assert result.status == 0
+    assert files_below(tmp_path / "out") == [f"{name}_s{n}.wav" for name in ("a", "c", "deep/b") for n in (1, 2)]
+    assert "septool: left out: 1 .wav" in result.errors
+    (call.parent / "alone").mkdir()
+    call.rename(call.parent / "alone" / "call.wav")
+    nothing = separate(call.parent / "alone", "--raw", "s16le:8000:1", "-o", tmp_path / "none")
+    assert nothing.status == 2
+    assert "alone holds no files of samples without a header (.al, .alaw, .f32be" in nothing.errors[-1]
 
 
 @pytest.mark.parametrize("stream", [(), ("--stream",)])
