@@ -141,7 +141,10 @@ class Batch:
             raise UsageError(f"--manifest {self.manifest} tells of files; name a folder with --out")
         names = ("segment", "overlap", "channel", "track", "raw", "suffix", "clip")
         settings = {name: getattr(self, name) for name in names} | dict(more)
-        return Record(self.manifest, model, sha256_of(checkpoint), settings, accepted or {})
+        accepted = dict(accepted or {})
+        if self.channel in (None, "mix"):  # which are one, and None is what older records say
+            settings["channel"], accepted["channel"] = "mix", (None,)
+        return Record(self.manifest, model, sha256_of(checkpoint), settings, accepted)
 
     def find_inputs(self, names: Sequence[str]) -> FoundInputs:
         """List the recordings that names stand for, and say what is left out; see :func:`find_inputs`."""

@@ -192,6 +192,21 @@ def test_rows_that_lack_something_count_for_nothing(tmp_path: Path, row: dict[st
     assert Record(path, "galr", "0", {}).difference(job) is None
 
 
+def test_the_mix_of_all_channels_is_the_default(separate: Command, calls: list[Path], tmp_path: Path) -> None:
+    record, call = tmp_path / "results.jsonl", calls[0]
+    line = ("--manifest", record, "--skip-existing")
+    separate(call, *line)
+    (row,) = rows(record)
+    assert row["settings"]["channel"] == "mix"
+    assert separate(call, *line, "--channel", "mix").errors == [f"septool: {call}: there already"]
+    row["settings"]["channel"] = None  # as older records have it
+    record.write_text(json.dumps(row) + "\n")
+    for channel in ((), ("--channel", "mix")):
+        assert separate(call, *line, *channel).errors == [f"septool: {call}: there already"]
+    other = separate(call, *line, "--channel", "1").errors[-1]
+    assert "exists, but it was made with channel None, not 1; use --force" in other
+
+
 def test_other_settings_weights_and_recordings_are_noticed(
     separate: Command, calls: list[Path], tmp_path: Path
 ) -> None:
