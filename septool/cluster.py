@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from septool import workers
 from septool.errors import SeptoolError, UsageError
+from septool.limits import MOST_JOBS, is_at_most
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -65,8 +66,10 @@ def check_address(cluster: str) -> None:
         UsageError: what it could be.
     """
     kind, colon, rest = cluster.partition(":")
-    if not colon or not rest or (kind == "local" and not (rest.isdecimal() and int(rest))):
+    if not colon or not rest or (kind == "local" and (not rest.isdecimal() or is_at_most(rest, 0))):
         raise UsageError(f"--cluster is {cluster!r}; it is local:N, such as local:4, or tcp://HOST:PORT of a scheduler")
+    if kind == "local" and not is_at_most(rest, MOST_JOBS):
+        raise UsageError(f"--cluster is {cluster!r}; local:N has 1 to {MOST_JOBS} workers")
     try:
         import distributed  # noqa: F401
     except ImportError:

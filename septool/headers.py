@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from septool.config import JsonDict, build
 from septool.errors import CheckpointError, ConfigError, UsageError
-from septool.limits import HIGHEST_RATE, LARGEST_SIZE, LOWEST_RATE
+from septool.limits import HIGHEST_RATE, LARGEST_SIZE, LOWEST_RATE, MOST_PASSES
 
 KEY = "septool"  # the header's one entry, a JSON object
 
@@ -45,17 +45,17 @@ class Header:
     def __post_init__(self) -> None:
         if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
             raise ValueError(f"sample_rate is {self.sample_rate}; it is {LOWEST_RATE} to {HIGHEST_RATE} Hz")
-        if self.passes < 1:
-            raise ValueError(f"passes is {self.passes}; it is at least 1")
+        if not 1 <= self.passes <= MOST_PASSES:
+            raise ValueError(f"passes is {self.passes}; it is 1 to {MOST_PASSES}")
 
     def choose_passes(self, asked: int | None) -> int:
         """Return how many passes to average: as many as were asked for, else as the checkpoint says.
 
         Raises:
-            UsageError: fewer than one.
+            UsageError: fewer than one, or too many.
         """
-        if asked is not None and asked < 1:
-            raise UsageError(f"passes is {asked}; it is at least 1")
+        if asked is not None and not 1 <= asked <= MOST_PASSES:
+            raise UsageError(f"passes is {asked}; it is 1 to {MOST_PASSES}")
         return self.passes if asked is None else asked
 
 

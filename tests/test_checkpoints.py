@@ -67,6 +67,10 @@ HEADER = {"model": "papez", "config": {}, "sample_rate": RATE, "sources": 2}
             json.dumps(HEADER | {"sample_rate": 0}),
             "checkpoint {} has a damaged header: Header: sample_rate is 0; it is 1000 to 1000000 Hz",
         ),
+        (
+            json.dumps(HEADER | {"passes": 10**9}),
+            "checkpoint {} has a damaged header: Header: passes is 1000000000; it is 1 to 16",
+        ),
         (json.dumps(HEADER | {"modle": 1}), "checkpoint {} has a damaged header: unknown key 'modle'"),
         (json.dumps(HEADER | {"model": "papes"}), "checkpoint {}: unknown model 'papes'; did you mean 'papez'?"),
         (json.dumps(HEADER | {"config": {"widht": 1}}), "checkpoint {}: unknown key 'config.widht'; did you mean"),

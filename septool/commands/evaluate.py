@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from septool.commands import completion, options
-from septool.limits import HIGHEST_RATE, LOWEST_RATE
+from septool.limits import HIGHEST_RATE, LOWEST_RATE, MOST_JOBS
 from septool.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def evaluate(
             "-j",
             "--jobs",
             min=1,
-            max=options.MOST_JOBS,
+            max=MOST_JOBS,
             help="Number of processes; all cores by default.",
             rich_help_panel=options.MACHINE,
         ),

@@ -8,6 +8,7 @@ import typer
 
 from septool.commands import completion
 from septool.errors import UsageError
+from septool.limits import MOST_JOBS, MOST_PASSES
 
 OUTPUT, MACHINE, PRINTING = "Output", "Machine", "Printing"  # groups of options in a verb's help
 _debug = False
@@ -46,8 +47,6 @@ Device = Annotated[
         autocompletion=completion.devices,
     ),
 ]
-MOST_JOBS = 1024  # processes; more is a typing error
-MOST_PASSES = 16  # over a recording
 MOST_SECONDS = 86_400.0  # of a segment: a day
 Segment = Annotated[
     float, typer.Option(min=0.5, max=MOST_SECONDS, help="Length of the segments given to the model, in seconds.")

@@ -8,6 +8,7 @@ import typer
 
 from septool.commands import completion, options
 from septool.config import JsonDict
+from septool.limits import MOST_JOBS
 
 
 def train(
@@ -39,7 +40,7 @@ def train(
             "-j",
             "--jobs",
             min=0,
-            max=options.MOST_JOBS,
+            max=MOST_JOBS,
             help="Number of processes that sample mixtures.",
             rich_help_panel="Machine",
         ),

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from septool.errors import UsageError
+from septool.limits import MOST_PEOPLE, is_at_most
 
 MOST_SPEAKERS = 20  # of a recording in which their number is not known
 
@@ -27,6 +28,8 @@ def parse_count(text: str) -> SpeakerCount:
         return ANY_COUNT
     least, dash, most = text.partition("-")
     if least.isdecimal() and (most.isdecimal() or not dash):
+        if not (is_at_most(least, MOST_PEOPLE) and is_at_most(most or least, MOST_PEOPLE)):
+            raise UsageError(f"--speakers is {text!r}; a conversation has 1 to {MOST_PEOPLE} people")
         count = SpeakerCount(int(least), int(most or least))
         if 1 <= count.least <= count.most:
             return count

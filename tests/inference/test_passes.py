@@ -58,8 +58,9 @@ def test_one_pass_is_the_estimator_itself() -> None:
 
 def test_as_many_as_the_checkpoint_says(tiny_checkpoint: Path) -> None:
     model, header = checkpoints.load(tiny_checkpoint)
-    with pytest.raises(UsageError, match="passes is 0; it is at least 1"):
-        header.choose_passes(0)
+    for wrong in (0, 17):
+        with pytest.raises(UsageError, match=f"passes is {wrong}; it is 1 to 16"):
+            header.choose_passes(wrong)
     separator = TorchSeparator(model, replace(header, passes=3))
     single = on_arrays(make_estimator(model), CPU)
     recording = 0.1 * mixtures()
