@@ -21,7 +21,7 @@ from septool.atomic import NAME_LIMIT, atomic_write
 from septool.config import JsonDict
 from septool.data.turns import Turn, find_overlaps
 from septool.errors import AudioError, UsageError
-from septool.files import make_folder, why_not_writable
+from septool.files import make_folder, refuse_existing, why_not_writable
 from septool.inference.lanes import FINEST, Span, TimeAxis, format_time
 from septool.printable import printable
 
@@ -68,7 +68,8 @@ def check_html_report(html: Path, *, force: bool) -> None:
     """Refuse, before anything is done, a report that cannot be made.
 
     Raises:
-        UsageError: another suffix, a file that is there, a folder that it cannot be written to, or no matplotlib.
+        UsageError: another suffix, a folder that it cannot be written to, or no matplotlib.
+        SeptoolError: it is there.
     """
     if html.suffix != ".html":
         raise UsageError(f"--html {html} has to end in .html")
@@ -85,8 +86,7 @@ def check_html_report(html: Path, *, force: bool) -> None:
         raise UsageError(f"--html {html} cannot be written: {reason} for {folder}")
     if html.is_dir():
         raise UsageError(f"--html {html} is a folder; name a file")
-    if html.exists() and not force:
-        raise UsageError(f"{html} exists; use --force to replace it")
+    refuse_existing(html, force=force)
     try:
         import matplotlib.image  # noqa: F401 - and Pillow, which it brings
     except ImportError:

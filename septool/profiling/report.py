@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from septool.atomic import atomic_write
 from septool.config import JsonDict, build
-from septool.errors import SeptoolError, UsageError
-from septool.files import make_folder
+from septool.errors import UsageError
+from septool.files import make_folder, refuse_existing
 from septool.profiling.comparison import Comparison
 from septool.profiling.figures import draw_costs, figure_class
 from septool.profiling.papers import Paper
@@ -211,8 +211,7 @@ def check_outputs(out: Path | None, plot: Path | None, html: Path | None, trace:
             continue
         if path.suffix not in suffixes:
             raise UsageError(f"{option} {path} has to end in {' or '.join(suffixes)}")
-        if path.exists() and not force:
-            raise SeptoolError(f"{path} exists; use --force to replace it")
+        refuse_existing(path, force=force)
         make_folder(path.parent)
 
 

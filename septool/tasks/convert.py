@@ -6,7 +6,8 @@ from pathlib import Path
 
 from septool import checkpoints
 from septool.config import override
-from septool.errors import SeptoolError, UsageError
+from septool.errors import UsageError
+from septool.files import refuse_existing
 from septool.interop.conversion import convert_files
 
 
@@ -48,8 +49,7 @@ def convert(
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"output must end in .safetensors: {out}")
-    if out.exists() and not force:
-        raise SeptoolError(f"{out} exists; use --force to replace it")
+    refuse_existing(out, force=force)
     flags = {key: value for key, value in (("chunk", chunk), ("heads", heads)) if value is not None}
     given = override({}, settings) | flags
     converted = convert_files(source, files, sample_rate=sample_rate, settings=given, exact_tail=exact_tail)

@@ -13,7 +13,7 @@ from typing import get_args
 from septool import catalogue, checkpoints
 from septool.atomic import atomic_write
 from septool.errors import SeptoolError, UsageError
-from septool.files import make_folder
+from septool.files import make_folder, refuse_existing
 from septool.inference import onnx_export
 from septool.inference.onnx_runtime import Precision, find_graph
 from septool.interop.to_asteroid import write_asteroid
@@ -76,8 +76,7 @@ def export(
             if to != "speechbrain"
             else f"{out} is named like a file; SpeechBrain's weights are a folder"
         )
-    if out.exists() and not force:
-        raise SeptoolError(f"{out} exists; use --force to replace it")
+    refuse_existing(out, force=force)
     if to != "onnx":
         return _export_to_toolkit(model, out, to)
     onnx_export.check_packages()

@@ -19,7 +19,7 @@ from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError, UsageError
-from septool.files import make_folder, sha256_of
+from septool.files import make_folder, refuse_existing, sha256_of
 from septool.inference.findings import Caveat, caveats_of_file
 from septool.inference.paths import PIPE, abspath_key, check_not_terminal, copy_to_stdout
 from septool.printable import printable
@@ -184,8 +184,7 @@ def write_mixture(
     """Write the sum of ``parts [source, time]`` to ``out``, and the parts to a folder if one is given."""
     files = _voice_files(out, sources, len(parts))
     for path in [out, *files]:
-        if path.exists() and not force:
-            raise SeptoolError(f"{path} exists; use --force to replace it")
+        refuse_existing(path, force=force)
         make_folder(path.parent)
     # The voices first: a mixture that is there says that all of it is.
     for path, part in zip(files, parts, strict=bool(files)):

@@ -13,7 +13,7 @@ from septool.corpora import CORPORA
 from septool.corpora.base import Corpus, ManifestPart, PreparedRows, TrialList, inspect_recording
 from septool.data import manifest, trials
 from septool.errors import SeptoolError, UsageError
-from septool.files import make_folder, sha256_of
+from septool.files import make_folder, refuse_existing, sha256_of
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,7 @@ def _verify(found: PreparedRows, out: Path, jobs: int) -> PreparedRows:
 def _write(files: dict[Path, bytes], force: bool) -> None:
     changed = {path: content for path, content in files.items() if not path.exists() or path.read_bytes() != content}
     for path in changed:
-        if path.exists() and not force:
-            raise SeptoolError(f"{path} exists; use --force to replace it")
+        refuse_existing(path, force=force)
         make_folder(path.parent)
     for path, content in changed.items():
         with atomic_write(path) as partial:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from septool import audio
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.inference import html_report
 from septool.inference.html_report import Entry, Track
 
@@ -97,8 +97,9 @@ def test_a_page_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.M
         html_report.check_html_report(tmp_path / "page.txt", force=False)
     html_report.check_html_report(there, force=False)
     there.touch()
-    with pytest.raises(UsageError, match="exists; use --force"):
+    with pytest.raises(SeptoolError, match="exists; use --force") as refused:
         html_report.check_html_report(there, force=False)
+    assert refused.value.status == 1  # as of any other file that is there
     html_report.check_html_report(there, force=True)
     monkeypatch.setitem(sys.modules, "matplotlib.image", None)
     with pytest.raises(UsageError, match=r"septool\[plot\]"):
