@@ -19,6 +19,8 @@ class PeakMemory:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._status = Path("/proc/self/status")
+        if device.type == "cpu":
+            _return_free_memory()
         self._before = self._read("VmRSS", "allocated_bytes.all.current")
 
     def reset(self) -> None:

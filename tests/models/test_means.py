@@ -15,6 +15,11 @@ def test_means_are_those_of_each_cluster() -> None:
             torch.testing.assert_close(weighted_means(points, weights)[item, cluster], expected)
 
 
+def test_networks_are_counted_with_them() -> None:
+    points = torch.empty(2, 50, 3, device="meta")
+    assert weighted_means(points, torch.empty(2, 50, 4, device="meta")).shape == (2, 4, 3)
+
+
 def test_a_long_recording_fits_where_half_precision_has_no_room_for_its_sums() -> None:
     """The sum of 300,000 values of 0.9 is 270,000; float16 ends at 65,504."""
     points, weights = torch.full((1, 300_000, 2), 0.9), torch.ones(1, 300_000, 1)

@@ -1,5 +1,7 @@
 """Weighted means of many points, as clusterings of bins need them."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,8 @@ def weighted_means(points: Tensor, weights: Tensor) -> Tensor:
         ``[batch, cluster, channel]``, in the type of the points.
     """
     wide = torch.promote_types(points.dtype, torch.float32)
-    with torch.autocast(points.device.type, enabled=False):
+    # The meta device, on which networks are counted, has no autocast to turn off.
+    with nullcontext() if points.is_meta else torch.autocast(points.device.type, enabled=False):
         weights = weights.to(wide)
         means = weights.mT @ points.to(wide) / weights.sum(1)[..., None].clamp_min(1e-12)
     return means.to(points.dtype)
