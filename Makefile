@@ -28,8 +28,8 @@ imports:  ## the arrows between the parts
 	$(PYTHON) -c 'import sys; from importlinter.cli import lint_imports_command; sys.argv = ["lint-imports"]; lint_imports_command()'
 
 generated:  ## man pages and tables are fresh, lines that mutants break are there
-	$(PYTHON) tools/generate.py --check
-	$(PYTHON) tools/mutants.py --check
+	$(PYTHON) -m tools.generate --check
+	$(PYTHON) -m tools.mutants --check
 
 test:  ## the fast tests
 	$(PYTHON) -m pytest
@@ -41,7 +41,7 @@ coverage:  ## the fast and the long tests with branch coverage, and what they le
 	$(PYTHON) -m pytest -m "not slow and not device" --cov --cov-report=term:skip-covered
 
 mutants:  ## break the code a line at a time: an hour on two cores
-	$(PYTHON) tools/mutants.py
+	$(PYTHON) -m tools.mutants
 
 slow:  ## the tests that take minutes
 	$(PYTHON) -m pytest -n0 -m slow
@@ -53,7 +53,7 @@ peers:  ## the tests that need SpeechBrain, asteroid and ESPnet, in an environme
 	$(PYTHON) -m benchmarks.peers --tests $(PEERS)
 
 bench: $(MEASURED:%=$(RESULTS)/%.jsonl)  ## measure what is missing in benchmarks/results: over an hour on two cores
-	$(PYTHON) tools/generate.py
+	$(PYTHON) -m tools.generate
 
 $(RESULTS)/%.jsonl:
 	@mkdir -p $(@D)
@@ -64,7 +64,7 @@ $(RESULTS)/halting.jsonl $(RESULTS)/repeats.jsonl $(RESULTS)/growth.jsonl $(RESU
 	$(PYTHON) -m benchmarks.$* $(if $(filter peers train,$*),$(PEERS)) --out $@ > /dev/null
 
 generate:  ## write man pages and tables
-	$(PYTHON) tools/generate.py
+	$(PYTHON) -m tools.generate
 
 docs:  ## build the site, with warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict

@@ -1,4 +1,4 @@
-"""Makes the list of trials that speaker networks are scored on: ``python benchmarks/trials.py INDEX -o LIST``.
+"""Makes the list of trials that speaker networks are scored on: ``python -m benchmarks.trials INDEX -o LIST``.
 
 INDEX is a table of recordings with the columns split, speaker and path (relative to it). Every speaker of
 the split with at least two recordings takes part: with up to 40 pairs of its own recordings, and with as

@@ -1,6 +1,6 @@
 """Fill in what only servers know of published checkpoints: sums, sizes, fixed revisions, licences.
 
-``python tools/complete_catalogue.py`` asks the hub for every entry of ``checkpoints.toml`` that can be fetched, and
+``python -m tools.complete_catalogue`` asks the hub for every entry of ``checkpoints.toml`` that can be fetched, and
 writes the file again; ``--check`` only says what would change. Sums of large files come from the hub's own records;
 small files, and with ``--download`` every file, are fetched and summed here. A sum that is known is never replaced: a
 server that has another one is an error.

@@ -1,6 +1,6 @@
 """Makes the bundled voice encoder: published weights, and the mean and whitening that are ours.
 
-``python tools/fit_ge2e.py PRETRAINED train-speech.jsonl -o ge2e-8k.safetensors`` reads ``resemblyzer/pretrained.pt``
+``python -m tools.fit_ge2e PRETRAINED train-speech.jsonl -o ge2e-8k.safetensors`` reads ``resemblyzer/pretrained.pt``
 (https://github.com/resemble-ai/Resemblyzer, Apache 2.0) and measures what embeddings of training speakers, with a
 second voice far below, have in common and how those of one speaker vary.
 """

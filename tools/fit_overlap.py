@@ -1,6 +1,6 @@
 """Fits what tells two people from one with a ghost: ``WEIGHTS`` of septool/conversation/activity.py.
 
-``python tools/fit_overlap.py dev-meetings.jsonl`` takes every conversation of a manifest apart by a separator and fits
+``python -m tools.fit_overlap dev-meetings.jsonl`` takes every conversation of a manifest apart by a separator and fits
 a logistic regression on the first, third, ... of them; the error on the others is printed beside. Frames count that
 have speech and are clearly of one person, or of two who are at most 15 dB apart.
 """

@@ -1,6 +1,6 @@
 """Writes what follows from the code and from measurements: man pages, the tables of README.md and docs, results.
 
-``python tools/generate.py`` writes, ``--check`` only compares and ends with status 1 if a file is stale.
+``python -m tools.generate`` writes, ``--check`` only compares and ends with status 1 if a file is stale.
 """
 
 import argparse
@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import architecture
-import results
 import torch
 import typer
 import typer.main
@@ -27,6 +25,7 @@ from septool.profiling.comparison import published_rows
 from septool.profiling.macs import count_macs
 from septool.scoring.conversations import MEASURES
 from septool.training import recipe_files as recipes
+from tools import architecture, results
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

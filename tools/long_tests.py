@@ -1,6 +1,6 @@
 """Measures what every test costs and writes the long ones to tests/long.txt, so that the others are quick together.
 
-``python tools/long_tests.py`` runs all tests but those marked slow or device, about ten minutes on two cores, and lists
+``python -m tools.long_tests`` runs all tests but those marked slow or device, about ten minutes on two cores, and lists
 those that take more than :data:`LONG_S` of processor time, their own and that of the processes they start. Tests on the
 list get the marker ``long``; `pytest` alone leaves them out, `make long` and CI run them.
 """
@@ -19,7 +19,7 @@ LIST = ROOT / "tests" / "long.txt"
 LONG_S = 0.3
 ALWAYS = ("tests/fuzz/",)  # damaged files of every kind are part of the quick tests, whatever they cost
 TIMES = "TEST_TIMES"  # variable with the file that times are added to, by all processes of xdist
-HEAD = "# Tests with the marker long. Written by `python tools/long_tests.py`.\n"
+HEAD = "# Tests with the marker long. Written by `python -m tools.long_tests`.\n"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,6 @@
 """Measures what people are called by their names by: ``alike`` of septool/conversation/statistics.py.
 
-``python tools/measure_naming.py dev-meetings.jsonl`` takes every conversation of a manifest apart, enrolls every person
+``python -m tools.measure_naming dev-meetings.jsonl`` takes every conversation of a manifest apart, enrolls every person
 by the first recording in the folder of theirs that is in no conversation, and prints the cosines between what was found
 of a person and everybody's voiceprint: own, others', and how often the nearest of a conversation's people is right.
 """

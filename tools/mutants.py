@@ -1,6 +1,6 @@
 """Breaks the code on purpose, a line at a time, and writes to docs/mutants.md which test notices.
 
-``python tools/mutants.py`` applies every fault of ``mutants.toml`` in a copy of the tree and runs the tests named
+``python -m tools.mutants`` applies every fault of ``mutants.toml`` in a copy of the tree and runs the tests named
 beside it, and where these notice nothing the fast tests of the whole room; a fault that none notices asks for a test.
 ``--keep FILE`` adds every outcome to a file as it comes and, run again, begins where that ends; ``--only TEXT`` takes
 the faults whose module or line has the text, and writes no page; ``--check`` only looks whether every line that is to

@@ -1,6 +1,6 @@
 """Draws the pictures of README.md and of the documentation, in docs/images, from what septool does with the example.
 
-``python tools/pictures.py`` needs matplotlib (``pip install -e ".[plot]"``); colours and fonts are written, not found.
+``python -m tools.pictures`` needs matplotlib (``pip install -e ".[plot]"``); colours and fonts are written, not found.
 The page of ``septool serve`` is drawn where playwright is installed, by its Chromium or what ``CHROMIUM`` names.
 """
 

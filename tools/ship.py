@@ -1,6 +1,6 @@
 """Makes a bundled checkpoint of a training run: scores it, writes weights, entry and item scores.
 
-``python tools/ship.py NAME RUN/best.safetensors --manifest dev-2mix.jsonl`` evaluates the weights with
+``python -m tools.ship NAME RUN/best.safetensors --manifest dev-2mix.jsonl`` evaluates the weights with
 the same code as ``septool eval``, stores the scores in the header, copies the file to septool/weights/,
 renews the entry in checkpoints.toml and leaves every item's scores in docs/models/NAME.csv. An extractor's
 manifest has enrolments, and its threshold of presence is where as many voices are missed as let through; a

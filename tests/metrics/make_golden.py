@@ -1,6 +1,6 @@
 """Writes golden/sdr.json and golden/scores.json: what the reference implementations say of seeded signals.
 
-``python tests/metrics/make_golden.py``, with mir_eval 0.8 (0.9 drops its SDR) and torchmetrics beside what septool
+``python -m tests.metrics.make_golden``, with mir_eval 0.8 (0.9 drops its SDR) and torchmetrics beside what septool
 itself needs. The files name every version.
 """
 
