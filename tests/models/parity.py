@@ -12,17 +12,17 @@ from septool.interop.authors import read_release
 from septool.interop.tensors import Names, fit_tensors, match_tensors
 from septool.models.base import MappingSeparator
 
-# What is too large for the repository may lie beside the checkout.
-FOLDERS = (Path(__file__).parent / "fixtures", Path(__file__).parents[3] / "shared" / "parity")
+FOLDER = Path(__file__).parent / "fixtures"
+BESIDE = Path(__file__).parents[3] / "shared" / "parity"
+EXTERNAL = {"voicefilter"}  # too large for the repository; they may lie beside the checkout
 
 
 def fixture(name: str) -> dict[str, Tensor]:
-    """Load a fixture, or skip with the reason."""
-    for folder in FOLDERS:
-        path = folder / f"{name}.safetensors"
-        if path.exists():
-            return load_file(path)
-    pytest.skip(f"parity fixture {name}.safetensors is not beside this checkout")
+    """Load a fixture; one that is not in the repository skips where it is not beside the checkout either."""
+    path = (BESIDE if name in EXTERNAL else FOLDER) / f"{name}.safetensors"
+    if name in EXTERNAL and not path.exists():
+        pytest.skip(f"parity fixture {path.name} is not beside this checkout")
+    return load_file(path)
 
 
 def load_renamed(
