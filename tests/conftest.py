@@ -24,6 +24,8 @@ from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 RATE = 8000
 ROOT = Path(__file__).parent.parent
 
+UNFOUND = pytest.StashKey[list[str]]()  # tests of long.txt that their files do not have
+
 torch.set_num_threads(1)
 
 
@@ -52,12 +54,15 @@ def files_below(folder: Path) -> list[str]:
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that were measured to take long."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that were measured to take long, and keep which of the files' listed tests there are no more."""
     listed = set((ROOT / "tests" / "long.txt").read_text(encoding="utf-8").splitlines())
     for item in items:
         if item.nodeid in listed:
             item.add_marker(pytest.mark.long)
+    files = {item.nodeid.partition("::")[0] for item in items}
+    unfound = listed - {item.nodeid for item in items}
+    config.stash[UNFOUND] = sorted(test for test in unfound if test.partition("::")[0] in files)
 
 
 @pytest.fixture(autouse=True)

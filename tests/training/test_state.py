@@ -83,6 +83,7 @@ def test_a_run_without_a_moving_average_keeps_none_and_resumes_states_with_one(m
         ({"recipe": "3"}, r"last\.pt is damaged: "),
         ({"recipe": '{"model": "galr", "loop": {"steps": 0}}'}, r"steps is 0; it lies between 1 and"),
     ],
+    ids=["list", "weights", "type", "text", "unknown-key", "negative", "nan", "nested", "number", "recipe"],
 )
 def test_what_is_no_state_is_said_in_one_line(manifests: Path, tmp_path: Path, content: Any, said: str) -> None:
     train(recipe(manifests, loop={"steps": 1}), tmp_path)
