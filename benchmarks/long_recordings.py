@@ -195,11 +195,19 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
                         "people": len(tracks),
                         "minutes": row.seconds / 60,
                         **{name: round(value, 2) for name, value in took._asdict().items()},
-                        "real_time_factor": round(took.cpu_s / row.seconds, 4),
+                        **factors(took, row.seconds),
                         **(follow(tracks[:2], voices) if len(tracks) > 1 else {}),
                     }
                     shutil.rmtree(out)
             shutil.rmtree(folder)
+
+
+def factors(took: Run, seconds: float) -> dict[str, float]:
+    """Return the time on the clock and the time of the processor over the length of a recording."""
+    return {
+        "real_time_factor": round(took.seconds / seconds, 4),
+        "processor_factor": round(took.cpu_s / seconds, 4),
+    }
 
 
 def page(results: Sequence[Path]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import section
-from benchmarks.long_recordings import ABOUT, LAUNCHER, PEAK_UNIT, count_changes, follow, majorities, page
+from benchmarks.long_recordings import ABOUT, LAUNCHER, PEAK_UNIT, Run, count_changes, factors, follow, majorities, page
 from benchmarks.stand_in import GHOST, TrueVoices, embed
 from septool import audio
 
@@ -79,6 +79,11 @@ def test_a_page_has_a_line_a_recording_from_the_shortest_on(tmp_path: Path) -> N
         "| 10 | auto | galr | 2 | 700 | 0.120 | 0.060 | 1.2 |",
         "| 60 | auto | galr | 2 | 700 | 0.020 | 0.010 | 1.2 |",
     ]
+
+
+def test_the_real_time_factor_is_of_the_clock() -> None:
+    took = Run(seconds=30.0, cpu_s=60.0, peak_mb=700.0, first_output_s=1.0)
+    assert factors(took, 600.0) == {"real_time_factor": 0.05, "processor_factor": 0.1}
 
 
 def test_memory_is_that_of_the_command_and_not_of_who_has_started_it() -> None:
