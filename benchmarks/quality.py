@@ -1,8 +1,9 @@
 """Quality of every bundled separator on the validation sets: measured into small files, and a page of tables from them.
 
-``python -m benchmarks.quality FOLDER`` evaluates what is missing of ``benchmarks/scores`` on the manifests in
-FOLDER (hours on two cores; one thread), and ``python -m benchmarks.quality`` alone writes ``benchmarks/quality.md``
-from what is there. A file holds a line on what was measured with what, and a line for every item.
+``python -m benchmarks.quality FOLDER`` evaluates what is missing of ``benchmarks/scores``, or is of other weights than
+are shipped now, on the manifests in FOLDER (hours on two cores; one thread), and ``python -m benchmarks.quality`` alone
+writes ``benchmarks/quality.md`` from what is there, as ``make generate`` does. A file holds a line on what was measured
+with what, and a line for every item.
 """
 
 import argparse
@@ -112,6 +113,11 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[Item]]:
     return about, [Item.from_row(row | {"manifest_sha256": about["manifest_sha256"]}) for row in rows]
 
 
+def is_measured(path: Path, sha256: str) -> bool:
+    """Say whether a result is there and of these weights."""
+    return path.exists() and read_results(path)[0]["model_sha256"] == sha256
+
+
 def read_cards() -> list[tuple[dict[str, Any], list[Item]]]:
     """Read the scores that bundled separators were shipped with, from the tables beside their cards."""
     results = []
@@ -150,6 +156,11 @@ def page(folder: Path, shipped: Sequence[tuple[dict[str, Any], list[Item]]] = ()
         if results:
             yield ""
             yield from _section(name, results)
+
+
+def page_text() -> str:
+    """Return the page of what has been measured."""
+    return "\n".join(page(RESULTS, read_cards())) + "\n"
 
 
 def _section(name: str, results: list[tuple[dict[str, Any], list[Item]]]) -> Iterator[str]:
@@ -208,11 +219,12 @@ def main() -> int:
         for model in bundled_separators():
             entry = catalogue.read_catalogue()[model]
             shipped = entry.measured.get("on") == name
-            if shipped or (RESULTS / f"{name}.{model}.jsonl").exists() or (name == "dev-3mix" and entry.sources < 3):
+            measured = is_measured(RESULTS / f"{name}.{model}.jsonl", entry.sha256)
+            if shipped or measured or (name == "dev-3mix" and entry.sources < 3):
                 continue
             print(f"{model} on {name}", file=sys.stderr, flush=True)
             measure(args.folder, model, name, args.limit)
-    PAGE.write_text("\n".join(page(RESULTS, read_cards())) + "\n", encoding="utf-8")
+    PAGE.write_text(page_text(), encoding="utf-8")
     return 0
 
 

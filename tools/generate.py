@@ -14,6 +14,7 @@ import torch
 import typer
 import typer.main
 
+from benchmarks import quality
 from septool import __version__, catalogue, checkpoints
 from septool.cli import app
 from septool.commands import help
@@ -358,6 +359,7 @@ def main() -> int:
             raise SystemExit(f"{document.name} names what is not there: {', '.join(missing)}")
     if RESULTS.exists():
         files[ROOT / "benchmarks" / "RESULTS.md"] = results.page(RESULTS)
+    files[quality.PAGE] = quality.page_text()
     for entry in catalogue.read_catalogue().values():
         if entry.file is not None and entry.card:
             files[ROOT / entry.card] = renewed(ROOT / entry.card, {"facts": facts(entry)})
