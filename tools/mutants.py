@@ -17,10 +17,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -30,7 +31,8 @@ ROOT = Path(__file__).parent.parent
 FAULTS = Path(__file__).with_name("mutants.toml")
 PAGE = ROOT / "docs" / "mutants.md"
 QUIETLY = ("-n0", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow and not device")
-TIMEOUT = 900  # seconds; a fault may make a loop endless
+TIMEOUT = 900  # seconds at least until tests count as endless, which a fault may make them
+ENDLESS_RATIO = 5  # to the time that the same tests take unbroken; less than that is a slow machine
 ENDLESS, KILLED = 124, 137
 CAUGHT = (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, ENDLESS, KILLED)  # interrupted: by an import
 HEAVY = ("torch", "scipy.signal", "scipy.stats", "soundfile", "typer", "rich.console", "safetensors.torch", "jinja2")
@@ -69,8 +71,8 @@ class Fault:
     @property
     def more(self) -> tuple[str, ...]:
         """The tests that are run where those named notice nothing: of the room, and of the verbs that use it."""
-        room = self.module.partition("/")[0]
-        return (room, *USERS.get(room, ()))
+        room, _, rest = self.module.partition("/")
+        return (room if rest else f"test_{room}.py", *USERS.get(room, ()))
 
     def break_source(self, source: str) -> str:
         """Return the module's text with the fault in it.
@@ -136,11 +138,16 @@ class FirstFailure:
             self.name = self.name or report.nodeid
 
 
-def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
+def run_tests(tree: Path, tests: Sequence[str], timeout: float | None = None) -> tuple[int, str]:
     """Run tests of a tree up to the first that fails; return pytest's status and that test, if one did.
 
     They run in a fork of a process that has imported what takes longest, which is not what is broken.
+
+    Raises:
+        ValueError: none is named; pytest would run all there are.
     """
+    if not tests:
+        raise ValueError("there are no tests to run")
     context = multiprocessing.get_context("forkserver")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=run_in_fork, args=(tree, tests, sending))
@@ -148,7 +155,7 @@ def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
     sending.close()
     with receiving:
         try:
-            if not receiving.poll(TIMEOUT):
+            if not receiving.poll(timeout):
                 return ENDLESS, "none ends"
             return receiving.recv()
         except EOFError:
@@ -197,14 +204,40 @@ def write_source(path: Path, text: str) -> None:
     Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
 
 
-def try_fault(tree: Path, fault: Fault) -> Outcome:
+@dataclass
+class Unbroken:
+    """The times that tests take without a fault, which the same tests with one are held to."""
+
+    tree: Path
+    seconds: dict[tuple[str, ...], float] = field(default_factory=dict)
+
+    def timeout(self, tests: tuple[str, ...]) -> float:
+        """Return after how many seconds tests are endless, and not slow; they run once for it."""
+        if tests not in self.seconds:
+            begin = time.monotonic()
+            status, test = run_tests(self.tree, tests)
+            if status:
+                raise SystemExit(f"without any fault, {', '.join(tests)} end with status {status}: {test}")
+            self.seconds[tests] = time.monotonic() - begin
+        return max(TIMEOUT, ENDLESS_RATIO * self.seconds[tests])
+
+
+def existing_tests(tree: Path, tests: Sequence[str]) -> tuple[str, ...]:
+    """Return those of some tests that a tree has."""
+    return tuple(test for test in tests if (tree / "tests" / test).exists())
+
+
+def try_fault(tree: Path, fault: Fault, unbroken: Unbroken) -> Outcome:
     """Break a line of a tree, run the tests, and mend it."""
     path = tree / fault.path
     whole = path.read_text(encoding="utf-8")
-    write_source(path, fault.break_source(whole))
+    runs = [tests for each in (fault.tests, fault.more) if (tests := existing_tests(tree, each))]
     try:
-        for tests in (fault.tests, fault.more):
-            status, test = run_tests(tree, [test for test in tests if (tree / "tests" / test).exists()])
+        for tests in runs:
+            timeout = unbroken.timeout(tests)
+            write_source(path, fault.break_source(whole))
+            status, test = run_tests(tree, tests, timeout)
+            write_source(path, whole)
             if status in CAUGHT:
                 return Outcome(fault, test)
             if status:
@@ -260,16 +293,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder)
         copy_tree(tree)
-        whole: set[tuple[str, ...]] = set()  # tests that pass without a fault
+        unbroken = Unbroken(tree)
         for number, fault in enumerate(sorted(faults, key=turn.__getitem__), 1):
             if fault in outcomes or options.page:
                 continue
-            if fault.tests not in whole:
-                status, test = run_tests(tree, fault.tests)
-                if status:
-                    raise SystemExit(f"without any fault, {', '.join(fault.tests)} end with status {status}: {test}")
-                whole.add(fault.tests)
-            outcomes[fault] = try_fault(tree, fault)
+            outcomes[fault] = try_fault(tree, fault, unbroken)
             if options.keep:
                 keep_outcome(options.keep, outcomes[fault])
             told = outcomes[fault].test or "NOTHING NOTICES"

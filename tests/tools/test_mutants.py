@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tools import mutants
-from tools.mutants import Fault, Outcome
+from tools.mutants import TIMEOUT, Fault, Outcome, Unbroken
 
 FAULT = Fault(module="signal/levels", old="a + b", new="a - b", tests=("signal/test_levels.py",))
 
@@ -35,8 +35,29 @@ def test_a_fault_is_noticed_by_the_test_that_fails_and_mended_after_it(
         f"{3 if not noticed else 0}\n"
     )
     fault = Fault(module="signal/levels", old=f"x = {line}", new="x = a - b", tests=("signal/test_levels.py",))
-    assert mutants.try_fault(tmp_path, fault).test == ("tests/signal/test_levels.py::test_x" if noticed else None)
+    unbroken = Unbroken(tmp_path, {("signal/test_levels.py",): 1.0, ("signal",): 1.0})
+    assert mutants.try_fault(tmp_path, fault, unbroken).test == (
+        "tests/signal/test_levels.py::test_x" if noticed else None
+    )
     assert module.read_text() == f"a, b = 3, 0\nx = {line}\n"
+
+
+def test_slow_tests_are_not_endless(tmp_path: Path) -> None:
+    unbroken = Unbroken(tmp_path, {("quick.py",): 1.0, ("slow.py",): 600.0})
+    assert unbroken.timeout(("quick.py",)) == TIMEOUT
+    assert unbroken.timeout(("slow.py",)) == 3000.0
+
+
+def test_no_tests_are_not_all_tests(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there are no tests to run"):
+        mutants.run_tests(tmp_path, ())
+
+
+@pytest.mark.parametrize(
+    ("module", "more"), [("workers", ("test_workers.py",)), ("signal/levels", ("signal", *mutants.USERS["signal"]))]
+)
+def test_where_else_a_fault_may_be_noticed(module: str, more: tuple[str, ...]) -> None:
+    assert Fault(module=module, old="a", new="b", tests=()).more == more
 
 
 def test_the_page_shows_what_nothing_notices() -> None:
