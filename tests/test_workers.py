@@ -220,7 +220,9 @@ def linger(folder: Path, _: int) -> None:
 def test_what_takes_long_can_ask_whether_to_stop(tmp_path: Path) -> None:
     def items() -> Iterator[int]:
         yield 0
+        end = time.monotonic() + 60
         while not (tmp_path / "begun").exists():
+            assert time.monotonic() < end
             time.sleep(0.01)
         raise InterruptedBySignal("SIGINT")
 

@@ -298,6 +298,8 @@ def test_progress_of_several_processes_is_told_by_what_is_done(separate: Command
 def test_progress_is_told_regularly_while_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
     with JsonProgress(quiet=True, interval=0.001) as progress:
         progress.follow("x.wav", 5.0, 20.0)
+        end = time.monotonic() + 60
         while capsys.readouterr().err.count("\n") < 3:  # without another word of how far it is
+            assert time.monotonic() < end
             time.sleep(0.01)
     assert json.loads(capsys.readouterr().err.splitlines()[-1])["done_s"] == 5.0
