@@ -366,6 +366,7 @@ def test_workers_of_a_killed_command_end(
     end = time.monotonic() + 100
     while not list((tmp_path / "out").glob("*.partial")) and time.monotonic() < end:
         time.sleep(0.05)
+    assert list((tmp_path / "out").glob("*.partial")), "no worker has begun"
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)  # its output ends only when nobody can write to it
     assert process.returncode == -signal.SIGKILL
