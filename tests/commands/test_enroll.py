@@ -88,6 +88,9 @@ def test_every_sub_folder_is_a_voice_and_gets_a_file(
     assert not any(audio.read_audio(Path(output))[0].any() for output in row["outputs"])
     (line,) = septool("extract", call, "--who", f"{tmp_path}/voices.safetensors#bob", *arguments, "--force").lines
     assert json.loads(line)["voices"] == ["bob"]
+    result = septool("extract", call, "--who", tmp_path / "voices.safetensors", *arguments[:4], "-o", "x.wav")
+    assert result.status == 2
+    assert result.errors == ["septool: --who writes a file a voice; --out is a folder for them, not x.wav"]
 
 
 def test_what_a_folder_holds_besides_is_told(
@@ -174,6 +177,21 @@ def test_what_no_voice_can_be_learned_from_is_refused(
     result = enroll(*(part.format(**places) for part in arguments))
     assert result.status in (1, 2)
     assert said in result.errors[-1]
+    assert not (tmp_path / "voices.safetensors").exists()
+
+
+def test_nobody_is_learned_who_is_always_talked_over_or_speaks_beyond_the_end(
+    enroll: Command, people: Path, tmp_path: Path
+) -> None:
+    recording, rttm = people / "alice/1.wav", tmp_path / "a.rttm"
+    rttm.write_text("".join(f"SPEAKER 1 1 0.0 1.5 <NA> <NA> {name} <NA> <NA>\n" for name in ("ann", "bob")))
+    result = enroll(recording, "--activity", rttm)
+    assert (result.status, len(result.errors)) == (2, 1)
+    assert result.errors[0].startswith(f"septool: {rttm}: ann never speaks alone for ")
+    rttm.write_text("SPEAKER 1 1 60.0 1.5 <NA> <NA> ann <NA> <NA>\n")
+    result = enroll(recording, "--activity", rttm)
+    assert (result.status, len(result.errors)) == (1, 1)
+    assert result.errors[0].endswith(" s long; ann is said to speak at 60 s")
     assert not (tmp_path / "voices.safetensors").exists()
 
 

@@ -298,6 +298,8 @@ def test_scores_of_another_manifest_or_model_are_not_taken_over(
         ),
         (["{true}", "{true}/nothing"], "{true}/nothing is not a folder"),
         (["{empty}", "{found}"], "{empty} has no files named like call_s1.wav, call_s2.wav"),
+        (["{true}", "{found}", "--metric", "si-snr,wer"], "wer needs a recognizer; give its command with --asr"),
+        (["{true}/a_s1.wav", "{found}"], "{true}/a_s1.wav is one reference; give its estimate, a file, beside it"),
     ],
 )
 def test_wrong_usage(

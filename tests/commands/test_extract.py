@@ -316,6 +316,11 @@ def test_only_the_first_minute_of_a_reference_is_listened_to(extract: Command, c
         (["call.wav", "--reference", "alice.wav", "--overlap", "6"], "overlap is 6 s; it has to be above 0"),
         (["call.wav", "--reference", "alice.wav", "--format", "txt"], "voice.txt has the suffix '.txt'"),
         (["call.wav", "--reference", "alice.wav", "--name", "{voices}"], "--name '{voices}' can use"),
+        (["call.wav", "--who", "v.safetensors", "--stream"], "--who writes a file a voice; leave out --stream"),
+        (
+            ["call.wav", "--who", "v.safetensors", "--channel", "each"],
+            "--who writes a file a voice; leave out --channel each",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 from septool import checkpoints
 from septool.errors import CheckpointError, ConfigError, SeptoolError, UsageError
 from septool.interop import asteroid, speechbrain
-from septool.interop.tagged_yaml import Tagged, read_tagged_yaml
+from septool.interop.tagged_yaml import LIMIT, Tagged, read_tagged_yaml
 from septool.models.build import build_model
 from septool.tasks.convert import convert
 from tests.interop.converting import (
@@ -295,6 +295,13 @@ def test_nothing_in_a_description_is_constructed(tmp_path: Path) -> None:
     harmless = described(tmp_path, ("num_spks: 2\n", f"num_spks: 2\nevil: !apply:os.mkdir ['{ran}']\n"))
     assert read_tagged_yaml(harmless)["evil"] == Tagged("apply:os.mkdir", [str(ran)])
     assert not ran.exists()
+
+
+def test_a_description_is_no_book(tmp_path: Path) -> None:
+    path = tmp_path / "hyperparams.yaml"
+    path.write_text("a: b\n" + "#" * LIMIT)
+    with pytest.raises(CheckpointError, match=f"has {LIMIT + 5} bytes; a description of a network has a few kB"):
+        read_tagged_yaml(path)
 
 
 def test_what_files_do_not_say_has_to_be_said(tmp_path: Path, weights: Path) -> None:

@@ -97,6 +97,8 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         export("galr", tmp_path / "a.onnx", cache=True)
     with pytest.raises(UsageError, match="--out, or give --cache"):
         export("galr")
+    with pytest.raises(UsageError, match="--dtype int8 is for ONNX; leave out --to"):
+        export("galr", tmp_path / "a.pth", to="asteroid", dtype="int8")
     with pytest.raises(UsageError, match=r"output must end in \.onnx: .*a\.bin"):
         export("galr", tmp_path / "a.bin")
     monkeypatch.setattr(onnx_export, "check_packages", lambda: None)
