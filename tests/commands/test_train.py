@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from septool.tasks.prepare import prepare
+from septool.training.recipe import Recipe
 from septool.training.trainer import Trainer
 from tests.conftest import Command
 from tests.models.tiny import TINY
@@ -68,6 +69,35 @@ def test_a_seed_is_a_setting_and_progress_tells_the_last_score(septool: Command,
     progress = [line for line in result.errors if "/2 loss" in line]
     assert re.fullmatch(r"septool: train 1/2 loss \S+, \S+ s of audio/s", progress[0])
     assert re.fullmatch(r"septool: train 2/2 loss \S+, si-snri \S+ dB, \S+ s of audio/s", progress[1])
+
+
+def test_every_option_arrives_as_itself(
+    septool: Command, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived: dict[str, Any] = {}
+
+    def take(run: Recipe, folder: Path, **given: Any) -> float:
+        arrived.update(given, run=run, folder=folder)
+        return 1.0
+
+    monkeypatch.setattr("septool.tasks.train.train", take)
+    options = ("--jobs", 3, "--threads", 2, "--compile", "--tensorboard", "--save-minutes", 4.5, "--resume")
+    settings = ("--set", "loop.steps=7", "--set", "loop.batch=2", "--seed", 5)
+    assert septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", *options, *settings).status == 0
+    run, device = arrived.pop("run"), arrived.pop("device")
+    assert (run.loop.steps, run.loop.batch, run.seed, device.type) == (7, 2, 5, "cpu")
+    assert callable(arrived.pop("report"))
+    assert arrived == {
+        "folder": tmp_path / "run",
+        "resume": False,  # there is no run yet
+        "jobs": 3,
+        "threads": 2,
+        "compile": True,
+        "tensorboard": True,
+        "save_minutes": 4.5,
+    }
+    assert septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", "--compile").status == 0
+    assert (arrived["compile"], arrived["tensorboard"]) == (True, False)
 
 
 def test_json_lines(septool: Command, recipe: Path, tmp_path: Path) -> None:
