@@ -19,6 +19,7 @@ from septool import audio, checkpoints
 from septool.api import ExtractionPipeline, SeparationPipeline
 from septool.errors import AudioError, CheckpointError, UsageError
 from septool.inference.dtype import BF16_CHANGE
+from septool.inference.live import EstimateStream
 from septool.metrics.si_snr import si_snr
 from septool.tasks.extract import Extracted, extract
 from septool.tasks.separate import Separated, separate
@@ -96,6 +97,68 @@ def test_the_voice_is_that_of_the_file(
     np.testing.assert_allclose(np.concatenate(parts, axis=1)[0], voice, atol=1e-5)
     silenced, _ = extractor.extract(mixture, rate, [reference], threshold=presence + 1.0)
     assert not silenced.any()
+
+
+def test_passes_and_threshold_are_those_of_the_command(
+    separator: SeparationPipeline,
+    extractor: ExtractionPipeline,
+    tiny_checkpoint: Path,
+    tiny_extractor: Path,
+    speech: np.ndarray,
+    call: Path,
+    tmp_path: Path,
+) -> None:
+    mixture, reference = audio.read_audio(call)[0][0], speech[0]
+    audio.write_audio(tmp_path / "reference.wav", reference, RATE, "FLOAT")
+    references, out = [audio.read_audio(tmp_path / "reference.wav")[0][0]], str(tmp_path)
+    segments: dict[str, Any] = {"segment": 1.25, "overlap": 0.5}
+
+    def through(stream: EstimateStream) -> np.ndarray:
+        return np.concatenate([stream.push(mixture), stream.finish()], axis=1)
+
+    (done,) = separate([str(call)], model=str(tiny_checkpoint), out=out, passes=2, **segments)
+    assert isinstance(done, Separated)
+    written = np.stack([audio.read_audio(Path(path))[0][0] for path in done.outputs])
+    np.testing.assert_allclose(through(separator.stream(RATE, passes=2, **segments)), written, atol=1e-4)
+    assert np.abs(through(separator.stream(RATE, passes=1, **segments)) - written).max() > 1e-3
+
+    known: dict[str, Any] = {"references": [tmp_path / "reference.wav"], "model": str(tiny_extractor), "out": out}
+    (found,) = extract([str(call)], passes=2, **known, **segments)
+    assert isinstance(found, Extracted)
+    (voice,), _ = audio.read_audio(Path(found.output))
+    twice = extractor.extract(mixture, RATE, references, passes=2, **segments)
+    np.testing.assert_allclose(twice.voice, voice, atol=1e-4)
+    np.testing.assert_allclose(
+        through(extractor.stream(RATE, references, passes=2, **segments))[0], twice.voice, atol=1e-5
+    )
+    once = extractor.extract(mixture, RATE, references, passes=1, **segments)
+    assert np.abs(once.voice - twice.voice).max() > 1e-3
+
+    for threshold, heard in ((once.presence - 10.0, True), (once.presence + 1.0, False)):
+        stream = extractor.stream(RATE, references, threshold=threshold, passes=1, **segments)
+        assert through(stream).any() == heard
+
+
+def test_the_speaker_network_is_the_one_that_is_named(speech: np.ndarray, call: Path, tmp_path: Path) -> None:
+    mixture = audio.read_audio(call)[0][0]
+    audio.write_audio(tmp_path / "reference.wav", speech[1], RATE, "FLOAT")
+    scores = []
+    for name in ("ge2e", "speaker-net"):
+        extractor = septool.load_extractor("galr", "cpu", speaker_model=name)
+        result = extractor.extract(mixture, RATE, [speech[1]], passes=1)
+        (done,) = extract(
+            [str(call)],
+            references=[tmp_path / "reference.wav"],
+            model="galr",
+            speaker_model=name,
+            out=str(tmp_path / name),
+            passes=1,
+        )
+        assert isinstance(done, Extracted)
+        assert result.presence == pytest.approx(done.presence, abs=1e-4)
+        np.testing.assert_allclose(result.voice, audio.read_audio(Path(done.output))[0][0], atol=1e-4)
+        scores.append(result.presence)
+    assert abs(scores[0] - scores[1]) > 1e-3
 
 
 @pytest.mark.parametrize(
