@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -105,3 +106,44 @@ def test_every_switch_arrives_as_itself(arrive: Arrive, verb: str) -> None:
         arrived = arrive(verb, [*needed, switch])
         changed = {key for key, value in arrived.items() if value != plain[key] and key != "options"}
         assert changed - {"report", "progress", "warn"} == {param.name}, switch
+
+
+SHARED = {"sample_rate": 9000, "subtype": "FLOAT", "force": True}
+OF_MANIFESTS = SHARED | {"jobs": 3, "cluster": "local:2"}
+
+
+@pytest.mark.parametrize(
+    ("task", "given"),
+    [
+        ("mix.mix_files", SHARED | {"inputs": ["a.wav", "b.wav"], "snr": [2.5], "mode": "max", "sources": "voices"}),
+        ("mix.mix_manifest", OF_MANIFESTS | {"inputs": ["rows.jsonl"]}),
+        (
+            "mix_conversations.draw_conversations",
+            OF_MANIFESTS
+            | {"inputs": ["rows.jsonl"], "conversation": "OV20"}
+            | {"count": 7, "speakers": "3", "seconds": 8.5, "seed": 5},
+        ),
+    ],
+)
+def test_what_mix_is_told_arrives_as_itself(
+    septool: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task: str, given: dict[str, Any]
+) -> None:
+    arrived: dict[str, Any] = {}
+
+    def take(*positional: Any, **named: Any) -> None:
+        arrived.update(named, inputs=positional[0] if isinstance(positional[0], list) else [*positional])
+        raise SystemExit(TAKEN)
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").touch()
+    monkeypatch.setattr(f"septool.tasks.{task}", take)
+    arguments = [*given["inputs"], "-o", "out"]
+    for key, value in given.items():
+        if key == "force":
+            arguments.append("--force")
+        elif key != "inputs":
+            arguments += [f"--{key.replace('_', '-')}", value[0] if isinstance(value, list) else value]
+    result = septool("mix", *arguments)
+    assert result.status == TAKEN, result.errors
+    arrived = {{"style": "conversation"}.get(key, key): words(value) for key, value in arrived.items()}
+    assert {key: arrived.get(key) for key in given} == {key: words(value) for key, value in given.items()}
