@@ -43,7 +43,15 @@ def write_audio(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_
 
 
 def encode_audio(partial: Path, samples: np.ndarray, rate: int, subtype: str, named: Path) -> None:
-    """Write a file that somebody else puts in its place; ``named`` has the suffix, the rest as for ``write_audio``."""
+    """Write a file that somebody else puts in its place.
+
+    Args:
+        partial: the file.
+        samples: ``[time]`` or ``[channel, time]``.
+        rate: Hz.
+        subtype: as for :func:`write_audio`.
+        named: the path that it will have, whose suffix decides the format.
+    """
     voices = np.atleast_2d(samples)
     channels, frames = voices.shape
     with Writer([partial], channels, rate, rate, subtype, named, frames) as writer:

@@ -176,7 +176,7 @@ def test_mixing_that_was_killed_goes_on_to_the_same_samples(
     prepared = made(corpus, toy, tmp_path / "out").manifests
     path = next(Path(one.path) for one in reversed(prepared) if one.kind != "trials")
     expected = rendered(path, tmp_path / "whole")
-    write, left = audio.write_audio, iter(range(3))
+    write, left = audio.encode_audio, iter(range(3))
 
     def killed(*arguments: Any) -> None:
         if next(left, None) is None:
@@ -184,10 +184,11 @@ def test_mixing_that_was_killed_goes_on_to_the_same_samples(
         write(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(audio, "write_audio", killed)
+        patch.setattr(audio, "encode_audio", killed)
         with pytest.raises(InterruptedBySignal):
             mix_manifest(path, out=tmp_path / "stopped")
-    assert len(list((tmp_path / "stopped").glob("*.wav"))) == 3
+    one = 1 + len(list((tmp_path / "whole").glob(f"{min(tmp_path.glob('whole/*.wav')).stem}_*.wav")))  # of a mixture
+    assert len(list((tmp_path / "stopped").glob("*.wav"))) == 3 // one * one  # whole ones alone
     assert rendered(path, tmp_path / "stopped") == expected
 
 
