@@ -61,19 +61,7 @@ def test_a_result_of_other_weights_is_not_the_one(tmp_path: Path) -> None:
     assert not is_measured(path, "v")
 
 
-OLDER = "the weights were shipped again with another header; to be measured anew"
-MEASURED_BEFORE = {f"{name}.papez-small-8k" for name in ("dev-1voice", "dev-2mix-enrol")}
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path, id=path.stem, marks=[pytest.mark.xfail(reason=OLDER)] if path.stem in MEASURED_BEFORE else []
-        )
-        for path in sorted(RESULTS.glob("*.jsonl"))
-    ],
-)
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.jsonl")), ids=lambda path: path.stem)
 def test_results_are_of_the_weights_that_are_shipped(path: Path) -> None:
     about, _ = read_results(path)
     assert about["model_sha256"] == catalogue.read_catalogue()[about["model"]].sha256
