@@ -223,22 +223,10 @@ def mix_manifest(
     """
     check_rendering(source, out, subtype)
     rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)
-    work = partial(_render_row, out=out, sample_rate=sample_rate, subtype=subtype)
-    path, rendered, failed = render_rows(
-        MIXTURES,
-        rows,
-        source,
-        work,
-        out=out,
-        sample_rate=sample_rate,
-        subtype=subtype,
-        force=force,
-        jobs=jobs,
-        cluster=cluster,
-        report=report,
-    )
-    scaled = {each.row.id: each.scaled_db for each in rendered if each.scaled_db}
-    return RenderedManifest(str(path), sha256_of(path), sha256_of(source), tuple(failed), scaled)
+    how = Rendering(out, sample_rate, subtype, force, jobs, cluster, report)
+    made = render_rows(MIXTURES, rows, source, how)
+    scaled = {each.row.id: each.scaled_db for each in made.rows if each.scaled_db}
+    return RenderedManifest(str(made.path), sha256_of(made.path), made.digest, tuple(made.failed), scaled)
 
 
 def check_rendering(source: Path, out: Path, subtype: str) -> None:
@@ -246,6 +234,18 @@ def check_rendering(source: Path, out: Path, subtype: str) -> None:
     check_subtype(subtype)
     if str(out) == PIPE:
         raise UsageError(f"{source} is rendered to many files; name a folder with --out")
+
+
+class Rendering(NamedTuple):
+    """How the rows of a manifest are rendered."""
+
+    out: Path  # folder of the files
+    sample_rate: int | None  # Hz instead of each row's own
+    subtype: str  # of the samples
+    force: bool  # render again what is there
+    jobs: int  # processes
+    cluster: str | None  # whose workers take their place
+    report: Callable[[int, int], None]  # called with the number done, of how many
 
 
 @dataclass(frozen=True)
@@ -258,23 +258,23 @@ class RowKind(Generic[manifest.RowT, Rendered]):
     to_dict: Callable[[manifest.RowT], JsonDict]
     targets: Callable[[manifest.RowT, Path], Sequence[Path]]  # the files of a row in a folder
     recordings: Callable[[manifest.RowT], Iterable[Path]]  # that a row is made of
+    # Given a row and, by their names, out, sample_rate, subtype and outdated: the ids of rows whose files are replaced.
+    render: Callable[..., Rendered | SeptoolError]
     dump: Callable[[list[Rendered]], str]  # the manifest of what was rendered
 
 
+class RenderedRows(NamedTuple, Generic[Rendered]):
+    """What was rendered of a manifest."""
+
+    path: Path  # the manifest beside the files
+    digest: str  # sha256 of the manifest that they are from
+    rows: list[Rendered]
+    failed: list[str]  # a line for each row that could not be rendered
+
+
 def render_rows(
-    kind: RowKind[manifest.RowT, Rendered],
-    rows: Sequence[manifest.RowT],
-    source: Path,
-    work: Callable[..., Rendered | SeptoolError],
-    *,
-    out: Path,
-    sample_rate: int | None,
-    subtype: str,
-    force: bool,
-    jobs: int,
-    cluster: str | None,
-    report: Callable[[int, int], None],
-) -> tuple[Path, list[Rendered], list[str]]:
+    kind: RowKind[manifest.RowT, Rendered], rows: Sequence[manifest.RowT], source: Path, how: Rendering
+) -> RenderedRows[Rendered]:
     """Render rows to the files of a folder and a manifest beside them.
 
     What is there of a row stays until it can be replaced.
@@ -283,23 +283,14 @@ def render_rows(
         kind: what the rows are.
         rows: all of them.
         source: the manifest that they are from.
-        work: renders a row, given it and, as ``outdated``, the ids of those whose files are to be replaced.
-        out: folder of the files.
-        sample_rate: Hz instead of each row's own.
-        subtype: of the samples.
-        force: render again what is there.
-        jobs: processes.
-        cluster: whose workers take their place.
-        report: called with the number done, of how many.
-
-    Returns:
-        The manifest beside the files, what was made of each row, and a line for each that could not be rendered.
+        how: where to, and as what.
 
     Raises:
         UsageError: a file that is read would be written over.
         SeptoolError: what is there is of something else, or no row could be rendered.
     """
-    path = out / kind.list_name
+    out, sample_rate, subtype, force = how.out, how.sample_rate, how.subtype, how.force
+    path, digest = out / kind.list_name, sha256_of(source)
     targets = {row.id: kind.targets(row, out) for row in rows}
     read = (recording for row in rows for recording in kind.recordings(row))
     check_targets([path, *chain.from_iterable(targets.values())], chain([source], read), source)
@@ -309,20 +300,20 @@ def render_rows(
     recover(out)
     described = {row.id: kind.to_dict(row) for row in rows}
     keys = {id: row_key(row, sample_rate or row["sample_rate"], subtype) for id, row in described.items()}
-    about: JsonDict = {"manifest_sha256": sha256_of(source), "sample_rate": sample_rate, "subtype": subtype}
+    about: JsonDict = {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}
     record = start_record(out, targets, keys, about, force=force)
     rendered: list[Rendered] = []
     failed: list[str] = []
-    work = partial(work, outdated=frozenset(record.outdated))
+    work = partial(kind.render, out=out, sample_rate=sample_rate, subtype=subtype, outdated=frozenset(record.outdated))
     try:
-        results = spread(partial(_render_alone, work), rows, jobs, cluster, killed=_killed)
+        results = spread(partial(_render_alone, work), rows, how.jobs, how.cluster, killed=_killed)
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, SeptoolError):
                 failed.append(f"{row.id}: {result}")
             else:
                 rendered.append(result)
                 record.outdated.discard(row.id)
-            report(len(rendered) + len(failed), len(rows))
+            how.report(len(rendered) + len(failed), len(rows))
     finally:
         record.write(out / RECORD)
     if not rendered:
@@ -332,7 +323,7 @@ def render_rows(
         )
     with atomic_write(path) as partial_path:
         partial_path.write_text(kind.dump(rendered), encoding="utf-8")
-    return path, rendered, failed
+    return RenderedRows(path, digest, rendered, failed)
 
 
 def _render_alone(
@@ -507,5 +498,6 @@ MIXTURES = RowKind[manifest.Mixture, _RenderedRow](
     to_dict=manifest.row_to_dict,
     targets=_targets,
     recordings=_paths_read,
+    render=_render_row,
     dump=lambda rendered: manifest.dump_manifest([each.row for each in rendered]),
 )

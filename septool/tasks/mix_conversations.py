@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from septool.data.conversations import (
 from septool.data.manifest import file_stem, manifest_path, read_manifest
 from septool.data.turns import to_rttm
 from septool.errors import SeptoolError, UsageError
-from septool.tasks.mix import RowKind, check_rendering, headroom, render_rows
+from septool.tasks.mix import Rendering, RowKind, check_rendering, headroom, render_rows
 
 LAST_WORDS_S = 60.0  # more than a conversation goes on for until what is said has been said
 
@@ -96,9 +95,7 @@ def draw_conversations(
                 random=random,
             )
         )
-    return _write(
-        rows, source, out=out, sample_rate=None, subtype=subtype, force=force, jobs=jobs, cluster=cluster, report=report
-    )
+    return _write(rows, source, Rendering(out, None, subtype, force, jobs, cluster, report))
 
 
 def render_conversations(
@@ -131,48 +128,14 @@ def render_conversations(
         report: called with the number done, of how many.
     """
     check_rendering(source, out, subtype)
-    rows = read_conversations(source)
-    return _write(
-        rows,
-        source,
-        out=out,
-        sample_rate=sample_rate,
-        subtype=subtype,
-        force=force,
-        jobs=jobs,
-        cluster=cluster,
-        report=report,
-    )
+    how = Rendering(out, sample_rate, subtype, force, jobs, cluster, report)
+    return _write(read_conversations(source), source, how)
 
 
-def _write(
-    rows: Sequence[Conversation],
-    source: Path,
-    *,
-    out: Path,
-    sample_rate: int | None,
-    subtype: str,
-    force: bool,
-    jobs: int,
-    cluster: str | None,
-    report: Callable[[int, int], None],
-) -> RenderedConversations:
-    work = partial(_write_conversation, out=out, sample_rate=sample_rate, subtype=subtype)
-    path, written, failed = render_rows(
-        CONVERSATIONS,
-        rows,
-        source,
-        work,
-        out=out,
-        sample_rate=sample_rate,
-        subtype=subtype,
-        force=force,
-        jobs=jobs,
-        cluster=cluster,
-        report=report,
-    )
-    files = tuple(str(_targets(row, out)[0]) for row in written)
-    return RenderedConversations(str(path), files, tuple(failed))
+def _write(rows: Sequence[Conversation], source: Path, how: Rendering) -> RenderedConversations:
+    made = render_rows(CONVERSATIONS, rows, source, how)
+    files = tuple(str(_targets(row, how.out)[0]) for row in made.rows)
+    return RenderedConversations(str(made.path), files, tuple(made.failed))
 
 
 def _targets(row: Conversation, out: Path) -> list[Path]:
@@ -216,5 +179,6 @@ CONVERSATIONS = RowKind[Conversation, Conversation](
     to_dict=conversation_to_dict,
     targets=_targets,
     recordings=_paths_read,
+    render=_write_conversation,
     dump=dump_conversations,
 )
