@@ -224,76 +224,32 @@ def _killed(job: Job) -> _Outcome:
     return _Outcome(Failed(job.label, f"{job.display_name}: {workers.KILLED}"), [])
 
 
-def _is_done(batch: Batch, record: Record | None, job: Job) -> bool:
-    """Say whether the outputs of a job, which are there, are what it would give.
+class _Earlier(NamedTuple):
+    """What an earlier run left of a job."""
 
-    Raises:
-        SeptoolError: the record says that they are something else, and they are not to be replaced.
-    """
-    if record is not None and not job.targets:
-        return False  # what a recording gave that has no outputs is in no record
-    difference = record.difference(job) if record is not None else None
-    if difference is not None and not batch.force:
-        raise SeptoolError(f"{printable(job.targets[0])} exists, but {difference}; use --force to do it again")
-    return difference is None
+    job: Job  # its targets are the files that were written, where only that run knows which
+    known: bool  # whether these are all
+    existing: Sequence[Path]  # targets that are there
+    missing: Sequence[Path]  # files beside them that are not
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return self.known and len(self.existing) == len(self.job.targets) and not self.missing
 
 
 def _run_job(
     batch: Batch, work: Callable[[Task], Done], record: Record | None, find_written: FindWritten | None, job: Job
 ) -> _Outcome:
     """Return what became of a job."""
-    name = job.display_name
     task = Task(batch, job, job.path, job.targets)
-
-    def wait() -> None:
-        text = f"{name}: another run is working on it; waiting for that"
-        task.findings.append(Caveat(CaveatKind.CONCURRENT, text, name))
-        if batch.jobs == 1:  # otherwise it is told with the result
-            batch.report(text)
-
     try:
         with ExitStack() as stack:
             if batch.out != PIPE:
-                before, known = _with_written(job, find_written)
-                there = known and all(path.exists() for path in before.targets + before.beside)
-                if there and batch.skip_existing and _is_done(batch, record, before):
-                    return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), [])
-                for folder in {target.parent for target in job.targets}:
-                    make_folder(folder)
-                stack.enter_context(claim(job.targets[0], wait))
-                waited = bool(task.findings)
-                task.findings = [] if batch.jobs == 1 else task.findings
-                before, known = _with_written(job, find_written)
-                existing = _existing_targets(before)
-                whole = known and len(existing) == len(before.targets)
-                lacking = [path for path in before.beside if not path.exists()]
-                done = whole and not lacking and batch.skip_existing and _is_done(batch, record, before)
-                if done or (whole and not lacking and waited and not batch.force):
-                    return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), task.findings)
-                if existing and not batch.force:
-                    advice = "use --force to replace it or --skip-existing"
-                    if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
-                        advice = "the other voices do not; remove it or use --force"
-                        if not known:
-                            advice = "no earlier run of this has written it; remove it or use --force"
-                        elif whole:
-                            advice = f"{printable(lacking[0])} does not; use --force to write both"
-                    raise SeptoolError(f"{printable(existing[0])} exists; {advice}")
-            if job.label == PIPE and not batch.stream:
-                task.local_path = stack.enter_context(stdin_as_file())
-            if batch.out == PIPE and not batch.stream:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
-                task.targets = [Path(folder) / f"voices.{batch.suffix}"]
-            stack.enter_context(enough_memory(workers.TOO_LARGE))
-            result = work(task)
-            if batch.out == PIPE and not batch.stream:
-                copy_to_stdout(task.targets[0])
-            digests = None
-            if record is not None:
-                outputs: Any = result
-                digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
-                if batch.cluster is None:  # while nobody else can take it for something that nobody knows
-                    record.add(outputs, digests)
+                skipped = _claim_outputs(stack, task, record, find_written)
+                if skipped is not None:
+                    return _Outcome(skipped, task.findings)
+            result, digests = _work_on(stack, task, work, record)
         return _Outcome(result, task.findings, digests, task.interrupted)
     except BrokenPipeError:
         raise
@@ -301,22 +257,110 @@ def _run_job(
         return _Outcome(Failed.of_error(job, error, task.local_path), task.findings)
 
 
-def _with_written(job: Job, find_written: FindWritten | None) -> tuple[Job, bool]:
-    """Return a job with the files that an earlier run wrote of it for its targets, and whether its files are known."""
+def _claim_outputs(
+    stack: ExitStack, task: Task, record: Record | None, find_written: FindWritten | None
+) -> Skipped | None:
+    """Keep other runs from the outputs of a task until the stack is closed, or return that they are done.
+
+    Raises:
+        SeptoolError: something is there that may not be replaced.
+    """
+    batch, job, name = task.batch, task.job, task.job.display_name
+
+    def wait() -> None:
+        text = f"{name}: another run is working on it; waiting for that"
+        task.findings.append(Caveat(CaveatKind.CONCURRENT, text, name))
+        if batch.jobs == 1:  # otherwise it is told with the result
+            batch.report(text)
+
+    earlier = _find_earlier(job, find_written)
+    if _is_done(batch, record, earlier):
+        return Skipped(job.label, tuple(map(str, earlier.job.targets)))
+    for folder in {target.parent for target in job.targets}:
+        make_folder(folder)
+    stack.enter_context(claim(job.targets[0], wait))
+    waited = bool(task.findings)
+    task.findings = [] if batch.jobs == 1 else task.findings
+    earlier = _find_earlier(job, find_written, claimed=True)
+    if _is_done(batch, record, earlier) or (earlier.complete and waited and not batch.force):
+        return Skipped(job.label, tuple(map(str, earlier.job.targets)))
+    if earlier.existing and not batch.force:
+        raise SeptoolError(f"{printable(earlier.existing[0])} exists; {_advise(batch, earlier)}")
+    return None
+
+
+def _find_earlier(job: Job, find_written: FindWritten | None, *, claimed: bool = False) -> _Earlier:
+    """Find what an earlier run left of a job; one that was killed is recovered if nobody else can be writing."""
     written = find_written(job) if find_written is not None else None
-    if written is None:
-        return job, find_written is None
-    return replace(job, targets=tuple(written)), True
+    known = find_written is None or written is not None
+    if written is not None:
+        job = replace(job, targets=tuple(written))
+    existing = _existing_targets(job) if claimed else [target for target in job.targets if target.exists()]
+    return _Earlier(job, known, existing, [path for path in job.beside if not path.exists()])
 
 
 def _existing_targets(job: Job) -> list[Path]:
-    """Return the targets that are there; a run that was killed while it renamed them is brought to its end."""
+    """Return the targets that are there, once the renaming of a run that was killed in it is completed."""
     existing = [target for target in job.targets if target.exists()]
     if 0 < len(existing) < len(job.targets) and is_pending(existing[0]):
         for folder in {target.parent for target in job.targets}:
             recover(folder)
         existing = [target for target in job.targets if target.exists()]
     return existing
+
+
+def _is_done(batch: Batch, record: Record | None, earlier: _Earlier) -> bool:
+    """Say whether a job is to be skipped: its outputs are there, and are what it would give.
+
+    Raises:
+        SeptoolError: the record says that they are something else, and they are not to be replaced.
+    """
+    if not (earlier.complete and batch.skip_existing):
+        return False
+    if record is None:
+        return True
+    if not earlier.job.targets:
+        return False  # a recording without outputs is in no record
+    difference = record.difference(earlier.job)
+    if difference is not None and not batch.force:
+        output = printable(earlier.job.targets[0])
+        raise SeptoolError(f"{output} exists, but {difference}; use --force to do it again")
+    return difference is None
+
+
+def _advise(batch: Batch, earlier: _Earlier) -> str:
+    """Say what to do about outputs that are there and not to be replaced."""
+    if not batch.skip_existing:
+        return "use --force to replace it or --skip-existing"
+    # Half a result is not one that is done, and may be somebody's.
+    if not earlier.known:
+        return "no earlier run of this has written it; remove it or use --force"
+    if len(earlier.existing) < len(earlier.job.targets):
+        return "the other voices do not; remove it or use --force"
+    return f"{printable(earlier.missing[0])} does not; use --force to write both"
+
+
+def _work_on(
+    stack: ExitStack, task: Task, work: Callable[[Task], Done], record: Record | None
+) -> tuple[Done, Digests | None]:
+    """Do a task, with its recording and its outputs in files; return its result, and their digests for the record."""
+    batch, job = task.batch, task.job
+    if job.label == PIPE and not batch.stream:
+        task.local_path = stack.enter_context(stdin_as_file())
+    if batch.out == PIPE and not batch.stream:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
+        task.targets = [Path(folder) / f"voices.{batch.suffix}"]
+    stack.enter_context(enough_memory(workers.TOO_LARGE))
+    result = work(task)
+    if batch.out == PIPE and not batch.stream:
+        copy_to_stdout(task.targets[0])
+    if record is None:
+        return result, None
+    outputs: Any = result
+    digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
+    if batch.cluster is None:  # while nobody else can take it for something that nobody knows
+        record.add(outputs, digests)
+    return result, digests
 
 
 def write_report(
