@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from septool import audio, catalogue
-from septool.config import JsonDict
+from septool.config import JsonDict, JsonMapping
 from septool.data import manifest as manifests
 from septool.data.mixing import render_mixture
 from septool.device import choose_device
@@ -21,9 +21,10 @@ from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S
 from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.cascade import load_extractor
 from septool.inference.channels import name_pattern, parse_channel
-from septool.inference.dtype import check_dtype, choose_dtype, torch_dtype
+from septool.inference.dtype import ChosenDtype, check_dtype, choose_dtype, torch_dtype
 from septool.inference.enrollment import (
     KnownVoicesEstimator,
+    Reference,
     embed_references,
     load_reference,
     parse_reference,
@@ -32,7 +33,15 @@ from septool.inference.enrollment import (
 from septool.inference.html_report import Entry, Track
 from septool.inference.level import on_arrays
 from septool.inference.outcomes import Completed, Failed, Skipped
-from septool.inference.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file, one_or_several, path_or_none
+from septool.inference.paths import (
+    PIPE,
+    FoundInputs,
+    Input,
+    list_inputs,
+    looks_like_file,
+    one_or_several,
+    path_or_none,
+)
 from septool.inference.record import Record
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
@@ -223,53 +232,34 @@ def extract(
     heard = [parse_reference(reference) for reference in references]
     if threshold is not None and not presence and who is None:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
-    if who is None:
+    rows: Mapping[str, manifests.Mixture] = {}
+    if who is not None:
+        _check_enrolled(batch, who, inputs, references)
+    else:
         rows = manifest_rows(inputs, references)
         _check_rows(batch, rows, inputs)
-    else:
-        rows = {}
-        _check_enrolled(batch, who, inputs, references)
-    rows_sha256 = sha256_of(Path(inputs[0])) if rows else None
     # A row is no file; a path below the manifest is none that a voice could replace.
     mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifests.file_stem(id)}.wav") for id in rows)
     found = FoundInputs(mixtures) if rows else batch.find_inputs(inputs)
-    recordings = found.recordings
-    batch.check_inputs(recordings)
+    batch.check_inputs(found.recordings)
     checkpoint, path = catalogue.resolve_checkpoint(model)
     network, header = load_extractor(path, speaker_model)
-    asked = presence or who is not None
-    threshold = resolve_threshold(threshold, header.presence_threshold, checkpoint) if asked else None
-    passes = header.choose_passes(passes)
+    if presence or who is not None:
+        threshold = resolve_threshold(threshold, header.presence_threshold, checkpoint)
     network.to(batch.device)
-    rate = header.sample_rate
     chosen = choose_dtype(dtype, batch.own_device, header.measured)
-    accepted = {"dtype": chosen.accepted}
-    known_voices = _KnownVoices(network, checkpoint, rate, threshold, chosen.name, passes)
-    speaker = {"speaker_weights": network_digest(network.speaker)}
+    extractor = _LoadedExtractor(
+        network, checkpoint, path, header.sample_rate, threshold, chosen, header.choose_passes(passes)
+    )
     if who is not None:
-        voices = find_voiceprints(who, network.speaker)
-        asked_of = {"who": voice_digests(voices), "threshold": threshold, "dtype": chosen.name, "passes": passes}
-        asked_of |= speaker
-        record = batch.open_record(checkpoint, path, asked_of, accepted)
-        yield from _extract_enrolled(batch, found, inputs, known_voices, voices, record)
+        yield from _extract_enrolled(batch, found, inputs, extractor, find_voiceprints(who, network.speaker))
         return
     if looks_like_file(out):
-        batch, recordings = name_output(batch, recordings, name)
-    todo = batch.plan(recordings, inputs, [each.path for each in heard], voices=1, model=checkpoint)
-    embedding = None
-    if not rows:
-        embedding = embed_references(
-            network.speaker, [load_reference(each, rate, report) for each in heard], batch.device
-        )
-    work = _Work(known_voices, embedding, rows, rows_sha256)
-    sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
-    known_by = {"references": sums, "rows": rows_sha256, "threshold": threshold, "dtype": chosen.name, "passes": passes}
-    known_by |= speaker
-    record = batch.open_record(checkpoint, path, known_by, accepted)
-    results = run_batch(batch, todo, work, found.unreadable, record)
-    shown = [each.path for each in heard if each.end is None]
-    describe = partial(_describe, references=shown, is_row=bool(rows), each_channel=channel == "each")
-    yield from write_report(results, html, f"Extracted by {checkpoint}", describe)
+        batch, found = name_output(batch, found, name)
+    if rows:
+        yield from _extract_rows(batch, found, inputs, extractor, rows)
+    else:
+        yield from _extract_target(batch, found, inputs, extractor, heard)
 
 
 def _check_rows(batch: Batch, rows: Mapping[str, manifests.Mixture], inputs: Sequence[str]) -> None:
@@ -286,25 +276,44 @@ def _check_enrolled(batch: Batch, who: str, inputs: Sequence[str], references: S
         raise UsageError(f"--who {who} takes the place of references; give the one or the other")
     if batch.stream or batch.channel == "each":
         raise UsageError(f"--who writes a file a voice; leave out {'--stream' if batch.stream else '--channel each'}")
+    if batch.out == PIPE or looks_like_file(batch.out):
+        raise UsageError(f"--who writes a file a voice; --out is a folder for them, not {batch.out}")
 
 
 @dataclass
-class _KnownVoices:
-    """Extracts known voices from recordings."""
+class _LoadedExtractor:
+    """A checkpoint that extracts known voices from recordings."""
 
     network: Extractor
     checkpoint: str
+    path: Path
     rate: int  # Hz
     threshold: float | None  # of the score from which a voice is there; None asks for no score
-    dtype: str
+    dtype: ChosenDtype
     passes: int
+
+    @property
+    def title(self) -> str:
+        """Of the HTML report."""
+        return f"Extracted by {self.checkpoint}"
+
+    def open_record(self, batch: Batch, known_by: JsonMapping) -> Record | None:
+        """Open the record of results, if one is wanted; ``known_by`` says what the voices are known by."""
+        settings = {
+            **known_by,
+            "threshold": self.threshold,
+            "dtype": self.dtype.name,
+            "passes": self.passes,
+            "speaker_weights": network_digest(self.network.speaker),
+        }
+        return batch.open_record(self.checkpoint, self.path, settings, {"dtype": self.dtype.accepted})
 
     def estimate(self, task: Task, embeddings: torch.Tensor) -> tuple[Completed, list[tuple[float, ...]]]:
         """Write the voices that are known by ``embeddings [voice, embedding]``; return their scores by channel too."""
         device = task.batch.device
         self.network.to(device)
         estimator = KnownVoicesEstimator(
-            self.network, embeddings.to(device), self.threshold, torch_dtype(self.dtype), self.passes
+            self.network, embeddings.to(device), self.threshold, torch_dtype(self.dtype.name), self.passes
         )
         completed, found = task.estimate(
             on_arrays(estimator, device),
@@ -314,71 +323,107 @@ class _KnownVoices:
             ordered=True,
         )
         channels = found.info.channels if task.batch.channel == "each" else 1
-        return replace(completed, dtype=self.dtype), estimator.presence(channels)
+        return replace(completed, dtype=self.dtype.name), estimator.presence(channels)
 
-
-@dataclass
-class _Work:
-    """What is done with each recording, or with each row of a manifest."""
-
-    known_voices: _KnownVoices
-    embedding: torch.Tensor | None  # what the voice is known by; None where each row has its own
-    rows: Mapping[str, manifests.Mixture]
-    rows_sha256: str | None  # of the manifest that they are from
-
-    def __call__(self, task: Task) -> Extracted:
-        """Extract the voice."""
-        known, device = self.known_voices, task.batch.device
-        with tempfile.TemporaryDirectory(prefix="septool-") as folder:
-            embedding = self.embedding
-            if embedding is None:
-                row = self.rows[task.job.label]
-                enrolled = read_enrollment(row, known.rate)
-                embedding = embed_references(known.network.to(device).speaker, [enrolled], device)
-                task.local_path = Path(folder) / "mixture.wav"
-                audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
-            completed, presence = known.estimate(task, embedding)
+    def extract(self, task: Task, embedding: torch.Tensor, manifest_sha256: str | None = None) -> Extracted:
+        """Write the one voice that is known by ``embedding [1, embedding]``."""
+        completed, presence = self.estimate(task, embedding)
         return Extracted(
             **vars(completed),
             output=task.outputs[0],
             outputs=task.outputs,
             presence=max(score for (score,) in presence),
             channel_presence=tuple(score for (score,) in presence) if task.batch.channel == "each" else (),
-            threshold=known.threshold,
-            manifest_sha256=self.rows_sha256,
+            threshold=self.threshold,
+            manifest_sha256=manifest_sha256,
         )
 
 
-def _describe(result: Extracted | Skipped, *, references: Sequence[Path], is_row: bool, each_channel: bool) -> Entry:
-    """Return what the report shows of a recording: itself unless it is a row's, the references and the voice."""
-    tracks = [] if is_row else [Track("recording", Path(result.input))]
-    tracks += [Track("reference", path) for path in references]
+def _extract_target(
+    batch: Batch,
+    inputs: FoundInputs,
+    explicit: Sequence[str],
+    extractor: _LoadedExtractor,
+    references: Sequence[Reference],
+) -> Iterator[Extracted | Failed | Skipped]:
+    """Extract the voice of references from each recording."""
+    paths = [each.path for each in references]
+    todo = batch.plan(inputs.recordings, explicit, paths, voices=1, model=extractor.checkpoint)
+    loaded = [load_reference(each, extractor.rate, batch.report) for each in references]
+    embedding = embed_references(extractor.network.speaker, loaded, batch.device)
+    sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in references] if batch.manifest else []
+    record = extractor.open_record(batch, {"references": sums, "rows": None})
+    work = partial(extractor.extract, embedding=embedding)
+    whole = [Track("reference", each.path) for each in references if each.end is None]
+
+    def describe(result: Extracted | Skipped) -> Entry:
+        voices = _voice_tracks(result, each_channel=batch.channel == "each")
+        return Entry(result.input, tracks=[Track("recording", Path(result.input)), *whole, *voices])
+
+    results = run_batch(batch, todo, work, inputs.unreadable, record)
+    yield from write_report(results, batch.html, extractor.title, describe)
+
+
+def _extract_rows(
+    batch: Batch,
+    inputs: FoundInputs,
+    explicit: Sequence[str],
+    extractor: _LoadedExtractor,
+    rows: Mapping[str, manifests.Mixture],
+) -> Iterator[Extracted | Failed | Skipped]:
+    """Extract from each mixture of a manifest the voice of its own enrollment."""
+    todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=extractor.checkpoint)
+    rows_sha256 = sha256_of(Path(explicit[0]))
+    record = extractor.open_record(batch, {"references": [], "rows": rows_sha256})
+
+    def describe(result: Extracted | Skipped) -> Entry:
+        return Entry(result.input, tracks=_voice_tracks(result, each_channel=False))
+
+    work = partial(_extract_row, extractor=extractor, rows=rows, rows_sha256=rows_sha256)
+    results = run_batch(batch, todo, work, inputs.unreadable, record)
+    yield from write_report(results, batch.html, extractor.title, describe)
+
+
+def _extract_row(
+    task: Task, *, extractor: _LoadedExtractor, rows: Mapping[str, manifests.Mixture], rows_sha256: str
+) -> Extracted:
+    """Extract from a mixture, which is rendered for it, the voice of its enrollment."""
+    row, device = rows[task.job.label], task.batch.device
+    enrolled = read_enrollment(row, extractor.rate)
+    embedding = embed_references(extractor.network.to(device).speaker, [enrolled], device)
+    with tempfile.TemporaryDirectory(prefix="septool-") as folder:
+        task.local_path = Path(folder) / "mixture.wav"
+        audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
+        return extractor.extract(task, embedding, rows_sha256)
+
+
+def _voice_tracks(result: Extracted | Skipped, *, each_channel: bool) -> list[Track]:
+    """Return the outputs that the report shows of a recording."""
     judgments = result.judgments if isinstance(result, Extracted) else [""] * len(result.outputs)
+    tracks = []
     for number, (output, said) in enumerate(zip(result.outputs, judgments, strict=True), 1):
         judgment = f" ({said})" if said else ""
         place = f" of channel {number}" if each_channel else ""
         tracks.append(Track(f"voice{place}{judgment}", Path(output)))
-    return Entry(result.input, tracks=tracks)
+    return tracks
 
 
 def _extract_enrolled(
     batch: Batch,
     inputs: FoundInputs,
     explicit: Sequence[str],
-    known_voices: _KnownVoices,
+    extractor: _LoadedExtractor,
     voices: Sequence[Voiceprint],
-    record: Record | None,
 ) -> Iterator[ExtractedVoices | Failed | Skipped]:
-    """Extract those of several voices that are there; see :func:`extract`."""
-    if batch.out == PIPE or looks_like_file(batch.out):
-        raise UsageError(f"--who writes a file a voice; --out is a folder for them, not {batch.out}")
-    names, model, threshold = [voice.name for voice in voices], known_voices.checkpoint, known_voices.threshold
+    """Extract those of several voices that are there."""
+    names, threshold = [voice.name for voice in voices], extractor.threshold
     assert threshold is not None, "enrolled voices are always asked whether they are there"
-    todo = batch.plan(inputs.recordings, explicit, (), voices=names, model=model)
+    record = extractor.open_record(batch, {"who": voice_digests(voices)})
+    todo = batch.plan(inputs.recordings, explicit, (), voices=names, model=extractor.checkpoint)
     embeddings = torch.from_numpy(np.stack([voice.embedding for voice in voices])).to(batch.device)
 
     def work(task: Task) -> ExtractedVoices:
-        completed, presence = known_voices.estimate(task, embeddings)
+        completed, presence = extractor.estimate(task, embeddings)
         return ExtractedVoices(
             **vars(completed),
             outputs=task.outputs,
@@ -394,8 +439,8 @@ def _extract_enrolled(
             tracks.append(Track(name + (f" ({judgment})" if judgment else ""), Path(path)))
         return Entry(result.input, tracks=tracks)
 
-    title = f"Extracted by {model}"
-    yield from write_report(run_batch(batch, todo, work, inputs.unreadable, record), batch.html, title, describe)
+    results = run_batch(batch, todo, work, inputs.unreadable, record)
+    yield from write_report(results, batch.html, extractor.title, describe)
 
 
 def manifest_rows(inputs: Sequence[str], references: Sequence[str | Path]) -> dict[str, manifests.Mixture]:
@@ -434,16 +479,16 @@ def resolve_threshold(requested: float | None, measured: float | None, model: st
     return measured
 
 
-def name_output(batch: Batch, recordings: Sequence[Input], name: str | None = None) -> tuple[Batch, tuple[Input, ...]]:
-    """Return a batch that writes the one recording's voice to the file that ``--out`` names.
+def name_output(batch: Batch, inputs: FoundInputs, name: str | None = None) -> tuple[Batch, FoundInputs]:
+    """Return a batch and its input, so that the one recording's voice is written to the file that ``--out`` names.
 
     Raises:
         UsageError: there are several voices, or ``name``, the user's for files in a folder, or a format says otherwise.
     """
     file = Path(batch.out)
     audio.format_of(file)
-    if len(recordings) != 1:
-        raise UsageError(f"--out {batch.out} is a file, {len(recordings)} recordings were given; name a folder")
+    if len(inputs.recordings) != 1:
+        raise UsageError(f"--out {batch.out} is a file, {len(inputs.recordings)} recordings were given; name a folder")
     if batch.channel == "each":
         raise UsageError(f"--out {batch.out} is one file, and --channel each writes one a channel; name a folder")
     if name is not None:
@@ -452,4 +497,5 @@ def name_output(batch: Batch, recordings: Sequence[Input], name: str | None = No
         raise UsageError(f"--out {batch.out} has another format than --format {batch.suffix}; leave one of them out")
     called = file.stem.replace("{", "{{").replace("}", "}}")
     batch = replace(batch, out=str(file.parent), name=called, suffix=file.suffix[1:])
-    return batch, tuple(replace(each, subfolder=Path()) for each in recordings)
+    recordings = tuple(replace(each, subfolder=Path()) for each in inputs.recordings)
+    return batch, replace(inputs, recordings=recordings)
