@@ -13,13 +13,13 @@ from septool.errors import UsageError
 from septool.inference import OVERLAP_S, SEGMENT_S
 from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.channels import name_pattern, parse_channel
-from septool.inference.dtype import check_dtype, choose_dtype, torch_dtype
+from septool.inference.dtype import ChosenDtype, check_dtype, choose_dtype, torch_dtype
 from septool.inference.engines import Engine, LoadedSeparator, engine_for, load_engine, may_use_onnx
 from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.onnx_runtime import Precision
 from septool.inference.outcomes import Completed, Failed, Skipped
-from septool.inference.paths import list_inputs, looks_like_file, one_or_several, path_or_none
+from septool.inference.paths import FoundInputs, list_inputs, looks_like_file, one_or_several, path_or_none
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
 from septool.inference.wideband import has_sound_above
@@ -217,35 +217,38 @@ def separate(
             raise UsageError(f"--{option} is for conversations; give --speakers auto")
     checkpoint, path = catalogue.resolve_checkpoint(model)
     separator = load_engine(engine, checkpoint, path, onnx=onnx, precision=precision, report=report)
-    voices = separator.header.sources
     if onnx and separator.engine == "torch":
         batch = replace(batch, device=choose_device(device))
-    if references and len(references) != voices:
-        raise UsageError(f"{checkpoint} gives {voices} voices; give as many references, not {len(references)}")
-    if name is None and voices == 1:
+    if name is None and separator.header.sources == 1:
         batch = replace(batch, name=name_pattern("clean", channel))
-    # Refuses what this model cannot do.
-    batch.settings(voices=voices, model_rate=separator.header.sample_rate)
-    if voice is not None and references:
-        raise UsageError("--reference is compared with all voices; leave out --voice")
-    todo = batch.plan(found.recordings, inputs, references, voices=voices, model=checkpoint)
     by_torch = batch.own_device if separator.engine == "torch" else None
     chosen = choose_dtype(dtype, by_torch, separator.header.measured)
     work = _Work(separator, checkpoint, references, consistency=consistency, dtype=chosen.name, passes=passes)
-    record = batch.open_record(
-        checkpoint,
-        path,
-        {
-            "name": batch.name,
-            "consistency": consistency,
-            "dtype": chosen.name,
-            "passes": separator.header.choose_passes(passes),
-        },
-        {"dtype": chosen.accepted},
-    )
-    results = run_batch(batch, todo, work, found.unreadable, record)
-    describe = partial(_describe, references=references, voices=voices, each_channel=channel == "each")
-    yield from write_report(results, html, f"Separated by {checkpoint}", describe)
+    yield from _separate_voices(batch, found, inputs, work, path, chosen)
+
+
+def _separate_voices(
+    batch: Batch, inputs: FoundInputs, explicit: Sequence[str], work: "_Work", checkpoint: Path, dtype: ChosenDtype
+) -> Iterator[Separated | Failed | Skipped]:
+    """Separate recordings of as many voices as the model has outputs."""
+    name, header, references = work.checkpoint, work.separator.header, work.references
+    voices = header.sources
+    if references and len(references) != voices:
+        raise UsageError(f"{name} gives {voices} voices; give as many references, not {len(references)}")
+    batch.settings(voices=voices, model_rate=header.sample_rate)  # refuses what this model cannot do
+    if batch.voice is not None and references:
+        raise UsageError("--reference is compared with all voices; leave out --voice")
+    todo = batch.plan(inputs.recordings, explicit, references, voices=voices, model=name)
+    settings = {
+        "name": batch.name,
+        "consistency": work.consistency,
+        "dtype": dtype.name,
+        "passes": header.choose_passes(work.passes),
+    }
+    record = batch.open_record(name, checkpoint, settings, {"dtype": dtype.accepted})
+    results = run_batch(batch, todo, work, inputs.unreadable, record)
+    describe = partial(_describe, references=references, voices=voices, each_channel=batch.channel == "each")
+    yield from write_report(results, batch.html, f"Separated by {name}", describe)
 
 
 def _check_references(batch: Batch, references: Sequence[Path], *, recordings: int) -> None:
