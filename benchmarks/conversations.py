@@ -90,7 +90,7 @@ def ways(
     yield "oracle speakers", ConversationSeparator(kept.replay(), oracle_embedder(rendered), rate, ANY_COUNT)
     oracle = OracleSeparation(rendered, 0)
     perfect = ConversationSeparator(oracle, embed, rate, ANY_COUNT)
-    oracle.step = perfect.step
+    oracle.step = perfect.store.step
     yield "oracle separation", perfect
 
 

@@ -64,7 +64,7 @@ def main() -> None:
     ) -> ConversationSeparator:
         true = TrueVoices(files)
         conversation = ConversationSeparator(true, embed, self.rate, count, voices, statistics=SPEAKER_NET)
-        true.step = conversation.step
+        true.step = conversation.store.step
         return conversation
 
     ConversationNetworks.start = start

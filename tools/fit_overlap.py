@@ -28,8 +28,9 @@ def examples(manifest: Path, model: str) -> tuple[np.ndarray, np.ndarray, np.nda
     features, two, numbers = [], [], []
     for number, row in enumerate(read_conversations(manifest)):
         rendered, conversation = render_conversation(row, networks.rate), networks.start()
-        for start in range(0, max(len(rendered.mixture) - conversation.size + conversation.step, 1), conversation.step):
-            part = slice(start, start + conversation.size)
+        step, size = conversation.store.step, conversation.store.size
+        for start in range(0, max(len(rendered.mixture) - size + step, 1), step):
+            part = slice(start, start + size)
             mixture = rendered.mixture[part]
             heard, tracks = (magnitudes(each, networks.rate) for each in (mixture, conversation.separate(mixture)))
             sources = magnitudes(rendered.sources[:, part], networks.rate)

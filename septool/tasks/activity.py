@@ -12,7 +12,7 @@ from septool.config import JsonDict
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
 from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import diarize_file, plan_activity
-from septool.conversation.separation import OVERLAP_S, WINDOW_S
+from septool.conversation.windows import OVERLAP_S, WINDOW_S
 from septool.data.turns import FORMATS, Turn, format_activity, rounded
 from septool.device import choose_device
 from septool.errors import UsageError

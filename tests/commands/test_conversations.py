@@ -14,8 +14,9 @@ import pytest
 from septool import audio, catalogue, checkpoints
 from septool.atomic import is_pending
 from septool.conversation import batch, networks
+from septool.conversation.diarization import Diarization
 from septool.conversation.recording import ConversationEstimate
-from septool.conversation.separation import ConversationSeparator, Diarization
+from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import read_rttm
 from septool.errors import SeptoolError
 from septool.inference.outcomes import Failed
@@ -47,7 +48,7 @@ def meeting(sources: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.
     def start(_: object, count: Any, known: Any = ()) -> ConversationSeparator:
         oracle = Oracle(sources)
         conversation = ConversationSeparator(oracle, embed, RATE, count, known)
-        oracle.step = conversation.step
+        oracle.step = conversation.store.step
         return conversation
 
     monkeypatch.setattr(networks.ConversationNetworks, "start", start)

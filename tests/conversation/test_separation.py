@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from septool.conversation.diarization import Diarization, pad_frames
 from septool.conversation.people import ANY_COUNT, SpeakerCount
-from septool.conversation.separation import ConversationSeparator, Diarization, Refine, pad_frames
+from septool.conversation.rendering import Refine
+from septool.conversation.separation import ConversationSeparator
 from septool.conversation.speakers import find_speakers
-from septool.errors import UsageError
 from septool.metrics.diarization import diarization_error
 
 RATE = 8000
@@ -78,7 +79,7 @@ def run(
     mixture = np.sum([*sources.values()], axis=0)
     oracle = Oracle(sources)
     with ConversationSeparator(oracle, embed, RATE, count=count or ANY_COUNT, refine=refine) as conversation:
-        oracle.step = conversation.step
+        oracle.step = conversation.store.step
         blocks: Iterator[np.ndarray] = (mixture[start : start + block] for start in range(0, len(mixture), block))
         *_, done = conversation.listen(blocks)
         assert done == len(mixture)
@@ -175,20 +176,13 @@ def test_silence_has_nobody_in_it(samples: int) -> None:
     assert rest.shape == (1, max(samples, 1))
 
 
-def test_windows_that_cannot_be_joined_are_refused() -> None:
-    with pytest.raises(
-        UsageError, match=r"overlap is 5 s; it has to be above 0 and at most half of the window \(8 s\)"
-    ):
-        ConversationSeparator(lambda mixture: mixture, embed, RATE, overlap_s=5.0)
-
-
 def test_an_offset_changes_nothing(sources: dict[str, np.ndarray]) -> None:
     """Neither who speaks when nor the tracks, in which it would come and go with the person."""
     found, voices = run(sources)
     mixture = np.sum([*sources.values()], axis=0) + np.float32(0.05)
     oracle = Oracle(sources)
     with ConversationSeparator(oracle, embed, RATE) as conversation:
-        oracle.step = conversation.step
+        oracle.step = conversation.store.step
         for _ in conversation.listen([mixture]):
             pass
         assert conversation.diarize().turns == found.turns
@@ -209,7 +203,7 @@ def test_whoever_is_heard_beyond_borders_alone_is_nobody(
         labels[3] = labels.max() + 1
         return labels
 
-    monkeypatch.setattr("septool.conversation.separation.find_speakers", find_one_more)
+    monkeypatch.setattr("septool.conversation.diarization.find_speakers", find_one_more)
     found, voices = run(sources)
     assert found.speakers == expected.speakers
     assert found.turns == expected.turns

@@ -1,0 +1,175 @@
+"""Speaker diarization: whose each run of a recording is, and when everybody speaks."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from septool.conversation.activity import close_gaps, drop_islands, spans
+from septool.conversation.clustering import is_one_voice
+from septool.conversation.constraints import find_constraints
+from septool.conversation.naming import name_speakers
+from septool.conversation.people import SpeakerCount
+from septool.conversation.runs import SHORTEST_EMBEDDED_S, Run, WindowActivity, find_runs, run_samples
+from septool.conversation.speakers import find_speakers
+from septool.conversation.statistics import EmbeddingStatistics
+from septool.conversation.windows import WindowStore
+from septool.data.turns import Turn, merge_turns
+from septool.inference.voiceprints import Voiceprint
+
+PADDING_S = 0.2  # a turn begins and ends this much outside of what is surely speech
+TURN_GAP_S = 0.8  # a person who pauses for less goes on with the same turn
+CLOSED_S = 0.3  # gaps between a person's frames that are filled first
+SHORTEST_TURN_S = 0.15
+
+Embed = Callable[[np.ndarray], np.ndarray]  # [time] to [embedding]
+
+
+@dataclass(frozen=True)
+class Diarization:
+    """Who speaks when."""
+
+    turns: list[Turn]
+    speakers: tuple[str, ...]  # by the order of their first words
+    seconds: tuple[float, ...]  # of speech of each
+    embeddings: np.ndarray  # [speaker, embedding], the mean of each one's runs
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Whose each run is."""
+
+    activities: Sequence[WindowActivity]
+    runs: Sequence[Run]
+    labels: np.ndarray  # the speaker of each run, [run]
+    borders: Sequence[int]  # the frame from which each window counts, and the end
+
+    @property
+    def speakers(self) -> int:
+        """How many there are."""
+        return int(self.labels.max(initial=-1)) + 1
+
+    def active(self) -> np.ndarray:
+        """Return in which frames each speaker is heard, ``[speaker, frame]``; each window counts between borders."""
+        active = np.zeros((self.speakers, self.borders[-1]), dtype=bool)
+        for run, speaker in zip(self.runs, self.labels, strict=True):
+            first, last = self.borders[run.window], self.borders[run.window + 1]
+            active[speaker, run.frames[(run.frames >= first) & (run.frames < last)]] = True
+        return active
+
+    def drop_unheard(self, count: SpeakerCount) -> "Assignment":
+        """Leave out speakers who are heard beyond borders alone, unless so many were asked for."""
+        heard = self.active().any(axis=1)
+        if heard.all() or heard.sum() < count.least > 1:
+            return self
+        number = np.where(heard, heard.cumsum() - 1, -1)
+        return replace(self, labels=number[self.labels])
+
+
+def assign_runs(
+    store: WindowStore, embed: Embed, count: SpeakerCount, statistics: EmbeddingStatistics
+) -> tuple[Assignment, np.ndarray]:
+    """Find the runs of a recording and whose they are; return their embeddings too, ``[run, embedding]``."""
+    activities = store.find_activity()
+    runs = find_runs(activities, store.rate)
+    embeddings = embed_runs(store, activities, runs, embed)
+    labels = _label_runs(runs, embeddings, store, count, statistics)
+    return Assignment(activities, runs, labels, _borders(activities, store.frames)).drop_unheard(count), embeddings
+
+
+def embed_runs(
+    store: WindowStore, activities: Sequence[WindowActivity], runs: Sequence[Run], embed: Embed
+) -> np.ndarray:
+    """Return the embedding of each run, ``[run, embedding]``; zeros for those too short to have one."""
+    embeddings: np.ndarray | None = None  # hours have thousands: they are kept once
+    number, mixture, tracks = -1, np.zeros(0), np.zeros((2, 0))
+    for place, run in enumerate(runs):
+        if run.window != number:
+            number = run.window
+            mixture, tracks = store.read(number)
+        heard = run_samples(run, activities[number], mixture, tracks, store.rate)
+        if len(heard) >= SHORTEST_EMBEDDED_S * store.rate:
+            embedding = embed(heard)
+            if embeddings is None:
+                embeddings = np.zeros((len(runs), len(embedding)), dtype=np.float32)
+            embeddings[place] = embedding
+    return np.zeros((len(runs), 1), dtype=np.float32) if embeddings is None else embeddings
+
+
+def _label_runs(
+    runs: Sequence[Run],
+    embeddings: np.ndarray,
+    store: WindowStore,
+    count: SpeakerCount,
+    statistics: EmbeddingStatistics,
+) -> np.ndarray:
+    """Return the speaker of each run, ``[run]``."""
+    constraints = find_constraints(runs, store.rate)
+    seconds = _seconds(runs, store)
+    alone = count.least == 1 and not len(constraints.cannot_link)
+    if alone and is_one_voice(embeddings, seconds, threshold=statistics.one_voice):
+        return np.zeros(len(runs), dtype=int)
+    overlap = np.array([run.both for run in runs])
+    return find_speakers(embeddings, seconds, overlap, constraints, count=count, statistics=statistics)
+
+
+def _seconds(runs: Sequence[Run], store: WindowStore) -> np.ndarray:
+    """Return how long each run is, ``[run]``."""
+    return np.array([len(run.frames) * store.hop / store.rate for run in runs])
+
+
+def _borders(activities: Sequence[WindowActivity], frames: int) -> list[int]:
+    """Return the frame from which each window counts, half way into what it shares with the one before, and the end."""
+    between = [(window.start + previous.start + len(previous)) // 2 for previous, window in pairwise(activities)]
+    return [0, *between, frames]
+
+
+def describe_speakers(
+    assignment: Assignment,
+    embeddings: np.ndarray,
+    store: WindowStore,
+    known: Sequence[Voiceprint],
+    statistics: EmbeddingStatistics,
+) -> Diarization:
+    """Return who speaks when, by name where a speaker sounds like a known voice."""
+    labels, seconds, active = assignment.labels, _seconds(assignment.runs, store), assignment.active()
+    mean = [
+        np.average(embeddings[labels == speaker], axis=0, weights=seconds[labels == speaker])
+        for speaker in range(assignment.speakers)
+    ]
+    typical = np.stack(mean) if mean else embeddings
+    names = name_speakers(typical[: assignment.speakers], known, statistics.alike)
+    per_second = store.rate / store.hop
+    turns = [
+        Turn(start, end, name)
+        for name, own in zip(names, active, strict=True)
+        for start, end in _turns(own, active.sum(0) > own, per_second, store.samples / store.rate)
+    ]
+    spoken = tuple(float(own.sum() / per_second) for own in active)
+    return Diarization(merge_turns(turns, TURN_GAP_S), names, spoken, typical)
+
+
+def _turns(own: np.ndarray, others: np.ndarray, per_second: float, length: float) -> list[tuple[float, float]]:
+    """Return the beginnings and ends, in s, of what somebody says, whose and others' frames are given, ``[frame]``."""
+    joined = drop_islands(close_gaps(own, round(CLOSED_S * per_second)), round(SHORTEST_TURN_S * per_second))
+    turns = []
+    for first, last in spans(joined):
+        start = first - pad_frames(others[first::-1], PADDING_S * per_second)
+        end = last + pad_frames(others[last - 1 :], PADDING_S * per_second)
+        turns.append((max(start / per_second, 0.0), min(end / per_second, length)))
+    return [(start, end) for start, end in turns if end > start]
+
+
+def pad_frames(others: np.ndarray, most: float) -> float:
+    """Return by how many frames a turn reaches beyond what is surely speech: at most half way to somebody else's.
+
+    Where they already talk at once, nothing says that they do not a little longer.
+
+    Args:
+        others: whether somebody else speaks, ``[frame]``, from the turn's last frame on, outwards.
+        most: frames.
+    """
+    near = np.flatnonzero(others[1 : 2 + math.ceil(2 * most)])
+    return most if others[0] or not len(near) else min(most, float(near[0]) / 2)

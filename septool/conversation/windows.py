@@ -1,0 +1,91 @@
+"""The windows that a recording is separated in, kept in a temporary file from the first pass to the second."""
+
+import tempfile
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from septool.conversation.activity import (
+    Activity,
+    find_overlap,
+    frame_length,
+    frame_levels,
+    is_speech,
+    magnitudes,
+    smooth_activity,
+)
+from septool.conversation.runs import WindowActivity
+
+WINDOW_S, OVERLAP_S = 8.0, 2.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is known of a window before the whole recording was heard."""
+
+    start: int  # sample
+    samples: int
+    levels: np.ndarray  # dB of the mixture, [frame]
+    both: np.ndarray  # two people, if anybody speaks, [frame]
+    louder: np.ndarray  # the track that has more of the energy, [frame]
+
+
+class WindowStore:
+    """The windows of one recording, mixture and tracks; a context that removes its temporary file."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate, self.hop = rate, frame_length(rate)
+        # Whole frames, so that a window's frames are the recording's.
+        self.step = round((WINDOW_S - OVERLAP_S) * rate / self.hop) * self.hop
+        self.size = self.step + round(OVERLAP_S * rate / self.hop) * self.hop
+        self.windows: list[Window] = []
+
+    def __enter__(self) -> Self:
+        # Without a name where the system can: nothing of it is left, not even by a process that is killed.
+        self._file = tempfile.TemporaryFile(prefix="septool-")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def samples(self) -> int:
+        """How long the recording is so far."""
+        return self.windows[-1].start + self.windows[-1].samples if self.windows else 0
+
+    @property
+    def frames(self) -> int:
+        """How many frames the recording has so far, with one at each end."""
+        return self.samples // self.hop + 2
+
+    def append(self, mixture: np.ndarray, tracks: np.ndarray) -> None:
+        """Keep the next window: its mixture ``[time]`` and its tracks ``[2, time]``."""
+        start = self.windows[-1].start + self.step if self.windows else 0
+        heard = magnitudes(mixture, self.rate)
+        both, louder = find_overlap(heard, magnitudes(tracks, self.rate))
+        levels = frame_levels(heard).astype(np.float32)
+        self.windows.append(Window(start, len(mixture), levels, both, louder))
+        np.concatenate((mixture[None], tracks)).astype(np.float32).tofile(self._file)
+
+    def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read a window: the mixture ``[time]`` and the tracks ``[2, time]``."""
+        self._file.flush()
+        shape = (3, self.windows[number].samples)
+        before = 3 * number * self.size * np.dtype(np.float32).itemsize  # all windows but the last are full
+        stored = np.memmap(self._file, dtype=np.float32, mode="r", offset=before, shape=shape)
+        return np.array(stored[0]), np.array(stored[1:])
+
+    def find_activity(self) -> list[WindowActivity]:
+        """Find where one person or two speak in each window, by the levels of the whole recording."""
+        levels = np.concatenate([window.levels for window in self.windows])
+        loud, quiet = np.percentile(levels, 95), np.percentile(levels, 10)
+        activities = []
+        for window in self.windows:
+            speech = is_speech(window.levels, loud, quiet)
+            activity = smooth_activity(Activity(speech, window.both & speech, window.louder), self.rate)
+            activities.append(WindowActivity(window.start // self.hop, activity))
+        return activities
