@@ -69,23 +69,35 @@ class Assignment:
 
 
 def assign_runs(
-    store: WindowStore, embed: Embed, count: SpeakerCount, statistics: EmbeddingStatistics
+    store: WindowStore,
+    embed: Embed,
+    count: SpeakerCount,
+    statistics: EmbeddingStatistics,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Assignment, np.ndarray]:
-    """Find the runs of a recording and whose they are; return their embeddings too, ``[run, embedding]``."""
+    """Find the runs of a recording and whose they are; return their embeddings too, ``[run, embedding]``.
+
+    ``check`` is called before each embedding, and ends the work by what it raises.
+    """
     activities = store.find_activity()
     runs = find_runs(activities, store.rate)
-    embeddings = embed_runs(store, activities, runs, embed)
+    embeddings = embed_runs(store, activities, runs, embed, check)
     labels = _label_runs(runs, embeddings, store, count, statistics)
     return Assignment(activities, runs, labels, _borders(activities, store.frames)).drop_unheard(count), embeddings
 
 
 def embed_runs(
-    store: WindowStore, activities: Sequence[WindowActivity], runs: Sequence[Run], embed: Embed
+    store: WindowStore,
+    activities: Sequence[WindowActivity],
+    runs: Sequence[Run],
+    embed: Embed,
+    check: Callable[[], None],
 ) -> np.ndarray:
     """Return the embedding of each run, ``[run, embedding]``; zeros for those too short to have one."""
     embeddings: np.ndarray | None = None  # hours have thousands: they are kept once
     number, mixture, tracks = -1, np.zeros(0), np.zeros((2, 0))
     for place, run in enumerate(runs):
+        check()
         if run.window != number:
             number = run.window
             mixture, tracks = store.read(number)

@@ -88,7 +88,12 @@ def diarize_file(
             workers.check_stopping()
             progress(reader.frames / file.rate, file.frames / file.rate)
         info = file.info()
-    return FileEstimate(info, 0, (), peaks, cancelling), conversation.diarize()
+
+    def check() -> None:  # whoever asked may give up while embeddings are computed, too
+        workers.check_stopping()
+        progress(info.frames / info.rate, info.frames / info.rate)
+
+    return FileEstimate(info, 0, (), peaks, cancelling), conversation.diarize(check)
 
 
 def separate_conversation(

@@ -82,9 +82,9 @@ class ConversationSeparator:
         given = remove_dc(mixture) if len(mixture) else np.zeros(1, dtype=np.float32)
         self.store.append(given, self.separate(given))
 
-    def diarize(self) -> Diarization:
-        """Say who speaks when, after the first pass."""
-        self._assignment, embeddings = assign_runs(self.store, self.embed, self.count, self.statistics)
+    def diarize(self, check: Callable[[], None] = lambda: None) -> Diarization:
+        """Say who speaks when, after the first pass; ``check`` is called often, and ends it by what it raises."""
+        self._assignment, embeddings = assign_runs(self.store, self.embed, self.count, self.statistics, check)
         return describe_speakers(self._assignment, embeddings, self.store, self.known, self.statistics)
 
     def voices(self) -> Iterator[np.ndarray]:

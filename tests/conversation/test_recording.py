@@ -45,3 +45,26 @@ def test_a_signal_is_heard_while_channels_are_compared(stereo: Path, monkeypatch
     with conversation(heard) as separator, pytest.raises(InterruptedBySignal):
         diarize_file(stereo, separator)
     assert heard == []
+
+
+def test_one_can_give_up_while_voices_are_embedded(stereo: Path) -> None:
+    """Which follows when all is separated, and takes minutes for hours."""
+    embedded: list[int] = []
+
+    def embed(samples: np.ndarray) -> np.ndarray:
+        embedded.append(len(samples))
+        return np.ones(2)
+
+    def give_up(done: float, total: float) -> None:
+        if done == total and heard:
+            told.append(done)
+            if len(told) > 1:  # the first says that the recording has been read
+                raise SeptoolError("enough")
+
+    heard: list[int] = []
+    told: list[float] = []
+    separator = conversation(heard)
+    separator.embed = embed
+    with separator, pytest.raises(SeptoolError, match="enough"):
+        diarize_file(stereo, separator, channel=1, progress=give_up)
+    assert embedded == []
