@@ -17,6 +17,8 @@ Where the paper leaves a choice:
 - "1D gated convolutional layer" of the encoder: equation 1 is only ReLU(U * x), as built here.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +31,7 @@ from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.masks import GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
 from septool.models.layers.recurrent import RecurrentResidual
+from septool.models.layers.states import record_outputs
 from septool.signal import frames
 
 
@@ -141,3 +144,19 @@ class GALR(Separator[Config]):
         segments = self.blocks(frames.segment(encoded, size, padding))  # [B, S, K, D]
         split = self.split(segments, count, padding)  # [B, C, I, D]
         return self.decoder(encoded[:, None] * self.mask(split), mixture.shape[-1])  # eqs. 14 to 16
+
+    @property
+    def stride(self) -> int:
+        """Samples between two frames."""
+        return self.config.window // 2
+
+    @contextmanager
+    def record_states(self) -> Iterator[list[Tensor]]:
+        """Collect what leaves each block in the context, ``[batch, frame, filter]``; padded frames are at the end."""
+        hop = self.config.segment // 2
+
+        def join(segments: Tensor) -> Tensor:
+            return 0.5 * frames.overlap_add(segments, (segments.shape[1] - 1) * hop, frames.Padding(hop, hop))
+
+        with record_outputs(self.blocks, join) as states:
+            yield states

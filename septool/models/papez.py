@@ -31,6 +31,8 @@ to (3) positions are added to the states at every step, as in the Universal Tran
 know which round of the dual path a step is in.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -42,6 +44,7 @@ from septool.models.base import Separator, SeparatorConfig, at_least
 from septool.models.layers.attention import SelfAttention, SinusoidalPosition
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.parts import in_parts
+from septool.models.layers.states import record_outputs
 from septool.signal import frames
 
 Halting = Literal["reference", "freeze", "drop", "none"]
@@ -401,3 +404,14 @@ class Papez(Separator[Config]):
         active_fractions: list[float] = []
         self.iterate(*self.embed(encoded), active_fractions)
         return active_fractions
+
+    @property
+    def stride(self) -> int:
+        """Samples between two tokens."""
+        return self.config.window // 2
+
+    @contextmanager
+    def record_states(self) -> Iterator[list[Tensor]]:
+        """Collect the states of the tokens after each step in the context, ``[batch, token, width]``."""
+        with record_outputs([self.layer], lambda output: output[0]) as states:
+            yield states

@@ -113,6 +113,17 @@ class Loop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """What a separator learns from another one, besides the loss; see :mod:`septool.training.distillation`."""
+
+    teacher: str | None = None  # a checkpoint with as many samples between two frames
+    weight: float = 30.0  # dB, of teacher's states that are not explained at all
+
+    def __post_init__(self) -> None:
+        _check_range(0, 1_000_000, self, "weight")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole run."""
 
@@ -131,6 +142,7 @@ class Recipe:
         default_factory=EnrollmentSampling, metadata={"formerly": "enrolling"}
     )
     speakers: SpeakerSampling = field(default_factory=SpeakerSampling)  # of speaker networks
+    distillation: Distillation = Distillation()  # of separators
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loop: Loop = Loop()

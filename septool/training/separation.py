@@ -16,6 +16,7 @@ from septool.models.base import Separator
 from septool.scoring.items import score_improvement
 from septool.signal.levels import model_gain
 from septool.training.data import Batch, Damage, FixedMixtures, TrainingSet
+from septool.training.distillation import Teacher
 from septool.training.distributed import Distributed
 from septool.training.recipe import Recipe
 from septool.training.role import Role
@@ -28,6 +29,7 @@ class SeparatorRole(Role[Separator, Rendered]):
         super().__init__(recipe, model, distributed)
         if recipe.data.mixing == "dynamic" and recipe.mixing.sources != model.sources:
             raise ConfigError(f"mixing.sources is {recipe.mixing.sources}, the model separates {model.sources}")
+        self.teacher = Teacher(recipe.distillation, model, self.device) if recipe.distillation.teacher else None
 
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., np.ndarray]:
         """Return ``sample(seed=, epoch=, index=)`` of one mixture: its parts, ``[part, time]``."""
@@ -53,7 +55,12 @@ class SeparatorRole(Role[Separator, Rendered]):
         parts = batch.to(self.device, non_blocking=True)
         parts = parts * model_gain(parts.sum(1))[:, None]
         # Behind the sources stands what else is in the mixture.
-        return self.loss_function(self.model, parts.sum(1), parts[:, : self.model.sources])
+        mixture, sources = parts.sum(1), parts[:, : self.model.sources]
+        if self.teacher is None:
+            return self.loss_function(self.model, mixture, sources)
+        with self.teacher.watch(self.model) as states:
+            losses = self.loss_function(self.model, mixture, sources)
+        return losses + self.teacher.loss(mixture, states)
 
     def _read_mixtures(self, path: Path) -> list[manifest.Mixture]:
         """Read a manifest of mixtures of as many voices as the model separates."""

@@ -1,0 +1,151 @@
+"""Learning from a teacher: what is compared, and that it teaches."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from septool import checkpoints
+from septool.errors import UsageError
+from septool.headers import Header
+from septool.models.build import build_model
+from septool.models.galr import GALR
+from septool.models.galr import Config as GALRConfig
+from septool.models.papez import Config as PapezConfig
+from septool.models.papez import Papez
+from septool.signal import frames
+from septool.tasks.train import check_run, train
+from septool.training.distillation import Teacher, unexplained_variance
+from septool.training.recipe import Distillation
+from septool.training.recipe_files import recipe_from_dict
+from septool.training.trainer import Trainer
+from tests.training.runs import ALONE, recipe
+
+GALR_CONFIG: dict[str, Any] = {
+    "filters": 16,
+    "window": 16,
+    "segment": 10,
+    "summary": 4,
+    "blocks": 3,
+    "hidden": 8,
+    "heads": 2,
+}
+PAPEZ_CONFIG: dict[str, Any] = {
+    "width": 16,
+    "window": 16,
+    "chunk": 10,
+    "memory": 2,
+    "depth": 3,
+    "heads": 2,
+    "feedforward": 32,
+}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "teacher.safetensors"
+    header = Header(model="galr", config=GALR_CONFIG, sample_rate=8000, sources=2)
+    checkpoints.save(path, build_model("galr", GALR_CONFIG, None).state_dict(), header)
+    return path
+
+
+def test_states_that_are_a_linear_map_away_leave_nothing_to_learn() -> None:
+    torch.manual_seed(0)
+    states = torch.randn(2, 500, 12)
+    assert unexplained_variance(states, 3 * states @ torch.randn(12, 7) + 5).item() < 0.02
+    assert unexplained_variance(states, torch.randn(2, 500, 7)).item() > 0.95
+    # A target that has more frames at its end is compared as far as there are states.
+    longer = torch.cat((states, torch.randn(2, 9, 12)), dim=1)
+    assert unexplained_variance(states, longer).item() < 0.02
+
+
+def test_half_of_a_variance_that_is_explained_counts_half() -> None:
+    torch.manual_seed(0)
+    states, noise = torch.randn(2, 2000, 6), torch.randn(2, 2000, 6)
+    assert unexplained_variance(states, states + noise).item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_states_of_galr_are_what_its_masks_are_made_from() -> None:
+    torch.manual_seed(0)
+    model = GALR(GALRConfig(**GALR_CONFIG)).eval()
+    mixture = torch.randn(2, 333)
+    split: list[Any] = []
+    model.split.register_forward_hook(lambda _module, given, _output: split.append(given))
+    with torch.no_grad(), model.record_states() as states:
+        model(mixture)
+    assert len(states) == 3
+    ((segments, count, _),) = split
+    expected = frames.overlap_add(segments, count, frames.galr_padding(count, 10)) / 2
+    torch.testing.assert_close(states[-1][:, :count], expected)
+    with torch.no_grad():  # outside of the context nothing is collected
+        model(mixture)
+    assert len(states) == 3
+
+
+def test_states_of_papez_are_those_after_every_step() -> None:
+    torch.manual_seed(0)
+    model = Papez(PapezConfig(**PAPEZ_CONFIG, halting="none")).eval()
+    with torch.no_grad(), model.record_states() as states:
+        model(torch.randn(2, 333))
+        final = model.iterate(*model.embed(model.encode(torch.randn(2, 333))))
+    assert len(states) == 6
+    torch.testing.assert_close(states[-1], final)
+
+
+def test_a_student_comes_nearer_to_its_teacher(teacher: Path) -> None:
+    torch.manual_seed(1)
+    student = Papez(PapezConfig(**PAPEZ_CONFIG, halting="none", dropout=0.0))
+    of = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, CPU)
+    optimizer, mixture = torch.optim.Adam(student.parameters(), lr=3e-3), torch.randn(2, 2000)
+    losses = []
+    for _ in range(12):
+        with of.watch(student) as states:
+            student(mixture)
+        loss = of.loss(mixture, states)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(weight.grad is None for weight in of.network.parameters())
+
+
+def test_a_run_with_a_teacher_has_its_loss_and_none_of_its_weights(
+    manifests: Path, tmp_path: Path, teacher: Path
+) -> None:
+    changes = {"model": "papez", "config": PAPEZ_CONFIG | {"halting": "none", "dropout": 0.0}}
+    alone = Trainer(recipe(manifests, **changes), tmp_path / "alone", ALONE)
+    taught = Trainer(
+        recipe(manifests, **changes, distillation={"teacher": str(teacher), "weight": 5.0}), tmp_path / "taught", ALONE
+    )
+    batch = torch.stack([torch.from_numpy(alone.role.training_set(0)[0, item]) for item in range(2)])
+    more = taught.role.losses(batch) - alone.role.losses(batch)
+    assert 0 < more[0].item() < 5
+    torch.testing.assert_close(more[0], more[1])
+    assert taught.model.state_dict().keys() == alone.model.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "conv-tasnet"}, "the model does not show the states that distillation compares"),
+        (
+            {"model": "papez", "config": PAPEZ_CONFIG | {"window": 32}},
+            "has a frame every 8 samples, the model every 16; distillation compares them frame by frame",
+        ),
+    ],
+)
+def test_who_cannot_be_taught_is_told(
+    manifests: Path, tmp_path: Path, teacher: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(recipe(manifests, **changes, distillation={"teacher": str(teacher)}), tmp_path / "run")
+
+
+def test_an_extractor_is_not_taught() -> None:
+    chosen = recipe_from_dict({"model": "atss-net", "distillation": {"teacher": "galr"}})
+    with pytest.raises(UsageError, match="distillation changes nothing for atss-net, which is no separator"):
+        check_run(chosen, ALONE)
