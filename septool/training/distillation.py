@@ -1,9 +1,8 @@
-"""Knowledge distillation: a separator's states between its blocks are drawn towards those of a teacher.
+"""Knowledge distillation: a separator's states between its blocks are drawn to those of a teacher, frame by frame.
 
-As in FitNets (Romero et al., ICLR 2015), but the map from the student's states to the teacher's is not learned: it is
-the least-squares one of every batch, so that it has no weights that would have to be trained and kept. The loss is the
-share of the variance of the teacher's states that the student's do not explain, as in the similarity indices of
-Kornblith et al. (ICML 2019).
+As in FitNets (Romero et al., ICLR 2015), but without a learned map between them: the first channels of the student's
+states are to be the teacher's, brought to mean 0 and variance 1. A student that starts from nothing can arrange its
+channels as it likes, and nothing more has to be trained and kept. It has at least as many channels.
 """
 
 from collections.abc import Sequence
@@ -18,8 +17,7 @@ from septool.errors import UsageError
 from septool.models.base import Separator
 from septool.training.recipe import Distillation
 
-RIDGE = 0.02  # of the least-squares map, relative to the variance of a state
-EPS = 1e-4  # kept from the standard deviation of a channel that does not move
+EPS = 1e-4  # beside the standard deviation of a channel that does not move
 
 
 @runtime_checkable
@@ -76,29 +74,23 @@ class Teacher:
         """
         with torch.no_grad(), self.network.record_states() as targets:
             self.network(mixture)
+        if targets[0].shape[-1] > states[0].shape[-1]:
+            raise UsageError(
+                f"the states of the teacher {self.name} have {targets[0].shape[-1]} channels, the model's "
+                f"{states[0].shape[-1]}; distillation takes a model with as many or more"
+            )
         last = len(states) / len(targets)
         pairs = [(states[round((place + 1) * last) - 1], target) for place, target in enumerate(targets)]
-        return self.weight * torch.stack([unexplained_variance(*pair) for pair in pairs]).mean()
+        return self.weight * torch.stack([distance(*pair) for pair in pairs]).mean()
 
 
-def unexplained_variance(states: Tensor, targets: Tensor) -> Tensor:
-    """Return the share of the variance of targets that a linear map of states does not explain, from 0 to 1.
+def distance(states: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared error of states, 1 if they are all 0, where targets have a variance of 1.
 
     Args:
         states: ``[batch, frame, channel]``.
-        targets: ``[batch, frame, other channel]``, as many frames or more, of which the first count.
+        targets: ``[batch, frame, channel]``, perhaps more frames and fewer channels; the first count.
     """
-    with torch.autocast(states.device.type, enabled=False):
-        given = _standardize(states.flatten(0, 1))
-        wanted = _standardize(targets[:, : states.shape[1]].flatten(0, 1))
-        covariance = given.T @ given / len(given)
-        ridge = RIDGE * torch.eye(len(covariance), device=covariance.device)
-        weights = torch.linalg.solve(covariance + ridge, given.T @ wanted / len(given))
-        return (given @ weights - wanted).square().mean()
-
-
-def _standardize(values: Tensor) -> Tensor:
-    """Bring each channel of ``[row, channel]`` to mean 0 and variance 1, in float32."""
-    values = values.float()
-    deviation, mean = torch.std_mean(values, dim=0, correction=0)
-    return (values - mean) / (deviation + EPS)
+    targets = targets[:, : states.shape[1]].float()
+    deviation, mean = torch.std_mean(targets, dim=(0, 1), correction=0)
+    return (states[..., : targets.shape[-1]].float() - (targets - mean) / (deviation + EPS)).square().mean()
