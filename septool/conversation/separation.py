@@ -46,6 +46,7 @@ from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import GE2E, EmbeddingStatistics
 from septool.data.turns import Turn, merge_turns
 from septool.errors import UsageError
+from septool.inference.level import check_finite_estimate
 from septool.inference.voiceprints import Voiceprint
 from septool.signal.levels import remove_dc
 
@@ -162,6 +163,7 @@ class ConversationSeparator:
         start = self._windows[-1].start + self.step if self._windows else 0
         given = remove_dc(mixture) if len(mixture) else np.zeros(1, dtype=np.float32)
         tracks = self.separate(given)
+        check_finite_estimate(tracks)
         heard = magnitudes(given, self.rate)
         both, louder = find_overlap(heard, magnitudes(tracks, self.rate))
         levels = frame_levels(heard).astype(np.float32)
@@ -209,6 +211,7 @@ class ConversationSeparator:
             heard = run_samples(run, self._found[number], mixture, tracks, self.rate)
             if len(heard) >= SHORTEST_EMBEDDED_S * self.rate:
                 embedding = self.embed(heard)
+                check_finite_estimate(embedding)
                 if embeddings is None:
                     embeddings = np.zeros((len(self._runs), len(embedding)), dtype=np.float32)
                 embeddings[place] = embedding
@@ -279,6 +282,7 @@ class ConversationSeparator:
             mixture, tracks = self._samples(number)
             if self.refine is not None and people > 1 and found.activity.both.any():
                 tracks = self.refine(mixture, tracks)
+                check_finite_estimate(tracks)
             span = (borders[number] - found.start, borders[number + 1] - found.start)
             share = self._ramp(span, window.samples, first=number == 0, last=number == len(self._windows) - 1)
             out = np.zeros((people + 1, window.samples), dtype=np.float32)

@@ -15,10 +15,11 @@ from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_there
 from septool.inference.dtype import computing_in
 from septool.inference.findings import ChannelPowers
+from septool.inference.level import check_finite_estimate, embed
 from septool.inference.passes import extract_mean
 from septool.models.base import Extractor
 from septool.printable import printable
-from septool.signal.levels import at_model_level, from_db
+from septool.signal.levels import from_db
 
 SILENCE_DB = -80.0  # a reference whose loudest frame lies below this has no voice in it
 PAUSE_DB = 30.0  # frames this far below the loudest one are pauses
@@ -49,6 +50,7 @@ class KnownVoicesEstimator:
         with computing_in(self.dtype, mixture.device):
             voices, presence = extract_mean(self.model, mixture, self.embeddings, self.passes)
         voices, presence = voices.float(), presence.float()
+        check_finite_estimate(presence)  # voices are checked where they are joined
         self.scores += presence.tolist()
         if self.threshold is not None:
             voices = voices.where(presence[..., None] >= self.threshold, 0.0)
@@ -164,9 +166,15 @@ def speech_seconds(voice: np.ndarray, rate: int) -> float | None:
 
 @torch.inference_mode()
 def embed_references(speaker: nn.Module, references: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Return what a speaker network knows a voice by, ``[1, embedding]``: the mean over its references ``[time]``."""
+    """Return what a speaker network knows a voice by, ``[1, embedding]``: the mean over its references ``[time]``.
+
+    Raises:
+        SeptoolError: the network returned NaN or infinity.
+    """
     waves = [torch.from_numpy(voice)[None].to(device) for voice in references]
-    return torch.stack([speaker(at_model_level(wave)).float() for wave in waves]).mean(0)
+    known = torch.stack([embed(speaker, wave) for wave in waves]).mean(0)
+    check_finite_estimate(known)
+    return known
 
 
 def read_enrollment(row: manifest.Mixture, rate: int) -> np.ndarray:
