@@ -29,7 +29,10 @@ MAX_REFERENCE_S = 60.0  # of a reference that are used, from its beginning
 
 
 class KnownVoicesEstimator:
-    """The estimates of voices known by ``embeddings [voice, embedding]`` in each segment, and the scores of each."""
+    """The estimates of voices known by ``embeddings [voice, embedding]`` in each segment, and the scores of each.
+
+    With ``each_channel`` the scores of every segment are kept, so that they can be told by channel; else the highest.
+    """
 
     def __init__(
         self,
@@ -38,12 +41,14 @@ class KnownVoicesEstimator:
         threshold: float | None,
         dtype: torch.dtype | None = None,
         passes: int = 1,
+        *,
+        each_channel: bool = False,
     ) -> None:
         if threshold is not None and not math.isfinite(threshold):
             raise UsageError(f"threshold is {threshold}; it is a score")
         self.model, self.embeddings, self.threshold = model, embeddings, threshold
-        self.dtype, self.passes = dtype, passes
-        self.scores: list[list[float]] = []  # of each segment, of each voice
+        self.dtype, self.passes, self.each_channel = dtype, passes, each_channel
+        self._scores: list[Sequence[float]] = []  # of each segment or of all, of each voice
 
     def __call__(self, mixture: Tensor) -> Tensor:
         """Map ``[batch, time]`` to ``[batch, voice, time]``; silence where the score is below the threshold."""
@@ -51,15 +56,21 @@ class KnownVoicesEstimator:
             voices, presence = extract_mean(self.model, mixture, self.embeddings, self.passes)
         voices, presence = voices.float(), presence.float()
         check_finite_estimate(presence)  # voices are checked where they are joined
-        self.scores += presence.tolist()
         if self.threshold is not None:
             voices = voices.where(presence[..., None] >= self.threshold, 0.0)
+        # Last: what memory does not suffice for is tried again, and its scores count once.
+        self._scores += presence.tolist()
+        if not self.each_channel:
+            self._scores = [*self.presence()]
         return voices
 
     def presence(self, channels: int = 1) -> list[tuple[float, ...]]:
-        """Return the highest score of each voice in any segment, by channel; segments had so many of them."""
+        """Return the highest score of each voice in any segment, by channel; segments had so many of them.
+
+        Before the first segment there are none.
+        """
         return [
-            tuple(max(scores) for scores in zip(*self.scores[channel::channels], strict=True))
+            tuple(max(scores) for scores in zip(*self._scores[channel::channels], strict=True))
             for channel in range(channels)
         ]
 

@@ -303,8 +303,14 @@ class _KnownVoices:
         """Write the voices that are known by ``embeddings [voice, embedding]``; return their scores by channel too."""
         device = task.batch.device
         self.network.to(device)
+        each = task.batch.channel == "each"
         estimator = KnownVoicesEstimator(
-            self.network, embeddings.to(device), self.threshold, torch_dtype(self.dtype), self.passes
+            self.network,
+            embeddings.to(device),
+            self.threshold,
+            torch_dtype(self.dtype),
+            self.passes,
+            each_channel=each,
         )
         completed, found = task.estimate(
             on_arrays(estimator, device),
@@ -313,8 +319,7 @@ class _KnownVoices:
             model_rate=self.rate,
             ordered=True,
         )
-        channels = found.info.channels if task.batch.channel == "each" else 1
-        return replace(completed, dtype=self.dtype), estimator.presence(channels)
+        return replace(completed, dtype=self.dtype), estimator.presence(found.info.channels if each else 1)
 
 
 @dataclass
