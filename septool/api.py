@@ -263,7 +263,7 @@ class ExtractionPipeline:
             samples = _one_channel(reference, name)[: round(MAX_REFERENCE_S * rate)]
             resampled.append(audio.resample(samples, rate, model_rate).astype(np.float32))
             check_reference(resampled[-1], model_rate, name)
-        embedding = embed_references(self.model.speaker, resampled, self.device)
+        embedding = embed_references(self.model.speaker, resampled, model_rate, self.device)
         passes = self.header.choose_passes(passes)
         return KnownVoicesEstimator(self.model, embedding, threshold, torch_dtype(self.dtype), passes)
 

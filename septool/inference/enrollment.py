@@ -117,11 +117,17 @@ def load_reference(reference: Reference, rate: int, report: Callable[[str], None
             f"{printable(reference.path)} is {info.frames / info.rate:.1f} s long; the excerpt ends there, "
             f"not at {reference.end:g} s"
         )
-    return read_reference(reference.path, rate, first, min(last, info.frames) - first, report)
+    return read_reference(reference.path, rate, first, min(last, info.frames) - first, report, info=info)
 
 
 def read_reference(
-    path: Path, rate: int, start: int = 0, frames: int = -1, report: Callable[[str], None] = lambda _: None
+    path: Path,
+    rate: int,
+    start: int = 0,
+    frames: int = -1,
+    report: Callable[[str], None] = lambda _: None,
+    *,
+    info: audio.AudioInfo | None = None,
 ) -> np.ndarray:
     """Read a recording of the wanted voice, ``[time]`` at ``rate`` Hz.
 
@@ -131,11 +137,12 @@ def read_reference(
         start: samples of the file to skip.
         frames: samples of the file to read; all by default.
         report: callback for warnings.
+        info: what the file holds, where that is known; a long mp3 is walked through for it.
 
     Raises:
         AudioError: it cannot be read, or it holds too little of a voice.
     """
-    own = audio.audio_info(path)
+    own = info or audio.audio_info(path)
     longest = min(round(MAX_REFERENCE_S * own.rate), own.frames - start)
     cut = longest < (own.frames - start if frames < 0 else frames)
     samples, _ = audio.read_audio(path, start, longest if frames < 0 else min(frames, longest))
@@ -176,14 +183,25 @@ def speech_seconds(voice: np.ndarray, rate: int) -> float | None:
 
 
 @torch.inference_mode()
-def embed_references(speaker: nn.Module, references: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Return what a speaker network knows a voice by, ``[1, embedding]``: the mean over its references ``[time]``.
+def embed_references(speaker: nn.Module, references: Sequence[np.ndarray], rate: int, device: torch.device) -> Tensor:
+    """Return what a speaker network knows a voice by: the mean over its references, weighted by how long each speaks.
+
+    Args:
+        speaker: maps ``[batch, time]`` to ``[batch, embedding]``.
+        references: ``[time]`` each, none of them silent.
+        rate: of the references, Hz.
+        device: where the network is.
+
+    Returns:
+        ``[1, embedding]``.
 
     Raises:
         SeptoolError: the network returned NaN or infinity.
     """
     waves = [torch.from_numpy(voice)[None].to(device) for voice in references]
-    known = torch.stack([embed(speaker, wave) for wave in waves]).mean(0)
+    seconds = torch.tensor([speech_seconds(voice, rate) or 0.0 for voice in references], device=device)
+    known = torch.cat([embed(speaker, wave) for wave in waves])  # [reference, embedding]
+    known = (known * (seconds / seconds.sum())[:, None]).sum(0, keepdim=True)
     check_finite_estimate(known)
     return known
 

@@ -259,7 +259,7 @@ def extract(
     embedding = None
     if not rows:
         embedding = embed_references(
-            network.speaker, [load_reference(each, rate, report) for each in heard], batch.device
+            network.speaker, [load_reference(each, rate, report) for each in heard], rate, batch.device
         )
     work = _Work(known_voices, embedding, rows, rows_sha256)
     sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in heard] if manifest is not None else []
@@ -339,7 +339,7 @@ class _Work:
             if embedding is None:
                 row = self.rows[task.job.label]
                 enrolled = read_enrollment(row, known.rate)
-                embedding = embed_references(known.network.to(device).speaker, [enrolled], device)
+                embedding = embed_references(known.network.to(device).speaker, [enrolled], known.rate, device)
                 task.local_path = Path(folder) / "mixture.wav"
                 audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")
             completed, presence = known.estimate(task, embedding)
