@@ -38,6 +38,30 @@ class ExtractionResult(NamedTuple):
     presence: float  # the highest score of a segment; above ``header.presence_threshold`` it counts as there
 
 
+class ExtractionStream(EstimateStream):
+    """A recording that arrives block by block, and the voice that is extracted from it; see :class:`EstimateStream`."""
+
+    def __init__(
+        self,
+        estimator: "KnownVoicesEstimator",
+        device: "torch.device",
+        *,
+        rate: int,
+        model_rate: int,
+        segment: float,
+        overlap: float,
+    ) -> None:
+        super().__init__(
+            on_arrays(estimator, device), voices=1, rate=rate, model_rate=model_rate, segment=segment, overlap=overlap
+        )
+        self._estimator = estimator
+
+    @property
+    def presence(self) -> float | None:
+        """The highest score of a segment so far, as in :class:`ExtractionResult`; None before the first segment."""
+        return next(iter(self._estimator.presence()[0]), None)
+
+
 @dataclass(frozen=True)
 class SeparationPipeline:
     """A separator ready for recordings in memory."""
@@ -190,8 +214,10 @@ class ExtractionPipeline:
         segment: float = EXTRACTION_SEGMENT_S,
         overlap: float = EXTRACTION_OVERLAP_S,
         passes: int | None = None,
-    ) -> EstimateStream:
+    ) -> ExtractionStream:
         """Return what extracts a known voice from a recording while it arrives; see :meth:`SeparationPipeline.stream`.
+
+        Whether the voice is there is told by the stream's ``presence``, the highest score so far.
 
         Args:
             rate: of the recording and of the references, Hz.
@@ -206,9 +232,9 @@ class ExtractionPipeline:
             UsageError: no reference, one with more than one channel, or segments that do not go together.
         """
         _check_request(rate, segment, overlap)
-        return EstimateStream(
-            on_arrays(self._known_voice(references, rate, threshold, passes), self.device),
-            voices=1,
+        return ExtractionStream(
+            self._known_voice(references, rate, threshold, passes),
+            self.device,
             rate=rate,
             model_rate=self.header.sample_rate,
             segment=segment,
@@ -237,7 +263,7 @@ class ExtractionPipeline:
             samples = _one_channel(reference, name)[: round(MAX_REFERENCE_S * rate)]
             resampled.append(audio.resample(samples, rate, model_rate).astype(np.float32))
             check_reference(resampled[-1], model_rate, name)
-        embedding = embed_references(self.model.speaker, resampled, self.device)
+        embedding = embed_references(self.model.speaker, resampled, model_rate, self.device)
         passes = self.header.choose_passes(passes)
         return KnownVoicesEstimator(self.model, embedding, threshold, torch_dtype(self.dtype), passes)
 

@@ -211,9 +211,10 @@ def _is_alive(process: int) -> bool:
 
 def _to_disk(path: Path) -> None:
     """Write a file or a folder through to the disk, where the system can."""
-    if path.is_dir() and os.name == "nt":
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
         return
-    file = os.open(path, os.O_RDONLY)
+    file = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows refuses what is open for reading alone
     try:
         os.fsync(file)
     except OSError as error:

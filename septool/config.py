@@ -230,7 +230,7 @@ def override(values: JsonDict, settings: Sequence[str]) -> JsonDict:
                 raise ConfigError(f"{path} cannot be set: {parent!r} is a value, not a section")
         try:
             place[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except ValueError:  # not TOML, or a number of more digits than int() takes
             place[key] = text.strip()
     return result
 

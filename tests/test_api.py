@@ -93,8 +93,16 @@ def test_the_voice_is_that_of_the_file(
     np.testing.assert_allclose(voice, audio.read_audio(Path(done.output))[0][0], atol=1e-5)
     assert presence == pytest.approx(done.presence, abs=1e-5)
     stream = extractor.stream(rate, [reference], segment=1.25, overlap=0.5)
-    parts = [stream.push(mixture[: len(mixture) // 2]), stream.push(mixture[len(mixture) // 2 :]), stream.finish()]
+    assert stream.presence is None
+    parts, scores = [], []
+    for start in range(0, len(mixture), rate):
+        parts.append(stream.push(mixture[start : start + rate]))
+        scores.append(stream.presence)
+    parts.append(stream.finish())
     np.testing.assert_allclose(np.concatenate(parts, axis=1)[0], voice, atol=1e-5)
+    known = [score for score in scores if score is not None]
+    assert known == sorted(known) != []
+    assert stream.presence == pytest.approx(presence, abs=1e-5)
     silenced, _ = extractor.extract(mixture, rate, [reference], threshold=presence + 1.0)
     assert not silenced.any()
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from contextlib import suppress
@@ -62,6 +63,22 @@ def test_content_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkey
     with atomic_write(tmp_path / "x") as partial:
         partial.write_text("text")
     assert done == ["partial", "replace", tmp_path.name]
+
+
+def test_a_file_is_brought_to_the_disk_by_who_may_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses others."""
+    sync = os.fsync
+
+    def synced(file: int) -> None:
+        if not stat.S_ISDIR(os.fstat(file).st_mode):
+            os.write(file, b"")  # which fails with EBADF as fsync does there
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    with atomic_write_group([tmp_path / "a", tmp_path / "b"]) as partials:
+        for partial in partials:
+            partial.write_text("whole")
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["whole", "whole"]
 
 
 def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:

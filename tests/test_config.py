@@ -133,6 +133,11 @@ def test_settings_change_a_copy() -> None:
     }
 
 
+def test_a_number_of_more_digits_than_python_reads_is_a_word() -> None:
+    digits = "9" * 5000
+    assert override({}, [f"size={digits}"]) == {"size": digits}
+
+
 def test_a_section_that_is_not_there_yet_is_made() -> None:
     assert override({"rooms": None}, ["rooms.size=2"]) == {"rooms": {"size": 2}}
 

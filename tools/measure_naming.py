@@ -46,7 +46,7 @@ def main() -> int:
     prints = {}
     for name, path in other_recordings(rows).items():
         samples = audio.load_audio(path, networks.rate)[: round(ENROLLED_S * networks.rate)]
-        known = embed_references(networks.speaker_net.embedding, [samples], networks.device)[0].numpy()
+        known = embed_references(networks.speaker_net.embedding, [samples], networks.rate, networks.device)[0].numpy()
         prints[name] = known / np.linalg.norm(known)
     own, others, right = [], [], []
     for row in rows:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from septool.audio.sources import ByteSource
+from septool.audio.sources import FARTHEST, ByteSource
 
 HEADER_LIMIT = 2**24  # bytes before the samples: pictures and descriptions of a broadcast can be large
 PLACEHOLDER = 2**16  # below 2^31 and 2^32: sizes that writers to a pipe put into a field of 32 bits
@@ -41,7 +41,15 @@ class SampleData:
 
 
 def locate_samples(source: ByteSource) -> SampleData | None:
-    """Return where the samples of a container begin; None if it is not one of those here, or damaged."""
+    """Return where the samples of a container begin; None if it is not one of those here, or damaged.
+
+    What is before them is kept in memory, so that a header that is too long counts as damaged.
+    """
+    data = _locate(source)
+    return data if data is not None and 0 < data.offset <= HEADER_LIMIT else None
+
+
+def _locate(source: ByteSource) -> SampleData | None:
     head = source.peek(0, 40)
     match head[:4]:
         case b"RIFF" | b"RF64" | b"BW64" if head[8:12] == b"WAVE":
@@ -138,12 +146,13 @@ def _sphere(source: ByteSource) -> SampleData | None:
         offset = int(head[8:16])
     except ValueError:
         return None
-    fields = dict(re.findall(rb"^(\w+) -[is]\d* (\S+)", head[:offset], re.MULTILINE))
+    fields = dict(re.findall(rb"^(\w+) -[is]\d* (\d{1,18})(?!\S)", head[:offset], re.MULTILINE))
     try:
         count, width, channels = (int(fields[name]) for name in (b"sample_count", b"sample_n_bytes", b"channel_count"))
-    except (KeyError, ValueError):
+    except KeyError:
         return None
-    return SampleData(offset, count * width * channels, has_chunks=False)
+    size = count * width * channels
+    return SampleData(offset, size if size <= FARTHEST else None, has_chunks=False)
 
 
 def length_of_samples(source: ByteSource, data: SampleData, second: int) -> int:

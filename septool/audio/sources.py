@@ -22,6 +22,9 @@ FARTHEST = 2**63 - 1  # offset that C has room for, whatever a header says
 FAR = 2**60  # what a stream whose end nobody knows gives as its length
 
 
+_placing = threading.Lock()  # copies of a descriptor share their place
+
+
 class ByteSource(Protocol):
     """Bytes in order, of which those ahead can be looked at."""
 
@@ -72,7 +75,11 @@ class FileSource:
     def _pread(self, count: int, offset: int) -> bytes:
         assert self._file is not None
         try:
-            return os.pread(self._file, count, offset)
+            if hasattr(os, "pread"):
+                return os.pread(self._file, count, offset)
+            with _placing:  # Windows
+                os.lseek(self._file, offset, os.SEEK_SET)
+                return os.read(self._file, count)
         except OSError as error:  # a network file system that went away, a bad sector
             raise AudioError(f"{self.name} cannot be read: {error.strerror}") from None
 

@@ -160,11 +160,10 @@ def _tell(rendered: "RenderedManifest | RenderedConversations", *, json: bool, q
         typer.echo(rendered.manifest)
     for line in rendered.failed:
         printing.note(line)
-    scaled = getattr(rendered, "scaled_db", {})
-    if scaled and not quiet:
-        name, gain_db = min(scaled.items(), key=lambda item: item[1])
+    if rendered.scaled_db and not quiet:
+        name, gain_db = min(rendered.scaled_db.items(), key=lambda item: item[1])
         printing.note(
-            f"{len(scaled)} rows were scaled to stay below full scale, {name} the most, by {gain_db} dB; "
+            f"{len(rendered.scaled_db)} rows were scaled to stay below full scale, {name} the most, by {gain_db} dB; "
             "--subtype FLOAT keeps levels"
         )
     if rendered.failed:

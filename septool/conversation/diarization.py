@@ -17,6 +17,7 @@ from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import EmbeddingStatistics
 from septool.conversation.windows import WindowStore
 from septool.data.turns import Turn, merge_turns
+from septool.inference.level import check_finite_estimate
 from septool.inference.voiceprints import Voiceprint
 
 PADDING_S = 0.2  # a turn begins and ends this much outside of what is surely speech
@@ -104,6 +105,7 @@ def embed_runs(
         heard = run_samples(run, activities[number], mixture, tracks, store.rate)
         if len(heard) >= SHORTEST_EMBEDDED_S * store.rate:
             embedding = embed(heard)
+            check_finite_estimate(embedding)
             if embeddings is None:
                 embeddings = np.zeros((len(runs), len(embedding)), dtype=np.float32)
             embeddings[place] = embedding

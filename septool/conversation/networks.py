@@ -12,12 +12,11 @@ from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.conversation.statistics import GE2E, SPEAKER_NET, STATISTICS, EmbeddingStatistics
 from septool.errors import UsageError
-from septool.inference.level import make_estimator, on_arrays
+from septool.inference.level import embed, make_estimator, on_arrays
 from septool.inference.passes import add_passes
 from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest
 from septool.models.base import Separator, SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
-from septool.signal.levels import at_model_level
 
 TRACKS = 2  # outputs of a separator that conversations are taken apart by
 NOT_MEASURED = (
@@ -56,8 +55,8 @@ class ConversationNetworks:
             return add_passes(estimate, mixture[None], tracks[None], self.passes)[0]
 
         # Who speaks when is told from the first pass: what is told from it was measured with one.
-        embed, further = make_embedder(self.speaker_net, self.device), refine if self.passes > 1 else None
-        return ConversationSeparator(separate, embed, self.rate, count, voices, further, self.statistics)
+        hear, further = make_embedder(self.speaker_net, self.device), refine if self.passes > 1 else None
+        return ConversationSeparator(separate, hear, self.rate, count, voices, further, self.statistics)
 
     def find_voices(self, who: str | None) -> list[Voiceprint]:
         """Read the voices that ``--who`` names, if any; see :func:`septool.inference.voiceprints.find_voiceprints`."""
@@ -113,8 +112,8 @@ def make_embedder(speaker_net: SpeakerEncoder, device: torch.device) -> Callable
     """Return a function from one voice's samples ``[time]`` to its embedding ``[embedding]``."""
 
     @torch.inference_mode()
-    def embed(samples: np.ndarray) -> np.ndarray:
+    def embed_samples(samples: np.ndarray) -> np.ndarray:
         wave = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[None].to(device)
-        return speaker_net.embedding(at_model_level(wave)).float().cpu().numpy()[0]
+        return embed(speaker_net.embedding, wave).cpu().numpy()[0]
 
-    return embed
+    return embed_samples

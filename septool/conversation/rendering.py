@@ -12,6 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from septool.conversation.diarization import PADDING_S, Assignment
 from septool.conversation.runs import Run, WindowActivity
 from septool.conversation.windows import WindowStore
+from septool.inference.level import check_finite_estimate
 
 FADE_S = 0.048  # from one way of taking a voice to another
 
@@ -36,6 +37,7 @@ def render_tracks(store: WindowStore, assignment: Assignment, refine: Refine | N
         mixture, tracks = store.read(number)
         if refine is not None and speakers > 1 and found.activity.both.any():
             tracks = refine(mixture, tracks)
+            check_finite_estimate(tracks)
         out = np.zeros((speakers + 1, window.samples), dtype=np.float32)
         for speaker in range(speakers):
             own = [run for run, label in spoken.get(number, ()) if label == speaker]

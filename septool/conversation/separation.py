@@ -20,6 +20,7 @@ from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine, render_tracks
 from septool.conversation.statistics import GE2E, EmbeddingStatistics
 from septool.conversation.windows import WindowStore
+from septool.inference.level import check_finite_estimate
 from septool.inference.voiceprints import Voiceprint
 from septool.signal.levels import remove_dc
 
@@ -80,7 +81,9 @@ class ConversationSeparator:
 
     def _listen_to(self, mixture: np.ndarray) -> None:
         given = remove_dc(mixture) if len(mixture) else np.zeros(1, dtype=np.float32)
-        self.store.append(given, self.separate(given))
+        tracks = self.separate(given)
+        check_finite_estimate(tracks)
+        self.store.append(given, tracks)
 
     def diarize(self, check: Callable[[], None] = lambda: None) -> Diarization:
         """Say who speaks when, after the first pass; ``check`` is called often, and ends it by what it raises."""

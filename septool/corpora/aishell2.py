@@ -6,6 +6,7 @@ same is done here with your noise, dealt to the splits by name, 9 : 1; every utt
 training split are listed as well, for training that mixes anew: those of the test stay unheard.
 """
 
+import math
 from pathlib import Path, PurePath
 
 from septool import audio
@@ -76,6 +77,7 @@ def prepare(
                     id=one.id,
                     split=each,
                     sample_rate=sample_rate,
+                    frames=math.floor(one.seconds * sample_rate + 0.5) or None,  # what resampling leaves
                     sources=(Source(path=(speech_root / place).as_posix(), speaker=place.parts[0]),),
                     noise=Source(
                         path=(noise_root / noise_row.clip.path).as_posix(),

@@ -15,10 +15,9 @@ from torch.nn import functional as F
 from septool import catalogue, checkpoints
 from septool.errors import UsageError
 from septool.headers import Header, read_header
-from septool.inference.level import give_levels
+from septool.inference.level import embed, give_levels
 from septool.models import MODELS, SPEAKER_MODEL
 from septool.models.base import Extraction, Extractor, Separator, SpeakerEncoder
-from septool.signal.levels import at_model_level
 
 
 class Cascade(Extractor[None]):
@@ -51,7 +50,7 @@ class Cascade(Extractor[None]):
         separated = self.separator(mixture).float()
         with torch.autocast(mixture.device.type, enabled=False):  # levels and who it is stay as in float32
             outputs = give_levels(mixture, separated, consistency=True)  # [B, C, T]
-            heard = self.speaker(at_model_level(outputs.flatten(0, 1))).unflatten(0, outputs.shape[:2])
+            heard = embed(self.speaker, outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])
             cosines = F.cosine_similarity(heard[:, None], embeddings[:, :, None], dim=-1)  # [B, V, C]
         presence, choice = cosines.max(dim=-1)
         return Extraction(outputs.take_along_dim(choice[..., None], dim=1), presence)

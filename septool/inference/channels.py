@@ -3,6 +3,7 @@
 from typing import Literal
 
 from septool.errors import UsageError
+from septool.limits import MOST_CHANNELS, is_at_most
 
 # A number from 1; all averaged (None does that too, and says so); each on its own.
 Channel = int | Literal["mix", "each"] | None
@@ -19,9 +20,9 @@ def parse_channel(channel: int | str | None) -> Channel:
             return channel
         case int() if channel >= 1:
             return channel
-        case str() if channel.isdecimal() and int(channel) >= 1:
+        case str() if channel.isdecimal() and is_at_most(channel, MOST_CHANNELS) and int(channel) >= 1:
             return int(channel)
-    raise UsageError(f"--channel is {channel!r}; it can be a number from 1, mix or each")
+    raise UsageError(f"--channel is {channel!r}; it can be a number from 1 to {MOST_CHANNELS}, mix or each")
 
 
 def channel_number(channel: Channel) -> int | None:

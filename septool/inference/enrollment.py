@@ -15,10 +15,11 @@ from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_there
 from septool.inference.dtype import computing_in
 from septool.inference.findings import ChannelPowers
+from septool.inference.level import check_finite_estimate, embed
 from septool.inference.passes import extract_mean
 from septool.models.base import Extractor
 from septool.printable import printable
-from septool.signal.levels import at_model_level, from_db
+from septool.signal.levels import from_db
 
 SILENCE_DB = -80.0  # a reference whose loudest frame lies below this has no voice in it
 PAUSE_DB = 30.0  # frames this far below the loudest one are pauses
@@ -28,7 +29,10 @@ MAX_REFERENCE_S = 60.0  # of a reference that are used, from its beginning
 
 
 class KnownVoicesEstimator:
-    """The estimates of voices known by ``embeddings [voice, embedding]`` in each segment, and the scores of each."""
+    """The estimates of voices known by ``embeddings [voice, embedding]`` in each segment, and the scores of each.
+
+    With ``each_channel`` the scores of every segment are kept, so that they can be told by channel; else the highest.
+    """
 
     def __init__(
         self,
@@ -37,27 +41,36 @@ class KnownVoicesEstimator:
         threshold: float | None,
         dtype: torch.dtype | None = None,
         passes: int = 1,
+        *,
+        each_channel: bool = False,
     ) -> None:
         if threshold is not None and not math.isfinite(threshold):
             raise UsageError(f"threshold is {threshold}; it is a score")
         self.model, self.embeddings, self.threshold = model, embeddings, threshold
-        self.dtype, self.passes = dtype, passes
-        self.scores: list[list[float]] = []  # of each segment, of each voice
+        self.dtype, self.passes, self.each_channel = dtype, passes, each_channel
+        self._scores: list[Sequence[float]] = []  # of each segment or of all, of each voice
 
     def __call__(self, mixture: Tensor) -> Tensor:
         """Map ``[batch, time]`` to ``[batch, voice, time]``; silence where the score is below the threshold."""
         with computing_in(self.dtype, mixture.device):
             voices, presence = extract_mean(self.model, mixture, self.embeddings, self.passes)
         voices, presence = voices.float(), presence.float()
-        self.scores += presence.tolist()
+        check_finite_estimate(presence)  # voices are checked where they are joined
         if self.threshold is not None:
             voices = voices.where(presence[..., None] >= self.threshold, 0.0)
+        # Last: what memory does not suffice for is tried again, and its scores count once.
+        self._scores += presence.tolist()
+        if not self.each_channel:
+            self._scores = [*self.presence()]
         return voices
 
     def presence(self, channels: int = 1) -> list[tuple[float, ...]]:
-        """Return the highest score of each voice in any segment, by channel; segments had so many of them."""
+        """Return the highest score of each voice in any segment, by channel; segments had so many of them.
+
+        Before the first segment there are none.
+        """
         return [
-            tuple(max(scores) for scores in zip(*self.scores[channel::channels], strict=True))
+            tuple(max(scores) for scores in zip(*self._scores[channel::channels], strict=True))
             for channel in range(channels)
         ]
 
@@ -104,11 +117,17 @@ def load_reference(reference: Reference, rate: int, report: Callable[[str], None
             f"{printable(reference.path)} is {info.frames / info.rate:.1f} s long; the excerpt ends there, "
             f"not at {reference.end:g} s"
         )
-    return read_reference(reference.path, rate, first, min(last, info.frames) - first, report)
+    return read_reference(reference.path, rate, first, min(last, info.frames) - first, report, info=info)
 
 
 def read_reference(
-    path: Path, rate: int, start: int = 0, frames: int = -1, report: Callable[[str], None] = lambda _: None
+    path: Path,
+    rate: int,
+    start: int = 0,
+    frames: int = -1,
+    report: Callable[[str], None] = lambda _: None,
+    *,
+    info: audio.AudioInfo | None = None,
 ) -> np.ndarray:
     """Read a recording of the wanted voice, ``[time]`` at ``rate`` Hz.
 
@@ -118,11 +137,12 @@ def read_reference(
         start: samples of the file to skip.
         frames: samples of the file to read; all by default.
         report: callback for warnings.
+        info: what the file holds, where that is known; a long mp3 is walked through for it.
 
     Raises:
         AudioError: it cannot be read, or it holds too little of a voice.
     """
-    own = audio.audio_info(path)
+    own = info or audio.audio_info(path)
     longest = min(round(MAX_REFERENCE_S * own.rate), own.frames - start)
     cut = longest < (own.frames - start if frames < 0 else frames)
     samples, _ = audio.read_audio(path, start, longest if frames < 0 else min(frames, longest))
@@ -163,10 +183,27 @@ def speech_seconds(voice: np.ndarray, rate: int) -> float | None:
 
 
 @torch.inference_mode()
-def embed_references(speaker: nn.Module, references: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Return what a speaker network knows a voice by, ``[1, embedding]``: the mean over its references ``[time]``."""
+def embed_references(speaker: nn.Module, references: Sequence[np.ndarray], rate: int, device: torch.device) -> Tensor:
+    """Return what a speaker network knows a voice by: the mean over its references, weighted by how long each speaks.
+
+    Args:
+        speaker: maps ``[batch, time]`` to ``[batch, embedding]``.
+        references: ``[time]`` each, none of them silent.
+        rate: of the references, Hz.
+        device: where the network is.
+
+    Returns:
+        ``[1, embedding]``.
+
+    Raises:
+        SeptoolError: the network returned NaN or infinity.
+    """
     waves = [torch.from_numpy(voice)[None].to(device) for voice in references]
-    return torch.stack([speaker(at_model_level(wave)).float() for wave in waves]).mean(0)
+    seconds = torch.tensor([speech_seconds(voice, rate) or 0.0 for voice in references], device=device)
+    known = torch.cat([embed(speaker, wave) for wave in waves])  # [reference, embedding]
+    known = (known * (seconds / seconds.sum())[:, None]).sum(0, keepdim=True)
+    check_finite_estimate(known)
+    return known
 
 
 def read_enrollment(row: manifest.Mixture, rate: int) -> np.ndarray:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from septool.errors import SeptoolError
 from septool.inference.dtype import computing_in
-from septool.signal.levels import Samples, model_gain, namespace, remove_dc
+from septool.signal.levels import Samples, at_model_level, model_gain, namespace, remove_dc
 
 if TYPE_CHECKING:  # ONNX Runtime does without torch
     import torch
@@ -55,6 +56,29 @@ def extract_at_model_level(model: "Extractor", mixture: "Tensor", embeddings: "T
     gain = model_gain(mixture)
     voices, presence = model.extract_each(mixture * gain, embeddings)
     return Extraction(voices / gain[:, None], presence)
+
+
+def embed(network: "Callable[[Tensor], Tensor]", voices: "Tensor") -> "Tensor":
+    """Run a speaker network at the level it was trained at.
+
+    Args:
+        network: maps ``[batch, time]`` to ``[batch, embedding]``.
+        voices: ``[batch, time]`` at any level, around any offset.
+
+    Returns:
+        ``[batch, embedding]`` in float32.
+    """
+    return network(at_model_level(voices)).float()
+
+
+def check_finite_estimate(estimate: Samples) -> None:
+    """Refuse what a network returned ``[...]``, where it is NaN or infinite.
+
+    Raises:
+        SeptoolError: saying so.
+    """
+    if not namespace(estimate).isfinite(estimate).all():
+        raise SeptoolError("the model returned non-finite samples; are its weights damaged?")
 
 
 def rescale_to_mixture(mixture: Samples, estimates: Samples, ridge: float = 1e-4) -> Samples:

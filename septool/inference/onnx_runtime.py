@@ -23,6 +23,7 @@ from septool.files import sha256_of
 from septool.headers import Header
 from septool.inference.level import ArrayEstimator, give_levels
 from septool.inference.passes import average_passes
+from septool.limits import MOST_JOBS, is_at_most
 from septool.signal.levels import remove_dc
 
 Precision = Literal["fp32", "int8"]  # of a graph's linear and LSTM layers
@@ -132,7 +133,8 @@ def _threads() -> int:
     if workers.is_worker():
         return 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else workers.cores()
+    is_number = asked.isdecimal() and is_at_most(asked, MOST_JOBS)
+    return (int(asked) if is_number else 0) or workers.cores()
 
 
 def _first_line(error: Exception) -> str:

@@ -19,7 +19,7 @@ from septool.config import JsonMapping
 from septool.files import sha256_of
 from septool.workers import check_stopping
 
-OUTPUT_LIST = ".septool-outputs.jsonl"  # a row for each file: its name and its bytes
+OUTPUT_LIST = ".septool-outputs.jsonl"  # a row for each file: its name, and by what it is known again
 LOCK_SUFFIX = ".lock"
 POLL_SECONDS = 0.1
 
@@ -27,7 +27,9 @@ POLL_SECONDS = 0.1
 def record_outputs(paths: Sequence[Path]) -> None:
     """Add files that were just written to the lists of their folders."""
     for path in paths:
-        _add_row(path.parent, {"name": path.name, "bytes": path.stat().st_size})
+        about = path.stat()
+        known_by = {"bytes": about.st_size, "modified_ns": about.st_mtime_ns, "sha256": sha256_of(path)}
+        _add_row(path.parent, {"name": path.name} | known_by)
 
 
 def record_group(folder: Path, pattern: str, paths: Sequence[Path]) -> None:
@@ -71,26 +73,25 @@ class OutputLists:
     """The lists of all folders, each read once."""
 
     def __init__(self) -> None:
-        self._sizes: dict[Path, dict[str, int]] = {}
+        self._rows: dict[Path, dict[str, JsonMapping]] = {}  # by folder and name
 
     def is_output(self, path: Path) -> bool:
-        """Say whether a file is one that was written here, and not another that has its name now."""
-        if path.parent not in self._sizes:
-            self._sizes[path.parent] = _read_list(path.parent / OUTPUT_LIST)
-        listed = self._sizes[path.parent].get(path.name)
+        """Say whether a file is one that was written here, and neither was changed nor is another of its name."""
+        if path.parent not in self._rows:
+            rows = _read_rows(path.parent / OUTPUT_LIST)[0]
+            self._rows[path.parent] = {str(row["name"]): row for row in rows if isinstance(row, dict) and "name" in row}
+        row = self._rows[path.parent].get(path.name)
+        if row is None:
+            return False
         try:
-            return listed is not None and path.stat().st_size == listed
+            about = path.stat()
+            if about.st_size != row.get("bytes"):
+                return False
+            if row.get("modified_ns", about.st_mtime_ns) == about.st_mtime_ns:  # older lists have sizes alone
+                return True
+            return sha256_of(path) == row.get("sha256")  # of a copy that has a time of its own
         except OSError:
             return False
-
-
-def _read_list(path: Path) -> dict[str, int]:
-    """Return the bytes of every file in a list; rows that cannot be read count for nothing."""
-    sizes: dict[str, int] = {}
-    for row in _read_rows(path)[0]:
-        with suppress(ValueError, TypeError, KeyError):
-            sizes[str(row["name"])] = int(row["bytes"])
-    return sizes
 
 
 def _read_rows(path: Path, start: int = 0) -> tuple[list[Any], int]:

@@ -18,6 +18,7 @@ from septool import audio
 from septool.errors import AudioError, UsageError
 from septool.files import is_folder, read_bytes
 from septool.inference.output_folder import OutputLists
+from septool.limits import MOST_SHARDS, is_at_most
 from septool.printable import printable
 
 PIPE = "-"
@@ -335,7 +336,8 @@ def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
     if any(job.label == PIPE for job in jobs):
         raise UsageError(f"--shard {shard} takes files; standard input is on one machine")
     part, _, parts = shard.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+    is_pair = part.isdecimal() and parts.isdecimal() and is_at_most(parts, MOST_SHARDS)
+    if not (is_pair and is_at_most(part, int(parts)) and int(part) >= 1):
         raise UsageError(f"--shard is {shard!r}; write it as I/N, with I from 1 to N, such as 3/16")
 
     def shard_of(job: Job) -> int:  # not hash(), which differs from process to process

@@ -120,7 +120,8 @@ class Record:
         try:
             with self.path.open("a+b", buffering=0) as file:
                 end = file.seek(0, os.SEEK_END)
-                torn = end and os.pread(file.fileno(), 1, end - 1) != b"\n" if hasattr(os, "pread") else False
+                file.seek(max(end - 1, 0))
+                torn = end and file.read(1) != b"\n"
                 line = json.dumps(row, allow_nan=False, default=str).encode() + b"\n"
                 file.write(b"\n" + line if torn else line)
         except OSError as error:

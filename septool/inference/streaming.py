@@ -16,12 +16,12 @@ import numpy as np
 
 from septool import audio, workers
 from septool.atomic import atomic_write_group
-from septool.errors import InterruptedBySignal, SeptoolError, UsageError
+from septool.errors import InterruptedBySignal, UsageError
 from septool.inference.accelerators import Accelerator, WindowBatches
 from septool.inference.beside import read_ahead, write_behind
 from septool.inference.channels import Channel, channel_number
 from septool.inference.findings import Peaks, loudest_if_cancelling
-from septool.inference.level import ArrayEstimator
+from septool.inference.level import ArrayEstimator, check_finite_estimate
 from septool.signal.levels import to_db
 from septool.signal.stitch import Seam, Stitcher
 
@@ -195,8 +195,7 @@ class WindowedEstimator:
         if not self._waiting:
             return
         voices = self._batches(np.concatenate(self._waiting))  # [segment * channel, voice, time]
-        if not np.isfinite(voices).all():
-            raise SeptoolError("the model returned non-finite samples; are its weights damaged?")
+        check_finite_estimate(voices)
         channels = len(self._waiting[0])
         self._waiting = []
         self.stitchers = self.stitchers or [Stitcher(self.overlap, self.ordered) for _ in range(channels)]

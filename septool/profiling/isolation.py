@@ -5,6 +5,7 @@ machine is faster now than in a minute. So every target is measured in several, 
 other, and a time stands between what processes say, not between repeats in one of them.
 """
 
+import math
 import signal
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -112,7 +113,8 @@ def measure_isolated(target: Target, lengths: Sequence[float], settings: Setting
     except EOFError:
         process.join()
         why = f"its process ended with status {process.exitcode}"
-        hint = "; the system kills what needs too much memory" if process.exitcode == -signal.SIGKILL else ""
+        was_killed = process.exitcode == -getattr(signal, "SIGKILL", math.inf)  # which Windows does not have
+        hint = "; the system kills what needs too much memory" if was_killed else ""
         yield Failed(target.name, None, why + hint)
     finally:
         process.kill()

@@ -167,7 +167,7 @@ def extract_row(
             with suppress(AudioError):  # told of its own row
                 asked.append(read_enrollment(other, rate))
                 break
-    embeddings = torch.cat([embed_references(network.speaker, [each], device) for each in asked])
+    embeddings = torch.cat([embed_references(network.speaker, [each], rate, device) for each in asked])
     (voice, *_), presence = (part[0].float() for part in extract_mean(network, mixture, embeddings, passes))
     sources = torch.from_numpy(rendered.sources).to(device)
     nearest = si_snr(estimate=voice[None], reference=sources).nan_to_num(nan=-torch.inf).argmax()

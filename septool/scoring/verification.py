@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from septool import audio
 from septool.data.trials import Trial
 from septool.errors import AudioError
-from septool.signal.levels import at_model_level
+from septool.inference.level import embed
 
 
 def embed_recording(
@@ -23,7 +23,7 @@ def embed_recording(
         raise AudioError(f"{path} has no samples")
     audio.check_finite(samples, path)
     voice = torch.from_numpy(samples).to(device)[None]
-    return F.normalize(network(at_model_level(voice)).float(), dim=-1)[0]
+    return F.normalize(embed(network, voice), dim=-1)[0]
 
 
 @torch.inference_mode()

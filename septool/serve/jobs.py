@@ -184,7 +184,7 @@ class JobQueue:
         """Begin to work."""
         clear_left_behind(Path(tempfile.gettempdir()))
         self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-        self._lock = FileLock(self._folder / LOCK)
+        self._lock = FileLock(self._folder / LOCK, thread_local=False)  # whoever stops may be another than who starts
         self._lock.acquire()
         for device in self.devices:
             self._threads.append(threading.Thread(target=self._work, args=(device,), daemon=True))

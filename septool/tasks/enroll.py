@@ -97,7 +97,7 @@ def enroll(
         else:
             samples = [load_stretches(references, network.rate, voice)]
         seconds = sum(map(len, samples)) / network.rate
-        embedding = embed_references(network.embedding, samples, where)[0].cpu().numpy()
+        embedding = embed_references(network.embedding, samples, network.rate, where)[0].cpu().numpy()
         voiceprints.append(Voiceprint(voice, embedding, seconds))
         recordings = tuple(dict.fromkeys(str(reference.path) for reference in references))
         enrolled.append(EnrolledVoice(voice, recordings, round(seconds, 2)))

@@ -312,8 +312,14 @@ class _LoadedExtractor:
         """Write the voices that are known by ``embeddings [voice, embedding]``; return their scores by channel too."""
         device = task.batch.device
         self.network.to(device)
+        each = task.batch.channel == "each"
         estimator = KnownVoicesEstimator(
-            self.network, embeddings.to(device), self.threshold, torch_dtype(self.dtype.name), self.passes
+            self.network,
+            embeddings.to(device),
+            self.threshold,
+            torch_dtype(self.dtype.name),
+            self.passes,
+            each_channel=each,
         )
         completed, found = task.estimate(
             on_arrays(estimator, device),
@@ -322,8 +328,8 @@ class _LoadedExtractor:
             model_rate=self.rate,
             ordered=True,
         )
-        channels = found.info.channels if task.batch.channel == "each" else 1
-        return replace(completed, dtype=self.dtype.name), estimator.presence(channels)
+        presence = estimator.presence(found.info.channels if each else 1)
+        return replace(completed, dtype=self.dtype.name), presence
 
     def extract(self, task: Task, embedding: torch.Tensor, manifest_sha256: str | None = None) -> Extracted:
         """Write the one voice that is known by ``embedding [1, embedding]``."""
@@ -350,7 +356,7 @@ def _extract_target(
     paths = [each.path for each in references]
     todo = batch.plan(inputs.recordings, explicit, paths, voices=1, model=extractor.checkpoint)
     loaded = [load_reference(each, extractor.rate, batch.report) for each in references]
-    embedding = embed_references(extractor.network.speaker, loaded, batch.device)
+    embedding = embed_references(extractor.network.speaker, loaded, extractor.rate, batch.device)
     sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in references] if batch.manifest else []
     record = extractor.open_record(batch, {"references": sums, "rows": None})
     work = partial(extractor.extract, embedding=embedding)
@@ -390,7 +396,7 @@ def _extract_row(
     """Extract from a mixture, which is rendered for it, the voice of its enrollment."""
     row, device = rows[task.job.label], task.batch.device
     enrolled = read_enrollment(row, extractor.rate)
-    embedding = embed_references(extractor.network.to(device).speaker, [enrolled], device)
+    embedding = embed_references(extractor.network.to(device).speaker, [enrolled], extractor.rate, device)
     with tempfile.TemporaryDirectory(prefix="septool-") as folder:
         task.local_path = Path(folder) / "mixture.wav"
         audio.write_audio(task.local_path, render_mixture(row).mixture, row.sample_rate, "FLOAT")

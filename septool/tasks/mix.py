@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,9 @@ from septool.inference.paths import PIPE, abspath_key, check_not_terminal, copy_
 from septool.printable import printable
 from septool.signal.levels import from_db, to_db
 
-Rendered = TypeVar("Rendered")
-
 RECORD = "rendered.json"  # what the files of a folder were rendered from
+
+SCALED_PEAK = 0.9  # of what would go over full scale otherwise
 
 LOST_DB = 60.0  # a recording that loses so much at another rate has nothing below half of that
 
@@ -168,9 +168,9 @@ def _rms(voice: np.ndarray) -> float:
 
 
 def headroom(parts: np.ndarray) -> float:
-    """Gain that keeps the sum and every part of ``[part, time]`` within full scale: 1, or what makes the peak 0.9."""
+    """Gain that keeps the sum and every part of ``[part, time]`` within full scale: 1, or down to SCALED_PEAK."""
     peak = max(float(np.abs(parts.sum(0)).max()), float(np.abs(parts).max()))
-    return 0.9 / peak if peak > 1 else 1.0
+    return SCALED_PEAK / peak if peak > 1 else 1.0
 
 
 def _voice_files(out: Path, sources: Path | None, count: int) -> list[Path]:
@@ -225,8 +225,7 @@ def mix_manifest(
     rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)
     how = Rendering(out, sample_rate, subtype, force, jobs, cluster, report)
     made = render_rows(MIXTURES, rows, source, how)
-    scaled = {each.row.id: each.scaled_db for each in made.rows if each.scaled_db}
-    return RenderedManifest(str(made.path), sha256_of(made.path), made.digest, tuple(made.failed), scaled)
+    return RenderedManifest(str(made.path), sha256_of(made.path), made.digest, tuple(made.failed), made.scaled_db)
 
 
 def check_rendering(source: Path, out: Path, subtype: str) -> None:
@@ -248,8 +247,15 @@ class Rendering(NamedTuple):
     report: Callable[[int, int], None]  # called with the number done, of how many
 
 
+class RenderedRow(NamedTuple, Generic[manifest.RowT]):
+    """A row that was rendered."""
+
+    row: manifest.RowT  # of the files
+    scaled_db: float = 0.0  # gain on all of it that kept its peak below full scale
+
+
 @dataclass(frozen=True)
-class RowKind(Generic[manifest.RowT, Rendered]):
+class RowKind(Generic[manifest.RowT]):
     """What the rows of a manifest are, and what is made of them."""
 
     called: str  # in messages
@@ -259,22 +265,27 @@ class RowKind(Generic[manifest.RowT, Rendered]):
     targets: Callable[[manifest.RowT, Path], Sequence[Path]]  # the files of a row in a folder
     recordings: Callable[[manifest.RowT], Iterable[Path]]  # that a row is made of
     # Given a row and, by their names, out, sample_rate, subtype and outdated: the ids of rows whose files are replaced.
-    render: Callable[..., Rendered | SeptoolError]
-    dump: Callable[[list[Rendered]], str]  # the manifest of what was rendered
+    render: Callable[..., RenderedRow[manifest.RowT] | SeptoolError]
+    dump: Callable[[list[manifest.RowT]], str]  # the manifest of what was rendered
 
 
-class RenderedRows(NamedTuple, Generic[Rendered]):
+class RenderedRows(NamedTuple, Generic[manifest.RowT]):
     """What was rendered of a manifest."""
 
     path: Path  # the manifest beside the files
     digest: str  # sha256 of the manifest that they are from
-    rows: list[Rendered]
+    rows: list[RenderedRow[manifest.RowT]]
     failed: list[str]  # a line for each row that could not be rendered
+
+    @property
+    def scaled_db(self) -> dict[str, float]:
+        """The gains of those that had to be scaled, by id."""
+        return {each.row.id: each.scaled_db for each in self.rows if each.scaled_db}
 
 
 def render_rows(
-    kind: RowKind[manifest.RowT, Rendered], rows: Sequence[manifest.RowT], source: Path, how: Rendering
-) -> RenderedRows[Rendered]:
+    kind: RowKind[manifest.RowT], rows: Sequence[manifest.RowT], source: Path, how: Rendering
+) -> RenderedRows[manifest.RowT]:
     """Render rows to the files of a folder and a manifest beside them.
 
     What is there of a row stays until it can be replaced.
@@ -302,7 +313,7 @@ def render_rows(
     keys = {id: row_key(row, sample_rate or row["sample_rate"], subtype) for id, row in described.items()}
     about: JsonDict = {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}
     record = start_record(out, targets, keys, about, force=force)
-    rendered: list[Rendered] = []
+    rendered: list[RenderedRow[manifest.RowT]] = []
     failed: list[str] = []
     work = partial(kind.render, out=out, sample_rate=sample_rate, subtype=subtype, outdated=frozenset(record.outdated))
     try:
@@ -322,13 +333,13 @@ def render_rows(
             f"{source.parent.resolve()}; the first: {failed[0]}"
         )
     with atomic_write(path) as partial_path:
-        partial_path.write_text(kind.dump(rendered), encoding="utf-8")
+        partial_path.write_text(kind.dump([each.row for each in rendered]), encoding="utf-8")
     return RenderedRows(path, digest, rendered, failed)
 
 
 def _render_alone(
-    work: Callable[[manifest.RowT], Rendered | SeptoolError], row: manifest.RowT
-) -> Rendered | SeptoolError:
+    work: Callable[[manifest.RowT], RenderedRow[manifest.RowT] | SeptoolError], row: manifest.RowT
+) -> RenderedRow[manifest.RowT] | SeptoolError:
     try:
         return work(row)
     except MemoryError:
@@ -441,14 +452,9 @@ def _targets(row: manifest.Mixture, out: Path) -> list[Path]:
     return [out / f"{name}.wav" for name in (stem, *voices, *([f"{stem}_noise"] if row.noise else []))]
 
 
-class _RenderedRow(NamedTuple):
-    row: manifest.Mixture  # of the files
-    scaled_db: float = 0.0
-
-
 def _render_row(
     row: manifest.Mixture, *, out: Path, sample_rate: int | None, subtype: str, outdated: Set[str]
-) -> _RenderedRow | SeptoolError:
+) -> RenderedRow[manifest.Mixture] | SeptoolError:
     rate = sample_rate or row.sample_rate
     target, *files = _targets(row, out)
     names = [path.name for path in files]
@@ -488,10 +494,10 @@ def _render_row(
         enrolment=enrolment,
         room=row.room,
     )
-    return _RenderedRow(files, round(to_db(gain), 2))
+    return RenderedRow(files, round(to_db(gain), 2))
 
 
-MIXTURES = RowKind[manifest.Mixture, _RenderedRow](
+MIXTURES = RowKind[manifest.Mixture](
     called="rows",
     list_name="mixtures.jsonl",
     read=manifest.read_manifest,
@@ -499,5 +505,5 @@ MIXTURES = RowKind[manifest.Mixture, _RenderedRow](
     targets=_targets,
     recordings=_paths_read,
     render=_render_row,
-    dump=lambda rendered: manifest.dump_manifest([each.row for each in rendered]),
+    dump=manifest.dump_manifest,
 )

@@ -21,7 +21,8 @@ from septool.data.conversations import (
 from septool.data.manifest import file_stem, manifest_path, read_manifest
 from septool.data.turns import to_rttm
 from septool.errors import SeptoolError, UsageError
-from septool.tasks.mix import Rendering, RowKind, check_rendering, headroom, render_rows
+from septool.signal.levels import to_db
+from septool.tasks.mix import SCALED_PEAK, RenderedRow, Rendering, RowKind, check_rendering, headroom, render_rows
 
 LAST_WORDS_S = 60.0  # more than a conversation goes on for until what is said has been said
 
@@ -33,6 +34,7 @@ class RenderedConversations:
     manifest: str
     files: tuple[str, ...]  # the recordings
     failed: tuple[str, ...]  # a line for each that could not be
+    scaled_db: dict[str, float]  # by id: gain on all of it that kept its peak below full scale
 
 
 def draw_conversations(
@@ -114,8 +116,8 @@ def render_conversations(
     Rows that are there already are left as they are, so a run that was stopped goes on; what is there of
     another row, rate or subtype is refused.
 
-    The sources add up to the recording; what would go over full scale is scaled down with them. A manifest beside the
-    files has the same rows, with paths from there.
+    The sources add up to the recording; what would go over full scale is scaled down with them, but in FLOAT, which
+    has room for it. A manifest beside the files has the same rows, with paths from there and the gains of the files.
 
     Args:
         source: the manifest.
@@ -134,8 +136,8 @@ def render_conversations(
 
 def _write(rows: Sequence[Conversation], source: Path, how: Rendering) -> RenderedConversations:
     made = render_rows(CONVERSATIONS, rows, source, how)
-    files = tuple(str(_targets(row, how.out)[0]) for row in made.rows)
-    return RenderedConversations(str(made.path), files, tuple(made.failed))
+    files = tuple(str(_targets(each.row, how.out)[0]) for each in made.rows)
+    return RenderedConversations(str(made.path), files, tuple(made.failed), made.scaled_db)
 
 
 def _targets(row: Conversation, out: Path) -> list[Path]:
@@ -151,28 +153,46 @@ def _paths_read(row: Conversation) -> Iterator[Path]:
 
 def _write_conversation(
     row: Conversation, *, out: Path, sample_rate: int | None, subtype: str, outdated: Set[str]
-) -> Conversation | SeptoolError:
+) -> RenderedRow[Conversation] | SeptoolError:
     rate = sample_rate or row.sample_rate
     files = _targets(row, out)
     recording = files[0]
     try:
         if row.id in outdated or not all(path.exists() for path in files):
             rendered = render_conversation(row, rate)
-            gain = np.float32(headroom(rendered.sources))
+            gain = 1.0 if subtype == "FLOAT" else headroom(rendered.sources)
             with atomic_write_group(files) as (mixed, turns, *voices):
-                audio.encode_audio(mixed, rendered.mixture * gain, rate, subtype, recording)
+                audio.encode_audio(mixed, rendered.mixture * np.float32(gain), rate, subtype, recording)
                 turns.write_text(to_rttm(rendered.turns, recording.stem), encoding="utf-8", errors="replace")
                 for path, voice in zip(voices, rendered.sources, strict=True):
-                    audio.encode_audio(path, voice * gain, rate, subtype, recording)
+                    audio.encode_audio(path, voice * np.float32(gain), rate, subtype, recording)
+        else:
+            gain = _gain_of_files(row, files, rate)
     except SeptoolError as error:
         return error
+    scaled_db = to_db(gain)
     moved = tuple(
-        replace(segment, path=manifest_path(row.locate(segment.path), out).as_posix()) for segment in row.segments
+        replace(
+            segment,
+            path=manifest_path(row.locate(segment.path), out).as_posix(),
+            gain_db=segment.gain_db + scaled_db,
+        )
+        for segment in row.segments
     )
-    return replace(row, segments=moved)
+    return RenderedRow(replace(row, segments=moved), round(scaled_db, 2))
 
 
-CONVERSATIONS = RowKind[Conversation, Conversation](
+def _gain_of_files(row: Conversation, files: Sequence[Path], rate: int) -> float:
+    """Return by how much the files of a row that are there were scaled; their peak says whether, but not by how much.
+
+    Kept nowhere, so that it is known of whatever a run that was killed has left.
+    """
+    recordings = [path for path in files if path.suffix == ".wav"]
+    peak = max(float(np.abs(audio.read_audio(path)[0]).max(initial=0.0)) for path in recordings)
+    return headroom(render_conversation(row, rate).sources) if abs(peak - SCALED_PEAK) < 1e-4 else 1.0
+
+
+CONVERSATIONS = RowKind[Conversation](
     called="conversations",
     list_name="conversations.jsonl",
     read=read_conversations,

@@ -206,6 +206,7 @@ def _check(corpus: str, entry: Corpus, options: JsonDict) -> None:
 
 def _frames(row: manifest.Mixture) -> int | None:
     """Return a row's length at its rate, if it is known without opening a file."""
-    if row.frames is None and len(row.sources) == 1:
-        return row.sources[0].frames
-    return row.frames
+    if row.frames is not None or len(row.sources) != 1:
+        return row.frames
+    frames = row.sources[0].frames
+    return None if frames < 0 else frames  # to the end, wherever that is

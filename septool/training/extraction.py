@@ -13,7 +13,7 @@ from septool.data import manifest, pool
 from septool.data.enrollment import EnrolledMixture, sample_enrolled_mixture
 from septool.data.mixing import AugmentationSources, render_mixture
 from septool.errors import ManifestError
-from septool.inference.level import extract_at_model_level
+from septool.inference.level import embed, extract_at_model_level
 from septool.models.base import Extractor
 from septool.scoring.items import score_improvement
 from septool.signal.levels import at_model_level, model_gain
@@ -58,7 +58,7 @@ class ExtractorRole(Role[Extractor, ExtractionItem]):
         scored = []
         for item in items:
             mixture, enrollment = (wave.to(self.device)[None] for wave in (item.mixture, item.enrollment))
-            embedding = self.model.speaker(at_model_level(enrollment))
+            embedding = embed(self.model.speaker, enrollment)
             voice = extract_at_model_level(self.model, mixture, embedding).voice[0].float()
             scored.append(score_improvement(voice, item.target[None], item.mixture, self.recipe.data.sample_rate))
         return self.mean_improvement(scored)

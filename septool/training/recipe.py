@@ -161,6 +161,8 @@ class Recipe:
         for key in ("mixing.difference_db", "mixing.speed"):
             if max(map(abs, getattr(self.mixing, key.partition(".")[2]))) > MOST_DB:
                 raise ValueError(f"{key} goes beyond {MOST_DB:g}")
+        if self.speakers.imprint and not self.mixing.seconds:
+            raise ValueError("speakers.imprint takes clips of one length, mixing.seconds; it is 0, whole utterances")
         if self.data.mixing == "static":
             for each in fields(DynamicMixing):
                 changed = getattr(self.mixing, each.name) != getattr(DynamicMixing(), each.name)

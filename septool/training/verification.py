@@ -14,6 +14,7 @@ from septool.data import pool, trials
 from septool.data.enrollment import SpeakerItem, sample_clips, sample_speaker_item
 from septool.data.mixing import AugmentationSources
 from septool.errors import ConfigError, ManifestError
+from septool.inference.level import embed
 from septool.metrics import Metric
 from septool.metrics.eer import EER, equal_error_rate
 from septool.models.speaker_net import SpeakerNet
@@ -50,7 +51,7 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
         length = classifier.weight.norm(dim=-1).mean()  # of a row, as training expects it
         for speaker in range(self.model.config.speakers):
             clips = sample_clips(speech, self.recipe.mixing, sampling, speaker=speaker, seed=self.recipe.seed)
-            embeddings = self.model.embedding(at_model_level(torch.from_numpy(clips).to(self.device)))
+            embeddings = embed(self.model.embedding, torch.from_numpy(clips).to(self.device))
             mean = F.normalize(embeddings, dim=-1).mean(0)
             classifier.weight[speaker] = length * F.normalize(mean, dim=0)
         classifier.bias.zero_()

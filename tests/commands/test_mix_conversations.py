@@ -10,7 +10,7 @@ import pytest
 
 from septool import audio
 from septool.data.conversation_sampling import STYLES
-from septool.data.conversations import read_conversations, render_conversation
+from septool.data.conversations import Conversation, read_conversations, render_conversation
 from septool.data.turns import find_overlaps, merge_turns, read_rttm
 from tests.conftest import RATE, Command, voice, write
 
@@ -152,6 +152,43 @@ def test_a_conversation_that_cannot_be_rendered_again_is_kept(septool: Command, 
     itself = septool("mix", out / "conversations.jsonl", "-o", out, "--force")
     assert itself.status == 2
     assert "conversations.jsonl would be written over while it is read" in itself.errors[-1]
+
+
+def test_the_manifest_has_the_gains_of_what_was_scaled(septool: Command, speech: Path, tmp_path: Path) -> None:
+    quiet = {"path": "speech/p0/1.wav", "speaker": "a", "at": 0.0}
+    loud = [quiet | {"gain_db": 20.0}, {"path": "speech/p1/1.wav", "speaker": "b", "at": 0.5, "gain_db": 17.0}]
+    rows = [
+        {"id": id, "sample_rate": RATE, "seconds": 3.0, "segments": segments}
+        for id, segments in (("loud", loud), ("quiet", [quiet]))
+    ]
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def mix(out: Path, *arguments: object) -> tuple[dict[str, float], dict[str, Conversation]]:
+        described = septool("mix", source, "-o", out, "--json", *arguments)
+        assert described.status == 0
+        listed = read_conversations(out / "conversations.jsonl")
+        for row in listed:
+            files = [audio.load_audio(path, RATE) for path in (out / f"{row.id}.wav", out / f"{row.id}_s1.wav")]
+            rendered = render_conversation(row)
+            np.testing.assert_allclose(np.stack(files), [rendered.mixture, rendered.sources[0]], atol=1 / 2**15)
+        return json.loads(described.lines[0])["scaled_db"], {row.id: row for row in listed}
+
+    out = tmp_path / "out"
+    scaled, made = mix(out)
+    assert list(scaled) == ["loud"]
+    assert made["loud"].segments[0].gain_db == pytest.approx(20.0 + scaled["loud"], abs=0.006)
+    assert made["quiet"].segments[0].gain_db == 0
+    assert mix(out) == (scaled, made)  # nothing was to be done
+    (out / "conversations.jsonl").unlink()  # as if it had been stopped before
+    assert septool("mix", source, "-o", out).errors[-1] == (
+        f"septool: 1 rows were scaled to stay below full scale, loud the most, by {scaled['loud']} dB; "
+        "--subtype FLOAT keeps levels"
+    )
+    assert mix(out) == (scaled, made)
+    exact, kept = mix(tmp_path / "exact", "--subtype", "FLOAT")
+    assert (exact, kept["loud"].segments[0].gain_db) == ({}, 20.0)
+    assert np.abs(audio.load_audio(tmp_path / "exact/loud.wav", RATE)).max() > 1
 
 
 def test_settings_of_drawing_are_for_drawing(septool: Command, speech: Path, tmp_path: Path) -> None:

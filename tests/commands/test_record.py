@@ -1,6 +1,7 @@
 """Many recordings: lists of them, the record of results, the first failure, processes, progress for machines."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from septool.commands.printing import JsonProgress
 from septool.files import sha256_of
 from septool.inference import runner
 from septool.inference.batch import Batch
+from septool.inference.outcomes import Failed
 from septool.inference.paths import Job
 from septool.inference.record import Record
 from septool.inference.runner import choose_processes
@@ -190,6 +192,20 @@ def test_rows_that_lack_something_count_for_nothing(tmp_path: Path, row: dict[st
     assert Record(path, "galr", "0", {}).difference(job) == f"{path} does not know it"
     path.write_text(json.dumps(ROW) + "\n")
     assert Record(path, "galr", "0", {}).difference(job) is None
+
+
+def test_a_row_begins_a_line_whatever_the_last_one_was_cut_off_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pread", raising=False)  # which Windows does not have
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(ROW) + "\n" + json.dumps(ROW)[:20])
+    record = Record(path, "galr", "0", {})
+    for name in ("y", "z"):
+        record.add(Failed(name, "it is damaged"), None)
+    whole, _, *added = path.read_text().splitlines()
+    assert json.loads(whole) == ROW
+    assert list(map(json.loads, added)) == [{"input": name, "error": "it is damaged"} for name in ("y", "z")]
 
 
 def test_the_mix_of_all_channels_is_the_default(separate: Command, calls: list[Path], tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_mix_is_what_is_done_by_default(separate: Command, call: Path, speech: n
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--channel", "left"], "--channel is 'left'; it can be a number from 1, mix or each"),
+        (["--channel", "left"], "--channel is 'left'; it can be a number from 1 to 1024, mix or each"),
         (["--channel", "0"], "--channel is '0'"),
         (["--channel", "each", "--reference", "a.wav"], "--reference is for one channel or their mix"),
         (["--channel", "each", "--speakers", "2"], "--speakers is for one channel or their mix"),

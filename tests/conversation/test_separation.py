@@ -11,6 +11,7 @@ from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine
 from septool.conversation.separation import ConversationSeparator
 from septool.conversation.speakers import find_speakers
+from septool.errors import SeptoolError
 from septool.metrics.diarization import diarization_error
 
 RATE = 8000
@@ -123,6 +124,27 @@ def test_tracks_are_refined_where_two_talk_at_once_and_nowhere_else(sources: dic
     asked.clear()
     run({"ann": sources["ann"]}, refine=refine)
     assert not asked
+
+
+@pytest.mark.parametrize("damaged", ["separate", "embed", "refine"])
+def test_a_network_that_returns_no_numbers_ends_the_separation(sources: dict[str, np.ndarray], damaged: str) -> None:
+    """Else nobody would be told apart, and one person would get the recording."""
+    mixture, oracle = np.sum([*sources.values()], axis=0), Oracle(sources)
+    networks = {"separate": oracle, "embed": embed, "refine": lambda _, tracks: tracks}
+    works = networks[damaged]
+    networks[damaged] = lambda *given: works(*given) * np.nan
+    with ConversationSeparator(**networks, rate=RATE) as conversation:
+        oracle.step = conversation.store.step
+
+        def separate_all() -> None:
+            for _ in conversation.listen([mixture]):
+                pass
+            conversation.diarize()
+            for _ in conversation.voices():
+                pass
+
+        with pytest.raises(SeptoolError, match="the model returned non-finite samples; are its weights damaged"):
+            separate_all()
 
 
 def test_one_person_alone_is_the_recording_itself_with_its_pauses(sources: dict[str, np.ndarray]) -> None:

@@ -2,12 +2,14 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from septool import audio
+from septool.corpora import CORPORA, base
 from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError, UsageError
@@ -22,7 +24,7 @@ GOLDEN = {  # manifest, and the samples of all its files
         "b9a3b0596203cf6ed8f76fa906dae32fafcb06b748e37de4b73c2720eb920085",
     ),
     "aishell2-noise": (
-        "cb024e2a3d176d197dd5f0f8ce69faababfe333fbbc7602f71b1c69e68580358",
+        "2c93f8ef8e0f42b182c74a73467e9bc5fda8b3c9ed2e1c34abcf50116a5c6c25",
         "0a1255d8c1239a271fa4986345ad0322f13c7b258289b2d56e391e2f200bd4ad",
     ),
 }
@@ -92,6 +94,29 @@ def test_a_stretch_lasts_as_long_as_the_speech_whatever_the_rates(toy: Path) -> 
     for row in manifest.read_manifest(made("wsj0-music", toy, toy / "out", sample_rate=8000)):
         assert row.sources[1].frames == 1.5 * 44_100
         assert render_mixture(row).sources.shape == (2, 12_000)
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 16_000])
+def test_hours_and_bytes_are_those_of_the_files(toy: Path, tmp_path: Path, rate: int) -> None:
+    people = toy / "aishell2-noise/iOS/data/wav"
+    recording(sorted(people.rglob("*.wav"))[0], 16_001)
+    settings = {"noise": toy / "clips", "sample_rate": rate, "split": "test"}
+    (one,) = prepare("aishell2-noise", toy / "aishell2-noise", out=toy / "out", **settings).manifests  # type: ignore[arg-type]
+    rendered(Path(one.path), tmp_path)
+    mixtures = [audio.audio_info(tmp_path / f"{row.id}.wav") for row in manifest.read_manifest(Path(one.path))]
+    assert one.hours == pytest.approx(sum(about.frames for about in mixtures) / rate / 3600)
+    assert one.rendered_bytes == sum(path.stat().st_size - 44 for path in tmp_path.glob("*.wav"))
+
+
+def test_no_length_is_told_of_recordings_that_are_taken_to_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = manifest.Mixture(id="one", sources=(manifest.Source(path="one.wav"),), sample_rate=8000)
+    found = base.PreparedRows([base.ManifestPart("list", "test", [row])])
+    corpus = replace(CORPORA["folder"], prepare=lambda source, out, *, jobs: found)
+    monkeypatch.setattr("septool.tasks.prepare.CORPORA", {"folder": corpus})
+    (one,) = prepare("folder", tmp_path, out=tmp_path).manifests
+    assert (one.hours, one.rendered_bytes) == (None, None)
 
 
 def test_no_split_hears_anothers_clips_or_speakers(toy: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from septool import audio, checkpoints
+from septool import audio, checkpoints, workers
 from septool.api import load_separator
 from septool.device import processor
 from septool.errors import SeptoolError, UsageError
@@ -268,6 +268,15 @@ def test_a_lack_of_memory_and_other_failures_are_told_apart(exported: Path, monk
     monkeypatch.setattr(Session, "said", "a node\nfails")
     with pytest.raises(SeptoolError, match=r"^ONNX Runtime fails \(a node\); use --engine torch$"):
         separator.run(np.zeros((1, 1000), dtype=np.float32))
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("0", None), ("many", None), ("9" * 5000, None)])
+def test_threads_are_those_that_are_asked_for(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, asked: str, threads: int | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    options = onnx_runtime.open_session(find_graph(exported).path).get_session_options()
+    assert options.intra_op_num_threads == (threads or workers.cores())
 
 
 def test_a_graph_that_gives_something_else_is_not_kept(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

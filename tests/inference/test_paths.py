@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from septool.errors import UsageError
+from septool.inference.channels import parse_channel
 from septool.inference.enrollment import Reference, parse_reference
 from septool.inference.paths import PIPE, Job, find_inputs, looks_like_file, select_shard
 
+DIGITS = "9" * 5000  # more than int() takes
 JOBS = [Job(f"calls/{number}.wav", Path(f"calls/{number}.wav")) for number in range(2000)]
 
 
@@ -25,10 +27,19 @@ def test_a_part_does_not_depend_on_what_else_is_there() -> None:
     assert select_shard(JOBS, None) == JOBS
 
 
-@pytest.mark.parametrize("shard", ["", "3", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "one/two", "1.5/2"])
+@pytest.mark.parametrize(
+    "shard", ["", "3", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "one/two", "1.5/2", f"1/{DIGITS}", f"{DIGITS}/2"]
+)
 def test_what_is_no_part_is_refused(shard: str) -> None:
     with pytest.raises(UsageError, match=r"write it as I/N, with I from 1 to N, such as 3/16"):
         select_shard(JOBS, shard)
+
+
+@pytest.mark.parametrize("channel", ["0", "-1", "1.5", "left", "1025", DIGITS])
+def test_what_is_no_channel_is_refused(channel: str) -> None:
+    assert parse_channel("1024") == 1024
+    with pytest.raises(UsageError, match=r"it can be a number from 1 to 1024, mix or each"):
+        parse_channel(channel)
 
 
 def test_standard_input_has_no_parts() -> None:

@@ -1,10 +1,12 @@
 """Rounds of fresh processes: who runs when, what is stated of several, what becomes of failures."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -128,6 +130,19 @@ def test_the_repeats_of_one_process_are_what_is_stated_of_one() -> None:
 @pytest.mark.parametrize(("count", "min_repeats"), [(1, 3), (2, 2), (3, 1), (5, 1)])
 def test_rounds_share_the_repeats(count: int, min_repeats: int) -> None:
     assert Settings(rounds=count).min_repeats == min_repeats
+
+
+@pytest.mark.parametrize(("status", "hint"), [(-9, "; the system kills what needs too much memory"), (1, ""), (0, "")])
+@pytest.mark.parametrize("windows", [False, True])
+def test_how_a_process_ended_is_told(monkeypatch: pytest.MonkeyPatch, status: int, hint: str, *, windows: bool) -> None:
+    pipe = Mock(**{"recv.side_effect": EOFError})
+    process = Mock(exitcode=status)
+    context = Mock(**{"Pipe.return_value": (pipe, pipe), "Process.return_value": process})
+    monkeypatch.setattr(isolation, "get_context", lambda _: context)
+    if windows:
+        monkeypatch.delattr(signal, "SIGKILL")
+    (failed,) = measure_isolated(TARGETS[0], [1.0], Settings())
+    assert failed == Failed("a", None, f"its process ended with status {status}{'' if windows else hint}")
 
 
 @LINUX

@@ -306,6 +306,19 @@ def test_all_workers_together_are_waited_for_no_longer_than_one(
         thread.join(60)
 
 
+def test_a_queue_may_be_stopped_by_another_thread_than_started_it(temporary: Path) -> None:
+    queue = jobs.JobQueue(devices=[])
+    starting = threading.Thread(target=queue.start)
+    starting.start()
+    starting.join(60)
+    lock = queue._lock
+    assert lock is not None
+    assert lock.is_locked
+    queue.stop()
+    assert not lock.is_locked
+    assert list(temporary.iterdir()) == []
+
+
 def test_who_gives_up_while_it_is_drawn_is_heard(
     client: TestClient, call: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

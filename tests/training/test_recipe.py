@@ -118,6 +118,12 @@ def test_settings_that_make_no_sense(setting: str, said: str) -> None:
     assert str(error.value) == said
 
 
+def test_clips_to_begin_with_have_one_length() -> None:
+    assert recipes.load_recipe("speaker-net-8k", ["mixing.seconds=0", "speakers.imprint=0"]).mixing.seconds == 0
+    with pytest.raises(ConfigError, match=r"speakers\.imprint takes clips of one length, mixing\.seconds; it is 0"):
+        recipes.load_recipe("speaker-net-8k", ["mixing.seconds=0", "speakers.imprint=2"])
+
+
 @pytest.mark.parametrize(
     "setting",
     [
