@@ -237,12 +237,6 @@ class EstimateStream:
         voices = np.concatenate(final, axis=1)[:, : self.received - self.returned]  # a total can be a sample off
         return self._returned([np.pad(voices, ((0, 0), (0, self.received - self.returned - voices.shape[1])))])
 
-    def __call__(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield the voices of blocks, ``[voice, time]``, and the rest when there are no more."""
-        for block in blocks:
-            yield self.push(block)
-        yield self.finish()
-
     def _returned(self, parts: list[np.ndarray]) -> np.ndarray:
         voices = np.concatenate(parts, axis=1) if parts else np.zeros((self.voices, 0), dtype=np.float32)
         self.returned += voices.shape[1]

@@ -118,14 +118,6 @@ class Segmenter:
         return np.concatenate(self._blocks, axis=-1) if self._blocks else np.zeros((1, 0), dtype=np.float32)
 
 
-def segments(blocks: Iterable[np.ndarray], size: int, overlap: int) -> Iterator[np.ndarray]:
-    """Cut a stream of blocks ``[..., time]`` into segments; see :class:`Segmenter`."""
-    segmenter = Segmenter(size, overlap)
-    for block in blocks:
-        yield from segmenter.push(block)
-    yield segmenter.finish()
-
-
 @dataclass
 class WindowedEstimator:
     """The voices of a stream of blocks at the model's rate, estimated segment by segment.

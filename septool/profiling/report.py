@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from septool.atomic import atomic_write
-from septool.config import JsonDict, build
+from septool.config import JsonDict
 from septool.errors import UsageError
 from septool.files import make_folder, refuse_existing
 from septool.profiling.comparison import Comparison
@@ -175,26 +175,6 @@ def profile_lines(profile: Profile) -> Iterator[JsonDict]:
     yield {"kind": "machine"} | asdict(profile.machine) | {"conditions": conditions, "paper": title}
     for kind, found in zip(KINDS, (profile.rows, profile.comparisons, profile.growth, profile.failures), strict=True):
         yield from ({"kind": kind} | asdict(one) for one in found)
-
-
-def read_profile(path: Path) -> Profile:
-    """Read what :func:`write_profile` wrote as JSON lines, all but the table of the paper itself."""
-    found: dict[str, list[Any]] = {"machine": []} | {kind: [] for kind in KINDS}
-    conditions: JsonDict = {}
-    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-        kind = line.pop("kind")
-        if kind == "machine":
-            conditions, _ = line.pop("conditions"), line.pop("paper")
-        found[kind].append(build(KINDS.get(kind, Machine), line))
-    heard = conditions.pop("speech")
-    return Profile(
-        machine=found["machine"][0],
-        conditions=build(Settings, conditions | {"speech": heard and Path(heard)}),
-        rows=found["cost"],
-        growth=found["growth"],
-        failures=found["failure"],
-        comparisons=found["comparison"],
-    )
 
 
 def check_outputs(out: Path | None, plot: Path | None, html: Path | None, trace: Path | None, *, force: bool) -> None:

@@ -30,6 +30,7 @@ from septool.profiling.records import Failed, Row, Settings, scaling_exponent
 from septool.profiling.timing import summarize_times, time_call
 from septool.tasks.profile import EXAMPLE, find_target, parse_lengths, profile
 from tests.models.tiny import TINY, TINY_EXTRACTORS
+from tools.results import read_profile
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 QUICK = Settings(budget=0.0)
@@ -424,7 +425,7 @@ def test_everything_is_written(tmp_path: Path, tiny_checkpoint: Path, call: Path
     assert machine["kind"] == "machine"
     assert machine["torch"] == torch.__version__
     assert machine["conditions"]["speech"] == call.name
-    again = report.read_profile(tmp_path / "a.jsonl")
+    again = read_profile(tmp_path / "a.jsonl")
     assert json.loads(json.dumps(list(report.profile_lines(again)))) == [machine, *costs, growth]
     assert [(cost["kind"], cost["model"], cost["seconds"]) for cost in costs] == [
         ("cost", "tiny", length) for length in (0.1, 0.2, 0.4)
