@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.errors import UsageError
 from septool.files import make_folder, refuse_existing
+from septool.inference.html_report import render_template
 from septool.profiling.comparison import Comparison
 from septool.profiling.figures import draw_costs, figure_class
 from septool.profiling.papers import Paper
@@ -239,8 +239,9 @@ def html_page(profile: Profile) -> str:
     image = io.StringIO()
     draw_profile(profile).savefig(image, format="svg")
     drawing = image.getvalue()
-    template = Environment(loader=PackageLoader("septool.profiling", ""), autoescape=True).get_template(TEMPLATE)
-    return template.render(
+    return render_template(
+        TEMPLATE,
+        "septool.profiling",
         title=profile.paper.title if profile.paper else "septool profile",
         convention=CONVENTION,
         tables=tables(profile),
