@@ -19,6 +19,7 @@ from septool import audio, checkpoints
 from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.errors import SeptoolError
+from septool.inference.dtype import torch_dtype
 from septool.losses import LOSSES
 from septool.models.base import Extractor, Separator
 from septool.models.build import build_model
@@ -30,7 +31,6 @@ from septool.profiling.roofline import layer_costs
 from septool.profiling.timing import time_call
 from septool.signal.levels import model_gain
 
-AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 Network = Separator | Extractor
 
 
@@ -89,8 +89,8 @@ def measure(target: Target, lengths: Sequence[float], settings: Settings) -> Ite
 
 def autocast(settings: Settings) -> AbstractContextManager[object]:
     """Return a context with products at the precision asked for; weights stay float32."""
-    kind = torch.device(settings.device).type
-    return torch.autocast(kind, AUTOCAST[settings.dtype]) if settings.dtype in AUTOCAST else nullcontext()
+    dtype = torch_dtype(settings.dtype)
+    return nullcontext() if dtype is None else torch.autocast(torch.device(settings.device).type, dtype)
 
 
 def _guarded(target: Target, seconds: float, work: Callable[[float], Row]) -> Row | Failed:

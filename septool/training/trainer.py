@@ -20,6 +20,7 @@ from septool.atomic import atomic_write
 from septool.device import hardware
 from septool.errors import UsageError
 from septool.files import make_folder, sha256_of
+from septool.inference.dtype import torch_dtype
 from septool.models.base import Model
 from septool.models.build import build_model
 from septool.provenance import software
@@ -35,7 +36,6 @@ from septool.training.state import TrainingState
 
 LOG_EVERY = 50  # steps a line of the log stands for
 MOST_WEIGHTS, MOST_TENSORS = 10**9, 20_000  # of a network
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Report = Callable[[Event], None]
 
 
@@ -288,8 +288,8 @@ class Trainer:
         return {"loss": loss, "gradient": norm}
 
     def _autocast(self) -> AbstractContextManager[object]:
-        precision = PRECISIONS.get(self.recipe.loop.precision)
-        return nullcontext() if precision is None else torch.autocast(self.device.type, precision)
+        dtype = torch_dtype(self.recipe.loop.precision)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def _set_learning_rate(self) -> None:
         factor = learning_rate_factor(
