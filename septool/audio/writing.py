@@ -1,7 +1,7 @@
 """Writing audio files atomically, block by block, at any sample rate."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -11,7 +11,9 @@ import soundfile
 
 from septool.atomic import atomic_write
 from septool.audio.decoders import quiet
+from septool.audio.file import BLOCK_SAMPLES
 from septool.audio.formats import PIPED, format_of, nearest_subtype
+from septool.audio.opening import open_audio
 from septool.audio.plain import RAW_BYTES
 from septool.audio.raw import ENCODINGS
 from septool.audio.resampling import StreamResampler
@@ -56,6 +58,37 @@ def encode_audio(partial: Path, samples: np.ndarray, rate: int, subtype: str, na
     channels, frames = voices.shape
     with Writer([partial], channels, rate, rate, subtype, named, frames) as writer:
         writer.write(voices)
+
+
+def transcode(
+    source: Path,
+    partial: Path,
+    named: Path,
+    subtype: str,
+    *,
+    gain: float = 1.0,
+    check_wanted: Callable[[], None] = lambda: None,
+) -> None:
+    """Write a recording again in another format, block by block.
+
+    Args:
+        source: the recording.
+        partial: the file to be written, as for :func:`encode_audio`.
+        named: the path that it will have, whose suffix decides the format.
+        subtype: as for :func:`write_audio`.
+        gain: factor on every sample.
+        check_wanted: called before each block; raises to give up.
+
+    Raises:
+        AudioError: the recording cannot be read, or the file not be written.
+    """
+    with (
+        open_audio(source) as file,
+        Writer([partial], file.channels, file.rate, file.rate, subtype, named, expected=file.frames) as writer,
+    ):
+        while (samples := file.read(BLOCK_SAMPLES // file.channels)).size:
+            check_wanted()
+            writer.write(samples * gain)
 
 
 class Writer:

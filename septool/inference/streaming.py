@@ -25,7 +25,6 @@ from septool.inference.level import ArrayEstimator
 from septool.signal.levels import to_db
 from septool.signal.stitch import Seam, Stitcher
 
-COPIED_FRAMES = 2**18  # at once
 # What the voices are written as, by the input's sample format; anything else becomes PCM_16.
 SUBTYPES = {name: name for name in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")} | {"DOUBLE": "FLOAT"}
 
@@ -245,18 +244,8 @@ def estimate_file(
             return result
         gain = min(1 / max(writer.peak, 1.0), 1.0)
         for source_path, partial, target in zip(first, partials, targets, strict=True):
-            _copy_scaled(source_path, partial, target, gain, subtype)
+            audio.transcode(source_path, partial, target, subtype, gain=gain)
         return replace(result, gain_db=to_db(gain))
-
-
-def _copy_scaled(source: Path, partial: Path, target: Path, gain: float, subtype: str) -> None:
-    """Write a file again, in the format of ``target`` and lowered by a factor."""
-    with (
-        audio.open_audio(source) as file,
-        audio.Writer([partial], file.channels, file.rate, file.rate, subtype, target, expected=file.frames) as writer,
-    ):
-        while (samples := file.read(COPIED_FRAMES)).size:
-            writer.write(np.clip(samples * gain, -1, 1))  # what rounding leaves over it
 
 
 def estimate_opened(

@@ -38,7 +38,6 @@ FREE_BYTES = 1_000_000_000  # of the disk, left to others
 NAME_BYTES = 160  # of a recording's name, to which names of its voices add some
 STOP_SECONDS = 20.0  # for all workers together: a segment that is being computed is not interrupted
 SWEEP_SECONDS = 15.0
-COPIED_FRAMES = 2**20
 # What browsers play; other recordings are written as wav to be listened to.
 PLAYABLE = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".webm", ".aac"})
 
@@ -411,14 +410,8 @@ def _playable(recording: Path, check_wanted: Callable[[], None]) -> Path:
     if recording.suffix.lower() in PLAYABLE:
         return recording
     target = recording.parent.parent / f"{recording.stem}.wav"
-    with (
-        audio.open_audio(recording) as file,
-        atomic_write(target) as partial,
-        audio.Writer([partial], file.channels, file.rate, file.rate, "PCM_16", target, expected=file.frames) as writer,
-    ):
-        while (samples := file.read(COPIED_FRAMES)).size:
-            check_wanted()
-            writer.write(samples)
+    with atomic_write(target) as partial:
+        audio.transcode(recording, partial, target, "PCM_16", check_wanted=check_wanted)
     return target
 
 
