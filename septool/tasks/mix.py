@@ -18,6 +18,7 @@ from septool.cluster import spread
 from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture
+from septool.data.renderers import pad_or_trim
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing, sha256_of
 from septool.inference.findings import Caveat, caveats_of_file
@@ -116,7 +117,7 @@ def mix_files(
     ]
     lengths = [len(voice) for voice in voices]
     frames = min(lengths) if mode == "min" else max(lengths)
-    parts = np.stack([np.pad(voice[:frames], (0, max(frames - len(voice), 0))) for voice in voices])
+    parts = np.stack([pad_or_trim(voice, frames) for voice in voices])
     gain = headroom(parts)
     parts *= np.float32(gain)
     if not piped:
