@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from septool.config import JsonDict
-from septool.data.turns import Turn, rounded
+from septool.data.turns import rounded
 from septool.inference.outcomes import Completed
+from septool.signal.turns import Turn
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,10 +44,10 @@ from septool.conversation.runs import (
 )
 from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import GE2E, EmbeddingStatistics
-from septool.data.turns import Turn, merge_turns
 from septool.errors import UsageError
 from septool.inference.voiceprints import Voiceprint
 from septool.signal.levels import remove_dc
+from septool.signal.turns import Turn, merge_turns
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 PADDING_S = 0.2  # a turn begins and ends this much outside of what is surely speech
