@@ -15,6 +15,7 @@ from septool.errors import UsageError
 from septool.inference.level import make_estimator, on_arrays
 from septool.inference.passes import add_passes
 from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest
+from septool.kept import load_once
 from septool.models.base import Separator, SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import at_model_level
@@ -86,13 +87,19 @@ def load_conversation_networks(
         CheckpointError: weights that are missing or damaged.
     """
     name, path = catalogue.resolve_checkpoint(model)
-    separator, header = checkpoints.load(path)
-    speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerEncoder)
+    separator, header = load_once(path, "separator", lambda: checkpoints.load(path))
+    _, speaker_path = catalogue.resolve_checkpoint(speaker_model)
     if separator.sources != TRACKS:
         raise UsageError(
             f"--speakers takes a model with {TRACKS} outputs, this one has {separator.sources}; leave out --speakers"
         )
-    speaker_net.listen_at(header.sample_rate)
+
+    def load_speaker_net() -> SpeakerEncoder:
+        network, _ = checkpoints.load(speaker_path, SpeakerEncoder)
+        network.listen_at(header.sample_rate)
+        return network
+
+    speaker_net = load_once(speaker_path, ("speaker", header.sample_rate), load_speaker_net)
     digest = network_digest(speaker_net.embedding)
     if digest not in STATISTICS:
         report(f"{speaker_model}: {NOT_MEASURED}")

@@ -11,6 +11,7 @@ from septool.headers import Header, read_header
 from septool.inference.level import ArrayEstimator, make_estimator, on_arrays
 from septool.inference.onnx_runtime import OnnxSeparator, Precision, find_graph, has_graphs, import_runtime
 from septool.inference.passes import average_passes
+from septool.kept import load_once
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +123,7 @@ def load_engine(
             report(f"{name} is exported for ONNX Runtime, once; that takes a minute or several")
             _, info = keep_graph(name, checkpoint, graph, precision)
         if info is not None and (engine == "onnx" or info.is_fast):
-            return OnnxSeparator(graph.path, read_header(checkpoint))
+            return load_once(graph.path, "session", lambda: OnnxSeparator(graph.path, read_header(checkpoint)))
     from septool import checkpoints
 
-    return TorchSeparator(*checkpoints.load(checkpoint))
+    return TorchSeparator(*load_once(checkpoint, "separator", lambda: checkpoints.load(checkpoint)))

@@ -23,6 +23,7 @@ from septool.files import sha256_of
 from septool.headers import Header
 from septool.inference.level import ArrayEstimator, give_levels
 from septool.inference.passes import average_passes
+from septool.kept import load_once
 from septool.signal.levels import remove_dc
 
 Precision = Literal["fp32", "int8"]  # of a graph's linear and LSTM layers
@@ -83,7 +84,8 @@ def find_graph(checkpoint: Path, precision: Precision = "fp32") -> Graph:
     Raises:
         UsageError: none is installed.
     """
-    parts = [sha256_of(checkpoint), EXPORT_VERSION, import_runtime().__version__]
+    digest = load_once(checkpoint, "sha256", lambda: sha256_of(checkpoint))
+    parts = [digest, EXPORT_VERSION, import_runtime().__version__]
     parts += [precision] if precision != "fp32" else []
     return Graph(graphs_folder() / f"{sha256_of(json.dumps(parts).encode())[:16]}.onnx")
 
