@@ -130,7 +130,7 @@ def mix(
         printing.json_line(mixed.row())
     elif mixed.mixture != PIPE:
         for path in (mixed.mixture, *mixed.sources):
-            typer.echo(path)
+            printing.line(path)
     if mixed.scaled_db and not quiet and not json:
         printing.note(f"everything was scaled by {mixed.scaled_db} dB to stay below full scale")
     damaged = [finding.text for finding in mixed.findings if finding.is_failure]
@@ -149,7 +149,7 @@ def _tell(rendered: "RenderedManifest | RenderedConversations", *, json: bool, q
     if json:
         printing.json_line(asdict(rendered))
     else:
-        typer.echo(rendered.manifest)
+        printing.line(rendered.manifest)
     for line in rendered.failed:
         printing.note(line)
     scaled = getattr(rendered, "scaled_db", {})

@@ -1,6 +1,7 @@
 """The command line as a whole: help, start-up, and the agreement of every verb with its task."""
 
 import inspect
+import logging
 import os
 import re
 import shlex
@@ -177,6 +178,11 @@ def test_debug_lets_an_error_through_with_its_traceback(septool: Command) -> Non
     assert len(septool("models", "show", "nothing").errors) == 1
     with pytest.raises(UsageError, match="unknown model 'nothing'"):
         septool("models", "show", "nothing", "--debug")
+
+
+def test_a_line_of_the_log_has_nothing_that_a_terminal_acts_on() -> None:
+    record = logging.makeLogRecord({"msg": "%s is in use", "args": ("a\x1b[31mRED\nseptool: all is well",)})
+    assert cli.LineFormatter().format(record) == r"septool: a\x1b[31mRED\nseptool: all is well is in use"
 
 
 def test_verbose_says_what_is_used(run: Command, call: Path, tmp_path: Path) -> None:
