@@ -183,7 +183,7 @@ def training_step(model: Network, mixture: Tensor, settings: Settings) -> Callab
 
 
 def model_inputs(model: Network, mixture: Tensor) -> tuple[Tensor, ...]:
-    """Return what a network is called with for a mixture ``[batch, time]``; an enrolment is as long."""
+    """Return what a network is called with for a mixture ``[batch, time]``; an enrollment is as long."""
     return (mixture, mixture) if isinstance(model, Extractor) else (mixture,)
 
 

@@ -357,7 +357,7 @@ def check_targets(targets: Sequence[Path], read: Iterable[Path], source: Path) -
 
 
 def _paths_read(row: manifest.Mixture) -> Iterator[Path]:
-    parts = (*row.sources, *filter(None, (row.noise, row.enrolment)))
+    parts = (*row.sources, *filter(None, (row.noise, row.enrollment)))
     return map(row.locate, (*(part.path for part in parts), *filter(None, (row.mixture,))))
 
 
@@ -474,9 +474,9 @@ def _render_row(
         replace(source, path=name, start=0, frames=about.frames, gain_db=0.0, speed=1.0)
         for name, source in zip(names, row.sources, strict=False)
     )
-    enrolment = row.enrolment
-    if enrolment is not None:
-        enrolment = replace(enrolment, path=manifest.manifest_path(row.locate(enrolment.path), out).as_posix())
+    enrollment = row.enrollment
+    if enrollment is not None:
+        enrollment = replace(enrollment, path=manifest.manifest_path(row.locate(enrollment.path), out).as_posix())
     files = manifest.Mixture(
         id=row.id,
         split=row.split,
@@ -486,7 +486,7 @@ def _render_row(
         sources=voices,
         noise=manifest.Source(path=names[-1], frames=about.frames) if row.noise else None,
         mixture=target.name,
-        enrolment=enrolment,
+        enrollment=enrollment,
         room=row.room,
     )
     return _RenderedRow(files, round(to_db(gain), 2))

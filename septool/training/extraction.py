@@ -70,8 +70,8 @@ def render_extraction_item(row: manifest.Mixture, rate: int) -> ExtractionItem:
     Raises:
         ManifestError: it has none.
     """
-    if row.enrolment is None:
+    if row.enrollment is None:
         raise ManifestError(f"mixture {row.id} has no enrollment")
-    rendered, enrollment = render_mixture(row, rate), row.enrolment
+    rendered, enrollment = render_mixture(row, rate), row.enrollment
     voice = audio.load_audio(row.locate(enrollment.path), rate, enrollment.start, enrollment.frames)
     return ExtractionItem(*map(torch.from_numpy, (rendered.mixture, rendered.sources[enrollment.target], voice)))
