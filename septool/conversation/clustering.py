@@ -68,7 +68,7 @@ def cluster_speakers(
     founding = mean if len(founders) == len(mean) else mean[founders]
     labels[founders] = _cut(founding, apart_founders, threshold, count)
     voices = _Voices(labels, mean, length, apart)
-    voices.dissolve(least=least_share * length.sum(), keep=count.least)
+    voices.reassign_minor_speakers(least=least_share * length.sum(), keep=count.least)
     for group in np.argsort(-length, kind="stable").tolist():
         if labels[group] < 0:
             voices.join_nearest(group)
@@ -142,7 +142,7 @@ class _Voices:
         self.spoken[speaker] += self.length[group]
         self.members[speaker] += 1
 
-    def dissolve(self, *, least: float, keep: int) -> None:
+    def reassign_minor_speakers(self, *, least: float, keep: int) -> None:
         """Give what the least heard speakers have said to the others, until everybody left has said enough."""
         while True:
             left = np.flatnonzero(self.members)

@@ -70,19 +70,19 @@ class Partition:
         self._set(labels)
 
     @property
-    def people(self) -> int:
+    def speakers(self) -> int:
         return len(self.members)
 
     def log_probability(self) -> float:
         """Return that of the partition, up to what is alike for all of them, in nats."""
         evidence = self._log_evidence(self.weight, (self.sums**2).sum(1)).sum()
-        return float(evidence + self._between().trace() / 2 - self.statistics.person * self.people)
+        return float(evidence + self._between().trace() / 2 - self.statistics.person * self.speakers)
 
     def improve(self) -> None:
         """Move runs and merge people until neither makes the partition more probable."""
         while True:
             self.move_runs()
-            if not self.merge_people():
+            if not self.merge_speakers():
                 return
 
     def move_runs(self) -> None:
@@ -92,9 +92,9 @@ class Partition:
                 break
         self._set(self.labels)
 
-    def merge_people(self) -> bool:
+    def merge_speakers(self) -> bool:
         """Make one of two, those first that gain most by it, and say whether anybody was."""
-        before = self.people
+        before = self.speakers
         place = np.arange(before)  # of each person, that who is now of one with another has too
         weight, sums = self.weight.copy(), self.sums.copy()
         squares, between = (sums**2).sum(1), self._between()
@@ -129,10 +129,10 @@ class Partition:
         self._set(place[self.labels])
         return left < before
 
-    def dissolve(self, least: float) -> None:
+    def reassign_minor_speakers(self, least: float) -> None:
         """Give to others what those people say who say less than ``least`` seconds, the least first."""
-        while self.people > max(self.count.least, 1):
-            spoken = np.bincount(self.labels, self.seconds, self.people)
+        while self.speakers > max(self.count.least, 1):
+            spoken = np.bincount(self.labels, self.seconds, self.speakers)
             name = int(spoken.argmin())
             if spoken[name] >= least:
                 return
@@ -180,7 +180,7 @@ class Partition:
 
     def _between(self) -> np.ndarray:
         """Return what pairs of runs add if two people are one, in nats, ``[person, person]``."""
-        found = np.zeros((self.people, self.people))
+        found = np.zeros((self.speakers, self.speakers))
         for run, around in enumerate(self.neighbors):
             for other, nats in around:
                 found[self.labels[run], self.labels[other]] += nats

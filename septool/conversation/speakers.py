@@ -49,10 +49,10 @@ def find_speakers(
     unit = unit_vectors(embeddings)
     of_groups = Partition(unit, seconds, overlap, constraints, groups, count, statistics)
     of_runs = Partition(unit, seconds, overlap, constraints, runs, count, statistics)
-    of_runs.merge_people()
+    of_runs.merge_speakers()
     for partition in (of_groups, of_runs):
         partition.improve()
-        partition.dissolve(LEAST_SPOKEN * seconds.sum())
+        partition.reassign_minor_speakers(LEAST_SPOKEN * seconds.sum())
     return max(of_groups, of_runs, key=Partition.log_probability).labels
 
 
