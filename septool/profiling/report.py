@@ -18,7 +18,7 @@ from septool.inference.html_report import render_template
 from septool.profiling.comparison import Comparison
 from septool.profiling.figures import draw_costs, figure_class
 from septool.profiling.papers import Paper
-from septool.profiling.records import Failed, Row, Settings, Timing
+from septool.profiling.records import Failure, Row, Settings, Timing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ class Growth:
     memory: float | None
 
 
-KINDS: dict[str, type] = {"cost": Row, "comparison": Comparison, "growth": Growth, "failure": Failed}
+KINDS: dict[str, type] = {"cost": Row, "comparison": Comparison, "growth": Growth, "failure": Failure}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Profile:
     conditions: Settings
     rows: list[Row]
     growth: list[Growth]
-    failures: list[Failed]
+    failures: list[Failure]
     paper: Paper | None = None
     comparisons: Sequence[Comparison] = ()
 
