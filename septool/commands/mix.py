@@ -73,7 +73,7 @@ def mix(
     from septool.errors import UsageError
     from septool.inference.paths import PIPE
     from septool.tasks.mix import mix_files, mix_manifest
-    from septool.tasks.mix_conversations import draw_conversations, render_conversations
+    from septool.tasks.mix_conversations import render_conversations, sample_conversations
 
     options.check_json(out, json)
     is_manifest = len(inputs) == 1 and inputs[0].suffix == ".jsonl"
@@ -99,7 +99,7 @@ def mix(
         render = render_conversations if of_conversations else mix_manifest
         if conversation is not None:
             settings = {"count": count, "speakers": speakers, "seconds": seconds, "seed": seed}
-            render = partial(draw_conversations, style=conversation, **settings)
+            render = partial(sample_conversations, style=conversation, **settings)
         with printing.Bar("mix", quiet=quiet) as bar:
             rendered = render(
                 inputs[0],

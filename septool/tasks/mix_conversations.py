@@ -35,7 +35,7 @@ class RenderedConversations:
     failed: tuple[str, ...]  # a line for each that could not be
 
 
-def draw_conversations(
+def sample_conversations(
     source: Path,
     style: str,
     *,
@@ -51,7 +51,7 @@ def draw_conversations(
     cluster: str | None = None,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> RenderedConversations:
-    """Draw conversations of utterances, and write them as :func:`render_conversations` does.
+    """Sample conversations from utterances, and write them as :func:`render_conversations` does.
 
     Args:
         source: manifest of utterances of one speaker each, as ``septool prepare folder`` writes it.

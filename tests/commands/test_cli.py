@@ -221,7 +221,7 @@ def test_a_corpus_has_its_own_options_and_the_parameters_of_the_task(corpus: str
 def test_mix_has_the_parameters_of_its_tasks() -> None:
     shown = {name: value for name, value in parameters(mix.mix).items() if name not in PRINTING}
     files, rows = parameters(mixing.mix_files), parameters(mixing.mix_manifest)
-    drawn = parameters(mix_conversations.draw_conversations)
+    drawn = parameters(mix_conversations.sample_conversations)
     drawn["conversation"] = None if drawn.pop("style") is inspect.Parameter.empty else ...  # without: other tasks
     work = {name: value for name, value in (drawn | rows | files).items() if name not in ("report", "source")}
     assert set(shown) == set(work)
