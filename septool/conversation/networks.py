@@ -20,7 +20,7 @@ from septool.models.base import Separator, SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import at_model_level
 
-TRACKS = 2  # outputs of a separator that conversations are taken apart by
+TRACKS = 2  # outputs of the separator
 NOT_MEASURED = (
     "how its embeddings are spread was not measured, so that people are told apart as by a bundled speaker network of "
     "its kind; say how many there are with --speakers N"
@@ -29,7 +29,7 @@ NOT_MEASURED = (
 
 @dataclass(frozen=True)
 class ConversationNetworks:
-    """What conversations are taken apart by, loaded once for many recordings."""
+    """The networks that separate conversations, loaded once for many recordings."""
 
     name: str  # of the separator's checkpoint
     path: Path  # of its file
@@ -37,16 +37,16 @@ class ConversationNetworks:
     speaker_net: SpeakerEncoder
     rate: int  # Hz
     device: torch.device
-    passes: int  # of the separator where two people talk at once, whose tracks are averaged
+    passes: int  # of the separator over overlapped speech, whose tracks are averaged
     statistics: EmbeddingStatistics
     digest: str  # of the speaker network's weights
 
     def start(self, count: SpeakerCount = ANY_COUNT, voices: Sequence[Voiceprint] = ()) -> ConversationSeparator:
-        """Return what takes one recording apart.
+        """Return the separator of one recording.
 
         Args:
-            count: how many people there may be.
-            voices: that are known, so that people can be called by their names.
+            count: allowed number of speakers.
+            voices: known voices, by whose names speakers are labeled.
         """
         estimate = on_arrays(make_estimator(self.separator), self.device)
 
@@ -56,7 +56,7 @@ class ConversationNetworks:
         def refine(mixture: np.ndarray, tracks: np.ndarray) -> np.ndarray:
             return add_passes(estimate, mixture[None], tracks[None], self.passes)[0]
 
-        # Who speaks when is told from the first pass: what is told from it was measured with one.
+        # Diarization uses the first pass alone: its statistics were measured on a single pass.
         embed, further = make_embedder(self.speaker_net, self.device), refine if self.passes > 1 else None
         return ConversationSeparator(separate, embed, self.rate, count, voices, further, self.statistics)
 
@@ -78,8 +78,7 @@ def load_conversation_networks(
         model: the separator.
         speaker_model: the speaker network.
         device: where both compute.
-        passes: of the separator where two people talk at once, whose tracks are averaged; as its checkpoint says by
-            default.
+        passes: of the separator over overlapped speech, whose tracks are averaged; the checkpoint's own by default.
         report: callback for warnings, whatever the recordings.
 
     Raises:
