@@ -36,25 +36,25 @@ Done = TypeVar("Done")
 
 @dataclass
 class Task:
-    """A job that is being worked on."""
+    """A job in progress."""
 
     batch: Batch
     job: Job
-    local_path: Path  # of the recording; not the job's if it comes from a pipe
+    local_path: Path  # file of the recording; a temporary one if it comes from a pipe
     targets: Sequence[Path]
     findings: list[Caveat] = field(default_factory=list)
-    interrupted: InterruptedBySignal | None = None  # what ended a recording that was arriving
+    interrupted: InterruptedBySignal | None = None  # signal that ended a live recording
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What the user is told that the voices went to."""
+        """The outputs as reported to the user."""
         return (PIPE,) if self.batch.out == PIPE else tuple(map(str, self.targets))
 
     def progress(self, done: float, total: float) -> None:
-        """Tell how many seconds of the recording are done, where one process works on one at a time.
+        """Report the seconds done of the recording, unless several processes work in parallel.
 
         Raises:
-            BrokenPipeError: the voices are for a pipe whose reader has gone.
+            BrokenPipeError: the voices go to a pipe whose reader has closed it.
         """
         if self.batch.out == PIPE:
             check_reader()
@@ -64,7 +64,7 @@ class Task:
     def estimate(
         self, estimate: ArrayEstimator, *, voices: int, model: str, model_rate: int, ordered: bool = False
     ) -> tuple[Completed, FileEstimate]:
-        """Write the estimates of the recording's voices, and note what is worth a word; see :func:`estimate_file`."""
+        """Write the estimated voices of the recording, and collect warnings; see :func:`estimate_file`."""
         batch = self.batch
         started = time.perf_counter()
         settings = batch.settings(voices=voices, model_rate=model_rate, ordered=ordered)
@@ -95,13 +95,13 @@ class Task:
         return self.complete(result, model, started), result
 
     def note_caveats(self, result: FileEstimate, model: str, model_rate: int) -> None:
-        """Note what is worth a word of what was made of the recording by a model at a rate, in Hz."""
+        """Collect the warnings about an estimate by a model at a rate in Hz."""
         self.findings += report_caveats(
             self.job.display_name, result, channel=self.batch.channel, model=model, model_rate=model_rate
         )
 
     def complete(self, result: FileEstimate, model: str, started: float) -> Completed:
-        """Return what became of the recording, on which work started at a time of ``perf_counter``."""
+        """Return the result of the recording; ``started`` is a time of ``perf_counter``."""
         return Completed(
             input=self.job.label,
             model=model,
@@ -116,7 +116,7 @@ class Task:
 
 
 class _Outcome(NamedTuple):
-    """What became of a job, what is worth a word, and what its files were."""
+    """The result of a job, its warnings, and the digests of its files."""
 
     result: Any
     caveats: list[Caveat]
@@ -125,8 +125,8 @@ class _Outcome(NamedTuple):
 
 
 def choose_processes(batch: Batch, jobs: Sequence[Job]) -> int:
-    """Return how many processes work on recordings; see :func:`septool.workers.choose_processes`."""
-    if any(job.label == PIPE for job in jobs):  # another process has another stdin
+    """Return the number of processes for a batch; see :func:`septool.workers.choose_processes`."""
+    if any(job.label == PIPE for job in jobs):  # standard input cannot be shared with worker processes
         return 1
     if batch.jobs is not None:
         return batch.jobs
@@ -147,36 +147,36 @@ def run_batch(
     record: Record | None = None,
     find_written: FindWritten | None = None,
 ) -> Iterator[Done | Failed | Skipped]:
-    """Yield one result for each job, in order; one that fails does not keep the others from being done.
+    """Yield one result for each job, in order; a failed job does not stop the others.
 
     Args:
-        batch: what all have in common.
+        batch: the shared settings.
         jobs: the recordings.
         work: writes the targets of a task and returns its result.
         unreadable: folders that could not be searched for recordings, which count as failures.
-        record: of results, which gets a row for each, and by which existing ones are known.
-        find_written: returns the files that an earlier run wrote of a job, or None if there was none, where their
-            names are known only when they are written.
+        record: record of results, which gets a row for each job and identifies finished ones.
+        find_written: returns the files that an earlier run wrote for a job, or None, where file names are known only
+            after processing.
 
     Raises:
-        InterruptedBySignal: it ended a recording that was arriving, whose result was the last one.
+        InterruptedBySignal: a signal ended a live recording, whose result was the last one.
     """
-    said: set[Caveat] = set()  # of all recordings, so that once is enough
+    said: set[Caveat] = set()  # warnings about all recordings, reported once
     if batch.cluster is None:
         batch = replace(batch, jobs=choose_processes(batch, jobs))
         outcomes = workers.each(
             partial(_run_job, batch, work, record, find_written), jobs, batch.jobs or 1, killed=_killed
         )
     else:
-        silent = replace(batch, report=_drop, progress=_drop)  # what a terminal shows stays here
+        silent = replace(batch, report=_drop, progress=_drop)  # callbacks for the terminal stay in this process
         remote = partial(_run_job_on_worker, silent, work, record, find_written)
-        # Work of a lost worker is done again, over what it wrote; what was there before is somebody's.
+        # A job of a lost worker is repeated and may replace its partial outputs, but not files that existed before.
         items = ((job, not _existing_targets(job)) for job in jobs)
         outcomes = spread(remote, items, 0, batch.cluster.address, killed=lambda item: _killed(item[0]))
     with ExitStack() as stack:
-        if batch.cluster is not None:  # workers that were lost left something behind
+        if batch.cluster is not None:  # lost workers may leave partial files
             stack.callback(clear_remains, [target for job in jobs for target in job.targets])
-        stack.enter_context(closing(outcomes))  # at once, where no more are wanted
+        stack.enter_context(closing(outcomes))  # closed at once if the consumer stops
         for result, caveats, digests, interrupted in outcomes:
             for caveat in caveats:
                 if caveat not in said and not caveat.is_failure:  # failures are listed at the end
@@ -187,9 +187,9 @@ def run_batch(
                 and not isinstance(result, Skipped)
                 and (batch.cluster is not None or digests is None)
             ):
-                record.add(result, digests)  # what a process here has made is noted there
+                record.add(result, digests)  # local jobs are recorded by the process that ran them
             yield result
-            if interrupted is not None:  # and what had arrived is a result like any other
+            if interrupted is not None:  # after the result of the input that had arrived
                 raise interrupted
             if batch.fail_fast and not isinstance(result, Skipped) and result.error is not None:
                 return
@@ -207,31 +207,31 @@ def _run_job_on_worker(
     find_written: FindWritten | None,
     item: tuple[Job, bool],
 ) -> _Outcome:
-    """Return what became of a job, of which nothing was there before or something was, on a device of this worker."""
+    """Run a job on a device of this worker; the item tells whether none of its outputs existed before."""
     assert batch.cluster is not None
     job, is_new = item
     try:
         batch = replace(batch, device=choose_device(batch.cluster.device, worker_number()))
-    except UsageError as error:  # this machine has none such
+    except UsageError as error:  # no such device on this machine
         return _Outcome(Failed.of_error(job, error, job.path), [])
     batch = replace(batch, force=True, skip_existing=False) if is_new else batch
     return _run_job(batch, work, record, find_written, job)
 
 
 def _killed(job: Job) -> _Outcome:
-    """Return the result of a job whose process was killed, and clear away what it left."""
+    """Return the result of a job whose process was killed, and remove its partial files."""
     clear_remains(job.targets)
     return _Outcome(Failed(job.label, f"{job.display_name}: {workers.KILLED}"), [])
 
 
 def _is_done(batch: Batch, record: Record | None, job: Job) -> bool:
-    """Say whether the outputs of a job, which are there, are what it would give.
+    """Return whether the existing outputs of a job are those it would produce.
 
     Raises:
-        SeptoolError: the record says that they are something else, and they are not to be replaced.
+        SeptoolError: according to the record they differ, and they must not be replaced.
     """
     if record is not None and not job.targets:
-        return False  # what a recording gave that has no outputs is in no record
+        return False  # the record has no rows for recordings without outputs
     difference = record.difference(job) if record is not None else None
     if difference is not None and not batch.force:
         raise SeptoolError(f"{printable(job.targets[0])} exists, but {difference}; use --force to do it again")
@@ -241,14 +241,14 @@ def _is_done(batch: Batch, record: Record | None, job: Job) -> bool:
 def _run_job(
     batch: Batch, work: Callable[[Task], Done], record: Record | None, find_written: FindWritten | None, job: Job
 ) -> _Outcome:
-    """Return what became of a job."""
+    """Run a job; return its outcome."""
     name = job.display_name
     task = Task(batch, job, job.path, job.targets)
 
     def wait() -> None:
         text = f"{name}: another run is working on it; waiting for that"
         task.findings.append(Caveat(CaveatKind.CONCURRENT, text, name))
-        if batch.jobs == 1:  # otherwise it is told with the result
+        if batch.jobs == 1:  # otherwise warnings come with the result
             batch.report(text)
 
     try:
@@ -272,7 +272,7 @@ def _run_job(
                     return _Outcome(Skipped(job.label, tuple(map(str, before.targets))), task.findings)
                 if existing and not batch.force:
                     advice = "use --force to replace it or --skip-existing"
-                    if batch.skip_existing:  # half a result is not one that is done, and may be somebody's
+                    if batch.skip_existing:  # an incomplete set of outputs may be the user's files
                         advice = "the other voices do not; remove it or use --force"
                         if not known:
                             advice = "no earlier run of this has written it; remove it or use --force"
@@ -292,7 +292,7 @@ def _run_job(
             if record is not None:
                 outputs: Any = result
                 digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
-                if batch.cluster is None:  # while nobody else can take it for something that nobody knows
+                if batch.cluster is None:  # before another run could see the outputs without a record
                     record.add(outputs, digests)
         return _Outcome(result, task.findings, digests, task.interrupted)
     except BrokenPipeError:
@@ -302,7 +302,7 @@ def _run_job(
 
 
 def _with_written(job: Job, find_written: FindWritten | None) -> tuple[Job, bool]:
-    """Return a job with the files that an earlier run wrote of it for its targets, and whether its files are known."""
+    """Return a job with the files of an earlier run as targets, and whether its file names are known."""
     written = find_written(job) if find_written is not None else None
     if written is None:
         return job, find_written is None
@@ -310,7 +310,7 @@ def _with_written(job: Job, find_written: FindWritten | None) -> tuple[Job, bool
 
 
 def _existing_targets(job: Job) -> list[Path]:
-    """Return the targets that are there; a run that was killed while it renamed them is brought to its end."""
+    """Return the existing targets, after completing the renames of a killed run."""
     existing = [target for target in job.targets if target.exists()]
     if 0 < len(existing) < len(job.targets) and is_pending(existing[0]):
         for folder in {target.parent for target in job.targets}:
@@ -325,8 +325,8 @@ def write_report(
     title: str,
     describe: Callable[[Done | Skipped], html_report.Entry],
 ) -> Iterator[Done | Failed | Skipped]:
-    """Pass results on, and when all are there write the HTML report, if one is wanted."""
-    if html is None:  # and nothing is kept of what may be many
+    """Yield results unchanged, then write the HTML report if one was requested."""
+    if html is None:  # nothing is accumulated
         yield from results
         return
     entries: list[html_report.Entry] = []
