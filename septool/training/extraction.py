@@ -22,7 +22,7 @@ from septool.training.role import Role
 
 
 class ExtractionItem(NamedTuple):
-    """A fixed mixture, the voice in it that is wanted, and another recording of that; ``[time]`` each."""
+    """A fixed mixture, its target voice, and an enrollment recording of that speaker, ``[time]`` each."""
 
     mixture: Tensor
     target: Tensor
@@ -54,7 +54,7 @@ class ExtractorRole(Role[Extractor, ExtractionItem]):
         return [render_extraction_item(row, data.sample_rate) for row in self.distributed.shard(rows)]
 
     def score(self, items: Sequence[ExtractionItem]) -> float:
-        """Return the mean SI-SNRi of the wanted voices in dB."""
+        """Return the mean SI-SNRi of the target voices in dB."""
         scored = []
         for item in items:
             mixture, enrollment = (wave.to(self.device)[None] for wave in (item.mixture, item.enrollment))

@@ -52,7 +52,7 @@ class SeparatorRole(Role[Separator, Rendered]):
         assert isinstance(batch, Tensor)
         parts = batch.to(self.device, non_blocking=True)
         parts = parts * model_gain(parts.sum(1))[:, None]
-        # Behind the sources stands what else is in the mixture.
+        # The part after the sources is the rest of the mixture.
         return self.loss_function(self.model, parts.sum(1), parts[:, : self.model.sources])
 
     def _read_mixtures(self, path: Path) -> list[manifest.Mixture]:
