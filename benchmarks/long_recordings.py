@@ -33,7 +33,7 @@ from benchmarks import section
 from septool import audio
 from septool.data.conversations import read_conversations
 from septool.profiling.report import Machine
-from septool.tasks.mix_conversations import draw_conversations
+from septool.tasks.mix_conversations import sample_conversations
 
 WINDOW_S = 10.0
 SURE_DB = 3.0  # by which one order of the tracks has to fit better than the other for a window to say anything
@@ -167,7 +167,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         for number, (count, seconds) in enumerate(arguments.plan):
             folder = Path(scratch, str(number))
-            made = draw_conversations(
+            made = sample_conversations(
                 arguments.utterances,
                 "OV20",
                 out=folder / "talks",

@@ -17,6 +17,7 @@ from septool.downloads import HUB, HUB_FILE, Progress, RemoteFile
 from septool.errors import CheckpointError, UsageError
 from septool.files import make_folder, sha256_of
 from septool.interop import CONVERSION_VERSION, WEIGHTS
+from septool.kept import load_once
 from septool.models import MODELS
 from septool.registry import suggest
 
@@ -195,7 +196,7 @@ def check_weights(path: Path, entry: Entry) -> str:
     expected = remote.sha256 if remote else entry.sha256
     if not expected:  # bundled ones have a sum, and do without the cache
         expected = downloads.read_sums().get(remote.url if remote else path.name, {}).get("sha256", "")
-    digest = sha256_of(path)
+    digest = load_once(path, "sha256", lambda: sha256_of(path))
     if not expected and remote is None:  # converted here; who deleted the sums trusts what is there
         downloads.record_sum(path.name, digest, path.stat().st_size)
         return digest

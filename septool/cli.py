@@ -109,6 +109,13 @@ def print_help(arguments: Sequence[str]) -> bool:
     return True
 
 
+class LineFormatter(logging.Formatter):
+    """Messages of one line each; names of files in them may hold anything."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return f"septool: {printable(record.message)}"
+
+
 def _say(what: object) -> None:
     """Say something in one line; names of files in it may hold anything."""
     sys.stderr.write(f"septool: {printable(what)}\n")
@@ -124,7 +131,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, workers.interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be text; they come out as they are
-    logging.basicConfig(format="septool: %(message)s", level=logging.WARNING)
+    log = logging.StreamHandler()
+    log.setFormatter(LineFormatter())
+    logging.basicConfig(handlers=[log], level=logging.WARNING)
     try:
         if "" in sys.argv[1:]:  # as a path it would be the current folder
             raise UsageError("an argument is empty; is a variable of the shell not set?")

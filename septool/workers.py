@@ -20,13 +20,13 @@ from septool.errors import InterruptedBySignal, SeptoolError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-FORKS = sys.platform == "linux"  # a process has all that this one has, at no cost; elsewhere that is not safe
-AHEAD = 4  # items taken per process before the first of them is wanted
+FORKS = sys.platform == "linux"  # forking is safe and inherits everything at no cost; elsewhere it is not safe
+AHEAD = 4  # items prefetched per process
 KILLED = "a worker process was killed, perhaps for lack of memory; use fewer --jobs"
-TOO_LARGE = "for it; give the process more, or fewer --jobs"  # what there is not enough memory for
-_stop: c_byte | None = None  # of this process, if it is a worker; set by its parent
-_signal = ""  # the name of the one that asked this process to stop
-_held = False  # whether a signal waits for the end of a piece of work that it must not cut
+TOO_LARGE = "for it; give the process more, or fewer --jobs"  # completes a message about lack of memory
+_stop: c_byte | None = None  # shared flag of a worker process, set by its parent
+_signal = ""  # name of the signal that asked this process to stop
+_held = False  # whether signals are deferred to the end of a critical section
 
 
 def each(
@@ -36,17 +36,17 @@ def each(
     *,
     killed: Callable[[Item], Result] | None = None,
 ) -> Generator[Result, None, None]:
-    """Yield ``function(item)`` in the order of the items, which are taken only a little ahead.
+    """Yield ``function(item)`` in the order of the items, which are prefetched in small numbers.
 
     Args:
-        function: at the top level of a module; anything where processes are forked.
-        items: may be endless; memory holds a few per process.
-        jobs: processes at most, never more than items; 1 works in this one. They end when this one does, however that
-            ends.
-        killed: the result of an item whose process was killed; another process takes its place.
+        function: a top-level function of a module; any callable where processes are forked.
+        items: possibly infinite; memory holds a few per process.
+        jobs: maximum number of processes, never more than items; 1 runs in this process. Workers end with this process,
+            however it ends.
+        killed: returns the result of an item whose process was killed; another process replaces it.
 
     Raises:
-        SeptoolError: a process was killed, and there is no ``killed``.
+        SeptoolError: a process was killed and ``killed`` is not given.
     """
     if jobs == 1:
         for item in items:
@@ -54,7 +54,7 @@ def each(
             check_stopping()
         return
     pool = _Pool(function, jobs)
-    # Whoever drops out of a loop over results may hold them to the end, at which Python waits for all processes.
+    # A consumer that leaves its loop early may keep the generator until Python exits, which waits for all processes.
     atexit.register(pool.cancel)
     source, exhausted = iter(items), False
     taken, wanted = 0, 0
@@ -93,7 +93,7 @@ def each(
 
 
 class _Outcome(NamedTuple):
-    """What became of an item."""
+    """The outcome of an item."""
 
     value: Any  # the result, the error, or the item of a process that was killed
     failed: bool = False
@@ -106,25 +106,25 @@ class _Worker(NamedTuple):
 
 
 class _Pool:
-    """Processes that have an item each, so that of a killed one it is known what it held.
+    """Processes with one item each, so that the item of a killed process is known.
 
-    One is started where an item waits and none is idle.
+    A process is started when an item waits and no process is idle.
     """
 
     def __init__(self, function: Callable[..., object], jobs: int) -> None:
         self.jobs = jobs
         self.context = get_context("fork" if FORKS else "spawn")
         self.function, self.stop = function, RawValue("b")
-        self.workers: list[_Worker] = []  # all that were started: an interrupted result leaves none out
+        self.workers: list[_Worker] = []  # all started processes, so that an interrupt loses none
         self.idle: list[_Worker] = []
         self.busy: dict[Connection, tuple[_Worker, int, object]] = {}
 
     def _start(self) -> _Worker:
         here, there = self.context.Pipe()
         process = self.context.Process(target=_serve, args=(there, self.function, self.stop))  # pyright: ignore
-        with _signals_held():  # one between the start and the list would leave a process that nobody ends
+        with _signals_held():  # a signal between start and append would leak the process
             process.start()
-            there.close()  # so that its end is told by this pipe
+            there.close()  # so that this pipe reports the end of the process
             self.workers.append(_Worker(process, here))
         return self.workers[-1]
 
@@ -134,14 +134,14 @@ class _Pool:
         return bool(self.idle) or len(self.busy) < self.jobs
 
     def submit(self, number: int, item: object) -> None:
-        """Give an item to an idle process, or to a new one."""
+        """Send an item to an idle process, or to a new one."""
         worker = self.idle.pop() if self.idle else self._start()
         self.busy[worker.connection] = (worker, number, item)
-        with _signals_held(), suppress(BrokenPipeError):  # half an item is none; killed while idle: collect tells
+        with _signals_held(), suppress(BrokenPipeError):  # collect reports a process killed while idle
             worker.connection.send((item,))
 
     def collect(self) -> dict[int, _Outcome]:
-        """Wait until an item or several are done."""
+        """Wait until at least one item is done."""
         outcomes = {}
         for connection in wait(list(self.busy)):
             worker, number, item = self.busy[connection]  # pyright: ignore
@@ -158,17 +158,17 @@ class _Pool:
         return outcomes
 
     def cancel(self) -> None:
-        """End all processes soon, their items undone."""
+        """Ask all processes to end soon, abandoning their items."""
         self.stop.value = True
         self.close()
 
     def close(self) -> None:
-        """End all processes, each when its item is done."""
+        """End all processes, each after its current item."""
         for worker in self.workers:
             with suppress(OSError):  # killed
-                worker.connection.send(())  # a closed pipe would not do: other processes have its end, too
+                worker.connection.send(())  # closing the pipe is not enough: other processes inherited its end
         for worker in self.workers:
-            # A result that nobody takes could keep it from ending, and so could the rest of one whose reading was cut.
+            # An unread result, or the rest of one whose reading was interrupted, could keep the process from ending.
             with suppress(EOFError, OSError):
                 while True:
                     worker.connection.recv_bytes()
@@ -177,38 +177,38 @@ class _Pool:
 
 
 def cores() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of CPU cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_processes(sizes: Sequence[int]) -> int:
-    """Return how many processes work on items of sizes, in bytes, if nobody has said it.
+    """Return the default number of processes for items of given sizes in bytes.
 
-    As many as there are processors where many small items keep all of them busy, each with one thread; otherwise one,
-    with all threads.
+    One single-threaded process per core if many small items keep all of them busy; otherwise one process with all
+    threads.
     """
     count = cores()
     return count if 1 < count <= len(sizes) // 2 and count * max(sizes) <= sum(sizes) else 1
 
 
 def start(*_: object) -> None:
-    """Make a new process one of these; any arguments will do."""
+    """Initialize this process as a worker; any arguments are accepted."""
     global _held, _signal
-    _held, _signal = False, ""  # what reached a forked process before it was one of these was for its parent
-    # Ctrl-C reaches every process of the terminal; the parent alone answers it. The parent's handler of
-    # a termination is of no use here.
+    _held, _signal = False, ""  # signals before this point were meant for the parent
+    # Ctrl-C reaches every process of the terminal, but only the parent handles it. The parent's handler of
+    # SIGTERM does not apply to workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # A forked process has none of its parent's OpenMP threads and would wait for them for ever.
+    # A forked process lacks its parent's OpenMP threads and would wait for them forever.
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
 def interrupt(number: int, _: object = None) -> None:
-    """Handle a signal that ends the process: raise here, and, should that be lost, at the next check.
+    """Handle a terminating signal: raise here and, in case that exception is lost, at the next check.
 
-    What a handler raises is lost where Python was called by a library that does not pass it on, such as libsndfile in
-    the middle of a file.
+    An exception in a handler is lost if Python was called back by a library that does not propagate it, such as
+    libsndfile while it reads a file.
     """
     global _signal
     _signal = signal.Signals(number).name
@@ -218,7 +218,7 @@ def interrupt(number: int, _: object = None) -> None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Let a signal that :func:`interrupt` handles wait for the end of the block."""
+    """Defer signals handled by :func:`interrupt` to the end of the block."""
     global _held
     _held = True
     try:
@@ -229,18 +229,18 @@ def _signals_held() -> Iterator[None]:
 
 
 def is_worker() -> bool:
-    """Say whether this process is one of several that work on items."""
+    """Return whether this process is a worker."""
     return _stop is not None
 
 
 def check_stopping() -> None:
-    """Raise ``InterruptedBySignal`` if a signal, or the parent of this process, has asked to stop; for long work."""
+    """Raise ``InterruptedBySignal`` if a signal or the parent process has asked to stop; called during long work."""
     if _signal or (_stop and _stop.value):
         raise InterruptedBySignal(_signal or "SIGINT")
 
 
 def _serve(connection: Connection, function: Callable[..., object], stop: c_byte) -> None:
-    """Work on items until there are no more."""
+    """Process items until the parent sends no more."""
     global _stop
     _stop = stop
     start()
@@ -250,16 +250,16 @@ def _serve(connection: Connection, function: Callable[..., object], stop: c_byte
         try:
             outcome = _Outcome(function(item))
         except BaseException as error:
-            error.add_note(traceback.format_exc())  # tracebacks cannot be sent
+            error.add_note(traceback.format_exc())  # tracebacks cannot be pickled
             outcome = _Outcome(error, failed=True)
         try:
             connection.send(outcome)
-        except Exception as error:  # it cannot be sent
+        except Exception as error:  # the result cannot be pickled
             connection.send(_Outcome(RuntimeError(f"{type(outcome.value).__name__}: {error}"), failed=True))
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is gone: killed, it cannot say so, and output pipes would stay open."""
+    """End this process when its parent has died, which otherwise leaves output pipes open."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -15,9 +15,9 @@ import torch
 from septool import audio
 from septool.conversation.networks import load_conversation_networks
 from septool.data.conversations import Conversation, read_conversations, render_conversation
-from septool.data.turns import Turn
 from septool.inference.enrollment import embed_references
 from septool.models import SPEAKER_MODEL
+from septool.signal.turns import Turn
 
 ENROLLED_S = 10.0  # of the recording
 

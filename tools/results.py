@@ -7,8 +7,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from septool.config import JsonDict, build
 from septool.profiling import papers, report
 from septool.profiling.comparison import TOLERANCE, Comparison
+from septool.profiling.records import Settings
 from septool.profiling.report import CONVENTION, Machine, Profile, Table
 
 HEAD = f"""# Results
@@ -31,7 +33,27 @@ def page(folder: Path) -> str:
 
 
 def _profile(path: Path) -> Profile:
-    return replace(report.read_profile(path), paper=papers.read_paper(path.stem))
+    return replace(read_profile(path), paper=papers.read_paper(path.stem))
+
+
+def read_profile(path: Path) -> Profile:
+    """Read what :func:`septool.profiling.report.write_profile` wrote as JSON lines, all but the paper's own table."""
+    found: dict[str, list[Any]] = {"machine": []} | {kind: [] for kind in report.KINDS}
+    conditions: JsonDict = {}
+    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        kind = line.pop("kind")
+        if kind == "machine":
+            conditions, _ = line.pop("conditions"), line.pop("paper")
+        found[kind].append(build(report.KINDS.get(kind, Machine), line))
+    heard = conditions.pop("speech")
+    return Profile(
+        machine=found["machine"][0],
+        conditions=build(Settings, conditions | {"speech": heard and Path(heard)}),
+        rows=found["cost"],
+        growth=found["growth"],
+        failures=found["failure"],
+        comparisons=found["comparison"],
+    )
 
 
 def _paper(profile: Profile) -> Iterator[str]:

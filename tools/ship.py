@@ -3,7 +3,7 @@
 ``python -m tools.ship NAME RUN/best.safetensors --manifest dev-2mix.jsonl`` evaluates the weights with
 the same code as ``septool eval``, stores the scores in the header, copies the file to septool/weights/,
 renews the entry in checkpoints.toml and leaves every item's scores in docs/models/NAME.csv. An extractor's
-manifest has enrolments, and its threshold of presence is where as many voices are missed as let through; a
+manifest has enrollments, and its threshold of presence is where as many voices are missed as let through; a
 speaker network is scored on a list of trials, and its threshold, for the voices of separators, is that of scores
 which ``benchmarks/quality.py`` has measured with it. Of several files it is the mean of their weights that is shipped.
 """

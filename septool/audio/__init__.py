@@ -19,7 +19,7 @@ from septool.audio.opening import open_audio
 from septool.audio.raw import RawFormat
 from septool.audio.reading import Reader, audio_info, load_audio, read_audio
 from septool.audio.resampling import StreamResampler, as_samples, check_finite, resample, to_mono
-from septool.audio.writing import PipeWriter, Writer, check_piped, encode_audio, write_audio
+from septool.audio.writing import PipeWriter, Writer, check_piped, encode_audio, transcode, write_audio
 
 __all__ = [
     "FOREIGN",
@@ -51,5 +51,6 @@ __all__ = [
     "readable_suffixes",
     "resample",
     "to_mono",
+    "transcode",
     "write_audio",
 ]

@@ -1,6 +1,6 @@
 """The interface of all decoders, and the base of those that use libsndfile.
 
-A decoder gives samples until there are none. What was announced is compared with them at the end.
+A decoder returns samples until the end, where their number is compared with the announced one.
 """
 
 import os
@@ -17,21 +17,21 @@ import soundfile
 from septool.audio.findings import Finding, FindingKind
 from septool.errors import AudioError
 
-TOLERANCE_S = 0.1  # by which counts of coded sound differ without a word: encoders pad to whole frames
+TOLERANCE_S = 0.1  # tolerated difference in length of compressed audio, since encoders pad to whole frames
 
 
 class Decoder(Protocol):
-    """Samples of a recording in order."""
+    """Decodes the samples of a recording in order."""
 
     rate: int
     channels: int
     subtype: str  # libsndfile's name of the sample format, or the codec's
-    expected: int  # samples per channel, as well as can be said before; 0 if nobody knows
-    findings: list[Finding]  # complete when there is no more to read
+    expected: int  # estimated samples per channel; 0 if unknown
+    findings: list[Finding]  # complete at the end of the recording
 
     @property
     def header_frames(self) -> int | None:
-        """Samples per channel that are announced; None where nothing is."""
+        """Announced samples per channel; None if the header has no length."""
         ...
 
     def read(self, frames: int) -> np.ndarray:
@@ -39,25 +39,25 @@ class Decoder(Protocol):
         ...
 
     def seek(self, frame: int) -> bool:
-        """Go to a sample; False if only reading leads there."""
+        """Seek to a sample; return False if the decoder can only read forward."""
         ...
 
     def close(self) -> None: ...
 
 
 class Forward(soundfile.SoundFile):
-    """A file read from its beginning to its end: seeking, which soundfile does after every read, is left out."""
+    """A file that is read sequentially, without the seek that soundfile does after every read."""
 
     def seekable(self) -> bool:
         return False
 
 
 def read_through(file: soundfile.SoundFile, frames: int) -> tuple[np.ndarray, bool]:
-    """Return ``[time, channel]``, and whether there was an error behind them."""
+    """Return samples ``[time, channel]``, and whether an error followed them."""
     samples = np.full((frames, file.channels), np.nan, dtype=np.float32)
     try:
         return file.read(out=samples), False
-    except soundfile.LibsndfileError:  # what was decoded is there all the same
+    except soundfile.LibsndfileError:  # the samples decoded before it are valid
         missing = np.isnan(samples[:, 0])
         return samples[: int(missing.argmax()) if missing.any() else frames], True
     except RuntimeError as error:
@@ -65,13 +65,13 @@ def read_through(file: soundfile.SoundFile, frames: int) -> tuple[np.ndarray, bo
 
 
 def words_of(error: soundfile.LibsndfileError) -> str:
-    """Return libsndfile's reason as it can be shown."""
+    """Return libsndfile's error message in printable form."""
     reason = str(error.error_string).removeprefix("Error : ").rstrip(". ")
     return "its header gives no rate or no channels" if "SF_INFO" in reason else reason
 
 
 def compared(rate: int, frames: int, announced: int | None, tolerance: float) -> list[Finding]:
-    """Compare decoded with announced samples; differences up to ``tolerance`` (samples) are none."""
+    """Compare the decoded length with the announced one; differences up to ``tolerance`` samples are ignored."""
     if announced is None or abs(frames - announced) <= tolerance:
         return []
     kind = FindingKind.CUT_OFF if frames < announced else FindingKind.HEADER_TOO_SMALL
@@ -86,13 +86,13 @@ NOISE = re.compile(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what libmpg123 writes to standard error by itself off it; lines of others that come meanwhile pass."""
+    """Suppress the messages that libmpg123 writes to standard error, but not those of others."""
     with _quiet, ExitStack() as stack:
         try:
             kept = os.dup(2)
             stack.callback(os.close, kept)
             said = stack.enter_context(tempfile.TemporaryFile())
-        except OSError:  # there is no standard error, or no folder in which what is said could be kept
+        except OSError:  # no standard error, or no folder for a temporary file
             yield
             return
         os.dup2(said.fileno(), 2)

@@ -15,7 +15,7 @@ from septool.audio.sources import ByteSource
 from septool.errors import AudioError
 
 BLOCK_SAMPLES = 2**21  # of all channels, read at once
-SEEKING_S = 5.0  # seconds from which on a place in coded sound is sought, not decoded to
+SEEKING_S = 5.0  # distance from which to seek in compressed audio instead of decoding
 
 
 @dataclass(frozen=True)
@@ -26,51 +26,51 @@ class AudioInfo:
     frames: int
     channels: int
     subtype: str
-    header_frames: int  # frames by the header; ``frames`` where it says nothing
+    header_frames: int  # frames by the header; ``frames`` if it has no length
     findings: tuple[Finding, ...] = ()  # how the file differs from its header
 
 
 class AudioFile:
-    """A recording that is being read; :func:`open_audio` makes it."""
+    """An open recording, created by :func:`open_audio`."""
 
     def __init__(self, source: ByteSource, decoder: Decoder, exact: Callable[[], int | None]) -> None:
         self.name, self.rate, self.channels, self.subtype = source.name, decoder.rate, decoder.channels, decoder.subtype
         self.position = 0  # samples per channel
         self._source, self._decoder, self._exact = source, decoder, exact
         self._at_end = False
-        self._held: np.ndarray | None = None  # [channel, time], looked at ahead
+        self._held: np.ndarray | None = None  # [channel, time], buffered by peek
         self._reopen: Callable[[], Decoder] | None = None
 
     @cached_property
     def exact_frames(self) -> int | None:
-        """Samples per channel where they can be counted without decoding; None elsewhere."""
+        """Samples per channel if they can be counted without decoding, else None."""
         return self._exact()
 
     @property
     def frames(self) -> int:
-        """Samples per channel, as well as can be said so far; 0 for a stream that does not say."""
+        """Best current estimate of the samples per channel; 0 for a stream of unknown length."""
         return self.position if self._at_end else self.exact_frames or max(self._decoder.expected, self.position)
 
     @property
     def header_frames(self) -> int:
-        """Samples per channel that the header announces; ``frames`` where it announces none."""
+        """Samples per channel announced by the header; ``frames`` if it has no length."""
         announced = self._decoder.header_frames
         return self.frames if announced is None else announced
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """How the recording differs from its header; complete when all was read."""
+        """Differences between the recording and its header; complete at its end."""
         return tuple(self._decoder.findings)
 
     def info(self) -> AudioInfo:
-        """Return what is known so far; everything, when all was read."""
+        """Return the properties known so far; complete at the end of the recording."""
         return AudioInfo(self.rate, self.frames, self.channels, self.subtype, self.header_frames, self.findings)
 
     def read(self, frames: int = -1) -> np.ndarray:
         """Return the next ``frames`` samples, or all, as ``[channel, time]`` in float32; fewer at the end.
 
         Raises:
-            AudioError: the bytes cannot be read, or a sample is no number.
+            AudioError: the bytes cannot be read, or a sample is not finite.
         """
         if self._held is not None:
             held, self._held = self._held, None
@@ -83,7 +83,7 @@ class AudioFile:
         most = max(BLOCK_SAMPLES // self.channels, 1)
         while left and not self._at_end:
             rest = self._decoder.expected - self.position
-            # One more than is expected, to see its end: a decoder makes room for all that it is asked for.
+            # One more than expected, to detect the end: decoders allocate the full length they are asked for.
             wanted = min(left, most, rest + 1 if rest > 0 else most)
             part = self._decoder.read(wanted)
             check_finite(part, self.name)
@@ -95,15 +95,15 @@ class AudioFile:
         return samples.T.astype(np.float32, copy=False)
 
     def peek(self, frames: int) -> np.ndarray:
-        """Return the next ``frames`` samples, ``[channel, time]``, which are read again; fewer at the end."""
+        """Return the next ``frames`` samples, ``[channel, time]``, without consuming them; fewer at the end."""
         self._held = self.read(frames)
         return self._held
 
     def seek(self, frame: int) -> None:
-        """Go to a sample; to the end where there are fewer.
+        """Seek to a sample, or to the end if the recording is shorter.
 
         Raises:
-            AudioError: it lies behind, and the recording is a stream.
+            AudioError: the sample has been passed, and the recording is a stream.
         """
         if self._held is not None:
             raise ValueError("what was looked at ahead has to be read first")
@@ -117,14 +117,14 @@ class AudioFile:
             self.read(min(frame - self.position, most))
 
     def empty(self) -> AudioError:
-        """Return what to raise when nothing could be read of it."""
+        """Return the exception for a recording without samples."""
         if not self.header_frames:
             return AudioError(f"{self.name} has no samples")
         promised = self.header_frames / self.rate
         return AudioError(f"{self.name} breaks off while decoding: nothing is there of {promised:.1f} s")
 
     def reopen_by(self, opened: Callable[[], "AudioFile"]) -> None:
-        """Set how to begin again, where what is read can be read twice."""
+        """Set the callback that reopens a recording which can be read twice."""
         self._reopen = lambda: opened()._decoder
 
     def _begin_again(self) -> None:

@@ -1,4 +1,4 @@
-"""Where the contents of a recording contradict its header."""
+"""Contradictions between the contents of a recording and its header."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -7,39 +7,39 @@ from septool.config import JsonDict
 
 
 class FindingKind(StrEnum):
-    """How a file differs from what it says of itself."""
+    """Kinds of contradictions between a file and its header."""
 
     CUT_OFF = "cut-off"  # fewer samples than announced, or no end
     HEADER_TOO_SMALL = "header-too-small"  # more samples than announced
     LENGTH_NOT_WRITTEN = "length-not-written"  # the header says 0, as if the recorder had been killed
-    UNKNOWN_LENGTH = "unknown-length"  # the header says that nobody knew, as writers to pipes do
+    UNKNOWN_LENGTH = "unknown-length"  # the header says that the length is unknown, as written to pipes
     GAP = "gap"  # a part that cannot be decoded
-    MORE_SAMPLES = "more-samples"  # a second stretch of samples, which a container may not have
+    MORE_SAMPLES = "more-samples"  # a second block of samples, which the container does not allow
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One difference between a file and its header; all samples that can be decoded are used nevertheless."""
+    """A contradiction between a file and its header; all samples that can be decoded are used."""
 
     kind: FindingKind
     rate: int  # Hz
-    frames: int  # samples per channel that were decoded; of a gap, those before the first one
-    header_frames: int | None = None  # announced; None where nothing is
-    lost_bytes: int = 0  # in gaps
-    count: int = 1  # gaps
+    frames: int  # decoded samples per channel; for gaps, those before the first one
+    header_frames: int | None = None  # announced by the header; None if it has no length
+    lost_bytes: int = 0  # skipped in gaps
+    count: int = 1  # number of gaps
 
     @property
     def is_partial(self) -> bool:
-        """Say whether something of the recording is missing."""
+        """Return whether a part of the recording is missing."""
         return self.kind in (FindingKind.CUT_OFF, FindingKind.GAP, FindingKind.MORE_SAMPLES)
 
     @property
     def is_harmless(self) -> bool:
-        """Say whether it is how things are done, and nothing a listener has to know."""
+        """Return whether it is common practice and no reason for a warning."""
         return self.kind == FindingKind.UNKNOWN_LENGTH
 
     def describe(self, name: str) -> str:
-        """Return one line for people; ``name`` is how the recording is called."""
+        """Return a one-line description; ``name`` is the name of the recording."""
         there = f"{self.frames / self.rate:.1f} s"
         promised = "" if self.header_frames is None else f"{self.header_frames / self.rate:.1f} s"
         match self.kind:

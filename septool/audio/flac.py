@@ -7,11 +7,11 @@ from septool.audio.forward import Part, PlainFeed, part_from_bytes
 from septool.audio.mpeg import tag_size
 from septool.audio.sources import ByteSource
 
-INFO_END = 42  # bytes of the mark and of the block that comes first
+INFO_END = 42  # bytes of the magic number and the STREAMINFO block
 TOTAL = slice(18, 26)  # eight bytes whose last 36 bits are the number of samples
 MASK = 2**36 - 1
-SYNC = re.compile(rb"\xff[\xf8\xf9]")  # with which every frame begins, and much else
-TAIL = 2**16  # bytes at the end in which the last frame begins
+SYNC = re.compile(rb"\xff[\xf8\xf9]")  # start of every frame; also occurs elsewhere
+TAIL = 2**16  # bytes at the end that contain the start of the last frame
 BLOCK_SIZES = {1: 192, 2: 576, 3: 1152, 4: 2304, 5: 4608} | {code: 256 << code - 8 for code in range(8, 16)}
 
 
@@ -30,10 +30,10 @@ CRC8, CRC16 = _table(0x07, 8), _table(0x8005, 16)
 
 
 class FlacPatch:
-    """A stream of FLAC whose header does not say how long it is, so that it is decoded to its end.
+    """A FLAC stream with the length removed from its header, so that it is decoded to its end.
 
     Args:
-        pull: gives the next bytes; raises StopIteration or returns none at the end.
+        pull: returns the next bytes; raises StopIteration or returns no bytes at the end.
     """
 
     def __init__(self, pull: Callable[[], bytes]) -> None:
@@ -63,9 +63,9 @@ class FlacPatch:
 
 
 class FlacFeed(PlainFeed):
-    """A file or stream of FLAC."""
+    """A FLAC file or stream."""
 
-    # libFLAC finds its way over damage by itself, and tells of an error.
+    # libFLAC resynchronizes after damage by itself, and reports an error.
     lost_bytes, gaps, first_gap_s, has_end = 0, 0, None, True
 
     def __init__(self, source: ByteSource, start: int) -> None:
@@ -79,7 +79,7 @@ class FlacFeed(PlainFeed):
 
 
 def flac_start(source: ByteSource) -> int | None:
-    """Return where FLAC begins, tags before it left out; None if it is none."""
+    """Return the offset of FLAC data after any tags; None if the source is not FLAC."""
     place = 0
     while size := tag_size(source.peek(place, 32)):
         place += size
@@ -87,15 +87,15 @@ def flac_start(source: ByteSource) -> int | None:
 
 
 def is_confirmed(source: ByteSource, start: int) -> bool:
-    """Say whether the last frame of a regular file is whole and ends where the header says, after those before it.
+    """Return whether the last frame of a regular file is intact, in sequence, and ends where the header says.
 
-    Only the headers of frames in the last bytes are looked at, and of the last frame all.
+    Only the frame headers in the last bytes and the whole last frame are checked.
     """
     assert source.size is not None
     head = source.peek(start, INFO_END)
     total, smallest = int.from_bytes(head[TOTAL], "big") & MASK, int.from_bytes(head[8:10], "big")
     data = source.peek(max(source.size - TAIL, 0), TAIL)
-    behind = total  # the sample that comes after the frames seen so far
+    behind = total  # the sample after the frames seen so far
     for place in reversed([found.start() for found in SYNC.finditer(data)] if total else []):
         span = frame_span(data[place : place + 16], smallest)
         if span is None:
@@ -107,11 +107,11 @@ def is_confirmed(source: ByteSource, start: int) -> bool:
 
 
 def frame_span(head: bytes, block: int) -> range | None:
-    """Return the numbers of a frame's samples; None if no frame begins here.
+    """Return the range of a frame's samples; None if no frame begins here.
 
     Args:
-        head: 16 bytes, which is as long as a frame's header gets.
-        block: samples of a frame, of a stream in which all have as many.
+        head: 16 bytes, the maximum length of a frame header.
+        block: samples per frame, for streams with a fixed block size.
     """
     if len(head) < 6 or head[1] & 0xFE != 0xF8:
         return None
@@ -138,7 +138,7 @@ def frame_span(head: bytes, block: int) -> range | None:
 
 
 def _crc(table: list[int], bits: int, data: bytes) -> int:
-    """Return a sum with the most significant bit first, from 0; 0 over data with their sum behind them."""
+    """Return a CRC, most significant bit first, starting from 0; it is 0 over data followed by their CRC."""
     value, shift, mask = 0, bits - 8, (1 << bits) - 1
     for byte in data:
         value = (value << 8 & mask) ^ table[value >> shift ^ byte]

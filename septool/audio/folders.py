@@ -12,21 +12,21 @@ from septool.printable import printable
 
 
 class FoundAudio(NamedTuple):
-    """What a folder and those below hold, each list sorted."""
+    """The contents of a folder and its subfolders, each list sorted."""
 
-    files: list[Path]  # recordings, by their suffixes
-    left_out: list[Path]  # everything else that is not hidden
+    files: list[Path]  # recordings, identified by suffix
+    left_out: list[Path]  # all other files that are not hidden
 
 
 def find_audio_files(folder: Path, suffixes: Set[str] | None = None) -> FoundAudio:
-    """Search a folder and those below for recordings; links are followed.
+    """Search a folder and its subfolders for recordings; links are followed.
 
-    What is hidden, or in a hidden folder below, is other programs' own, such as the ._call.wav that macOS leaves
-    beside call.wav. A folder below that cannot be listed is among what is left out, as is a link that goes in a circle.
+    Hidden files and subfolders are ignored, such as the ._call.wav that macOS creates beside call.wav. Subfolders that
+    cannot be listed and circular links are listed among the skipped files.
 
     Args:
         folder: the folder.
-        suffixes: of recordings, with their dots; by default of all that can be read here.
+        suffixes: of recordings, with dots; by default all readable ones.
 
     Raises:
         AudioError: the folder itself cannot be listed.
@@ -39,9 +39,9 @@ def find_audio_files(folder: Path, suffixes: Set[str] | None = None) -> FoundAud
 
 
 def describe_left_out(paths: Sequence[Path]) -> str | None:
-    """Return one line that says what was left out, files of one suffix counted together; None if there is nothing.
+    """Return one line about the skipped files, counted by suffix; None if there are none.
 
-    What holds audio that nothing here reads, and folders and links that lead nowhere, are told by their names.
+    Audio in unsupported formats, and unreadable folders and links, are named individually.
     """
     named, others = list[Path](), Counter[str]()
     for path in paths:
@@ -57,11 +57,11 @@ def describe_left_out(paths: Sequence[Path]) -> str | None:
 
 
 def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
-    """Yield what is below a folder, and whether it is a file, or a link to one that is gone, rather than a folder."""
+    """Yield the entries below a folder, and whether each is a file, or a dangling link, rather than a folder."""
     try:
         about = folder.stat()
         here = (about.st_dev, about.st_ino)
-        if here in above:  # a link to a folder that it is in
+        if here in above:  # a link to one of its parent folders
             return
         with os.scandir(folder) as entries:
             seen = [entry for entry in entries if not entry.name.startswith(".")]
@@ -73,10 +73,10 @@ def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[tuple[Pa
     for entry in seen:
         try:
             is_folder, is_file = entry.is_dir(), entry.is_file()
-        except OSError:  # a link in a circle, or into a folder that nobody lets us into
+        except OSError:  # a circular link, or a folder without permission
             yield folder / entry.name, False
             continue
         if is_folder:
             yield from _below(folder / entry.name, above | {here})
-        elif is_file or entry.is_symlink():  # one to a file that is gone fails when its turn comes
+        elif is_file or entry.is_symlink():  # a dangling link fails when it is processed
             yield folder / entry.name, True

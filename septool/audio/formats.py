@@ -21,10 +21,10 @@ FOREIGN = frozenset(
     | {".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".mts", ".ogv"}
     | {".ra", ".rm", ".spx", ".ts", ".tta", ".vob", ".webm", ".wma", ".wmv", ".wv"}
 )
-HEADERLESS = frozenset({".al", ".gsm", ".pcm", ".raw", ".s16", ".sln", ".ul", ".vox"})  # samples and nothing else
-# Of those, what --raw can say; .gsm and .vox are coded in ways that it has no word for.
+HEADERLESS = frozenset({".al", ".gsm", ".pcm", ".raw", ".s16", ".sln", ".ul", ".vox"})  # headerless samples
+# Those that --raw can describe; it has no encoding for .gsm and .vox.
 RAW_SUFFIXES = HEADERLESS - {".gsm", ".vox"} | {f".{encoding}" for encoding in ENCODINGS}
-# What can be written to a pipe while it is made; others go back to write their lengths.
+# Formats that can be written to a pipe; others seek back to write their lengths.
 PIPED = frozenset({".wav", ".au", ".flac", ".ogg", ".opus", ".mp3"} | {f".{encoding}" for encoding in ENCODINGS})
 AV_HINT = "reading it takes PyAV: pip install 'septool[av]'"
 
@@ -36,7 +36,7 @@ def has_av() -> bool:
 
 
 def readable_suffixes() -> frozenset[str]:
-    """Return the suffixes of what can be read here."""
+    """Return the suffixes of all readable formats."""
     return SUFFIXES | READ_ONLY | (FOREIGN if has_av() else frozenset())
 
 
@@ -58,7 +58,7 @@ def has_float(path: Path) -> bool:
 
 
 def nearest_subtype(path: Path, wanted: str) -> str:
-    """Return ``wanted`` if the format of ``path`` has it, else what loses least."""
+    """Return ``wanted`` if the format of ``path`` supports it, else the subtype that loses least."""
     if path.suffix.lower() == ".opus":
         return "OPUS"
     if path.suffix.lower()[1:] in ENCODINGS:

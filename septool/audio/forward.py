@@ -12,69 +12,69 @@ from septool.audio.findings import Finding, FindingKind
 from septool.audio.sources import Feeder, Rewindable, as_file
 from septool.errors import AudioError
 
-FRUITLESS = 100  # errors in a row without a sample, after which nothing more is expected
+FRUITLESS = 100  # consecutive errors without a sample, after which decoding stops
 
 
 class Feed(Protocol):
-    """Coded sound without what is damaged, in parts that a codec decodes each by itself."""
+    """Compressed audio without its damaged parts, split into parts that are decoded separately."""
 
     @property
     def announced(self) -> int | None:
-        """Samples per channel; 0 where the header says that nobody knew, None where it says nothing."""
+        """Announced samples per channel; 0 if the header says unknown, None if it has no length."""
         ...
 
     @property
     def lost_bytes(self) -> int:
-        """Bytes left out so far."""
+        """Bytes skipped so far."""
         ...
 
     @property
     def gaps(self) -> int:
-        """Places where something was left out."""
+        """Number of gaps so far."""
         ...
 
     @property
     def first_gap_s(self) -> float | None:
-        """Seconds before the first of them; None where there is none, or nobody knows."""
+        """Seconds before the first gap; None if there is none, or if unknown."""
         ...
 
     @property
     def has_end(self) -> bool:
-        """Whether the end that the format has was there; known when all parts are read."""
+        """Whether the end marker of the format was present; known after the last part."""
         ...
 
     @property
     def priming(self) -> int:
-        """Samples that the coder put before the sound."""
+        """Encoder delay in samples."""
         ...
 
     @property
     def padding(self) -> int:
-        """Samples that the coder put behind the sound."""
+        """Encoder padding in samples."""
         ...
 
     @property
     def ends_as_announced(self) -> bool:
-        """Whether the padding was there; known when all parts are read."""
+        """Whether the padding was present; known after the last part."""
         ...
 
     def next_part(self) -> "Part | None": ...
 
 
 class PlainFeed:
-    """What holds for feeds that know nothing of it."""
+    """Defaults for feeds without encoder delay and padding."""
 
     priming, padding, ends_as_announced = 0, 0, True
 
 
 class ForwardDecoder:
-    """Coded sound as it comes, over gaps to its end.
+    """Sequential decoder of compressed audio that continues after gaps.
 
     Args:
         name: for messages.
-        feed: the sound.
-        expected: samples per channel, as well as can be said before; 0 if nobody knows.
-        tolerance_s: seconds by which the announced length may be off without a word.
+        feed: the compressed audio.
+        expected: estimated samples per channel; 0 if unknown.
+        tolerance_s: tolerated difference from the announced length in seconds.
     """
 
     def __init__(self, name: str, feed: Feed, *, expected: int = 0, tolerance_s: float = TOLERANCE_S) -> None:
@@ -88,7 +88,7 @@ class ForwardDecoder:
         self.rate, self.channels, self.subtype = part.file.samplerate, part.file.channels, part.file.subtype
         self.findings: list[Finding] = []
         self.expected, self._tolerance = expected or feed.announced or 0, tolerance_s * self.rate
-        self._held = np.zeros((0, self.channels), dtype=np.float32)  # what may turn out to be padding
+        self._held = np.zeros((0, self.channels), dtype=np.float32)  # samples that may be padding
         self._skipped, self._given, self._is_trimmed = 0, 0, False
 
     @property
@@ -96,7 +96,7 @@ class ForwardDecoder:
         return self._feed.announced or None
 
     def read(self, frames: int) -> np.ndarray:
-        """Return what is decoded, ``[time, channel]``, without what the coder put before and behind the sound."""
+        """Return decoded samples, ``[time, channel]``, without encoder delay and padding."""
         while self._skipped < self._feed.priming and self._part is not None:
             self._skipped += len(self._decode(self._feed.priming - self._skipped))
         missing = frames + self._feed.padding - len(self._held)
@@ -145,7 +145,7 @@ class ForwardDecoder:
             )
 
     def _open_next(self) -> "Part | None":
-        """Open the next part whose headers are whole; those before it are damage, as long as anything can be read."""
+        """Open the next part with intact headers; earlier parts count as damage if any part can be read."""
         failure: soundfile.LibsndfileError | None = None
         while True:
             try:
@@ -189,7 +189,7 @@ class ForwardDecoder:
 
 
 class Part:
-    """A stretch of coded sound that libsndfile decodes as it comes."""
+    """A part of compressed audio that libsndfile decodes sequentially."""
 
     def __init__(self, file: soundfile.SoundFile, feed: Feeder | Rewindable) -> None:
         self.file, self._feed, self.is_noisy = file, feed, file.format == "MP3"
@@ -205,10 +205,10 @@ class Part:
 
 
 def part_from_pipe(pull: Callable[[], bytes]) -> Part:
-    """Open coded sound (mp3, vorbis, opus) that ``pull`` gives piece by piece.
+    """Open compressed audio (mp3, vorbis, opus) that ``pull`` returns piece by piece.
 
     Raises:
-        LibsndfileError: it is none.
+        LibsndfileError: it is not such audio.
     """
     feeder = Feeder(pull)
     try:
@@ -220,10 +220,10 @@ def part_from_pipe(pull: Callable[[], bytes]) -> Part:
 
 
 def part_from_bytes(pull: Callable[[int], bytes]) -> Part:
-    """Open FLAC, whose beginning libsndfile reads twice.
+    """Open FLAC, whose start libsndfile reads twice.
 
     Raises:
-        LibsndfileError: it is none.
+        LibsndfileError: it is not FLAC.
     """
     head = Rewindable(pull)
     return Part(Forward(as_file(head)), head)

@@ -1,7 +1,7 @@
 """MPEG audio (mp1, mp2, mp3) frame by frame: exact lengths, and damage that is skipped.
 
-ISO/IEC 11172-3 and 13818-3: a frame says its own length, and no header says how many there are, except for the Xing
-frame that most writers of files put first and writers of streams cannot.
+ISO/IEC 11172-3 and 13818-3: each frame has its own length, and there is no count of frames except in the Xing frame,
+which most encoders write first in files but cannot write in streams.
 """
 
 from collections.abc import Iterator
@@ -18,30 +18,30 @@ BITRATES = {  # kbit/s by (MPEG-1, layer)
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-DECODER_DELAY = 529  # samples by which any decoder of layer III is late
-WINDOW = 2**14  # bytes looked through at once
-SEARCH = 2**17  # bytes behind a tag in which a first frame has to begin
+DECODER_DELAY = 529  # delay of layer III decoders in samples
+WINDOW = 2**14  # bytes per search step
+SEARCH = 2**17  # bytes after a tag within which the first frame must begin
 
 
 @dataclass(frozen=True)
 class FrameHeader:
-    """What a frame's four bytes say."""
+    """The four-byte header of a frame."""
 
     version: int  # 3: MPEG-1, 2: MPEG-2, 0: MPEG-2.5
     layer: int
     rate: int
-    size: int  # bytes, with the header
+    size: int  # bytes including the header
     samples: int  # per channel
     is_mono: bool
 
     def goes_with(self, other: "FrameHeader") -> bool:
-        """Say whether both can be of one stream; decoders end where one channel becomes two."""
+        """Return whether both can belong to one stream; decoders stop if the number of channels changes."""
         own, others = ((each.version, each.layer, each.rate, each.is_mono) for each in (self, other))
         return own == others
 
 
 def parse_header(data: bytes) -> FrameHeader | None:
-    """Read a frame's header; None if it is none, or one of free format, which does not say how long it is."""
+    """Parse a frame header; None if it is invalid or of free format, which has no frame length."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return None
     version, layer = data[1] >> 3 & 3, 4 - (data[1] >> 1 & 3)
@@ -57,7 +57,7 @@ def parse_header(data: bytes) -> FrameHeader | None:
 
 
 def tag_size(head: bytes) -> int:
-    """Return the length of a tag that begins here; 0 if none does."""
+    """Return the length of the tag that begins here; 0 if there is none."""
     if head[:3] == b"ID3" and len(head) >= 10 and not any(byte & 0x80 for byte in head[6:10]):
         size = sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
         return 10 + size + (10 if head[5] & 0x10 else 0)
@@ -70,7 +70,7 @@ def tag_size(head: bytes) -> int:
 
 
 def first_frame(source: ByteSource) -> int | None:
-    """Return where a stream of MPEG audio begins; None if the source is none."""
+    """Return the offset of the first frame; None if the source is not MPEG audio."""
     place = 0
     while size := tag_size(source.peek(place, 32)):
         place += size
@@ -86,7 +86,7 @@ def first_frame(source: ByteSource) -> int | None:
 
 
 def _chain(data: bytes, start: int, links: int) -> bool:
-    """Say whether frames follow one another from here, as many as asked for or to the end."""
+    """Return whether consecutive frames follow from here, for a given number or to the end."""
     first = header = parse_header(data[start : start + 4])
     for _ in range(links):
         if header is None or first is None or not header.goes_with(first):
@@ -100,15 +100,15 @@ def _chain(data: bytes, start: int, links: int) -> bool:
 
 @dataclass(frozen=True)
 class Announcement:
-    """What a Xing frame says."""
+    """The contents of a Xing frame."""
 
-    frames: int | None  # of MPEG audio, itself not among them
-    delay: int  # samples that the encoder put before the sound
-    padding: int  # and behind it
+    frames: int | None  # frames of audio, without the Xing frame
+    delay: int  # encoder delay in samples
+    padding: int  # encoder padding in samples
 
 
 def parse_xing(frame: bytes, header: FrameHeader) -> Announcement | None:
-    """Read a Xing (or Info) frame; None if it is one of sound."""
+    """Parse a Xing (or Info) frame; None if it is an audio frame."""
     if header.layer != 3:
         return None
     side = (17 if header.is_mono else 32) if header.version == 3 else 9 if header.is_mono else 17
@@ -127,19 +127,19 @@ def parse_xing(frame: bytes, header: FrameHeader) -> Announcement | None:
 
 
 class MpegFeed:
-    """The whole frames of a stream; what lies between them is left out and counted.
+    """The intact frames of a stream; other bytes are skipped and counted.
 
-    The Xing frame, which is silence, is none of them: a decoder that saw it would end where it says, right or wrong.
+    The Xing frame, which is silent, is dropped: a decoder would trust its length even if it is wrong.
 
     Args:
         source: the stream.
-        start: where it begins.
+        start: offset of the first frame.
     """
 
     def __init__(self, source: ByteSource, start: int) -> None:
         self.lost_bytes, self.gaps, self.has_end = 0, 0, True
         self.first_gap_s: float | None = None
-        self.counted = 0  # samples of the frames that were passed on
+        self.counted = 0  # samples in the frames returned so far
         source.seek(start)
         self._source = source
         self._data, self._at_end = b"", False
@@ -170,21 +170,21 @@ class MpegFeed:
 
     @property
     def priming(self) -> int:
-        """Samples before the sound: the encoder's, and those of every decoder of the layer."""
+        """Delay in samples: that of the encoder and that of layer III decoders."""
         return self.xing.delay + DECODER_DELAY if self.xing and self.xing.delay else 0
 
     @property
     def padding(self) -> int:
-        """Samples behind the sound, as far as they leave the decoder."""
+        """Padding in samples, as far as the decoder outputs it."""
         return max(self.xing.padding - DECODER_DELAY, 0) if self.xing and self.xing.delay else 0
 
     @property
     def ends_as_announced(self) -> bool:
-        """Whether there are as many frames as the Xing frame says."""
+        """Whether the number of frames equals that of the Xing frame."""
         return self.announced is None or self.counted == self.announced + self.priming + self.padding
 
     def count(self) -> int:
-        """Return how many samples of sound there are; nothing is left to decode then."""
+        """Count the samples of audio, consuming the feed."""
         assert self._frames is not None
         for _ in self._frames:
             pass
@@ -222,7 +222,7 @@ class MpegFeed:
                 return
 
     def _step_over(self, first: FrameHeader | None) -> bool:
-        """Leave out what is no frame; False at the end."""
+        """Skip bytes that are no frame; return False at the end."""
         self._fill(32)
         if size := tag_size(self._data[:32]):
             while size and self._fill(1):

@@ -1,7 +1,7 @@
 """Ogg (Vorbis, Opus, FLAC) page by page: RFC 3533.
 
-Pages carry a sum and a number, so that damage is noticed and stepped over; streams that follow one another in a file
-(as recorders of radio stations write them) are decoded each by itself.
+Pages carry a checksum and a sequence number, by which damage is detected and skipped; chained streams (as written by
+recorders of internet radio) are decoded separately.
 """
 
 import zlib
@@ -21,7 +21,7 @@ REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True)
 class Page:
-    """A page whose sum is right."""
+    """A page with a valid checksum."""
 
     data: bytes
     is_first: bool
@@ -31,7 +31,7 @@ class Page:
 
     @property
     def lacing(self) -> bytes:
-        """Lengths of the pieces of packets; 255 is gone on with."""
+        """Lengths of the packet segments; after 255 the packet continues."""
         return self.data[27 : 27 + self.data[26]]
 
     @property
@@ -40,14 +40,14 @@ class Page:
 
 
 def page_sum(data: bytes) -> int:
-    """Return the CRC-32 of a page: zlib's polynomial, with the bits the other way round, from 0."""
+    """Return the CRC-32 of a page: zlib's polynomial with reversed bit order, starting from 0."""
     blank = data[:22] + bytes(4) + data[26:]
     mirrored = zlib.crc32(blank.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int.from_bytes(mirrored.to_bytes(4, "little").translate(REVERSED), "big")
 
 
 def first_codec(source: ByteSource) -> str | None:
-    """Return the codec of the first stream that can be decoded here; None if there is none."""
+    """Return the codec of the first supported stream; None if there is none."""
     place = 0
     for _ in range(16):
         head = source.peek(place, 27 + 255)
@@ -63,34 +63,38 @@ def first_codec(source: ByteSource) -> str | None:
 
 
 def clock(head: bytes) -> int:
-    """Return how many granules are a second, by a stream's first packet; 0 if it does not say."""
+    """Return the granules per second by a stream's first packet; 0 if unknown."""
     if head.startswith(b"OpusHead"):
-        return 48_000  # RFC 7845, whatever was encoded
+        return 48_000  # RFC 7845, for any input rate
     if head.startswith(b"\x01vorbis"):
         return int.from_bytes(head[12:16], "little")
     return int.from_bytes(head[27:30], "big") >> 4  # of FLAC's STREAMINFO
 
 
 class OggFeed(PlainFeed):
-    """The streams of a file, one after the other."""
+    """The chained streams of a file."""
 
     def __init__(self, source: ByteSource) -> None:
         source.seek(0)
         self.announced: int | None = None
         self.lost_bytes, self.gaps, self.has_end = 0, 0, False
         self.first_gap_s: float | None = None
-        self._before_s, self._passed, self._clock = 0.0, 0, 0  # earlier streams, granules, and how many are a second
+        self._before_s, self._passed, self._clock = (
+            0.0,
+            0,
+            0,
+        )  # duration of earlier streams, granules so far, granules per second
         self._source, self._data, self._at_end = source, b"", False
         self._pages = self._wanted()
         self._part_pages: Iterator[Page] = iter(())
         self._next: Page | None = next(self._pages, None)
 
     def count_parts(self) -> int:
-        """Return how many streams follow one another; nothing is left to decode then."""
+        """Count the chained streams, consuming the feed."""
         return sum(page.is_first for page in chain([self._next] if self._next else [], self._pages))
 
     def next_part(self) -> Part | None:
-        for _ in self._part_pages:  # what a part left that was not read to its end
+        for _ in self._part_pages:  # skip the unread rest of the previous part
             pass
         while self._next is not None and not self._next.is_first:
             self._next = next(self._pages, None)
@@ -110,9 +114,9 @@ class OggFeed(PlainFeed):
         return part_from_pipe(pull)
 
     def _link(self, first: Page) -> Iterator[Page]:
-        """Yield the pages of one stream; the first of the next one is kept.
+        """Yield the pages of one chained stream; the first page of the next one is kept.
 
-        What comes behind a page that says it is the last is a gap: codecs end there, all but FLAC's.
+        Pages after one marked as last are a gap, since all codecs but FLAC end there.
         """
         yield first
         number, is_over = first.number, False
@@ -128,7 +132,7 @@ class OggFeed(PlainFeed):
             yield page
 
     def _wanted(self) -> Iterator[Page]:
-        """Yield the pages of sound that this can decode; in every link those of the first such stream."""
+        """Yield the pages of the first supported stream of every chained stream."""
         serial: int | None = None
         was_first = False
         for page in self._all_pages():
@@ -149,7 +153,7 @@ class OggFeed(PlainFeed):
                 granule = int.from_bytes(page.data[6:14], "little", signed=True)
                 self._passed = max(self._passed, granule)
 
-    _was_gap = False  # pages were left out before the one that comes now
+    _was_gap = False  # whether pages were skipped before the current one
 
     def _all_pages(self) -> Iterator[Page]:
         while self._fill(27):
@@ -168,13 +172,13 @@ class OggFeed(PlainFeed):
                             int.from_bytes(page[18:22], "little"),
                         )
                         continue
-                elif self._data.find(b"OggS", 4) < 0:  # the last page, and not all of it
+                elif self._data.find(b"OggS", 4) < 0:  # the last page is incomplete
                     self.has_end = False
                     return
             self._step_over()
 
     def _step_over(self) -> None:
-        """Leave out what is no page."""
+        """Skip bytes that are no page."""
         lost = 0
         while self._fill(WINDOW) or self._data:
             start = self._data.find(b"OggS", 1)
@@ -205,7 +209,7 @@ class OggFeed(PlainFeed):
 
 
 def _flac(pages: Iterator[Page]) -> Iterator[bytes]:
-    """Yield the packets of FLAC in Ogg as FLAC by itself: the first has 9 bytes before what a file begins with."""
+    """Yield the packets of FLAC in Ogg as native FLAC: the first has a prefix of 9 bytes."""
     packet, is_first = b"", True
     for page in pages:
         place = 0

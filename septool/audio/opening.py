@@ -1,4 +1,4 @@
-"""Choosing the decoder of a recording: by its first bytes, then by its name."""
+"""Choosing the decoder of a recording by its first bytes, then by its name."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,7 +20,7 @@ from septool.errors import AudioError, UsageError
 from septool.limits import HIGHEST_RATE, LOWEST_RATE
 from septool.printable import printable
 
-# Where sound in other containers could look like MPEG audio that begins late.
+# Containers whose contents could be mistaken for MPEG audio after leading garbage.
 MPEG_ELSEWHERE = (b"RIFF", b"\x1aE\xdf\xa3", b"OggS", b"\0\0\1", b"G", b"FLV", b"\x30\x26\xb2\x75", b".RMF", b"FORM")
 
 
@@ -32,8 +32,8 @@ def open_audio(
 
     Args:
         recording: a path, or a binary stream, which need not be seekable.
-        track: which of those of a container that hold sound, from 1.
-        raw: what it is, where it has no header.
+        track: audio track, from 1, in containers with several.
+        raw: format of a headerless recording.
         name: of a stream, for messages.
 
     Raises:
@@ -86,14 +86,14 @@ def _decoded(source: ByteSource, track: int, suffix: str, raw: RawFormat | None 
         raise AudioError(
             f"{source.name} is compressed with shorten, which nothing here reads; convert it with sph2pipe -f wav"
         )
-    if has_av() and suffix not in HEADERLESS:  # whose bytes FFmpeg would take for whatever they happen to look like
+    if has_av() and suffix not in HEADERLESS:  # FFmpeg would guess a format from headerless samples
         from septool.audio.pyav import AvDecoder
 
         try:
             return AudioFile(source, AvDecoder(source, track), lambda: None)
         except AudioError:
             if track > 1 or suffix in FOREIGN or not reason:
-                raise  # else libsndfile's reason says more of a file that should have been one of its own
+                raise  # otherwise libsndfile's reason is more informative for its own formats
     if track > 1:
         raise AudioError(f"{source.name}: to choose track {track} takes PyAV: pip install 'septool[av]'")
     if not has_av() and (suffix in FOREIGN or source.peek(4, 4) == b"ftyp" or source.peek(0, 4) == b"\x1aE\xdf\xa3"):
@@ -123,7 +123,7 @@ def _plain(source: ByteSource) -> AudioFile | None:
 
 
 def _forward(source: ByteSource, feed: Feed, *, expected: int = 0) -> ForwardDecoder:
-    """Decode coded sound as it comes; ``expected`` samples per channel, if they were counted."""
+    """Decode compressed audio sequentially; ``expected`` samples per channel, if they were counted."""
     try:
         return ForwardDecoder(source.name, feed, expected=expected)
     except soundfile.LibsndfileError as error:

@@ -1,4 +1,4 @@
-"""Decoding any container, video included, by FFmpeg through PyAV, where that is installed."""
+"""Decoding of any container, including video, by FFmpeg through PyAV, if installed."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 SCALES = {"u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63}
-FRUITLESS = 1000  # packets in a row that give nothing, after which nothing more is expected
+FRUITLESS = 1000  # consecutive packets without samples, after which decoding stops
 CODEC_NAMES = {"pcm_s16le": "PCM_16", "pcm_s24le": "PCM_24", "pcm_s32le": "PCM_32", "pcm_f32le": "FLOAT"}
 
 
 class _File:
-    """A source as PyAV wants a file; names of files never reach FFmpeg, which would take some for addresses."""
+    """A source as a file object for PyAV; FFmpeg never gets file names, some of which it would take for URLs."""
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
@@ -50,14 +50,14 @@ class _File:
 
 
 class AvDecoder:
-    """A track of sound.
+    """Decoder of an audio track.
 
     Args:
         source: the file or stream.
-        track: which of those that hold sound, from 1.
+        track: audio track, from 1.
 
     Raises:
-        AudioError: FFmpeg does not know it either, or it holds no sound.
+        AudioError: FFmpeg does not support the format either, or the container has no audio.
         UsageError: there is no such track.
     """
 
@@ -66,7 +66,7 @@ class AvDecoder:
         import av.error
         import av.logging
 
-        av.logging.set_level(None)  # to nobody: what is wrong is found here
+        av.logging.set_level(None)  # FFmpeg's log is disabled; errors are detected here
         self._errors = (av.error.FFmpegError, EOFError, OSError, ValueError)
         source.seek(0)
         self._source, self._file = source, _File(source)
@@ -76,7 +76,7 @@ class AvDecoder:
                 self._file,
                 mode="r",
                 metadata_errors="replace",
-                container_options={"protocol_whitelist": "none"},  # a playlist shall fetch nothing
+                container_options={"protocol_whitelist": "none"},  # playlists must not fetch anything
             )
         except self._errors as error:
             if self._file.error:
@@ -112,10 +112,10 @@ class AvDecoder:
         self.expected = self.header_frames or 0
 
     def _announced(self) -> int | None:
-        """Return the samples that the container announces of this track, as far as it knows of it alone."""
+        """Return the announced samples of this track; None if the container has no length per track."""
         stream, container = self._stream, self._container
         if "mp3" in container.format.name or container.format.name in ("aac", "amr", "ac3", "eac3", "dts"):
-            return None  # guessed from the bit rate
+            return None  # only an estimate from the bit rate
         if stream.duration and stream.time_base:
             return round(stream.duration * stream.time_base * self.rate)
         if container.duration and all(each.type == "audio" for each in container.streams):
@@ -147,7 +147,7 @@ class AvDecoder:
     _decoded = 0
 
     def _decode(self) -> Iterator[np.ndarray]:
-        """Yield ``[time, channel]``, as long as packets come."""
+        """Yield samples ``[time, channel]`` until the last packet."""
         resampler: AudioResampler | None = None
         first = form = ("", "", "")
         fruitless, primed = 0, self._priming()
@@ -166,7 +166,7 @@ class AvDecoder:
                 if not form[0]:
                     self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
                     first = form = own
-                if own != form:  # sound may change in the middle; it goes on as it began
+                if own != form:  # the format may change within a track; the first one is kept
                     yield from self._flush(resampler)
                     resampler, form = self._resampler(first) if own != first else None, own
                 for part in resampler.resample(frame) if resampler else [frame]:
@@ -178,10 +178,10 @@ class AvDecoder:
         yield from self._flush(resampler)
 
     def _priming(self) -> int:
-        """Return the samples before the sound that FFmpeg leaves in it.
+        """Return the encoder delay in samples that FFmpeg does not remove.
 
-        Opus is decoded at 48 kHz, and its delay is counted so (RFC 7845); FFmpeg 8 takes it for one at the rate of what
-        was encoded where that stands in Matroska.
+        Opus is decoded at 48 kHz, and its delay is in samples at that rate (RFC 7845); in Matroska, FFmpeg 8 takes it
+        for one at the input rate of the encoder.
         """
         codec = self._stream.codec_context
         head = codec.extradata or b""
@@ -214,7 +214,7 @@ class AvDecoder:
             self._ahead = rest if len(rest) else next(self._blocks, None)
         if self._ahead is None:
             found = [Finding(FindingKind.GAP, self.rate, self._first_gap, None, self._lost, self._gaps)]
-            tolerance = TOLERANCE_S * self.rate + 2048  # and a frame of most codecs
+            tolerance = TOLERANCE_S * self.rate + 2048  # plus a frame of most codecs
             self.findings = found[: bool(self._gaps)] + compared(self.rate, self._frames, self.header_frames, tolerance)
         return np.concatenate(parts) if parts else np.zeros((0, self.channels), dtype=np.float32)
 

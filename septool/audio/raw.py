@@ -10,7 +10,7 @@ from septool.audio.sources import ByteSource
 from septool.errors import UsageError
 from septool.limits import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 
-# Samples without a header, as FFmpeg calls them: libsndfile's name of the sample format, and the order of the bytes.
+# FFmpeg's names of headerless formats, with libsndfile's name of the sample format and the byte order.
 ENCODINGS = {
     **{f"s{bits}{order[0]}e": (f"PCM_{bits}", order.upper()) for bits in (16, 24, 32) for order in ("little", "big")},
     **{f"f32{order[0]}e": ("FLOAT", order.upper()) for order in ("little", "big")},
@@ -20,7 +20,7 @@ ENCODINGS = {
 
 
 class RawFormat(NamedTuple):
-    """How samples without a header are to be read."""
+    """The format of headerless samples."""
 
     encoding: str  # a key of ENCODINGS
     rate: int  # Hz
@@ -28,7 +28,7 @@ class RawFormat(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``ENCODING:RATE:CHANNELS``.
+        """Parse ``ENCODING:RATE:CHANNELS``.
 
         >>> RawFormat.parse("s16le:16000:1")
         RawFormat(encoding='s16le', rate=16000, channels=1)
@@ -51,7 +51,7 @@ class RawFormat(NamedTuple):
 
 
 class RawDecoder(PlainDecoder):
-    """Samples and nothing else, from the first byte to the last."""
+    """Decoder of headerless samples."""
 
     def __init__(self, source: ByteSource, form: RawFormat) -> None:
         self.rate, self.channels = form.rate, form.channels

@@ -14,17 +14,17 @@ from septool.printable import printable
 
 
 def audio_info(path: Path, *, track: int = 1, decode: bool = False) -> AudioInfo:
-    """Return what a file holds. Where its header cannot be relied on, all of it is decoded for that.
+    """Return the properties of a file. If its header is not reliable, all of it is decoded.
 
     Args:
         path: the file.
-        track: which of those of a container that hold sound, from 1.
-        decode: decode all of it in any case, to find what only its samples show.
+        track: audio track, from 1, in containers with several.
+        decode: decode all of it in any case, to find damage within.
 
     Raises:
         AudioError: it cannot be read as audio.
     """
-    with suppress(OSError):  # opening it says why
+    with suppress(OSError):  # opening it reports the reason
         if path.is_fifo():
             raise AudioError(f"{printable(path)} is not a regular file; give - and pipe it in")
     with open_audio(path, track=track) as file:
@@ -42,9 +42,9 @@ def read_audio(
     Args:
         path: the file.
         start: first sample.
-        frames: how many; -1 is all that there are.
-        track: which of those of a container that hold sound, from 1.
-        whole: refuse a file of which all is read, and that breaks off or has gaps.
+        frames: number of samples; -1 reads to the end.
+        track: audio track, from 1, in containers with several.
+        whole: when reading to the end, refuse a file that is truncated or has gaps.
 
     Returns:
         Samples ``[channel, time]`` and the rate in Hz.
@@ -81,9 +81,9 @@ class Reader:
     Args:
         file: the recording.
         rate: Hz of the blocks.
-        channel: the one that is read, from 1; all are averaged by default.
+        channel: channel to read, from 1; all are averaged by default.
         block_seconds: length of a block; with many channels they are shorter.
-        each: give all channels, ``[channel, time]``, instead of one.
+        each: yield all channels, ``[channel, time]``, instead of one.
     """
 
     def __init__(

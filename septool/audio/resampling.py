@@ -9,7 +9,7 @@ import soxr
 from septool.errors import AudioError, UsageError
 from septool.printable import printable
 
-LARGEST = 1e10  # files that hold integers as floats reach 2^31; the squares of what is beyond leave float32
+LARGEST = 1e10  # integer samples stored as floats reach 2^31; squares of larger values overflow float32
 
 
 def check_finite(samples: np.ndarray, name: object) -> None:
@@ -24,16 +24,16 @@ def check_finite(samples: np.ndarray, name: object) -> None:
 
 
 def as_samples(recording: Any, name: str) -> np.ndarray:
-    """Return what a program hands over, an array or a tensor ``[time]``, in float32.
+    """Return an array or a tensor ``[time]`` as float32 samples.
 
     Args:
         recording: floating-point samples of one channel.
-        name: what it is called in messages.
+        name: its name in messages.
 
     Raises:
-        UsageError: it has more axes, or integers, whose full scale nobody knows.
+        UsageError: it has more axes, or integers, whose full scale is unknown.
     """
-    torch: Any = sys.modules.get("torch")  # which a tensor has imported
+    torch: Any = sys.modules.get("torch")  # imported already if the recording is a tensor
     is_tensor = torch is not None and isinstance(recording, torch.Tensor)
     samples = recording.detach().cpu() if is_tensor else cast("Any", np.asarray(recording))
     if samples.ndim != 1:
@@ -51,19 +51,19 @@ def to_mono(samples: np.ndarray, channel: int | None = None) -> np.ndarray:
 
 
 class StreamResampler:
-    """Resampling of blocks ``[channel, time]`` that follow one another, the same however they are cut.
+    """Resampling of consecutive blocks ``[channel, time]``, independent of the block lengths.
 
     Args:
-        rate: Hz of what comes in.
-        target: Hz of what goes out.
-        channels: how many.
+        rate: input rate in Hz.
+        target: output rate in Hz.
+        channels: number of channels.
     """
 
     def __init__(self, rate: int, target: int, channels: int) -> None:
         self._stream = soxr.ResampleStream(rate, target, channels, dtype="float32") if rate != target else None
 
     def push(self, block: np.ndarray, *, last: bool = False) -> np.ndarray:
-        """Return what is final after a block, all of it after the last one; ``[channel, time]``."""
+        """Append a block; return the final samples, ``[channel, time]``, all of them after the last block."""
         if self._stream is None:
             return block
         return self._stream.resample_chunk(np.ascontiguousarray(block.T), last=last).T

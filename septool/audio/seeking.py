@@ -1,4 +1,4 @@
-"""Random access to regular files that libsndfile decodes by itself."""
+"""Random access to regular files that libsndfile opens directly."""
 
 import io
 import os
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 class NotSeekingError(Exception):
-    """A recording that libsndfile does not open by itself, and why, as far as there is something to warn about."""
+    """A recording that libsndfile cannot open directly, with the reason if it is worth a warning."""
 
 
 def open_seeking(source: ByteSource, data: SampleData | None = None) -> "SeekingDecoder":
-    """Let libsndfile open a regular file by itself.
+    """Open a regular file with libsndfile.
 
     Args:
         source: the file.
-        data: where its samples are, in a container of those.
+        data: location of the samples, in uncompressed containers.
 
     Raises:
-        NotSeekingError: it cannot, or it is no file.
+        NotSeekingError: libsndfile cannot open it, or it is no regular file.
     """
     if not isinstance(source, FileSource):
         raise NotSeekingError
     file = _SourceFile(source)
     if data and data.size_field and data.announced is not None and source.size is not None:
         length = length_of_samples(source, data, 2**14)
-        if data.announced < length < 2**32:  # coded samples behind the announced ones
+        if data.announced < length < 2**32:  # compressed samples after the announced ones
             order = "big" if data.big_endian_chunks else "little"
             file = _SourceFile(source, data.size_field[0], length.to_bytes(data.size_field[1], order))
     try:
@@ -44,19 +44,19 @@ def open_seeking(source: ByteSource, data: SampleData | None = None) -> "Seeking
             opened = _OwningFile(file)
     except soundfile.LibsndfileError as error:
         reason = words_of(error)
-    except (TypeError, RuntimeError):  # soundfile wants to be told the rate
+    except (TypeError, RuntimeError):  # soundfile requires a rate for headerless files
         reason = "it has no header that says what it is"
     else:
         if opened.format != "MP3":
             return SeekingDecoder(source, opened, data)
-        opened.close()  # four bytes that look like it; frames do not follow one another, or it had been read as such
+        opened.close()  # a false match: real MPEG audio would have been recognized by its consecutive frames
         reason = "it begins like MPEG audio and does not go on so"
     file.close()
     raise NotSeekingError(reason)
 
 
 class SeekingDecoder:
-    """A regular file that libsndfile reads as it thinks right, from any place."""
+    """A regular file decoded by libsndfile, with random access."""
 
     def __init__(self, source: ByteSource, opened: soundfile.SoundFile, data: SampleData | None = None) -> None:
         self._file, self._source = opened, source
@@ -66,7 +66,7 @@ class SeekingDecoder:
         self._quiet = quiet if self.subtype.startswith("MPEG") else nullcontext
         if data and data.announced and source.size:
             there = max(source.size - data.offset, 1)
-            # As many times the samples as the announced bytes are of those that are there.
+            # Scale the sample count by the ratio of announced to existing bytes.
             self.header_frames = round(opened.frames * max(data.announced / there, 1.0))
         self.findings = compared(self.rate, self.expected, self.header_frames, 0)
 
@@ -98,7 +98,7 @@ class SeekingDecoder:
 
 
 class _SourceFile(io.RawIOBase):
-    """A regular file's bytes for libsndfile, some of them replaced."""
+    """A regular file for libsndfile, with some bytes replaced."""
 
     def __init__(self, source: FileSource, place: int = 0, replaced: bytes = b"") -> None:
         self._source, self._place, self._replaced = source.again(), place, replaced
@@ -133,7 +133,7 @@ class _SourceFile(io.RawIOBase):
 
 
 class _OwningFile(soundfile.SoundFile):
-    """A file that closes what it reads from."""
+    """A file that also closes its source."""
 
     _own: io.RawIOBase | None = None
 

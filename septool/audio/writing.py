@@ -1,7 +1,7 @@
 """Writing audio files atomically, block by block, at any sample rate."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -11,7 +11,9 @@ import soundfile
 
 from septool.atomic import atomic_write
 from septool.audio.decoders import quiet
+from septool.audio.file import BLOCK_SAMPLES
 from septool.audio.formats import PIPED, format_of, nearest_subtype
+from septool.audio.opening import open_audio
 from septool.audio.plain import RAW_BYTES
 from septool.audio.raw import ENCODINGS
 from septool.audio.resampling import StreamResampler
@@ -23,10 +25,10 @@ from septool.printable import printable
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-WAV_LIMIT = 2**32 - 2**16  # bytes; a longer wav is written as RF64, its extension to 64 bits
-ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of sndfile.h, which soundfile has no name for
-CHANNELS = {"FLAC": 8, "MP3": 2, "OGG": 255}  # of which a file has at most so many; of the others MOST_CHANNELS
-PIECE = 2**16  # frames given to libsndfile at once; libvorbis keeps them on the stack, which millions overflow
+WAV_LIMIT = 2**32 - 2**16  # bytes; longer wav files are written as RF64, the 64-bit extension
+ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of sndfile.h, not exposed by soundfile
+CHANNELS = {"FLAC": 8, "MP3": 2, "OGG": 255}  # maximum per format; MOST_CHANNELS for the others
+PIECE = 2**16  # frames per call of libsndfile; libvorbis keeps them on the stack, which millions would overflow
 
 
 def write_audio(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16") -> None:
@@ -43,14 +45,14 @@ def write_audio(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_
 
 
 def encode_audio(partial: Path, samples: np.ndarray, rate: int, subtype: str, named: Path) -> None:
-    """Write a file that somebody else puts in its place.
+    """Write a file that the caller moves into place.
 
     Args:
-        partial: the file.
+        partial: the temporary file.
         samples: ``[time]`` or ``[channel, time]``.
         rate: Hz.
         subtype: as for :func:`write_audio`.
-        named: the path that it will have, whose suffix decides the format.
+        named: its final path, whose suffix decides the format.
     """
     voices = np.atleast_2d(samples)
     channels, frames = voices.shape
@@ -58,20 +60,51 @@ def encode_audio(partial: Path, samples: np.ndarray, rate: int, subtype: str, na
         writer.write(voices)
 
 
-class Writer:
-    """Several files of one channel, or one of several, written block by block at another rate.
+def transcode(
+    source: Path,
+    partial: Path,
+    named: Path,
+    subtype: str,
+    *,
+    gain: float = 1.0,
+    check_wanted: Callable[[], None] = lambda: None,
+) -> None:
+    """Write a recording again in another format, block by block.
 
     Args:
-        paths: one per channel, or a single one that gets all channels.
-        channels: how many.
+        source: the recording.
+        partial: the file to be written, as for :func:`encode_audio`.
+        named: the path that it will have, whose suffix decides the format.
+        subtype: as for :func:`write_audio`.
+        gain: factor on every sample.
+        check_wanted: called before each block; raises to give up.
+
+    Raises:
+        AudioError: the recording cannot be read, or the file not be written.
+    """
+    with (
+        open_audio(source) as file,
+        Writer([partial], file.channels, file.rate, file.rate, subtype, named, expected=file.frames) as writer,
+    ):
+        while (samples := file.read(BLOCK_SAMPLES // file.channels)).size:
+            check_wanted()
+            writer.write(samples * gain)
+
+
+class Writer:
+    """One file per channel, or one multichannel file, written block by block with resampling.
+
+    Args:
+        paths: one per channel, or a single one for all channels.
+        channels: number of channels.
         rate: Hz of the blocks.
         target: Hz of the files.
         subtype: libsndfile's name of the sample format; the nearest one that the format has is used.
         named: a path whose suffix decides the format.
-        expected: frames that will be written, as far as known.
+        expected: estimated number of frames; 0 if unknown.
 
     Raises:
-        AudioError: the format cannot have so many channels or such a rate, or a file cannot be made.
+        AudioError: the format does not support the number of channels or the rate, or a file cannot be created.
     """
 
     def __init__(
@@ -105,11 +138,11 @@ class Writer:
             raise AudioError(f"{printable(named)} cannot be written at {target} Hz: {reason}") from None
 
     def _bytes_of(self, frames: int) -> int:
-        """Return what samples of a file take that is not compressed."""
+        """Return the size of uncompressed samples in bytes."""
         return frames * self._width * self._sample_bytes
 
     def _place(self, path: Path) -> Any:
-        """Return what libsndfile writes to."""
+        """Return the file or path for libsndfile."""
         return byte_name(path)
 
     def __enter__(self) -> Self:
@@ -122,9 +155,9 @@ class Writer:
             self.abandon()
 
     def write(self, block: np.ndarray, *, last_frame: int | None = None) -> None:
-        """Append ``[channel, time]``; with ``last_frame`` end the files at exactly that many samples."""
+        """Append a block ``[channel, time]``; with ``last_frame``, end the files at exactly that many samples."""
         samples = np.ascontiguousarray(self._resampler.push(block, last=last_frame is not None).T)
-        if last_frame is not None:  # a resampler's total can be a sample off
+        if last_frame is not None:  # resampled lengths may be off by one
             left = last_frame - self.written
             samples = np.pad(samples[:left], ((0, max(left - len(samples), 0)), (0, 0)))
         self.written += len(samples)
@@ -140,7 +173,7 @@ class Writer:
                 raise _full(path) from None
 
     def close(self) -> None:
-        """Close all files and make sure that everything is in them."""
+        """Close all files and verify that they are complete."""
         incomplete: list[Path] = []
         for file, path in zip(self._files, self._paths, strict=True):
             whole = True
@@ -148,14 +181,14 @@ class Writer:
                 file.close()
                 if self._kind == "RF64" and self._limit > 1:
                     _blank_time(path)
-                # Some codecs say nothing of a full disk; that the last sample can be read says enough.
+                # Some codecs do not report a full disk, so check that the last sample can be read.
                 if self.written and self._kind == "RAW":
                     whole = path.stat().st_size == self._bytes_of(self.written)
                 elif self._kind == "WAV" and self._bytes_of(self.written) > WAV_LIMIT:
-                    # Longer than anyone knew before: its header cannot say so, which is no reason to throw it away.
+                    # Longer than expected, so that the header has a wrong length; the samples are kept nevertheless.
                     whole = path.stat().st_size > self._bytes_of(self.written)
                 elif self.written:
-                    silent = quiet() if self._kind == "MP3" else nullcontext()  # whose decoder speaks by itself
+                    silent = quiet() if self._kind == "MP3" else nullcontext()  # its decoder prints messages
                     with silent, soundfile.SoundFile(byte_name(path)) as again:
                         again.seek(self.written - 1)
                         whole = len(again.read(2)) == 1
@@ -167,22 +200,22 @@ class Writer:
             raise _full(incomplete[0])
 
     def abandon(self) -> None:
-        """Close all files, whatever is in them."""
+        """Close all files without checking them."""
         for file in self._files:
             with suppress(soundfile.LibsndfileError):
                 file.close()
 
 
 def _leave_time_out(file: soundfile.SoundFile) -> None:
-    """Have a new WAV or AIFF of floats say nothing of its peak: beside it stands the second at which it was written.
+    """Omit the PEAK chunk from WAV and AIFF files of floats, since it contains the time of writing.
 
-    The same voices are the same bytes then, by which a result is known again.
+    Equal voices then give equal bytes, by which results are recognized.
     """
     soundfile._snd.sf_command(file._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)  # pyright: ignore
 
 
 def _blank_time(path: Path) -> None:
-    """Clear the time in an RF64 of floats, whose chunk of peaks libsndfile writes whatever it is told."""
+    """Clear the time in the PEAK chunk of RF64 files of floats, which libsndfile always writes."""
     with path.open("r+b") as file:
         place = file.read(256).find(b"PEAK")
         if place >= 0:
@@ -191,21 +224,21 @@ def _blank_time(path: Path) -> None:
 
 
 class PipeWriter(Writer):
-    """A pipe that gets every block as soon as it is there, one channel per voice.
+    """Writes every block to a pipe at once, one channel per voice.
 
-    Lengths in headers say that nobody knows them, since nobody can go back to write them.
+    Lengths in headers are marked as unknown, since a pipe cannot be seeked.
 
     Args:
         out: the pipe.
-        channels: how many.
+        channels: number of channels.
         rate: Hz of the blocks.
-        target: Hz of what is written.
+        target: Hz of the output.
         subtype: libsndfile's name of the sample format; the nearest one that the format has is used.
         suffix: of the format.
 
     Raises:
-        UsageError: the format cannot be written without going back in it.
-        AudioError: it cannot be written at this rate.
+        UsageError: the format cannot be written without seeking.
+        AudioError: the format does not support the rate.
     """
 
     def __init__(self, out: BinaryIO, channels: int, rate: int, target: int, subtype: str, suffix: str) -> None:
@@ -215,7 +248,7 @@ class PipeWriter(Writer):
         super().__init__([named], channels, rate, target, subtype, named)
         self._send()
 
-    def _place(self, path: Path) -> BinaryIO:  # noqa: ARG002 - there is none
+    def _place(self, path: Path) -> BinaryIO:  # noqa: ARG002 - a pipe has none
         return as_file(self._queue)
 
     def write(self, block: np.ndarray, *, last_frame: int | None = None) -> None:
@@ -235,16 +268,16 @@ class PipeWriter(Writer):
             self._out.write(content)
             self._out.flush()
         except BrokenPipeError:
-            raise  # whoever read has had enough
+            raise  # the reader has closed the pipe
         except OSError as error:
             raise AudioError(f"standard output cannot be written to: {error.strerror}") from None
 
 
 def check_piped(suffix: str) -> None:
-    """Refuse a format that cannot be written to a pipe while it is made, because it is gone back in.
+    """Refuse a format that cannot be written to a pipe, because it requires seeking.
 
     Raises:
-        UsageError: with those that can.
+        UsageError: naming the formats that can.
     """
     if f".{suffix}" not in PIPED:
         names = ", ".join(sorted(each[1:] for each in PIPED))
@@ -252,10 +285,10 @@ def check_piped(suffix: str) -> None:
 
 
 class _Queue(io.RawIOBase):
-    """What was written and not yet taken; what is written again behind that, such as lengths in headers, is lost."""
+    """Written bytes that were not yet taken; later writes to taken positions, such as header lengths, are lost."""
 
     def __init__(self) -> None:
-        self.start = 0  # of what is held
+        self.start = 0  # position of the held bytes
         self._held, self._position = bytearray(), 0
 
     def writable(self) -> bool:
@@ -280,7 +313,7 @@ class _Queue(io.RawIOBase):
         return len(part)
 
     def take(self) -> bytes:
-        """Return what is held, and hold it no more."""
+        """Return and clear the held bytes."""
         taken = bytes(self._held)
         self.start += len(taken)
         self._held.clear()
@@ -288,7 +321,7 @@ class _Queue(io.RawIOBase):
 
 
 def without_lengths(head: bytes) -> bytes:
-    """Return the beginning of a WAV file with what FFmpeg and sox put for lengths that nobody knows."""
+    """Return the header of a WAV file with the unknown lengths that FFmpeg and sox write."""
     unknown, place = b"\xff\xff\xff\xff", 12
     patched = bytearray(head)
     patched[4:8] = unknown

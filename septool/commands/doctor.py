@@ -27,17 +27,17 @@ def doctor(
 
     from septool.commands import printing
     from septool.errors import ConfigError
-    from septool.tasks.doctor import Finding, examine
+    from septool.tasks.doctor import Check, examine
 
-    def check_defaults() -> Finding:
+    def check_defaults() -> Check:
         root = ctx.find_root().command
         try:
             for names, command in defaults.every_verb(root):
                 defaults.read_settings(command, names)
             read = ", ".join(map(str, defaults.files()))
         except ConfigError as error:
-            return Finding("defaults", "failed", str(error))
-        return Finding("defaults", "ok", read or f"none; {defaults.FILE} here or {defaults.user_file()} would be read")
+            return Check("defaults", "failed", str(error))
+        return Check("defaults", "ok", read or f"none; {defaults.FILE} here or {defaults.user_file()} would be read")
 
     findings = []
     for finding in chain([check_defaults()], examine(device=device, model=model)):

@@ -1,8 +1,7 @@
 """``septool mix``."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,13 +17,6 @@ COUNT, PEOPLE, SECONDS = 10, "2-4", 120.0  # of conversations that are drawn
 CONVERSATIONS = "Conversations"  # group of options in the help
 
 
-class Mode(StrEnum):
-    """How voices of different length meet."""
-
-    min = "min"
-    max = "max"
-
-
 def mix(
     inputs: Annotated[list[Path], typer.Argument(help="Recordings to mix, or one manifest (.jsonl).")],
     out: Annotated[
@@ -34,7 +26,7 @@ def mix(
         list[float],
         typer.Option("--snr", help="Level of the first voice relative to a further one in dB; repeat for each."),
     ] = [0.0],  # noqa: B006 - typer's way of a default list
-    mode: Annotated[Mode, typer.Option(help="Cut to the shortest or pad to the longest.")] = Mode.min,
+    mode: Annotated[Literal["min", "max"], typer.Option(help="Cut to the shortest or pad to the longest.")] = "min",
     sample_rate: Annotated[
         int | None,
         typer.Option(min=LOWEST_RATE, max=HIGHEST_RATE, help="Sample rate in Hz; that of the first file by default."),
@@ -81,7 +73,7 @@ def mix(
     from septool.errors import UsageError
     from septool.inference.paths import PIPE
     from septool.tasks.mix import mix_files, mix_manifest
-    from septool.tasks.mix_conversations import draw_conversations, render_conversations
+    from septool.tasks.mix_conversations import render_conversations, sample_conversations
 
     options.check_json(out, json)
     is_manifest = len(inputs) == 1 and inputs[0].suffix == ".jsonl"
@@ -97,7 +89,7 @@ def mix(
         raise UsageError(
             f"{surplus} is for conversations that are drawn; give --conversation OV20, say, or leave it out"
         )
-    asked = {"--snr": snr != [0.0], "--mode": mode != Mode.min, "--sources": sources is not None}
+    asked = {"--snr": snr != [0.0], "--mode": mode != "min", "--sources": sources is not None}
     if of_conversations and (len(inputs) != 1 or any(asked.values())):
         raise UsageError("conversations take one manifest, without --snr, --mode and --sources")
     if is_manifest and any(asked.values()):
@@ -107,7 +99,7 @@ def mix(
         render = render_conversations if of_conversations else mix_manifest
         if conversation is not None:
             settings = {"count": count, "speakers": speakers, "seconds": seconds, "seed": seed}
-            render = partial(draw_conversations, style=conversation, **settings)
+            render = partial(sample_conversations, style=conversation, **settings)
         with printing.Bar("mix", quiet=quiet) as bar:
             rendered = render(
                 inputs[0],
@@ -127,7 +119,7 @@ def mix(
         inputs,
         out=out,
         snr=snr,
-        mode=mode.value,
+        mode=mode,
         sample_rate=sample_rate,
         sources=sources,
         subtype=subtype,
@@ -138,7 +130,7 @@ def mix(
         printing.json_line(mixed.row())
     elif mixed.mixture != PIPE:
         for path in (mixed.mixture, *mixed.sources):
-            typer.echo(path)
+            printing.line(path)
     if mixed.scaled_db and not quiet and not json:
         printing.note(f"everything was scaled by {mixed.scaled_db} dB to stay below full scale")
     damaged = [finding.text for finding in mixed.findings if finding.is_failure]
@@ -157,7 +149,7 @@ def _tell(rendered: "RenderedManifest | RenderedConversations", *, json: bool, q
     if json:
         printing.json_line(asdict(rendered))
     else:
-        typer.echo(rendered.manifest)
+        printing.line(rendered.manifest)
     for line in rendered.failed:
         printing.note(line)
     if rendered.scaled_db and not quiet:

@@ -157,7 +157,7 @@ def _print(checked: "Iterable[Checked]", form: str, *, json: bool) -> None:
             printing.json_line(asdict(each))
         elif not each.error:
             seen = f" (as first seen: {', '.join(each.first_seen)})" if each.first_seen else ""
-            typer.echo(form.format(**asdict(each), seen=seen))
+            printing.line(form.format(**asdict(each), seen=seen))
     for error in errors:
         printing.note(error)
     if errors:
@@ -226,7 +226,7 @@ def convert(
     if json:
         printing.json_line({"file": str(out)} | asdict(header))
     else:
-        typer.echo(out)
+        printing.line(str(out))
 
 
 @app.command("export")
@@ -274,7 +274,7 @@ def export(
     if json:
         printing.json_line(asdict(exported))
     else:
-        typer.echo(exported.file)
+        printing.line(exported.file)
 
 
 @app.command("push")
@@ -304,4 +304,4 @@ def push(
     if json:
         printing.json_line(asdict(pushed))
     else:
-        typer.echo(pushed.url)
+        printing.line(pushed.url)

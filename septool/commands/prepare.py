@@ -104,9 +104,9 @@ def prepare(
             printing.json_line(row)
     else:
         for row in rows:
-            typer.echo(f"{row['corpus']}: {row['about']}")
+            printing.line(f"{row['corpus']}: {row['about']}")
             for key in ("licence", "size", "expects", "options"):
-                typer.echo(f"  {key:8} {row[key]}")
+                printing.line(f"  {key:8} {row[key]}")
 
 
 def corpus_command(name: str) -> "help.Verb":

@@ -142,4 +142,4 @@ def train(
             report=tell,
         )
     if not json and is_main_process():
-        typer.echo(f"{folder / 'best.safetensors'}  {metric.name} {best:.2f} {metric.unit}")
+        printing.line(f"{folder / 'best.safetensors'}  {metric.name} {best:.2f} {metric.unit}")

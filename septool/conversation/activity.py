@@ -1,8 +1,8 @@
-"""Speech activity in the two tracks of a separator: nobody, one person on one track, or two at once.
+"""Speech activity in the two tracks of a separator: silence, one speaker on one track, or two speakers at once.
 
-A separator with two outputs gives a ghost where one person talks alone: a quiet copy on the other track, or the voice
-shared between both. Its energy alone does not tell it from a second person who is quiet; that it has its energy where
-the other track has it, does. Eight such features go into a logistic regression.
+Where a single speaker talks, a separator with two outputs leaks: the second track holds a quiet copy, or the voice is
+split between both tracks. The energy of the leakage does not distinguish it from a quiet second speaker, but its
+time-frequency overlap with the other track does. Eight such features enter a logistic regression.
 """
 
 from typing import NamedTuple
@@ -11,28 +11,28 @@ import numpy as np
 from scipy.ndimage import binary_closing, binary_opening, convolve1d
 from scipy.signal import stft
 
-FRAME_S = 0.032  # windows of the spectra; frames are half as far apart
-LOW_HZ, HIGH_HZ = 60.0, 3400.0  # of speech on a telephone, which every checkpoint hears
-SMOOTHING_S = (0.15, 0.5, 1.0)  # what features are averaged over
+FRAME_S = 0.032  # window length of the spectra; the hop is half of it
+LOW_HZ, HIGH_HZ = 60.0, 3400.0  # telephone band, which is below the Nyquist frequency of every checkpoint
+SMOOTHING_S = (0.15, 0.5, 1.0)  # lengths over which features are averaged
 # Fitted by tools/fit_overlap.py: features in the order of ``overlap_features``, then the constant.
 WEIGHTS = np.array([-0.067, -0.019, 0.156, 0.142, -2.738, -2.652, -1.383, -1.819, 6.079])
-SPEECH_RANGE_DB = 40.0  # below the loud parts of a recording there is no speech
-NOISE_MARGIN_DB = 9.0  # above the quietest tenth of a recording speech may begin
-SILENT_DB = -80.0  # full scale; there is no speech below, however quiet the recording
-LOUDEST_FLOOR_DB = 15.0  # below the loud parts there is speech, however noisy the recording
-SHORTEST_S = 0.2  # of what counts as speech, and of two people at once
+SPEECH_RANGE_DB = 40.0  # frames this far below the loud parts of a recording are not speech
+NOISE_MARGIN_DB = 9.0  # speech is at least this far above the quietest tenth of a recording
+SILENT_DB = -80.0  # relative to full scale; frames below are never speech
+LOUDEST_FLOOR_DB = 15.0  # frames within this of the loud parts are always speech
+SHORTEST_S = 0.2  # minimum duration of speech, and of overlap
 
 
 class Activity(NamedTuple):
-    """What happens in each frame, of ``frame_length(rate)`` samples."""
+    """Speech activity of each frame of ``frame_length(rate)`` samples."""
 
-    speech: np.ndarray  # [frame], somebody speaks
-    both: np.ndarray  # [frame], two do
-    louder: np.ndarray  # [frame], the track that has more of the energy around
+    speech: np.ndarray  # [frame], at least one speaker is active
+    both: np.ndarray  # [frame], two speakers are active
+    louder: np.ndarray  # [frame], the track with more energy around the frame
 
 
 def frame_length(rate: int) -> int:
-    """Return the samples between two frames."""
+    """Return the hop between two frames in samples."""
     return round(FRAME_S * rate) // 2
 
 
@@ -48,13 +48,13 @@ def magnitudes(samples: np.ndarray, rate: int) -> np.ndarray:
 def smooth(values: np.ndarray, frames: int) -> np.ndarray:
     """Average ``[frame]`` over so many frames around each, an odd number.
 
-    By sums of their own: a running sum does not come back to nothing in the silence behind loud speech.
+    Each average has its own sum: a running sum would not return to zero in the silence after loud speech.
     """
     return convolve1d(values, np.full(frames, 1 / frames))
 
 
 def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
-    """Return what tells two people from one with a ghost, ``[frame, 8]``.
+    """Return features that distinguish two speakers from one with leakage, ``[frame, 8]``.
 
     Args:
         heard: :func:`magnitudes` of the mixture, ``[bin, frame]``.
@@ -75,7 +75,7 @@ def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
         features[f"correlation {name}"] = mean(shapes[0] * shapes[1]) / np.sqrt(
             mean(shapes[0] ** 2) * mean(shapes[1] ** 2) + 1e-20
         )
-        share = mean(heard**2 * (first > second)) / (mean(heard**2) + 1e-12)  # of the energy, where one is louder
+        share = mean(heard**2 * (first > second)) / (mean(heard**2) + 1e-12)  # of the energy where track 0 is louder
         features[f"share {name}"] = np.log(np.minimum(share, 1 - share) + 1e-3)
     chosen = (
         *("share short", "share long", "level short", "level long"),
@@ -85,7 +85,7 @@ def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
 
 
 def is_speech(level_db: np.ndarray, loud_db: float, quiet_db: float) -> np.ndarray:
-    """Say which levels ``[frame]`` are of speech, by those of the loud and the quiet parts of the recording, in dB."""
+    """Return which levels ``[frame]``, in dB, are speech, relative to the loud and quiet parts of the recording."""
     floor = max(loud_db - SPEECH_RANGE_DB, min(quiet_db + NOISE_MARGIN_DB, loud_db - LOUDEST_FLOOR_DB))
     return level_db >= max(floor, SILENT_DB)
 
@@ -97,7 +97,7 @@ def frame_levels(heard: np.ndarray) -> np.ndarray:
 
 
 def find_overlap(heard: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Say in which frames of a window two people talk, if anybody does, and which track is louder, ``[frame]`` each.
+    """Return in which frames of a window two speakers overlap, if any is active, and the louder track, ``[frame]``.
 
     Args:
         heard: :func:`magnitudes` of the mixture, ``[bin, frame]``.
@@ -110,24 +110,24 @@ def find_overlap(heard: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def close_gaps(mask: np.ndarray, frames: int) -> np.ndarray:
-    """Fill gaps of up to so many frames in ``[frame]``."""
+    """Fill gaps of up to a number of frames in ``[frame]``."""
     if frames < 1:
         return mask
     return binary_closing(np.pad(mask, frames), np.ones(frames + 1))[frames:-frames]
 
 
 def drop_islands(mask: np.ndarray, frames: int) -> np.ndarray:
-    """Remove what is shorter than so many frames from ``[frame]``."""
+    """Remove segments shorter than a number of frames from ``[frame]``."""
     return binary_opening(mask, np.ones(frames)) if frames > 1 else mask
 
 
 def spans(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Return where ``[frame]`` is true, as first frames and frames behind the last."""
+    """Return the segments in which ``[frame]`` is true, as first frames and frames after the last."""
     edges = np.flatnonzero(np.diff(np.pad(mask.astype(np.int8), 1)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def smooth_activity(activity: Activity, rate: int) -> Activity:
-    """Take out what is too short to be two people at once, or too short not to be."""
+    """Remove overlaps, and gaps between overlaps, that are too short."""
     shortest = round(SHORTEST_S * rate / frame_length(rate))
     return activity._replace(both=drop_islands(close_gaps(activity.both, shortest), shortest) & activity.speech)

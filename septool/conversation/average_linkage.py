@@ -1,20 +1,21 @@
 """Average-linkage clustering of embeddings without a distance matrix.
 
-The mean cosine distance of two groups of unit vectors is one less the product of their means. So a group is known by
-the sum of its vectors, and its distances from all others are a product of a matrix and a vector, which is all that
-chains of nearest neighbors (Murtagh, "A survey of recent advances in hierarchical clustering algorithms", The Computer
-Journal, 1983) ask for: the tree is the matrix's, the memory that of the embeddings.
+The mean cosine distance between two clusters of unit vectors is one minus the inner product of their means. A cluster
+is therefore represented by the sum of its vectors, and its distances to all others are a matrix-vector product, which
+is all that the nearest-neighbor chain algorithm needs (Murtagh, "A survey of recent advances in hierarchical clustering
+algorithms", The Computer Journal, 1983). The tree equals that from a distance matrix; memory is linear in the number of
+embeddings.
 """
 
 import numpy as np
 
 from septool.conversation.constraints import Pairs
 
-ROUNDING = 1e-12  # that distances may differ by, taken from one end or the other
+ROUNDING = 1e-12  # by which the distance from a to b may differ from that from b to a
 
 
 def partners(pairs: Pairs, size: int) -> list[set[int]]:
-    """Return for each place of a list those that it makes a pair with; a pair of one place counts for nothing."""
+    """Return the indices that each index is paired with; pairs of an index with itself are ignored."""
     found: list[set[int]] = [set() for _ in range(size)]
     for one, other in pairs.tolist():
         if one != other:
@@ -24,12 +25,12 @@ def partners(pairs: Pairs, size: int) -> list[set[int]]:
 
 
 def average_linkage(vectors: np.ndarray, apart: list[set[int]], distance_apart: float) -> np.ndarray:
-    """Grow the tree of average linkage on cosine distance.
+    """Build the average-linkage tree on cosine distance.
 
     Args:
-        vectors: of length one, or zero, ``[vector, dimension]``; at least two.
-        apart: for each, those from which its distance is another than that by the cosine.
-        distance_apart: which one, larger than cosine distances are.
+        vectors: unit vectors, or zero, ``[vector, dimension]``; at least two.
+        apart: for each vector, those at ``distance_apart`` from it instead of the cosine distance.
+        distance_apart: larger than any cosine distance.
 
     Returns:
         The tree as :func:`scipy.cluster.hierarchy.linkage` gives it, ``[vector - 1, 4]``.
@@ -37,7 +38,7 @@ def average_linkage(vectors: np.ndarray, apart: list[set[int]], distance_apart: 
     groups = _Groups(vectors, apart, distance_apart)
     merges: list[tuple[int, int, float]] = []
     chain: list[int] = []
-    steps: list[float] = []  # distance from each in the chain to the next
+    steps: list[float] = []  # distance from each cluster in the chain to the next
     while len(merges) < len(vectors) - 1:
         chain = chain or [0]
         distances = groups.distances(chain[-1])
@@ -46,7 +47,7 @@ def average_linkage(vectors: np.ndarray, apart: list[set[int]], distance_apart: 
             chain.append(nearest)
             steps.append(float(distances[nearest]))
             continue
-        # The last two are nearest to each other, or as near as any: steps that only shrink cannot go in circles.
+        # The last two are mutual nearest neighbors, up to ties: distances along the chain only shrink.
         one, other = chain.pop(), chain.pop()
         merges.append((groups.founder[one], groups.founder[other], steps.pop()))
         if steps:
@@ -57,35 +58,35 @@ def average_linkage(vectors: np.ndarray, apart: list[set[int]], distance_apart: 
 
 
 class _Groups:
-    """Groups that are left, in the first ``left`` places."""
+    """The remaining clusters, in the first ``left`` rows."""
 
     def __init__(self, vectors: np.ndarray, apart: list[set[int]], distance_apart: float) -> None:
         self.left = len(vectors)
         self.sums = vectors.astype(np.float64)
         self.counts = np.ones(self.left)
-        self.founder = list(range(self.left))  # one of the vectors of each
-        # What pairs that are apart add to the sum of the distances between two groups.
+        self.founder = list(range(self.left))  # one vector of each cluster
+        # What cannot-link pairs add to the sum of the distances between two clusters.
         self.extra = [
             {other: distance_apart - 1 + float(self.sums[one] @ self.sums[other]) for other in others}
             for one, others in enumerate(apart)
         ]
 
     def distances(self, group: int) -> np.ndarray:
-        """Return those from a group to each that is left; to itself it is infinite."""
+        """Return the distances from a cluster to each remaining one; infinite to itself."""
         counts = self.counts[: self.left]
         found = 1 - self.sums[: self.left] @ (self.sums[group] / self.counts[group]) / counts
         if self.extra[group]:
             others = np.array(list(self.extra[group]))
             found[others] += np.array(list(self.extra[group].values())) / (self.counts[group] * counts[others])
-        found = np.maximum(found, 0.0)  # rounding
+        found = np.maximum(found, 0.0)  # rounding errors
         found[group] = np.inf
         return found
 
     def merge(self, gone: int, kept: int) -> int:
-        """Make one group of two in the place of ``kept``, and move the last group to where the other was.
+        """Merge two clusters into ``kept``, and move the last cluster to the row of the other.
 
         Returns:
-            The place of the last group so far.
+            The row that the last cluster had.
         """
         self.sums[kept] += self.sums[gone]
         self.counts[kept] += self.counts[gone]
@@ -103,7 +104,7 @@ class _Groups:
 
 
 def _sorted_tree(merges: list[tuple[int, int, float]]) -> np.ndarray:
-    """Number the groups of a tree in the order of their distances."""
+    """Sort the merges of a tree by distance and number its clusters accordingly."""
     size = len(merges) + 1
     parent, count = list(range(2 * size - 1)), [1] * size
 

@@ -41,7 +41,7 @@ def separate_conversations(
     who: str | None = None,
     passes: int | None = None,
 ) -> Iterator[SeparatedConversation | Failed | Skipped]:
-    """Separate recordings of any number of people; see :func:`septool.tasks.separate.separate`."""
+    """Separate recordings of any number of speakers; see :func:`septool.tasks.separate.separate`."""
     count = parse_count(speakers)
     if references:
         raise UsageError("--reference is for a known number of voices; leave out --speakers")
@@ -79,7 +79,7 @@ def separate_conversations(
 
 
 def _check_name(batch: Batch, recordings: Sequence[Input], count: SpeakerCount, model: str, *, named: bool) -> None:
-    """Refuse a ``--name`` that does not tell people apart; who they are is known only when much has been done."""
+    """Refuse a ``--name`` that gives two speakers the same file, before the speakers are known."""
     if batch.out == PIPE:
         return
     people = [f"speaker{number}" for number in range(1, 1 + min(count.most, 2))]
@@ -88,7 +88,7 @@ def _check_name(batch: Batch, recordings: Sequence[Input], count: SpeakerCount, 
 
 
 class _Conversations:
-    """What is done with each recording of a batch."""
+    """The work on each recording of a batch."""
 
     def __init__(
         self,
@@ -103,17 +103,17 @@ class _Conversations:
     ) -> None:
         self.batch, self.networks, self.count = batch, networks, count
         self.voices, self.by_name = networks.find_voices(who), who is not None
-        self.activity, self.written, self.rest = activity, written, rest  # written: files of the activity, by label
+        self.activity, self.written, self.rest = activity, written, rest  # written: activity files, by label
         self.groups = GroupLists()
-        self.kept = kept  # keys of files that no track may replace, whatever --force says
+        self.kept = kept  # keys of files that no track may replace, even with --force
 
     def separate(self, task: Task) -> SeparatedConversation:
-        """Write the tracks and the activity of one recording."""
+        """Write the tracks and the activity file of one recording."""
         started, job, networks = time.perf_counter(), task.job, self.networks
         written = self.written.get(job.label)
         for beside in job.beside:
             refuse_existing(beside, force=self.batch.force)
-            make_folder(beside.parent)  # before the work, not after it
+            make_folder(beside.parent)  # before the separation rather than after it
         with networks.start(self.count, self.voices) as conversation:
             found = separate_conversation(
                 task.local_path,
@@ -152,18 +152,18 @@ class _Conversations:
         )
 
     def files_beside(self, job: Job) -> tuple[Path, ...]:
-        """Return the files that were asked for of a recording beside the tracks."""
+        """Return the requested files of a recording other than its tracks."""
         return tuple(path for path in (self.written.get(job.label), self.rest) if path is not None)
 
     def find_written(self, job: Job) -> tuple[Path, ...] | None:
-        """Return the tracks that an earlier run left of a recording, if it has been done."""
+        """Return the tracks that an earlier run wrote for a recording, or None."""
         return self.groups.find(self._folder(job), self._pattern(job))
 
     def _clear_earlier(self, tracks: Set[Path]) -> None:
-        """Remove tracks of people whom an earlier run found in a recording, and this one in its place did not."""
+        """Remove tracks of speakers that an earlier run found in a recording and this run did not."""
         lists = OutputLists()
         for track in tracks:
-            if abspath_key(track) not in self.kept and lists.is_output(track):  # and is not somebody's by now
+            if abspath_key(track) not in self.kept and lists.is_output(track):  # and was not replaced by the user since
                 track.unlink()
 
     def describe(self, result: SeparatedConversation | Skipped) -> Entry:
@@ -180,7 +180,7 @@ class _Conversations:
         return Entry(result.input, tracks=tracks)
 
     def _name_targets(self, task: Task, speakers: Sequence[str]) -> Sequence[Path]:
-        """Name the files of people, and make their folders."""
+        """Name the files of the speakers, and create their folders."""
         batch = self.batch
         if batch.out == PIPE:
             return task.targets

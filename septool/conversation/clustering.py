@@ -2,9 +2,9 @@
 
 Agglomerative clustering with average linkage on the cosine distance of speaker embeddings, the usual last step of
 diarization (e.g. Garcia-Romero et al., "Speaker diarization using deep neural network embeddings", ICASSP 2017).
-What is known for certain goes in as distances: two voices at one moment are two people, and a voice that goes on from
-one window to the next is one. The tree is cut at a distance that is a property of the speaker network, finer than
-people are where :mod:`septool.conversation.partition` says who of the groups is one.
+Certain constraints enter as distances: two simultaneous voices are two speakers, and a voice that continues from one
+window to the next is one speaker. The tree is cut at a distance that depends on the speaker network; where
+:mod:`septool.conversation.partition` merges the clusters afterwards, it is cut finer than speakers.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from septool.conversation.average_linkage import average_linkage, partners
 from septool.conversation.constraints import Pairs
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
-CANNOT_LINK = 4.0  # distance of two that are two people; cosine distances end at 2
+CANNOT_LINK = 4.0  # distance between segments of different speakers; the largest cosine distance is 2
 
 
 def cluster_speakers(
@@ -30,37 +30,37 @@ def cluster_speakers(
     long_enough: float = 1.0,
     least_share: float = 0.0,
 ) -> np.ndarray:
-    """Give every stretch of speech the number of its speaker.
+    """Assign a speaker number to each segment.
 
-    The tree is grown of stretches that are long enough to be told by; the others then join the nearest speaker with
-    whom they are not known to differ.
+    The tree is built from segments with enough speech; each of the others then joins the nearest speaker that no
+    constraint forbids.
 
     Args:
-        embeddings: what each stretch sounds like, ``[stretch, embedding]``, of any length.
-        seconds: of speech in each, ``[stretch]``.
-        cannot_link: pairs that are two people, ``[pair, 2]``.
-        must_link: pairs that are one person, ``[pair, 2]``, unless they are two.
-        threshold: mean cosine distance from which two groups are two people.
-        count: how many people there may be.
-        long_enough: seconds of speech from which a stretch may found a speaker.
-        least_share: part of all speech that a speaker has at least, unless there would be too few of them.
+        embeddings: speaker embedding of each segment, ``[segment, embedding]``, of any norm.
+        seconds: duration of speech in each segment, ``[segment]``.
+        cannot_link: pairs of segments of different speakers, ``[pair, 2]``.
+        must_link: pairs of segments of the same speaker, ``[pair, 2]``; ``cannot_link`` takes precedence.
+        threshold: mean cosine distance from which two clusters are different speakers.
+        count: allowed number of speakers.
+        long_enough: seconds of speech from which a segment may found a speaker.
+        least_share: minimum fraction of all speech per speaker, unless too few speakers would remain.
 
     Returns:
-        Speakers from 0, in the order of their first stretch, ``[stretch]``.
+        Speakers from 0, in the order of their first segment, ``[segment]``.
     """
     if not len(embeddings):
         return np.zeros(0, dtype=int)
     groups = _join(must_link, partners(cannot_link, len(embeddings)))
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
     length = np.array([seconds[own].sum() for own in members])
-    # Hours have thousands of stretches: no copy of all their embeddings is made that can be done without.
+    # A recording of hours has thousands of segments, so copies of all embeddings are avoided.
     mean = np.empty((len(members), embeddings.shape[1]), dtype=embeddings.dtype)
     for own, voice in zip(members, mean, strict=True):
         voice[:] = seconds[own] @ unit_vectors(embeddings[own])
     mean = unit_vectors(mean)
     apart = partners(groups[cannot_link], len(members))
     founders = np.flatnonzero(length >= long_enough)
-    if len(founders) < count.least:  # whatever there is has to do
+    if len(founders) < count.least:  # too few long segments: take the longest
         founders = np.sort(np.argsort(-length, kind="stable")[: max(count.least, 1)])
     labels = np.full(len(members), -1)
     place = {group: number for number, group in enumerate(founders.tolist())}
@@ -68,7 +68,7 @@ def cluster_speakers(
     founding = mean if len(founders) == len(mean) else mean[founders]
     labels[founders] = _cut(founding, apart_founders, threshold, count)
     voices = _Voices(labels, mean, length, apart)
-    voices.dissolve(least=least_share * length.sum(), keep=count.least)
+    voices.reassign_minor_speakers(least=least_share * length.sum(), keep=count.least)
     for group in np.argsort(-length, kind="stable").tolist():
         if labels[group] < 0:
             voices.join_nearest(group)
@@ -76,16 +76,15 @@ def cluster_speakers(
 
 
 def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: float, long_enough: float = 1.0) -> bool:
-    """Say whether all stretches of speech are of one person, by how much the two least alike groups of them differ.
+    """Return whether all segments have one speaker, judged by the distance of the two most distant clusters.
 
-    The mean of a recording cannot be taken away to tell this: of one person's embeddings it leaves what differs by
-    chance, which is in all directions.
+    Do not mean-center the embeddings: with a single speaker only noise would remain.
 
     Args:
-        embeddings: what each stretch sounds like, ``[stretch, embedding]``.
-        seconds: of speech in each, ``[stretch]``.
-        threshold: mean cosine distance from which two groups are not of one person.
-        long_enough: seconds of speech from which a stretch counts.
+        embeddings: speaker embedding of each segment, ``[segment, embedding]``.
+        seconds: duration of speech in each segment, ``[segment]``.
+        threshold: mean cosine distance from which two clusters are different speakers.
+        long_enough: seconds of speech from which a segment counts.
     """
     heard = embeddings[seconds >= long_enough]
     if len(heard) < 2:
@@ -95,18 +94,18 @@ def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: floa
 
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    """Return vectors ``[vector, dimension]`` of length one; zero stays zero."""
+    """Scale vectors ``[vector, dimension]`` to unit norm; zero vectors stay zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def number_speakers(labels: np.ndarray) -> np.ndarray:
-    """Number speakers from 0 in the order of their first stretch, ``[stretch]``."""
+    """Number speakers from 0 in the order of their first segment, ``[segment]``."""
     order = {name: place for place, name in enumerate(dict.fromkeys(labels.tolist()))}
     return np.array([order[name] for name in labels.tolist()], dtype=int)
 
 
 def _join(must_link: Pairs, cannot_link: list[set[int]]) -> np.ndarray:
-    """Number the groups that are one person each for certain, ``[stretch]``."""
+    """Number the clusters that must-link constraints form, ``[segment]``."""
     size = len(cannot_link)
     joined = np.array([pair for pair in must_link.tolist() if pair[1] not in cannot_link[pair[0]]]).reshape(-1, 2)
     graph = coo_array((np.ones(len(joined)), joined.T), shape=(size, size))
@@ -114,7 +113,7 @@ def _join(must_link: Pairs, cannot_link: list[set[int]]) -> np.ndarray:
 
 
 def _cut(mean: np.ndarray, apart: list[set[int]], threshold: float, count: SpeakerCount) -> np.ndarray:
-    """Grow the tree and cut it."""
+    """Build the tree and cut it; return the cluster of each group."""
     if len(mean) == 1:
         return np.zeros(1, dtype=int)
     tree = average_linkage(mean, apart, CANNOT_LINK)
@@ -126,7 +125,7 @@ def _cut(mean: np.ndarray, apart: list[set[int]], threshold: float, count: Speak
 
 
 class _Voices:
-    """What speakers sound like: the sum of the embeddings of those who are theirs, as long as they speak."""
+    """Speaker centroids: the sum of the embeddings of each speaker's groups, weighted by their duration."""
 
     def __init__(self, labels: np.ndarray, mean: np.ndarray, length: np.ndarray, apart: list[set[int]]) -> None:
         self.labels, self.mean, self.length, self.apart = labels, mean, length, apart
@@ -142,8 +141,8 @@ class _Voices:
         self.spoken[speaker] += self.length[group]
         self.members[speaker] += 1
 
-    def dissolve(self, *, least: float, keep: int) -> None:
-        """Give what the least heard speakers have said to the others, until everybody left has said enough."""
+    def reassign_minor_speakers(self, *, least: float, keep: int) -> None:
+        """Reassign the groups of the speaker with the least speech until each has at least ``least`` seconds."""
         while True:
             left = np.flatnonzero(self.members)
             name = left[self.spoken[left].argmin()]
@@ -156,7 +155,7 @@ class _Voices:
                 self.join_nearest(group)
 
     def join_nearest(self, group: int) -> None:
-        """Give a group to the speaker who sounds most like it, of those that it is not known to differ from."""
+        """Assign a group to the most similar speaker that no cannot-link constraint excludes."""
         left = np.flatnonzero(self.members)
         likeness = self.sums[left] @ self.mean[group] / np.maximum(np.linalg.norm(self.sums[left], axis=1), 1e-12)
         known = {int(self.labels[other]) for other in self.apart[group]}

@@ -1,4 +1,4 @@
-"""Pairwise constraints, must-link and cannot-link: which runs are one person and which two, by where they stand."""
+"""Pairwise must-link and cannot-link constraints between runs, derived from their positions."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -9,33 +9,33 @@ import numpy as np
 from septool.conversation.activity import frame_length
 from septool.conversation.runs import Run
 
-APART_S = 0.3  # two tracks of a window that are busy together for longer are two people
-SAME_S = 0.5  # of one recording, heard alone in two windows, that makes two runs one person
-FOLLOWS_S = 0.8  # of pause, up to which a run goes on from the one before it on its track
-ALONE = 0.3  # part of a run with two people at once, from which it is not heard alone
+APART_S = 0.3  # overlap of the two tracks of a window from which their runs have different speakers
+SAME_S = 0.5  # shared non-overlapped speech from which runs of neighboring windows have the same speaker
+FOLLOWS_S = 0.8  # longest pause after which a run continues the previous one on its track
+ALONE = 0.3  # fraction of overlapped speech from which a run does not count as non-overlapped
 
-Pairs = np.ndarray  # of places in a list, [pair, 2]
+Pairs = np.ndarray  # indices of segments, [pair, 2]
 
 
 class Constraints(NamedTuple):
-    """What is known of pairs of runs whatever they sound like, ``[pair, 2]`` each."""
+    """Constraints on pairs of runs that do not depend on embeddings, ``[pair, 2]`` each."""
 
-    cannot_link: Pairs  # two people
-    must_link: Pairs  # one person
-    follow: Pairs  # one after the other on the same track
+    cannot_link: Pairs  # different speakers
+    must_link: Pairs  # the same speaker
+    follow: Pairs  # consecutive on the same track, after a short pause
 
 
 def find_constraints(runs: Sequence[Run], rate: int) -> Constraints:
-    """Return what is known of the runs of a recording at ``rate`` Hz."""
+    """Return the constraints between the runs of a recording at ``rate`` Hz."""
     cannot_link, must_link = link_runs(runs, rate)
     return Constraints(cannot_link, must_link, follow_runs(runs, rate))
 
 
 def link_runs(runs: Sequence[Run], rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which runs are two people for certain, and which are one, ``[pair, 2]`` each.
+    """Return the cannot-link and the must-link pairs of runs, ``[pair, 2]`` each.
 
-    Two are, where both tracks of a window are busy together; one is, where the same part of the recording is heard
-    alone in two windows that share it.
+    Runs on both tracks of a window that are active at once cannot link; runs of neighboring windows that share the
+    same non-overlapped speech must link.
     """
     per_second = rate / frame_length(rate)
     cannot: list[tuple[int, int]] = []
@@ -60,7 +60,7 @@ def link_runs(runs: Sequence[Run], rate: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def follow_runs(runs: Sequence[Run], rate: int) -> np.ndarray:
-    """Return which runs of a window come one after the other on a track, with a short pause between, ``[pair, 2]``."""
+    """Return pairs of runs of a window that follow each other on a track after a short pause, ``[pair, 2]``."""
     most = FOLLOWS_S * rate / frame_length(rate)
     found: list[tuple[int, int]] = []
     last: dict[tuple[int, int], int] = {}  # by window and track

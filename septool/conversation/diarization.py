@@ -16,9 +16,9 @@ from septool.conversation.runs import SHORTEST_EMBEDDED_S, Run, WindowActivity, 
 from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import EmbeddingStatistics
 from septool.conversation.windows import WindowStore
-from septool.data.turns import Turn, merge_turns
 from septool.inference.level import check_finite_estimate
 from septool.inference.voiceprints import Voiceprint
+from septool.signal.turns import Turn, merge_turns
 
 PADDING_S = 0.2  # a turn begins and ends this much outside of what is surely speech
 TURN_GAP_S = 0.8  # a person who pauses for less goes on with the same turn

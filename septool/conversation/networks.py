@@ -15,10 +15,11 @@ from septool.errors import UsageError
 from septool.inference.level import embed, make_estimator, on_arrays
 from septool.inference.passes import add_passes
 from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest
+from septool.kept import load_once
 from septool.models.base import Separator, SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
 
-TRACKS = 2  # outputs of a separator that conversations are taken apart by
+TRACKS = 2  # outputs of the separator
 NOT_MEASURED = (
     "how its embeddings are spread was not measured, so that people are told apart as by a bundled speaker network of "
     "its kind; say how many there are with --speakers N"
@@ -27,7 +28,7 @@ NOT_MEASURED = (
 
 @dataclass(frozen=True)
 class ConversationNetworks:
-    """What conversations are taken apart by, loaded once for many recordings."""
+    """The networks that separate conversations, loaded once for many recordings."""
 
     name: str  # of the separator's checkpoint
     path: Path  # of its file
@@ -35,16 +36,16 @@ class ConversationNetworks:
     speaker_net: SpeakerEncoder
     rate: int  # Hz
     device: torch.device
-    passes: int  # of the separator where two people talk at once, whose tracks are averaged
+    passes: int  # of the separator over overlapped speech, whose tracks are averaged
     statistics: EmbeddingStatistics
     digest: str  # of the speaker network's weights
 
     def start(self, count: SpeakerCount = ANY_COUNT, voices: Sequence[Voiceprint] = ()) -> ConversationSeparator:
-        """Return what takes one recording apart.
+        """Return the separator of one recording.
 
         Args:
-            count: how many people there may be.
-            voices: that are known, so that people can be called by their names.
+            count: allowed number of speakers.
+            voices: known voices, by whose names speakers are labeled.
         """
         estimate = on_arrays(make_estimator(self.separator), self.device)
 
@@ -54,7 +55,7 @@ class ConversationNetworks:
         def refine(mixture: np.ndarray, tracks: np.ndarray) -> np.ndarray:
             return add_passes(estimate, mixture[None], tracks[None], self.passes)[0]
 
-        # Who speaks when is told from the first pass: what is told from it was measured with one.
+        # Diarization uses the first pass alone: its statistics were measured on a single pass.
         hear, further = make_embedder(self.speaker_net, self.device), refine if self.passes > 1 else None
         return ConversationSeparator(separate, hear, self.rate, count, voices, further, self.statistics)
 
@@ -76,8 +77,7 @@ def load_conversation_networks(
         model: the separator.
         speaker_model: the speaker network.
         device: where both compute.
-        passes: of the separator where two people talk at once, whose tracks are averaged; as its checkpoint says by
-            default.
+        passes: of the separator over overlapped speech, whose tracks are averaged; the checkpoint's own by default.
         report: callback for warnings, whatever the recordings.
 
     Raises:
@@ -85,13 +85,19 @@ def load_conversation_networks(
         CheckpointError: weights that are missing or damaged.
     """
     name, path = catalogue.resolve_checkpoint(model)
-    separator, header = checkpoints.load(path)
-    speaker_net, _ = checkpoints.load(catalogue.resolve_checkpoint(speaker_model)[1], SpeakerEncoder)
+    separator, header = load_once(path, "separator", lambda: checkpoints.load(path))
+    _, speaker_path = catalogue.resolve_checkpoint(speaker_model)
     if separator.sources != TRACKS:
         raise UsageError(
             f"--speakers takes a model with {TRACKS} outputs, this one has {separator.sources}; leave out --speakers"
         )
-    speaker_net.listen_at(header.sample_rate)
+
+    def load_speaker_net() -> SpeakerEncoder:
+        network, _ = checkpoints.load(speaker_path, SpeakerEncoder)
+        network.listen_at(header.sample_rate)
+        return network
+
+    speaker_net = load_once(speaker_path, ("speaker", header.sample_rate), load_speaker_net)
     digest = network_digest(speaker_net.embedding)
     if digest not in STATISTICS:
         report(f"{speaker_model}: {NOT_MEASURED}")

@@ -1,14 +1,16 @@
 """Assigning runs to speakers by a probabilistic model of embeddings, with moves and merges.
 
-A person's embeddings are a Gaussian around that person's own mean, which is itself a Gaussian among people: the
+A speaker's embeddings are Gaussian around the speaker's mean, and the means are Gaussian across speakers: the
 two-covariance model (Brummer and de Villiers, "The speaker partitioning problem", Odyssey 2010), with both covariances
-those of a number of directions that are alike. The noise of a run is the larger the shorter it is and the more of it
-two people say at once. With the means of people integrated out, a partition has a probability in closed form, whatever
-their number: what a person more costs is in it, so that no threshold says who is one.
+isotropic in a limited number of dimensions. The noise variance of a run grows as the run gets shorter and as more of
+it overlaps with a second speaker. With the speaker means integrated out, the probability of a partition has a closed
+form for any number of speakers; it includes the cost of an additional speaker, so that no threshold decides whether
+two clusters are merged.
 
-Runs of one person are not as independent as the model takes them to be: those beside the same second voice are alike,
-and so are those of one mood. In an hour there are enough of each kind to be sure that they differ, which is true and
-says nothing of how many people there are. So the evidence of a recording is at most that of a few minutes.
+Runs of one speaker are less independent than the model assumes: those that overlap with the same second speaker are
+correlated, and so are those in the same mood. In an hour there are enough of each kind to show that they differ, which
+says nothing about the number of speakers. The total evidence of a recording is therefore capped at that of a few
+minutes.
 """
 
 import numpy as np
@@ -18,15 +20,15 @@ from septool.conversation.constraints import Constraints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.statistics import GE2E, EmbeddingStatistics
 
-# Nats that a pair of runs adds if both are of one person.
-DIFFERS = -8.0  # two tracks that are busy at once
-IS_SAME = 2.0  # the same part of the recording, heard alone in two windows
-GOES_ON = 1.0  # one on the same track after a short pause
+# Log probability, in nats, that a pair of runs adds if both have the same speaker.
+DIFFERS = -8.0  # the runs are on two tracks that are active at once
+IS_SAME = 2.0  # the runs are the same non-overlapped speech, seen in two windows
+GOES_ON = 1.0  # one run follows the other on the same track after a short pause
 SWEEPS = 10
 
 
 class Partition:
-    """Runs and whose each is, with what the probability asks for: sums over the runs of each person."""
+    """A partition of runs into speakers, with the sums over each speaker's runs that its probability needs."""
 
     def __init__(
         self,
@@ -38,16 +40,16 @@ class Partition:
         count: SpeakerCount = ANY_COUNT,
         statistics: EmbeddingStatistics = GE2E,
     ) -> None:
-        """Begin with a partition.
+        """Start from an initial partition.
 
         Args:
-            unit: what each run sounds like, of length one, or zero where that is not known, ``[run, embedding]``.
-            seconds: of speech in each, ``[run]``.
-            overlap: part of each with two people at once, ``[run]``.
-            constraints: what is known of pairs of runs.
-            labels: people so far, each with a run; no others are added, ``[run]``.
-            count: how many people there may be.
-            statistics: of the network whose embeddings they are.
+            unit: unit-length speaker embedding of each run, or zero where it is unknown, ``[run, embedding]``.
+            seconds: duration of speech in each run, ``[run]``.
+            overlap: fraction of each run with two speakers at once, ``[run]``.
+            constraints: pairwise constraints between runs.
+            labels: initial speaker of each run, ``[run]``; no further speakers are added.
+            count: allowed number of speakers.
+            statistics: statistics of the network's embeddings.
         """
         known = unit.any(axis=1)
         variance = (statistics.within + statistics.within_second / seconds) / statistics.dimensions
@@ -70,32 +72,32 @@ class Partition:
         self._set(labels)
 
     @property
-    def people(self) -> int:
+    def speakers(self) -> int:
         return len(self.members)
 
     def log_probability(self) -> float:
-        """Return that of the partition, up to what is alike for all of them, in nats."""
+        """Return the log probability of the partition in nats, up to a constant shared by all partitions."""
         evidence = self._log_evidence(self.weight, (self.sums**2).sum(1)).sum()
-        return float(evidence + self._between().trace() / 2 - self.statistics.person * self.people)
+        return float(evidence + self._between().trace() / 2 - self.statistics.person * self.speakers)
 
     def improve(self) -> None:
-        """Move runs and merge people until neither makes the partition more probable."""
+        """Alternate moving runs and merging speakers until neither raises the probability of the partition."""
         while True:
             self.move_runs()
-            if not self.merge_people():
+            if not self.merge_speakers():
                 return
 
     def move_runs(self) -> None:
-        """Give each run in turn to whose it most probably is, the others' being as they are."""
+        """Reassign each run in turn to its most probable speaker, with all other runs held fixed."""
         for _ in range(SWEEPS):
             if sum(self._move(run) for run in range(len(self.labels))) == 0:
                 break
         self._set(self.labels)
 
-    def merge_people(self) -> bool:
-        """Make one of two, those first that gain most by it, and say whether anybody was."""
-        before = self.people
-        place = np.arange(before)  # of each person, that who is now of one with another has too
+    def merge_speakers(self) -> bool:
+        """Greedily merge the pair of speakers with the largest gain; return whether any were merged."""
+        before = self.speakers
+        place = np.arange(before)  # speaker that each speaker was merged into
         weight, sums = self.weight.copy(), self.sums.copy()
         squares, between = (sums**2).sum(1), self._between()
         alone = self._log_evidence(weight, squares)
@@ -129,10 +131,10 @@ class Partition:
         self._set(place[self.labels])
         return left < before
 
-    def dissolve(self, least: float) -> None:
-        """Give to others what those people say who say less than ``least`` seconds, the least first."""
-        while self.people > max(self.count.least, 1):
-            spoken = np.bincount(self.labels, self.seconds, self.people)
+    def reassign_minor_speakers(self, least: float) -> None:
+        """Reassign the runs of speakers with less than ``least`` seconds of speech, starting with the shortest."""
+        while self.speakers > max(self.count.least, 1):
+            spoken = np.bincount(self.labels, self.seconds, self.speakers)
             name = int(spoken.argmin())
             if spoken[name] >= least:
                 return
@@ -149,7 +151,7 @@ class Partition:
         self.members = np.bincount(self.labels, minlength=people)
 
     def _move(self, run: int, gone: int | None = None) -> bool:
-        """Move one run, to anybody but ``gone``, and say whether it is another's now."""
+        """Move one run to its most probable speaker, excluding ``gone``; return whether its speaker changed."""
         now, weight = int(self.labels[run]), self.precision[run]
         last = self.members[now] == 1
         if last and gone is None and np.count_nonzero(self.members) <= self.count.least:
@@ -175,23 +177,23 @@ class Partition:
         self.members[person] += runs
         self.weight[person] += weight
         self.sums[person] += part
-        if not self.members[person]:  # what rounding leaves
+        if not self.members[person]:  # clear rounding errors
             self.weight[person], self.sums[person] = 0.0, 0.0
 
     def _between(self) -> np.ndarray:
-        """Return what pairs of runs add if two people are one, in nats, ``[person, person]``."""
-        found = np.zeros((self.people, self.people))
+        """Return the log probability, in nats, that pairs of runs add if two speakers merge, ``[speaker, speaker]``."""
+        found = np.zeros((self.speakers, self.speakers))
         for run, around in enumerate(self.neighbors):
             for other, nats in around:
                 found[self.labels[run], self.labels[other]] += nats
         return found
 
     def _log_evidence(self, weight: np.ndarray, squares: np.ndarray) -> np.ndarray:
-        """Return the log probability of a person's runs, less what is alike for all partitions, in nats.
+        """Return the log probability of a speaker's runs in nats, up to a constant shared by all partitions.
 
         Args:
             weight: sum of the precisions of the runs.
-            squares: squared length of the sum of their embeddings, each times its precision.
+            squares: squared norm of the precision-weighted sum of their embeddings.
         """
         dimensions = self.statistics.dimensions
         between = self.statistics.between / dimensions

@@ -1,15 +1,15 @@
-"""The number of people that a conversation may have."""
+"""The allowed number of speakers of a conversation."""
 
 from typing import NamedTuple
 
 from septool.errors import UsageError
 from septool.limits import MOST_PEOPLE, is_at_most
 
-MOST_SPEAKERS = 20  # of a recording in which their number is not known
+MOST_SPEAKERS = 20  # in a recording whose number of speakers is not given
 
 
 class SpeakerCount(NamedTuple):
-    """How many people a recording may have."""
+    """Allowed range of the number of speakers."""
 
     least: int = 1
     most: int = MOST_SPEAKERS
@@ -19,7 +19,7 @@ ANY_COUNT = SpeakerCount()
 
 
 def parse_count(text: str) -> SpeakerCount:
-    """Read ``auto``, a number of people or a range such as ``2-6``.
+    """Parse ``auto``, a number of speakers or a range such as ``2-6``.
 
     Raises:
         UsageError: it is none of these.

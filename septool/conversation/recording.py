@@ -16,13 +16,13 @@ from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.paths import Input, find_owners
 from septool.inference.streaming import SUBTYPES, FileEstimate
 
-FormatTargets = Callable[[Sequence[str]], Sequence[Path]]  # the files of people, by what they are called
+FormatTargets = Callable[[Sequence[str]], Sequence[Path]]  # returns the files of speakers, by their names
 Progress = Callable[[float, float], None]
 
 
 @dataclass(frozen=True)
 class ConversationEstimate:
-    """What was found of a recording and what was written."""
+    """The diarization of a recording, and the files that were written."""
 
     file: FileEstimate
     diarization: Diarization
@@ -30,10 +30,10 @@ class ConversationEstimate:
 
 
 def plan_activity(recordings: Sequence[Input], out: str, name: str) -> dict[str, Path]:
-    """Return the file that says who speaks when in each recording, by the recording's label.
+    """Return the activity file of each recording, by the recording's label.
 
-    It is called as the recording is, and by its suffix too where that alone tells it from another one. What is there
-    already does not matter: the same recordings have the same files.
+    It is named after the recording, including the suffix where recordings differ by that alone. Existing files have no
+    influence: the same recordings always give the same names.
 
     Args:
         recordings: in all.
@@ -41,7 +41,7 @@ def plan_activity(recordings: Sequence[Input], out: str, name: str) -> dict[str,
         name: of a format of :data:`septool.data.turns.FORMATS`.
 
     Raises:
-        UsageError: two recordings would have the same one.
+        UsageError: two recordings would have the same file.
     """
     suffixes: dict[tuple[Path, str], set[str]] = {}
     for each in recordings:
@@ -64,11 +64,11 @@ def diarize_file(
     raw: audio.RawFormat | None = None,
     progress: Progress = lambda *_: None,
 ) -> tuple[FileEstimate, Diarization]:
-    """Say who speaks when in a file; ``conversation`` is an entered context.
+    """Diarize a file.
 
     Args:
         source: the recording.
-        conversation: what takes it apart.
+        conversation: the conversation separator, as an entered context.
         channel: the one to listen to, from 1; by default all are averaged, or, where they cancel each other, the
             loudest is used.
         track: which of those of a container that hold sound, from 1.
@@ -107,13 +107,13 @@ def separate_conversation(
     raw: audio.RawFormat | None = None,
     progress: Progress = lambda *_: None,
 ) -> ConversationEstimate:
-    """Write each person's track of a file; ``conversation`` is an entered context.
+    """Write the track of each speaker of a file.
 
     Args:
         source: the recording.
-        format_targets: names the files of people by theirs: one each, or a single one with a channel a person.
-        conversation: what takes it apart.
-        rest: file for what is in nobody's track.
+        format_targets: names the files by the speakers' names: one each, or a single one with a channel per speaker.
+        conversation: the conversation separator, as an entered context.
+        rest: file for the residual, which is in no speaker's track.
         channel: as for :func:`diarize_file`.
         track: as for :func:`diarize_file`.
         raw: as for :func:`diarize_file`.
@@ -140,10 +140,10 @@ def separate_conversation(
             writers.append((open_writer(targets, people), slice(0, people)))
         if rest is not None:
             writers.append((open_writer([rest], 1), slice(people, people + 1)))
-        held: np.ndarray | None = None  # one block back, so that the last one is known as such
+        held: np.ndarray | None = None  # delayed by one block, so that the last block is known
         for block in conversation.voices() if writers else ():
             workers.check_stopping()
-            progress(info.frames / info.rate, info.frames / info.rate)  # by which whoever asked may give up, too
+            progress(info.frames / info.rate, info.frames / info.rate)  # the callback may raise to give up
             if held is not None:
                 for writer, part in writers:
                     writer.write(held[part])

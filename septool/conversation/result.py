@@ -3,24 +3,25 @@
 from dataclasses import dataclass
 
 from septool.config import JsonDict
-from septool.data.turns import Turn, rounded
+from septool.data.turns import rounded
 from septool.inference.outcomes import Completed
+from septool.signal.turns import Turn
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeparatedConversation(Completed):
-    """What became of a recording of a number of people that was not known."""
+    """The result for a recording with an unknown number of speakers."""
 
-    outputs: tuple[str, ...]  # a file a person, or - for all of them
+    outputs: tuple[str, ...]  # one file per speaker, or - for all
     speakers: tuple[str, ...]
-    spoken: tuple[float, ...]  # seconds of speech of each
+    spoken: tuple[float, ...]  # seconds of speech per speaker
     turns: tuple[Turn, ...]
-    activity: str | None = None  # file that says who speaks when
-    rest: str | None = None  # file with what is in nobody's track
+    activity: str | None = None  # activity file
+    rest: str | None = None  # file with the residual, which is in no speaker's track
 
     @property
     def summary(self) -> str:
-        """How many people, and how long it took."""
+        """The number of speakers, and the processing time."""
         people = "1 person" if len(self.speakers) == 1 else f"{len(self.speakers) or 'no'} people"
         return f"{people}; {super().summary}"
 

@@ -1,4 +1,4 @@
-"""Runs: stretches in which one track of a window carries one person."""
+"""Runs: segments in which one track of a window carries one speaker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ import numpy as np
 
 from septool.conversation.activity import SHORTEST_S, Activity, close_gaps, frame_length, spans
 
-PAUSE_S = 0.35  # a shorter pause is part of a run
-SHORTEST_EMBEDDED_S = 0.2  # of samples that a speaker network is given
+PAUSE_S = 0.35  # shorter pauses are part of a run
+SHORTEST_EMBEDDED_S = 0.2  # minimum input of a speaker network
 
 
 @dataclass(frozen=True)
 class WindowActivity:
-    """What was found in a window of the recording."""
+    """The speech activity of a window of the recording."""
 
-    start: int  # frame of the recording with which it begins
+    start: int  # first frame in the recording
     activity: Activity
 
     def __len__(self) -> int:
@@ -24,16 +24,16 @@ class WindowActivity:
 
 @dataclass(frozen=True)
 class Run:
-    """One person on one track of one window."""
+    """Speech of one speaker on one track of one window."""
 
     window: int
     track: int
     frames: np.ndarray  # of the recording, ascending
-    both: float  # part of them in which somebody else speaks too
+    both: float  # fraction of the frames with a second speaker
 
 
 def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:
-    """List the runs of all windows, in the order of windows and, in each, of their beginnings."""
+    """List the runs of all windows, ordered by window and start."""
     per_second = rate / frame_length(rate)
     runs = []
     for number, window in enumerate(windows):
@@ -48,7 +48,7 @@ def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:
 
 
 def run_samples(run: Run, window: WindowActivity, mixture: np.ndarray, tracks: np.ndarray, rate: int) -> np.ndarray:
-    """Cut out what is heard of a run: the recording where the person is alone, else the track, ``[time]``."""
+    """Return the samples of a run, ``[time]``: the recording where one speaker is active, the track elsewhere."""
     hop = frame_length(rate)
     heard = np.where(_per_sample(window.activity.both, hop, len(mixture)), tracks[run.track], mixture)
     wanted = np.zeros(len(window), dtype=bool)

@@ -1,35 +1,35 @@
-"""How the embeddings of a speaker network are spread, within people and among them, and what follows from it."""
+"""Within- and between-speaker variances of a speaker network's embeddings, and the thresholds derived from them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingStatistics:
-    """Of embeddings of length one: variances, of all directions together, and cosines."""
+    """Variances, summed over all dimensions, and cosines of unit-length embeddings."""
 
-    # As measured in drawn conversations of known people.
-    between: float  # variance of people's means
-    within: float  # of one person's runs
-    within_second: float  # of them, over the seconds of a run
-    dimensions: float  # directions that most of the variance is in
-    # Chosen on drawn conversations.
-    overlap: float  # by how much variance is larger, as a part, where two people speak all the time
-    evidence: float  # part of a run that is news: windows share half of what they hear, and noise goes on between runs
-    runs: int  # whose evidence all runs of a recording have at most together, see Partition
-    person: float  # nats that one person more has to be worth
-    groups_apart: float  # cosine distance, less the recording's mean, at which the tree is cut: half that of two people
-    one_voice: float  # cosine distance, as they are, below which a recording has one person
-    alike: float  # cosine from which two are of one voice, in another recording
+    # Measured on simulated conversations of known speakers.
+    between: float  # variance of the speaker means
+    within: float  # variance of one speaker's runs
+    within_second: float  # additional variance of a run, divided by its seconds
+    dimensions: float  # effective number of dimensions
+    # Tuned on simulated conversations.
+    overlap: float  # relative increase of the variance in fully overlapped speech
+    evidence: float  # weight of a run: windows overlap by half, and the noise of consecutive runs is correlated
+    runs: int  # maximum evidence of a recording, in runs; see Partition
+    person: float  # cost of an additional speaker, in nats
+    groups_apart: float  # mean-centered cosine distance at which the tree is cut: half that of two speakers
+    one_voice: float  # cosine distance, without mean-centering, below which a recording has one speaker
+    alike: float  # cosine from which embeddings of two recordings have the same speaker
 
 
-# Two groups of one voice are up to 0.6 apart in 52 of 55 recordings (dev-1voice), of 33 conversations from 0.85 on.
-# People of the validation conversations and a voiceprint of another recording of them: 0.62 to 0.90 in 13 of 14; of
-# somebody else 0.00 in the middle, 0.27 at 95 % (tools/measure_naming.py).
+# Two clusters of one speaker are at most 0.6 apart in 52 of 55 recordings (dev-1voice); those of 33 conversations at
+# least 0.85. Cosine between speakers of the validation conversations and their own voiceprints from another recording:
+# 0.62 to 0.90 for 13 of 14; to those of other speakers: median 0.00, 95th percentile 0.27 (tools/measure_naming.py).
 GE2E = EmbeddingStatistics(
     between=0.6,
     within=0.09,
     within_second=0.53,
-    dimensions=25,  # people's means have most of their variance in 19, runs of one person in 66
+    dimensions=25,  # most variance of the speaker means is in 19, of one speaker's runs in 66
     overlap=0.6,
     evidence=0.3,
     runs=60,
@@ -38,12 +38,13 @@ GE2E = EmbeddingStatistics(
     one_voice=0.7,
     alike=0.45,
 )
-# One voice: 0.2 to 0.28 find the number alike. Names: own 0.77 to 0.99, 13 of 14 above 0.8; others 0.38, 0.78 at 95 %.
+# one_voice: any value from 0.2 to 0.28 finds the same numbers of speakers. Cosine to the own voiceprint: 0.77 to 0.99,
+# above 0.8 for 13 of 14; to those of other speakers: median 0.38, 95th percentile 0.78.
 SPEAKER_NET = EmbeddingStatistics(
     between=0.585,
     within=0.03,
     within_second=0.2,
-    dimensions=8,  # people's means have most of their variance in 5, runs of one person in 7
+    dimensions=8,  # most variance of the speaker means is in 5, of one speaker's runs in 7
     overlap=5.0,
     evidence=0.3,
     runs=100,
@@ -52,7 +53,7 @@ SPEAKER_NET = EmbeddingStatistics(
     one_voice=0.22,
     alike=0.8,
 )
-# By the digest of the weights that they were measured with, see septool.inference.voiceprints.network_digest.
+# By digest of the weights that they were measured with; see septool.inference.voiceprints.network_digest.
 STATISTICS = {
     "ea21c640bcb80893081d85f93de179c5679506d5a0dc1d2287b92477ee5040dd": GE2E,
     "603653e3a744e7a3e1bc1ac89c375712b38893d41864afdbe82293da885cf9f1": SPEAKER_NET,

@@ -1,7 +1,7 @@
 """AISHELL-2 in noise (Atss-Net, Li et al., 2020): a target voice in music, songs or television.
 
 The paper deals 1951 of the 1991 speakers to training and the others to the test, takes 425 recordings of noise
-that were never published, and mixes at 5 to 20 dB with a second utterance of the speaker as the enrolment. The
+that were never published, and mixes at 5 to 20 dB with a second utterance of the speaker as the enrollment. The
 same is done here with your noise, dealt to the splits by name, 9 : 1; every utterance is mixed once. The clips of the
 training split are listed as well, for training that mixes anew: those of the test stay unheard.
 """
@@ -59,7 +59,7 @@ def prepare(
         if not usable:
             raise SeptoolError(f"split {each} got none of {len(speakers)} speakers; name the other with --split")
         left_out += [
-            f"{root / name} has a single utterance, so none for enrolment"
+            f"{root / name} has a single utterance, so none for enrollment"
             for name, of in usable.items()
             if len(of) == 1
         ]
@@ -85,7 +85,7 @@ def prepare(
                         frames=noise_row.frames,
                         gain_db=noise_row.gain_db,
                     ),
-                    enrolment=Enrollment(path=(speech_root / other).as_posix(), speaker=place.parts[0]),
+                    enrollment=Enrollment(path=(speech_root / other).as_posix(), speaker=place.parts[0]),
                 )
             )
         parts.append(base.ManifestPart(f"{each}-aishell2-noise-{sample_rate // 1000}k", each, rows))

@@ -94,7 +94,7 @@ def check_choice(option: str, value: Value, allowed: Sequence[Value]) -> None:
 
 
 def next_utterance(those: Sequence[Value], one: Value) -> Value:
-    """Return the next one, the first after the last: of a speaker's utterances, the enrolment that goes with one."""
+    """Return the next one, the first after the last: of a speaker's utterances, the enrollment that goes with one."""
     return those[(those.index(one) + 1) % len(those)]
 
 

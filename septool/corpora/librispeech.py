@@ -5,7 +5,7 @@ of utterances of each, the same levels. Training mixes the utterances anew (its 
 the other splits are fixed, drawn by the seed and the names alone.
 
 ``atss-net`` (Li et al., 2020; VoiceFilter's sets): 2338 speakers of the three training subsets; tested on the 73
-of dev-clean and dev-other; stretches of 3 s at equal level, 16 kHz, and another utterance of the first as enrolment.
+of dev-clean and dev-other; stretches of 3 s at equal level, 16 kHz, and another utterance of the first as enrollment.
 
 ``galr`` (Lam et al., 2021): 5 utterances of each of 2411 speakers, those of the training and dev subsets; another
 3 of each to validate (7233 in all; the paper says 5 of each, which would be 12055); 60 of each of the 73 speakers
@@ -173,7 +173,7 @@ def _mix(
         by_speaker: dict[str, list[Source]] = {}
         for row in speech:
             by_speaker.setdefault(row.sources[0].speaker, []).append(row.sources[0])
-        fixed = [replace(row, enrolment=_enrolment(row, by_speaker)) for row in fixed]
+        fixed = [replace(row, enrollment=_enrollment(row, by_speaker)) for row in fixed]
     return fixed, silent
 
 
@@ -184,7 +184,7 @@ def _stretch(row: Mixture, frames: int, seed: int) -> Mixture:
     return replace(row, sources=(replace(voice, start=start, frames=frames),))
 
 
-def _enrolment(row: Mixture, by_speaker: Mapping[str, list[Source]]) -> Enrollment:
+def _enrollment(row: Mixture, by_speaker: Mapping[str, list[Source]]) -> Enrollment:
     """Return the target's next utterance."""
     target = row.sources[0]
     own = by_speaker[target.speaker]

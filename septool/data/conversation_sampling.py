@@ -79,7 +79,7 @@ def sample_conversation(
     sample_rate: int,
     random: np.random.Generator,
 ) -> Conversation:
-    """Draw one conversation.
+    """Sample one conversation.
 
     Args:
         pool: the utterances of each speaker.
@@ -120,8 +120,8 @@ def sample_conversation(
             rest = [ends[name] for name in names if name != previous]
             at = max(at, max(rest, default=0.0) + BETWEEN_S, ends[speaker] + BETWEEN_S)
         voice = audio.to_mono(audio.read_audio(utterance.path, start, frames)[0])  # as it is rendered
-        loudness = float(power_to_db(float(power_of(voice, None))))
-        if loudness < SILENT_DB:
+        level_db = float(power_to_db(float(power_of(voice, None))))
+        if level_db < SILENT_DB:
             silent_excerpts += 1
             if silent_excerpts > MOST_SILENT:
                 raise UsageError(f"nearly everything that was drawn of {', '.join(names)} is silent")
@@ -133,7 +133,7 @@ def sample_conversation(
                 at=round(at, 3),
                 start=start,
                 frames=frames,
-                gain_db=round(max(LEVEL_DB + gains[speaker] - loudness, -MOST_DB), 3),
+                gain_db=round(max(LEVEL_DB + gains[speaker] - level_db, -MOST_DB), 3),
             )
         )
         shared = max(min(end, at + own) - at, 0.0)

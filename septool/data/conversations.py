@@ -14,8 +14,8 @@ import numpy as np
 from septool import audio
 from septool.config import JsonDict, field_values
 from septool.data.manifest import check_cut, check_level, check_row, dump_row, read_rows
-from septool.data.turns import Turn, merge_turns
 from septool.signal.levels import from_db
+from septool.signal.turns import Turn, merge_turns
 
 LONGEST_S = 86400.0  # a day
 

@@ -34,7 +34,7 @@ class EnrolledMixture(NamedTuple):
     """A mixture of a target voice with everything else, and another recording of that voice."""
 
     parts: np.ndarray  # [2, time]: the target (silence where it is absent) and the rest, which sum to the mixture
-    enrolment: np.ndarray  # [time]
+    enrollment: np.ndarray  # [time]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from septool.limits import HIGHEST_RATE, LOWEST_RATE
 NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
 SLOWEST, FASTEST = 0.1, 10.0  # speeds beyond which there is no speech, but a length that nobody meant
+ENROLLMENT_KEY = "enrolment"  # of files, which keep their bytes; "enrollment" is read too
 # Fields that are written only where they say something, so that manifests without them keep their bytes.
 SPARSE = {"gender": None, "text": None, "rendering": None, "voices_gain_db": 0.0, "room": None}
 
@@ -111,7 +112,7 @@ class Mixture:
     frames: int | None = None
     noise: Source | None = None
     mixture: str | None = None  # a rendered file, else mixed on the fly
-    enrolment: Enrollment | None = None
+    enrollment: Enrollment | None = field(default=None, metadata={"formerly": ENROLLMENT_KEY})
     rendering: Literal["librimix", "wsj0-mix", "wham"] | None = None  # the published script to follow to the sample
     room: str | None = None  # the name of the one that the voices are heard in
     voices_gain_db: float = 0.0  # on all voices after their own gains, where that script has such a step (wham)
@@ -123,9 +124,9 @@ class Mixture:
             raise ValueError("sources is empty")
         if self.frames is not None and self.frames < 1:
             raise ValueError(f"frames is {self.frames}; a mixture has at least one")
-        if self.enrolment and not 0 <= self.enrolment.target < len(self.sources):
+        if self.enrollment and not 0 <= self.enrollment.target < len(self.sources):
             raise ValueError(
-                f"enrolment.target is {self.enrolment.target}; the sources are numbered from 0 "
+                f"enrollment.target is {self.enrollment.target}; the sources are numbered from 0 "
                 f"to {len(self.sources) - 1}"
             )
         check_level("voices_gain_db is", self.voices_gain_db)
@@ -136,7 +137,7 @@ class Mixture:
 
     def recordings(self) -> list[str]:
         """Return the paths of all that the row is made of."""
-        parts = (*self.sources, self.noise, self.enrolment)
+        parts = (*self.sources, self.noise, self.enrollment)
         return [part.path for part in parts if part] + ([self.mixture] if self.mixture else [])
 
 
@@ -217,13 +218,13 @@ def row_to_dict(row: Mixture) -> JsonDict:
     values = _plain(row)
     values["sources"] = [_plain(source) for source in row.sources]
     values["noise"] = _plain(row.noise) if row.noise else None
-    values["enrolment"] = _plain(row.enrolment) if row.enrolment else None
+    values[ENROLLMENT_KEY] = _plain(row.enrollment) if row.enrollment else None
     return values
 
 
 def _plain(part: Source | Enrollment | Mixture) -> JsonDict:
     return {
-        key: value
+        ENROLLMENT_KEY if key == "enrollment" else key: value
         for key, value in field_values(part).items()
         if key != "root" and (key not in SPARSE or value != SPARSE[key])
     }

@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 SILENT_RMS = 1e-4  # an utterance below -80 dB has no speech
 FORMAT = 4  # of the files, counted up when others are kept of the same recordings
 NAMED = 3  # damaged recordings that a line names
-Utterance = tuple[manifest.Mixture, manifest.Source]
+RowSource = tuple[manifest.Mixture, manifest.Source]
 
 
 def load_pool(
@@ -156,7 +156,7 @@ def _evict(keep: Path, limit: int) -> None:
 def _decode(
     path: Path,
     rows: list[manifest.Mixture],
-    one: Callable[[Utterance], tuple[np.ndarray, float] | AudioError],
+    one: Callable[[RowSource], tuple[np.ndarray, float] | AudioError],
     jobs: int,
     target: Path,
     samples_path: Path,
@@ -194,7 +194,7 @@ def _decode(
     return index
 
 
-def _decode_utterance(rate: int, full_scale: bool, utterance: Utterance) -> tuple[np.ndarray, float] | AudioError:
+def _decode_utterance(rate: int, full_scale: bool, utterance: RowSource) -> tuple[np.ndarray, float] | AudioError:
     row, source = utterance
     try:
         samples = audio.load_audio(row.locate(source.path), rate, source.start, source.frames, whole=True)

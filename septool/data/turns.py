@@ -1,49 +1,13 @@
-"""Speaker turns, and the file formats for them (RTTM, JSON, Audacity, WebVTT)."""
+"""File formats for speaker turns (RTTM, JSON, Audacity, WebVTT)."""
 
 import html
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from septool.errors import ManifestError
 from septool.files import read_text
-
-OVERLAP = "overlap"  # what two or more people are called who speak at once
-
-
-class Turn(NamedTuple):
-    """One person speaking without a pause that matters."""
-
-    start: float  # s
-    end: float  # s
-    speaker: str
-
-
-def merge_turns(turns: Iterable[Turn], gap: float = 0.0) -> list[Turn]:
-    """Sort turns by their start, and join those of one speaker that are at most ``gap`` seconds apart."""
-    merged: dict[str, list[Turn]] = {}
-    for turn in sorted(turns):
-        own = merged.setdefault(turn.speaker, [])
-        if own and turn.start - own[-1].end <= gap:
-            own[-1] = own[-1]._replace(end=max(own[-1].end, turn.end))
-        else:
-            own.append(turn)
-    return sorted(turn for own in merged.values() for turn in own)
-
-
-def find_overlaps(turns: Iterable[Turn]) -> list[Turn]:
-    """Return where two or more people speak at once, as turns of :data:`OVERLAP`."""
-    edges = sorted((time, change) for turn in merge_turns(turns) for time, change in ((turn.start, 1), (turn.end, -1)))
-    overlaps: list[Turn] = []
-    speaking, since = 0, 0.0
-    for time, change in edges:
-        if speaking < 2 <= speaking + change:
-            since = time
-        elif speaking >= 2 > speaking + change and time > since:
-            overlaps.append(Turn(since, time, OVERLAP))
-        speaking += change
-    return merge_turns(overlaps)
+from septool.signal.turns import Turn, find_overlaps, merge_turns
 
 
 def rttm_field(text: str) -> str:

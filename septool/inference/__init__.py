@@ -4,5 +4,5 @@ What belongs here is anything that ``separate``, ``extract`` and the Python API 
 files that go in and come out. Nothing here trains, scores a corpus, or knows the command line.
 """
 
-SEGMENT_S, OVERLAP_S = 30.0, 4.0  # that a separator is given at once by default, and that two segments share
-EXTRACTION_SEGMENT_S, EXTRACTION_OVERLAP_S = 10.0, 2.0  # the same of an extractor: a voice is there, or not, in each
+SEGMENT_S, OVERLAP_S = 30.0, 4.0  # default segment and overlap of separators
+EXTRACTION_SEGMENT_S, EXTRACTION_OVERLAP_S = 10.0, 2.0  # those of extractors, which decide presence per segment

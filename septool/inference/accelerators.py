@@ -1,7 +1,7 @@
 """Batching of windows on GPUs: how many fit into free memory at once.
 
-One window alone tells what memory the model takes for it, and what is free then how many fit. Where that was too many
-after all, half of them are tried.
+The memory that the first window takes and the memory that is free determine the batch size. A batch that runs out of
+memory is halved and tried again.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -14,32 +14,32 @@ from septool.inference.level import ArrayEstimator
 if TYPE_CHECKING:
     import torch
 
-MOST = 16  # windows at once: what is read ahead stays small, and devices are full by then
-SHARE = 0.8  # of the free memory that a batch may take, going by what one window took
+MOST = 16  # maximum batch size in windows: larger ones do not raise the utilization, and read further ahead
+SHARE = 0.8  # fraction of the free memory that a batch may take, by the estimate from one window
 
 
 class Accelerator(Protocol):
     """A device whose memory can be asked for, in bytes."""
 
     def watch(self) -> None:
-        """Watch what is taken from now on."""
+        """Start measuring the peak of allocated memory."""
         ...
 
     def taken(self) -> int:
-        """Return the most that was taken at any time since, of it."""
+        """Return the peak of allocated memory since :meth:`watch`."""
         ...
 
     def free(self) -> int:
-        """Return what can be taken now."""
+        """Return the free memory."""
         ...
 
     def release(self) -> None:
-        """Give up what is kept for later."""
+        """Release cached memory."""
         ...
 
 
 class Cuda:
-    """A GPU of NVIDIA or AMD."""
+    """An NVIDIA or AMD GPU."""
 
     def __init__(self, device: "torch.device") -> None:
         self.device, self.before = device, 0
@@ -68,7 +68,7 @@ class Cuda:
 
 
 class Metal:
-    """A GPU of Apple: what torch keeps after a window is what the window took, for there is no peak to ask for."""
+    """An Apple GPU. It reports no peak, so the memory that torch holds after a window stands for it."""
 
     def __init__(self) -> None:
         self.before = 0
@@ -96,24 +96,24 @@ class Metal:
 
 
 def accelerator_of(device: "torch.device") -> Accelerator | None:
-    """Return what can be asked of a device; None of the processor, which takes one window at a time no slower."""
+    """Return the accelerator of a device; None for the CPU, where batching windows is no faster."""
     if device.type == "cuda":
         return Cuda(device)
     return Metal() if device.type == "mps" else None
 
 
 class WindowBatches:
-    """An estimator ``[batch, time] -> [batch, voice, time]`` that takes at once what there is memory for.
+    """An estimator ``[batch, time] -> [batch, voice, time]`` that adapts the batch size to the free memory.
 
     Args:
-        estimate: of as many windows as memory holds.
-        accelerator: the device that computes; without one, windows are taken one by one.
-        most: windows that are ever taken at once.
+        estimate: maps a batch of windows.
+        accelerator: the device that computes; without one, the batch size is 1.
+        most: maximum batch size.
     """
 
     def __init__(self, estimate: ArrayEstimator, accelerator: Accelerator | None = None, most: int = MOST) -> None:
         self.estimate, self.accelerator, self.most = estimate, accelerator, most
-        self.size = 1  # windows that are taken at once next
+        self.size = 1  # of the next batch, in windows
         self._measured = accelerator is None
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:
@@ -130,14 +130,14 @@ class WindowBatches:
         return np.concatenate(parts)
 
     def _together(self, windows: np.ndarray) -> np.ndarray:
-        """Map the first windows of several, as many as fit."""
+        """Map as many of the first windows as fit into memory."""
         while len(windows) > 1:
             try:
                 return self.estimate(windows)
             except (MemoryError, RuntimeError) as error:
                 if not is_lack_of_memory(error):
                     raise
-            # Outside of the handler: the traceback holds what the model had computed so far.
+            # Outside of the handler, since the traceback keeps the activations alive.
             self.size = len(windows) // 2
             windows = windows[: self.size]
             if self.accelerator is not None:
@@ -146,7 +146,7 @@ class WindowBatches:
             return self.estimate(windows) if self._measured else self._measure(windows)
 
     def _measure(self, window: np.ndarray) -> np.ndarray:
-        """Map one window, and see how many would fit."""
+        """Map one window, and derive the batch size from its memory."""
         assert self.accelerator is not None
         self.accelerator.watch()
         voices = self.estimate(window)

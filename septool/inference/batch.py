@@ -31,40 +31,40 @@ from septool.inference.streaming import Clip, EstimateSettings, check_segment
 if TYPE_CHECKING:
     import torch
 
-Progress = Callable[[str, float, float], None]  # a recording, the seconds of it that are done, and in all
+Progress = Callable[[str, float, float], None]  # recording, seconds that are done, seconds in total
 
 
 class Cluster(NamedTuple):
-    """Machines that work on recordings."""
+    """A cluster of machines that work on recordings."""
 
     address: str  # see :mod:`septool.cluster`
-    device: str  # that each worker takes, in words: auto, cpu, cuda, cuda:N or mps
+    device: str  # of each worker: auto, cpu, cuda, cuda:N or mps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What all recordings of one call have in common, whatever is made of them."""
+    """Settings that all recordings of one call share, for every command."""
 
-    out: str  # folder of the voices; - is standard output
+    out: str  # folder of the voices, or - for standard output
     name: str  # file name, made of {stem}, {suffix}, {voice}, {channel} and {model}
     suffix: str  # of the files, without a dot
     segment: float  # seconds given to the model at once
     overlap: float  # seconds that two segments share
     device: "torch.device"
-    channel: Channel = None  # to listen to, from 1; all are averaged by default
-    track: int = 1  # of sound, in containers of several
-    raw: str | None = None  # what recordings without a header are, as ENCODING:RATE:CHANNELS
-    voice: int | None = None  # the only one that goes to standard output
-    clip: Clip = "clamp"  # what becomes of samples over full scale
-    stream: bool = False  # works on standard input while it arrives
-    jobs: int | None = None  # processes; any number gives the same, in the same order; see choose_processes
-    cluster: Cluster | None = None  # works on recordings in place of processes of this machine
-    force: bool = False  # replace files that are there
+    channel: Channel = None  # the channel to use, from 1; all are averaged by default
+    track: int = 1  # audio track, in containers with several
+    raw: str | None = None  # format of headerless recordings, ENCODING:RATE:CHANNELS
+    voice: int | None = None  # the only voice that is written to standard output
+    clip: Clip = "clamp"  # how samples over full scale are treated
+    stream: bool = False  # process standard input while it arrives
+    jobs: int | None = None  # number of processes, without influence on the results; see choose_processes
+    cluster: Cluster | None = None  # replaces processes of this machine
+    force: bool = False  # replace existing files
     skip_existing: bool = False
-    fail_fast: bool = False  # ends with the first recording that fails
-    shard: str | None = None  # I/N for part I of N
+    fail_fast: bool = False  # stop at the first recording that fails
+    shard: str | None = None  # I/N: process part I of N only
     manifest: Path | None = None  # record of results
-    html: Path | None = None  # report to write
+    html: Path | None = None  # HTML report
     report: Callable[[str], None] = lambda _: None  # callback for warnings
     progress: Progress = lambda *_: None
 
@@ -76,7 +76,7 @@ class Batch:
         """
         check_segment(self.segment, self.overlap)
         audio.format_of(Path(f"voice.{self.suffix}"))
-        self.raw_format  # noqa: B018 - refuses what it cannot be
+        self.raw_format  # noqa: B018 - raises if the format is invalid
         if self.clip not in get_args(Clip):
             raise UsageError(f"--clip is {self.clip!r}; it can be {', '.join(get_args(Clip))}")
         if self.clip == "none" and not audio.has_float(Path(f"voice.{self.suffix}")):
@@ -96,21 +96,21 @@ class Batch:
 
     @property
     def computing_device(self) -> "torch.device | None":
-        """The device that computes, or None if that is for the workers of a cluster to say."""
+        """The device that computes, or None where each worker of a cluster chooses its own."""
         return None if self.cluster is not None and self.cluster.device != "cpu" else self.device
 
     @property
     def own_device(self) -> "torch.device | None":
-        """The device of this machine that computes; None where machines of a cluster do, maybe of several kinds."""
+        """The device of this machine, or None where a cluster computes, possibly on devices of several kinds."""
         return None if self.cluster is not None else self.device
 
     @property
     def raw_format(self) -> audio.RawFormat | None:
-        """What recordings without a header are."""
+        """The format of headerless recordings."""
         return None if self.raw is None else audio.RawFormat.parse(self.raw)
 
     def settings(self, *, voices: int, model_rate: int, ordered: bool = False) -> EstimateSettings:
-        """Return how a model with so many voices, perhaps always in the same order, at a rate in Hz is applied."""
+        """Return the settings for a model by its number of voices, its rate in Hz, and whether their order is fixed."""
         return EstimateSettings(
             voices=voices,
             model_rate=model_rate,
@@ -127,13 +127,13 @@ class Batch:
     def open_record(
         self, model: str, checkpoint: Path, more: JsonMapping, accepted: Mapping[str, Sequence[object]] | None = None
     ) -> Record | None:
-        """Return the record of results, if one is wanted.
+        """Return the record of results, if one was requested.
 
         Args:
             model: the checkpoint's name.
             checkpoint: its file.
-            more: settings of the verb that decide what comes out.
-            accepted: values of settings with which outputs need not be made anew.
+            more: further settings of the command that affect the outputs.
+            accepted: other values of settings whose outputs are equally valid.
         """
         if self.manifest is None:
             return None
@@ -142,16 +142,16 @@ class Batch:
         names = ("segment", "overlap", "channel", "track", "raw", "suffix", "clip")
         settings = {name: getattr(self, name) for name in names} | dict(more)
         accepted = dict(accepted or {})
-        if self.channel in (None, "mix"):  # which are one, and None is what older records say
+        if self.channel in (None, "mix"):  # both mean the same; older records have None
             settings["channel"], accepted["channel"] = "mix", (None,)
         return Record(self.manifest, model, sha256_of(checkpoint), settings, accepted)
 
     def find_inputs(self, names: Sequence[str]) -> FoundInputs:
-        """List the recordings that names stand for, and say what is left out; see :func:`find_inputs`."""
+        """List the recordings that inputs name, and report the skipped files; see :func:`find_inputs`."""
         return find_inputs(names, self.report, raw=self.raw is not None)
 
     def check_inputs(self, inputs: Sequence[Input]) -> None:
-        """Refuse, before anything is done, inputs that do not go with the outputs."""
+        """Refuse inputs that contradict the outputs, before any work is done."""
         if self.html is not None:
             if self.out == PIPE or any(each.label == PIPE for each in inputs):
                 raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
@@ -173,7 +173,7 @@ class Batch:
             )
 
     def count_channels(self, recording: Input) -> int:
-        """Return the channels of a recording; 1 of one that cannot be opened, which is told when its turn comes."""
+        """Return the channels of a recording; 1 if it cannot be opened, which is reported when it is processed."""
         if recording.label == PIPE:
             raise UsageError("--channel each names files for every channel, which takes files; or give --out -")
         with suppress(AudioError), audio.open_audio(recording.path, track=self.track, raw=self.raw_format) as file:
@@ -189,7 +189,7 @@ class Batch:
         voices: int | Sequence[str],
         model: str,
     ) -> list[Job]:
-        """Decide where voices go; return the jobs that are this machine's. See :func:`plan_jobs`."""
+        """Assign output files; return the jobs of this machine's shard. See :func:`plan_jobs`."""
         plan = plan_jobs(
             inputs,
             explicit,
@@ -207,7 +207,7 @@ class Batch:
         return self.take_share(plan.jobs)
 
     def take_share(self, jobs: Sequence[Job]) -> list[Job]:
-        """Return the jobs that are this machine's, with what a run that was killed left of them cleared away."""
+        """Return the jobs of this machine's shard, after removing what a killed run left of them."""
         jobs = select_shard(jobs, self.shard)
         clear_remains(target for job in jobs for target in job.targets)
         if not (self.force or self.skip_existing) and is_claimed(job.targets[0] for job in jobs if job.targets):

@@ -8,19 +8,19 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-DEPTH = 2  # items that wait
-POLL_S = 0.1  # after which one side notices that the other has ended
+DEPTH = 2  # queue length
+POLL_S = 0.1  # interval at which either side checks that the other still runs
 
 
 class _End:
-    """What comes after the last item: nothing, or why there is no other."""
+    """The end of the queue, with the exception that ended it, if any."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
 class _Ahead(Generic[Item]):
-    """Items that a thread makes before they are wanted."""
+    """A queue of items that a background thread produces."""
 
     def __init__(self, items: Iterable[Item], depth: int) -> None:
         self.queue: Queue[Item | _End] = Queue(depth)
@@ -34,7 +34,7 @@ class _Ahead(Generic[Item]):
             for item in items:
                 if not self._put(item):
                     return
-        except BaseException as error:  # raised again by whoever takes the items
+        except BaseException as error:  # raised again in the consumer
             end = _End(error)
         self._put(end)
 
@@ -54,13 +54,13 @@ class _Ahead(Generic[Item]):
 
 @contextmanager
 def read_ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Iterator[Item]]:
-    """Have a thread make the next items while the last one is used.
+    """Produce the next items in a background thread while the current one is used.
 
-    The thread has ended when the block has, whether or not all items were taken.
+    The thread ends with the block, whether or not all items were consumed.
 
     Args:
-        items: raise what they raise when their turn comes.
-        depth: how many wait at most.
+        items: their exceptions are raised in the consumer, in order.
+        depth: maximum queue length.
     """
     ahead = _Ahead(items, depth)
     try:
@@ -72,14 +72,14 @@ def read_ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Iterator[I
 
 @contextmanager
 def write_behind(write: Callable[[Item], object], depth: int = DEPTH) -> Iterator[Callable[[Item], None]]:
-    """Have a thread write items, in their order, while the next one is made.
+    """Write items in a background thread, in order, while the next one is produced.
 
-    All are written when the block ends; where it fails, those that waited are not.
+    All items are written when the block ends; if the block raises, queued items are dropped.
 
     Args:
-        write: writes an item. What it raises is raised where the next item is given, or at the end of the block, and
-            nothing is written after it.
-        depth: how many wait at most.
+        write: writes an item. Its exception is raised at the next item or at the end of the block; nothing is written
+            after it.
+        depth: maximum queue length.
     """
     queue: Queue[Item | _End] = Queue(depth)
     failures: list[BaseException] = []
@@ -95,7 +95,7 @@ def write_behind(write: Callable[[Item], object], depth: int = DEPTH) -> Iterato
                 return
             try:
                 write(item)
-            except BaseException as error:  # raised again by whoever gives the items
+            except BaseException as error:  # raised again in the producer
                 failures.append(error)
                 return
 

@@ -1,4 +1,4 @@
-"""Separation followed by recognition: any separator and any speaker network are an extractor together.
+"""Separation followed by speaker recognition: a separator and a speaker network form an extractor.
 
 The cascade that target speech extraction is compared with (Zmolikova et al., "Neural target speech extraction: an
 overview", IEEE Signal Processing Magazine, 2023): the mixture is separated blindly, and the output that sounds most
@@ -21,15 +21,15 @@ from septool.models.base import Extraction, Extractor, Separator, SpeakerEncoder
 
 
 class Cascade(Extractor[None]):
-    """A separator, and a speaker network that chooses one of its outputs; neither knows of the other."""
+    """A separator and a speaker network that selects one of its outputs."""
 
     def __init__(self, separator: Separator, speaker: nn.Module) -> None:
-        """Put both together; ``speaker`` maps ``[batch, time]`` at the separator's rate to ``[batch, embedding]``."""
+        """Combine both; ``speaker`` maps ``[batch, time]`` at the separator's rate to ``[batch, embedding]``."""
         super().__init__()
         self.separator, self.speaker = separator, speaker
 
     def extract_each(self, mixture: Tensor, embeddings: Tensor) -> Extraction:
-        """Choose for every voice of ``embeddings [voice, embedding]`` an output of every ``mixture [batch, time]``.
+        """Select for each of ``embeddings [voice, embedding]`` an output of each ``mixture [batch, time]``.
 
         Returns:
             The nearest outputs, ``[batch, voice, time]``, and their cosines, ``[batch, voice]``.
@@ -37,7 +37,7 @@ class Cascade(Extractor[None]):
         return self._choose(mixture, embeddings[None])
 
     def extract_with_score(self, mixture: Tensor, embedding: Tensor) -> Extraction:
-        """Return the output ``[batch, time]`` that is nearest to the enrollment, and that cosine, ``[batch]``."""
+        """Return the output ``[batch, time]`` nearest to the enrollment, and its cosine similarity, ``[batch]``."""
         voices, presence = self._choose(mixture, embedding[:, None])
         return Extraction(voices[:, 0], presence[:, 0])
 
@@ -46,9 +46,9 @@ class Cascade(Extractor[None]):
         return self.extract_with_score(mixture, embedding).voice
 
     def _choose(self, mixture: Tensor, embeddings: Tensor) -> Extraction:
-        """Choose from ``mixture [batch, time]`` by ``[batch, voice, embedding]``, where batch may be 1 for all."""
+        """Select outputs for ``mixture [batch, time]`` by ``[batch, voice, embedding]``, whose batch may be 1."""
         separated = self.separator(mixture).float()
-        with torch.autocast(mixture.device.type, enabled=False):  # levels and who it is stay as in float32
+        with torch.autocast(mixture.device.type, enabled=False):  # levels and embeddings are computed in float32
             outputs = give_levels(mixture, separated, consistency=True)  # [B, C, T]
             heard = embed(self.speaker, outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])
             cosines = F.cosine_similarity(heard[:, None], embeddings[:, :, None], dim=-1)  # [B, V, C]
@@ -57,14 +57,14 @@ class Cascade(Extractor[None]):
 
 
 def load_extractor(path: Path, speaker_model: str | None = None) -> tuple[Extractor, Header]:
-    """Load an extractor, or a separator that a speaker network makes one of.
+    """Load an extractor, or a separator with a speaker network as a cascade.
 
     Args:
         path: the checkpoint.
-        speaker_model: what recognizes a separator's outputs; by default what tells the people of conversations apart.
+        speaker_model: speaker network that selects a separator's outputs; that of conversations by default.
 
     Returns:
-        It and its header; a separator's with the threshold of presence of the speaker network.
+        The extractor and its header; a cascade has the presence threshold of the speaker network.
 
     Raises:
         UsageError: a speaker network for an extractor, which has its own.
@@ -80,11 +80,11 @@ def load_extractor(path: Path, speaker_model: str | None = None) -> tuple[Extrac
 
 
 def find_speaker_network(path: Path, speaker_model: str | None = None) -> Path | None:
-    """Return the file of the speaker network that makes an extractor of a separator; None of an extractor.
+    """Return the file of the speaker network for the cascade with a separator; None for an extractor.
 
     Args:
         path: the checkpoint.
-        speaker_model: that is asked for.
+        speaker_model: the requested speaker network.
 
     Raises:
         UsageError: a speaker network for an extractor, which has its own.

@@ -1,16 +1,16 @@
-"""Choosing channels of a recording."""
+"""Selecting the channels of a recording."""
 
 from typing import Literal
 
 from septool.errors import UsageError
 from septool.limits import MOST_CHANNELS, is_at_most
 
-# A number from 1; all averaged (None does that too, and says so); each on its own.
+# A channel from 1; mix averages all, as does None, which also reports it; each processes them separately.
 Channel = int | Literal["mix", "each"] | None
 
 
 def parse_channel(channel: int | str | None) -> Channel:
-    """Read ``N``, ``mix`` or ``each``.
+    """Parse ``N``, ``mix`` or ``each``.
 
     Raises:
         UsageError: it is something else.
@@ -26,10 +26,10 @@ def parse_channel(channel: int | str | None) -> Channel:
 
 
 def channel_number(channel: Channel) -> int | None:
-    """Return the one channel that was asked for, if it was one."""
+    """Return the selected channel, or None if it is not a single one."""
     return channel if isinstance(channel, int) else None
 
 
 def name_pattern(ending: str, channel: int | str | None) -> str:
-    """Return what file names are made of where the user does not say: the recording's, which channel, what it is."""
+    """Return the default pattern of file names: the recording's stem, its channel, and what the file is."""
     return "{stem}" + ("_c{channel}" if channel == "each" else "") + f"_{ending}"

@@ -11,6 +11,7 @@ from septool.headers import Header, read_header
 from septool.inference.level import ArrayEstimator, make_estimator, on_arrays
 from septool.inference.onnx_runtime import OnnxSeparator, Precision, find_graph, has_graphs, import_runtime
 from septool.inference.passes import average_passes
+from septool.kept import load_once
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ Engine = Literal["auto", "torch", "onnx"]
 
 @dataclass
 class TorchSeparator:
-    """A separator that torch computes, on any device."""
+    """A separator in torch, on any device."""
 
     engine: ClassVar[str] = "torch"
     model: "Separator"
@@ -36,9 +37,9 @@ class TorchSeparator:
         dtype: "torch.dtype | None" = None,
         passes: int | None = None,
     ) -> ArrayEstimator:
-        """Return the separation of one segment on a device; see :func:`septool.inference.level.make_estimator`.
+        """Return the estimator of one segment on a device; see :func:`septool.inference.level.make_estimator`.
 
-        Passes are as many as the checkpoint says, unless given; see :func:`septool.inference.passes.average_passes`.
+        The number of passes is the checkpoint's by default; see :func:`septool.inference.passes.average_passes`.
         """
         self.model.to(device)
         estimate = on_arrays(make_estimator(self.model, consistency=consistency, dtype=dtype), device)
@@ -49,10 +50,10 @@ LoadedSeparator = OnnxSeparator | TorchSeparator
 
 
 def engine_for(engine: Engine, dtype: str) -> Engine:
-    """Return the engine for what a network is to compute in: int8 is ONNX Runtime's alone.
+    """Return the engine for a data type: int8 takes ONNX Runtime.
 
     Raises:
-        UsageError: the engine that was asked for does not have it.
+        UsageError: the requested engine does not support it.
     """
     if dtype != "int8":
         return engine
@@ -62,19 +63,19 @@ def engine_for(engine: Engine, dtype: str) -> Engine:
 
 
 def may_use_onnx(engine: str, device: str, torch_only: Sequence[str] = (), better_with_torch: bool = False) -> bool:
-    """Say whether ONNX Runtime may compute a separator; if not, torch does.
+    """Return whether ONNX Runtime may run a separator; otherwise torch does.
 
-    ``auto`` takes it where the device is the processor for sure and any graph is in the cache; :func:`load_engine`
-    then looks for the one that is wanted.
+    ``auto`` uses it if the device is known to be the CPU and the cache has any graph; :func:`load_engine` then looks
+    for the graph of the checkpoint.
 
     Args:
         engine: auto, torch or onnx.
-        device: the one that was asked for.
-        torch_only: the options that were given and take torch.
+        device: the requested device.
+        torch_only: the given options that require torch.
         better_with_torch: torch is needed for something else anyway.
 
     Raises:
-        UsageError: no such engine, or ``onnx`` where it cannot be had.
+        UsageError: unknown engine, or ``onnx`` where it is not available.
     """
     if engine not in get_args(Engine):
         raise UsageError(f"--engine is {engine!r}; it can be {', '.join(get_args(Engine))}")
@@ -101,17 +102,17 @@ def load_engine(
     """Load a separator into its engine.
 
     Args:
-        engine: auto, torch or onnx; ``onnx`` exports the checkpoint into the cache where that was not done.
+        engine: auto, torch or onnx; ``onnx`` exports the checkpoint into the cache if needed.
         name: the checkpoint's.
         checkpoint: its file.
-        onnx: what :func:`may_use_onnx` says.
+        onnx: result of :func:`may_use_onnx`.
         precision: of linear and LSTM layers; int8 with the engine onnx alone.
-        report: callback for what takes long.
+        report: callback for a notice of a long export.
 
     Raises:
         UsageError: packages that are not installed.
         CheckpointError: the checkpoint is damaged, or does not separate.
-        SeptoolError: it has no form in ONNX, or none in int8.
+        SeptoolError: the network cannot be exported to ONNX, or not quantized to int8.
     """
     if onnx:
         graph = find_graph(checkpoint, precision)
@@ -122,7 +123,7 @@ def load_engine(
             report(f"{name} is exported for ONNX Runtime, once; that takes a minute or several")
             _, info = keep_graph(name, checkpoint, graph, precision)
         if info is not None and (engine == "onnx" or info.is_fast):
-            return OnnxSeparator(graph.path, read_header(checkpoint))
+            return load_once(graph.path, "session", lambda: OnnxSeparator(graph.path, read_header(checkpoint)))
     from septool import checkpoints
 
-    return TorchSeparator(*checkpoints.load(checkpoint))
+    return TorchSeparator(*load_once(checkpoint, "separator", lambda: checkpoints.load(checkpoint)))

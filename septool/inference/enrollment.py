@@ -212,7 +212,7 @@ def read_enrollment(row: manifest.Mixture, rate: int) -> np.ndarray:
     Raises:
         SeptoolError: it has none, or one that a voice cannot be known by.
     """
-    enrollment = row.enrolment
+    enrollment = row.enrollment
     if enrollment is None:
         raise SeptoolError(f"mixture {row.id} has no enrollment")
     return read_reference(row.locate(enrollment.path), rate, enrollment.start, enrollment.frames)

@@ -1,7 +1,7 @@
 """Warnings about recordings: truncated, damaged or empty files, channels that cancel, clipping.
 
-Everything that is found of a recording or of its voices becomes a :class:`Caveat` here, which the terminal, ``--json``,
-the HTML report and the status are then made of.
+Every finding about a recording or its voices becomes a :class:`Caveat` here; the terminal, ``--json``, the HTML report
+and the exit status are derived from these.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,12 +20,12 @@ from septool.inference.channels import Channel
 if TYPE_CHECKING:  # which watches peaks
     from septool.inference.streaming import FileEstimate
 
-SILENCE = 1e-5  # peak; a recording below it is not brought to a model's level
-CANCELLED_SHARE = 0.1  # of the power that the mean of unrelated channels has: below it they cancel each other
+SILENCE = 1e-5  # peak below which a recording is not scaled to the level of models
+CANCELLED_SHARE = 0.1  # of the power of the mean of uncorrelated channels; below it the channels cancel each other
 
 
 class CaveatKind(StrEnum):
-    """What there is to know; beside these the kinds of :class:`audio.FindingKind`."""
+    """Kinds of warnings, in addition to those of :class:`audio.FindingKind`."""
 
     EMPTY = "empty"  # the recording or a voice is silent
     CANCELLED = "cancelled"  # the channels cancel each other, and the loudest was used
@@ -42,12 +42,12 @@ class Caveat:
 
     kind: CaveatKind | FindingKind
     text: str
-    recording: str | None = None  # as messages name it; None if it holds for all of them
+    recording: str | None = None  # its name in messages; None if the warning concerns all recordings
     is_partial: bool = False  # a part of the recording is missing from the result
 
     @property
     def is_failure(self) -> bool:
-        """Say whether the recording counts as not wholly done: sound that was there is lost in its middle."""
+        """Return whether the recording counts as incomplete: audio in its middle is lost."""
         return self.kind == FindingKind.GAP
 
     def row(self) -> JsonDict:
@@ -56,23 +56,23 @@ class Caveat:
 
 
 class WithFindings:
-    """A result that says what was found of its recordings, and counts by that."""
+    """A result with the findings about its recording, which determine its outcome."""
 
     findings: tuple[Caveat, ...]
 
     @property
     def outcome(self) -> str:
-        """What it counts as."""
+        """The outcome it counts as."""
         return "done in part" if self.error else "done"
 
     @property
     def error(self) -> str | None:
-        """Why it does not count as wholly done: sound in the middle of the recording is lost."""
+        """Why it counts as incomplete: audio in the middle of the recording is lost."""
         return next((finding.text for finding in self.findings if finding.is_failure), None)
 
 
 def caveats_of_file(findings: Iterable[Finding], name: str) -> list[Caveat]:
-    """Return what to warn about in a file's samples; ``name`` is how messages call it."""
+    """Return the warnings about a file's samples; ``name`` is its name in messages."""
     return [
         Caveat(found.kind, found.describe(name), name, found.is_partial) for found in findings if not found.is_harmless
     ]
@@ -80,19 +80,19 @@ def caveats_of_file(findings: Iterable[Finding], name: str) -> list[Caveat]:
 
 @dataclass
 class Peaks:
-    """The largest samples of a recording and of its voices, as they pass."""
+    """Peaks of a recording and of its voices, updated block by block."""
 
     recording: float = 0.0
     voices: list[float] = field(default_factory=list)
 
     def watch_recording(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Pass on blocks ``[time]``."""
+        """Yield blocks ``[time]`` unchanged, and update the peak of the recording."""
         for block in blocks:
             self.recording = max(self.recording, _peak(block))
             yield block
 
     def watch_voices(self, block: np.ndarray) -> None:
-        """Take note of a block ``[voice, time]``."""
+        """Update the peaks of the voices with a block ``[voice, time]``."""
         self.voices = self.voices or [0.0] * len(block)
         self.voices = [max(peak, _peak(voice)) for peak, voice in zip(self.voices, block, strict=True)]
 
@@ -102,28 +102,28 @@ def _peak(samples: np.ndarray) -> float:
 
 
 class ChannelPowers:
-    """The powers of a recording's channels and of their mean, offsets aside, summed up block by block."""
+    """Powers of a recording's channels and of their mean, without DC offsets, accumulated block by block."""
 
     def __init__(self, channels: int) -> None:
         self._count, self._sums, self._squares = 0, np.zeros(channels + 1), np.zeros(channels + 1)
 
     def add(self, samples: np.ndarray) -> None:
-        """Take the next block, ``[channel, time]``."""
+        """Accumulate the next block, ``[channel, time]``."""
         with_mean = np.vstack((samples, samples.mean(axis=0, dtype=np.float64)))  # [channel + 1, time]
         self._count += with_mean.shape[1]
         self._sums += with_mean.sum(axis=1, dtype=np.float64)
         self._squares += np.square(with_mean, dtype=np.float64).sum(axis=1)
 
     def loudest_if_cancelling(self) -> int | None:
-        """Return the loudest channel, from 1, if all together cancel each other when they are averaged.
+        """Return the loudest channel, from 1, if the channels cancel each other when they are averaged.
 
-        The power of the mean of N channels that have nothing to do with each other is 1/N² of the sum of theirs, that
-        of equal ones N times as much; what is far below the first cancels, as the two sides of a balanced line do.
+        The mean of N uncorrelated channels has 1/N² of the sum of their powers, that of identical channels N times as
+        much; a mean far below the first indicates cancellation, as between the two sides of a balanced line.
         """
         if not self._count:
             return None
         *channels, mean = np.maximum(self._squares / self._count - np.square(self._sums / self._count), 0)
-        loudest = int(np.argmax(channels >= 0.99 * np.max(channels)))  # the first of those that are equal
+        loudest = int(np.argmax(channels >= 0.99 * np.max(channels)))  # the first among equals
         if channels[loudest] <= SILENCE**2 or mean >= CANCELLED_SHARE * sum(channels) / len(channels) ** 2:
             return None
         return loudest + 1
@@ -144,8 +144,8 @@ def loudest_if_cancelling(
         path: the recording, all of which is read.
         track: which of those of a container that hold sound, from 1.
         raw: what it is, where it has no header.
-        progress: called for every block with no seconds, as nothing of the voices is done, and with all of them, as
-            far as they are known; by which whoever asked may give up.
+        progress: called for each block with zero seconds done, as no voice is estimated yet, and with the total as far
+            as it is known; may raise to give up.
 
     Raises:
         AudioError: it cannot be read.
@@ -167,12 +167,12 @@ def loudest_if_cancelling(
 def report_caveats(
     recording: str, estimate: "FileEstimate", *, channel: Channel, model: str, model_rate: int
 ) -> list[Caveat]:
-    """Return what to warn about in a recording whose voices were written.
+    """Return the warnings about a recording whose voices were written.
 
     Args:
-        recording: what it is called in messages.
-        estimate: what it was found to be.
-        channel: the one that the user asked for; None if none was.
+        recording: its name in messages.
+        estimate: the result of the estimation.
+        channel: the channel that the user selected, or None.
         model: the checkpoint's name.
         model_rate: Hz.
     """

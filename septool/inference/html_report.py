@@ -19,11 +19,11 @@ import numpy as np
 from septool import audio
 from septool.atomic import NAME_LIMIT, atomic_write
 from septool.config import JsonDict
-from septool.data.turns import Turn, find_overlaps
 from septool.errors import AudioError, UsageError
 from septool.files import make_folder, refuse_existing, why_not_writable
 from septool.inference.lanes import FINEST, Span, TimeAxis, format_time
 from septool.printable import printable
+from septool.signal.turns import Turn, find_overlaps
 
 COLUMNS, ROWS = 900, 128  # of a spectrogram's picture
 WINDOW_S = 0.032

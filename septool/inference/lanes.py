@@ -1,7 +1,7 @@
 """Speaker lanes of an HTML report: the activity of each person on a common time axis.
 
-The size of a page does not grow with the recording: pictures have a fixed width, and what is closer together than
-their columns is drawn as one.
+The size of a page does not grow with the recording: images have a fixed width, and segments closer together than one
+column are drawn as one.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ Span = tuple[float, float]  # start and end, s
 
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # between marks of a time axis
 MOST_MARKS = 12
-FINEST = 900  # parts of an axis, of which each is drawn once
+FINEST = 900  # columns of an axis
 
 
 class Mark(NamedTuple):
-    """A time that an axis names."""
+    """A labeled tick of an axis."""
 
     text: str
-    percent: float  # of the way from left to right
+    percent: float  # position from left to right
 
 
 @dataclass(frozen=True)
 class TimeAxis:
-    """Which part of a recording is where.
+    """Maps times of a recording to positions on a common axis.
 
     Args:
         seconds: of the recording.
@@ -33,7 +33,7 @@ class TimeAxis:
     seconds: float
 
     def marks(self) -> list[Mark]:
-        """Return round times, at most a dozen; only the beginning of more than two days."""
+        """Return at most a dozen round times; for recordings of more than two days only the start."""
         step = next((step for step in STEPS_S if self.seconds / step < MOST_MARKS), None)
         if step is None:
             return [Mark("0:00", 0.0)]

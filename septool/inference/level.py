@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # ONNX Runtime does without torch
 
     from septool.models.base import Extraction, Extractor, Separator
 
-# [batch, time] to [batch, voice, time], levels as in the recording; of tensors, and of arrays in float32.
+# Map [batch, time] to [batch, voice, time] at the levels of the recording; of tensors, and of float32 arrays.
 Estimator = Callable[["Tensor"], "Tensor"]
 ArrayEstimator = Callable[[np.ndarray], np.ndarray]
 
@@ -28,7 +28,7 @@ def separate_at_model_level(model: "Separator", mixture: "Tensor") -> "Tensor":
         mixture: ``[batch, time]`` at any level, around any offset.
 
     Returns:
-        ``[batch, source, time]``. The scale of each source is the model's own: SI-SNR does not train it.
+        ``[batch, source, time]``. The scale of each source is arbitrary: SI-SNR is invariant to it.
     """
     return _separate(model, remove_dc(mixture))
 
@@ -45,7 +45,7 @@ def extract_at_model_level(model: "Extractor", mixture: "Tensor", embeddings: "T
     Args:
         model: the extractor.
         mixture: ``[batch, time]`` at any level, around any offset.
-        embeddings: of the voices that are looked for in each, ``[voice, embedding]``.
+        embeddings: enrollments of the target voices, ``[voice, embedding]``.
 
     Returns:
         The voices, ``[batch, voice, time]``, and their presence, ``[batch, voice]``; see :class:`Extractor`.
@@ -82,15 +82,15 @@ def check_finite_estimate(estimate: Samples) -> None:
 
 
 def rescale_to_mixture(mixture: Samples, estimates: Samples, ridge: float = 1e-4) -> Samples:
-    """Scale estimates so that together they explain the mixture best, in least squares.
+    """Scale estimates so that their sum fits the mixture in the least-squares sense.
 
-    SI-SNR leaves the scale of each output free; this gives the voices back the levels they have in
-    the recording. A small ridge keeps two nearly equal outputs from blowing each other up.
+    SI-SNR leaves the scale of each output free; this restores the levels of the voices in the
+    recording. A small ridge keeps the scales of two nearly equal outputs bounded.
 
     Args:
         mixture: ``[batch, time]``.
         estimates: ``[batch, source, time]``.
-        ridge: part of the estimates' mean energy added to the normal equations' diagonal.
+        ridge: fraction of the estimates' mean energy added to the diagonal of the normal equations.
 
     Returns:
         ``[batch, source, time]``.
@@ -99,17 +99,17 @@ def rescale_to_mixture(mixture: Samples, estimates: Samples, ridge: float = 1e-4
     gram = estimates @ xp.swapaxes(estimates, -1, -2)  # [B, C, C]
     diagonal = xp.diagonal(gram, 0, -2, -1)
     mean = xp.mean(diagonal, -1)[:, None, None]
-    eye = xp.tril(xp.triu(xp.ones_like(gram)))  # on the device and of the type of both
+    eye = xp.tril(xp.triu(xp.ones_like(gram)))  # identity, on the device and of the dtype of the arguments
     gains = xp.linalg.solve(gram + (ridge * mean + 1e-12) * eye, estimates @ mixture[..., None])
     return estimates * gains
 
 
 def share_residual(mixture: Samples, estimates: Samples) -> Samples:
-    """Share what estimates leave of the mixture among them by their energies, so that they add up to it.
+    """Distribute the residual of the mixture over the estimates by their energies, so that they sum to it.
 
     The mixture consistency of Wisdom et al., "Differentiable consistency constraints for improved deep speech
-    enhancement", ICASSP 2019, with the energies of the whole segment as weights. Where all are silent, nothing is
-    shared.
+    enhancement", ICASSP 2019, with the energies of the whole segment as weights. If all estimates are silent, nothing
+    is distributed.
 
     Args:
         mixture: ``[batch, time]``.
@@ -125,7 +125,7 @@ def share_residual(mixture: Samples, estimates: Samples) -> Samples:
 
 
 def give_levels(mixture: Samples, separated: Samples, *, consistency: bool) -> Samples:
-    """Give what a model made of a mixture the levels that it has there.
+    """Rescale the outputs of a model to their levels in the mixture.
 
     Args:
         mixture: ``[batch, time]`` without an offset.
@@ -140,12 +140,12 @@ def give_levels(mixture: Samples, separated: Samples, *, consistency: bool) -> S
 
 
 def make_estimator(model: "Separator", *, consistency: bool = False, dtype: "torch.dtype | None" = None) -> Estimator:
-    """Return the separation of one segment by a model, ``[batch, time]`` to ``[batch, source, time]``.
+    """Return the estimator of a model for one segment, ``[batch, time]`` to ``[batch, source, time]``.
 
     Args:
         model: the separator.
         consistency: makes several sources add up to the mixture; see :func:`share_residual`.
-        dtype: of the network's computations, what :func:`septool.inference.dtype.torch_dtype` gives.
+        dtype: of the network's computations, from :func:`septool.inference.dtype.torch_dtype`.
     """
 
     def estimate(mixture: "Tensor") -> "Tensor":
@@ -158,7 +158,7 @@ def make_estimator(model: "Separator", *, consistency: bool = False, dtype: "tor
 
 
 def on_arrays(estimate: Estimator, device: "torch.device") -> ArrayEstimator:
-    """Let an estimator whose model is on a device take arrays ``[batch, time]``, and give ``[batch, voice, time]``."""
+    """Wrap an estimator on a device to map arrays ``[batch, time]`` to ``[batch, voice, time]``."""
     import torch
 
     def estimate_array(mixture: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Streaming inference on recordings that are still arriving, in constant memory, without temporary files."""
+"""Streaming inference on live recordings, in constant memory, without temporary files."""
 
 import io
 import os
@@ -30,23 +30,23 @@ if TYPE_CHECKING:  # torch may not be imported
 try:
     import fcntl
     import termios
-except ImportError:  # Windows, where no pipe is asked
+except ImportError:  # Windows, where pipes are not polled
     fcntl = termios = None
 
-POLL_S = 0.1  # after which a signal is noticed while nothing arrives
-BLOCK_S = 0.1  # read at once
+POLL_S = 0.1  # interval at which signals are checked while no input arrives
+BLOCK_S = 0.1  # length of the blocks that are read
 
 
 class StoppableInput(io.RawIOBase):
-    """A pipe that ends when its writer closes it, or, after what it holds by then, when it is told to."""
+    """A pipe that ends when its writer closes it or, after the bytes it holds by then, when it is stopped."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self.stopped: InterruptedBySignal | None = None
         self._pipe = pipe
-        self._left: int | None = None  # bytes that had arrived when it was stopped: its writer may go on for ever
+        self._left: int | None = None  # bytes still to read after it was stopped, since its writer may never end
         try:
-            self._number: int | None = pipe.fileno() if os.name != "nt" else None  # select takes sockets alone there
-        except OSError:  # memory that plays a pipe
+            self._number: int | None = pipe.fileno() if os.name != "nt" else None  # where select takes only sockets
+        except OSError:  # a stream in memory
             self._number = None
 
     def readable(self) -> bool:
@@ -69,7 +69,7 @@ class StoppableInput(io.RawIOBase):
 
 
 def _waiting_bytes(number: int) -> int:
-    """Return how many bytes wait in an open pipe to be read; of a file, which has no such end, none."""
+    """Return the number of unread bytes in a pipe; 0 for anything else."""
     if fcntl is None or termios is None or not stat.S_ISFIFO(os.fstat(number).st_mode):
         return 0
     waiting = fcntl.ioctl(number, termios.FIONREAD, bytes(4))
@@ -78,11 +78,11 @@ def _waiting_bytes(number: int) -> int:
 
 @contextmanager
 def end_on_signal(pipe: StoppableInput) -> Iterator[None]:
-    """Take the first Ctrl-C or termination for the end of a pipe, which is how recording live ends.
+    """Let the first SIGINT or SIGTERM end a pipe, since that is how live recordings end.
 
-    What has arrived is worked on to its end, and ``pipe.stopped`` says which it was. A second one ends at once.
+    Input that has arrived is still processed, and ``pipe.stopped`` names the signal. A second signal ends at once.
     """
-    if threading.current_thread() is not threading.main_thread():  # signals are the main one's
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -105,7 +105,7 @@ def end_on_signal(pipe: StoppableInput) -> Iterator[None]:
 
 
 def describe_latency(settings: EstimateSettings) -> str:
-    """Return one line about how late voices are behind a recording that is still arriving."""
+    """Return a one-line description of the latency of the voices."""
     hop = settings.segment - settings.overlap
     return (
         f"voices come up to {settings.segment:g} s (--segment) late and {settings.overlap:g} s (--overlap) at least, "
@@ -127,19 +127,19 @@ def estimate_stream(
 
     Args:
         pipe: the recording.
-        targets: one file per voice, complete when the recording is; none if they go to ``out``.
+        targets: one file per voice, complete when the recording ends; none if voices go to ``out``.
         estimate: maps ``[batch, time]`` at the model's rate to ``[batch, voice, time]``.
         settings: how.
-        out: a pipe that gets the voices as soon as they are final, a channel each.
-        suffix: its format.
-        progress: called with the seconds that are done, and with all that have arrived.
+        out: a pipe for the final samples of the voices, one channel each.
+        suffix: format of ``out``.
+        progress: called with the seconds done and the seconds that have arrived.
 
     Returns:
-        What it was found to be, and the signal by which the user ended it, if that is how it did: what had arrived by
-        then is written.
+        The properties of the recording, and the signal that ended it, if one did; the voices of all input that had
+        arrived by then are written.
 
     Raises:
-        AudioError: it cannot be read, or what it is to be written to not be written.
+        AudioError: the recording cannot be read, or a target not be written.
     """
     source = StoppableInput(pipe)
     with ExitStack() as stack:
@@ -149,7 +149,7 @@ def estimate_stream(
             audio.open_audio(buffered, track=settings.track, raw=settings.raw, name="standard input")
         )
         cancelling = None
-        if settings.channel in (None, "mix") and file.channels > 1:  # nothing is final before a segment is there anyway
+        if settings.channel in (None, "mix") and file.channels > 1:  # nothing is final before a whole segment
             powers = ChannelPowers(file.channels)
             powers.add(file.peek(round(settings.segment * file.rate)))
             cancelling = powers.loudest_if_cancelling()
@@ -169,18 +169,18 @@ def estimate_stream(
 
 
 class EstimateStream:
-    """A recording in memory that arrives block by block, and its voices as soon as they are final.
+    """Streaming estimation of the voices of a recording in memory that arrives block by block.
 
-    All samples that :meth:`push` and :meth:`finish` return are one after the other the voices of the recording, as
-    long as it and the same as if it had been there at once.
+    The concatenated results of :meth:`push` and :meth:`finish` are the voices of the recording: as long as it is, and
+    equal to those estimated from the whole recording.
 
     Args:
         estimate: maps ``[1, time]`` at ``model_rate`` to ``[1, voice, time]``.
-        voices: how many.
-        rate: of the recording, Hz.
-        model_rate: Hz.
-        segment: seconds given to the model at once.
-        overlap: seconds that two segments share.
+        voices: number of voices.
+        rate: of the recording in Hz.
+        model_rate: of the model in Hz.
+        segment: length of a segment in seconds.
+        overlap: of neighboring segments in seconds.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class EstimateStream:
             block: array or tensor ``[time]`` of floating-point samples between -1 and 1, of any length.
 
         Returns:
-            What is final by now, ``[voice, time]`` in float32; often no samples.
+            Final samples of the voices, ``[voice, time]`` in float32; often none.
 
         Raises:
             AudioError: it holds non-finite samples.
@@ -224,7 +224,7 @@ class EstimateStream:
         return self._returned([self._from_model.push(part) for part in self._windows.push(mono)])
 
     def finish(self) -> np.ndarray:
-        """Return the rest of the voices, ``[voice, time]``; the recording ends here."""
+        """End the recording; return the remaining samples of the voices, ``[voice, time]``."""
         if self._finished:
             raise UsageError("this recording is finished; start another stream")
         self._finished = True
@@ -234,14 +234,8 @@ class EstimateStream:
         parts = [*self._windows.push(rest), *self._windows.finish()]
         nothing = np.zeros((self.voices, 0), dtype=np.float32)
         final = [self._from_model.push(part) for part in parts] + [self._from_model.push(nothing, last=True)]
-        voices = np.concatenate(final, axis=1)[:, : self.received - self.returned]  # a total can be a sample off
+        voices = np.concatenate(final, axis=1)[:, : self.received - self.returned]  # lengths may be off by one
         return self._returned([np.pad(voices, ((0, 0), (0, self.received - self.returned - voices.shape[1])))])
-
-    def __call__(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield the voices of blocks, ``[voice, time]``, and the rest when there are no more."""
-        for block in blocks:
-            yield self.push(block)
-        yield self.finish()
 
     def _returned(self, parts: list[np.ndarray]) -> np.ndarray:
         voices = np.concatenate(parts, axis=1) if parts else np.zeros((self.voices, 0), dtype=np.float32)

@@ -1,7 +1,7 @@
 """Exporting separators as ONNX graphs, verified against the checkpoint.
 
-A graph takes ``mixture [1, time]``, of any level and any length over a network's first window, and gives ``voices
-[1, source, time]``: what :func:`septool.inference.level.separate_at_model_level` does.
+A graph maps ``mixture [1, time]``, of any level and any length from a network's first window on, to ``voices
+[1, source, time]``, as :func:`septool.inference.level.separate_at_model_level` does.
 """
 
 import contextlib
@@ -34,18 +34,18 @@ from septool.models.base import Separator
 from septool.signal.levels import power_to_db
 
 EXAMPLE = shipped("examples/two-talkers.flac")
-TRACED = 8000  # samples of what a network is traced with
-SAMPLES = (onnx_runtime.SHORTEST, 4000, 7993, 16001)  # of what outputs are compared for
-TIMED_S = 8.0  # of what both are timed for
-TIMES = 3  # in turns
-TOLERANCE = 1e-4  # of the largest sample; single precision differs by 1e-6 to 1e-5
-MOST_INT8_DB = -25.0  # of what int8 adds to the voices, over their power
-QUANTIZED = ("MatMul", "Gemm", "LSTM")  # nodes
-IN_INT8 = ("MatMulInteger", "DynamicQuantizeLSTM")  # what becomes of them
+TRACED = 8000  # length of the input for tracing, in samples
+SAMPLES = (onnx_runtime.SHORTEST, 4000, 7993, 16001)  # lengths of the inputs for the comparison with torch
+TIMED_S = 8.0  # length of the input for the timing
+TIMES = 3  # alternating runs per engine
+TOLERANCE = 1e-4  # relative to the largest sample; rounding in single precision is 1e-6 to 1e-5
+MOST_INT8_DB = -25.0  # maximum power of the quantization error relative to the voices
+QUANTIZED = ("MatMul", "Gemm", "LSTM")  # nodes that are quantized
+IN_INT8 = ("MatMulInteger", "DynamicQuantizeLSTM")  # their quantized forms
 
 
 class AtAnyLevel(nn.Module):
-    """A separator, the level of its input included."""
+    """A separator including the level normalization of its input."""
 
     def __init__(self, model: Separator) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ def _save(graph: Any, out: Path, name: str, precision: Precision) -> None:
     try:
         graph.save(str(plain))
         with _silence():
-            # Sums of two products of eight bits overflow where the processor has no VNNI, so that weights take seven.
+            # Without VNNI, sums of two 8-bit products overflow, so weights are quantized to 7 bits.
             quantize_dynamic(
                 plain,
                 out,
@@ -158,7 +158,7 @@ def _save(graph: Any, out: Path, name: str, precision: Precision) -> None:
 
 
 def check_packages() -> None:
-    """Refuse to begin half a minute of work whose packages are not there."""
+    """Check for the required packages before half a minute of work."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -168,7 +168,7 @@ def check_packages() -> None:
 
 
 def trace(network: nn.Module, name: str) -> Any:
-    """Trace a network so that it takes any length."""
+    """Trace a network for inputs of any length."""
     try:
         with torch.no_grad(), _silence():
             return torch.onnx.export(
@@ -186,7 +186,7 @@ def trace(network: nn.Module, name: str) -> Any:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep back what exporter and quantizer say on the way: of their own steps, and of what is not needed."""
+    """Suppress the output of exporter and quantizer about their own steps."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", None)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -208,10 +208,10 @@ def _compare(
     precision: Precision,
     samples: Sequence[int] = SAMPLES,
 ) -> float:
-    """Return the largest difference between torch's outputs and a session's, of so many samples of a recording.
+    """Return the largest difference between the outputs of torch and a session over several input lengths.
 
     Raises:
-        SeptoolError: they differ by more than comes of the precision.
+        SeptoolError: the difference exceeds what the precision explains.
     """
     recording = _recording(header.sample_rate, max(samples))
     differences: list[float] = []
@@ -223,16 +223,16 @@ def _compare(
         differences.append(float(np.abs(given - expected).max() / np.abs(expected).max()))
         added_db = float(power_to_db(np.square(given - expected).mean() / np.square(expected).mean()))
     if precision == "int8":
-        if not added_db <= MOST_INT8_DB:  # of the longest: short ones hold next to nothing
+        if not added_db <= MOST_INT8_DB:  # of the longest input; short ones hold little speech
             raise SeptoolError(f"{name} does not bear int8, which adds noise at {added_db:.1f} dB; use --dtype fp32")
-    elif not all(each < TOLERANCE for each in differences):  # nor NaN
+    elif not all(each < TOLERANCE for each in differences):  # also false for NaN
         apart = ", ".join(f"{each:.1e}" for each in differences)
         raise SeptoolError(f"{name} as ONNX gives something else: {apart} of the largest sample apart")
     return max(differences)
 
 
 def _recording(rate: int, samples: int) -> np.ndarray:
-    """Return so many samples of the example, over and over, ``[1, time]`` in float32."""
+    """Return a number of samples of the example, repeated as needed, ``[1, time]`` in float32."""
     return np.resize(audio.load_audio(EXAMPLE, rate), (1, samples))
 
 
@@ -242,7 +242,7 @@ def _run(network: Separator, mixture: np.ndarray) -> np.ndarray:
 
 
 def _time(network: Separator, mixture: np.ndarray, session: Any) -> tuple[float, float]:
-    """Return the medians of what ONNX Runtime and torch take for a mixture, in turns, in seconds."""
+    """Return the median times of ONNX Runtime and torch for a mixture, in seconds, from alternating runs."""
     runs = (lambda: session.run(None, {"mixture": mixture}), lambda: _run(network, mixture))
     taken: list[list[float]] = [[], []]
     for _ in range(TIMES):

@@ -1,8 +1,8 @@
 """Separators by ONNX Runtime, without torch: finding exported graphs in the cache, and running them.
 
-A graph takes ``mixture [1, time]`` and gives ``voices [1, source, time]``, as
-:func:`septool.inference.level.separate_at_model_level` does. In the cache it is as ONNX Runtime optimized it, under a
-name made of the checkpoint's sum and of all else that decides what comes out; beside it lies what was measured.
+A graph maps ``mixture [1, time]`` to ``voices [1, source, time]``, as
+:func:`septool.inference.level.separate_at_model_level` does. The cache holds it as optimized by ONNX Runtime, named by
+a digest of the checkpoint and of everything else that affects the outputs, with its measurements in a file beside it.
 """
 
 import json
@@ -23,43 +23,44 @@ from septool.files import sha256_of
 from septool.headers import Header
 from septool.inference.level import ArrayEstimator, give_levels
 from septool.inference.passes import average_passes
+from septool.kept import load_once
 from septool.limits import MOST_JOBS, is_at_most
 from septool.signal.levels import remove_dc
 
 Precision = Literal["fp32", "int8"]  # of a graph's linear and LSTM layers
-EXPORT_VERSION = 4  # of how graphs are made; another one makes them anew
-SHORTEST = 100  # samples: what is shorter gets zeros, since a graph takes no less than an encoder's window
-SLOWER = 1.1  # times as long as torch, up to which a graph is worth an import saved
+EXPORT_VERSION = 4  # of the export; graphs of other versions are exported again
+SHORTEST = 100  # samples; shorter inputs are zero-padded, since a graph needs a whole encoder window
+SLOWER = 1.1  # time relative to torch up to which a graph pays off by avoiding the import of torch
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphInfo:
-    """What was found of a graph when it was made."""
+    """Measurements of a graph at its export."""
 
     model: str  # the checkpoint's name
-    difference: float  # from torch's outputs, over the largest sample
+    difference: float  # from torch's outputs, relative to the largest sample
     onnx_s: float  # for a second of audio, on the machine that exported it
     torch_s: float
 
     @property
     def is_fast(self) -> bool:
-        """Say whether it takes about as long as torch, or less."""
+        """Return whether it is about as fast as torch, or faster."""
         return self.onnx_s <= SLOWER * self.torch_s
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph of the cache, which need not be there."""
+    """A graph in the cache, which may not exist."""
 
     path: Path
 
     @property
     def info_path(self) -> Path:
-        """Where what was measured is."""
+        """The file with the measurements."""
         return self.path.with_suffix(".json")
 
     def info(self) -> GraphInfo | None:
-        """Return what was found of it; None if it is not there."""
+        """Return its measurements; None if the graph does not exist."""
         if not self.path.exists():
             return None
         with suppress(OSError, ValueError, TypeError, ConfigError):
@@ -68,12 +69,12 @@ class Graph:
 
 
 def graphs_folder() -> Path:
-    """Return where graphs are kept."""
+    """Return the folder of the graphs."""
     return cache_folder() / "onnx"
 
 
 def has_graphs() -> bool:
-    """Say whether there is any graph, and something to run it."""
+    """Return whether any graph and ONNX Runtime are available."""
     folder = graphs_folder()
     return folder.is_dir() and any(folder.glob("*.onnx")) and find_spec("onnxruntime") is not None
 
@@ -84,7 +85,8 @@ def find_graph(checkpoint: Path, precision: Precision = "fp32") -> Graph:
     Raises:
         UsageError: none is installed.
     """
-    parts = [sha256_of(checkpoint), EXPORT_VERSION, import_runtime().__version__]
+    digest = load_once(checkpoint, "sha256", lambda: sha256_of(checkpoint))
+    parts = [digest, EXPORT_VERSION, import_runtime().__version__]
     parts += [precision] if precision != "fp32" else []
     return Graph(graphs_folder() / f"{sha256_of(json.dumps(parts).encode())[:16]}.onnx")
 
@@ -107,8 +109,8 @@ def open_session(path: Path, *, optimize: bool = False, optimized: Path | None =
 
     Args:
         path: the graph.
-        optimize: optimizes it first, which those of the cache are already.
-        optimized: where it is kept then, in a form that any processor takes.
+        optimize: optimize the graph first; graphs in the cache already are.
+        optimized: file for the optimized graph, in a form that any CPU can run.
 
     Raises:
         UsageError: ONNX Runtime is not installed.
@@ -116,7 +118,7 @@ def open_session(path: Path, *, optimize: bool = False, optimized: Path | None =
     """
     runtime = import_runtime()
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is raised
+    options.log_severity_level = 4  # errors are raised
     options.intra_op_num_threads = _threads()
     levels = runtime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED if optimize else levels.ORT_DISABLE_ALL
@@ -124,12 +126,12 @@ def open_session(path: Path, *, optimize: bool = False, optimized: Path | None =
         options.optimized_model_filepath = str(optimized)
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of a class of its own, each
+    except Exception as error:  # ONNX Runtime has no common base class
         raise SeptoolError(f"{path} cannot be loaded ({_first_line(error)}); delete it to have it made anew") from error
 
 
 def _threads() -> int:
-    """Return how many threads compute, as torch has it: OMP_NUM_THREADS, or all; one in each of several processes."""
+    """Return the number of threads, as in torch: OMP_NUM_THREADS, or all; one in worker processes."""
     if workers.is_worker():
         return 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -143,7 +145,7 @@ def _first_line(error: Exception) -> str:
 
 @dataclass
 class OnnxSeparator:
-    """A separator that ONNX Runtime computes, on the processor."""
+    """A separator in ONNX Runtime, on the CPU."""
 
     engine: ClassVar[str] = "onnx"
     path: Path  # of the graph
@@ -151,7 +153,7 @@ class OnnxSeparator:
     _sessions: dict[int, Any] = field(default_factory=dict, repr=False)  # by process: threads do not survive a fork
 
     def run(self, mixture: np.ndarray) -> np.ndarray:
-        """Map ``[1, time]`` of any level to ``[1, source, time]``, of the model's own scales.
+        """Map ``[1, time]`` of any level to ``[1, source, time]`` of arbitrary scales.
 
         Raises:
             MemoryError: there is not enough memory.
@@ -178,7 +180,7 @@ class OnnxSeparator:
         dtype: object = None,  # noqa: ARG002 - float32
         passes: int | None = None,
     ) -> ArrayEstimator:
-        """Return the separation of one segment; see :func:`septool.inference.level.make_estimator`."""
+        """Return the estimator of one segment; see :func:`septool.inference.level.make_estimator`."""
 
         def estimate(mixture: np.ndarray) -> np.ndarray:
             mixture = remove_dc(mixture)

@@ -1,4 +1,4 @@
-"""Outcomes of recordings: written, already there, or failed."""
+"""Outcomes of recordings: completed, skipped, or failed."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from septool.printable import printable
 
 @dataclass(frozen=True)
 class Failed:
-    """A recording or a folder that could not be worked on, and why."""
+    """A recording or a folder that could not be processed, with the error."""
 
     outcome: ClassVar[str] = "failed"
     input: str
@@ -29,9 +29,9 @@ class Failed:
         """Return the result of a recording for which an error was raised.
 
         Args:
-            recording: as it was named.
-            error: what was raised.
-            local_path: where it was read from, which is a temporary file for standard input.
+            recording: the recording as the user named it.
+            error: the exception.
+            local_path: the file that was read, a temporary one for standard input.
         """
         name = recording.display_name
         if isinstance(error, OSError):  # a name that is too long, a folder that is not ours
@@ -48,7 +48,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A recording whose voices are there already."""
+    """A recording whose voices already exist."""
 
     outcome: ClassVar[str] = "there already"
     input: str
@@ -61,7 +61,7 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Completed(WithFindings):
-    """What became of a recording whose voices were written."""
+    """The result for a recording whose voices were written."""
 
     input: str
     model: str
@@ -69,15 +69,15 @@ class Completed(WithFindings):
     elapsed: float  # seconds it took
     rate: int
     channels: int
-    clipped: int  # samples that went over full scale
-    gain_db: float = 0.0  # by which all voices were lowered, so that none does
-    findings: tuple[Caveat, ...] = ()  # what a listener may want to know
-    engine: str = "torch"  # what computed the model
-    dtype: str = "fp32"  # in which
+    clipped: int  # samples over full scale
+    gain_db: float = 0.0  # gain on all voices that keeps them within full scale
+    findings: tuple[Caveat, ...] = ()  # warnings
+    engine: str = "torch"  # inference engine
+    dtype: str = "fp32"  # of the network's computations
 
     @property
     def summary(self) -> str:
-        """How long it was and how long it took."""
+        """The duration and the processing time in words."""
         return f"{self.seconds:.1f} s in {self.elapsed:.1f} s with {self.model}"
 
     def row(self) -> JsonDict:

@@ -1,8 +1,7 @@
 """Test-time averaging: several passes over a recording, each slightly shifted, whose voices are averaged.
 
-Each pass hears the recording a little later than the one before, and every second one hears it with its sign changed,
-which no ear can tell and a network can. Averaging over shifts is Demucs's way (its "shift trick", Defossez et al.,
-2019).
+Each pass delays the recording a little more than the previous one, and every second pass inverts its sign, which is
+inaudible but changes a network's errors. Averaging over shifts is the "shift trick" of Demucs (Defossez et al., 2019).
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ if TYPE_CHECKING:  # ONNX Runtime does without torch
 
     from septool.models.base import Extraction, Extractor
 
-DELAY = 143  # samples from pass to pass: odd, so that strides and segments of a model begin elsewhere each time
+DELAY = 143  # samples from pass to pass; odd, so that strides and chunks of a model start at other samples each time
 
 
 def average_passes(estimate: ArrayEstimator, passes: int) -> ArrayEstimator:
@@ -34,13 +33,13 @@ def average_passes(estimate: ArrayEstimator, passes: int) -> ArrayEstimator:
 
 
 def add_passes(estimate: ArrayEstimator, mixture: np.ndarray, voices: np.ndarray, passes: int) -> np.ndarray:
-    """Return the means of voices that are known from one pass and of those of the other passes.
+    """Return the means of the voices of a first pass and those of further passes.
 
     Args:
         estimate: as for :func:`average_passes`.
         mixture: ``[batch, time]``.
-        voices: what ``estimate`` has made of it, ``[batch, voice, time]``; the means are in their order.
-        passes: how many, with the one that is known.
+        voices: estimates of the first pass, ``[batch, voice, time]``, whose order the means keep.
+        passes: number of passes including the first.
     """
     total = voices
     for number in range(1, passes):
@@ -53,13 +52,14 @@ def add_passes(estimate: ArrayEstimator, mixture: np.ndarray, voices: np.ndarray
 def extract_mean(model: "Extractor", mixture: "Tensor", embeddings: "Tensor", passes: int) -> "Extraction":
     """Extract known voices by several passes.
 
-    Each voice is the mean of those that are like the one of the surest pass: another may have found somebody else.
+    Each voice is averaged over the passes that agree with the most confident one; others may have extracted another
+    speaker.
 
     Args:
         model: the extractor.
         mixture: ``[batch, time]`` at any level, around any offset.
-        embeddings: of the voices that are looked for in each, ``[voice, embedding]``.
-        passes: how many; as many times as much is computed.
+        embeddings: enrollments of the target voices, ``[voice, embedding]``.
+        passes: number of passes, to which the computation is proportional.
 
     Returns:
         The voices, ``[batch, voice, time]``, and their mean presence, ``[batch, voice]``.
@@ -79,16 +79,16 @@ def extract_mean(model: "Extractor", mixture: "Tensor", embeddings: "Tensor", pa
     voices, presences = (torch.stack(parts) for parts in zip(*found, strict=True))  # [pass, batch, voice, ...]
     surest = voices.take_along_dim(presences.argmax(0)[None, ..., None], dim=0)
     alike = torch.nn.functional.cosine_similarity(voices, surest, dim=-1) > SAME_SPEAKER_CORRELATION
-    alike |= presences == presences.amax(0)  # of silence, too
+    alike |= presences == presences.amax(0)  # includes the most confident pass if it is silent
     return Extraction((voices * alike[..., None]).sum(0) / alike.sum(0)[..., None], presences.mean(0))
 
 
 def _delay_and_sign(number: int) -> tuple[int, int]:
-    """Return by how many samples a pass hears the recording later than the first, which has number 0, and its sign."""
+    """Return the delay in samples and the sign of a pass; passes are numbered from 0."""
     return number * DELAY, (-1) ** number
 
 
 def _in_order_of(known: np.ndarray, voices: np.ndarray) -> np.ndarray:
-    """Put ``[batch, voice, time]`` into the order in which others of the same mixtures are."""
+    """Permute ``[batch, voice, time]`` to match the order of other estimates of the same mixtures."""
     orders = [best_order(correlations(*item))[0] for item in zip(known, voices, strict=True)]
     return np.stack([item[list(order)] for item, order in zip(voices, orders, strict=True)])

@@ -22,44 +22,44 @@ from septool.limits import MOST_SHARDS, is_at_most
 from septool.printable import printable
 
 PIPE = "-"
-FIELD_FORMAT = re.compile(r"[<>^]?\d{0,2}(\.\d{1,2})?[ds]?")  # such as 02; more would make endless names
+FIELD_FORMAT = re.compile(r"[<>^]?\d{0,2}(\.\d{1,2})?[ds]?")  # such as 02; longer formats would make unbounded names
 
 
 @dataclass(frozen=True)
 class Input:
     """A recording to work on."""
 
-    label: str  # as the user named it; - is standard input
+    label: str  # as named by the user; - is standard input
     path: Path
     subfolder: Path = Path()  # below the output folder
 
     @property
     def display_name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return display_name(self.label)
 
     @property
     def stem(self) -> str:
-        """What names of its outputs are made of."""
+        """The stem of the names of its outputs."""
         return "stdin" if self.label == PIPE else self.path.stem
 
 
 def display_name(label: str) -> str:
-    """Return what a recording is called in messages."""
+    """Return the name of a recording in messages."""
     return "standard input" if label == PIPE else printable(label)
 
 
 @dataclass(frozen=True)
 class Job(Input):
-    """A recording and the files that its voices go to; none yet if they go to standard output."""
+    """A recording and the files for its voices; none yet if they go to standard output."""
 
     targets: tuple[Path, ...] = ()
-    beside: tuple[Path, ...] = ()  # what else was asked for of it, and is done only if the voices are
+    beside: tuple[Path, ...] = ()  # other requested outputs, completed only with the voices
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What there is to do, and the recordings that are voices of others and therefore left out."""
+    """The jobs, and the recordings that are skipped as voices of others."""
 
     jobs: tuple[Job, ...]
     own_voices: tuple[Job, ...] = ()
@@ -67,21 +67,21 @@ class JobPlan:
 
 @dataclass(frozen=True)
 class FoundInputs:
-    """What the user's inputs stand for."""
+    """The recordings that the user's inputs name."""
 
     recordings: tuple[Input, ...]
-    unreadable: tuple[Path, ...] = ()  # folders below those that were searched
+    unreadable: tuple[Path, ...] = ()  # subfolders of the searched folders
 
 
 def find_inputs(names: Sequence[str], report: Callable[[str], None], *, raw: bool = False) -> FoundInputs:
-    """List the recordings that names stand for, each once; folders are searched.
+    """List the recordings that inputs name, each once; folders are searched.
 
-    Voices that an earlier run wrote are left out of a folder that has other recordings; named ones are not.
+    Voices that an earlier run wrote are skipped in a folder with other recordings, unless named explicitly.
 
     Args:
         names: files, folders, or ``-`` for standard input.
-        report: callback that is told what is left out.
-        raw: searches folders for recordings without a header, and for no others, whose headers would be read as sound.
+        report: callback for the skipped files.
+        raw: search folders for headerless recordings only; the headers of others would be decoded as audio.
 
     Raises:
         UsageError: a folder without audio files.
@@ -116,20 +116,20 @@ def find_inputs(names: Sequence[str], report: Callable[[str], None], *, raw: boo
 
 
 def one_or_several(names: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
-    """Return names in a list, where one alone may be none: a word is a sequence of letters, too."""
+    """Return names as a list, wrapping a single name."""
     return [names] if isinstance(names, str | Path) else names
 
 
 def path_or_none(name: str | Path | None) -> Path | None:
-    """Return the path of what may have been left out."""
+    """Return a path, or None if no name is given."""
     return None if name is None else Path(name)
 
 
 def list_inputs(inputs: str | Path | Sequence[str | Path], from_file: str | None) -> list[str]:
-    """Return what a user names, as arguments and in a list.
+    """Return the names from the arguments and from a list file.
 
     Raises:
-        UsageError: that is nothing, or standard input is the list and a recording.
+        UsageError: there are none, or standard input is both the list and a recording.
     """
     named = [*map(str, one_or_several(inputs)), *(read_input_list(from_file) if from_file is not None else ())]
     if not named:
@@ -140,7 +140,7 @@ def list_inputs(inputs: str | Path | Sequence[str | Path], from_file: str | None
 
 
 def read_input_list(name: str) -> list[str]:
-    """Read names of recordings from a file, or from standard input (``-``): a line each, or with NULs between them.
+    """Read names of recordings from a file or standard input (``-``), separated by newlines or NULs.
 
     Raises:
         UsageError: it cannot be read, or names nothing.
@@ -149,7 +149,7 @@ def read_input_list(name: str) -> list[str]:
         content = sys.stdin.buffer.read() if name == PIPE else read_bytes(Path(name))
     except OSError as error:
         raise UsageError(f"--from-file {printable(name)} cannot be read: {error.strerror}") from None
-    content = content.removeprefix(codecs.BOM_UTF8)  # which editors of Windows put there
+    content = content.removeprefix(codecs.BOM_UTF8)  # written by some editors on Windows
     lines = content.split(b"\0") if b"\0" in content else content.splitlines()
     names = [os.fsdecode(line) for line in lines if line]
     if not names:
@@ -158,17 +158,17 @@ def read_input_list(name: str) -> list[str]:
 
 
 def abspath_key(path: Path) -> str:
-    """Return a key that two paths to one file share, links aside."""
+    """Return a key shared by all paths to one file, apart from links."""
     return os.path.abspath(path)  # noqa: PTH100 - resolve() would ask the disk
 
 
 def looks_like_file(out: str) -> bool:
-    """Say whether ``out`` is named as a recording is, and is no folder."""
+    """Return whether ``out`` has the suffix of a recording and is no existing folder."""
     return Path(out).suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not is_folder(Path(out))
 
 
 def check_references_kept(references: Sequence[Path], jobs: Sequence[Job]) -> None:
-    """Refuse voices that would replace what they are compared with or known by."""
+    """Refuse voices that would overwrite references or enrollments."""
     kept = {reference.resolve(): reference for reference in references}
     for job in jobs if kept else ():
         for target in job.targets:
@@ -178,7 +178,7 @@ def check_references_kept(references: Sequence[Path], jobs: Sequence[Job]) -> No
 
 
 def check_pipe(out: str, inputs: Sequence[Input]) -> None:
-    """Refuse what cannot go to standard output."""
+    """Refuse settings that do not go with standard output."""
     if out == PIPE and len(inputs) != 1:
         raise UsageError(f"--out - takes one input, {len(inputs)} were given")
     check_not_terminal(out)
@@ -202,10 +202,10 @@ def plan_jobs(
     count_channels: Callable[[Input], int] | None = None,
     force: bool = False,
 ) -> JobPlan:
-    """Decide where the voices of every recording go: to files, or nowhere yet if to standard output.
+    """Assign output files to the voices of every recording; none yet for standard output.
 
-    What was found in a folder and is itself the voice of another recording there is left out, so that
-    a folder can be separated into itself twice; a recording that the user named is not.
+    A file found in a folder that is itself the voice of another recording there is skipped, so that
+    a folder can be separated into itself twice; recordings named explicitly are not.
 
     Args:
         inputs: the recordings.
@@ -213,11 +213,11 @@ def plan_jobs(
         out: the output folder, or ``-``.
         name: file name, made of ``{stem}``, ``{suffix}``, ``{voice}`` and ``{model}``.
         suffix: of the files, without a dot.
-        voices: files per recording, or what each is called.
+        voices: number of files per recording, or the name of each.
         model: the checkpoint's name.
-        count_channels: says how many channels a recording has, where each gets files of its own, ``{channel}`` in
-            their names.
-        force: files that are there are replaced.
+        count_channels: returns the number of channels of a recording, if each channel gets files of its own with
+            ``{channel}`` in their names.
+        force: replace existing files.
 
     Raises:
         UsageError: two voices would get the same file, or a recording would be replaced by a voice.
@@ -243,7 +243,7 @@ def plan_jobs(
 
 
 def find_owners(files: Iterable[tuple[Input, Path]], *, has_name: bool) -> dict[str, Input]:
-    """Return which recording each output file is of, by :func:`abspath_key`.
+    """Return the recording of each output file, keyed by :func:`abspath_key`.
 
     Args:
         files: recordings, each with a file that it would be written to.
@@ -303,14 +303,14 @@ def format_targets(
 
 
 class _AnyVoice:
-    """Stands in a name for a voice that is not known yet."""
+    """Placeholder in a file name for a voice that is not known yet."""
 
     def __format__(self, spec: str) -> str:
         return f"{{voice:{spec}}}" if spec else "{voice}"
 
 
 def format_pattern(recording: Input, name: str, suffix: str, model: str) -> str:
-    """Return a file name with all but the voice filled in, by which voices of a recording are found again.
+    """Return a file name pattern with all but the voice filled in, to find the voices of a recording again.
 
     Arguments as for :func:`plan_jobs`, which refuses names that cannot be formatted.
     """
@@ -319,10 +319,10 @@ def format_pattern(recording: Input, name: str, suffix: str, model: str) -> str:
 
 
 def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
-    """Return the part of the recordings that is done here, where several machines do one each.
+    """Return the shard of the recordings for this machine.
 
-    A recording's name below the folder that was searched decides whose it is: machines agree however the folder is
-    spelled or mounted, and whatever the others have written by the time they look.
+    The shard depends on a recording's path relative to the searched folder alone: machines agree however the folder is
+    mounted, and whatever the others have already written.
 
     Args:
         jobs: all recordings.
@@ -340,7 +340,7 @@ def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
     if not (is_pair and is_at_most(part, int(parts)) and int(part) >= 1):
         raise UsageError(f"--shard is {shard!r}; write it as I/N, with I from 1 to N, such as 3/16")
 
-    def shard_of(job: Job) -> int:  # not hash(), which differs from process to process
+    def shard_of(job: Job) -> int:  # hash() differs between processes
         name = (job.subfolder / job.path.name).as_posix()
         return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()) % int(parts)
 
@@ -348,15 +348,15 @@ def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
 
 
 def check_reader() -> None:
-    """Look whether anybody still reads standard output, where the system can tell before something is written.
+    """Check that standard output still has a reader, where the system can tell without writing.
 
     Raises:
-        BrokenPipeError: it is a pipe whose reader has gone.
+        BrokenPipeError: the reader of the pipe has closed it.
     """
     if not hasattr(select, "poll"):
         return
     poll = select.poll()
-    with suppress(OSError):  # io.UnsupportedOperation: it is no file of the system
+    with suppress(OSError):  # io.UnsupportedOperation: not a system file
         poll.register(sys.stdout.fileno(), 0)
     if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
@@ -369,6 +369,6 @@ def copy_to_stdout(path: Path) -> None:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise  # whoever read has had enough
+        raise  # the reader has closed the pipe
     except OSError as error:
         raise AudioError(f"standard output cannot be written to: {error.strerror}") from None

@@ -1,7 +1,7 @@
-"""The record of results, JSON lines by which a later run knows what is done (``--manifest results.jsonl``).
+"""The record of results, JSON lines by which a later run recognizes finished recordings (``--manifest results.jsonl``).
 
-A row has the recording and its sha256, the files that were written and theirs, the sha256 of the checkpoint, the
-settings that decide what comes out, how long it took, and the findings; of a recording that failed, why.
+A row has the recording and its sha256, the written files and theirs, the sha256 of the checkpoint, the settings that
+affect the outputs, the processing time, and the findings; for a recording that failed, the error.
 """
 
 import json
@@ -21,14 +21,14 @@ from septool.printable import printable
 
 @dataclass
 class Record:
-    """The rows of a file that may be written to by several runs at once.
+    """The rows of a record that several runs may append to at once.
 
     Args:
         path: the file, made if missing.
         model: the checkpoint's name.
         checkpoint_sha256: of its file.
-        settings: what else decides what comes out, as plain values.
-        accepted: values of settings that are as good as today's.
+        settings: all other settings that affect the outputs, as plain values.
+        accepted: other values of settings whose outputs are equally valid.
     """
 
     path: Path
@@ -36,14 +36,14 @@ class Record:
     checkpoint_sha256: str
     settings: JsonMapping
     accepted: Mapping[str, Sequence[object]] = field(default_factory=dict)
-    _rows: dict[str, JsonDict] = field(default_factory=dict)  # by the first output; the last one counts
-    _size: int = -1  # of what was read
+    _rows: dict[str, JsonDict] = field(default_factory=dict)  # by first output; the last row of a key counts
+    _size: int = -1  # bytes read so far
 
     def __post_init__(self) -> None:
-        """Read what is there.
+        """Read the existing rows.
 
         Raises:
-            UsageError: it cannot be written, or is something else.
+            UsageError: the path is a folder, or a file of another kind.
         """
         if self.path.is_dir():
             raise UsageError(f"--manifest {printable(self.path)} is a folder; name a file")
@@ -51,7 +51,7 @@ class Record:
         self._read()
 
     def _read(self) -> None:
-        """Read all rows; what a killed run left unfinished or another program wrote counts for nothing."""
+        """Read all rows, ignoring incomplete lines of killed runs and lines of other programs."""
         try:
             content = self.path.read_bytes() if self.path.exists() else b""
         except OSError as error:
@@ -70,7 +70,7 @@ class Record:
             raise UsageError(f"--manifest {printable(self.path)} is no list of results; name another file")
 
     def difference(self, job: Job) -> str | None:
-        """Return in what the outputs of a job are not those that would be written now; None if they are."""
+        """Return how the outputs of a job differ from those this run would write; None if they do not."""
         key = abspath_key(job.targets[0])
         if key not in self._rows:
             self._read()  # another run may have written them
@@ -91,7 +91,7 @@ class Record:
         return None
 
     def add(self, result: Completed | Failed, digests: "Digests | None") -> None:
-        """Add what became of a recording; ``digests`` of those whose voices were written.
+        """Append the result of a recording; ``digests`` if its voices were written.
 
         Raises:
             SeptoolError: it cannot be written.
@@ -116,7 +116,7 @@ class Record:
         )
 
     def _write(self, row: JsonMapping) -> None:
-        """Add a row, in one write, so that those of several runs do not mix."""
+        """Append a row in a single write, so that rows of concurrent runs do not interleave."""
         try:
             with self.path.open("a+b", buffering=0) as file:
                 end = file.seek(0, os.SEEK_END)
@@ -130,21 +130,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Digests:
-    """What a recording and its outputs were when they were done."""
+    """Digests of a recording and its outputs at completion."""
 
-    input: str | None  # None of standard input
+    input: str | None  # None for standard input
     outputs: tuple[JsonDict, ...]
 
     @classmethod
     def of(cls, recording: Path | None, outputs: Sequence[str]) -> "Digests":
-        """Sum up files that were just written."""
-        paths = [Path(path).absolute() for path in outputs]  # found again from other folders
+        """Compute the digests of files that were just written."""
+        paths = [Path(path).absolute() for path in outputs]  # independent of the working directory
         rows = tuple({"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths)
         return cls(None if recording is None else _sha256(recording), rows)
 
 
 def _can_be_compared(row: JsonDict) -> bool:
-    """Say whether a row has what :meth:`Record.difference` looks at."""
+    """Return whether a row has the keys that :meth:`Record.difference` compares."""
     known = row.keys() >= {"model", "checkpoint_sha256", "settings", "input_sha256"}
     return (
         known
@@ -154,7 +154,7 @@ def _can_be_compared(row: JsonDict) -> bool:
 
 
 def _sha256(path: Path) -> str | None:
-    """Return the sum of a file; None of what cannot be read."""
+    """Return the sha256 of a file; None if it cannot be read."""
     try:
         return sha256_of(path) if path.is_file() else None
     except OSError:

@@ -241,7 +241,7 @@ class _Earlier(NamedTuple):
 def _run_job(
     batch: Batch, work: Callable[[Task], Done], record: Record | None, find_written: FindWritten | None, job: Job
 ) -> _Outcome:
-    """Return what became of a job."""
+    """Run a job; return its outcome."""
     task = Task(batch, job, job.path, job.targets)
     try:
         with ExitStack() as stack:
@@ -270,7 +270,7 @@ def _claim_outputs(
     def wait() -> None:
         text = f"{name}: another run is working on it; waiting for that"
         task.findings.append(Caveat(CaveatKind.CONCURRENT, text, name))
-        if batch.jobs == 1:  # otherwise it is told with the result
+        if batch.jobs == 1:  # otherwise warnings come with the result
             batch.report(text)
 
     earlier = _find_earlier(job, find_written)
@@ -300,7 +300,7 @@ def _find_earlier(job: Job, find_written: FindWritten | None, *, claimed: bool =
 
 
 def _existing_targets(job: Job) -> list[Path]:
-    """Return the targets that are there, once the renaming of a run that was killed in it is completed."""
+    """Return the existing targets, after completing the renames of a killed run."""
     existing = [target for target in job.targets if target.exists()]
     if 0 < len(existing) < len(job.targets) and is_pending(existing[0]):
         for folder in {target.parent for target in job.targets}:
@@ -310,17 +310,17 @@ def _existing_targets(job: Job) -> list[Path]:
 
 
 def _is_done(batch: Batch, record: Record | None, earlier: _Earlier) -> bool:
-    """Say whether a job is to be skipped: its outputs are there, and are what it would give.
+    """Return whether a job can be skipped: all its outputs exist and are those it would produce.
 
     Raises:
-        SeptoolError: the record says that they are something else, and they are not to be replaced.
+        SeptoolError: according to the record they differ, and they must not be replaced.
     """
     if not (earlier.complete and batch.skip_existing):
         return False
     if record is None:
         return True
     if not earlier.job.targets:
-        return False  # a recording without outputs is in no record
+        return False  # the record has no rows for recordings without outputs
     difference = record.difference(earlier.job)
     if difference is not None and not batch.force:
         output = printable(earlier.job.targets[0])
@@ -332,7 +332,7 @@ def _advise(batch: Batch, earlier: _Earlier) -> str:
     """Say what to do about outputs that are there and not to be replaced."""
     if not batch.skip_existing:
         return "use --force to replace it or --skip-existing"
-    # Half a result is not one that is done, and may be somebody's.
+    # An incomplete set of outputs may be the user's files.
     if not earlier.known:
         return "no earlier run of this has written it; remove it or use --force"
     if len(earlier.existing) < len(earlier.job.targets):
@@ -358,7 +358,7 @@ def _work_on(
         return result, None
     outputs: Any = result
     digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
-    if batch.cluster is None:  # while nobody else can take it for something that nobody knows
+    if batch.cluster is None:  # before another run could see the outputs without a record
         record.add(outputs, digests)
     return result, digests
 

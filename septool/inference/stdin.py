@@ -15,7 +15,7 @@ def open_stdin() -> BinaryIO:
     """Return standard input.
 
     Raises:
-        AudioError: who called has closed it.
+        AudioError: the parent process has closed it.
     """
     if sys.stdin is None:
         raise AudioError("standard input is closed")
@@ -24,7 +24,7 @@ def open_stdin() -> BinaryIO:
 
 @contextmanager
 def stdin_as_file() -> Iterator[Path]:
-    """Keep standard input in a temporary file: decoders seek, pipes do not, and memory stays constant."""
+    """Spool standard input to a temporary file, since decoders seek and memory must stay constant."""
     with tempfile.TemporaryDirectory(prefix="septool-") as folder:
         path = Path(folder) / "recording"
         stdin = open_stdin()

@@ -1,7 +1,7 @@
 """Segment-wise inference on recordings of any length, rate and channel count, in constant memory.
 
-A recording is read block by block at the model's rate, cut into overlapping segments, and what the model returns for
-them is stitched together and written at the recording's own rate.
+A recording is read block by block at the model's rate and cut into overlapping segments; the model's estimates are
+stitched together and written at the recording's own rate.
 """
 
 import math
@@ -25,41 +25,40 @@ from septool.inference.level import ArrayEstimator, check_finite_estimate
 from septool.signal.levels import to_db
 from septool.signal.stitch import Seam, Stitcher
 
-COPIED_FRAMES = 2**18  # at once
-# What the voices are written as, by the input's sample format; anything else becomes PCM_16.
+# Sample format of the voices by that of the input; all other formats become PCM_16.
 SUBTYPES = {name: name for name in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")} | {"DOUBLE": "FLOAT"}
 
 
-# They stay in float samples; all voices are lowered together; or they are set to full scale.
+# Samples over full scale are kept, as floats; all voices are attenuated by one gain; or the samples are clipped.
 Clip = Literal["none", "rescale", "clamp"]
 
 
 @dataclass(frozen=True)
 class FileEstimate:
-    """What a file was found to be while its voices were written."""
+    """The properties of a recording, known once its voices are written."""
 
     info: audio.AudioInfo
-    clipped: int  # samples that went over full scale
+    clipped: int  # samples over full scale
     seams: tuple[Seam, ...]  # of a long recording
-    peaks: Peaks | None = None  # of the recording and of its voices, where they were watched
-    cancelling: int | None = None  # the channel that was used because all together cancel each other
-    gain_db: float = 0.0  # by which all voices were lowered, so that none is over full scale
-    interrupted: InterruptedBySignal | None = None  # what ended a recording that was arriving; its voices are whole
+    peaks: Peaks | None = None  # of the recording and of its voices, where they were measured
+    cancelling: int | None = None  # the loudest channel, used because the channels cancel each other
+    gain_db: float = 0.0  # gain on all voices that keeps them within full scale
+    interrupted: InterruptedBySignal | None = None  # signal that ended a live recording; its voices are complete
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateSettings:
     """How the voices of recordings are estimated and written."""
 
-    voices: int  # that the model returns
+    voices: int  # outputs of the model
     model_rate: int  # Hz
-    segment: float  # seconds given to the model at once
-    overlap: float  # seconds that two segments share
-    channel: Channel = None  # to listen to, from 1; mix and None average all, or take the loudest if they cancel
-    track: int = 1  # of sound, in containers of several
-    raw: audio.RawFormat | None = None  # what recordings without a header are
-    voice: int | None = None  # the only one that is written, from 1
-    clip: Clip = "clamp"  # what becomes of samples over full scale
+    segment: float  # length of a segment, s
+    overlap: float  # of neighboring segments, s
+    channel: Channel = None  # from 1; mix and None average all channels, or use the loudest if they cancel
+    track: int = 1  # audio track, in containers with several
+    raw: audio.RawFormat | None = None  # format of headerless recordings
+    voice: int | None = None  # the only voice that is written, from 1
+    clip: Clip = "clamp"  # how samples over full scale are treated
     ordered: bool = False  # the model returns the same voice in the same place for every segment
 
     def __post_init__(self) -> None:
@@ -69,20 +68,20 @@ class EstimateSettings:
 
     @property
     def channel_number(self) -> int | None:
-        """The one channel that was asked for."""
+        """The selected channel, or None if it is not a single one."""
         return channel_number(self.channel)
 
     def written(self, channels: int) -> int:
-        """Return how many voices are written of a recording of so many channels."""
+        """Return the number of voices written for a recording with a number of channels."""
         return (self.voices if self.voice is None else 1) * (channels if self.channel == "each" else 1)
 
     def written_subtype(self, own: str) -> str:
-        """Return the sample format of the voices of a recording, by the recording's own."""
+        """Return the sample format of the voices, given that of the recording."""
         return "FLOAT" if self.clip == "none" else SUBTYPES.get(own, "PCM_16")
 
 
 def check_segment(segment: float, overlap: float) -> None:
-    """Refuse segments, in seconds, that cannot be joined."""
+    """Refuse a segment and an overlap, in seconds, that do not go together."""
     if not 0 < 2 * overlap <= segment < math.inf:
         raise UsageError(f"overlap is {overlap:g} s; it has to be above 0 and at most half of segment ({segment:g} s)")
 
@@ -90,10 +89,10 @@ def check_segment(segment: float, overlap: float) -> None:
 class Segmenter:
     """Cuts a stream of blocks ``[..., time]`` into segments of ``size`` that share ``overlap`` samples.
 
-    The last one is as long as what is left, and never shorter than the overlap unless it is the only one.
+    The last segment may be shorter, but it is longer than the overlap unless it is the only one.
 
     Raises:
-        UsageError: segments would never end.
+        UsageError: the overlap is not shorter than the segment.
     """
 
     def __init__(self, size: int, overlap: int) -> None:
@@ -104,7 +103,7 @@ class Segmenter:
         self._held = 0  # samples
 
     def push(self, block: np.ndarray) -> Iterator[np.ndarray]:
-        """Take a block; yield the segments ``[..., size]`` that are complete."""
+        """Append a block; yield the complete segments ``[..., size]``."""
         self._blocks.append(block)
         self._held += block.shape[-1]
         while self._held > self.size:
@@ -114,31 +113,22 @@ class Segmenter:
             yield joined[..., : self.size]
 
     def finish(self) -> np.ndarray:
-        """Return what is left, the last segment ``[..., time]``."""
+        """Return the last segment ``[..., time]``."""
         return np.concatenate(self._blocks, axis=-1) if self._blocks else np.zeros((1, 0), dtype=np.float32)
-
-
-def segments(blocks: Iterable[np.ndarray], size: int, overlap: int) -> Iterator[np.ndarray]:
-    """Cut a stream of blocks ``[..., time]`` into segments; see :class:`Segmenter`."""
-    segmenter = Segmenter(size, overlap)
-    for block in blocks:
-        yield from segmenter.push(block)
-    yield segmenter.finish()
 
 
 @dataclass
 class WindowedEstimator:
     """The voices of a stream of blocks at the model's rate, estimated segment by segment.
 
-    The samples of all that :meth:`push` and :meth:`finish` yield add up to those of the stream.
+    In total, :meth:`push` and :meth:`finish` yield as many samples as the stream has.
 
     Args:
         estimate: maps ``[batch, time]`` to ``[batch, voice, time]``; of one segment without an accelerator.
-        size: samples given to the model at once.
-        overlap: samples that two segments share.
-        accelerator: the device that computes, which takes several segments at once, so that what is final comes for
-            so many at a time.
-        ordered: the voices are known ones, in the same order in every segment.
+        size: length of a segment in samples.
+        overlap: of neighboring segments in samples.
+        accelerator: the device that computes, which batches segments; final samples then come a batch at a time.
+        ordered: the model returns the voices in the same order for every segment.
     """
 
     estimate: ArrayEstimator
@@ -154,7 +144,7 @@ class WindowedEstimator:
         self._waiting: list[np.ndarray] = []  # segments [channel, time] of one length
 
     def push(self, block: np.ndarray) -> Iterator[np.ndarray]:
-        """Take a block ``[channel, time]`` of any length; yield what is final, ``[channel * voice, time]``.
+        """Append a block ``[channel, time]`` of any length; yield final samples ``[channel * voice, time]``.
 
         Raises:
             SeptoolError: the model returned NaN or infinity, or there is not enough memory for a segment.
@@ -165,13 +155,13 @@ class WindowedEstimator:
                 yield from self._estimated()
 
     def finish(self) -> Iterator[np.ndarray]:
-        """Yield the rest, ``[channel * voice, time]``.
+        """Yield the remaining samples, ``[channel * voice, time]``.
 
         Raises:
             SeptoolError: as for :meth:`push`.
         """
         rest = self._segmenter.finish()
-        if not rest.shape[-1]:  # the resampler gave nothing, as for a file of one sample
+        if not rest.shape[-1]:  # the resampler returned no samples, as for a file of one sample
             rest = np.zeros((*rest.shape[:-1], 1), dtype=np.float32)
         if rest.shape[-1] != self.size:
             yield from self._estimated()
@@ -187,11 +177,11 @@ class WindowedEstimator:
 
     @property
     def seams(self) -> tuple[Seam, ...]:
-        """How the segments were attached, channel after channel."""
+        """The seams between segments, channel after channel."""
         return tuple(seam for stitcher in self.stitchers for seam in stitcher.seams)
 
     def _estimated(self) -> Iterator[np.ndarray]:
-        """Yield what is final after each of the segments that wait, ``[channel * voice, time]``."""
+        """Yield the samples that become final with each queued segment, ``[channel * voice, time]``."""
         if not self._waiting:
             return
         voices = self._batches(np.concatenate(self._waiting))  # [segment * channel, voice, time]
@@ -221,9 +211,9 @@ def estimate_file(
         targets: one file per voice that is written, or a single one with a channel per voice.
         estimate: maps ``[batch, time]`` at the model's rate to ``[batch, voice, time]``.
         settings: how.
-        accelerator: the device that computes, if it is not the processor: it takes several segments at once, and
-            what is read and written is so in the meantime.
-        progress: called with the seconds that are done, and with all of them.
+        accelerator: the device that computes, unless it is the CPU: segments are batched, and files are read and
+            written in the background.
+        progress: called with the seconds done and the seconds in total.
 
     Raises:
         AudioError: the recording cannot be read, or a target not be written.
@@ -238,7 +228,7 @@ def estimate_file(
         voices = settings.written(file.channels)
         twice = settings.clip == "rescale" and audio.nearest_subtype(targets[0], subtype) not in ("FLOAT", "DOUBLE")
         first, named = partials, targets[0]
-        if twice:  # how much they have to be lowered is known at the end
+        if twice:  # the gain is known only after the last sample
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-")))
             first = [folder / f"{number}.w64" for number in range(len(targets))]
             named = first[0]
@@ -252,18 +242,8 @@ def estimate_file(
             return result
         gain = min(1 / max(writer.peak, 1.0), 1.0)
         for source_path, partial, target in zip(first, partials, targets, strict=True):
-            _copy_scaled(source_path, partial, target, gain, subtype)
+            audio.transcode(source_path, partial, target, subtype, gain=gain)
         return replace(result, gain_db=to_db(gain))
-
-
-def _copy_scaled(source: Path, partial: Path, target: Path, gain: float, subtype: str) -> None:
-    """Write a file again, in the format of ``target`` and lowered by a factor."""
-    with (
-        audio.open_audio(source) as file,
-        audio.Writer([partial], file.channels, file.rate, file.rate, subtype, target, expected=file.frames) as writer,
-    ):
-        while (samples := file.read(COPIED_FRAMES)).size:
-            writer.write(np.clip(samples * gain, -1, 1))  # what rounding leaves over it
 
 
 def estimate_opened(
@@ -284,9 +264,9 @@ def estimate_opened(
         writer: gets the voices.
         estimate: as for :func:`estimate_file`.
         settings: how.
-        cancelling: the loudest channel, if all together cancel each other.
-        accelerator: as for :func:`estimate_file`; none where voices are to leave as soon as they can.
-        block_seconds: read at once.
+        cancelling: the loudest channel, if the channels cancel each other.
+        accelerator: as for :func:`estimate_file`; None for minimum latency.
+        block_seconds: length of the blocks that are read.
         progress: as for :func:`estimate_file`.
     """
     rate, peaks = settings.model_rate, Peaks()

@@ -1,7 +1,7 @@
 """Voiceprints: stored embeddings of known voices, without their audio.
 
-A file of voiceprints is a ``.safetensors`` file with an embedding ``DIGEST/NAME`` of every voice by the network that
-heard it, or by several. Embeddings of other weights mean nothing to a network, so it goes by the digest of its own.
+A voiceprint file is a ``.safetensors`` file with an embedding ``DIGEST/NAME`` per voice and speaker network. Embeddings
+are comparable only within one network, so each is keyed by the digest of its network's weights.
 """
 
 import hashlib
@@ -29,18 +29,18 @@ NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\#,{}:]")  # separators of paths, of
 
 @dataclass(frozen=True)
 class Voiceprint:
-    """A voice that was heard before."""
+    """The embedding of an enrolled voice."""
 
     name: str
-    embedding: np.ndarray  # [embedding], float32, as the network gives it
-    seconds: float  # of recordings that it comes from
+    embedding: np.ndarray  # [embedding], float32, as output by the network
+    seconds: float  # total duration of the enrollment recordings
 
     def __post_init__(self) -> None:
         check_voice_name(self.name)
 
 
 def check_voice_name(name: str) -> None:
-    """Refuse a name that no file can be called by.
+    """Refuse a name that cannot be part of a file name.
 
     Raises:
         UsageError: saying what it may be.
@@ -53,9 +53,9 @@ def check_voice_name(name: str) -> None:
 
 
 def network_digest(network: nn.Module) -> str:
-    """Return the SHA-256 of the weights of a speaker network, by which voiceprints know whose they are.
+    """Return the SHA-256 of the weights of a speaker network, which identifies it in voiceprint files.
 
-    Of the weights in 16 bits, which a file may keep them in: an extractor's copy in 32 is the same network.
+    The weights are rounded to 16 bits, as files may store them: an extractor's copy in 32 bits is the same network.
     """
     digest = hashlib.sha256()
     for name, values in sorted(network.state_dict().items()):
@@ -65,17 +65,17 @@ def network_digest(network: nn.Module) -> str:
 
 
 def voice_digests(voices: Sequence[Voiceprint]) -> dict[str, str]:
-    """Return the SHA-256 of each voice's embedding by its name, by which a record of results knows them."""
+    """Return the SHA-256 of each voice's embedding by name, as kept in records of results."""
     return {voice.name: hashlib.sha256(voice.embedding.tobytes()).hexdigest() for voice in voices}
 
 
 class HeardBy(NamedTuple):
-    """The voiceprints that one speaker network makes."""
+    """The voiceprints of one speaker network."""
 
     model: str  # name of its checkpoint
     network: str  # digest of its weights
-    rate: int  # Hz that voices are heard at
-    voices: Sequence[Voiceprint]  # each with another name
+    rate: int  # sample rate of its input, Hz
+    voices: Sequence[Voiceprint]  # with distinct names
 
 
 def write_voiceprints(path: Path, heard: HeardBy) -> None:
@@ -93,11 +93,11 @@ def write_voiceprints(path: Path, heard: HeardBy) -> None:
 
 
 def find_voiceprints(text: str, network: nn.Module) -> list[Voiceprint]:
-    """Read the voices that ``--who`` names: files of voiceprints, with commas between them.
+    """Read the voices that ``--who`` names: voiceprint files, separated by commas.
 
     Args:
         text: ``FILE`` for every voice in it, ``FILE#NAME`` for one of them; several with commas.
-        network: speaker network that has to be the one they were made by.
+        network: the speaker network, which must be the one that made them.
 
     Raises:
         UsageError: no such file or voice, two of one name, or voices of another network.
@@ -105,7 +105,7 @@ def find_voiceprints(text: str, network: nn.Module) -> list[Voiceprint]:
     """
     found: dict[str, Voiceprint] = {}
     digest = network_digest(network)
-    for part in [text] if is_there(Path(text)) else text.split(","):  # whose name may have one
+    for part in [text] if is_there(Path(text)) else text.split(","):  # a file name may contain a comma
         path, name = (part, "") if is_there(Path(part)) or "#" not in part else part.rsplit("#", 1)
         if not part:
             raise UsageError(f"--who is {text!r}; it names files of voiceprints (see: septool enroll --help)")

@@ -8,15 +8,15 @@ import numpy as np
 from septool import audio
 from septool.errors import AudioError
 
-PROBE_S = 30.0  # of a recording that are looked at
-SHARE = 1e-4  # of the power above the model's band: below it there is nothing of a voice
-MARGIN = 1.1  # over the edge of the band, where resamplers of what a recording was made from still leak
+PROBE_S = 30.0  # length of the analyzed part of a recording
+SHARE = 1e-4  # fraction of the power above the model's band that indicates speech there
+MARGIN = 1.1  # relative to the band edge; resamplers leak just above it
 
 
 def has_sound_above(path: Path, frequency: float, *, track: int = 1, raw: audio.RawFormat | None = None) -> bool:
-    """Say whether a recording has sound above a frequency in Hz, by its first half minute.
+    """Return whether a recording has energy above a frequency in Hz, judged by its first half minute.
 
-    One that cannot be read, or only once, has none.
+    False for recordings that cannot be read, or only once.
     """
     if not path.is_file():
         return False
@@ -29,7 +29,7 @@ def has_sound_above(path: Path, frequency: float, *, track: int = 1, raw: audio.
 def _has_power_above(samples: np.ndarray, rate: int, frequency: float) -> bool:
     if not samples.size:
         return False
-    with np.errstate(all="ignore"):  # non-finite samples are found elsewhere
+    with np.errstate(all="ignore"):  # non-finite samples are detected elsewhere
         power = np.square(np.abs(np.fft.rfft(samples - samples.mean(1, keepdims=True)))).sum(0)
     above = np.fft.rfftfreq(samples.shape[1], 1 / rate) > frequency
     return bool(power[above].sum() > SHARE * power.sum())

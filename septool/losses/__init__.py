@@ -2,7 +2,7 @@
 
 A loss is minus a metric, or the objective of a paper; it calls the model itself, since some papers
 train on masks or embeddings instead of waveforms. An extractor's takes ``(model, mixture, target,
-enrolment)``, a speaker network's ``(model, recording, speaker)``. What a loss asks of the model, and so which models
+enrollment)``, a speaker network's ``(model, recording, speaker)``. What a loss asks of the model, and so which models
 can learn by it, is the annotation of its first parameter: a class, or a protocol of methods.
 """
 

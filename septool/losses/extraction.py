@@ -1,4 +1,4 @@
-"""Losses of extractors: ``loss(model, mixture, target, enrolment)``."""
+"""Losses of extractors: ``loss(model, mixture, target, enrollment)``."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -23,20 +23,20 @@ class SpectralExtractor(Protocol):
         ...
 
 
-def spectral_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> Tensor:
+def spectral_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrollment: Tensor) -> Tensor:
     """Atss-Net equation 5, as a mean over frames and bins, ``[batch]``."""
-    estimate, reference = _magnitudes(model, mixture, target, enrolment)
+    estimate, reference = _magnitudes(model, mixture, target, enrollment)
     return (estimate - reference).square().mean((-2, -1))
 
 
-def compressed_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> Tensor:
+def compressed_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrollment: Tensor) -> Tensor:
     """The same of magnitudes to the power of 0.3, ``[batch]`` (VoiceFilter), so that quiet bins count too."""
-    estimate, reference = _magnitudes(model, mixture, target, enrolment)
+    estimate, reference = _magnitudes(model, mixture, target, enrollment)
     # The floor (-100 dB) keeps the slope of the root finite.
     compressed = (estimate + 1e-5).pow(0.3) - (reference + 1e-5).pow(0.3)
     return compressed.square().mean((-2, -1))
 
 
-def _magnitudes(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrolment: Tensor) -> tuple[Tensor, Tensor]:
+def _magnitudes(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrollment: Tensor) -> tuple[Tensor, Tensor]:
     mixed = model.spectrum(mixture)
-    return model.mask(mixed, model.speaker(enrolment)).float() * mixed.abs(), model.spectrum(target).abs()
+    return model.mask(mixed, model.speaker(enrollment)).float() * mixed.abs(), model.spectrum(target).abs()

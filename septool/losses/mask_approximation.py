@@ -1,4 +1,4 @@
-"""Squared error of masked magnitudes under utterance-level permutation-invariant training.
+"""Squared or absolute error of masked magnitudes under utterance-level permutation-invariant training.
 
 Kolbæk, Yu, Tan and Jensen (2017), "Multitalker speech separation with utterance-level permutation
 invariant training of deep recurrent neural networks". The target is the magnitude of each voice, or what
@@ -55,7 +55,7 @@ def pit_error(estimate: Tensor, reference: Tensor, power: int = 2) -> Tensor:
     Args:
         estimate: ``[batch, source, frame, bin]``.
         reference: of the same shape.
-        power: 2 or 1.
+        power: 2 for the squared error, 1 for the absolute error.
     """
 
     def score(*, estimate: Tensor, reference: Tensor) -> Tensor:

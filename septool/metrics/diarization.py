@@ -8,15 +8,14 @@ in it. Times within ``collar`` seconds of a start or an end of the reference are
 
 # pyright: reportMissingTypeStubs=false
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.optimize
 
 from septool.metrics import UndefinedError
-
-Interval = tuple[float, float, str]  # start and end in s, speaker
+from septool.signal.turns import Turn, merge_turns
 
 
 class DiarizationError(NamedTuple):
@@ -40,9 +39,7 @@ class DiarizationError(NamedTuple):
         return 100 * (self.missed + self.false_alarm + self.confusion) / self.total
 
 
-def diarization_error(
-    *, estimate: Sequence[Interval], reference: Sequence[Interval], collar: float = 0.0
-) -> DiarizationError:
+def diarization_error(*, estimate: Sequence[Turn], reference: Sequence[Turn], collar: float = 0.0) -> DiarizationError:
     """Compare who speaks when with who should.
 
     Args:
@@ -50,9 +47,11 @@ def diarization_error(
         reference: the true ones.
         collar: seconds before and after every boundary of the reference that are left out.
     """
-    edges = _edges(estimate, reference, collar)
+    boundaries = np.sort([time for start, end, _ in merge_turns(reference) for time in (start, end)])
+    times = [time for start, end, _ in estimate for time in (start, end)]
+    # Every time, in s, at which what is scored may change.
+    edges = np.unique(np.concatenate([boundaries, boundaries - collar, boundaries + collar, times, [0.0]]))
     middles, lengths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    boundaries = np.sort([time for start, end, _ in _union(reference) for time in (start, end)])
     scored = np.ones(len(middles), dtype=bool)
     if collar and len(boundaries):
         place = np.searchsorted(boundaries, middles)
@@ -77,26 +76,7 @@ def diarization_error(
     )
 
 
-def _union(turns: Iterable[Interval]) -> list[Interval]:
-    """Join the turns of each speaker that touch or overlap."""
-    joined: dict[str, list[Interval]] = {}
-    for start, end, speaker in sorted(turns):
-        own = joined.setdefault(speaker, [])
-        if own and start <= own[-1][1]:
-            own[-1] = (own[-1][0], max(own[-1][1], end), speaker)
-        else:
-            own.append((start, end, speaker))
-    return [turn for own in joined.values() for turn in own]
-
-
-def _edges(estimate: Sequence[Interval], reference: Sequence[Interval], collar: float) -> np.ndarray:
-    """Return every time at which what is scored may change, in s."""
-    times = [time for start, end, _ in (*estimate, *_union(reference)) for time in (start, end)]
-    around = [time + side for start, end, _ in _union(reference) for time in (start, end) for side in (-collar, collar)]
-    return np.unique(np.asarray([*times, *around, 0.0], dtype=np.float64))
-
-
-def _activity(turns: Sequence[Interval], times: np.ndarray) -> tuple[list[str], np.ndarray]:
+def _activity(turns: Sequence[Turn], times: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Return the speakers, and whether each speaks at each of the times, ``[speaker, time]``."""
     names = sorted({speaker for _, _, speaker in turns})
     active = np.zeros((len(names), len(times)), dtype=bool)

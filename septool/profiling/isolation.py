@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from septool.profiling.measure import Target, autocast, measure
-from septool.profiling.records import Failed, Peak, Row, Settings, Timing
+from septool.profiling.records import Failure, Peak, Row, Settings, Timing
 from septool.profiling.roofline import product_gflops
 from septool.profiling.timing import summarize_times
 
@@ -27,7 +27,7 @@ def measure_in_rounds(
     lengths: Sequence[float],
     settings: Settings,
     report: Callable[[int, int, str], None] = lambda *_: None,
-) -> tuple[list[Row], list[Failed]]:
+) -> tuple[list[Row], list[Failure]]:
     """Measure every target at every length, in ``settings.rounds`` processes each.
 
     A length, or training, that fails in a process is tried in no later one; a row is of those it went well in.
@@ -39,7 +39,7 @@ def measure_in_rounds(
         report: called with the number of processes that have ended, of how many, and the next one's target.
     """
     rows: dict[tuple[int, float], list[Row]] = {}
-    failures: dict[tuple[int, float | None], Failed] = {}
+    failures: dict[tuple[int, float | None], Failure] = {}
     peaks: list[float] = []
     left = [tuple(lengths)] * len(targets)
     trained = [settings.train] * len(targets)
@@ -97,7 +97,7 @@ def _median(sizes: Sequence[int | None]) -> int | None:
     return statistics.median_high(known) if known else None
 
 
-def measure_isolated(target: Target, lengths: Sequence[float], settings: Settings) -> Iterator[Row | Failed | Peak]:
+def measure_isolated(target: Target, lengths: Sequence[float], settings: Settings) -> Iterator[Row | Failure | Peak]:
     """Measure in a fresh process, which leaves nothing behind that the next target would be charged for.
 
     What it had measured when it was killed is not lost.
@@ -115,7 +115,7 @@ def measure_isolated(target: Target, lengths: Sequence[float], settings: Setting
         why = f"its process ended with status {process.exitcode}"
         was_killed = process.exitcode == -getattr(signal, "SIGKILL", math.inf)  # which Windows does not have
         hint = "; the system kills what needs too much memory" if was_killed else ""
-        yield Failed(target.name, None, why + hint)
+        yield Failure(target.name, None, why + hint)
     finally:
         process.kill()
         process.join()

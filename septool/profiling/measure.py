@@ -19,18 +19,18 @@ from septool import audio, checkpoints
 from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.errors import SeptoolError
+from septool.inference.dtype import torch_dtype
 from septool.losses import LOSSES
 from septool.models.base import Extractor, Separator
 from septool.models.build import build_model
 from septool.models.papez import Papez
 from septool.profiling.macs import count_macs
 from septool.profiling.memory import PeakMemory
-from septool.profiling.records import Failed, Row, Settings
+from septool.profiling.records import Failure, Row, Settings
 from septool.profiling.roofline import layer_costs
 from septool.profiling.timing import time_call
 from septool.signal.levels import model_gain
 
-AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 Network = Separator | Extractor
 
 
@@ -57,7 +57,7 @@ class Target:
         return model.eval()
 
 
-def measure(target: Target, lengths: Sequence[float], settings: Settings) -> Iterator[Row | Failed]:
+def measure(target: Target, lengths: Sequence[float], settings: Settings) -> Iterator[Row | Failure]:
     """Measure a target at every length, the shortest first: a peak of before never hides one of after.
 
     Results come as they are there; a row comes once more when its training step has been measured.
@@ -74,7 +74,7 @@ def measure(target: Target, lengths: Sequence[float], settings: Settings) -> Ite
     try:
         model = target.build().to(device)
     except (RuntimeError, SeptoolError) as error:  # no room even for the weights; weights that do not fit
-        yield Failed(target.name, None, str(error).partition("\n")[0])
+        yield Failure(target.name, None, str(error).partition("\n")[0])
         return
     rows: list[Row] = []
     for seconds in sorted(lengths):
@@ -89,15 +89,15 @@ def measure(target: Target, lengths: Sequence[float], settings: Settings) -> Ite
 
 def autocast(settings: Settings) -> AbstractContextManager[object]:
     """Return a context with products at the precision asked for; weights stay float32."""
-    kind = torch.device(settings.device).type
-    return torch.autocast(kind, AUTOCAST[settings.dtype]) if settings.dtype in AUTOCAST else nullcontext()
+    dtype = torch_dtype(settings.dtype)
+    return nullcontext() if dtype is None else torch.autocast(torch.device(settings.device).type, dtype)
 
 
-def _guarded(target: Target, seconds: float, work: Callable[[float], Row]) -> Row | Failed:
+def _guarded(target: Target, seconds: float, work: Callable[[float], Row]) -> Row | Failure:
     try:
         return work(seconds)
     except (RuntimeError, MemoryError, SeptoolError) as error:  # out of memory; an operation that a device lacks
-        return Failed(target.name, seconds, str(error).partition("\n")[0] or type(error).__name__)
+        return Failure(target.name, seconds, str(error).partition("\n")[0] or type(error).__name__)
 
 
 def _forward(target: Target, model: Network, seconds: float, settings: Settings, memory: PeakMemory) -> Row:
@@ -183,7 +183,7 @@ def training_step(model: Network, mixture: Tensor, settings: Settings) -> Callab
 
 
 def model_inputs(model: Network, mixture: Tensor) -> tuple[Tensor, ...]:
-    """Return what a network is called with for a mixture ``[batch, time]``; an enrolment is as long."""
+    """Return what a network is called with for a mixture ``[batch, time]``; an enrollment is as long."""
     return (mixture, mixture) if isinstance(model, Extractor) else (mixture,)
 
 

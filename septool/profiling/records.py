@@ -93,7 +93,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Failed:
+class Failure:
     """What could not be measured, and why."""
 
     model: str

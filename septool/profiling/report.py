@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from septool.atomic import atomic_write
-from septool.config import JsonDict, build
+from septool.config import JsonDict
 from septool.errors import UsageError
 from septool.files import make_folder, refuse_existing
+from septool.inference.html_report import render_template
 from septool.profiling.comparison import Comparison
 from septool.profiling.figures import draw_costs, figure_class
 from septool.profiling.papers import Paper
-from septool.profiling.records import Failed, Row, Settings, Timing
+from septool.profiling.records import Failure, Row, Settings, Timing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ class Growth:
     memory: float | None
 
 
-KINDS: dict[str, type] = {"cost": Row, "comparison": Comparison, "growth": Growth, "failure": Failed}
+KINDS: dict[str, type] = {"cost": Row, "comparison": Comparison, "growth": Growth, "failure": Failure}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Profile:
     conditions: Settings
     rows: list[Row]
     growth: list[Growth]
-    failures: list[Failed]
+    failures: list[Failure]
     paper: Paper | None = None
     comparisons: Sequence[Comparison] = ()
 
@@ -177,26 +177,6 @@ def profile_lines(profile: Profile) -> Iterator[JsonDict]:
         yield from ({"kind": kind} | asdict(one) for one in found)
 
 
-def read_profile(path: Path) -> Profile:
-    """Read what :func:`write_profile` wrote as JSON lines, all but the table of the paper itself."""
-    found: dict[str, list[Any]] = {"machine": []} | {kind: [] for kind in KINDS}
-    conditions: JsonDict = {}
-    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-        kind = line.pop("kind")
-        if kind == "machine":
-            conditions, _ = line.pop("conditions"), line.pop("paper")
-        found[kind].append(build(KINDS.get(kind, Machine), line))
-    heard = conditions.pop("speech")
-    return Profile(
-        machine=found["machine"][0],
-        conditions=build(Settings, conditions | {"speech": heard and Path(heard)}),
-        rows=found["cost"],
-        growth=found["growth"],
-        failures=found["failure"],
-        comparisons=found["comparison"],
-    )
-
-
 def check_outputs(out: Path | None, plot: Path | None, html: Path | None, trace: Path | None, *, force: bool) -> None:
     """Refuse files that could not be written after all the measuring, or, without ``force``, that are there."""
     if plot or html:
@@ -259,8 +239,9 @@ def html_page(profile: Profile) -> str:
     image = io.StringIO()
     draw_profile(profile).savefig(image, format="svg")
     drawing = image.getvalue()
-    template = Environment(loader=PackageLoader("septool.profiling", ""), autoescape=True).get_template(TEMPLATE)
-    return template.render(
+    return render_template(
+        TEMPLATE,
+        "septool.profiling",
         title=profile.paper.title if profile.paper else "septool profile",
         convention=CONVENTION,
         tables=tables(profile),

@@ -8,12 +8,12 @@ import torch
 
 from septool.config import JsonDict
 from septool.data.conversations import RenderedConversation
-from septool.data.turns import Turn
 from septool.errors import SeptoolError
 from septool.metrics import Metric
 from septool.metrics.diarization import diarization_error
 from septool.metrics.si_snr import si_snr
 from septool.scoring.items import Item
+from septool.signal.turns import Turn
 
 COLLAR_S = 0.25  # around boundaries, for the second of the two diarization error rates
 _DER = "missed speech, false alarms and confusion against all reference speech, overlaps counted once per speaker"

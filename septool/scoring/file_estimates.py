@@ -146,7 +146,7 @@ def _load_pair(
     return ScoringInput(id, references, estimates, mixture)
 
 
-def estimate_file(reference: Path, estimate: Path, sample_rate: int | None = None) -> ScoringJob:
+def pair_files(reference: Path, estimate: Path, sample_rate: int | None = None) -> ScoringJob:
     """Pair two files: one reference and its estimate, without a mixture."""
     rate = sample_rate or audio.audio_info(reference).rate
     load = partial(_load_files, reference, estimate, _Reading(rate, sample_rate is not None))

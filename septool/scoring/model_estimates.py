@@ -157,8 +157,8 @@ def extract_row(
         row: the row.
     """
     reference = read_enrollment(row, rate)
-    assert row.enrolment is not None
-    rendered, target = render_mixture(row, rate), row.enrolment.target
+    assert row.enrollment is not None
+    rendered, target = render_mixture(row, rate), row.enrollment.target
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
     asked = [reference]
     place = places[row.id]
@@ -185,7 +185,7 @@ def extract_row(
 
 def is_absent(other: manifest.Mixture, row: manifest.Mixture) -> bool:
     """Say whether the speaker enrolled in one row is not in the mixture of another."""
-    return other.enrolment is not None and other.enrolment.speaker not in {source.speaker for source in row.sources}
+    return other.enrollment is not None and other.enrollment.speaker not in {source.speaker for source in row.sources}
 
 
 def trial_scores(path: Path, model: str, device: str, limit: int | None) -> ScoringJob:

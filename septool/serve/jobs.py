@@ -27,6 +27,7 @@ from septool.conversation.result import SeparatedConversation
 from septool.errors import SeptoolError, UsageError
 from septool.inference.html_report import RANGE_DB, spectrogram
 from septool.inference.outcomes import Failed, Skipped
+from septool.kept import keep_loaded
 from septool.printable import is_in_words
 from septool.tasks.separate import separate
 
@@ -38,7 +39,7 @@ FREE_BYTES = 1_000_000_000  # of the disk, left to others
 NAME_BYTES = 160  # of a recording's name, to which names of its voices add some
 STOP_SECONDS = 20.0  # for all workers together: a segment that is being computed is not interrupted
 SWEEP_SECONDS = 15.0
-COPIED_FRAMES = 2**20
+KEPT_FILES = 3  # whose networks stay loaded on each device, the speaker network of conversations among them
 # What browsers play; other recordings are written as wav to be listened to.
 PLAYABLE = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".webm", ".aac"})
 
@@ -312,6 +313,10 @@ class JobQueue:
             self.remove_expired()
 
     def _work(self, device: str) -> None:
+        with keep_loaded(KEPT_FILES):
+            self._work_on_jobs(device)
+
+    def _work_on_jobs(self, device: str) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopping.is_set())
@@ -411,14 +416,8 @@ def _playable(recording: Path, check_wanted: Callable[[], None]) -> Path:
     if recording.suffix.lower() in PLAYABLE:
         return recording
     target = recording.parent.parent / f"{recording.stem}.wav"
-    with (
-        audio.open_audio(recording) as file,
-        atomic_write(target) as partial,
-        audio.Writer([partial], file.channels, file.rate, file.rate, "PCM_16", target, expected=file.frames) as writer,
-    ):
-        while (samples := file.read(COPIED_FRAMES)).size:
-            check_wanted()
-            writer.write(samples)
+    with atomic_write(target) as partial:
+        audio.transcode(recording, partial, target, "PCM_16", check_wanted=check_wanted)
     return target
 
 

@@ -13,7 +13,7 @@ from septool.conversation.networks import ConversationNetworks, load_conversatio
 from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import diarize_file, plan_activity
 from septool.conversation.windows import OVERLAP_S, WINDOW_S
-from septool.data.turns import FORMATS, Turn, format_activity, rounded
+from septool.data.turns import FORMATS, format_activity, rounded
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.inference.batch import Batch, Progress
@@ -24,6 +24,7 @@ from septool.inference.paths import PIPE, Job, list_inputs
 from septool.inference.runner import Task, run_batch
 from septool.inference.voiceprints import Voiceprint
 from septool.models import SPEAKER_MODEL
+from septool.signal.turns import Turn
 
 
 @dataclass(frozen=True, kw_only=True)

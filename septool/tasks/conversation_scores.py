@@ -9,12 +9,12 @@ from septool import catalogue, checkpoints, workers
 from septool.conversation.networks import TRACKS, load_conversation_networks
 from septool.conversation.separation import ConversationSeparator
 from septool.data.conversations import Conversation, read_conversations, render_conversation
-from septool.data.turns import Turn
 from septool.device import choose_device
 from septool.errors import SeptoolError, UsageError
 from septool.scoring.conversations import score_conversation
 from septool.scoring.items import Item
 from septool.scoring.jobs import ScoringJob
+from septool.signal.turns import Turn
 
 BLOCK_S = 10.0  # handed over at once
 

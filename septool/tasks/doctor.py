@@ -38,7 +38,7 @@ FREE_BYTES = 1_000_000_000  # less of it in the cache's folder is worth a word
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing that was looked at."""
 
     name: str
@@ -46,7 +46,7 @@ class Finding:
     detail: str
 
 
-def examine(*, device: str = "auto", model: str = "galr") -> Iterator[Finding]:
+def examine(*, device: str = "auto", model: str = "galr") -> Iterator[Check]:
     """Look at everything that septool stands on.
 
     Args:
@@ -54,19 +54,17 @@ def examine(*, device: str = "auto", model: str = "galr") -> Iterator[Finding]:
         model: the separator that does it.
     """
     commit = source_commit()
-    yield Finding("septool", "ok", f"{__version__}{f' ({commit})' if commit else ''}, {Path(__file__).parents[1]}")
-    yield Finding("Python", "ok", f"{platform.python_version()}, {sys.executable}")
-    yield Finding("system", "ok", f"{platform.platform()}, {os.cpu_count()} processors")
+    yield Check("septool", "ok", f"{__version__}{f' ({commit})' if commit else ''}, {Path(__file__).parents[1]}")
+    yield Check("Python", "ok", f"{platform.python_version()}, {sys.executable}")
+    yield Check("system", "ok", f"{platform.platform()}, {os.cpu_count()} processors")
     requirements = _requirements()
     if requirements:
         for requirement in requirements[""]:
             yield _library(requirement)
     else:
-        yield Finding(
-            "libraries", "missing", "septool runs from a folder, so what it needs is not known; pip install ."
-        )
+        yield Check("libraries", "missing", "septool runs from a folder, so what it needs is not known; pip install .")
     yield from _devices()
-    yield Finding("audio", "ok", "reads " + " ".join(sorted(each[1:] for each in audio.readable_suffixes())))
+    yield Check("audio", "ok", "reads " + " ".join(sorted(each[1:] for each in audio.readable_suffixes())))
     for extra in sorted(requirements.keys() - {"", *DEVELOPMENT}):
         yield _extra(extra, requirements[extra])
     yield from _weights()
@@ -105,57 +103,57 @@ def _lack(requirement: Requirement) -> str:
     return ""
 
 
-def _library(requirement: Requirement) -> Finding:
+def _library(requirement: Requirement) -> Check:
     name = requirement.name
     if lack := _lack(requirement):
-        return Finding(name, "failed", f"{lack}: pip install septool")
+        return Check(name, "failed", f"{lack}: pip install septool")
     version = metadata.version(name)
     if name not in BINARIES:
-        return Finding(name, "ok", version)
+        return Check(name, "ok", version)
     try:
         __import__(name)
     except (ImportError, OSError, RuntimeError) as error:
         purpose = "" if name == "torch" else "; extract, eval and train of speaker networks need it"
-        return Finding(name, "failed", f"{version} cannot be imported: {str(error).splitlines()[0]}{purpose}")
-    return Finding(name, "ok", version)
+        return Check(name, "failed", f"{version} cannot be imported: {str(error).splitlines()[0]}{purpose}")
+    return Check(name, "ok", version)
 
 
-def _extra(extra: str, requirements: list[Requirement]) -> Finding:
+def _extra(extra: str, requirements: list[Requirement]) -> Check:
     lacks = [lack for lack in map(_lack, requirements) if lack]
     purpose = PURPOSES.get(extra, ", ".join(requirement.name for requirement in requirements))
     if not lacks:
-        return Finding(f"extra {extra}", "ok", purpose)
-    return Finding(f"extra {extra}", "missing", f'{purpose}: {"; ".join(lacks)}; pip install "septool[{extra}]"')
+        return Check(f"extra {extra}", "ok", purpose)
+    return Check(f"extra {extra}", "missing", f'{purpose}: {"; ".join(lacks)}; pip install "septool[{extra}]"')
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[Check]:
     import torch
 
-    yield Finding("device cpu", "ok", f"{platform.machine()}, {torch.get_num_threads()} threads")
+    yield Check("device cpu", "ok", f"{platform.machine()}, {torch.get_num_threads()} threads")
     for number in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(number)
-        yield Finding(f"device cuda:{number}", "ok", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
+        yield Check(f"device cuda:{number}", "ok", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
-        yield Finding("device mps", "ok", "Apple's")
+        yield Check("device mps", "ok", "Apple's")
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
-        yield Finding("device cuda", "missing", f"no GPU is seen; {built}")
+        yield Check("device cuda", "missing", f"no GPU is seen; {built}")
 
 
-def _weights() -> Iterator[Finding]:
+def _weights() -> Iterator[Check]:
     for name, entry in catalogue.read_catalogue().items():
         if entry.file is None:
             continue
         try:
             (checked,) = models.verify([name])
         except OSError as error:
-            yield Finding(f"weights {name}", "failed", f"{error.filename} cannot be read: {error.strerror}")
+            yield Check(f"weights {name}", "failed", f"{error.filename} cannot be read: {error.strerror}")
             continue
         detail = checked.error or f"{entry.bytes / 1e6:.1f} MB, as published"
-        yield Finding(f"weights {name}", "failed" if checked.error else "ok", detail)
+        yield Check(f"weights {name}", "failed" if checked.error else "ok", detail)
 
 
-def _cache() -> Finding:
+def _cache() -> Check:
     folder = cache_folder()
     try:
         limit = cache_limit()
@@ -164,14 +162,14 @@ def _cache() -> Finding:
             pass
         free = shutil.disk_usage(folder).free
     except ConfigError as error:
-        return Finding("cache", "failed", str(error))
+        return Check("cache", "failed", str(error))
     except OSError as error:
-        return Finding("cache", "failed", f"{folder} cannot be written: {error.strerror}; set SEPTOOL_CACHE")
+        return Check("cache", "failed", f"{folder} cannot be written: {error.strerror}; set SEPTOOL_CACHE")
     state = "ok" if free > FREE_BYTES else "failed"
-    return Finding("cache", state, f"{folder}, {free / 1e9:.0f} GB free, {limit / 1e9:g} GB at most")
+    return Check("cache", state, f"{folder}, {free / 1e9:.0f} GB free, {limit / 1e9:g} GB at most")
 
 
-def _separation(device: str, model: str) -> Finding:
+def _separation(device: str, model: str) -> Check:
     import numpy as np
 
     from septool.tasks.separate import Separated, separate
@@ -185,13 +183,13 @@ def _separation(device: str, model: str) -> Finding:
             audio.write_audio(recording, second, rate)
             (result,) = separate([str(recording)], model=model, device=device, out=folder)
             if not isinstance(result, Separated):
-                return Finding("separation", "failed", str(getattr(result, "error", result)))
+                return Check("separation", "failed", str(getattr(result, "error", result)))
             voices = np.concatenate([audio.read_audio(Path(path))[0] for path in result.outputs])
     except SeptoolError as error:
-        return Finding("separation", "failed", str(error))
+        return Check("separation", "failed", str(error))
     except Exception as error:  # whatever torch or a driver raises is what is looked for here
-        return Finding("separation", "failed", f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        return Check("separation", "failed", f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
     if voices.shape[-1] != rate or not np.isfinite(voices).all() or not np.abs(voices).max() > 0:
-        return Finding("separation", "failed", f"{model} gives silence or NaN")
+        return Check("separation", "failed", f"{model} gives silence or NaN")
     took = time.perf_counter() - began
-    return Finding("separation", "ok", f"1 s by {model}, {len(voices)} voices, in {took:.1f} s with loading")
+    return Check("separation", "ok", f"1 s by {model}, {len(voices)} voices, in {took:.1f} s with loading")

@@ -8,7 +8,7 @@ import numpy as np
 
 from septool import audio, catalogue, checkpoints
 from septool.config import JsonDict
-from septool.data.turns import Turn, find_overlaps, read_rttm, rttm_field
+from septool.data.turns import read_rttm, rttm_field
 from septool.device import choose_device
 from septool.errors import AudioError, UsageError
 from septool.files import make_folder, refuse_existing
@@ -26,6 +26,7 @@ from septool.inference.paths import PIPE, find_inputs, one_or_several
 from septool.inference.voiceprints import HeardBy, Voiceprint, check_voice_name, network_digest, write_voiceprints
 from septool.models import SPEAKER_MODEL
 from septool.models.base import SpeakerEncoder
+from septool.signal.turns import Turn, find_overlaps
 
 SHORTEST_TURN_S = 0.5  # stretches of speech that a voice is learned from; shorter ones are mostly noises
 

@@ -23,7 +23,7 @@ from septool.metrics.wer import check_recognizer
 from septool.models import SPEAKER_MODEL
 from septool.scoring.breakdown import parse_groups, summarize_groups
 from septool.scoring.conversations import MEASURES
-from septool.scoring.file_estimates import estimate_file, estimates_in_folders, estimates_of_manifest
+from septool.scoring.file_estimates import estimates_in_folders, estimates_of_manifest, pair_files
 from septool.scoring.items import Item, ScoringInput, parse_metric_names
 from septool.scoring.jobs import ScoringJob
 from septool.scoring.layouts import is_table, parse_template
@@ -274,7 +274,7 @@ class ReferenceFile(EvaluationSource):
         given = self.estimates
         if given.files is None or given.files.is_dir():
             raise UsageError(f"{self.path} is one reference; give its estimate, a file, beside it")
-        return estimate_file(self.path, given.files, given.sample_rate)
+        return pair_files(self.path, given.files, given.sample_rate)
 
 
 def find_source(path: Path, estimates: Estimates, *, by: str | None = None, asr: str | None = None) -> EvaluationSource:

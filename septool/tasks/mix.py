@@ -18,6 +18,7 @@ from septool.cluster import spread
 from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture
+from septool.data.renderers import pad_or_trim
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing, sha256_of
 from septool.inference.findings import Caveat, caveats_of_file
@@ -116,7 +117,7 @@ def mix_files(
     ]
     lengths = [len(voice) for voice in voices]
     frames = min(lengths) if mode == "min" else max(lengths)
-    parts = np.stack([np.pad(voice[:frames], (0, max(frames - len(voice), 0))) for voice in voices])
+    parts = np.stack([pad_or_trim(voice, frames) for voice in voices])
     gain = headroom(parts)
     parts *= np.float32(gain)
     if not piped:
@@ -367,7 +368,7 @@ def check_targets(targets: Sequence[Path], read: Iterable[Path], source: Path) -
 
 
 def _paths_read(row: manifest.Mixture) -> Iterator[Path]:
-    parts = (*row.sources, *filter(None, (row.noise, row.enrolment)))
+    parts = (*row.sources, *filter(None, (row.noise, row.enrollment)))
     return map(row.locate, (*(part.path for part in parts), *filter(None, (row.mixture,))))
 
 
@@ -479,9 +480,9 @@ def _render_row(
         replace(source, path=name, start=0, frames=about.frames, gain_db=0.0, speed=1.0)
         for name, source in zip(names, row.sources, strict=False)
     )
-    enrolment = row.enrolment
-    if enrolment is not None:
-        enrolment = replace(enrolment, path=manifest.manifest_path(row.locate(enrolment.path), out).as_posix())
+    enrollment = row.enrollment
+    if enrollment is not None:
+        enrollment = replace(enrollment, path=manifest.manifest_path(row.locate(enrollment.path), out).as_posix())
     files = manifest.Mixture(
         id=row.id,
         split=row.split,
@@ -491,7 +492,7 @@ def _render_row(
         sources=voices,
         noise=manifest.Source(path=names[-1], frames=about.frames) if row.noise else None,
         mixture=target.name,
-        enrolment=enrolment,
+        enrollment=enrollment,
         room=row.room,
     )
     return RenderedRow(files, round(to_db(gain), 2))

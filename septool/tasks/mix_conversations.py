@@ -37,7 +37,7 @@ class RenderedConversations:
     scaled_db: dict[str, float]  # by id: gain on all of it that kept its peak below full scale
 
 
-def draw_conversations(
+def sample_conversations(
     source: Path,
     style: str,
     *,
@@ -53,7 +53,7 @@ def draw_conversations(
     cluster: str | None = None,
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> RenderedConversations:
-    """Draw conversations of utterances, and write them as :func:`render_conversations` does.
+    """Sample conversations from utterances, and write them as :func:`render_conversations` does.
 
     Args:
         source: manifest of utterances of one speaker each, as ``septool prepare folder`` writes it.

@@ -1,8 +1,8 @@
 """Training data: the items of every step, divided among processes and micro-batches.
 
-Which items a step has, and what is in them, are functions of the seed and the step alone, so workers,
-processes and restarts change nothing. A mixture is ``[part, time]``: its sources, and then what else is
-in it (noise, or what a file holds beyond the sources); the parts sum to the mixture.
+The items of a step and their samples are functions of the seed and the step alone, so workers,
+processes and restarts change nothing. A mixture is ``[part, time]``: its sources, followed by the rest
+(noise, or the residual of a rendered file); the parts sum to the mixture.
 """
 
 import logging
@@ -25,36 +25,36 @@ from septool.data.speech_cache import check_damage
 from septool.errors import AudioError, ConfigError, ManifestError, SeptoolError
 
 LOG = logging.getLogger(__name__)
-GRACE_SECONDS = 30  # for the step during which a run is asked to end
-LENGTH_JITTER = 0.02  # part of its length by which a mixture may move in the order of lengths
+GRACE_SECONDS = 30  # for completing the current step after a termination signal
+LENGTH_JITTER = 0.02  # relative jitter of the lengths by which mixtures are sorted
 Key = tuple[int, ...]
 TrainingItem = Any  # a waveform [..., time], of numpy or torch, or a tuple that begins with one
 Batch = Tensor | tuple[Tensor, ...]  # items, stacked; each starts with a waveform, [batch, ..., time]
 
 
 class Damage:
-    """What of a training set cannot be made: noticed where items are made, counted and named in the main process."""
+    """Damaged items of a training set, noticed in the loader processes and counted in the main process."""
 
     def __init__(self, path: Path, total: int, share: float) -> None:
         """Allow a ``share`` of the ``total`` items of the manifest ``path``, rounded up."""
         self.path, self.total, self.share = path, total, share
-        self.reasons: dict[str, str] = {}  # of all, by the item
-        self._noticed: dict[str, str] = {}  # since they were last taken
+        self.reasons: dict[str, str] = {}  # by item
+        self._noticed: dict[str, str] = {}  # since the last call of take
 
     def notice(self, item: str, reason: str) -> None:
-        """Note that an item cannot be made."""
+        """Note a damaged item."""
         self._noticed[item] = reason
 
     def take(self) -> dict[str, str]:
-        """Return what was noticed in this process since the last call."""
+        """Return the items noticed in this process since the last call."""
         noticed, self._noticed = self._noticed, {}
         return noticed
 
     def add(self, noticed: Mapping[str, str]) -> None:
-        """Count and name what is new.
+        """Count and report new items.
 
         Raises:
-            ManifestError: it is more than the share.
+            ManifestError: more items are damaged than the share allows.
         """
         for item, reason in noticed.items():
             if item not in self.reasons:
@@ -70,13 +70,13 @@ class Damage:
 
 
 class TrainingSet(Protocol):
-    """All that a run learns from."""
+    """The training set of a run."""
 
     variable_length: bool  # whether items of a batch may differ in length
     damage: Damage
 
     def batch_keys(self, step: int) -> list[Key]:
-        """Return the keys of the items of step ``step``, as many as a batch has."""
+        """Return the keys of the items in the batch of step ``step``."""
         ...
 
     def __getitem__(self, key: Key) -> TrainingItem:
@@ -101,13 +101,13 @@ class DynamicMixtures:
         Args:
             sample: returns an item, a function of its three arguments.
             seed: of the run.
-            batch: items a step.
-            epoch_steps: steps an epoch.
+            batch: items per step.
+            epoch_steps: steps per epoch.
             variable_length: items are whole utterances.
         """
         self.sample, self.seed, self.batch, self.epoch_steps = sample, seed, batch, epoch_steps
         self.variable_length = variable_length
-        self.damage = Damage(Path(), 0, 0.0)  # was found when the pool was decoded
+        self.damage = Damage(Path(), 0, 0.0)  # damage was found when the pool was decoded
 
     def batch_keys(self, step: int) -> list[Key]:
         epoch, place = divmod(step, self.epoch_steps)
@@ -121,13 +121,13 @@ class DynamicMixtures:
 class FixedMixtures:
     """The mixtures of a manifest as they are, each once an epoch, cut to ``seconds`` or whole (0).
 
-    An epoch is here once through the manifest. Batches come in random order. A batch of whole mixtures holds neighbors
-    in length, so that little is lost when they are cut to the shortest; lengths count a little more or less at random,
-    so that every epoch has other neighbors. What does not fill a batch waits for another epoch. In the place of a
-    mixture that cannot be rendered stands the next one of the manifest.
+    An epoch is one pass through the manifest, with batches in random order. A batch of whole mixtures has similar
+    lengths, so that little is lost when they are cut to the shortest; random jitter of the lengths varies the batches
+    from epoch to epoch. Mixtures that do not fill a batch are left to another epoch. A mixture that cannot be rendered
+    is replaced by the next one of the manifest.
     """
 
-    variable_length = False  # every key says how long its batch is
+    variable_length = False  # each key contains the length of its batch
 
     def __init__(
         self,
@@ -146,11 +146,11 @@ class FixedMixtures:
         self.rows, self.rate, self.seed, self.batch = rows, rate, seed, batch
         self.crop = round(seconds * rate)
         self.lengths = None if self.crop else self._header_lengths()
-        self.has_rest = any(row.noise or row.mixture for row in rows)  # then all items have that part
-        self._epoch: tuple[int, np.ndarray] | None = None  # the last that was asked for, and its batches
+        self.has_rest = any(row.noise or row.mixture for row in rows)  # if any item has a rest, all items get that part
+        self._epoch: tuple[int, np.ndarray] | None = None  # cached epoch and its batches
 
     def _header_lengths(self) -> np.ndarray:
-        """Return how long each mixture is, ``[row]``; of one that is damaged, the median of the others."""
+        """Return the length of each mixture in samples, ``[row]``; the median of the others for a damaged one."""
         lengths = []
         for row in self.rows:
             try:
@@ -189,7 +189,7 @@ class FixedMixtures:
         order = random.permutation(len(self.rows))
         if self.lengths is not None:
             counted = self.lengths * random.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(order))
-            # From a random place on, so that it is not always the longest that do not fill a batch.
+            # A random offset, so that it is not always the longest mixtures that are left over.
             order = np.roll(np.argsort(counted), random.integers(len(order)))
         full = len(order) // self.batch * self.batch
         return random.permutation(order[:full].reshape(-1, self.batch))
@@ -212,7 +212,7 @@ class FixedMixtures:
 
 
 def _header_frames(row: Mixture, rate: int) -> int:
-    """Return how long a mixture is rendered at a rate, from headers alone; resampling may differ by one."""
+    """Return the length of a rendered mixture at a rate from headers alone; resampling may differ by one sample."""
     if row.frames is not None:
         return round(row.frames * rate / row.sample_rate)
     seconds = source_seconds(row)
@@ -230,26 +230,26 @@ def collate_items(items: Sequence[TrainingItem]) -> TrainingItem:
 
 
 def count_samples(batch: Batch) -> int:
-    """Return how many samples the mixtures of a batch ``[batch, ..., time]`` have."""
+    """Return the number of samples in the mixtures of a batch ``[batch, ..., time]``."""
     waves = batch[0] if isinstance(batch, tuple | list) else batch
     return waves.shape[0] * waves.shape[-1]
 
 
 class MicroBatches:
-    """The items of a micro-batch, stacked; an error of ours comes back as a value.
+    """The stacked items of a micro-batch; a SeptoolError is returned as a value.
 
-    A DataLoader raises what happens in its processes with their tracebacks as the message.
+    A DataLoader would raise exceptions of its processes with the traceback as their message.
     """
 
     def __init__(self, items: TrainingSet) -> None:
         self.items = items
 
     def __getitem__(self, key: tuple[Sequence[Key], slice]) -> tuple[Batch | SeptoolError, dict[str, str]]:
-        """Return the items of a share of a batch, and what was noticed of damage; see :class:`Damage`."""
+        """Return the items of a share of a batch, and the damage noticed; see :class:`Damage`."""
         keys, own = key
         try:
             if self.items.variable_length:
-                # As long as the shortest of the batch, whoever works on that one.
+                # Cut to the shortest item of the whole batch, including those of other processes.
                 batch = _select_items(collate_items([self.items[item] for item in keys]), own)
             else:
                 batch = collate_items([self.items[item] for item in keys[own]])
@@ -264,7 +264,7 @@ def _select_items(batch: TrainingItem, own: slice) -> TrainingItem:
 
 def _start_worker(worker: int) -> None:
     workers.start(worker)
-    # A scheduler asks every process of a run to end; the step that is running may still need what this one makes.
+    # A scheduler signals every process of a run, but the current step may still need the items of this one.
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
@@ -278,19 +278,19 @@ def load_micro_batches(
     jobs: int = 0,
     pin: bool = False,
 ) -> Generator[list[Batch]]:
-    """Yield what one process works on in each step: its share of the batch, in micro-batches ``[batch, ..., time]``.
+    """Yield the share of one process of each batch, in micro-batches ``[batch, ..., time]``.
 
     Args:
-        items: where it comes from.
+        items: the training set.
         steps: the steps.
-        rank: number of the process.
-        world_size: processes that share a batch.
-        accumulation_steps: how many micro-batches to cut a share into.
-        jobs: processes that make the items; 0 makes them in this one.
-        pin: put them where a CUDA device copies from while it computes.
+        rank: rank of the process.
+        world_size: number of processes that share a batch.
+        accumulation_steps: number of micro-batches per share.
+        jobs: number of loader processes; 0 loads in this process.
+        pin: use pinned memory, from which a CUDA device copies while it computes.
 
     Raises:
-        SeptoolError: an item that cannot be made, or more of them than may be left out.
+        SeptoolError: an item cannot be loaded, or more are damaged than may be left out.
     """
     keys = [
         (batch, slice(place, None, world_size * accumulation_steps))
@@ -298,10 +298,10 @@ def load_micro_batches(
         for place in range(rank * accumulation_steps, (rank + 1) * accumulation_steps)
     ]
     with warnings.catch_warnings():
-        # The user chose how many; there may be more than processors, where decoding waits for a disk.
+        # The user may choose more processes than cores, since decoding may wait for the disk.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         loader = DataLoader(
-            # A map-style one, whatever it derives from.
+            # A map-style dataset, although it is not derived from Dataset.
             cast("Dataset[tuple[Batch | SeptoolError, dict[str, str]]]", MicroBatches(items)),
             batch_size=None,
             sampler=cast("Sequence[int]", keys),
@@ -309,7 +309,7 @@ def load_micro_batches(
             worker_init_fn=_start_worker,
             multiprocessing_context="fork" if jobs and workers.FORKS else None,
             pin_memory=pin,
-            # The loader draws a base seed from the global generator; its own keeps dropout out of the matter.
+            # With its own generator the loader does not draw from the global one, which dropout uses.
             generator=torch.Generator().manual_seed(0),
         )
         ready = iter(loader)
@@ -323,4 +323,4 @@ def load_micro_batches(
                 share.append(made)
             yield share
     finally:
-        del ready  # its processes end with it; kept by a traceback, they would be waited for in vain
+        del ready  # ends its processes, even if a traceback keeps this frame alive

@@ -1,7 +1,7 @@
 """Data-parallel training in several processes that torchrun starts.
 
-A batch means the same whatever their number, which changes nothing but the time and the rounding of sums, unless the
-network has dropout, which each process draws for its own share, or batch normalization, which is over a share.
+The batch size does not depend on the number of processes, which affects only the time and the rounding of sums, unless
+the network has dropout, drawn per process, or batch normalization, computed per share.
 """
 
 import os
@@ -22,9 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 
 Item = TypeVar("Item")
-# The main process decodes the corpus while the others wait. Nobody waits for one that died: its connections end.
+# Other processes wait while the main one decodes the corpus; if it dies, its closed connections end the wait.
 TIMEOUT = timedelta(hours=6)
-# What the libraries say of a peer that died; of other failures they say more than that.
+# Error messages of the libraries that indicate a dead peer.
 PEER_LOST_MESSAGES = (
     "by peer",
     "broken pipe",
@@ -36,7 +36,7 @@ PEER_LOST_MESSAGES = (
 
 @dataclass(frozen=True)
 class Distributed:
-    """This process among those of the run; alone by default."""
+    """This process among those of a run; a single process by default."""
 
     device: torch.device
     rank: int = 0
@@ -48,7 +48,7 @@ class Distributed:
         return self.rank == 0
 
     def shard(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return this process's part of what all do together."""
+        """Return this process's share of shared work."""
         return items[self.rank :: self.world_size]
 
     def all_reduce_sum(self, *values: float) -> list[float]:
@@ -60,17 +60,17 @@ class Distributed:
         return sums.tolist()
 
     def any(self, here: bool) -> bool:
-        """Whether it is so in any process."""
+        """Return whether the condition holds in any process."""
         return self.all_reduce_sum(here)[0] > 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return a module whose backward pass averages gradients over all processes."""
         if self.world_size == 1:
             return module
-        # Some networks leave weights out: those of iterations that nobody needed, or of a part that is not trained.
+        # Some networks do not use all weights: those of skipped iterations, or of a part that is not trained.
         wrapped = DistributedDataParallel(module, find_unused_parameters=True)
-        # Tables that grow with what a process has seen differ in size; ``broadcast`` is for the buffers that count. The
-        # argument's name depends on the version of torch.
+        # Tables that grow with the input differ in size between processes; ``broadcast`` syncs the buffers that matter.
+        # The argument's name depends on the version of torch.
         wrapped.broadcast_buffers = False
         return wrapped
 
@@ -78,20 +78,20 @@ class Distributed:
         """Give all processes the main one's tensors ``[...]``, in place."""
         if self.world_size > 1:
             for value in values:
-                dist.broadcast(value.detach(), src=0)  # which shares its memory, and has no history
+                dist.broadcast(value.detach(), src=0)  # shares the memory, without autograd history
 
     def no_sync(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Keep a wrapped module's gradients in this process for now: more are to be added to them."""
+        """Do not synchronize a wrapped module's gradients yet, since more will be accumulated."""
         return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
     def barrier(self) -> None:
-        """Wait until all processes have come this far."""
+        """Wait until all processes have reached this point."""
         if self.world_size > 1:
             dist.barrier()
 
     @contextmanager
     def local_main_first(self) -> Iterator[None]:
-        """Let one process of each machine do the block, then the others, who find what it has left on disk."""
+        """Run the block in one process of each machine first, then in the others, which reuse its files."""
         waits = self.world_size > 1 and os.environ["LOCAL_RANK"] != "0"
         if waits:
             self.barrier()
@@ -109,7 +109,7 @@ def is_main_process() -> bool:
 def init_distributed(device: torch.device) -> Iterator[Distributed]:
     """Join the processes that torchrun has started, if it has; each of a machine gets a CUDA device of its own.
 
-    When one fails, whichever notices first says why, and the others end without a word.
+    When one fails, the first process to notice reports the reason, and the others end silently.
 
     Raises:
         UsageError: more processes on this machine than it has CUDA devices.
@@ -117,7 +117,7 @@ def init_distributed(device: torch.device) -> Iterator[Distributed]:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         if device.type == "cuda":
-            torch.cuda.set_device(device.index or 0)  # the current one is where pinned memory and tables go
+            torch.cuda.set_device(device.index or 0)  # pinned memory and lookup tables use the current device
         yield Distributed(device)
         return
     if device.type == "cuda":
@@ -135,7 +135,7 @@ def init_distributed(device: torch.device) -> Iterator[Distributed]:
         dist.destroy_process_group()
     except (Exception, InterruptedBySignal) as error:
         if not _is_first_to_fail(store):
-            # Not sys.exit: other threads may wait for the lost process for ever.
+            # Not sys.exit: other threads may wait for the lost process forever.
             sys.stderr.flush()
             os._exit(error.status if isinstance(error, InterruptedBySignal) else 1)
         if is_peer_lost(error):
@@ -147,12 +147,12 @@ def init_distributed(device: torch.device) -> Iterator[Distributed]:
 
 
 def is_peer_lost(error: BaseException) -> bool:
-    """Say whether it is another process that has failed."""
+    """Return whether an error is the failure of another process."""
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in PEER_LOST_MESSAGES)
 
 
 def _is_first_to_fail(store: Store) -> bool:
     try:
         return store.add("failures", 1) == 1
-    except RuntimeError:  # the process that kept the store has gone as well
+    except RuntimeError:  # the process that hosts the store has ended as well
         return True

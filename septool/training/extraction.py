@@ -22,7 +22,7 @@ from septool.training.role import Role
 
 
 class ExtractionItem(NamedTuple):
-    """A fixed mixture, the voice in it that is wanted, and another recording of that; ``[time]`` each."""
+    """A fixed mixture, its target voice, and an enrollment recording of that speaker, ``[time]`` each."""
 
     mixture: Tensor
     target: Tensor
@@ -54,7 +54,7 @@ class ExtractorRole(Role[Extractor, ExtractionItem]):
         return [render_extraction_item(row, data.sample_rate) for row in self.distributed.shard(rows)]
 
     def score(self, items: Sequence[ExtractionItem]) -> float:
-        """Return the mean SI-SNRi of the wanted voices in dB."""
+        """Return the mean SI-SNRi of the target voices in dB."""
         scored = []
         for item in items:
             mixture, enrollment = (wave.to(self.device)[None] for wave in (item.mixture, item.enrollment))
@@ -70,8 +70,8 @@ def render_extraction_item(row: manifest.Mixture, rate: int) -> ExtractionItem:
     Raises:
         ManifestError: it has none.
     """
-    if row.enrolment is None:
+    if row.enrollment is None:
         raise ManifestError(f"mixture {row.id} has no enrollment")
-    rendered, enrollment = render_mixture(row, rate), row.enrolment
+    rendered, enrollment = render_mixture(row, rate), row.enrollment
     voice = audio.load_audio(row.locate(enrollment.path), rate, enrollment.start, enrollment.frames)
     return ExtractionItem(*map(torch.from_numpy, (rendered.mixture, rendered.sources[enrollment.target], voice)))

@@ -9,21 +9,21 @@ from types import FrameType
 class Interrupt:
     """Catches SIGINT and SIGTERM while the block runs; ``reraise`` lets them take effect.
 
-    A second SIGINT ends at once. A second SIGTERM does not: a scheduler sends it to every process, and torchrun, which
-    gets it too, once more to those that it has started.
+    A second SIGINT ends at once. A second SIGTERM does not: a scheduler sends it to every process, and torchrun
+    forwards it again to its children.
     """
 
     def __init__(self) -> None:
-        self.signal_number = 0  # of the signal that came first
-        self._handlers: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}  # those of before
+        self.signal_number = 0  # of the first signal
+        self._handlers: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}  # previous handlers
 
     @property
     def received(self) -> bool:
-        """Whether a signal has come to this process."""
+        """Whether this process has received a signal."""
         return self.signal_number > 0
 
     def __enter__(self) -> "Interrupt":
-        if threading.current_thread() is threading.main_thread():  # no other receives signals
+        if threading.current_thread() is threading.main_thread():  # only the main thread receives signals
             self._handlers = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
@@ -38,6 +38,6 @@ class Interrupt:
             self.reraise()
 
     def reraise(self) -> None:
-        """End as the signal would have; if none came here, another process of the run has received one."""
+        """End as the signal would have; without one, report that another process of the run received it."""
         self.__exit__()
         signal.raise_signal(self.signal_number or signal.SIGTERM)

@@ -15,7 +15,7 @@ _held: set[int] = set()  # file descriptors
 
 
 def _close_inherited() -> None:
-    """Let go of the locks of the parent in a forked process: a worker that outlives it must not hold them."""
+    """Close the parent's locks in a forked process, since a worker that outlives it must not hold them."""
     for descriptor in _held:
         with suppress(OSError):
             os.close(descriptor)
@@ -28,7 +28,7 @@ if locks.AVAILABLE:
 
 @contextmanager
 def lock_run(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, made if it is missing, for the block; removed again if nothing else came into it.
+    """Lock a run's folder during the block; it is created if missing, and removed if it stays empty.
 
     Raises:
         UsageError: another process holds it.
@@ -55,7 +55,7 @@ def lock_run(folder: Path) -> Iterator[None]:
         locks.release_lock(path, descriptor)
         if is_new:
             with suppress(OSError):
-                folder.rmdir()  # fails where there is something in it
+                folder.rmdir()  # fails unless the folder is empty
 
 
 def _holder(path: Path) -> str:

@@ -11,13 +11,13 @@ from septool.errors import UsageError
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-Event = JsonDict  # "event" (its kind), "step", and what is reported
-COUNTERS = ("step", "steps", "epoch")  # no curves
-FINAL_EVENTS = ("early stop", "average")  # of the end of a run, and again if it is resumed from there
+Event = JsonDict  # "event" (its kind), "step", and reported values
+COUNTERS = ("step", "steps", "epoch")  # not plotted
+FINAL_EVENTS = ("early stop", "average")  # logged at the end of a run, and again if it is resumed from there
 
 
 class TrainingLog:
-    """The log of a run; a run that is resumed drops the lines after the state that it is resumed from."""
+    """The log of a run; resuming drops the lines after the state that is resumed from."""
 
     def __init__(self, folder: Path, *, step: int, validation_pending: bool = False, tensorboard: bool = False) -> None:
         """Open the log at ``step``, whose validation may be pending."""
@@ -48,7 +48,7 @@ class TrainingLog:
 
 
 def _lines_until(path: Path, step: int, validation_pending: bool) -> list[str]:
-    """Return the whole lines of a log up to a step; a run that was killed may have left half a line."""
+    """Return the complete lines of a log up to a step; a killed run may have left a partial line."""
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:

@@ -1,8 +1,8 @@
 """Muon, orthogonalizing in single precision on processors without fast bfloat16 products.
 
 Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) replaces the update of a matrix
-by the nearest orthogonal one, found by Newton-Schulz iterations. torch computes those in bfloat16, which a processor
-without units for it emulates: on one of them that took 2.7 of the 3.7 s of a training step, and takes 0.1 s this way.
+by the nearest orthogonal one, found by Newton-Schulz iterations. torch computes those in bfloat16, which some
+processors emulate: on one of them they took 2.7 s of a training step of 3.7 s, and take 0.1 s in single precision.
 """
 
 import math
@@ -17,22 +17,22 @@ from septool.device import has_fast_bfloat16
 class Muon(torch.optim.Muon):
     """:class:`torch.optim.Muon`, its learning rates adjusted to match AdamW's updates.
 
-    The state is the same, so that a run goes on on a processor of the other kind.
+    The state is the same, so that a run can be resumed on the other kind of processor.
     """
 
     def __init__(self, matrices: Sequence[Tensor], lr: float, weight_decay: float) -> None:
-        """Take what to move.
+        """Set up the optimizer.
 
         Args:
             matrices: ``[row, column]`` each.
             lr: learning rate that AdamW would have.
-            weight_decay: part of a matrix that is taken away at each step, times the learning rate.
+            weight_decay: decoupled weight decay, times the learning rate.
         """
         super().__init__(matrices, lr, weight_decay, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Move the matrices by their gradients."""
+        """Update the matrices by their gradients."""
         if closure is not None or has_fast_bfloat16(self.param_groups[0]["params"][0].device):
             return super().step(closure)
         for group in self.param_groups:
@@ -55,17 +55,17 @@ def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float], step
     """Bring all singular values of a matrix ``[row, column]`` near one, in its own precision.
 
     Args:
-        matrix: of any size; zeros stay zeros.
-        coefficients: of a step, of the first, third and fifth power of singular values.
-        steps: Newton-Schulz iterations.
-        eps: the least norm that is divided by.
+        matrix: of any size; a zero matrix stays zero.
+        coefficients: of the first, third and fifth power of the singular values in each iteration.
+        steps: number of Newton-Schulz iterations.
+        eps: lower bound of the norm that is divided by.
 
     Returns:
         ``[row, column]``, with the singular vectors of the matrix.
     """
     first, third, fifth = coefficients
     tall = matrix.shape[0] > matrix.shape[1]
-    found = matrix.T if tall else matrix  # products of the shorter side are the smaller ones
+    found = matrix.T if tall else matrix  # the Gram matrix of the shorter side is smaller
     found = found / found.norm().clamp(min=eps)
     for _ in range(steps):
         gram = found @ found.T

@@ -13,7 +13,7 @@ from septool.training.recipe import Optimizer, Schedule
 
 
 def make_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
-    """Build what a recipe's optimizer consists of; between them they move every weight once."""
+    """Build the optimizers of a recipe, which together update every weight once."""
     lr, decay, betas, eps = settings.lr, settings.weight_decay, settings.betas, settings.eps
     if settings.name == "adam":
         return [torch.optim.Adam(model.parameters(), lr, betas, eps, weight_decay=decay)]
@@ -53,7 +53,7 @@ def learning_rate_factor(schedule: Schedule, *, step: int, epoch: int, steps: in
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: JsonDict) -> None:
-    """Load an optimizer's state; its settings stay those that it was made with."""
+    """Load an optimizer's state, but keep its own settings."""
     settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, own in zip(optimizer.param_groups, settings, strict=True):
@@ -63,8 +63,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: JsonDict) -> None
 class MovingAverage:
     """An exponential moving average of a model's weights, by the rule of :mod:`torch.optim.swa_utils`.
 
-    Not its ``AveragedModel``: that copies buffers of equal shape only, and the tables of positions of some networks
-    grow with what they have seen; and it starts from the weights after the first step instead of those before it.
+    Its ``AveragedModel`` is not used: it copies only buffers of equal shape, whereas the position tables of some
+    networks grow with the input, and it starts from the weights after the first step instead of those before it.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -72,8 +72,8 @@ class MovingAverage:
         self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     def update(self, step: int) -> None:
-        """Take in the weights after step ``step``; what is not a float (counters) is copied."""
-        # The decay rises from 0.1, so that the average does not linger at the weights that the run began with.
+        """Update the average with the weights after step ``step``; integer buffers (counters) are copied."""
+        # The decay rises from 0.1, so that the initial weights are forgotten quickly.
         decay = min(self.decay, (1 + step) / (10 + step))
         current = self.model.state_dict()
         floats = [name for name, value in current.items() if value.is_floating_point()]
@@ -83,9 +83,9 @@ class MovingAverage:
 
 
 def mean_weights(several: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Average the weights of several checkpoints of one model; what is not a float is the last one's.
+    """Average the weights of several checkpoints of one model; integer buffers are those of the last one.
 
-    In double precision at once: the running mean of ``torch.optim.swa_utils`` rounds at every checkpoint, and its
+    The sum is in double precision: the running mean of ``torch.optim.swa_utils`` rounds at every checkpoint, and its
     result depends on their order.
     """
     mean = {}

@@ -10,8 +10,8 @@ from septool.data.mixing import DynamicMixing
 from septool.headers import numbers_in
 from septool.limits import HIGHEST_RATE, LARGEST_SIZE, LOWEST_RATE
 
-STATIC_KEYS = ("sources", "seconds")  # what of the mixing counts for mixtures that are fixed
-# Bounds of settings: beyond them there are typing errors, and numbers that torch or the memory have no room for.
+STATIC_KEYS = ("sources", "seconds")  # settings of the mixing that apply to fixed mixtures
+# Bounds of settings, to catch typing errors and values beyond the limits of torch or the memory.
 MOST_STEPS, MOST_BATCH, MOST_SEED = 10**9, 10**6, 2**64 - 1
 MOST_SECONDS, MOST_SOURCES, MOST_DB = 3600.0, 64, 200.0
 
@@ -25,7 +25,7 @@ def _check_range(least: float, most: float, section: object, *names: str) -> Non
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Manifests and the rate that everything is brought to."""
+    """Manifests, and the sample rate of training."""
 
     train: str = "data/train-speech.jsonl"
     # "dynamic": the manifest's voices, mixed anew every epoch; "static": its mixtures as they are.
@@ -33,8 +33,8 @@ class Data:
     validation: str = "data/dev-2mix.jsonl"  # fixed mixtures
     sample_rate: int = 8000
     validation_items: int | None = None  # only the first N; all by default
-    damaged_share: float = 0.01  # of the training set, rounded up, that may be damaged; it is left out and named
-    name: str = ""  # what the checkpoint says it was trained on
+    damaged_share: float = 0.01  # tolerated fraction of damaged training items, rounded up; they are skipped
+    name: str = ""  # name of the training data in checkpoints
 
     def __post_init__(self) -> None:
         _check_range(LOWEST_RATE, HIGHEST_RATE, self, "sample_rate")
@@ -44,7 +44,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """How weights move.
+    """The optimizer.
 
     "muon" orthogonalizes the updates of the matrices of linear and recurrent layers (Jordan et al.,
     2024; scaled to Adam's step size as in Liu et al., 2025) and leaves the rest to AdamW.
@@ -67,7 +67,7 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How the learning rate moves; all but "plateau" are functions of the step alone."""
+    """The learning-rate schedule; all but "plateau" are functions of the step alone."""
 
     name: Literal["constant", "exponential", "plateau", "cosine", "trapezoid"] = "constant"
     warmup: int = 0  # steps of linear rise
@@ -87,18 +87,18 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """How long, in what micro-batches, and at which precision."""
+    """Duration, batch sizes and precision of the training loop."""
 
     steps: int = 100_000
     epoch_steps: int = 1000  # steps between two validations
-    batch: int = 4  # mixtures a step, of all processes together
-    # Micro-batches that a process cuts its share of a batch into; more need less memory.
+    batch: int = 4  # mixtures per step over all processes
+    # Number of micro-batches per process and step; more take less memory.
     accumulation_steps: int = field(default=1, metadata={"formerly": "accumulate"})
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema: float = 0.0  # decay of the averaged weights that are validated and kept; 0 is off
-    loss_floor: float | None = None  # dB; items already better than this are left out (SepFormer: -30)
+    loss_floor: float | None = None  # dB; items with a lower loss are ignored (SepFormer: -30)
     patience: int = 0  # epochs without improvement that end the run; 0 for never
-    average: int = 0  # checkpoints that are kept, and averaged in the end
+    average: int = 0  # number of checkpoints to keep and average at the end
     average_of: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
@@ -125,16 +125,16 @@ class Distillation:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A whole run."""
+    """A training recipe."""
 
     model: str
-    published: JsonDict = field(default_factory=dict)  # what a paper reports for it, and where
+    published: JsonDict = field(default_factory=dict)  # scores that a paper reports, and the place
     variant: str | None = field(default=None, metadata={"formerly": "row"})  # a named configuration of the model
     config: JsonDict = field(default_factory=dict)
     loss: str | None = None  # the model's own by default
     seed: int = 0
     initialize: str | None = field(default=None, metadata={"formerly": "initialise"})  # a checkpoint to start from
-    # Parts of the model that start from other checkpoints, "PART" = "CHECKPOINT" or "CHECKPOINT#PART".
+    # Parts of the model to initialize from other checkpoints, "PART" = "CHECKPOINT" or "CHECKPOINT#PART".
     parts: dict[str, str] = field(default_factory=dict)
     data: Data = Data()
     mixing: DynamicMixing = field(default_factory=DynamicMixing)
@@ -171,7 +171,7 @@ class Recipe:
 
 
 def _check_config_value(key: str, value: float) -> None:
-    """Refuse numbers that no network can have; what else a field asks for is checked where the field is."""
+    """Refuse numbers that no network can have; all other checks are in the models' own fields."""
     if "dropout" in key and not 0 <= value < 1:
         raise ValueError(f"{key} is {value}; a dropout rate lies between 0 and 1")
     if not abs(value) <= LARGEST_SIZE:

@@ -13,10 +13,10 @@ from septool.training.recipe_files import load_recipe, recipe_record
 
 
 def run_name(name: str, settings: Sequence[str] = ()) -> str:
-    """Name a run by its recipe and by what the settings change in it, whatever their order."""
+    """Name a run by its recipe and the changed settings, independent of their order."""
     before, after = (recipe_record(recipe) for recipe in (load_recipe(name), load_recipe(name, settings)))
     changed = _differences(before, after)
-    if after["data"]["name"] == after["data"]["train"]:  # which is not what somebody has set
+    if after["data"]["name"] == after["data"]["train"]:  # a derived value, not a setting
         changed.pop("data.name", None)
     full = "+".join([Path(name).stem, *(f"{key}={_as_file_name(now)}" for key, (_, now) in changed.items())])
     if len(full.encode()) <= 120:
@@ -25,7 +25,7 @@ def run_name(name: str, settings: Sequence[str] = ()) -> str:
 
 
 def recipe_changes(before: Recipe, after: Recipe) -> dict[str, tuple[object, object]]:
-    """Return the settings in which two runs differ, as they are in the one and in the other."""
+    """Return the settings in which two runs differ, with both values."""
     return _differences(asdict(before), asdict(after))
 
 

@@ -11,7 +11,7 @@ from septool.errors import ConfigError, UsageError
 from septool.training.recipe import STATIC_KEYS, Recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-ABOUT_SCORES = ("table", "data")  # what is published of a recipe besides scores
+ABOUT_SCORES = ("table", "data")  # keys of ``published`` that are no scores
 SUGGESTIONS = 3  # names
 
 
@@ -30,7 +30,7 @@ def recipe_from_dict(values: JsonMapping, settings: Sequence[str] = ()) -> Recip
 
 
 def _override(values: JsonDict, settings: Sequence[str]) -> JsonDict:
-    """Apply settings; a checkpoint that is trained on other data does not claim the recipe's, but their manifest."""
+    """Apply settings; with other training data, the checkpoint names that manifest instead of the recipe's data."""
     changed = override(values, map_settings(settings))
     before, after = values.get("data"), changed.get("data")
     if (
@@ -44,7 +44,7 @@ def _override(values: JsonDict, settings: Sequence[str]) -> JsonDict:
 
 
 def map_settings(settings: Sequence[str]) -> list[str]:
-    """Return ``key=value`` settings with the keys of today."""
+    """Return ``key=value`` settings with renamed keys updated."""
     renamed = []
     for setting in settings:
         path, equals, text = setting.partition("=")
@@ -57,7 +57,7 @@ def map_settings(settings: Sequence[str]) -> list[str]:
 
 
 def _old_keys(kind: type, section: str = "") -> dict[str, str]:
-    """Return the keys of a recipe that had another name, old to new; a renamed section comes before its keys."""
+    """Return the renamed keys of a recipe, old to new; a renamed section comes before its keys."""
     renamed, hints = {}, get_type_hints(kind)
     for each in fields(kind):
         if "formerly" in each.metadata:
@@ -68,7 +68,7 @@ def _old_keys(kind: type, section: str = "") -> dict[str, str]:
 
 
 def _rename_key(values: JsonDict, old: str, new: str) -> None:
-    """Give an entry of nested values, if it is there, another key in its section; two entries are left alone."""
+    """Rename a key of nested values within its section, unless it is missing or both keys exist."""
     section, _, key = old.rpartition(".")
     if section:
         if not isinstance(values.get(section), Mapping):
@@ -81,7 +81,7 @@ def _rename_key(values: JsonDict, old: str, new: str) -> None:
 
 
 def _with_new_keys(values: JsonMapping) -> JsonDict:
-    """Return nested values with the keys of today."""
+    """Return nested values with renamed keys updated."""
     renamed = dict(values)
     for old, new in _old_keys(Recipe).items():
         _rename_key(renamed, old, new)
@@ -89,9 +89,9 @@ def _with_new_keys(values: JsonMapping) -> JsonDict:
 
 
 def recipe_record(recipe: Recipe) -> JsonDict:
-    """Return a recipe as plain values for what a run leaves on disk: ``recipe.json``, ``last.pt``, checkpoint headers.
+    """Return a recipe as plain values for the files of a run: ``recipe.json``, ``last.pt``, checkpoint headers.
 
-    Keys that were renamed keep their old names there, so that other programs find them.
+    Renamed keys keep their old names there, for compatibility with other programs.
     """
     values = asdict(recipe)
     for old, new in _old_keys(Recipe).items():
@@ -100,7 +100,7 @@ def recipe_record(recipe: Recipe) -> JsonDict:
 
 
 def effective_record(recipe: Recipe) -> JsonDict:
-    """Return :func:`recipe_record` without the settings of the mixing that fixed mixtures do not go by."""
+    """Return :func:`recipe_record` without the mixing settings that do not apply to fixed mixtures."""
     values = recipe_record(recipe)
     if recipe.data.mixing == "static":
         values["mixing"] = {name: values["mixing"][name] for name in STATIC_KEYS}
@@ -123,12 +123,12 @@ def _suggestion(name: str) -> str:
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with septool."""
+    """Return the names of the bundled recipes."""
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
 def describe_recipes() -> list[JsonDict]:
-    """Return what each of them trains, on what, and what is published for it."""
+    """Return the model, the data and the published scores of each bundled recipe."""
     chosen = {name: load_recipe(name) for name in recipe_names()}
     return [
         {"name": name, "model": recipe.model, "row": recipe.variant, "data": recipe.data.name}
@@ -139,7 +139,7 @@ def describe_recipes() -> list[JsonDict]:
 
 
 def format_scores(published: JsonMapping) -> str:
-    """Write what a recipe's ``published`` says of scores."""
+    """Format the scores in a recipe's ``published``."""
     scores = {key: value for key, value in published.items() if key not in ABOUT_SCORES}
     return ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in scores.items())
 
@@ -161,7 +161,7 @@ def _read_with_base(path: Path, seen: tuple[Path, ...] = ()) -> JsonDict:
 def _merge(below: JsonDict, above: JsonDict) -> JsonDict:
     merged = below | above
     for key in below.keys() & above.keys():
-        # What a paper reports is of one recipe only.
+        # Published scores are not inherited.
         if isinstance(below[key], dict) and isinstance(above[key], dict) and key != "published":
             merged[key] = _merge(below[key], above[key])
     return merged

@@ -1,4 +1,4 @@
-"""Roles: what differs between training a separator, an extractor and a speaker network."""
+"""Roles: the differences between training a separator, an extractor and a speaker network."""
 
 import logging
 import math
@@ -28,10 +28,10 @@ ItemT = TypeVar("ItemT")
 
 
 class Role(ABC, Generic[ModelT, ItemT]):
-    """How models of one role are trained: what an item is, its loss, the validation set and its score.
+    """The items, loss, validation set and score for training models of one role.
 
-    One for each ``role`` of :class:`septool.models.base.Model`; a run's :class:`~septool.training.trainer.Trainer` does
-    the rest, which is the same for all.
+    There is one class for each ``role`` of :class:`septool.models.base.Model`; the rest of a run is in
+    :class:`~septool.training.trainer.Trainer`.
     """
 
     metric: ClassVar[Metric] = METRICS["si-snri"]  # of the validation
@@ -40,7 +40,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
         self.recipe, self.model, self.distributed = recipe, model, distributed
         self.device = distributed.device
         self.loss_function: Callable[..., Tensor] = LOSSES[recipe.loss or model.loss]
-        self.speech: pool.UtterancePool | None = None  # what items are sampled from, once they are
+        self.speech: pool.UtterancePool | None = None  # source of sampled items, once decoded
 
     @abstractmethod
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., TrainingItem]:
@@ -52,14 +52,14 @@ class Role(ABC, Generic[ModelT, ItemT]):
 
     @abstractmethod
     def validation_set(self) -> list[ItemT]:
-        """Read this process's share of what the run is validated on."""
+        """Read this process's share of the validation set."""
 
     @abstractmethod
     def score(self, items: Sequence[ItemT]) -> float:
-        """Return the model's score on all processes' items, in the unit of ``metric``, the same in every process."""
+        """Return the score over the items of all processes, in the unit of ``metric``, equal in every process."""
 
     def training_set(self, jobs: int) -> TrainingSet:
-        """Open what the run learns from: here items that are sampled, decoded by ``jobs`` processes before."""
+        """Open the training set: by default sampled items, from a pool decoded by ``jobs`` processes."""
         recipe, loop = self.recipe, self.recipe.loop
         with self.distributed.local_main_first():
             rate, jobs, share = recipe.data.sample_rate, max(jobs, 1), recipe.data.damaged_share
@@ -74,16 +74,16 @@ class Role(ABC, Generic[ModelT, ItemT]):
         )
 
     def begin(self) -> None:
-        """Prepare the model when a run begins, after its training set is open; not when it is resumed."""
+        """Prepare the model of a new run once its training set is open; not called when a run is resumed."""
 
     @classmethod
     def is_better(cls, score: float, best: float) -> bool:
-        """Say whether a score is better than another."""
+        """Return whether a score is better than another."""
         return score > best if cls.metric.better == "higher" else score < best
 
     @classmethod
     def worst_score(cls) -> float:
-        """Return what every score is better than."""
+        """Return a value that every score is better than."""
         return -math.inf if cls.metric.better == "higher" else math.inf
 
     def mean_improvement(self, items: Sequence[Item]) -> float:
@@ -109,7 +109,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
 
 
 AnyRole = Role[Any, Any]
-# By the role of the model.
+# By model role.
 TRAINING_ROLES: Registry[type[AnyRole]] = Registry(
     "role",
     {
@@ -121,5 +121,5 @@ TRAINING_ROLES: Registry[type[AnyRole]] = Registry(
 
 
 def training_role(recipe: Recipe) -> type[AnyRole]:
-    """Return how a recipe's model is trained."""
+    """Return the training role of a recipe's model."""
     return TRAINING_ROLES[MODELS[recipe.model].role]

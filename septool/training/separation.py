@@ -54,7 +54,7 @@ class SeparatorRole(Role[Separator, Rendered]):
         assert isinstance(batch, Tensor)
         parts = batch.to(self.device, non_blocking=True)
         parts = parts * model_gain(parts.sum(1))[:, None]
-        # Behind the sources stands what else is in the mixture.
+        # The part after the sources is the rest of the mixture.
         mixture, sources = parts.sum(1), parts[:, : self.model.sources]
         if self.teacher is None:
             return self.loss_function(self.model, mixture, sources)

@@ -21,8 +21,8 @@ from septool.training.recipe_changes import recipe_changes
 from septool.training.recipe_files import recipe_from_dict, recipe_record
 
 LOG = logging.getLogger(__name__)
-STATES = LAST, PREVIOUS = "last.pt", "previous.pt"  # what a run is resumed from: the first that is whole
-# Counters by the names that they had in the states of earlier versions.
+STATES = LAST, PREVIOUS = "last.pt", "previous.pt"  # states to resume from; the first intact one is used
+# Names of counters in states of earlier versions.
 OLD_COUNTERS = {
     "stale": "epochs_since_best",
     "skipped": "skipped_steps",
@@ -34,17 +34,17 @@ OLD_COUNTERS = {
 
 @dataclass
 class Progress:
-    """Where a run stands."""
+    """The progress of a run."""
 
     step: int = 0
     best: float = -math.inf  # validation score
     epochs_since_best: int = 0
-    bad_epochs: int = 0  # since the last improvement or plateau step
+    bad_epochs: int = 0  # epochs since the last improvement or plateau step
     plateau_scale: float = 1.0
-    skipped_steps: int = 0  # whose gradient was not finite
-    validation_pending: bool = False  # an epoch is over, its validation is not
-    recent_losses: list[float] = field(default_factory=list)  # since the last line of the log
-    average_candidates: list[list[float]] = field(default_factory=list)  # score and step of weights to average
+    skipped_steps: int = 0  # steps skipped because of a non-finite gradient
+    validation_pending: bool = False  # the last epoch has not been validated yet
+    recent_losses: list[float] = field(default_factory=list)  # losses since the last line of the log
+    average_candidates: list[list[float]] = field(default_factory=list)  # scores and steps of checkpoints to average
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,18 @@ class SavedState:
     """The content of a state on disk, in main memory."""
 
     path: Path
-    recipe: Recipe  # that it was made by
+    recipe: Recipe  # of the run
     model: dict[str, Tensor]
-    average: dict[str, Tensor]  # moving average of the weights; empty, or of no meaning, without loop.ema
+    average: dict[str, Tensor]  # moving average of the weights; unused without loop.ema
     optimizers: list[JsonDict]
-    scaler: JsonDict  # of the loss, for fp16
+    scaler: JsonDict  # loss scaler for fp16
     progress: Progress
     hours: float
     manifests: dict[str, str]  # sha256 by path
 
 
 class TrainingState:
-    """What a step changes, and what a run that was stopped needs to come to the same numbers."""
+    """The state that a step changes, and that a resumed run needs to reproduce an uninterrupted one."""
 
     def __init__(self, recipe: Recipe, model: Model, device: torch.device, *, worst: float = -math.inf) -> None:
         """Start from a model's weights; ``worst`` is below any validation score."""
@@ -73,20 +73,20 @@ class TrainingState:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.loop.precision == "fp16")
         self.progress = Progress(best=worst)
         self.hours = 0.0
-        self.manifests: dict[str, str] = {}  # sha256 by path, of what the run has learned from and was validated on
+        self.manifests: dict[str, str] = {}  # sha256 of the training and validation manifests, by path
 
     def restart_average(self) -> None:
-        """Begin the average anew with the weights as they are."""
+        """Restart the average from the current weights."""
         if self.average is not None:
             self.average = MovingAverage(self.model, self.recipe.loop.ema)
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """What is validated and kept: the averaged weights if the recipe averages."""
+        """The weights that are validated and kept: the averaged ones if the recipe averages."""
         return self.model.state_dict() if self.average is None else self.average.weights
 
     def save(self, folder: Path) -> None:
-        """Write ``last.pt``, whole or not at all; the one before it stays as ``previous.pt``."""
+        """Write ``last.pt`` atomically; the previous one is kept as ``previous.pt``."""
         content = {
             "model": self.model.state_dict(),
             "average": {} if self.average is None else self.average.weights,
@@ -101,15 +101,15 @@ class TrainingState:
         with atomic_write(last) as partial:
             try:
                 torch.save(content, partial)
-            except RuntimeError as error:  # what its writer says of a full disk or a quota
+            except RuntimeError as error:  # raised for a full disk or an exceeded quota
                 raise SeptoolError(f"{last} cannot be written; is the disk full?") from error
             with partial.open("rb") as file:
-                os.fsync(file.fileno())  # before it takes the place of one that is known to be whole
+                os.fsync(file.fileno())  # before it replaces an intact one
             if last.exists():
                 keep_as(last, folder / PREVIOUS)
 
     def resume(self, folder: Path) -> dict[str, tuple[object, object]]:
-        """Take up the state in a run's folder, and return the settings that have changed since.
+        """Resume from the state in a run's folder; return the settings that have changed since.
 
         Raises:
             CheckpointError: there is none, it is damaged, or it is of another network or optimizer.
@@ -130,7 +130,7 @@ class TrainingState:
                 self.average.weights = {name: value.to(self.device) for name, value in saved.average.items()}
             if saved.scaler:
                 self.scaler.load_state_dict(saved.scaler)
-        except Exception as error:  # torch raises many kinds for other shapes
+        except Exception as error:  # torch raises various types for other shapes
             shapes = [key for key in changed if key.startswith(("variant", "config.", "optimizer.name"))]
             why = ", ".join(f"{key} was {changed[key][0]}, is {changed[key][1]}" for key in shapes)
             raise CheckpointError(
@@ -141,15 +141,15 @@ class TrainingState:
 
 
 def has_state(folder: Path) -> bool:
-    """Say whether there is something to resume from."""
+    """Return whether there is a state to resume from."""
     return any((folder / name).exists() for name in STATES)
 
 
 def read_state(folder: Path) -> SavedState:
-    """Read ``last.pt``, or ``previous.pt`` if that is damaged or no state.
+    """Read ``last.pt``, or ``previous.pt`` if the former is damaged or no state.
 
     Raises:
-        CheckpointError: there is none, or none that can be used.
+        CheckpointError: there is no usable state.
     """
     paths = [folder / name for name in STATES if (folder / name).exists()]
     if not paths:
@@ -158,7 +158,7 @@ def read_state(folder: Path) -> SavedState:
     for path in paths:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # torch raises many kinds, in words about its archive's inside
+        except Exception:  # torch raises various types, with messages about the archive's internals
             damage = damage or f"{path} is damaged: it is cut off, or not the state of a run"
             continue
         try:
@@ -169,7 +169,7 @@ def read_state(folder: Path) -> SavedState:
 
 
 def _parse_state(path: Path, content: object) -> SavedState:
-    """Check what a file holds, and bring names of earlier versions to today's."""
+    """Check the content of a state, and update names of earlier versions."""
     kinds = {"model": Mapping, "average": Mapping, "optimizers": list, "progress": Mapping, "hours": float}
     kinds |= {"recipe": str}
     if not isinstance(content, Mapping):
@@ -183,7 +183,7 @@ def _parse_state(path: Path, content: object) -> SavedState:
     for key, value in counters.items():
         if key not in known or not isinstance(value, type(known[key])) or (key == "step" and value < 0):
             raise ValueError(f"it is not the state of a run: its progress has {key!r} {value!r:.40}")
-    for name, value in content["model"].items():  # steps that would make such weights are not taken
+    for name, value in content["model"].items():  # steps that would lead to such weights are skipped
         if isinstance(value, Tensor) and not value.isfinite().all():
             raise ValueError(f"its weights in {name} are no numbers")
     return SavedState(

@@ -20,6 +20,7 @@ from septool.atomic import atomic_write
 from septool.device import hardware
 from septool.errors import UsageError
 from septool.files import make_folder, sha256_of
+from septool.inference.dtype import torch_dtype
 from septool.models.base import Model
 from septool.models.build import build_model
 from septool.provenance import software
@@ -33,20 +34,19 @@ from septool.training.recipe_files import effective_record
 from septool.training.role import Role, training_role
 from septool.training.state import TrainingState
 
-LOG_EVERY = 50  # steps a line of the log stands for
-MOST_WEIGHTS, MOST_TENSORS = 10**9, 20_000  # of a network
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LOG_EVERY = 50  # steps per line of the log
+MOST_WEIGHTS, MOST_TENSORS = 10**9, 20_000  # limits for a network
 Report = Callable[[Event], None]
 
 
 def check_network_size(recipe: Recipe) -> Model:
-    """Refuse a network that no machine here has room for, before anything is built in memory.
+    """Refuse a network that is too large, before it is allocated.
 
     Returns:
-        The network without values, on torch's device "meta".
+        The network on torch's "meta" device.
 
     Raises:
-        UsageError: it has more than :data:`MOST_WEIGHTS`, in more than :data:`MOST_TENSORS`.
+        UsageError: it has more than :data:`MOST_WEIGHTS` weights or :data:`MOST_TENSORS` tensors.
     """
     weights, tensors = 0, 0
 
@@ -68,7 +68,7 @@ def check_network_size(recipe: Recipe) -> Model:
 
 
 class LossModule(nn.Module):
-    """A run's loss ``[batch]`` as a forward pass: what gradients are shared around."""
+    """A run's loss ``[batch]`` as a module's forward pass, for the synchronization of gradients."""
 
     def __init__(self, model: nn.Module, losses: Callable[[Batch], Tensor]) -> None:
         super().__init__()
@@ -82,16 +82,16 @@ class LossModule(nn.Module):
 class Trainer:
     """One training run in its folder.
 
-    What it learns from and how it is scored is the matter of its :class:`~septool.training.role.Role`, what it can be
-    resumed from that of its :class:`~septool.training.state.TrainingState`.
+    Its :class:`~septool.training.role.Role` defines the data and the score, its
+    :class:`~septool.training.state.TrainingState` what it is resumed from.
     """
 
     def __init__(self, recipe: Recipe, folder: Path, distributed: Distributed, *, resume: bool = False) -> None:
-        """Build a run: with the weights that its recipe starts from, or with the state in its folder.
+        """Build a run from the initial weights of its recipe, or from the state in its folder.
 
         Raises:
             UsageError: a model, setting or checkpoint that does not exist.
-            CheckpointError: weights, or a state to resume from, that are missing, damaged or of another network.
+            CheckpointError: initial weights or a state are missing, damaged, or of another network.
         """
         self.recipe, self.folder, self.distributed = recipe, folder, distributed
         self.device = distributed.device
@@ -118,22 +118,22 @@ class Trainer:
 
     @property
     def epoch_number(self) -> int:
-        """How many epochs are complete."""
+        """Number of completed epochs."""
         return self.state.progress.step // self.recipe.loop.epoch_steps
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end, or nowhere for as long as it was given."""
+        """Whether the run has reached its last step, or its patience without improvement is exhausted."""
         loop, progress = self.recipe.loop, self.state.progress
         return progress.step >= loop.steps or 0 < loop.patience <= progress.epochs_since_best
 
     @property
     def stopped(self) -> bool:
-        """Whether this process or another of the run has been asked to end."""
+        """Whether any process of the run has been asked to stop."""
         return self.distributed.any(self._interrupt.received)
 
     def compile(self) -> None:
-        """Run steps through torch.compile: the loss, and what it calls of the model. Validation stays as it is."""
+        """Compile the loss and the parts of the model that it calls; validation stays uncompiled."""
         self._loss_module.compile()
 
     def fit(
@@ -147,24 +147,24 @@ class Trainer:
         """Train to the end of the run, or until a signal asks for its end; return the best validation score.
 
         Args:
-            jobs: processes that make the items; 0 makes them in this one.
-            tensorboard: write TensorBoard's files as well.
-            save_minutes: longest time between two states on disk.
-            report: called in the main process with each event.
+            jobs: number of loader processes; 0 loads in this process.
+            tensorboard: write TensorBoard files as well.
+            save_minutes: maximum time between two saved states.
+            report: callback for events, called in the main process.
         """
         loop, progress, is_main = self.recipe.loop, self.state.progress, self.distributed.is_main
         if tensorboard:
             check_tensorboard()
-        validation_set = self.role.validation_set()  # first: what is wrong with it is known before much is decoded
+        validation_set = self.role.validation_set()  # first, so that errors in it are reported before the long decoding
         training_set = self.role.training_set(jobs)
         if not progress.step:
             self.role.begin()
-            self.distributed.broadcast(self.model.parameters())  # what is computed apart may differ in rounding
+            self.distributed.broadcast(self.model.parameters())  # computed separately, they may differ in rounding
             self.state.restart_average()
         used = (self.recipe.data.train, self.recipe.data.validation, *self.recipe.mixing.manifests)
         self.manifests = {path: sha256_of(Path(path)) for path in used}
         self._note_changed_data()
-        make_folder(self.folder)  # now that the run can start
+        make_folder(self.folder)  # created only once the run can start
         self._report, self._save_seconds = report, 60 * save_minutes
         with ExitStack() as stack:
             if is_main:
@@ -185,7 +185,7 @@ class Trainer:
                 self._validate_epoch(validation_set)
             if self.stopped:
                 self._emit("interrupted", {}, write=False)
-                self.distributed.barrier()  # for the state
+                self.distributed.barrier()  # until the state is written
                 self._interrupt.reraise()
             if loop.patience and progress.epochs_since_best >= loop.patience:
                 self._emit("early stop", {"epochs": progress.epochs_since_best})
@@ -194,7 +194,7 @@ class Trainer:
         return progress.best
 
     def _note_changed_data(self) -> None:
-        """Take account of manifests that are others than before: scores on another validation set do not compare."""
+        """Handle manifests that have changed since: scores on another validation set are not comparable."""
         before, path_now, progress = self.state.manifests, self.recipe.data.validation, self.state.progress
         for path, now in self.manifests.items():
             if before.get(path, now) != now:
@@ -208,7 +208,7 @@ class Trainer:
         self.state.manifests = dict(self.manifests)
 
     def epoch(self, training_set: TrainingSet, jobs: int = 0) -> bool:
-        """Take the steps that are left of an epoch and save the state; false if the run was asked to stop."""
+        """Take the remaining steps of an epoch and save the state; return False if the run was asked to stop."""
         loop, progress, distributed = self.recipe.loop, self.state.progress, self.distributed
         number = (progress.step - progress.validation_pending) // loop.epoch_steps
         end = min((number + 1) * loop.epoch_steps, loop.steps)
@@ -230,7 +230,7 @@ class Trainer:
                 self.state.hours = self._hours_before + (now - self._started) / 3600
                 samples = distributed.world_size * sum(map(count_samples, micro_batches))
                 event |= {"steps": loop.steps, "epoch": number, "samples_per_s": samples / (now - before)}
-                event |= {"waiting": (ready - before) / (now - before)}  # part of the time that the data took
+                event |= {"waiting": (ready - before) / (now - before)}  # fraction of the time spent waiting for data
                 before = now
                 self._log_step(event)
                 if self.stopped:
@@ -245,11 +245,11 @@ class Trainer:
         if not progress.validation_pending:
             progress.validation_pending = True
             if distributed.is_main:
-                self.save()  # validation may outlast the grace period that a scheduler gives after SIGTERM
+                self.save()  # validation may take longer than a scheduler's grace period after SIGTERM
         return not self.stopped
 
     def step(self, *micro_batches: Batch) -> Event:
-        """Take one step on this process's share of a batch; a step that is not finite moves nothing and is counted.
+        """Take one step on this process's share of a batch; a non-finite step changes nothing but a counter.
 
         Returns:
             The mean loss of the whole batch, and the norm of its gradient before clipping.
@@ -267,7 +267,7 @@ class Trainer:
             with nullcontext() if place == len(micro_batches) else self.distributed.no_sync(self._wrapped_loss):
                 with self._autocast():
                     losses = self._wrapped_loss(micro_batch)  # [B]
-                # NaN is not below the floor: it counts, and the step is skipped for it.
+                # NaN does not count as below the floor, so that the step is skipped because of it.
                 above = losses if loop.loss_floor is None else losses[~(losses <= loop.loss_floor)]
                 self.state.scaler.scale(above.sum() / share).backward()
             loss += losses.mean().item() / len(micro_batches)
@@ -282,14 +282,14 @@ class Trainer:
         elif counted:
             progress.skipped_steps += 1
             for value, before in zip(self.batchnorm_buffers, buffers_before, strict=True):
-                value.copy_(before)  # the forward pass had moved them
+                value.copy_(before)  # undo the update by the forward pass
         self.state.scaler.update()
         progress.step += 1
         return {"loss": loss, "gradient": norm}
 
     def _autocast(self) -> AbstractContextManager[object]:
-        precision = PRECISIONS.get(self.recipe.loop.precision)
-        return nullcontext() if precision is None else torch.autocast(self.device.type, precision)
+        dtype = torch_dtype(self.recipe.loop.precision)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def _set_learning_rate(self) -> None:
         factor = learning_rate_factor(
@@ -304,7 +304,7 @@ class Trainer:
                 group["lr"] = self.recipe.optimizer.lr * factor
 
     def _clip_gradient(self, scale: float) -> float:
-        """Scale the gradient, clip it, and return its norm before that."""
+        """Scale and clip the gradient; return its norm before clipping."""
         for optimizer in self.state.optimizers:
             self.state.scaler.unscale_(optimizer)
         if scale != 1:
@@ -315,20 +315,20 @@ class Trainer:
         return nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
 
     def validate(self, items: Sequence[object]) -> float:
-        """Return the score of the weights that would be kept, on items of the role's validation set."""
+        """Return the validation score of the weights that would be kept."""
         current = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.state.weights)
-        # The buffers of batch normalization are each process's own.
+        # Batch-normalization buffers differ between processes.
         self.distributed.broadcast(self.model.state_dict().values())
         self.model.eval()
         with torch.inference_mode(), self._autocast():
             score = self.role.score(items)
         self.model.load_state_dict(current)
-        # Learning rates and the end of the run hang on it: not even a last bit may differ between processes.
+        # Learning rates and the end of the run depend on it, so it must be identical in all processes.
         return self.distributed.all_reduce_sum(score if self.distributed.is_main else 0.0)[0]
 
     def _validate_epoch(self, items: Sequence[object]) -> None:
-        """Validate at the end of an epoch, log that, and save what came of it."""
+        """Validate at the end of an epoch, log the score, and save the results."""
         progress = self.state.progress
         number = (progress.step - progress.validation_pending) // self.recipe.loop.epoch_steps
         score = self.validate(items)
@@ -344,7 +344,7 @@ class Trainer:
         self._last_save = time.monotonic()
 
     def note_score(self, score: float) -> bool:
-        """Take a validation score into account; true if it is the best so far."""
+        """Record a validation score; return whether it is the best so far."""
         progress, schedule = self.state.progress, self.recipe.schedule
         if self.role.is_better(score, progress.best):
             progress.best, progress.epochs_since_best, progress.bad_epochs = score, 0, 0
@@ -358,7 +358,7 @@ class Trainer:
         return False
 
     def _note_candidate(self, score: float) -> None:
-        """Choose which weights will be averaged in the end."""
+        """Update the set of checkpoints that are averaged at the end."""
         loop, candidates = self.recipe.loop, self.state.progress.average_candidates
         candidates.append([score, self.state.progress.step])
         if loop.average_of == "best":
@@ -372,7 +372,7 @@ class Trainer:
 
         ``score`` is the validation score of these very weights, NaN if they have none.
 
-        ``last.pt`` comes last, so that what a killed run is resumed from never knows more than the other files.
+        ``last.pt`` is written last, so that after a kill the state is never newer than the other files.
         """
         progress = self.state.progress
         candidates = [self._candidate_path(int(step)) for _, step in progress.average_candidates]
@@ -388,10 +388,10 @@ class Trainer:
         return self.folder / f"step-{step}.safetensors"
 
     def average_candidates(self, items: Sequence[object]) -> Event:
-        """Average the weights that were kept into ``average.safetensors``, and return what to log of them."""
+        """Average the kept checkpoints into ``average.safetensors``; return the event to log."""
         several = []
         candidates = self.state.progress.average_candidates
-        self.distributed.barrier()  # for the files
+        self.distributed.barrier()  # until the files are written
         for _, step in candidates:
             checkpoints.load_into(self.model, self._candidate_path(int(step)))
             several.append({name: value.clone() for name, value in self.model.state_dict().items()})
@@ -405,7 +405,7 @@ class Trainer:
         return {self.role.metric.key: score, "of": [step for _, step in candidates]}
 
     def header(self, score: float) -> checkpoints.Header:
-        """Return what a checkpoint says of itself; ``score`` is its validation score."""
+        """Return the header of a checkpoint; ``score`` is its validation score."""
         recipe = self.recipe
         return checkpoints.Header(
             model=recipe.model,
@@ -431,7 +431,7 @@ class Trainer:
                 self._log.write(event)
 
     def _log_step(self, event: Event) -> None:
-        """Report a step; every :data:`LOG_EVERY` write a line, with the mean loss since the last."""
+        """Report a step; every :data:`LOG_EVERY` steps log the mean loss since the last line."""
         recent = self.state.progress.recent_losses
         recent.append(event["loss"])
         due = self.state.progress.step % LOG_EVERY == 0
@@ -442,7 +442,7 @@ class Trainer:
         self._emit("step", event, write=due)
 
     def _describe(self) -> Event:
-        """Return what a run's numbers depend on besides its recipe."""
+        """Return everything but the recipe that the results of a run depend on."""
         return {
             "model": self.recipe.model,
             "parameters": sum(weight.numel() for weight in self.model.parameters()),

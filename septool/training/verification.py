@@ -31,7 +31,7 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
 
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., SpeakerItem]:
         """Return ``sample(seed=, epoch=, index=)`` of one item: a recording ``[time]`` and its speaker's number."""
-        assert isinstance(self.model, SpeakerNet)  # whose classifier its losses ask for
+        assert isinstance(self.model, SpeakerNet)  # its loss uses the classifier
         people, speeds = len(speech.speaker_names), len(self.recipe.speakers.every_speed)
         if people * speeds != self.model.config.speakers:
             at_speeds = f", {people * speeds} at {speeds} speeds" if speeds > 1 else ""
@@ -43,12 +43,12 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
 
     @torch.no_grad()
     def begin(self) -> None:
-        """Begin with a classifier that knows everybody by the mean of a few embeddings, if the recipe says so."""
+        """Initialize the classifier with the mean of a few embeddings per speaker, if the recipe says so."""
         sampling, speech, classifier = self.recipe.speakers, self.speech, self.model.classifier
         if not sampling.imprint or speech is None:
             return
         self.model.eval()
-        length = classifier.weight.norm(dim=-1).mean()  # of a row, as training expects it
+        length = classifier.weight.norm(dim=-1).mean()  # mean norm of a row of the classifier
         for speaker in range(self.model.config.speakers):
             clips = sample_clips(speech, self.recipe.mixing, sampling, speaker=speaker, seed=self.recipe.seed)
             embeddings = embed(self.model.embedding, torch.from_numpy(clips).to(self.device))
@@ -66,7 +66,7 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
         path = Path(self.recipe.data.validation)
         chosen = trials.read_trials(path)[: self.recipe.data.validation_items]
         for recording in dict.fromkeys(recording for trial in chosen for recording in trial[1:]):
-            if not recording.exists():  # said before hours of training, not after
+            if not recording.exists():  # reported before hours of training
                 raise ManifestError(f"{recording} does not exist; it is in the trials of {path}")
         if len({trial.same for trial in chosen}) < 2:
             raise ManifestError(f"{path}: its first {len(chosen)} trials are of one kind; raise data.validation_items")

@@ -1,6 +1,7 @@
 """The command line as a whole: help, start-up, and the agreement of every verb with its task."""
 
 import inspect
+import logging
 import os
 import re
 import shlex
@@ -179,6 +180,11 @@ def test_debug_lets_an_error_through_with_its_traceback(septool: Command) -> Non
         septool("models", "show", "nothing", "--debug")
 
 
+def test_a_line_of_the_log_has_nothing_that_a_terminal_acts_on() -> None:
+    record = logging.makeLogRecord({"msg": "%s is in use", "args": ("a\x1b[31mRED\nseptool: all is well",)})
+    assert cli.LineFormatter().format(record) == r"septool: a\x1b[31mRED\nseptool: all is well is in use"
+
+
 def test_verbose_says_what_is_used(run: Command, call: Path, tmp_path: Path) -> None:
     said = run("separate", call, "-m", "papez", "-o", tmp_path, "-d", "cpu", "-v").errors
     assert any("papez-small-8k is " in line and "papez-small-8k.safetensors, sha256 " in line for line in said)
@@ -215,7 +221,7 @@ def test_a_corpus_has_its_own_options_and_the_parameters_of_the_task(corpus: str
 def test_mix_has_the_parameters_of_its_tasks() -> None:
     shown = {name: value for name, value in parameters(mix.mix).items() if name not in PRINTING}
     files, rows = parameters(mixing.mix_files), parameters(mixing.mix_manifest)
-    drawn = parameters(mix_conversations.draw_conversations)
+    drawn = parameters(mix_conversations.sample_conversations)
     drawn["conversation"] = None if drawn.pop("style") is inspect.Parameter.empty else ...  # without: other tasks
     work = {name: value for name, value in (drawn | rows | files).items() if name not in ("report", "source")}
     assert set(shown) == set(work)

@@ -102,6 +102,4 @@ def test_defaults_that_make_sense_are_named_and_heeded(
 
 def test_a_limit_of_the_cache_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEPTOOL_CACHE_GB", "much")
-    assert doctor._cache() == doctor.Finding(
-        "cache", "failed", "SEPTOOL_CACHE_GB is 'much'; it is a number of gigabytes"
-    )
+    assert doctor._cache() == doctor.Check("cache", "failed", "SEPTOOL_CACHE_GB is 'much'; it is a number of gigabytes")

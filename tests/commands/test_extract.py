@@ -202,9 +202,9 @@ def test_a_manifest_brings_its_references(extract: Command, alice: Path, tmp_pat
     for n in (1, 2):
         write(tmp_path / f"v{n}.wav", voice(100 * n, seconds=1.5, seed=n))
     sources = (Source(path="v1.wav"), Source(path="v2.wav", gain_db=-3.0))
-    with_ = Mixture(id="a/b", sample_rate=RATE, sources=sources, enrolment=Enrollment(path="alice.wav"))
+    with_ = Mixture(id="a/b", sample_rate=RATE, sources=sources, enrollment=Enrollment(path="alice.wav"))
     path = tmp_path / "rows.jsonl"
-    path.write_text(manifest.dump_manifest([with_, replace(with_, id="c", enrolment=None)]))
+    path.write_text(manifest.dump_manifest([with_, replace(with_, id="c", enrollment=None)]))
     result = extract(path)
     assert result.status == 1
     assert result.lines == [str(tmp_path / "out/a_b_voice.wav")]
@@ -232,7 +232,9 @@ def test_a_page_has_recording_reference_and_voice_and_of_a_row_the_voice(
     assert extract(call, "--reference", alice, "--presence", "--html", html).status == 0
     assert re.findall(r'src="([^"d][^"]*)"', html.read_text()) == ["in/call.wav", "alice.wav", "out/call_voice.wav"]
     assert re.search(r"<figcaption>voice \(presence .*, not there, silence \(from 1000.00\)\)", html.read_text())
-    row = Mixture(id="a", sample_rate=RATE, sources=(Source(path="alice.wav"),), enrolment=Enrollment(path="alice.wav"))
+    row = Mixture(
+        id="a", sample_rate=RATE, sources=(Source(path="alice.wav"),), enrollment=Enrollment(path="alice.wav")
+    )
     (tmp_path / "rows.jsonl").write_text(manifest.dump_manifest([row]))
     assert extract(tmp_path / "rows.jsonl", "--html", html, "--force").status == 0
     assert re.findall(r'src="([^"d][^"]*)"', html.read_text()) == ["out/a_voice.wav"]
@@ -329,7 +331,9 @@ def test_wrong_usage_is_one_line_and_status_2(
 ) -> None:
     monkeypatch.chdir(call.parent)
     audio.write_audio(Path("alice.wav"), audio.read_audio(alice)[0], RATE)
-    row = Mixture(id="a", sample_rate=RATE, sources=(Source(path="alice.wav"),), enrolment=Enrollment(path="alice.wav"))
+    row = Mixture(
+        id="a", sample_rate=RATE, sources=(Source(path="alice.wav"),), enrollment=Enrollment(path="alice.wav")
+    )
     Path("rows.jsonl").write_text(manifest.dump_manifest([row]))
     before = {path: path.read_bytes() for path in Path().iterdir()}
     result = extract(*arguments)

@@ -118,7 +118,7 @@ OF_MANIFESTS = SHARED | {"jobs": 3, "cluster": "local:2"}
         ("mix.mix_files", SHARED | {"inputs": ["a.wav", "b.wav"], "snr": [2.5], "mode": "max", "sources": "voices"}),
         ("mix.mix_manifest", OF_MANIFESTS | {"inputs": ["rows.jsonl"]}),
         (
-            "mix_conversations.draw_conversations",
+            "mix_conversations.sample_conversations",
             OF_MANIFESTS
             | {"inputs": ["rows.jsonl"], "conversation": "OV20"}
             | {"count": 7, "speakers": "3", "seconds": 8.5, "seed": 5},

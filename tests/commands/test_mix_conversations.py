@@ -11,7 +11,8 @@ import pytest
 from septool import audio
 from septool.data.conversation_sampling import STYLES
 from septool.data.conversations import Conversation, read_conversations, render_conversation
-from septool.data.turns import find_overlaps, merge_turns, read_rttm
+from septool.data.turns import read_rttm
+from septool.signal.turns import find_overlaps, merge_turns
 from tests.conftest import RATE, Command, voice, write
 
 

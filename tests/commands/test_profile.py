@@ -9,7 +9,7 @@ import pytest
 from septool.commands.profile import profile as command
 from septool.profiling import isolation
 from septool.profiling.measure import measure
-from septool.profiling.records import Failed
+from septool.profiling.records import Failure
 from septool.tasks import profile as profiling
 from tests.conftest import Command
 
@@ -79,7 +79,7 @@ def test_json_is_one_object_a_line(septool: Command) -> None:
 
 
 def test_what_failed_is_listed_last_and_ends_with_status_1(septool: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    failure = Failed("galr:d64-m16", 2.0, "no room")
+    failure = Failure("galr:d64-m16", 2.0, "no room")
     monkeypatch.setattr(isolation, "measure_isolated", lambda *arguments: [*measure(*arguments), failure])
     result = septool("profile", "-m", "galr:d64-m16", "--lengths", "0.1", "--budget", 0, "-d", "cpu")
     assert result.status == 1

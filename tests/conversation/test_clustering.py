@@ -65,7 +65,7 @@ def test_a_short_stretch_founds_no_speaker_but_joins_one_who_is_free() -> None:
     assert cluster(near, seconds, cannot_link=cannot)[-1] == 1
 
 
-def test_a_speaker_of_next_to_nothing_is_dissolved_unless_asked_for() -> None:
+def test_a_speaker_of_next_to_nothing_is_reassigned_unless_asked_for() -> None:
     embeddings, _ = people(5, 5, 1)
     seconds = np.array([10.0] * 10 + [1.0])
     assert cluster(embeddings, seconds, least_share=0.03).max() == 1

@@ -48,7 +48,7 @@ def test_two_at_once_are_two_people_and_a_number_is_kept() -> None:
     assert improved(unit, 1.0, count=SpeakerCount(2, 2)) == [0, 1]
 
 
-@pytest.mark.parametrize("improve", [Partition.merge_people, Partition.move_runs])
+@pytest.mark.parametrize("improve", [Partition.merge_speakers, Partition.move_runs])
 def test_each_step_makes_the_partition_more_probable(improve: Callable[[Partition], object]) -> None:
     random = np.random.default_rng(0)
     unit = turned(*(np.repeat([0.0, 1.5], 6) + 0.2 * random.standard_normal(12)))
@@ -59,9 +59,9 @@ def test_each_step_makes_the_partition_more_probable(improve: Callable[[Partitio
     assert partition.log_probability() > before
 
 
-def test_who_says_little_is_dissolved_unless_there_would_be_too_few() -> None:
+def test_who_says_little_is_reassigned_unless_there_would_be_too_few() -> None:
     unit, seconds = turned(0.0, 0.1, 1.5), np.array([9.0, 9.0, 1.0])
     for count, expected in ((ANY_COUNT, [0, 0, 0]), (SpeakerCount(2, 2), [0, 0, 1])):
         partition = Partition(unit, seconds, np.zeros(3), FREE, np.array([0, 0, 1]), count)
-        partition.dissolve(2.0)
+        partition.reassign_minor_speakers(2.0)
         assert partition.labels.tolist() == expected

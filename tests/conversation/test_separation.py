@@ -13,6 +13,7 @@ from septool.conversation.separation import ConversationSeparator
 from septool.conversation.speakers import find_speakers
 from septool.errors import SeptoolError
 from septool.metrics.diarization import diarization_error
+from septool.signal.turns import Turn
 
 RATE = 8000
 PITCHES = {"ann": 230.0, "bob": 110.0, "cat": 160.0}
@@ -92,7 +93,7 @@ def test_everybody_is_found_where_they_speak(sources: dict[str, np.ndarray]) -> 
     found, voices = run(sources)
     assert found.speakers == ("speaker1", "speaker2", "speaker3")
     error = diarization_error(
-        estimate=found.turns, reference=[(start, end, name) for name, start, end in SCRIPT], collar=0.25
+        estimate=found.turns, reference=[Turn(start, end, name) for name, start, end in SCRIPT], collar=0.25
     )
     assert error.percent < 15
     assert error.mapping == {"speaker1": "ann", "speaker2": "bob", "speaker3": "cat"}

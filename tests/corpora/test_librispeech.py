@@ -110,10 +110,10 @@ def test_mixtures_of_atss_net(whole: Path, tmp_path: Path) -> None:
         target, other = row.sources
         assert target.speaker != other.speaker
         assert {source.path.split("/")[-4] for source in row.sources} <= set(librispeech.DEV)
-        assert row.enrolment is not None
-        assert (row.enrolment.speaker, row.enrolment.target) == (target.speaker, 0)
-        assert f"/{target.speaker}/" in row.enrolment.path
-        assert row.enrolment.path != target.path
+        assert row.enrollment is not None
+        assert (row.enrollment.speaker, row.enrollment.target) == (target.speaker, 0)
+        assert f"/{target.speaker}/" in row.enrollment.path
+        assert row.enrollment.path != target.path
         starts |= {source.start for source in row.sources}
     assert len(starts) > 10
     mixture, sources, _ = render_mixture(found["test"][0])

@@ -134,11 +134,11 @@ def test_no_split_hears_anothers_clips_or_speakers(toy: Path) -> None:
     assert len(people["train"]) + len(people["test"]) == 60
 
 
-def test_the_enrolment_is_another_utterance_of_the_speaker(toy: Path) -> None:
+def test_the_enrollment_is_another_utterance_of_the_speaker(toy: Path) -> None:
     for row in manifest.read_manifest(made("aishell2-noise", toy, toy / "out")):
-        assert row.enrolment is not None
-        assert row.enrolment.path != row.sources[0].path
-        assert row.enrolment.speaker == row.sources[0].speaker == row.enrolment.path.split("/")[-2]
+        assert row.enrollment is not None
+        assert row.enrollment.path != row.sources[0].path
+        assert row.enrollment.speaker == row.sources[0].speaker == row.enrollment.path.split("/")[-2]
 
 
 def test_a_seed_of_ones_own_draws_otherwise(toy: Path) -> None:

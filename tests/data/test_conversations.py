@@ -13,9 +13,9 @@ from septool.data.conversations import (
     read_conversations,
     render_conversation,
 )
-from septool.data.turns import Turn
 from septool.errors import ManifestError
 from septool.signal.levels import rms_of, to_db
+from septool.signal.turns import Turn
 
 RATE = 8000
 ROW = {

@@ -43,19 +43,19 @@ def tone(wave: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("index", range(8))
-def test_the_enrolment_is_another_utterance_of_the_first_voice(index: int) -> None:
+def test_the_enrollment_is_another_utterance_of_the_first_voice(index: int) -> None:
     speech = pool()
     item = sample_enrolled_mixture(
         speech, HOW, EnrollmentSampling(seconds=0.3, absent=0), AROUND, seed=0, epoch=0, index=index
     )
     assert item.parts.shape == (2, 500)
-    assert item.enrolment.shape == (300,)
-    assert item.parts.dtype == item.enrolment.dtype == np.float32
-    assert tone(item.enrolment) == tone(item.parts[0]) != tone(item.parts[1])
+    assert item.enrollment.shape == (300,)
+    assert item.parts.dtype == item.enrollment.dtype == np.float32
+    assert tone(item.enrollment) == tone(item.parts[0]) != tone(item.parts[1])
     np.testing.assert_array_equal(item.parts.sum(0), sample_parts(speech, HOW, seed=0, epoch=0, index=index).sum(0))
 
 
-def test_the_utterance_of_the_mixture_is_never_the_enrolment() -> None:
+def test_the_utterance_of_the_mixture_is_never_the_enrollment() -> None:
     speech = pool(utterances=2, speakers=2)
     own = {0: set(), 1: set()}
     for index in range(20):
@@ -65,14 +65,14 @@ def test_the_utterance_of_the_mixture_is_never_the_enrolment() -> None:
         # The level of a voice is made the same; which utterance it was shows in the rounding of its samples.
         stretches = [
             speech.segment(u) * np.float32(0.1 / speech.level(u))
-            for u in map(int, speech.speakers[tone(item.enrolment)])
+            for u in map(int, speech.speakers[tone(item.enrollment)])
         ]
-        which = [np.array_equal(stretch, item.enrolment) for stretch in stretches]
+        which = [np.array_equal(stretch, item.enrollment) for stretch in stretches]
         assert sum(which) == 1
         other = stretches[1 - which.index(True)]
         starts = np.lib.stride_tricks.sliding_window_view(other, 500)
         assert (starts == item.parts[0]).all(axis=1).any()
-        own[tone(item.enrolment)].add(which.index(True))
+        own[tone(item.enrollment)].add(which.index(True))
     assert own == {0: {0, 1}, 1: {0, 1}}
 
 
@@ -84,7 +84,7 @@ def test_where_the_voice_is_absent_its_part_is_silent_and_the_mixture_unchanged(
     assert not item.parts[0].any()
     sources = sample_parts(speech, HOW, seed=0, epoch=0, index=3)
     np.testing.assert_allclose(item.parts[1], sources.sum(0), atol=1e-7)
-    assert tone(item.enrolment) not in {tone(source) for source in sources}
+    assert tone(item.enrollment) not in {tone(source) for source in sources}
 
 
 def test_how_often_it_is_absent() -> None:
@@ -93,11 +93,11 @@ def test_how_often_it_is_absent() -> None:
     assert 0.19 < np.mean([not item.parts[0].any() for item in items]) < 0.31
 
 
-def test_a_short_enrolment_is_said_again() -> None:
+def test_a_short_enrollment_is_said_again() -> None:
     item = sample_enrolled_mixture(
         pool(frames=600), HOW, EnrollmentSampling(seconds=1.5, absent=0), AROUND, seed=0, epoch=0, index=0
     )
-    np.testing.assert_array_equal(item.enrolment[:600], item.enrolment[600:1200])
+    np.testing.assert_array_equal(item.enrollment[:600], item.enrollment[600:1200])
 
 
 def test_nobody_left_to_be_absent_is_worded() -> None:

@@ -24,17 +24,25 @@ ROW = Mixture(
     ),
     noise=Source(path="hum.flac"),
     mixture="b.wav",
-    enrolment=Enrollment(path="a/3.wav", speaker="ann"),
+    enrollment=Enrollment(path="a/3.wav", speaker="ann"),
 )
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    rows = [ROW, replace(ROW, id="a", noise=None, enrolment=None, mixture=None, frames=None)]
+    rows = [ROW, replace(ROW, id="a", noise=None, enrollment=None, mixture=None, frames=None)]
     path = tmp_path / "rows.jsonl"
     path.write_text(manifest.dump_manifest(rows), encoding="utf-8")
     assert manifest.read_manifest(path) == [rows[1], rows[0]]  # sorted
     assert all(row.root == tmp_path for row in manifest.read_manifest(path))
     assert manifest.read_manifest(path)[0].locate("a/1.wav") == tmp_path / "a/1.wav"
+
+
+@pytest.mark.parametrize("key", ["enrolment", "enrollment"])
+def test_an_enrollment_goes_by_both_spellings(tmp_path: Path, key: str) -> None:
+    text = manifest.dump_manifest([ROW])
+    assert '"enrolment": {"path": "a/3.wav"' in text
+    (tmp_path / "rows.jsonl").write_text(text.replace('"enrolment"', f'"{key}"'), encoding="utf-8")
+    assert manifest.read_manifest(tmp_path / "rows.jsonl") == [ROW]
 
 
 def test_the_text_of_a_row() -> None:
@@ -88,11 +96,11 @@ GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
         (GOOD | {"sources": [{"path": "a", "gain_db": math.inf}]}, "line 2: sources[0]: a has the gain inf dB"),
         (GOOD | {"voices_gain_db": -math.inf}, "line 2: Mixture: voices_gain_db is -inf dB"),
         (GOOD | {"frames": -5}, "line 2: Mixture: frames is -5; a mixture has at least one"),
-        (GOOD | {"enrolment": {"path": "e", "start": -5}}, "line 2: enrolment: e starts at -5"),
-        (GOOD | {"enrolment": {"path": "e", "frames": -2}}, "line 2: enrolment: e starts at 0 and has -2 frames"),
+        (GOOD | {"enrolment": {"path": "e", "start": -5}}, "line 2: enrollment: e starts at -5"),
+        (GOOD | {"enrollment": {"path": "e", "frames": -2}}, "line 2: enrollment: e starts at 0 and has -2 frames"),
         (
-            GOOD | {"enrolment": {"path": "e", "target": 1}},
-            "line 2: Mixture: enrolment.target is 1; the sources are numbered from 0 to 0",
+            GOOD | {"enrollment": {"path": "e", "target": 1}},
+            "line 2: Mixture: enrollment.target is 1; the sources are numbered from 0 to 0",
         ),
         (GOOD | {"id": "b"}, "line 2: the id 'b' is there already; every row needs its own"),
         (

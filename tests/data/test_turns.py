@@ -5,18 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from septool.data.turns import (
-    FORMATS,
-    Turn,
-    find_overlaps,
-    merge_turns,
-    read_rttm,
-    to_audacity,
-    to_json,
-    to_rttm,
-    to_webvtt,
-)
+from septool.data.turns import FORMATS, read_rttm, to_audacity, to_json, to_rttm, to_webvtt
 from septool.errors import ManifestError
+from septool.signal.turns import Turn
 
 TURNS = [Turn(0.5, 2.0, "speaker1"), Turn(1.25, 3.0, "speaker 2"), Turn(3661.5, 3662.0, "speaker1")]
 
@@ -45,17 +36,6 @@ def test_a_line_that_is_no_turn_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.rttm").write_text(f"{line}\n")
     with pytest.raises(ManifestError, match=r"a\.rttm, line 1: 'SPEAKER .* is no turn"):
         read_rttm(tmp_path / "a.rttm")
-
-
-def test_turns_of_a_speaker_are_joined_over_short_gaps_only() -> None:
-    turns = [Turn(2.0, 3.0, "a"), Turn(0.0, 1.0, "a"), Turn(1.1, 1.5, "a"), Turn(1.0, 2.0, "b")]
-    assert merge_turns(turns, gap=0.2) == [Turn(0.0, 1.5, "a"), Turn(1.0, 2.0, "b"), Turn(2.0, 3.0, "a")]
-    assert merge_turns([Turn(0.0, 5.0, "a"), Turn(1.0, 2.0, "a")]) == [Turn(0.0, 5.0, "a")]
-
-
-def test_overlaps_are_where_two_speak() -> None:
-    turns = [Turn(0.0, 4.0, "a"), Turn(1.0, 2.0, "b"), Turn(1.5, 3.0, "c"), Turn(4.0, 5.0, "b")]
-    assert [turn[:2] for turn in find_overlaps(turns)] == [(1.0, 3.0)]
 
 
 def test_json_has_speakers_turns_and_overlaps() -> None:

@@ -12,7 +12,7 @@ import soundfile
 from septool import audio
 from septool.data import manifest
 from septool.errors import AudioError
-from septool.scoring.file_estimates import estimate_file
+from septool.scoring.file_estimates import pair_files
 from septool.tasks.mix import mix_files
 from septool.tasks.prepare import prepare
 from tests.conftest import Command, voice, write
@@ -171,7 +171,7 @@ def test_mix_of_a_manifest(files: dict[Path, Held], septool: Command, tmp_path: 
 def test_eval(files: dict[Path, Held]) -> None:
     for path, held in files.items():
         try:
-            job = estimate_file(path, path)
+            job = pair_files(path, path)
         except AudioError:
             assert held.frames is None, path
             continue

@@ -42,7 +42,8 @@ def test_blocks_are_what_the_file_is(tmp_path: Path, rate: int, seconds: float) 
     audio.write_audio(tmp_path / "x.wav", recording, rate, "FLOAT")
     outputs = [tmp_path / "1.wav", tmp_path / "2.wav"]
     estimate_file(tmp_path / "x.wav", outputs, estimator(), SETTINGS)
-    parts = list(stream(rate)(cut(recording)))
+    live = stream(rate)
+    parts = [*map(live.push, cut(recording)), live.finish()]
     assert all(part.dtype == np.float32 for part in parts)
     expected = np.concatenate([audio.read_audio(path)[0] for path in outputs])
     np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=1e-6)

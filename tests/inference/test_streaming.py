@@ -17,7 +17,7 @@ from septool import audio
 from septool.audio import writing
 from septool.errors import SeptoolError, UsageError
 from septool.inference.level import ArrayEstimator, make_estimator, on_arrays
-from septool.inference.streaming import EstimateSettings, FileEstimate, WindowedEstimator, estimate_file, segments
+from septool.inference.streaming import EstimateSettings, FileEstimate, Segmenter, WindowedEstimator, estimate_file
 from septool.models.base import Separator, SeparatorConfig
 from septool.signal.stitch import Seam
 from tests.conftest import RATE
@@ -154,7 +154,8 @@ def test_a_voice_that_the_model_does_not_return_is_refused(voice: int) -> None:
 @pytest.mark.parametrize("block", [1, 7, 40])
 def test_segments_cover_everything_and_share_the_overlap(total: int, block: int) -> None:
     signal = np.arange(total, dtype=np.float32)
-    found = list(segments(blocks(signal, block), 10, 3))
+    segmenter = Segmenter(10, 3)
+    found = [segment for part in blocks(signal, block) for segment in segmenter.push(part)] + [segmenter.finish()]
     assert all(len(segment) == 10 for segment in found[:-1])
     assert len(found[-1]) > 3 or len(found) == 1
     joined = np.concatenate([found[0], *(segment[3:] for segment in found[1:])])
@@ -166,7 +167,7 @@ def test_segments_cover_everything_and_share_the_overlap(total: int, block: int)
 @pytest.mark.parametrize(("size", "overlap"), [(1, 1), (4, 5), (4, -1), (0, 0)])
 def test_segments_that_would_never_end_are_refused(size: int, overlap: int) -> None:
     with pytest.raises(UsageError, match=f"segments of {size} samples cannot share {overlap}"):
-        next(segments(iter([np.zeros(9, np.float32)]), size, overlap))
+        Segmenter(size, overlap)
 
 
 def test_memory_does_not_grow_with_the_recording() -> None:

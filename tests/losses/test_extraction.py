@@ -13,10 +13,10 @@ Loss = Callable[..., Tensor]
 
 
 class Answer(Answers):
-    """Gives one mask, whatever the enrolment."""
+    """Gives one mask, whatever the enrollment."""
 
-    def speaker(self, enrolment: Tensor) -> Tensor:
-        return enrolment
+    def speaker(self, enrollment: Tensor) -> Tensor:
+        return enrollment
 
     def mask(self, spectrum: Tensor, embedding: Tensor) -> Tensor:
         return self.answer

@@ -13,12 +13,12 @@ import pytest
 from septool.profiling import isolation
 from septool.profiling.isolation import combine, measure_in_rounds, measure_isolated
 from septool.profiling.measure import Target, macs_by_shape
-from septool.profiling.records import Failed, Peak, Row, Settings, Timing
+from septool.profiling.records import Failure, Peak, Row, Settings, Timing
 from tests.models.tiny import TINY
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 TARGETS = [Target(name=name, model="galr", config={}, rate=8000) for name in "ab"]
-Answer = Callable[[Target, tuple[float, ...], Settings], Iterable[Row | Failed]]
+Answer = Callable[[Target, tuple[float, ...], Settings], Iterable[Row | Failure]]
 
 
 def row(model: str, seconds: float, latency: Timing, memory: int | None = 100, **others: Any) -> Row:
@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Answer], list[tuple[str
     answers: list[Answer] = []
     calls: list[tuple[str, tuple[float, ...], Settings]] = []
 
-    def measure(target: Target, lengths: tuple[float, ...], settings: Settings) -> Iterable[Row | Failed]:
+    def measure(target: Target, lengths: tuple[float, ...], settings: Settings) -> Iterable[Row | Failure]:
         calls.append((target.name, lengths, settings))
         return answers.pop(0)(target, lengths, settings)
 
@@ -74,30 +74,30 @@ def test_what_failed_is_not_tried_again_and_said_once(asked: Any) -> None:
     answers, calls = asked
     short = row("a", 1.0, once(0.1))
     answers += [
-        lambda *_: [short, Failed("a", 2.0, "no room")],
-        lambda *_: [Failed("b", None, "killed")],
+        lambda *_: [short, Failure("a", 2.0, "no room")],
+        lambda *_: [Failure("b", None, "killed")],
         lambda *_: [short],
     ]
     found, failures = measure_in_rounds(TARGETS, [1.0, 2.0], Settings(rounds=2))
     assert [(name, lengths) for name, lengths, _ in calls] == [("a", (1.0, 2.0)), ("b", (1.0, 2.0)), ("a", (1.0,))]
-    assert failures == [Failed("a", 2.0, "no room"), Failed("b", None, "killed")]
+    assert failures == [Failure("a", 2.0, "no room"), Failure("b", None, "killed")]
     assert [(one.model, one.latency.processes) for one in found] == [("a", 2)]
 
 
 def test_a_training_step_that_fails_is_not_tried_again_and_leaves_the_forward_passes(asked: Any) -> None:
     answers, calls = asked
     plain = row("a", 1.0, once(0.1))
-    answers += [lambda *_: [plain, Failed("a", 1.0, "no room to train")], lambda *_: [plain]]
+    answers += [lambda *_: [plain, Failure("a", 1.0, "no room to train")], lambda *_: [plain]]
     found, failures = measure_in_rounds(TARGETS[:1], [1.0], Settings(rounds=2, train=True))
     assert [settings.train for _, _, settings in calls] == [True, False]
     assert found[0].latency.processes == 2
     assert found[0].training is None
-    assert failures == [Failed("a", 1.0, "no room to train")]
+    assert failures == [Failure("a", 1.0, "no room to train")]
 
 
 def test_a_process_that_is_killed_leaves_what_it_had_measured(asked: Any) -> None:
     answers, calls = asked
-    killed = Failed("a", None, "killed")
+    killed = Failure("a", None, "killed")
     answers += [lambda *_: [row("a", 1.0, once(0.1)), killed], taking(0.3)]
     found, failures = measure_in_rounds(TARGETS[:1], [1.0, 60.0], Settings(rounds=2))
     assert [lengths for _, lengths, _ in calls] == [(1.0, 60.0), (1.0,)]
@@ -142,7 +142,7 @@ def test_how_a_process_ended_is_told(monkeypatch: pytest.MonkeyPatch, status: in
     if windows:
         monkeypatch.delattr(signal, "SIGKILL")
     (failed,) = measure_isolated(TARGETS[0], [1.0], Settings())
-    assert failed == Failed("a", None, f"its process ended with status {status}{'' if windows else hint}")
+    assert failed == Failure("a", None, f"its process ended with status {status}{'' if windows else hint}")
 
 
 @LINUX
@@ -166,5 +166,5 @@ class Fatal:
 
 def test_a_process_that_ends_is_a_failure() -> None:
     fatal = Target(name="x", model="galr", config={"x": Fatal()}, rate=8000)
-    failed = Failed("x", None, "its process ended with status 3")
+    failed = Failure("x", None, "its process ended with status 3")
     assert list(measure_isolated(fatal, [0.1], Settings(budget=0.0))) == [failed]

@@ -26,10 +26,11 @@ from septool.profiling import measure as measuring
 from septool.profiling.isolation import measure_isolated
 from septool.profiling.measure import Target, load_batch, measure
 from septool.profiling.memory import PeakMemory
-from septool.profiling.records import Failed, Row, Settings, scaling_exponent
+from septool.profiling.records import Failure, Row, Settings, scaling_exponent
 from septool.profiling.timing import summarize_times, time_call
 from septool.tasks.profile import EXAMPLE, find_target, parse_lengths, profile
 from tests.models.tiny import TINY, TINY_EXTRACTORS
+from tools.results import read_profile
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 QUICK = Settings(budget=0.0)
@@ -212,7 +213,7 @@ def test_a_length_that_fails_does_not_take_the_others_along(monkeypatch: pytest.
     monkeypatch.setattr(Target, "build", lambda self: Breaking())
     first, second, third = measure(tiny("galr"), [0.1, 0.2, 0.3], QUICK)
     assert isinstance(first, Row)
-    assert second == Failed("galr", 0.2, "no room")
+    assert second == Failure("galr", 0.2, "no room")
     assert isinstance(third, Row)
 
 
@@ -224,13 +225,13 @@ def test_a_step_that_fails_leaves_what_was_measured(monkeypatch: pytest.MonkeyPa
     row, failed = measure(tiny("galr"), [0.1], Settings(budget=0.0, train=True))
     assert isinstance(row, Row)
     assert row.training is None
-    assert failed == Failed("galr", 0.1, "no room")
+    assert failed == Failure("galr", 0.1, "no room")
 
 
 def test_weights_that_do_not_fit_are_a_failure(tiny_checkpoint: Path) -> None:
     target = Target(name="x", model="galr", config=TINY["galr"], rate=8000, weights=tiny_checkpoint)
     (failed,) = measure(target, [0.1], QUICK)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, Failure)
     assert "does not fit" in failed.error
 
 
@@ -424,7 +425,7 @@ def test_everything_is_written(tmp_path: Path, tiny_checkpoint: Path, call: Path
     assert machine["kind"] == "machine"
     assert machine["torch"] == torch.__version__
     assert machine["conditions"]["speech"] == call.name
-    again = report.read_profile(tmp_path / "a.jsonl")
+    again = read_profile(tmp_path / "a.jsonl")
     assert json.loads(json.dumps(list(report.profile_lines(again)))) == [machine, *costs, growth]
     assert [(cost["kind"], cost["model"], cost["seconds"]) for cost in costs] == [
         ("cost", "tiny", length) for length in (0.1, 0.2, 0.4)

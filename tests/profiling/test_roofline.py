@@ -14,10 +14,11 @@ from septool.profiling import isolation, roofline
 from septool.profiling.isolation import measure_in_rounds
 from septool.profiling.measure import Target, measure
 from septool.profiling.records import Layer, Peak, Row, Settings, Timing
-from septool.profiling.report import Machine, Profile, read_profile, tables, write_profile
+from septool.profiling.report import Machine, Profile, tables, write_profile
 from septool.profiling.roofline import LayerClock, layer_costs, layer_name, product_flops, product_gflops
 from septool.tasks.profile import profile
 from tests.models.tiny import TINY
+from tools.results import read_profile
 
 CPU = torch.device("cpu")
 MACHINE = Machine(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from septool.data.conversations import RenderedConversation
-from septool.data.turns import Turn
 from septool.errors import SeptoolError
 from septool.scoring.conversations import score_conversation
+from septool.signal.turns import Turn
 
 RATE = 1000
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import errno
 import io
+import os
 import re
 import shutil
 import threading
@@ -20,7 +21,7 @@ pytest.importorskip("starlette", reason='the page needs pip install "septool[ser
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from septool import audio, catalogue
+from septool import audio, catalogue, checkpoints
 from septool.serve import app, jobs
 from septool.serve.jobs import Limits
 from septool.serve.openapi import document
@@ -50,6 +51,24 @@ def test_a_real_recording_comes_back_as_its_voices(client: TestClient, tiny_chec
     assert archive.read("two-talkers_s2.wav") == Path(result.outputs[1]).read_bytes()
     assert job["seconds"] == pytest.approx(result.seconds, abs=1e-3)
     assert job["done_seconds"] == pytest.approx(job["seconds"], abs=0.01)
+
+
+def test_a_network_is_loaded_once_unless_its_file_changes(
+    client: TestClient, call: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, load = [], checkpoints.load
+
+    def counted(path: Path, *kind: Any) -> Any:
+        loaded.append(path)
+        return load(path, *kind)
+
+    monkeypatch.setattr(checkpoints, "load", counted)
+    voices = [client.get(wait(client, send(client, call))["tracks"][1]["url"]).content for _ in range(2)]
+    assert loaded == [tiny_checkpoint]
+    assert voices[0] == voices[1]
+    os.utime(tiny_checkpoint, ns=(0, 0))
+    assert wait(client, send(client, call))["state"] == "done"
+    assert loaded == [tiny_checkpoint] * 2
 
 
 def test_players_ask_for_parts_of_a_file(client: TestClient, call: Path) -> None:

@@ -18,9 +18,9 @@ from septool.data.conversations import (
     read_conversations,
     render_conversation,
 )
-from septool.data.turns import Turn
 from septool.errors import UsageError
 from septool.models.build import build_model
+from septool.signal.turns import Turn
 from septool.tasks import conversation_scores
 from septool.tasks.evaluate import evaluate
 from tests.conftest import RATE, Command, voice, write

@@ -1,4 +1,4 @@
-"""Scoring an extractor on mixtures with enrolments, and a speaker network on trials."""
+"""Scoring an extractor on mixtures with enrollments, and a speaker network on trials."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ PITCHES = {"ann": 110, "bob": 180, "eve": 290}
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    """Two mixtures of three people, a recording of each for an enrolment."""
+    """Two mixtures of three people, a recording of each for an enrollment."""
     for place, (name, pitch) in enumerate(PITCHES.items()):
         for take in (0, 1):
             audio.write_audio(tmp_path / f"{name}{take}.wav", voice(pitch, seconds=2.5, seed=10 * place + take), RATE)
@@ -39,8 +39,8 @@ def rows(tmp_path: Path) -> Path:
     def row(id: str, one: str, two: str, target: int) -> Mixture:
         speaker = (one, two)[target]
         sources = (Source(path=f"{one}0.wav", speaker=one), Source(path=f"{two}0.wav", speaker=two))
-        enrolment = Enrollment(path=f"{speaker}1.wav", speaker=speaker, target=target)
-        return Mixture(id=id, sample_rate=RATE, sources=sources, enrolment=enrolment)
+        enrollment = Enrollment(path=f"{speaker}1.wav", speaker=speaker, target=target)
+        return Mixture(id=id, sample_rate=RATE, sources=sources, enrollment=enrollment)
 
     path = tmp_path / "rows.jsonl"
     path.write_text(manifest.dump_manifest([row("a", "ann", "bob", 0), row("b", "bob", "eve", 1)]))
@@ -130,7 +130,7 @@ def test_an_extractor_is_known_by_itself(rows: Path, tiny_extractor: Path, knowi
     assert summaries[0].speaker_model_sha256 is None
 
 
-def test_a_row_without_enrolment_fails_alone(rows: Path, tiny_extractor: Path) -> None:
+def test_a_row_without_enrollment_fails_alone(rows: Path, tiny_extractor: Path) -> None:
     first, second = rows.read_text().splitlines()
     rows.write_text(json.dumps(json.loads(first) | {"enrolment": None}) + "\n" + second + "\n")
     items, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu")

@@ -76,7 +76,7 @@ def rows(three: list[Path], tmp_path: Path) -> Path:
     plain = manifest.Mixture(id="plain", split="dev", sample_rate=RATE, sources=(a, b), root=tmp_path)
     noisy = replace(plain, id="x/noisy", noise=replace(c, gain_db=-10.0))
     faster = replace(plain, id="faster", sources=(replace(a, speed=1.05, gain_db=-3.0), replace(c, start=800)))
-    padded = replace(plain, id="padded", mode="max", enrolment=manifest.Enrollment(path="c.wav", target=1))
+    padded = replace(plain, id="padded", mode="max", enrollment=manifest.Enrollment(path="c.wav", target=1))
     path = tmp_path / "rows.jsonl"
     path.write_text(manifest.dump_manifest([plain, noisy, faster, padded]))
     return path
@@ -100,12 +100,12 @@ def test_on_the_fly_and_on_disk_are_the_same_samples(rows: Path, tmp_path: Path)
         assert [source.speaker for source in before.sources] == [source.speaker for source in after.sources]
 
 
-def test_an_enrolment_is_still_found_from_the_new_manifest(rows: Path, tmp_path: Path) -> None:
+def test_an_enrollment_is_still_found_from_the_new_manifest(rows: Path, tmp_path: Path) -> None:
     rendered = mix_manifest(rows, out=tmp_path / "deep/er/out")
     row = next(row for row in manifest.read_manifest(Path(rendered.manifest)) if row.id == "padded")
-    assert row.enrolment is not None
-    assert row.enrolment.target == 1
-    assert row.locate(row.enrolment.path).resolve() == (tmp_path / "c.wav").resolve()
+    assert row.enrollment is not None
+    assert row.enrollment.target == 1
+    assert row.locate(row.enrollment.path).resolve() == (tmp_path / "c.wav").resolve()
 
 
 def test_any_number_of_processes_writes_the_same_files(rows: Path, tmp_path: Path) -> None:

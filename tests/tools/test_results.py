@@ -7,7 +7,7 @@ from typing import Any
 
 from septool.profiling.comparison import Comparison, compare_to_paper
 from septool.profiling.papers import read_paper
-from septool.profiling.records import Failed, Row, Settings, Timing
+from septool.profiling.records import Failure, Row, Settings, Timing
 from septool.profiling.report import Machine, Profile, Table, write_profile
 from tools import results
 
@@ -40,7 +40,7 @@ def row(model: str, latency: Timing, seconds: float = 5.0) -> Row:
     )
 
 
-def save(folder: Path, name: str, *rows: Row, failures: tuple[Failed, ...] = ()) -> None:
+def save(folder: Path, name: str, *rows: Row, failures: tuple[Failure, ...] = ()) -> None:
     folder.mkdir(exist_ok=True)
     comparisons = compare_to_paper(read_paper(name), rows, "cpu")
     profile = Profile(
@@ -56,7 +56,7 @@ def save(folder: Path, name: str, *rows: Row, failures: tuple[Failed, ...] = ())
 
 def test_tables_machine_and_failures_are_shown(tmp_path: Path) -> None:
     measured = Timing(1.5, 1.4, 1.6, 5)
-    save(tmp_path / "cpu", "papez-table2", row("Papez", measured), failures=(Failed("DPT", None, "no room"),))
+    save(tmp_path / "cpu", "papez-table2", row("Papez", measured), failures=(Failure("DPT", None, "no room"),))
     page = results.page(tmp_path)
     assert "# cpu" in page
     assert "## Papez, Table 2" in page

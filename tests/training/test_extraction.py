@@ -33,7 +33,7 @@ LOOP = {"steps": 4, "epoch_steps": 2, "batch": 2}
 
 @pytest.fixture(scope="module")
 def data(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree as a pool, two mixtures with enrolments, trials, and an untrained speaker network."""
+    """The tree as a pool, two mixtures with enrollments, trials, and an untrained speaker network."""
     folder = tmp_path_factory.mktemp("data")
     prepare("folder", tree, out=folder, split="train", jobs=1)
 
@@ -45,7 +45,7 @@ def data(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             id=f"m{speaker}",
             sample_rate=RATE,
             sources=(Source(path=name(speaker, 0)), Source(path=name(speaker + 1, 0))),
-            enrolment=Enrollment(path=name(speaker + target, 1), target=target),
+            enrollment=Enrollment(path=name(speaker + target, 1), target=target),
         )
         for speaker, target in ((0, 0), (2, 1))
     ]
@@ -229,8 +229,8 @@ def test_a_speaker_network_that_nobody_trained_is_refused(data: Path, tmp_path: 
     check_run(replace(chosen, config=chosen.config | {"joint": True}), ALONE)
 
 
-def test_a_mixture_without_enrolment_cannot_validate_an_extractor(data: Path, tmp_path: Path) -> None:
-    rows = [replace(row, enrolment=None) for row in manifest.read_manifest(data / "dev.jsonl")]
+def test_a_mixture_without_enrollment_cannot_validate_an_extractor(data: Path, tmp_path: Path) -> None:
+    rows = [replace(row, enrollment=None) for row in manifest.read_manifest(data / "dev.jsonl")]
     (tmp_path / "dev.jsonl").write_text(manifest.dump_manifest(rows))
     whole = extractor_recipe(data)
     chosen = replace(whole, data=replace(whole.data, validation=str(tmp_path / "dev.jsonl")))
