@@ -28,7 +28,7 @@ PURPOSES = {  # of extras; which there are, and what each needs, the package's o
     "mir-eval": "eval --sdr-backend mir_eval",
     "onnx": "models export",
     "parquet": "eval --out FILE.parquet",
-    "plot": "HTML reports of separate and extract, figures of profile",
+    "plot": "HTML reports of separate, extract and eval, figures of profile",
     "serve": "serve: the local page",
     "tensorboard": "train --tensorboard",
 }
