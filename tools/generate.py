@@ -4,6 +4,7 @@
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -130,7 +131,8 @@ def training(entry: catalogue.Entry) -> str:
     header = checkpoints.read_header(catalogue.bundled_path(entry))
     if not header.steps:
         return f"weights of {header.origin}"
-    return f"{header.steps:,} steps, {header.hours:.1f} hours, {header.hardware}"
+    hardware = re.sub(r"\b1 threads$", "1 thread", header.hardware)
+    return f"{header.steps:,} steps, {header.hours:.1f} hours, {hardware}"
 
 
 def checkpoint_table() -> str:
@@ -146,7 +148,7 @@ def checkpoint_table() -> str:
         scores += " | " + (measured_scores(entry, RECOGNITION, named=True) or "-")
         default = f"{entry.model} (default)" if entry.default else entry.model
         rows.append(
-            f"| {shown} | {default} | {entry.sample_rate} | {entry.sources} | {entry.parameters:,} "
+            f"| {shown} | {default} | {entry.sample_rate} | {entry.sources or '-'} | {entry.parameters:,} "
             f"| {entry.bytes / 1e6:.1f} | {scores} | {entry.trained_on} | {training(entry)} | {entry.licence} |"
         )
     return "\n".join(rows)
@@ -316,7 +318,8 @@ def facts(entry: catalogue.Entry) -> str:
     rows = {
         "Model": f"{entry.model}, {entry.parameters:,} parameters, {entry.bytes / 1e6:.1f} MB",
         "Settings": ", ".join(f"{key} {value}" for key, value in header.config.items()),
-        "Voices, rate": f"{entry.sources}, {entry.sample_rate} Hz",
+        **({"Voices": f"{entry.sources}"} if entry.sources else {}),
+        "Sample rate": f"{entry.sample_rate} Hz",
         "Trained on": header.trained_on,
         "Training": steps,
         **({"Passes": f"{header.passes}, whose voices are averaged (`--passes`)"} if header.passes > 1 else {}),

@@ -131,7 +131,8 @@ def _extra(extra: str, requirements: list[Requirement]) -> Finding:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    yield Finding("device cpu", "ok", f"{platform.machine()}, {torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    yield Finding("device cpu", "ok", f"{platform.machine()}, {threads} thread{'s' if threads > 1 else ''}")
     for number in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(number)
         yield Finding(f"device cuda:{number}", "ok", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
