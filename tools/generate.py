@@ -21,11 +21,13 @@ from septool.cli import app
 from septool.commands import help
 from septool.inference.dtype import BF16_CHANGE
 from septool.losses import EQUATIONS, LOSSES, can_learn_by
-from septool.metrics import METRICS
+from septool.metrics import METRICS, Metric
+from septool.metrics.eer import EER
 from septool.models import MODELS
 from septool.profiling.comparison import published_rows
 from septool.profiling.macs import count_macs
 from septool.scoring.conversations import MEASURES
+from septool.scoring.summary import PRESENCE
 from septool.training import recipe_files as recipes
 from tools import architecture, results
 
@@ -330,13 +332,37 @@ def facts(entry: catalogue.Entry) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
 
 
-def metric_table() -> str:
+# What summaries of extractors and of speaker networks have beside their scores (septool.scoring.summary).
+RATES = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "right-voice",
+            "",
+            "%",
+            definition="target selection accuracy: extracted voices that are nearest, by SI-SNR, to their own reference",
+        ),
+        Metric(
+            PRESENCE.metric,
+            "",
+            "%",
+            better="lower",
+            definition="equal error rate of the presence score, asked once for the enrolled voice and once for another "
+            "speaker's, who is not in the mixture",
+        ),
+        replace(
+            EER, definition="equal error rate of the cosine of embeddings on a list of trials, of speaker networks"
+        ),
+    )
+}
+
+
+def metric_table(metrics: Iterable[Metric], definition: str = "definition") -> str:
     """Return what each metric is, as ``eval`` defines it."""
-    rows = [(each, "") for each in METRICS.values()] + [(each, " (conversations)") for each in MEASURES.values()]
-    lines = ["| metric | unit | better | definition: e is the estimate, s the reference |", "|---|---|---|---|"]
-    for metric, where in rows:
-        definition = metric.definition.replace("|", "\\|")
-        lines.append(f"| `{metric.name}` | {metric.unit or '-'} | {metric.better} | {definition}{where} |")
+    lines = [f"| metric | unit | better | {definition} |", "|---|---|---|---|"]
+    for metric in metrics:
+        defined = metric.definition.replace("|", "\\|")
+        lines.append(f"| `{metric.name}` | {metric.unit or '-'} | {metric.better} | {defined} |")
     return "\n".join(lines)
 
 
@@ -347,12 +373,17 @@ def main() -> int:
     check = parser.parse_args().check
     tables = {"checkpoints": checkpoint_table(), "published": published_table()}
     metrics = ROOT / "docs" / "explanation" / "metrics.md"
+    metric_tables = {
+        "metrics": metric_table(METRICS.values(), "definition: e is the estimate, s the reference"),
+        "rates": metric_table(RATES.values()),
+        "measures": metric_table(MEASURES.values()),
+    }
     files = {
         **dict(man_pages()),
         ROOT / "docs" / "models.md": model_page(),
         ROOT / "docs" / "recipes.md": recipe_page(),
         ROOT / "docs" / "checkpoints.md": renewed(ROOT / "docs" / "checkpoints.md", tables),
-        metrics: renewed(metrics, {"metrics": metric_table()}),
+        metrics: renewed(metrics, metric_tables),
         ROOT / "README.md": renewed(ROOT / "README.md", {"verbs": verb_table()}),
         MODULES: renewed(MODULES, {"modules": architecture.module_tables()}),
         ARCHITECTURE: renewed(ARCHITECTURE, {"picture": architecture.picture(), "rooms": architecture.room_table()}),
