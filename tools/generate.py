@@ -340,7 +340,8 @@ RATES = {
             "right-voice",
             "",
             "%",
-            definition="target selection accuracy: extracted voices that are nearest, by SI-SNR, to their own reference",
+            definition="target selection accuracy: extracted voices that are nearest, by SI-SNR, to their own "
+            "reference",
         ),
         Metric(
             PRESENCE.metric,
