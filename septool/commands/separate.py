@@ -71,7 +71,7 @@ def separate(
         bool,
         typer.Option(
             "--consistency/--no-consistency",
-            help="Make the voices add up to the recording.",
+            help="Make the voices add up to the recording (mixture consistency).",
             rich_help_panel=options.OUTPUT,
         ),
     ] = True,
@@ -87,7 +87,11 @@ def separate(
     ] = None,
     activity: Annotated[
         str | None,
-        typer.Option("--activity", help=f"Write who speaks when: {', '.join(FORMATS)}.", rich_help_panel=CONVERSATIONS),
+        typer.Option(
+            "--activity",
+            help=f"Write who speaks when (speaker diarization): {', '.join(FORMATS)}.",
+            rich_help_panel=CONVERSATIONS,
+        ),
     ] = None,
     rest: Annotated[
         Path | None,
