@@ -29,7 +29,7 @@ from septool.profiling.macs import count_macs
 from septool.scoring.conversations import MEASURES
 from septool.scoring.summary import PRESENCE
 from septool.training import recipe_files as recipes
-from tools import architecture, results
+from tools import architecture, reference, results
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -252,16 +252,20 @@ def recipe_page() -> str:
         "",
         "Written by `make generate` from `septool/recipes`: `septool train NAME`. The scores are what is published; a",
         "recipe begins with them, says what its paper leaves open, and where we have trained by it, what came of it.",
+        "What can stand in one: [settings](reference/recipe-settings.md). `septool prepare CORPUS` makes the manifests",
+        "that it reads; [corpora](reference/corpora.md) says how to get them. Libri2Mix train-360 needs its lists",
+        "(`--metadata`).",
         "",
-        "| name | model | trained on | mixtures | steps | batch | published |",
-        "|---|---|---|---|---|---|---|",
+        "| name | model | trained on | `septool prepare` | mixtures | steps | batch | published |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for about in recipes.describe_recipes():
         name, told = about["name"], about["published"]
         model = f"{about['model']} `{about['row']}`" if about["row"] else about["model"]
         source = f"{recipes.format_scores(told)} ({told['data']}; {told['table']})" if told else "-"
         lines.append(
-            f"| [`{name}`](../septool/recipes/{name}.toml) | {model} | {about['data']} | {about['mixing']} "
+            f"| [`{name}`](../septool/recipes/{name}.toml) | {model} | {about['data']} "
+            f"| {reference.prepared_by(recipes.load_recipe(name).data.train)} | {about['mixing']} "
             f"| {about['steps']:,} | {about['batch']} | {source} |"
         )
     return "\n".join(lines) + "\n"
@@ -383,6 +387,8 @@ def main() -> int:
         **dict(man_pages()),
         ROOT / "docs" / "models.md": model_page(),
         ROOT / "docs" / "recipes.md": recipe_page(),
+        ROOT / "docs" / "reference" / "recipe-settings.md": reference.settings_page(),
+        ROOT / "docs" / "reference" / "corpora.md": reference.corpora_page(),
         ROOT / "docs" / "checkpoints.md": renewed(ROOT / "docs" / "checkpoints.md", tables),
         metrics: renewed(metrics, metric_tables),
         ROOT / "README.md": renewed(ROOT / "README.md", {"verbs": verb_table()}),

@@ -58,8 +58,8 @@ Passes = Annotated[
         "--passes",
         min=1,
         max=MOST_PASSES,
-        help="Number of passes to average (test-time augmentation): better, and as many times slower; the checkpoint's own "
-        "by default.",
+        help="Number of passes to average (test-time augmentation): better, and as many times slower; the "
+        "checkpoint's own by default.",
     ),
 ]
 SpeakerModel = Annotated[
