@@ -378,6 +378,7 @@ def main() -> int:
     check = parser.parse_args().check
     tables = {"checkpoints": checkpoint_table(), "published": published_table()}
     metrics = ROOT / "docs" / "explanation" / "metrics.md"
+    formats = ROOT / "docs" / "reference" / "files.md"
     metric_tables = {
         "metrics": metric_table(METRICS.values(), "definition: e is the estimate, s the reference"),
         "rates": metric_table(RATES.values()),
@@ -391,6 +392,7 @@ def main() -> int:
         ROOT / "docs" / "reference" / "corpora.md": reference.corpora_page(),
         ROOT / "docs" / "checkpoints.md": renewed(ROOT / "docs" / "checkpoints.md", tables),
         metrics: renewed(metrics, metric_tables),
+        formats: renewed(formats, {"formats": reference.format_table()}),
         ROOT / "README.md": renewed(ROOT / "README.md", {"verbs": verb_table()}),
         MODULES: renewed(MODULES, {"modules": architecture.module_tables()}),
         ARCHITECTURE: renewed(ARCHITECTURE, {"picture": architecture.picture(), "rooms": architecture.room_table()}),

@@ -9,6 +9,7 @@ import tokenize
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, get_args
 
+from septool.audio.formats import FOREIGN, RAW_SUFFIXES, READ_ONLY, SUFFIXES
 from septool.commands.examples import EXAMPLES
 from septool.corpora import CORPORA
 from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
@@ -118,6 +119,19 @@ def _toml(value: Any) -> str:
 def _markdown(text: str) -> str:
     """Return a docstring's or comment's text with code as Markdown writes it."""
     return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text.replace("``", "`"))
+
+
+def format_table() -> str:
+    """Return the suffixes of audio files: written, read, and read by an extra."""
+    rows = {
+        "read and written": SUFFIXES,
+        "read": READ_ONLY,
+        'read with `pip install "septool[av]"`': FOREIGN,
+        "without a header": RAW_SUFFIXES,
+    }
+    lines = ["| | suffixes |", "|---|---|"]
+    lines += [f"| {about} | {', '.join(sorted(each[1:] for each in those))} |" for about, those in rows.items()]
+    return "\n".join(lines)
 
 
 def prepared_by(train: str) -> str:
