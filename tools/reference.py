@@ -147,7 +147,7 @@ def corpora_page() -> str:
         "",
         "Written by `make generate` from the code; `septool prepare --list` says the same in short. septool",
         "downloads no corpus: get it, then `prepare` writes manifests of it into `data/`, where",
-        "[recipes](../recipes.md) look for them.",
+        "[recipes](../recipes.md) look for them. `septool prepare CORPUS --help` explains the options.",
         "",
         "- LibriSpeech: [openslr.org/12](https://www.openslr.org/12).",
         "- The lists of Libri2Mix and Libri3Mix come with septool, but for train-360: clone",
@@ -157,9 +157,14 @@ def corpora_page() -> str:
         "- WHAM! noise: [wham.whisper.ai](http://wham.whisper.ai), not for commercial use.",
         "- VoxCeleb1 and AISHELL-2: from their authors, on request.",
     ]
+    told: dict[Any, str] = {}  # modules whose documentation stands above, and at which corpus
     for row in describe():
         name = row["corpus"]
-        documentation = _markdown(inspect.getdoc(_module(name)) or "")
+        module = _module(name)
+        documentation = _markdown(inspect.getdoc(module) or "")
+        if module in told:
+            documentation = f"See [{told[module]}](#{told[module]})."
+        told.setdefault(module, name)
         lines += ["", f"## {name}", "", f"{row['about'][:1].upper()}{row['about'][1:]}.", "", "```sh"]
         lines += [line for line, _ in EXAMPLES[f"prepare {name}"]]
         lines += ["```", "", "| | |", "|---|---|"]
