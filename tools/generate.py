@@ -19,7 +19,10 @@ from benchmarks import quality
 from septool import __version__, catalogue, checkpoints
 from septool.cli import app
 from septool.commands import help
+from septool.conversation.result import SeparatedConversation
+from septool.headers import Header
 from septool.inference.dtype import BF16_CHANGE
+from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.losses import EQUATIONS, LOSSES, can_learn_by
 from septool.metrics import METRICS, Metric
 from septool.metrics.eer import EER
@@ -28,6 +31,8 @@ from septool.profiling.comparison import published_rows
 from septool.profiling.macs import count_macs
 from septool.scoring.conversations import MEASURES
 from septool.scoring.summary import PRESENCE
+from septool.tasks.extract import Extracted, ExtractedVoices
+from septool.tasks.separate import Separated
 from septool.training import recipe_files as recipes
 from tools import architecture, reference, results
 
@@ -379,6 +384,13 @@ def main() -> int:
     tables = {"checkpoints": checkpoint_table(), "published": published_table()}
     metrics = ROOT / "docs" / "explanation" / "metrics.md"
     formats = ROOT / "docs" / "reference" / "files.md"
+    python = ROOT / "docs" / "reference" / "python.md"
+    python_tables = {
+        "header": reference.fields_tables(Header),
+        "results": reference.fields_tables(
+            Completed, Separated, SeparatedConversation, Extracted, ExtractedVoices, Failed, Skipped
+        ),
+    }
     metric_tables = {
         "metrics": metric_table(METRICS.values(), "definition: e is the estimate, s the reference"),
         "rates": metric_table(RATES.values()),
@@ -393,6 +405,7 @@ def main() -> int:
         ROOT / "docs" / "checkpoints.md": renewed(ROOT / "docs" / "checkpoints.md", tables),
         metrics: renewed(metrics, metric_tables),
         formats: renewed(formats, {"formats": reference.format_table()}),
+        python: renewed(python, python_tables),
         ROOT / "README.md": renewed(ROOT / "README.md", {"verbs": verb_table()}),
         MODULES: renewed(MODULES, {"modules": architecture.module_tables()}),
         ARCHITECTURE: renewed(ARCHITECTURE, {"picture": architecture.picture(), "rooms": architecture.room_table()}),

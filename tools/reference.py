@@ -121,6 +121,29 @@ def _markdown(text: str) -> str:
     return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text.replace("``", "`"))
 
 
+def fields_tables(*kinds: type) -> str:
+    """Return a table of the fields of each class, its own alone, with their types and what their comments say."""
+    parts = []
+    for kind in kinds:
+        bases = [base for base in kind.__bases__ if is_dataclass(base)]
+        above = {each.name for base in bases for each in fields(base)}
+        said = field_comments(kind)
+        rows = [
+            f"| `{each.name}` | `{_annotation(each)}` | {_markdown(said[each.name])} |"
+            for each in fields(kind)
+            if each.name not in above
+        ]
+        has = f"what `{bases[0].__name__}` has, and" if bases else "fields"
+        parts.append("\n".join([f"`{kind.__name__}`: {has}", "", "| | type | |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def _annotation(each: "Field[Any]") -> str:
+    """Return a field's type as Python writes it, without modules, ready for a cell."""
+    name = each.type.__name__ if isinstance(each.type, type) and not get_args(each.type) else str(each.type)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", name).replace("|", "\\|")
+
+
 def format_table() -> str:
     """Return the suffixes of audio files: written, read, and read by an extra."""
     rows = {
