@@ -75,7 +75,7 @@ def list_checkpoints(
 
 def _restriction(notices: str) -> str | None:
     """Return a word on what stands beside the licence, which `models show` tells whole."""
-    return ("non-commercial" if "not for commercial use" in notices else "see notice") if notices else None
+    return ("non-commercial" if "not for commercial use" in notices else "yes") if notices else None
 
 
 def _score(published: "JsonMapping") -> str | None:
