@@ -280,8 +280,8 @@ def load_separator(
         engine: ``torch``, whose network is ``model`` then; ``onnx``, which is ONNX Runtime on the processor: exported
             to once, it starts without importing torch; ``auto`` takes what was exported and is about as fast.
         dtype: what the network computes in: ``fp32``, ``bf16``, on a GPU ``fp16``, or, with the engine ``onnx``,
-            ``int8`` in linear and LSTM layers; ``auto`` is bf16 where that is faster and measured to be as good, else
-            fp32.
+            ``int8`` in linear and LSTM layers; ``auto`` is bf16 where the device has it in hardware and scores,
+            measured on a CPU, stay as they are, else fp32.
 
     Raises:
         UsageError: no such checkpoint, device, engine or dtype.

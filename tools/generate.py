@@ -4,6 +4,7 @@
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -18,15 +19,22 @@ from benchmarks import quality
 from septool import __version__, catalogue, checkpoints
 from septool.cli import app
 from septool.commands import help
+from septool.conversation.result import SeparatedConversation
+from septool.headers import Header
 from septool.inference.dtype import BF16_CHANGE
+from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.losses import EQUATIONS, LOSSES, can_learn_by
-from septool.metrics import METRICS
+from septool.metrics import METRICS, Metric
+from septool.metrics.eer import EER
 from septool.models import MODELS
 from septool.profiling.comparison import published_rows
 from septool.profiling.macs import count_macs
 from septool.scoring.conversations import MEASURES
+from septool.scoring.summary import PRESENCE
+from septool.tasks.extract import Extracted, ExtractedVoices
+from septool.tasks.separate import Separated
 from septool.training import recipe_files as recipes
-from tools import architecture, results
+from tools import architecture, reference, results
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -130,7 +138,8 @@ def training(entry: catalogue.Entry) -> str:
     header = checkpoints.read_header(catalogue.bundled_path(entry))
     if not header.steps:
         return f"weights of {header.origin}"
-    return f"{header.steps:,} steps, {header.hours:.1f} hours, {header.hardware}"
+    hardware = re.sub(r"\b1 threads$", "1 thread", header.hardware)
+    return f"{header.steps:,} steps, {header.hours:.1f} hours, {hardware}"
 
 
 def checkpoint_table() -> str:
@@ -146,7 +155,7 @@ def checkpoint_table() -> str:
         scores += " | " + (measured_scores(entry, RECOGNITION, named=True) or "-")
         default = f"{entry.model} (default)" if entry.default else entry.model
         rows.append(
-            f"| {shown} | {default} | {entry.sample_rate} | {entry.sources} | {entry.parameters:,} "
+            f"| {shown} | {default} | {entry.sample_rate} | {entry.sources or '-'} | {entry.parameters:,} "
             f"| {entry.bytes / 1e6:.1f} | {scores} | {entry.trained_on} | {training(entry)} | {entry.licence} |"
         )
     return "\n".join(rows)
@@ -248,16 +257,20 @@ def recipe_page() -> str:
         "",
         "Written by `make generate` from `septool/recipes`: `septool train NAME`. The scores are what is published; a",
         "recipe begins with them, says what its paper leaves open, and where we have trained by it, what came of it.",
+        "What can stand in one: [settings](reference/recipe-settings.md). `septool prepare CORPUS` makes the manifests",
+        "that it reads; [corpora](reference/corpora.md) says how to get them. Libri2Mix train-360 needs its lists",
+        "(`--metadata`).",
         "",
-        "| name | model | trained on | mixtures | steps | batch | published |",
-        "|---|---|---|---|---|---|---|",
+        "| name | model | trained on | `septool prepare` | mixtures | steps | batch | published |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for about in recipes.describe_recipes():
         name, told = about["name"], about["published"]
         model = f"{about['model']} `{about['row']}`" if about["row"] else about["model"]
         source = f"{recipes.format_scores(told)} ({told['data']}; {told['table']})" if told else "-"
         lines.append(
-            f"| [`{name}`](../septool/recipes/{name}.toml) | {model} | {about['data']} | {about['mixing']} "
+            f"| [`{name}`](../septool/recipes/{name}.toml) | {model} | {about['data']} "
+            f"| {reference.prepared_by(recipes.load_recipe(name).data.train)} | {about['mixing']} "
             f"| {about['steps']:,} | {about['batch']} | {source} |"
         )
     return "\n".join(lines) + "\n"
@@ -316,7 +329,8 @@ def facts(entry: catalogue.Entry) -> str:
     rows = {
         "Model": f"{entry.model}, {entry.parameters:,} parameters, {entry.bytes / 1e6:.1f} MB",
         "Settings": ", ".join(f"{key} {value}" for key, value in header.config.items()),
-        "Voices, rate": f"{entry.sources}, {entry.sample_rate} Hz",
+        **({"Voices": f"{entry.sources}"} if entry.sources else {}),
+        "Sample rate": f"{entry.sample_rate} Hz",
         "Trained on": header.trained_on,
         "Training": steps,
         **({"Passes": f"{header.passes}, whose voices are averaged (`--passes`)"} if header.passes > 1 else {}),
@@ -327,13 +341,38 @@ def facts(entry: catalogue.Entry) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
 
 
-def metric_table() -> str:
+# What summaries of extractors and of speaker networks have beside their scores (septool.scoring.summary).
+RATES = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "right-voice",
+            "",
+            "%",
+            definition="target selection accuracy: extracted voices that are nearest, by SI-SNR, to their own "
+            "reference",
+        ),
+        Metric(
+            PRESENCE.metric,
+            "",
+            "%",
+            better="lower",
+            definition="equal error rate of the presence score, asked once for the enrolled voice and once for another "
+            "speaker's, who is not in the mixture",
+        ),
+        replace(
+            EER, definition="equal error rate of the cosine of embeddings on a list of trials, of speaker networks"
+        ),
+    )
+}
+
+
+def metric_table(metrics: Iterable[Metric], definition: str = "definition") -> str:
     """Return what each metric is, as ``eval`` defines it."""
-    rows = [(each, "") for each in METRICS.values()] + [(each, " (conversations)") for each in MEASURES.values()]
-    lines = ["| metric | unit | better | definition: e is the estimate, s the reference |", "|---|---|---|---|"]
-    for metric, where in rows:
-        definition = metric.definition.replace("|", "\\|")
-        lines.append(f"| `{metric.name}` | {metric.unit or '-'} | {metric.better} | {definition}{where} |")
+    lines = [f"| metric | unit | better | {definition} |", "|---|---|---|---|"]
+    for metric in metrics:
+        defined = metric.definition.replace("|", "\\|")
+        lines.append(f"| `{metric.name}` | {metric.unit or '-'} | {metric.better} | {defined} |")
     return "\n".join(lines)
 
 
@@ -344,12 +383,29 @@ def main() -> int:
     check = parser.parse_args().check
     tables = {"checkpoints": checkpoint_table(), "published": published_table()}
     metrics = ROOT / "docs" / "explanation" / "metrics.md"
+    formats = ROOT / "docs" / "reference" / "files.md"
+    python = ROOT / "docs" / "reference" / "python.md"
+    python_tables = {
+        "header": reference.fields_tables(Header),
+        "results": reference.fields_tables(
+            Completed, Separated, SeparatedConversation, Extracted, ExtractedVoices, Failed, Skipped
+        ),
+    }
+    metric_tables = {
+        "metrics": metric_table(METRICS.values(), "definition: e is the estimate, s the reference"),
+        "rates": metric_table(RATES.values()),
+        "measures": metric_table(MEASURES.values()),
+    }
     files = {
         **dict(man_pages()),
         ROOT / "docs" / "models.md": model_page(),
         ROOT / "docs" / "recipes.md": recipe_page(),
+        ROOT / "docs" / "reference" / "recipe-settings.md": reference.settings_page(),
+        ROOT / "docs" / "reference" / "corpora.md": reference.corpora_page(),
         ROOT / "docs" / "checkpoints.md": renewed(ROOT / "docs" / "checkpoints.md", tables),
-        metrics: renewed(metrics, {"metrics": metric_table()}),
+        metrics: renewed(metrics, metric_tables),
+        formats: renewed(formats, {"formats": reference.format_table()}),
+        python: renewed(python, python_tables),
         ROOT / "README.md": renewed(ROOT / "README.md", {"verbs": verb_table()}),
         MODULES: renewed(MODULES, {"modules": architecture.module_tables()}),
         ARCHITECTURE: renewed(ARCHITECTURE, {"picture": architecture.picture(), "rooms": architecture.room_table()}),

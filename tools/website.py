@@ -18,6 +18,7 @@ from septool.commands import help
 ROOT = Path(__file__).parent.parent
 ICON = ROOT / "septool" / "serve" / "static" / "icon.svg"
 PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}  # of the site, from the repository
+UNSEARCHED = ("modules.md", "mutants.md")  # long lists for contributors, which would bury what users look for
 LINK = re.compile(r"(?<=\]\()(?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?(?=\))")
 BAR = "\\|"  # of a cell
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
@@ -34,8 +35,10 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Let links that leave docs lead to the repository."""
+    """Let links that leave docs lead to the repository, and leave lists for contributors out of the search."""
     uri = page.file.src_uri
+    if uri in UNSEARCHED:
+        page.meta["search"] = {"exclude": True}
     return (
         markdown if uri in PAGES else _links(markdown, posixpath.join("docs", posixpath.dirname(uri)), config.repo_url)
     )

@@ -103,7 +103,9 @@ def evaluate(
     html: Annotated[
         Path | None,
         typer.Option(
-            "--html", help="HTML report with distributions and the worst items.", rich_help_panel=options.OUTPUT
+            "--html",
+            help="HTML report with distributions and the worst items (needs matplotlib).",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     device: options.Device = "auto",

@@ -94,12 +94,12 @@ def extract(
 ) -> None:
     """Extract one known voice from recordings.
 
-    The recording is separated, and a speaker network says which of the voices is that of the reference; models that
-    were trained to extract do both at once. Any length, sample rate and channel count; the voice comes at the
-    recording's rate. A reference needs 1 s of speech; 3 s or more are better, 10 s are recommended, at any rate
-    and level. Without --presence there is always an answer, also where the voice is not there: the one that is most
-    like it. A manifest's rows bring their own references. Exits with status 1 if a recording failed; the others are
-    processed.
+    Target speaker extraction: the recording is separated, and a speaker network says which of the voices is that of
+    the reference; models that were trained to extract do both at once. Any length, sample rate and channel count; the
+    voice comes at the recording's rate. A reference needs 1 s of speech; 3 s or more are better, 10 s are recommended,
+    at any rate and level. Without --presence there is always an answer, also where the voice is not there: the one
+    that is most like it. A manifest's rows bring their own references. Exits with status 1 if a recording failed; the
+    others are processed.
     """
     from septool.commands import printing
     from septool.inference.outcomes import Failed

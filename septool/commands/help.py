@@ -173,7 +173,9 @@ def describe(param: Param) -> str:
     if param.name == "help":
         return "Show this help and exit."
     facts = []
-    if param.default is not False and param.default not in NOTHING and not callable(param.default):
+    if param.default is True and param.secondary_opts:
+        facts.append(f"default: {param.opts[0]}")
+    elif param.default is not False and param.default not in NOTHING and not callable(param.default):
         facts.append(f"default: {_plain(param.default)}")
     elif param.required and param.param_type_name == "option":
         facts.append("required")

@@ -37,18 +37,31 @@ def list_checkpoints(
             printing.json_line(row)
         return
     printing.table(
-        ["checkpoint", "model", "Hz", "voices", "params", "MB", "SI-SNRi", "published", "licence", "here"],
+        [
+            "checkpoint",
+            "model",
+            "Hz",
+            "voices",
+            "params",
+            "MB",
+            "SI-SNRi",
+            "published",
+            "licence",
+            "restricted",
+            "here",
+        ],
         [
             [
                 row["name"],
                 row["model"] + (" (default)" if row["default"] else ""),
                 row["sample_rate"],
-                row["sources"],
+                row["sources"] or None,
                 row["parameters"] or None,
                 round(row["bytes"] / 1e6, 1) if row["bytes"] else None,
                 row["measured"].get("si_snri"),
                 _score(row["published"]),
                 row["licence"],
+                _restriction(row["notices"]),
                 "yes" if row["here"] else "no",
             ]
             for row in rows
@@ -56,6 +69,13 @@ def list_checkpoints(
     )
     if not remote:
         printing.note("what can be fetched: septool models list --remote")
+    if any(row["notices"] for row in rows):
+        printing.note("what restricts the use of weights beside their licence: septool models show NAME")
+
+
+def _restriction(notices: str) -> str | None:
+    """Return a word on what stands beside the licence, which `models show` tells whole."""
+    return ("non-commercial" if "not for commercial use" in notices else "yes") if notices else None
 
 
 def _score(published: "JsonMapping") -> str | None:

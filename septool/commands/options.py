@@ -58,7 +58,8 @@ Passes = Annotated[
         "--passes",
         min=1,
         max=MOST_PASSES,
-        help="Number of passes to average: better, and as many times slower; the checkpoint's own by default.",
+        help="Number of passes to average (test-time augmentation): better, and as many times slower; the "
+        "checkpoint's own by default.",
     ),
 ]
 SpeakerModel = Annotated[
@@ -70,7 +71,9 @@ SpeakerModel = Annotated[
 Jobs = Annotated[
     int, typer.Option("-j", "--jobs", min=1, max=MOST_JOBS, help="Number of processes.", rich_help_panel=MACHINE)
 ]
-AUTO_DTYPE = "auto is bf16 where that is faster and measured to be as good, else fp32"
+AUTO_DTYPE = (
+    "auto is bf16 where the device has it in hardware and scores, measured on a CPU, stay as they are, else fp32"
+)
 Dtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option("--dtype", help=f"Data type of the network's computations; {AUTO_DTYPE}.", rich_help_panel=MACHINE),

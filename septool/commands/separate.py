@@ -71,7 +71,7 @@ def separate(
         bool,
         typer.Option(
             "--consistency/--no-consistency",
-            help="Make the voices add up to the recording.",
+            help="Make the voices add up to the recording (mixture consistency).",
             rich_help_panel=options.OUTPUT,
         ),
     ] = True,
@@ -87,7 +87,11 @@ def separate(
     ] = None,
     activity: Annotated[
         str | None,
-        typer.Option("--activity", help=f"Write who speaks when: {', '.join(FORMATS)}.", rich_help_panel=CONVERSATIONS),
+        typer.Option(
+            "--activity",
+            help=f"Write who speaks when (speaker diarization): {', '.join(FORMATS)}.",
+            rich_help_panel=CONVERSATIONS,
+        ),
     ] = None,
     rest: Annotated[
         Path | None,
@@ -135,8 +139,9 @@ def separate(
     Any length, sample rate and channel count; the voices come at the recording's rate and level as
     {stem}_s1.wav, {stem}_s2.wav, ..., or as {stem}_clean.wav from a model that removes noise. With -o - a
     single recording goes to standard output as one wav file with a channel per voice; with --stream already
-    while it arrives. Missing weights are
-    downloaded after asking once. Exits with status 1 if a recording failed; the others are processed.
+    while it arrives. Missing weights are downloaded with --yes or SEPTOOL_AUTO_FETCH=1; without, on a terminal,
+    up to 50 MB, and more after a question; else they are an error. Exits with status 1 if a recording failed; the
+    others are processed.
     """
     from septool.commands import printing
     from septool.inference.outcomes import Failed

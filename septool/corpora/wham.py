@@ -145,7 +145,7 @@ def prepare(
 
 
 WHAM = base.Corpus(
-    about="WSJ0-2mix in the noise of cafés and streets, by wham_noise/metadata (no WHAMR!: its rooms are simulated)",
+    about="WSJ0-2mix in the noise of cafés and streets, by wham_noise/metadata (WHAMR! is not supported)",
     licence=f"{wsj0mix.LICENCE}, CC BY-NC 4.0 (noise)",
     size="14,096 recordings of WSJ0; 28,000 noises, 20,000 of them for tr",
     expects=f"{wsj0mix.EXPECTS}; --noise wham_noise/{{tr,cv,tt}}/*.wav, with wham_noise/metadata",

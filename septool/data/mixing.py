@@ -114,7 +114,7 @@ class Background:
 class Reverberation:
     """Room impulse responses (RIRs) that voices are convolved with; the manifest's speakers are the rooms."""
 
-    manifest: str
+    manifest: str  # of the impulse responses, as ``prepare folder`` writes it
     probability: float = 1.0  # fraction of the mixtures that are reverberant
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class Reverberation:
 class DynamicMixing:
     """Dynamic mixing of training mixtures (Zeghidour and Grangier, 2021; SepFormer, section 4.1)."""
 
-    sources: int = 2
+    sources: int = 2  # voices in a mixture
     seconds: float = 4.0  # length of a crop; 0 takes whole utterances, cut somewhere to the length of the shortest
     levels: Literal["uniform", "wsj0-2mix"] = "uniform"  # "wsj0-2mix": normally distributed, as there
     difference_db: tuple[float, float] = (-5.0, 5.0)  # "uniform": level of each further voice against the first

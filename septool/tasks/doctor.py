@@ -28,7 +28,7 @@ PURPOSES = {  # of extras; which there are, and what each needs, the package's o
     "mir-eval": "eval --sdr-backend mir_eval",
     "onnx": "models export",
     "parquet": "eval --out FILE.parquet",
-    "plot": "HTML reports of separate and extract, figures of profile",
+    "plot": "HTML reports of separate, extract and eval, figures of profile",
     "serve": "serve: the local page",
     "tensorboard": "train --tensorboard",
 }
@@ -129,7 +129,8 @@ def _extra(extra: str, requirements: list[Requirement]) -> Check:
 def _devices() -> Iterator[Check]:
     import torch
 
-    yield Check("device cpu", "ok", f"{platform.machine()}, {torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    yield Check("device cpu", "ok", f"{platform.machine()}, {threads} thread{'s' if threads > 1 else ''}")
     for number in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(number)
         yield Check(f"device cuda:{number}", "ok", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")

@@ -200,7 +200,7 @@ def extract(
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
         AudioError: a reference that cannot be used.
-        CheckpointError: no such model, or a damaged one.
+        CheckpointError: a damaged model; NotFetchedError where its weights are not here, since nothing is downloaded.
     """
     inputs = list_inputs(inputs, from_file)
     references = one_or_several(references)

@@ -149,7 +149,7 @@ def separate(
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
-        CheckpointError: no such model, or a damaged one.
+        CheckpointError: a damaged model; NotFetchedError where its weights are not here, since nothing is downloaded.
     """
     inputs = list_inputs(inputs, from_file)
     references = [Path(each) for each in one_or_several(references)]

@@ -27,11 +27,11 @@ def _check_range(least: float, most: float, section: object, *names: str) -> Non
 class Data:
     """Manifests, and the sample rate of training."""
 
-    train: str = "data/train-speech.jsonl"
+    train: str = "data/train-speech.jsonl"  # manifest, from the current folder
     # "dynamic": the manifest's voices, mixed anew every epoch; "static": its mixtures as they are.
     mixing: Literal["dynamic", "static"] = "dynamic"
-    validation: str = "data/dev-2mix.jsonl"  # fixed mixtures
-    sample_rate: int = 8000
+    validation: str = "data/dev-2mix.jsonl"  # manifest of fixed mixtures, of speakers who are not in training
+    sample_rate: int = 8000  # Hz
     validation_items: int | None = None  # only the first N; all by default
     damaged_share: float = 0.01  # tolerated fraction of damaged training items, rounded up; they are skipped
     name: str = ""  # name of the training data in checkpoints
@@ -50,10 +50,10 @@ class Optimizer:
     2024; scaled to Adam's step size as in Liu et al., 2025) and leaves the rest to AdamW.
     """
 
-    name: Literal["adam", "adamw", "muon"] = "adam"
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
+    name: Literal["adam", "adamw", "muon"] = "adam"  # torch's
+    lr: float = 1e-3  # learning rate, after the warm-up
+    weight_decay: float = 0.0  # decoupled in adamw and muon
+    betas: tuple[float, float] = (0.9, 0.999)  # Adam's
     eps: float = 1e-8  # Adam's, added to the root of the second moment
     clip: float = 5.0  # L2 norm of the whole gradient; 0 is off
 
@@ -69,14 +69,14 @@ class Optimizer:
 class Schedule:
     """The learning-rate schedule; all but "plateau" are functions of the step alone."""
 
-    name: Literal["constant", "exponential", "plateau", "cosine", "trapezoid"] = "constant"
+    name: Literal["constant", "exponential", "plateau", "cosine", "trapezoid"] = "constant"  # after the warm-up
     warmup: int = 0  # steps of linear rise
-    factor: float = 0.5  # exponential, plateau
+    factor: float = 0.5  # exponential, plateau: what the rate is multiplied by
     every: int = 1  # exponential: epochs between two steps of the factor
     patience: int = 3  # plateau: epochs without improvement
     start: int = 0  # exponential, plateau: first epoch
     turn: int = 0  # exponential: epoch from which on later_factor takes the factor's place; 0 for never
-    later_factor: float = 1.0
+    later_factor: float = 1.0  # exponential: from the epoch `turn` on
     decay: int = 0  # trapezoid: steps of linear annealing to zero at the end
 
     def __post_init__(self) -> None:
@@ -89,17 +89,17 @@ class Schedule:
 class Loop:
     """Duration, batch sizes and precision of the training loop."""
 
-    steps: int = 100_000
+    steps: int = 100_000  # of the whole run
     epoch_steps: int = 1000  # steps between two validations
     batch: int = 4  # mixtures per step over all processes
     # Number of micro-batches per process and step; more take less memory.
     accumulation_steps: int = field(default=1, metadata={"formerly": "accumulate"})
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the forward pass; weights and optimizer stay in fp32
     ema: float = 0.0  # decay of the averaged weights that are validated and kept; 0 is off
     loss_floor: float | None = None  # dB; items with a lower loss are ignored (SepFormer: -30)
     patience: int = 0  # epochs without improvement that end the run; 0 for never
     average: int = 0  # number of checkpoints to keep and average at the end
-    average_of: Literal["best", "last"] = "best"
+    average_of: Literal["best", "last"] = "best"  # which checkpoints are kept: the best validated, or the last
 
     def __post_init__(self) -> None:
         _check_range(1, MOST_STEPS, self, "steps", "epoch_steps")
@@ -114,7 +114,7 @@ class Loop:
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """What a separator learns from another one, besides the loss; see :mod:`septool.training.distillation`."""
+    """Knowledge distillation: a separator learns from another one as well; see :mod:`septool.training.distillation`."""
 
     teacher: str | None = None  # a checkpoint with as many samples between two frames
     weight: float = 30.0  # dB, of a mean squared error of 1, which is the variance of the teacher's states
@@ -127,12 +127,12 @@ class Distillation:
 class Recipe:
     """A training recipe."""
 
-    model: str
+    model: str  # its name in docs/models.md
     published: JsonDict = field(default_factory=dict)  # scores that a paper reports, and the place
     variant: str | None = field(default=None, metadata={"formerly": "row"})  # a named configuration of the model
-    config: JsonDict = field(default_factory=dict)
+    config: JsonDict = field(default_factory=dict)  # fields of the model's Config, over those of the variant
     loss: str | None = None  # the model's own by default
-    seed: int = 0
+    seed: int = 0  # of weights, mixtures and dropout
     initialize: str | None = field(default=None, metadata={"formerly": "initialise"})  # a checkpoint to start from
     # Parts of the model to initialize from other checkpoints, "PART" = "CHECKPOINT" or "CHECKPOINT#PART".
     parts: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,209 @@
+"""Reference pages from the code: the settings of recipes from their dataclasses, the corpora from their registry."""
+
+import ast
+import inspect
+import io
+import json
+import re
+import tokenize
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, get_args
+
+from septool.audio.formats import FOREIGN, RAW_SUFFIXES, READ_ONLY, SUFFIXES
+from septool.commands.examples import EXAMPLES
+from septool.corpora import CORPORA
+from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
+from septool.data.mixing import Background, DynamicMixing, Reverberation
+from septool.tasks.prepare import describe
+from septool.training.recipe import Data, Loop, Optimizer, Recipe, Schedule
+
+SECTIONS: dict[str, Any] = {  # as a recipe writes them
+    "": Recipe,
+    "[data]": Data,
+    "[mixing]": DynamicMixing,
+    "[mixing.rooms]": Reverberation,
+    "[[mixing.backgrounds]]": Background,
+    "[enrollment]": EnrollmentSampling,
+    "[speakers]": SpeakerSampling,
+    "[optimizer]": Optimizer,
+    "[schedule]": Schedule,
+    "[loop]": Loop,
+}
+TYPES = {"str": "text", "int": "whole number", "float": "number", "JsonDict": "table", "dict[str, str]": "table"}
+PREPARED = {  # a part of a recipe's training manifest, and what writes that
+    "train-360-libri2mix": ("libri2mix", "--metadata"),
+    "libri2mix": ("libri2mix", ""),
+    "wsj0-2mix": ("wsj0-2mix", ""),
+    "wsj0-3mix": ("wsj0-3mix", ""),
+    "wham": ("wham", ""),
+    "wsj0-music": ("wsj0-music", ""),
+    "librispeech-galr": ("librispeech-2mix", "--protocol galr"),
+    "librispeech-atss-net": ("librispeech-2mix", ""),
+    "aishell2-noise": ("aishell2-noise", ""),
+    "voxceleb1": ("voxceleb1", ""),
+    "speech": ("folder", ""),
+}
+
+
+def field_comments(kind: type) -> dict[str, str]:
+    """Return what the comments of a dataclass say of its fields: those above each, and those on its lines."""
+    source = inspect.getsource(kind)
+    comments = {
+        token.start[0]: (token.string.lstrip("# "), token.line.lstrip().startswith("#"))
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    (tree,) = ast.parse(source).body
+    said: dict[str, str] = {}
+    for node in tree.body if isinstance(tree, ast.ClassDef) else []:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        first = node.lineno
+        while first - 1 in comments and comments[first - 1][1]:
+            first -= 1
+        lines = range(first, (node.end_lineno or node.lineno) + 1)
+        said[node.target.id] = " ".join(comments[line][0] for line in lines if line in comments)
+    return said
+
+
+def settings_page() -> str:
+    """Return docs/reference/recipe-settings.md."""
+    lines = [
+        "# Settings of a recipe",
+        "",
+        "Written by `make generate` from the code: every key of a recipe's `.toml`. `septool train --set KEY=VALUE`",
+        'changes one (`--set loop.batch=8`); a key that is not here is an error. `base = "NAME"` takes what a',
+        "recipe does not say from another one. See also [the recipes](../recipes.md), [mixing while",
+        "training](../mixing.md) and [fine-tuning](../fine-tuning.md).",
+    ]
+    for section, kind in SECTIONS.items():
+        said = field_comments(kind)
+        about = (inspect.getdoc(kind) or "").strip()
+        lines += ["", f"## {section.strip('[]') or 'The recipe itself'}", ""]
+        lines += [f"`{section}`" if section else "Before the first section.", ""]
+        lines += [*_markdown(about).splitlines(), "", "| key | type | default | meaning |", "|---|---|---|---|"]
+        for each in fields(kind):
+            default = each.default if each.default is not MISSING else _made(each)
+            if is_dataclass(default) or each.name in ("rooms", "backgrounds"):
+                continue  # a section of its own
+            meaning = _markdown(said[each.name]).replace("|", "\\|").rstrip(".")
+            lines.append(f"| `{each.name}` | {_type(each)} | {_toml(default)} | {meaning[:1].upper()}{meaning[1:]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _made(each: "Field[Any]") -> Any:
+    return each.default_factory() if each.default_factory is not MISSING else MISSING
+
+
+def _type(each: "Field[Any]") -> str:
+    choices = get_args(each.type)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return ", ".join(f'`"{choice}"`' for choice in choices)
+    name = str(getattr(each.type, "__name__", each.type) if not choices else each.type)
+    name = name.replace(" | None", "").replace("typing.", "").replace("septool.config.", "")
+    if counted := re.fullmatch(r"tuple\[(\w+), \.\.\.\]", name):
+        return f"list of {TYPES[counted[1]]}s"
+    if name == "tuple[float, float]":
+        return "two numbers"
+    return "table" if name.startswith("dict") else TYPES.get(name, name)
+
+
+def _toml(value: Any) -> str:
+    if value is MISSING:
+        return "needed"
+    if value is None or value in ({}, "", ()):
+        return "-"
+    return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
+
+
+def _markdown(text: str) -> str:
+    """Return a docstring's or comment's text with code as Markdown writes it."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text.replace("``", "`"))
+
+
+def fields_tables(*kinds: type) -> str:
+    """Return a table of the fields of each class, its own alone, with their types and what their comments say."""
+    parts = []
+    for kind in kinds:
+        bases = [base for base in kind.__bases__ if is_dataclass(base)]
+        above = {each.name for base in bases for each in fields(base)}
+        said = field_comments(kind)
+        rows = [
+            f"| `{each.name}` | `{_annotation(each)}` | {_markdown(said[each.name])} |"
+            for each in fields(kind)
+            if each.name not in above
+        ]
+        has = f"what `{bases[0].__name__}` has, and" if bases else "fields"
+        parts.append("\n".join([f"`{kind.__name__}`: {has}", "", "| | type | |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def _annotation(each: "Field[Any]") -> str:
+    """Return a field's type as Python writes it, without modules, ready for a cell."""
+    name = each.type.__name__ if isinstance(each.type, type) and not get_args(each.type) else str(each.type)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", name).replace("|", "\\|")
+
+
+def format_table() -> str:
+    """Return the suffixes of audio files: written, read, and read by an extra."""
+    rows = {
+        "read and written": SUFFIXES,
+        "read": READ_ONLY,
+        'read with `pip install "septool[av]"`': FOREIGN,
+        "without a header": RAW_SUFFIXES,
+    }
+    lines = ["| | suffixes |", "|---|---|"]
+    lines += [f"| {about} | {', '.join(sorted(each[1:] for each in those))} |" for about, those in rows.items()]
+    return "\n".join(lines)
+
+
+def prepared_by(train: str) -> str:
+    """Return what makes a recipe's training manifest, as a cell that leads to the corpus."""
+    corpus, options = next(each for part, each in PREPARED.items() if part in train)
+    return f"[`{corpus}`](reference/corpora.md#{corpus})" + (f" `{options}`" if options else "")
+
+
+def corpora_page() -> str:
+    """Return docs/reference/corpora.md."""
+    lines = [
+        "# Corpora",
+        "",
+        "Written by `make generate` from the code; `septool prepare --list` says the same in short. septool",
+        "downloads no corpus: get it, then `prepare` writes manifests of it into `data/`, where",
+        "[recipes](../recipes.md) look for them. `septool prepare CORPUS --help` explains the options.",
+        "",
+        "- LibriSpeech: [openslr.org/12](https://www.openslr.org/12).",
+        "- The lists of Libri2Mix and Libri3Mix come with septool, but for train-360: clone",
+        "  [LibriMix](https://github.com/JorisCos/LibriMix) and give `--metadata LibriMix/metadata/Libri2Mix`.",
+        "- WSJ0: [LDC93S6A](https://catalog.ldc.upenn.edu/LDC93S6A), under the LDC's licence. The lists of",
+        "  WSJ0-2mix and WSJ0-3mix come with septool.",
+        "- WHAM! noise: [wham.whisper.ai](http://wham.whisper.ai), not for commercial use.",
+        "- VoxCeleb1 and AISHELL-2: from their authors, on request.",
+    ]
+    told: dict[Any, str] = {}  # modules whose documentation stands above, and at which corpus
+    for row in describe():
+        name = row["corpus"]
+        module = _module(name)
+        documentation = _markdown(inspect.getdoc(module) or "")
+        if module in told:
+            documentation = f"See [{told[module]}](#{told[module]})."
+        told.setdefault(module, name)
+        lines += ["", f"## {name}", "", f"{row['about'][:1].upper()}{row['about'][1:]}.", "", "```sh"]
+        lines += [line for line, _ in EXAMPLES[f"prepare {name}"]]
+        lines += ["```", "", "| | |", "|---|---|"]
+        lines += [f"| {key} | {_cell(row[key])} |" for key in ("licence", "size")]
+        lines += [f"| layout | {_cell(row['expects'])} |", f"| options and defaults | `{row['options']}` |", ""]
+        lines += documentation.splitlines()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _module(name: str) -> Any:
+    return inspect.getmodule(_unwrapped(CORPORA[name].prepare))
+
+
+def _unwrapped(function: Any) -> Any:
+    return getattr(function, "func", function)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"([|*<>_])", r"\\\1", text)
