@@ -9,6 +9,7 @@ version does not rectify the encoder's output, gives the 1x1 convolution a bias,
 the chunks and ends its masks with a sigmoid.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,7 @@ from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
 from septool.models.layers.recurrent import RecurrentResidual
+from septool.models.layers.states import record_segments
 from septool.signal import frames
 
 
@@ -78,3 +80,13 @@ class DPRNN(Separator[Config]):
         chunks = self.activation(self.blocks(chunks))
         masks = self.mask(self.split(chunks, count, padding))  # [B, C, L, filter]
         return self.decoder(masks * encoded[:, None], mixture.shape[-1])
+
+    @property
+    def stride(self) -> int:
+        """Samples between two frames."""
+        return self.config.window // 2
+
+    def record_states(self) -> AbstractContextManager[list[Tensor]]:
+        """Collect what leaves each block in the context, ``[batch, frame, feature]``; see :func:`record_segments`."""
+        padding = frames.PADDINGS[self.config.padding](0, self.config.chunk)
+        return record_segments(self.blocks, self.config.chunk, padding.front)

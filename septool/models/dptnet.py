@@ -12,6 +12,7 @@ Asteroid's version normalizes a sequence as a whole instead of each of its posit
 masks with a sigmoid; it puts more zeros around the chunks.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,7 @@ from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
 from septool.models.layers.parts import in_parts
 from septool.models.layers.recurrent import LSTM
+from septool.models.layers.states import record_segments
 from septool.signal import frames
 
 NORMS = {"position": nn.LayerNorm, "sequence": GlobalLayerNorm}
@@ -101,3 +103,13 @@ class DPTNet(Separator[Config]):
         chunks = self.activation(self.blocks(chunks))
         masks = self.mask(self.split(chunks, count, padding))  # [B, C, I, filter]
         return self.decoder(masks * encoded[:, None], mixture.shape[-1])
+
+    @property
+    def stride(self) -> int:
+        """Samples between two frames."""
+        return self.config.window // 2
+
+    def record_states(self) -> AbstractContextManager[list[Tensor]]:
+        """Collect what leaves each block in the context, ``[batch, frame, feature]``; see :func:`record_segments`."""
+        padding = frames.PADDINGS[self.config.padding](0, self.config.chunk)
+        return record_segments(self.blocks, self.config.chunk, padding.front)

@@ -17,8 +17,7 @@ Where the paper leaves a choice:
 - "1D gated convolutional layer" of the encoder: equation 1 is only ReLU(U * x), as built here.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +30,7 @@ from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.masks import GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
 from septool.models.layers.recurrent import RecurrentResidual
-from septool.models.layers.states import record_outputs
+from septool.models.layers.states import record_segments
 from septool.signal import frames
 
 
@@ -150,13 +149,6 @@ class GALR(Separator[Config]):
         """Samples between two frames."""
         return self.config.window // 2
 
-    @contextmanager
-    def record_states(self) -> Iterator[list[Tensor]]:
-        """Collect what leaves each block in the context, ``[batch, frame, filter]``; padded frames are at the end."""
-        hop = self.config.segment // 2
-
-        def join(segments: Tensor) -> Tensor:
-            return 0.5 * frames.overlap_add(segments, (segments.shape[1] - 1) * hop, frames.Padding(hop, hop))
-
-        with record_outputs(self.blocks, join) as states:
-            yield states
+    def record_states(self) -> AbstractContextManager[list[Tensor]]:
+        """Collect what leaves each block in the context, ``[batch, frame, filter]``; see :func:`record_segments`."""
+        return record_segments(self.blocks, self.config.segment, frames.galr_padding(0, self.config.segment).front)

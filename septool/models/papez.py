@@ -31,8 +31,7 @@ to (3) positions are added to the states at every step, as in the Universal Tran
 know which round of the dual path a step is in.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -410,8 +409,6 @@ class Papez(Separator[Config]):
         """Samples between two tokens."""
         return self.config.window // 2
 
-    @contextmanager
-    def record_states(self) -> Iterator[list[Tensor]]:
+    def record_states(self) -> AbstractContextManager[list[Tensor]]:
         """Collect the states of the tokens after each step in the context, ``[batch, token, width]``."""
-        with record_outputs([self.layer], lambda output: output[0]) as states:
-            yield states
+        return record_outputs([self.layer], lambda output: output[0])

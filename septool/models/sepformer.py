@@ -11,6 +11,7 @@ numbers were made with it:
 - The "two feed-forward layers and a ReLU" that make the masks are a gated pair and a third, linear one.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
 from septool.models.layers.norms import GlobalLayerNorm
 from septool.models.layers.parts import in_parts
+from septool.models.layers.states import record_segments
 from septool.signal import frames
 
 
@@ -101,3 +103,13 @@ class SepFormer(Separator[Config]):
         chunks = self.activation(self.blocks(chunks))  # h''
         masks = self.mask(self.split(chunks, count, padding))  # m [B, Ns, T', F]
         return self.decoder(masks * encoded[:, None], mixture.shape[-1])  # eq. 7
+
+    @property
+    def stride(self) -> int:
+        """Samples between two frames."""
+        return self.config.window // 2
+
+    def record_states(self) -> AbstractContextManager[list[Tensor]]:
+        """Collect what leaves each block in the context, ``[batch, frame, filter]``; see :func:`record_segments`."""
+        padding = frames.dprnn_padding(0, self.config.chunk)
+        return record_segments(self.blocks, self.config.chunk, padding.front)

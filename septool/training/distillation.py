@@ -70,7 +70,8 @@ class Teacher:
 
         Args:
             mixture: ``[batch, time]``, at the model's level.
-            states: the student's, ``[batch, frame, channel]`` each; those of teacher and student are paired in order.
+            states: the student's, ``[batch, frame, channel]`` each. The last ones are a pair; of whom has more of them,
+                those in between are as many as the other has.
         """
         with torch.no_grad(), self.network.record_states() as targets:
             self.network(mixture)
@@ -79,9 +80,14 @@ class Teacher:
                 f"the states of the teacher {self.name} have {targets[0].shape[-1]} channels, the model's "
                 f"{states[0].shape[-1]}; distillation takes a model with as many or more"
             )
-        last = len(states) / len(targets)
-        pairs = [(states[round((place + 1) * last) - 1], target) for place, target in enumerate(targets)]
+        pairs = zip(_spread(states, len(targets)), _spread(targets, len(states)), strict=True)
         return self.weight * torch.stack([distance(*pair) for pair in pairs]).mean()
+
+
+def _spread(states: Sequence[Tensor], most: int) -> list[Tensor]:
+    """Return at most so many of a network's states, evenly spaced, the last one among them."""
+    count = min(len(states), most)
+    return [states[round((place + 1) * len(states) / count) - 1] for place in range(count)]
 
 
 def distance(states: Tensor, targets: Tensor) -> Tensor:

@@ -10,8 +10,6 @@ from septool import checkpoints
 from septool.errors import UsageError
 from septool.headers import Header
 from septool.models.build import build_model
-from septool.models.galr import GALR
-from septool.models.galr import Config as GALRConfig
 from septool.models.papez import Config as PapezConfig
 from septool.models.papez import Papez
 from septool.signal import frames
@@ -20,6 +18,7 @@ from septool.training.distillation import Teacher, distance
 from septool.training.recipe import Distillation
 from septool.training.recipe_files import recipe_from_dict
 from septool.training.trainer import Trainer
+from tests.models.tiny import TINY
 from tests.training.runs import ALONE, recipe
 
 GALR_CONFIG: dict[str, Any] = {
@@ -66,21 +65,40 @@ def test_a_channel_that_does_not_move_counts_for_nothing() -> None:
     assert distance(torch.zeros(1, 500, 2), targets).item() == pytest.approx(0.5, abs=0.001)
 
 
-def test_states_of_galr_are_what_its_masks_are_made_from() -> None:
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("galr", {}), ("sepformer", {}), ("dprnn", {}), ("dprnn", {"padding": "unfold"}), ("dptnet", {})],
+    ids=["galr", "sepformer", "dprnn", "dprnn unfold", "dptnet"],
+)
+def test_states_of_dual_path_networks_are_what_masks_are_made_from(name: str, changes: dict[str, object]) -> None:
     torch.manual_seed(0)
-    model = GALR(GALRConfig(**GALR_CONFIG)).eval()
-    mixture = torch.randn(2, 333)
+    model: Any = build_model(name, TINY[name] | changes, None).eval()
+    model.activation = torch.nn.Identity()  # between the last block and the masks
     split: list[Any] = []
     model.split.register_forward_hook(lambda _module, given, _output: split.append(given))
     with torch.no_grad(), model.record_states() as states:
-        model(mixture)
-    assert len(states) == 3
-    ((segments, count, _),) = split
-    expected = frames.overlap_add(segments, count, frames.galr_padding(count, 10)) / 2
-    torch.testing.assert_close(states[-1][:, :count], expected)
+        model(torch.randn(2, 333))
+    assert len(states) == model.config.blocks
+    ((segments, count, padding),) = split
+    torch.testing.assert_close(states[-1][:, :count], 0.5 * frames.overlap_add(segments, count, padding))
     with torch.no_grad():  # outside of the context nothing is collected
-        model(mixture)
-    assert len(states) == 3
+        model(torch.randn(2, 333))
+    assert len(states) == model.config.blocks
+
+
+def test_the_network_with_more_blocks_skips_some_of_them(teacher: Path) -> None:
+    torch.manual_seed(0)
+    student = Papez(PapezConfig(**PAPEZ_CONFIG, halting="none"))  # three steps, as the teacher has blocks
+    of, mixture = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, CPU), torch.randn(1, 500)
+    with torch.no_grad(), of.network.record_states() as targets:
+        of.network(mixture)
+    first, _, last = targets
+    padded = [torch.cat((state, torch.zeros(1, 9, 16)), dim=1) for state in (first, last)]  # of other lengths
+    states = [torch.randn(1, 62, 16) for _ in range(5)]
+    expected = torch.stack([distance(states[place], target) for place, target in zip((1, 2, 4), targets, strict=True)])
+    torch.testing.assert_close(of.loss(mixture, states), expected.mean())
+    expected = torch.stack([distance(states[0], padded[1])])
+    torch.testing.assert_close(of.loss(mixture, states[:1]), expected.mean())
 
 
 def test_states_of_papez_are_those_after_every_step() -> None:
@@ -97,7 +115,7 @@ def test_a_student_comes_nearer_to_its_teacher(teacher: Path) -> None:
     torch.manual_seed(1)
     student = Papez(PapezConfig(**PAPEZ_CONFIG, halting="none", dropout=0.0))
     of = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, CPU)
-    optimizer, mixture = torch.optim.Adam(student.parameters(), lr=3e-3), torch.randn(2, 2000)
+    optimizer, mixture = torch.optim.Adam(student.parameters(), lr=3e-3), torch.randn(2, 400)
     losses = []
     for _ in range(12):
         with of.watch(student) as states:
