@@ -52,12 +52,13 @@ class Teacher:
                 raise UsageError(f"{role} does not show the states that distillation compares")
         assert isinstance(network, RecordsStates)
         assert isinstance(student, RecordsStates)
-        if network.stride != student.stride:
+        if network.stride % student.stride:
             raise UsageError(
                 f"the teacher {self.name} has a frame every {network.stride} samples, the model every "
-                f"{student.stride}; distillation compares them frame by frame"
+                f"{student.stride}; distillation takes a model with as many frames, or a multiple"
             )
-        self.network = network.to(device).eval().requires_grad_(False)
+        self.frames = network.stride // student.stride  # of the student, to one of the teacher
+        self.network: Any = network.to(device).eval().requires_grad_(False)
 
     @staticmethod
     def watch(student: Separator[Any]) -> AbstractContextManager[list[Tensor]]:
@@ -81,7 +82,9 @@ class Teacher:
                 f"{states[0].shape[-1]}; distillation takes a model with as many or more"
             )
         pairs = zip(_spread(states, len(targets)), _spread(targets, len(states)), strict=True)
-        return self.weight * torch.stack([distance(*pair) for pair in pairs]).mean()
+        # Windows are twice the stride, so that the last of so many frames of the student has the teacher's center.
+        distances = [distance(own[:, self.frames - 1 :: self.frames], target) for own, target in pairs]
+        return self.weight * torch.stack(distances).mean()
 
 
 def _spread(states: Sequence[Tensor], most: int) -> list[Tensor]:
@@ -95,8 +98,9 @@ def distance(states: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         states: ``[batch, frame, channel]``.
-        targets: ``[batch, frame, channel]``, perhaps more frames and fewer channels; the first count.
+        targets: ``[batch, frame, channel]``, perhaps with fewer channels. The frames that both have count.
     """
-    targets = targets[:, : states.shape[1]].float()
+    count = min(states.shape[1], targets.shape[1])
+    states, targets = states[:, :count].float(), targets[:, :count].float()
     deviation, mean = torch.std_mean(targets, dim=(0, 1), correction=0)
-    return (states[..., : targets.shape[-1]].float() - (targets - mean) / (deviation + EPS)).square().mean()
+    return (states[..., : targets.shape[-1]] - (targets - mean) / (deviation + EPS)).square().mean()

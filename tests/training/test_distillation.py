@@ -129,6 +129,17 @@ def test_a_student_comes_nearer_to_its_teacher(teacher: Path) -> None:
     assert all(weight.grad is None for weight in of.network.parameters())
 
 
+def test_of_a_student_with_more_frames_those_in_the_middle_of_the_teachers_are_compared(teacher: Path) -> None:
+    student = Papez(PapezConfig(**PAPEZ_CONFIG | {"window": 4}, halting="none"))
+    of, mixture = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, CPU), torch.randn(1, 800)
+    assert (of.network.config.window, of.frames) == (16, 4)
+    states = torch.randn(1, 399, 16)
+    with torch.no_grad(), of.network.record_states() as targets:
+        of.network(mixture)
+    compared = states[:, 3::4]  # the fourth window, samples 6 to 10, is in the middle of the teacher's first, 0 to 16
+    torch.testing.assert_close(of.loss(mixture, [states]), distance(compared, targets[-1]))
+
+
 def test_a_run_with_a_teacher_has_its_loss_and_none_of_its_weights(
     manifests: Path, tmp_path: Path, teacher: Path
 ) -> None:
@@ -154,7 +165,7 @@ def test_a_run_with_a_teacher_has_its_loss_and_none_of_its_weights(
         ),
         (
             {"model": "papez", "config": PAPEZ_CONFIG | {"window": 32}},
-            "has a frame every 8 samples, the model every 16; distillation compares them frame by frame",
+            "has a frame every 8 samples, the model every 16; distillation takes a model with as many frames",
         ),
     ],
 )
