@@ -1,5 +1,6 @@
 """Learning from a teacher: what is compared, and that it teaches."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_a_student_comes_nearer_to_its_teacher(teacher: Path) -> None:
 
 
 def test_of_a_student_with_more_frames_those_in_the_middle_of_the_teachers_are_compared(teacher: Path) -> None:
-    student = Papez(PapezConfig(**PAPEZ_CONFIG | {"window": 4}, halting="none"))
+    student = Papez(replace(PapezConfig(**PAPEZ_CONFIG, halting="none"), window=4))
     of, mixture = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, CPU), torch.randn(1, 800)
     assert (of.network.config.window, of.frames) == (16, 4)
     states = torch.randn(1, 399, 16)
