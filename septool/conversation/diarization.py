@@ -147,7 +147,15 @@ def describe_speakers(
     known: Sequence[Voiceprint],
     statistics: EmbeddingStatistics,
 ) -> Diarization:
-    """Return who speaks when, by name where a speaker sounds like a known voice."""
+    """Return who speaks when, by name where a speaker sounds like a known voice.
+
+    Args:
+        assignment: whose each run is.
+        embeddings: of the runs, ``[run, embedding]``.
+        store: the windows.
+        known: voices with a name.
+        statistics: of embeddings of that kind.
+    """
     labels, seconds, active = assignment.labels, _seconds(assignment.runs, store), assignment.active()
     mean = [
         np.average(embeddings[labels == speaker], axis=0, weights=seconds[labels == speaker])

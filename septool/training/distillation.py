@@ -62,7 +62,7 @@ class Teacher:
 
     @staticmethod
     def watch(student: Separator[Any]) -> AbstractContextManager[list[Tensor]]:
-        """Return the context in which the student's states are collected."""
+        """Return the context in which the student's states are collected, ``[batch, frame, channel]`` each."""
         assert isinstance(student, RecordsStates)
         return student.record_states()
 

@@ -15,7 +15,7 @@ def record_outputs(blocks: Iterable[nn.Module], convert: Callable[[Any], Tensor]
 
     Args:
         blocks: the modules.
-        convert: maps an output to what is kept.
+        convert: maps an output to what is kept, ``[batch, frame, channel]``.
     """
     states: list[Tensor] = []
 
