@@ -12,23 +12,11 @@ from typing import Any, get_args
 from septool.audio.formats import FOREIGN, RAW_SUFFIXES, READ_ONLY, SUFFIXES
 from septool.commands.examples import EXAMPLES
 from septool.corpora import CORPORA
-from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
-from septool.data.mixing import Background, DynamicMixing, Reverberation
+from septool.data.mixing import Background, Reverberation
 from septool.tasks.prepare import describe
-from septool.training.recipe import Data, Loop, Optimizer, Recipe, Schedule
+from septool.training.recipe import Recipe
 
-SECTIONS: dict[str, Any] = {  # as a recipe writes them
-    "": Recipe,
-    "[data]": Data,
-    "[mixing]": DynamicMixing,
-    "[mixing.rooms]": Reverberation,
-    "[[mixing.backgrounds]]": Background,
-    "[enrollment]": EnrollmentSampling,
-    "[speakers]": SpeakerSampling,
-    "[optimizer]": Optimizer,
-    "[schedule]": Schedule,
-    "[loop]": Loop,
-}
+NESTED = {"mixing": {"[mixing.rooms]": Reverberation, "[[mixing.backgrounds]]": Background}}  # sections within one
 TYPES = {"str": "text", "int": "whole number", "float": "number", "JsonDict": "table", "dict[str, str]": "table"}
 PREPARED = {  # a part of a recipe's training manifest, and what writes that
     "train-360-libri2mix": ("libri2mix", "--metadata"),
@@ -43,6 +31,22 @@ PREPARED = {  # a part of a recipe's training manifest, and what writes that
     "voxceleb1": ("voxceleb1", ""),
     "speech": ("folder", ""),
 }
+
+
+def _made(each: "Field[Any]") -> Any:
+    """Return the default of a field."""
+    if each.default is not MISSING:
+        return each.default
+    return each.default_factory() if each.default_factory is not MISSING else MISSING
+
+
+def recipe_sections() -> dict[str, Any]:
+    """Return the class of each section, by how a recipe begins it; the recipe's own keys are in none."""
+    sections: dict[str, Any] = {"": Recipe}
+    for each in fields(Recipe):
+        if is_dataclass(default := _made(each)):
+            sections |= {f"[{each.name}]": type(default)} | NESTED.get(each.name, {})
+    return sections
 
 
 def field_comments(kind: type) -> dict[str, str]:
@@ -76,23 +80,19 @@ def settings_page() -> str:
         "recipe does not say from another one. See also [the recipes](../recipes.md), [mixing while",
         "training](../mixing.md) and [fine-tuning](../fine-tuning.md).",
     ]
-    for section, kind in SECTIONS.items():
+    for section, kind in recipe_sections().items():
         said = field_comments(kind)
         about = (inspect.getdoc(kind) or "").strip()
         lines += ["", f"## {section.strip('[]') or 'The recipe itself'}", ""]
         lines += [f"`{section}`" if section else "Before the first section.", ""]
         lines += [*_markdown(about).splitlines(), "", "| key | type | default | meaning |", "|---|---|---|---|"]
         for each in fields(kind):
-            default = each.default if each.default is not MISSING else _made(each)
+            default = _made(each)
             if is_dataclass(default) or each.name in ("rooms", "backgrounds"):
                 continue  # a section of its own
             meaning = _markdown(said[each.name]).replace("|", "\\|").rstrip(".")
             lines.append(f"| `{each.name}` | {_type(each)} | {_toml(default)} | {meaning[:1].upper()}{meaning[1:]} |")
     return "\n".join(lines) + "\n"
-
-
-def _made(each: "Field[Any]") -> Any:
-    return each.default_factory() if each.default_factory is not MISSING else MISSING
 
 
 def _type(each: "Field[Any]") -> str:
