@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,11 +90,14 @@ def diarize_file(
             progress(reader.frames / file.rate, file.frames / file.rate)
         info = file.info()
 
-    def check() -> None:  # whoever asked may give up while embeddings are computed, too
-        workers.check_stopping()
-        progress(info.frames / info.rate, info.frames / info.rate)
+    estimate = FileEstimate(info, 0, (), peaks, cancelling)
+    return estimate, conversation.diarize(partial(_check_wanted, info, progress))
 
-    return FileEstimate(info, 0, (), peaks, cancelling), conversation.diarize(check)
+
+def _check_wanted(info: audio.AudioInfo, progress: Progress) -> None:
+    """Let a signal, or the callback, end what follows once a recording was read."""
+    workers.check_stopping()
+    progress(info.frames / info.rate, info.frames / info.rate)
 
 
 def separate_conversation(
@@ -142,8 +146,7 @@ def separate_conversation(
             writers.append((open_writer([rest], 1), slice(people, people + 1)))
         held: np.ndarray | None = None  # delayed by one block, so that the last block is known
         for block in conversation.voices() if writers else ():
-            workers.check_stopping()
-            progress(info.frames / info.rate, info.frames / info.rate)  # the callback may raise to give up
+            _check_wanted(info, progress)
             if held is not None:
                 for writer, part in writers:
                     writer.write(held[part])

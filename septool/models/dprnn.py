@@ -81,11 +81,6 @@ class DPRNN(Separator[Config]):
         masks = self.mask(self.split(chunks, count, padding))  # [B, C, L, filter]
         return self.decoder(masks * encoded[:, None], mixture.shape[-1])
 
-    @property
-    def stride(self) -> int:
-        """Samples between two frames."""
-        return self.config.window // 2
-
     def record_states(self) -> AbstractContextManager[list[Tensor]]:
         """Collect what leaves each block in the context, ``[batch, frame, feature]``; see :func:`record_segments`."""
         padding = frames.PADDINGS[self.config.padding](0, self.config.chunk)

@@ -144,11 +144,6 @@ class GALR(Separator[Config]):
         split = self.split(segments, count, padding)  # [B, C, I, D]
         return self.decoder(encoded[:, None] * self.mask(split), mixture.shape[-1])  # eqs. 14 to 16
 
-    @property
-    def stride(self) -> int:
-        """Samples between two frames."""
-        return self.config.window // 2
-
     def record_states(self) -> AbstractContextManager[list[Tensor]]:
         """Collect what leaves each block in the context, ``[batch, frame, filter]``; see :func:`record_segments`."""
         return record_segments(self.blocks, self.config.segment, frames.galr_padding(0, self.config.segment).front)

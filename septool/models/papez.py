@@ -404,11 +404,6 @@ class Papez(Separator[Config]):
         self.iterate(*self.embed(encoded), active_fractions)
         return active_fractions
 
-    @property
-    def stride(self) -> int:
-        """Samples between two tokens."""
-        return self.config.window // 2
-
     def record_states(self) -> AbstractContextManager[list[Tensor]]:
         """Collect the states of the tokens after each step in the context, ``[batch, token, width]``."""
         return record_outputs([self.layer], lambda output: output[0])

@@ -104,11 +104,6 @@ class SepFormer(Separator[Config]):
         masks = self.mask(self.split(chunks, count, padding))  # m [B, Ns, T', F]
         return self.decoder(masks * encoded[:, None], mixture.shape[-1])  # eq. 7
 
-    @property
-    def stride(self) -> int:
-        """Samples between two frames."""
-        return self.config.window // 2
-
     def record_states(self) -> AbstractContextManager[list[Tensor]]:
         """Collect what leaves each block in the context, ``[batch, frame, filter]``; see :func:`record_segments`."""
         padding = frames.dprnn_padding(0, self.config.chunk)

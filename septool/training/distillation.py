@@ -15,6 +15,7 @@ from torch import Tensor
 from septool import catalogue, checkpoints
 from septool.errors import UsageError
 from septool.models.base import Separator
+from septool.models.layers.codec import Encoder
 from septool.training.recipe import Distillation
 
 EPS = 1e-4  # beside the standard deviation of a channel that does not move
@@ -24,10 +25,7 @@ EPS = 1e-4  # beside the standard deviation of a channel that does not move
 class RecordsStates(Protocol):
     """A separator whose states between blocks can be looked at."""
 
-    @property
-    def stride(self) -> int:
-        """Samples between two frames."""
-        ...
+    encoder: Encoder
 
     def record_states(self) -> AbstractContextManager[list[Tensor]]:
         """Collect the states of each forward pass in the context, ``[batch, frame, channel]`` each, in order."""
@@ -47,24 +45,16 @@ class Teacher:
         assert settings.teacher is not None
         self.name, self.weight = settings.teacher, settings.weight
         network, _ = checkpoints.load(catalogue.resolve_checkpoint(settings.teacher)[1])
-        for each, role in ((network, f"the teacher {self.name}"), (student, "the model")):
-            if not isinstance(each, RecordsStates):
-                raise UsageError(f"{role} does not show the states that distillation compares")
-        assert isinstance(network, RecordsStates)
-        assert isinstance(student, RecordsStates)
-        if network.stride % student.stride:
+        taught = _recording(student, "the model")
+        hop, own = _recording(network, f"the teacher {self.name}").encoder.hop, taught.encoder.hop
+        if hop % own:
             raise UsageError(
-                f"the teacher {self.name} has a frame every {network.stride} samples, the model every "
-                f"{student.stride}; distillation takes a model with as many frames, or a multiple"
+                f"the teacher {self.name} has a frame every {hop} samples, the model every {own}; "
+                "distillation takes a model with as many frames, or a multiple"
             )
-        self.frames = network.stride // student.stride  # of the student, to one of the teacher
+        self.frames = hop // own  # of the student, to one of the teacher
         self.network: Any = network.to(device).eval().requires_grad_(False)
-
-    @staticmethod
-    def watch(student: Separator[Any]) -> AbstractContextManager[list[Tensor]]:
-        """Return the context in which the student's states are collected, ``[batch, frame, channel]`` each."""
-        assert isinstance(student, RecordsStates)
-        return student.record_states()
+        self.record_student = taught.record_states
 
     def loss(self, mixture: Tensor, states: Sequence[Tensor]) -> Tensor:
         """Return the weighted distillation loss of a batch, a number.
@@ -85,6 +75,13 @@ class Teacher:
         # Windows are twice the stride, so that the last of so many frames of the student has the teacher's center.
         distances = [distance(own[:, self.frames - 1 :: self.frames], target) for own, target in pairs]
         return self.weight * torch.stack(distances).mean()
+
+
+def _recording(network: Separator[Any], role: str) -> RecordsStates:
+    """Refuse a network whose states cannot be looked at."""
+    if not isinstance(network, RecordsStates):
+        raise UsageError(f"{role} does not show the states that distillation compares")
+    return network
 
 
 def _spread(states: Sequence[Tensor], most: int) -> list[Tensor]:

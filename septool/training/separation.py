@@ -58,7 +58,7 @@ class SeparatorRole(Role[Separator, Rendered]):
         mixture, sources = parts.sum(1), parts[:, : self.model.sources]
         if self.teacher is None:
             return self.loss_function(self.model, mixture, sources)
-        with self.teacher.watch(self.model) as states:
+        with self.teacher.record_student() as states:
             losses = self.loss_function(self.model, mixture, sources)
         return losses + self.teacher.loss(mixture, states)
 

@@ -119,7 +119,7 @@ def test_a_student_comes_nearer_to_its_teacher(teacher: Path) -> None:
     optimizer, mixture = torch.optim.Adam(student.parameters(), lr=3e-3), torch.randn(2, 400)
     losses = []
     for _ in range(12):
-        with of.watch(student) as states:
+        with of.record_student() as states:
             student(mixture)
         loss = of.loss(mixture, states)
         optimizer.zero_grad()
