@@ -35,16 +35,24 @@ class RecordsStates(Protocol):
 class Teacher:
     """A trained separator that another one learns from."""
 
-    def __init__(self, settings: Distillation, student: Separator[Any], device: torch.device) -> None:
+    def __init__(self, settings: Distillation, student: Separator[Any], rate: int, device: torch.device) -> None:
         """Load it.
 
+        Args:
+            settings: which one.
+            student: who learns.
+            rate: Hz of what both hear.
+            device: where the student is.
+
         Raises:
-            UsageError: teacher or student does not show its states, or their frames are not the same.
+            UsageError: teacher or student does not show its states, or their rates or frames are not the same.
             CheckpointError: it is missing or damaged.
         """
         assert settings.teacher is not None
         self.name, self.weight = settings.teacher, settings.weight
-        network, _ = checkpoints.load(catalogue.resolve_checkpoint(settings.teacher)[1])
+        network, header = checkpoints.load(catalogue.resolve_checkpoint(settings.teacher)[1])
+        if header.sample_rate != rate:
+            raise UsageError(f"the teacher {self.name} hears {header.sample_rate} Hz, data.sample_rate is {rate}")
         taught = _recording(student, "the model")
         hop, own = _recording(network, f"the teacher {self.name}").encoder.hop, taught.encoder.hop
         if hop % own:

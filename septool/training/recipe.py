@@ -116,8 +116,8 @@ class Loop:
 class Distillation:
     """Knowledge distillation: a separator learns from another one as well; see :mod:`septool.training.distillation`."""
 
-    teacher: str | None = None  # a checkpoint with as many samples between two frames
-    weight: float = 30.0  # dB, of a mean squared error of 1, which is the variance of the teacher's states
+    teacher: str | None = None  # a checkpoint whose stride is that of the model, or a multiple
+    weight: float = 30.0  # added to the loss, in dB, for an error as large as the variance of the teacher's states
 
     def __post_init__(self) -> None:
         _check_range(0, 1_000_000, self, "weight")

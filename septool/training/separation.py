@@ -29,7 +29,9 @@ class SeparatorRole(Role[Separator, Rendered]):
         super().__init__(recipe, model, distributed)
         if recipe.data.mixing == "dynamic" and recipe.mixing.sources != model.sources:
             raise ConfigError(f"mixing.sources is {recipe.mixing.sources}, the model separates {model.sources}")
-        self.teacher = Teacher(recipe.distillation, model, self.device) if recipe.distillation.teacher else None
+        self.teacher: Teacher | None = None
+        if recipe.distillation.teacher:
+            self.teacher = Teacher(recipe.distillation, model, recipe.data.sample_rate, self.device)
 
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., np.ndarray]:
         """Return ``sample(seed=, epoch=, index=)`` of one mixture: its parts, ``[part, time]``."""

@@ -90,7 +90,7 @@ def test_states_of_dual_path_networks_are_what_masks_are_made_from(name: str, ch
 def test_the_network_with_more_blocks_skips_some_of_them(teacher: Path) -> None:
     torch.manual_seed(0)
     student = Papez(PapezConfig(**PAPEZ_CONFIG, halting="none"))  # three steps, as the teacher has blocks
-    of, mixture = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, CPU), torch.randn(1, 500)
+    of, mixture = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, 8000, CPU), torch.randn(1, 500)
     with torch.no_grad(), of.network.record_states() as targets:
         of.network(mixture)
     first, _, last = targets
@@ -115,7 +115,7 @@ def test_states_of_papez_are_those_after_every_step() -> None:
 def test_a_student_comes_nearer_to_its_teacher(teacher: Path) -> None:
     torch.manual_seed(1)
     student = Papez(PapezConfig(**PAPEZ_CONFIG, halting="none", dropout=0.0))
-    of = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, CPU)
+    of = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, 8000, CPU)
     optimizer, mixture = torch.optim.Adam(student.parameters(), lr=3e-3), torch.randn(2, 400)
     losses = []
     for _ in range(12):
@@ -132,7 +132,7 @@ def test_a_student_comes_nearer_to_its_teacher(teacher: Path) -> None:
 
 def test_of_a_student_with_more_frames_those_in_the_middle_of_the_teachers_are_compared(teacher: Path) -> None:
     student = Papez(replace(PapezConfig(**PAPEZ_CONFIG, halting="none"), window=4))
-    of, mixture = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, CPU), torch.randn(1, 800)
+    of, mixture = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, 8000, CPU), torch.randn(1, 800)
     assert (of.network.config.window, of.frames) == (16, 4)
     states = torch.randn(1, 399, 16)
     with torch.no_grad(), of.network.record_states() as targets:
@@ -159,6 +159,7 @@ def test_a_run_with_a_teacher_has_its_loss_and_none_of_its_weights(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"model": "galr", "data": {"sample_rate": 16000}}, "hears 8000 Hz, data.sample_rate is 16000"),
         ({"model": "conv-tasnet"}, "the model does not show the states that distillation compares"),
         (
             {"model": "papez", "config": PAPEZ_CONFIG | {"width": 8}},
