@@ -39,7 +39,8 @@ class Config(SeparatorConfig):
     """Table 3, last row (20.3 dB SI-SNRi on WSJ0-2mix)."""
 
     filters: int = 128  # D
-    window: int = 4  # M, samples; the stride is M / 2
+    window: int = 4  # M, samples
+    stride: int | None = None  # samples from one window to the next; None: M / 2, as in the paper
     segment: int = 200  # K, frames
     summary: int = 8  # Q, attended positions a segment
     blocks: int = 6  # N
@@ -129,11 +130,11 @@ class GALR(Separator[Config]):
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.filters, config.window)
+        self.encoder = Encoder(config.filters, config.window, config.stride)
         self.blocks = nn.Sequential(*(nn.Sequential(*build_layers(config)) for _ in range(config.blocks)))
         self.split = SourceSplit(config.filters, config.filters, config.sources)
         self.mask = GatedMask(config.filters, config.filters)
-        self.decoder = Decoder(config.filters, config.window)
+        self.decoder = Decoder(config.filters, config.window, config.stride)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Separate ``[batch, time]`` into ``[batch, source, time]``."""

@@ -61,6 +61,8 @@ class Teacher:
                 "distillation takes a model with as many frames, or a multiple"
             )
         self.frames = hop // own  # of the student, to one of the teacher
+        # The student's frame with the center of the teacher's first.
+        self.first = max(network.encoder.window - taught.encoder.window, 0) // 2 // own
         self.network: Any = network.to(device).eval().requires_grad_(False)
         self.record_student = taught.record_states
 
@@ -80,8 +82,7 @@ class Teacher:
                 f"{states[0].shape[-1]}; distillation takes a model with as many or more"
             )
         pairs = zip(_spread(states, len(targets)), _spread(targets, len(states)), strict=True)
-        # Windows are twice the stride, so that the last of so many frames of the student has the teacher's center.
-        distances = [distance(own[:, self.frames - 1 :: self.frames], target) for own, target in pairs]
+        distances = [distance(own[:, self.first :: self.frames], target) for own, target in pairs]
         return self.weight * torch.stack(distances).mean()
 
 

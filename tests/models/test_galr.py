@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from septool.errors import ConfigError
+from septool.models.build import build_model
 from septool.models.galr import CONFIGS, GALR, build_layers
 
 # Counted from an independent sketch of the paper; the paper prints 1.5M and 2.3M.
@@ -44,3 +46,16 @@ def _moved(layer: torch.nn.Module, x: torch.Tensor, changed: torch.Tensor) -> se
     with torch.inference_mode():
         moved = (layer(x) - layer(changed)).abs().amax(-1)[0] > 1e-6
     return {(segment, frame) for segment, frame in moved.nonzero().tolist()}
+
+
+def test_a_window_starts_every_half_of_it_or_every_stride() -> None:
+    config = replace(CONFIGS["d128-m16"], filters=8, segment=6, summary=3, blocks=1, hidden=4, heads=2)
+    for stride, hop in ((None, 8), (8, 8), (4, 4)):
+        torch.manual_seed(0)
+        model = GALR(replace(config, stride=stride)).eval()
+        with torch.inference_mode(), model.record_states() as states:
+            assert model(torch.randn(1, 160)).shape == (1, 2, 160)
+        assert states[0].shape[1] >= (160 - 16) // hop + 1
+        assert model.encoder(torch.randn(1, 160)).shape[1] == (160 - 16) // hop + 1
+    with pytest.raises(ConfigError, match="stride is 17; windows of 16 samples start every 1 to 16 samples"):
+        build_model("galr", {"window": 16, "stride": 17, "segment": 6, "summary": 3})

@@ -141,6 +141,15 @@ def test_of_a_student_with_more_frames_those_in_the_middle_of_the_teachers_are_c
     torch.testing.assert_close(of.loss(mixture, [states]), distance(compared, targets[-1]))
 
 
+def test_of_a_student_with_equal_windows_those_that_start_together_are_compared(teacher: Path) -> None:
+    student = build_model("galr", GALR_CONFIG | {"stride": 4}, None)
+    of, mixture = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, 8000, CPU), torch.randn(1, 800)
+    states = torch.randn(1, 197, 16)
+    with torch.no_grad(), of.network.record_states() as targets:
+        of.network(mixture)
+    torch.testing.assert_close(of.loss(mixture, [states]), distance(states[:, ::2], targets[-1]))
+
+
 def test_a_run_with_a_teacher_has_its_loss_and_none_of_its_weights(
     manifests: Path, tmp_path: Path, teacher: Path
 ) -> None:

@@ -6,17 +6,27 @@ from torch.nn import functional as F
 from septool.signal import frames
 
 
+def hop_of(window: int, hop: int | None) -> int:
+    """Return the samples from one window to the next, which are half a window unless they are given."""
+    if hop is None:
+        return window // 2
+    if not 0 < hop <= window:
+        raise ValueError(f"stride is {hop}; windows of {window} samples start every 1 to {window} samples")
+    return hop
+
+
 class Encoder(nn.Module):
-    """Learned analysis of the waveform: half-overlapping windows times ``filters`` basis signals.
+    """Learned analysis of the waveform: overlapping windows times ``filters`` basis signals.
 
     The input is padded at its end so that the windows cover every sample (no dead tail).
     """
 
-    def __init__(self, filters: int, window: int, *, bias: bool = False) -> None:
+    def __init__(self, filters: int, window: int, hop: int | None = None, *, bias: bool = False) -> None:
+        """Start a window every ``hop`` samples; None is half a window."""
         super().__init__()
         if window < 2:
-            raise ValueError(f"window is {window}; half-overlapping windows have at least 2 samples")
-        self.window, self.hop = window, window // 2
+            raise ValueError(f"window is {window}; overlapping windows have at least 2 samples")
+        self.window, self.hop = window, hop_of(window, hop)
         self.basis = nn.Conv1d(1, filters, window, stride=self.hop, bias=bias)
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -28,9 +38,10 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Learned synthesis: every frame becomes a window of samples, windows are overlapped and added."""
 
-    def __init__(self, filters: int, window: int, *, bias: bool = False) -> None:
+    def __init__(self, filters: int, window: int, hop: int | None = None, *, bias: bool = False) -> None:
+        """Start a window every ``hop`` samples; None is half a window."""
         super().__init__()
-        self.basis = nn.ConvTranspose1d(filters, 1, window, stride=window // 2, bias=bias)
+        self.basis = nn.ConvTranspose1d(filters, 1, window, stride=hop_of(window, hop), bias=bias)
 
     def forward(self, sources: Tensor, samples: int) -> Tensor:
         """Map ``[batch, source, frame, filter]`` to ``[batch, source, samples]``."""
