@@ -252,6 +252,7 @@ OUR_OWN = {
     "galr-small-stage9",
     "papez-small",
     "papez-small-distilled",
+    "papez-small-distilled-2",
     "sepformer-small",
     "speaker-net-8k",
     "speaker-net-8k-stage2",
