@@ -50,7 +50,7 @@ class Verbs(help.Group):
 app = typer.Typer(
     name="septool",
     cls=Verbs,
-    help="Take apart recordings in which people talk over each other.",
+    help="Separate recordings in which people talk over each other.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings=help.SETTINGS,
@@ -87,7 +87,7 @@ def root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take apart recordings in which people talk over each other."""
+    """Separate recordings in which people talk over each other."""
 
 
 def print_help(arguments: Sequence[str]) -> bool:

@@ -183,7 +183,7 @@ def published_table() -> str:
         "MB",
         "published score",
         "licence",
-        "restricted by its training data",
+        "restrictions and doubts",
     ]
     rows = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
     for name, entry in catalogue.read_catalogue().items():

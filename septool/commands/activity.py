@@ -52,8 +52,8 @@ def activity(
     """Say who speaks when (diarization) in a conversation of any number of people.
 
     Writes {stem}.rttm (or .json, .txt with Audacity's labels, .vtt) for each recording. People are called speaker1,
-    speaker2, ... in the order of their first words; septool separate --speakers writes their voices under the same
-    numbers. Exits with status 1 if a recording failed; the others are processed.
+    speaker2, ... in the order in which they first speak; septool separate --speakers writes their voices under the
+    same numbers. Exits with status 1 if a recording failed; the others are processed.
     """
     from septool.commands import printing
     from septool.inference.outcomes import Failed

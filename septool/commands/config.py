@@ -23,14 +23,14 @@ def show(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show where each default comes from: what files and variables set, or every option of one verb.
+    """Show where defaults come from: those set by files and variables, or every option of one verb.
 
-    From the strongest: the command line; SEPTOOL_VERB_OPTION, such as SEPTOOL_SEPARATE_MODEL; SEPTOOL_OPTION, for
-    options of every verb (device, jobs, force, skip-existing, yes, offline, json, quiet, verbose, debug); septool.toml
-    in the current folder, its section of the verb, then its top level; the same of septool.toml in the user's
-    configuration folder, or of the file that $SEPTOOL_CONFIG names; what the help says.
+    In order of precedence: the command line; SEPTOOL_VERB_OPTION, such as SEPTOOL_SEPARATE_MODEL; SEPTOOL_OPTION, for
+    options shared by verbs (device, jobs, force, skip-existing, yes, offline, json, quiet, verbose, debug);
+    septool.toml in the current folder, first the verb's section, then the top level; likewise septool.toml in the
+    user's configuration folder, or the file that $SEPTOOL_CONFIG names; the default that the help shows.
 
-    A key that no verb has is refused, and so is a value that its verb would refuse.
+    Unknown keys are refused, and so are values that their verb would refuse.
     """
     from septool.commands import printing
     from septool.errors import UsageError

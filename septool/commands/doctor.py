@@ -19,9 +19,9 @@ def doctor(
 ) -> None:
     """Say what this installation can do and what is missing.
 
-    Defaults that files and variables set, versions, devices, formats of audio, optional extras, bundled weights,
-    the cache, and whether one second can be separated. Works where septool.toml is broken, and says so. Opens no
-    connection. Ends with status 1 if something failed; what is optional and missing is no failure.
+    Shows defaults that files and variables set, versions, devices, audio formats, optional extras, bundled weights
+    and the cache, and separates one second as a test. Works even if septool.toml is broken, and says so. Opens no
+    connection. Exits with status 1 if something failed; a missing optional part is no failure.
     """
     from dataclasses import asdict
 

@@ -29,11 +29,11 @@ def enroll(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
-    """Enroll voices, for septool extract --who and septool separate --speakers --who.
+    """Enroll voices, for --who of septool extract, septool activity and septool separate --speakers.
 
-    The file has what a speaker network knows each voice by, and no sound. In a folder, each sub-folder with recordings
-    is one voice, named after it. A voice needs 1 s of speech; 3 s or more are better, 10 s are recommended, at any rate
-    and level. The first minute of each recording counts.
+    The file holds speaker embeddings, no audio. In a folder, each sub-folder with recordings is one voice, named after
+    it. A voice needs 1 s of speech; 3 s or more are better, 10 s are recommended, at any rate and level. Only the first
+    minute of each recording is used.
     """
     from septool.commands import printing
     from septool.tasks.enroll import enroll as run_enrollment

@@ -26,7 +26,7 @@ def evaluate(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", autocompletion=completion.checkpoints, help="Run this model on the manifest."),
+        typer.Option("-m", "--model", autocompletion=completion.checkpoints, help="Model to run on the manifest."),
     ] = None,
     speaker_model: Annotated[
         str | None,
@@ -37,14 +37,14 @@ def evaluate(
         ),
     ] = None,
     extract: Annotated[
-        bool, typer.Option("--extract", help="Score the enrolled voice alone, as septool extract gives it.")
+        bool, typer.Option("--extract", help="Score only the enrolled voice, as septool extract gives it.")
     ] = False,
     metric: Annotated[
         str | None,
         typer.Option(
             "--metric",
             autocompletion=completion.metrics,
-            help=f"{', '.join(METRICS)}; commas between. By default si-snri,sdri; of two files si-snr,sdr.",
+            help=f"{', '.join(METRICS)}; commas between. By default si-snri,sdri; for two files si-snr,sdr.",
         ),
     ] = None,
     sample_rate: Annotated[
@@ -142,29 +142,29 @@ def evaluate(
     mix_both/, mix_single/) in it or else their sum; where it has several, --mixture says which. Files are scored at
     their own rate or --sample-rate, a model at its own; scores at different rates do not compare.
 
-    An extractor, and with --extract a separator, is scored on the enrolled voice, and by how often the extracted voice
-    is the right one, nearest to its own reference, and by the equal error rate of its presence score, asked once for
-    that voice and once for another speaker's. A speaker network is scored by its equal error rate on a list of trials,
-    1 FILE FILE or 0.
+    An extractor, and with --extract a separator, is scored on the enrolled voice, by how often the extracted voice
+    is the right one (nearest to its own reference), and by the equal error rate of its presence score, computed once
+    for that voice and once for another speaker's. A speaker network is scored by its equal error rate on a list of
+    trials: each line is 1 FILE FILE (same speaker) or 0 FILE FILE (different speakers).
 
-    A separator is scored on a manifest of conversations as separate --speakers takes them apart: diarization error rate
-    without a collar and with 0.25 s, how often the number of speakers is right, the share of each voice that is
+    On a manifest of conversations, a separator is scored as separate --speakers uses it: diarization error rate
+    without a collar and with one of 0.25 s, how often the number of speakers is right, the share of each voice that is
     on another's track, and si-snri of each speaker over their own turns.
 
-    A score that is undefined (a silent reference, say) is counted apart and never becomes a number. An item fails
-    where a voice is lost: its estimate is missing, or silent while its reference is not. Status 1 if an item failed,
-    with --strict also for undefined scores and for estimates without a reference. With --json every item is a line
-    and the summary of every metric is one more. A file of JSON lines begins with the metrics' definitions and grows
-    with every item: a run of a model that was stopped goes on with --skip-existing.
+    An undefined score (of a silent reference, say) is counted apart and never becomes a number. An item fails if a
+    voice is lost: its estimate is missing, or silent while its reference is not. Exits with status 1 if an item failed;
+    with --strict, also for undefined scores and for estimates without a reference. With --json there is a line for
+    every item, then one for the summary of every metric. A .jsonl file of --out begins with the metrics' definitions
+    and grows with every item; --skip-existing continues a stopped run of a model.
 
-    --html writes a report that needs no other file: how scores are distributed, output against input, and the ten worst
-    items by the first metric with players and spectrograms. --by also summarizes groups of the manifest's rows, as far
-    as they say: sexes of the voices, difference of their levels, length, share of overlap, noise, room, number of
-    sources.
+    --html writes a report in a single file: how scores are distributed, output against input, and the ten worst items
+    by the first metric, with players and spectrograms. --by also summarizes groups of the manifest's rows, as far as
+    it describes them: sexes of the voices, difference of their levels, length, share of overlap, noise, room, number
+    of sources.
 
-    --asr COMMAND scores wer: the command gets every estimate as a file (16 kHz, 16 bits) and writes its words, which
-    are compared with the text of the manifest's source; where it fails the score is missing. wer-total is over all
-    words. dnsmos-sig, dnsmos-bak and dnsmos-ovrl predict opinions without a reference, by a network trained on 16 kHz.
+    --asr COMMAND scores wer: the command gets every estimate as a file (16 kHz, 16 bits) and prints its words, which
+    are compared with the text of the manifest's source; if it fails, the score is undefined. wer-total is over all
+    words. dnsmos-sig, dnsmos-bak and dnsmos-ovrl predict opinions without a reference, by a network for 16 kHz.
 
     --compare A.jsonl B.jsonl prints the paired difference of two results of one manifest, its 95 % interval and the
     p-value of a permutation test.

@@ -3,7 +3,7 @@
 EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "": [
         ("septool separate call.wav", "each voice of a recording in a file of its own"),
-        ("septool models list", "the models that are here, and their scores"),
+        ("septool models list", "the checkpoints on this machine, and their scores"),
     ],
     "separate": [
         ("septool separate call.wav", "call_s1.wav and call_s2.wav, at the recording's rate and level"),
@@ -11,11 +11,11 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("ffmpeg -i film.mp4 -f wav - | septool separate - -o - > voices.wav", "in a pipe, one channel per voice"),
         (
             "find . -name '*.m4a' -print0 | septool separate --from-file - -o voices --manifest results.jsonl",
-            "a list of recordings, and a record of what was made of them",
+            "a list of recordings, and a record of the results",
         ),
         (
             "arecord -t raw -f S16_LE -r 16000 | septool separate - --raw s16le:16000:1 --stream --segment 10",
-            "live: the voices are written while the recording goes on",
+            "live: the voices are written during the recording",
         ),
         ("septool separate calls/ -o voices --html voices/report.html", "a page with players and spectrograms"),
         (
@@ -31,14 +31,14 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("septool extract call.wav --reference alice.flac -o alice_only.wav", "one voice, known from a recording"),
         ("septool extract calls/ --reference alice.flac -o alice --presence", "only where she speaks; scores printed"),
         ("septool extract meeting.wav --reference meeting.wav@12.5-19", "known from where she speaks alone in it"),
-        ("septool extract calls/ --who team.safetensors -o voices", "everybody whom septool enroll has kept"),
+        ("septool extract calls/ --who team.safetensors -o voices", "everyone in the file, which septool enroll wrote"),
     ],
     "enroll": [
         ("septool enroll alice.flac -o alice.safetensors", "one voice, from a recording of it alone"),
         ("septool enroll people/ -o team.safetensors", "a voice for each sub-folder, under its name"),
         (
             "septool enroll meeting.wav --activity meeting.rttm -o met.safetensors",
-            "everybody whom septool activity has found",
+            "everyone whom septool activity found",
         ),
     ],
     "prepare": [
@@ -88,7 +88,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "train": [
         ("septool train --list", "the recipes: model, data, published scores"),
         ("septool train galr-small -o runs/galr", "checkpoints and a log in runs/galr"),
-        ("septool train -o runs/galr --resume", "from where it stopped, to the same numbers"),
+        ("septool train -o runs/galr --resume", "resume a stopped run"),
         ("torchrun --nproc-per-node 4 -m septool train sepformer-wsj0-2mix", "on four GPUs"),
     ],
     "eval": [
@@ -97,15 +97,18 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     ],
     "profile": [
         ("septool profile -m galr,papez --lengths 1-5s", "time, memory, MACs and parameters of two models"),
-        ("septool profile -m galr --lengths 3s --by-layer", "how far from the machine's limit, and which layers cost"),
-        ("septool profile --paper sepformer-fig3 --html figure.html", "what a paper prints, beside what is measured"),
+        (
+            "septool profile -m galr --lengths 3s --by-layer",
+            "distance from the machine's peak speed, and the most expensive layers",
+        ),
+        ("septool profile --paper sepformer-fig3 --html figure.html", "what a paper prints, beside measurements"),
         ("septool profile -m galr --lengths 4s --rounds 1 --train", "quick, and a training step as well"),
     ],
     "serve": [
-        ("septool serve --open", "a page of this machine in its browser: drop a recording, listen, download"),
+        ("septool serve --open", "a page in this machine's browser: drop a recording, listen, download"),
         (
             "septool serve --host 0.0.0.0 --device cuda:0,cuda:1",
-            "for others, who need the token; two recordings at once",
+            "for other people, who need the token; two recordings at once",
         ),
         (
             "ssh -L 8765:127.0.0.1:8765 gpu-box septool serve",
@@ -113,41 +116,41 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "doctor": [
-        ("septool doctor", "versions, devices, formats, what is missing, and whether it works"),
-        ("septool doctor --device cuda --json", "the same of a GPU, as JSON lines"),
+        ("septool doctor", "versions, devices, formats, what is missing, and a short test"),
+        ("septool doctor --device cuda --json", "the same for a GPU, as JSON lines"),
     ],
     "config": [("septool config show", "every default that a file or a variable sets, and which")],
     "config show": [
         ("septool config show separate", "every option of a verb, its default, and where that comes from"),
         ("SEPTOOL_DEVICE=cpu septool config show --json", "as JSON lines"),
     ],
-    "models": [("septool models list", "every checkpoint that septool knows")],
+    "models": [("septool models list --remote", "every checkpoint that septool knows")],
     "models list": [
-        ("septool models list --remote", "what can be fetched, too"),
+        ("septool models list --remote", "also those that can be downloaded"),
         ("septool models list --json", "as JSON lines, for other programs"),
     ],
     "models show": [
-        ("septool models show galr", "what the default checkpoint of GALR says of itself"),
-        ("septool models show sepformer-libri2mix", "licence, scores, and where it will be put"),
+        ("septool models show galr", "everything recorded in the default checkpoint of GALR"),
+        ("septool models show sepformer-libri2mix", "licence, scores, and where it will be stored"),
     ],
     "models fetch": [
-        ("septool models fetch sepformer-libri2mix", "published weights, checked and brought into our shape"),
+        ("septool models fetch sepformer-libri2mix", "published weights, checked and converted"),
         ("septool models fetch hf:speechbrain/sepformer-libri2mix", "the same, by its repository"),
     ],
-    "models verify": [("septool models verify", "all checkpoints that are here")],
+    "models verify": [("septool models verify", "all checkpoints on this machine")],
     "models convert": [
         (
             "septool models convert auto sepformer-libri2mix/ -o mine.safetensors",
-            "a folder as SpeechBrain publishes it",
+            "a folder in SpeechBrain's layout",
         ),
         (
             "septool models convert jusperlee-dprnn best.pt --sample-rate 8000 --set chunk=250 -o mine.safetensors",
-            "a state dict that does not say everything",
+            "a state dict, with what it leaves open",
         ),
     ],
     "models export": [
         ("septool models export galr -o galr.onnx", 'an ONNX file; pip install "septool[onnx]" first'),
-        ("septool models export galr --cache", "from now on separate starts without torch"),
+        ("septool models export galr --cache", "from then on, separate starts without torch"),
         ("septool models export mine.safetensors --to asteroid -o mine.pth", "for asteroid's from_pretrained"),
     ],
     "models push": [

@@ -72,11 +72,17 @@ def extract(
     clip: options.Clip = "clamp",
     stream: options.Stream = False,
     presence: Annotated[
-        bool, typer.Option("--presence", help="Print a presence score of the voice; write silence where it is absent.")
+        bool,
+        typer.Option(
+            "--presence", help="Print a presence score of the voice, and silence the segments in which it is absent."
+        ),
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Presence score above which the voice counts as present; the checkpoint's own by default."),
+        typer.Option(
+            help="With --presence or --who: score from which the voice counts as present; the checkpoint's own by "
+            "default."
+        ),
     ] = None,
     html: options.HtmlReport = None,
     force: options.Force = False,
@@ -94,12 +100,12 @@ def extract(
 ) -> None:
     """Extract one known voice from recordings.
 
-    Target speaker extraction: the recording is separated, and a speaker network says which of the voices is that of
-    the reference; models that were trained to extract do both at once. Any length, sample rate and channel count; the
-    voice comes at the recording's rate. A reference needs 1 s of speech; 3 s or more are better, 10 s are recommended,
-    at any rate and level. Without --presence there is always an answer, also where the voice is not there: the one
-    that is most like it. A manifest's rows bring their own references. Exits with status 1 if a recording failed; the
-    others are processed.
+    Target speaker extraction: the recording is separated, and a speaker network chooses the voice that matches the
+    reference; models trained for extraction do both at once. Takes any length, sample rate and channel count; the
+    voice has the recording's rate. A reference needs 1 s of speech; 3 s or more are better, 10 s are recommended,
+    at any rate and level. Without --presence there is always an answer: if the voice is absent, the one most like
+    it. The rows of a manifest bring their own references. Exits with status 1 if a recording failed; the others are
+    processed.
     """
     from septool.commands import printing
     from septool.inference.outcomes import Failed

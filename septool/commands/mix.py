@@ -60,11 +60,10 @@ def mix(
 ) -> None:
     """Mix recordings, or render a manifest to files.
 
-    septool mix a.wav b.wav --snr 2 -o mix.wav --sources voices/ mixes two recordings, the second 2 dB
-    below the first as they are before one is cut. septool mix dev-2mix.jsonl -o DIR writes {id}.wav,
-    {id}_s1.wav, ... for every row; rows that are there already are left, so it can be stopped and taken
-    up again. Rows of conversations, and those that --conversation draws, have an {id}.rttm with who speaks when
-    beside them, and a track for each person.
+    septool mix a.wav b.wav --snr 2 -o mix.wav --sources voices/ mixes two recordings, the second 2 dB below the first
+    (levels are measured before one is cut). septool mix dev-2mix.jsonl -o DIR writes {id}.wav, {id}_s1.wav, ... for
+    every row; existing rows are kept, so a stopped run can be resumed. Conversations, of a manifest or drawn by
+    --conversation, also get an {id}.rttm, which says who speaks when, and a track for each person.
     """
     from functools import partial
 

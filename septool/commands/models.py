@@ -27,7 +27,7 @@ def list_checkpoints(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the checkpoints that are on this machine, or every known one."""
+    """List the checkpoints on this machine, or with --remote all known ones."""
     from septool.commands import printing
     from septool.tasks.models import list_known
 
@@ -68,14 +68,14 @@ def list_checkpoints(
         ],
     )
     if not remote:
-        printing.note("what can be fetched: septool models list --remote")
+        printing.note("what can be downloaded: septool models list --remote")
     if any(row["notices"] for row in rows):
-        printing.note("what restricts the use of weights beside their licence: septool models show NAME")
+        printing.note("restrictions and doubts besides the licence: septool models show NAME")
 
 
 def _restriction(notices: str) -> str | None:
-    """Return a word on what stands beside the licence, which `models show` tells whole."""
-    return ("non-commercial" if "not for commercial use" in notices else "yes") if notices else None
+    """Return in a word or two what stands beside the licence; `models show` has all of it."""
+    return ("non-commercial" if "not for commercial use" in notices else "see show") if notices else None
 
 
 def _score(published: "JsonMapping") -> str | None:
@@ -97,7 +97,7 @@ def show(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show everything a checkpoint says of itself."""
+    """Show everything recorded in a checkpoint."""
     from septool.commands import printing
     from septool.tasks.models import describe_checkpoint
 
@@ -130,11 +130,11 @@ def fetch(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Download checkpoints, check their sha256 and bring them into our shape.
+    """Download checkpoints, check their sha256 and convert them to septool's format.
 
-    Files of the hub go to its own cache, others to ours ($SEPTOOL_CACHE). HF_TOKEN, HF_ENDPOINT and the proxies of the
-    environment are heeded. What breaks off is resumed. Files whose sha256 was never published are trusted when they are
-    first seen and have to stay the same.
+    Files of the Hugging Face hub go to its own cache, others to septool's ($SEPTOOL_CACHE). HF_TOKEN, HF_ENDPOINT and
+    the environment's proxies are used. Interrupted downloads are resumed. Files whose sha256 was never published are
+    trusted when first seen and must not change afterwards.
     """
     from septool.commands import printing
     from septool.tasks.models import fetch as work
@@ -158,7 +158,7 @@ def verify(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Compare weights on disk with their sha256: of checkpoints.toml, or of what was seen first."""
+    """Compare weights on disk with their sha256, published or as first seen."""
     from septool.tasks.models import verify as work
 
     _print(work(names or []), "{name}: OK{seen}", json=json)
@@ -190,13 +190,13 @@ def convert(
     files: Annotated[list[Path], typer.Argument(help="Files of the checkpoint, or their folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, NAME.safetensors.")],
     sample_rate: Annotated[
-        int | None, typer.Option(min=LOWEST_RATE, max=HIGHEST_RATE, help="Sample rate in Hz, if the files do not tell.")
+        int | None, typer.Option(min=LOWEST_RATE, max=HIGHEST_RATE, help="Sample rate in Hz, if the files do not say.")
     ] = None,
-    chunk: Annotated[int | None, typer.Option(min=2, help="Frames per chunk, if the files do not tell.")] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if the files do not tell.")] = None,
+    chunk: Annotated[int | None, typer.Option(min=2, help="Frames per chunk, if the files do not say.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if the files do not say.")] = None,
     settings: Annotated[
         list[str],
-        typer.Option("--set", help="KEY=VALUE of the configuration, if the files do not tell; repeatable."),
+        typer.Option("--set", help="KEY=VALUE of the configuration, if the files do not say; repeatable."),
     ] = [],  # noqa: B006 - typer's way of an empty list
     exact_tail: Annotated[
         bool, typer.Option("--exact-tail", help="Leave samples after the last whole hop at zero, as the original does.")
@@ -208,15 +208,15 @@ def convert(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make a checkpoint of another toolkit's published weights.
+    """Convert another toolkit's weights to a septool checkpoint.
 
     speechbrain-sepformer and speechbrain-resepformer take the folder, or hyperparams.yaml, encoder.ckpt, masknet.ckpt
     and decoder.ckpt; espnet a .pth with its config.yaml beside it, or a zip of both (tfgridnet, tfgridnetv2,
-    tfgridnetv3, tflocoformer); asteroid the file that its networks are published as (ConvTasNet, DPRNNTasNet, DPTNet,
+    tfgridnetv3, tflocoformer); asteroid the file in which its networks are published (ConvTasNet, DPRNNTasNet, DPTNet,
     SuDORMRFNet); torchaudio-convtasnet the weights of CONVTASNET_BASE_LIBRI2MIX; jusperlee-dprnn, jusperlee-afrcnn,
     ujscjj-dptnet, kaituoxu-convtasnet, sudormrf, two-step-tdcn and papez a state dict of their authors' code; auto
-    recognizes them all. The files are read as plain tensors and plain text: no code in them runs. What they leave open
-    has to be said. docs/interop.md lists how inference differs.
+    recognizes them all. The files are read as plain tensors and plain text: no code in them runs. Options supply what
+    the files do not say. docs/interop.md lists how inference differs.
     """
     from dataclasses import asdict
 
@@ -274,10 +274,10 @@ def export(
 ) -> None:
     """Write a separator for other programs: as an ONNX file, or as asteroid or SpeechBrain load it.
 
-    An ONNX file takes mixture [1, time], of any level, and any length over some milliseconds, at the checkpoint's
-    rate, and gives voices [1, source, time]; what it gives is compared with what the checkpoint gives before it is
-    kept (extra onnx). With --cache it is kept where septool separate finds it, which then starts without torch.
-    asteroid takes conv-tasnet and dprnn, SpeechBrain sepformer, where their networks are ours; what
+    An ONNX file takes mixture [1, time] of any level, of any length over some milliseconds, at the checkpoint's
+    rate, and gives voices [1, source, time]; its outputs are compared with the checkpoint's before it is kept (needs
+    the extra onnx). With --cache it is stored where septool separate finds it, which then starts without torch.
+    asteroid loads conv-tasnet and dprnn, SpeechBrain sepformer, in configurations that their networks share; what
     is written is converted back and compared.
     """
     from dataclasses import asdict
@@ -301,17 +301,15 @@ def export(
 def push(
     model: Annotated[str, typer.Argument(help="Checkpoint or .safetensors file.")],
     to: Annotated[str, typer.Argument(help="Repository of the hub, hf:OWNER/NAME; created if missing.")],
-    licence: Annotated[
-        str | None, typer.Option(help="Licence of the weights, if the checkpoint does not tell.")
-    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights, if the checkpoint does not say.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Publish a checkpoint on the hub: weights, card and config.json. HF_TOKEN says who you are.
+    """Publish a checkpoint on the Hugging Face hub: weights, card and config.json; authenticates with HF_TOKEN.
 
-    Others then use it as --model hf:OWNER/NAME, or load_separator("hf:OWNER/NAME").
+    Others then use it as --model hf:OWNER/NAME or load_separator("hf:OWNER/NAME").
     """
     from dataclasses import asdict
 

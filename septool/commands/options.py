@@ -124,8 +124,8 @@ Manifest = Annotated[
     Path | None,
     typer.Option(
         "--manifest",
-        help="Record of results (.jsonl), with checksums; with --skip-existing, outputs that differ from it are "
-        "reported as failures, and --force redoes them.",
+        help="Write a record of this run (.jsonl) with checksums; this is not a manifest of mixtures. With "
+        "--skip-existing, outputs that differ from it are reported as failures; --force redoes them.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -85,9 +85,9 @@ def prepare(
     For a published set, writes its mixtures by the published lists, as {split}-{set}-{rate}-{mode}.jsonl;
     rendered, they equal the set to the sample. For a folder, writes {split}-speech.jsonl, the
     utterances that training mixes anew every epoch, and {split}-2mix.jsonl, fixed mixtures to validate
-    and test on; speakers are dealt to the splits by name, so the same tree gives the same files everywhere.
+    and test on; speakers are assigned to splits by name and --seed, so the same tree gives the same files everywhere.
 
-    What is missing is listed and makes status 1; the rest is done. Each corpus has options of its own:
+    Missing recordings are listed and make the status 1; the rest is done. Each corpus has options of its own:
     septool prepare CORPUS --help.
     """
     from septool.commands import printing

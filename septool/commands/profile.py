@@ -16,7 +16,7 @@ def profile(
             "-m",
             "--model",
             autocompletion=completion.models,
-            help="Models, rows of papers (galr:d64-m16) or checkpoints, separated by commas.",
+            help="Models, their configurations in papers (galr:d64-m16) or checkpoints, separated by commas.",
         ),
     ] = None,
     lengths: Annotated[str | None, typer.Option(help="Seconds of audio: 1-5s (the default), 0.5,1,2,4,60s.")] = None,
@@ -64,12 +64,12 @@ def profile(
 ) -> None:
     """Measure what models cost: time, memory, MACs, parameters, size on disk.
 
-    Every model runs on speech, in fresh processes that take turns with those of the others, because
-    two processes differ more than two repeats. MACs count matrix products, convolutions, attention
-    and LSTM gates of one recording; a MAC is two FLOPs, and GFLOP/s are of the forward pass, beside
-    those of a large matrix product at the same precision. Memory includes the weights. With --paper the
-    published numbers stand beside the measured ones, and ratios between models that differ by more
-    than 10 % are marked. Ends with status 1 if something could not be measured.
+    Every model runs on speech, in fresh processes that alternate with those of the other models, because two
+    processes differ more than two repeats in one. MACs count matrix products, convolutions, attention and LSTM gates
+    for one recording; a MAC is two FLOPs. GFLOP/s are those of the forward pass, shown beside those of a large matrix
+    product at the same precision. Memory includes the weights. With --paper the published numbers stand beside the
+    measured ones, and ratios between models that differ from the published ones by more than 10 % are marked. Exits
+    with status 1 if something could not be measured.
     """
     from septool.commands import printing
     from septool.profiling.report import profile_lines, tables

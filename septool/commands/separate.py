@@ -118,7 +118,11 @@ def separate(
     ] = None,
     references: Annotated[
         list[Path],
-        typer.Option("--reference", help="Reference source, repeatable; prints the SI-SNRi of each voice."),
+        typer.Option(
+            "--reference",
+            help="Clean recording of one of the voices, to score against; repeat it for each. Prints each voice's "
+            "SI-SNRi. To choose a voice, use septool extract.",
+        ),
     ] = [],  # noqa: B006 - typer's way of an empty list
     html: options.HtmlReport = None,
     force: options.Force = False,
@@ -136,12 +140,12 @@ def separate(
 ) -> None:
     """Separate recordings into one file per voice.
 
-    Any length, sample rate and channel count; the voices come at the recording's rate and level as
-    {stem}_s1.wav, {stem}_s2.wav, ..., or as {stem}_clean.wav from a model that removes noise. With -o - a
-    single recording goes to standard output as one wav file with a channel per voice; with --stream already
-    while it arrives. Missing weights are downloaded with --yes or SEPTOOL_AUTO_FETCH=1; without, on a terminal,
-    up to 50 MB, and more after a question; else they are an error. Exits with status 1 if a recording failed; the
-    others are processed.
+    Takes any length, sample rate and channel count; the voices have the recording's rate and level and are written as
+    {stem}_s1.wav, {stem}_s2.wav, ..., or {stem}_clean.wav by a model that removes noise. With -o -, a single recording
+    goes to standard output as one WAV file with a channel per voice, and with --stream while it arrives. Missing
+    weights are downloaded with --yes or SEPTOOL_AUTO_FETCH=1. Without, on a terminal, septool asks before downloading
+    more than 50 MB; elsewhere missing weights are an error. Exits with status 1 if a recording failed; the others are
+    processed.
     """
     from septool.commands import printing
     from septool.inference.outcomes import Failed

@@ -59,14 +59,13 @@ def serve(
 ) -> None:
     """Serve a page on this machine: drop a recording, listen to each voice, download.
 
-    The page and its REST API (see /openapi.json) answer to programs of this machine alone, and not to pages of others
-    in its browser. With --host they are reached from other machines, by whoever has the token; the address that is
-    printed has it. One recording is worked on at a time, or one on each of several devices with commas
-    (--device cuda:0,cuda:1); others wait. Recordings and voices are kept in a temporary folder, and are deleted
-    after --keep-minutes and when the server ends. Traffic is not encrypted: over a network that is not yours, put a
-    proxy with TLS in front of it, or use ssh -L.
+    The page and its REST API (see /openapi.json) answer only to programs on this machine, and not to other sites in
+    its browser. With --host, other machines reach them with the token, which is part of the address printed. One
+    recording is processed at a time, or one per device if several are given (--device cuda:0,cuda:1); others wait.
+    Recordings and voices are kept in a temporary folder and deleted after --keep-minutes and when the server stops.
+    Traffic is not encrypted: over a network that is not yours, put a proxy with TLS in front of it, or use ssh -L.
 
-    Needs pip install "septool[serve]". Ctrl-C ends it.
+    Needs pip install "septool[serve]". Ctrl-C stops it.
     """
     from septool.commands import printing
     from septool.errors import InterruptedBySignal, UsageError
@@ -82,7 +81,7 @@ def serve(
     def announce(address: str) -> None:
         printing.line(address)
         if not quiet:
-            printing.note("this is the page; Ctrl-C ends it")
+            printing.note("this is the page; Ctrl-C stops it")
         if open_page:
             import webbrowser
 

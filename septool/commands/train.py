@@ -60,17 +60,17 @@ def train(
     """Train a model by a recipe.
 
     The run's folder gets recipe.json, log.jsonl, best.safetensors and last.safetensors (checkpoints
-    that separate and eval take by their path) and last.pt, from which --resume comes to the same
-    numbers as a run that was never stopped, by its own recipe; --set changes that, and every change is
-    reported and logged. Ctrl-C and SIGTERM end a run after the step, or the validation, that is running, and
-    its state is saved; Ctrl-C again ends it at once.
+    that separate and eval take by their path), and last.pt, from which --resume continues by the run's own recipe; on
+    a CPU with the same number of threads, the results are identical to those of an uninterrupted run. --set changes
+    settings; every change is reported and logged. Ctrl-C and SIGTERM end a run after the current step or
+    validation and save its state; a second Ctrl-C ends it at once.
 
-    Recordings are decoded once; what that leaves is kept in ~/.cache/septool/speech ($SEPTOOL_CACHE), at
-    most 100 GB of it ($SEPTOOL_CACHE_GB), what has not been used for longest goes first.
+    Recordings are decoded once, into ~/.cache/septool/speech ($SEPTOOL_CACHE). It holds at most 100 GB
+    ($SEPTOOL_CACHE_GB); the least recently used is removed first.
 
     Several processes train together if torchrun starts them: torchrun --nproc-per-node N -m septool
     train RECIPE. They share every batch, so their number changes the time and, without dropout and
-    batch normalization, nothing else but the rounding of sums.
+    batch normalization, otherwise only the rounding of sums.
     """
     # torch would warn in every process that weights might be left out in a step; some networks do leave some.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -1,9 +1,9 @@
 """AISHELL-2 in noise (Atss-Net, Li et al., 2020): a target voice in music, songs or television.
 
-The paper deals 1951 of the 1991 speakers to training and the others to the test, takes 425 recordings of noise
+The paper assigns 1951 of the 1991 speakers to training and the others to the test, takes 425 recordings of noise
 that were never published, and mixes at 5 to 20 dB with a second utterance of the speaker as the enrollment. The
-same is done here with your noise, dealt to the splits by name, 9 : 1; every utterance is mixed once. The clips of the
-training split are listed as well, for training that mixes anew: those of the test stay unheard.
+same is done here with your noise, assigned to the splits by name, 9 : 1; every utterance is mixed once. The clips
+of the training split are listed as well, for training that mixes anew: those of the test stay unheard.
 """
 
 import math

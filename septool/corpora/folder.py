@@ -1,7 +1,7 @@
-"""Any folder of speech with one sub-folder per speaker: ``speaker/.../utterance.flac|wav|opus|mp3``.
+"""Any folder of speech with one sub-folder per speaker: ``speaker/.../utterance.wav|flac|ogg|opus|mp3``.
 
-The first folder level names the speaker; what lies deeper is free. Speakers are dealt to the splits
-by name alone, so the same tree gives the same manifests on every machine.
+The first folder level names the speaker; deeper levels are free. Speakers are assigned to splits
+by name and seed alone, so the same tree gives the same manifests on every machine.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def find_utterances(folder: Path) -> dict[str, list[Path]]:
 
 
 def assign_splits(speakers: list[str], shares: Mapping[str, float], seed: int = 0) -> dict[str, str]:
-    """Deal speakers to splits: ``{speaker: split}``, the shares met as closely as whole speakers allow."""
+    """Assign speakers to splits: ``{speaker: split}``, the shares met as closely as whole speakers allow."""
     ranked = sorted(speakers, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     total = sum(shares.values())
     splits: dict[str, str] = {}
@@ -66,7 +66,7 @@ def utterances(
         manifest_folder: where the manifest will lie; paths are relative to it.
         shares: part of the speakers that each split gets.
         minimum_seconds: shorter files are left out.
-        seed: another seed deals the speakers differently.
+        seed: another seed assigns the speakers differently.
         jobs: processes that read headers.
     """
     found = find_utterances(folder)
@@ -142,7 +142,7 @@ def prepare(
         sample_rate: Hz of the mixtures.
         difference_db: largest level difference of a further voice from the first.
         minimum_seconds: shorter files are left out.
-        seed: another seed deals and pairs differently.
+        seed: another seed assigns and pairs the speakers differently.
         jobs: processes that read headers and levels.
     """
     if not math.isfinite(difference_db) or seed < 0:

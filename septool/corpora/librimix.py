@@ -73,7 +73,7 @@ def prepare(
         mode: cut to the shortest voice, or pad to the longest.
         mix: clean (voices), both (voices and noise), single (first voice and noise).
         noise: the wham_noise folder, which holds tr, cv and tt.
-        metadata: a folder with further lists.
+        metadata: LibriMix's metadata/Libri2Mix (Libri3Mix for three voices), which has the list of train-360.
         jobs: processes that look at files.
     """
     base.check_choice("--sample-rate", sample_rate, (8000, RATE))

@@ -1,7 +1,7 @@
 """WSJ0-music (Lam et al., 2021): speech of WSJ0-2mix over music, both to be separated.
 
 Its lists and clips were never published. Here every utterance of a split of WSJ0-2mix is mixed once with a
-segment of your music, 0 to 5 dB below it (the range that GALR's authors state); clips are dealt to the splits
+segment of your music, 0 to 5 dB below it (the range that GALR's authors state); clips are assigned to the splits
 by name, 8 : 1 : 1, so that no split hears another's music.
 """
 

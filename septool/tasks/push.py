@@ -12,15 +12,8 @@ from septool.headers import Header
 from septool.models import MODELS
 from septool.version import __version__
 
-# What the hub calls licences; others go by "other" and their name.
-LICENCES = {
-    "CC BY 4.0": "cc-by-4.0",
-    "CC BY-SA 4.0": "cc-by-sa-4.0",
-    "CC BY-NC 4.0": "cc-by-nc-4.0",
-    "CC0": "cc0-1.0",
-    "Apache-2.0": "apache-2.0",
-    "MIT": "mit",
-}
+# The hub's identifiers of licences, which are those of SPDX in lower case; others go by "other" and their name.
+LICENCES = ("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc0-1.0", "apache-2.0", "mit")
 HUB_TAGS = {
     "separator": "speech-separation",
     "extractor": "target-speaker-extraction",
@@ -45,7 +38,8 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
     Args:
         model: a checkpoint's name, or a ``.safetensors`` file.
         to: ``hf:OWNER/NAME``.
-        licence: licence of the weights, where the checkpoint does not say it.
+        licence: licence of the weights, where the checkpoint does not say it, in SPDX's spelling (``CC-BY-4.0``) or
+            with spaces (``CC BY 4.0``).
         private: whether a repository that has to be made is private.
 
     Raises:
@@ -59,7 +53,7 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
     header = checkpoints.read_header(path)
     checkpoints.check_config(header, path)
     said = header.licence if header.licence not in ("", "unknown") else None
-    if said and licence and said != licence:
+    if said and licence and licence_identifier(said) != licence_identifier(licence):
         raise UsageError(f"--licence {licence} was given, but the checkpoint says {said}")
     if not (said or licence):
         raise UsageError(f"{name} does not say under which licence its weights are; give it with --licence")
@@ -77,6 +71,12 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
     url = downloads.upload(match.group(1), files, message=f"{name}, by septool {__version__}", private=private)
     size = sum(len(each) if isinstance(each, bytes) else each.stat().st_size for each in files.values())
     return Pushed(name, url, tuple(files), size, told.licence)
+
+
+def licence_identifier(name: str) -> str:
+    """Return a licence's name as the hub spells it, ``cc-by-4.0`` for both ``CC BY 4.0`` and ``CC-BY-4.0``."""
+    spelled = "-".join(name.lower().split())
+    return "cc0-1.0" if spelled == "cc0" else spelled
 
 
 def _own_card(name: str, path: Path) -> Path | None:
@@ -97,9 +97,9 @@ def make_card(name: str, repository: str, header: Header, *, own: Path | None = 
         header: the checkpoint's.
         own: a card that there is of these weights; by default one is made of the header.
     """
-    identifier = LICENCES.get(header.licence)
-    front: JsonDict = {"license": identifier or "other"}
-    if identifier is None:
+    identifier = licence_identifier(header.licence)
+    front: JsonDict = {"license": identifier if identifier in LICENCES else "other"}
+    if identifier not in LICENCES:
         front["license_name"] = "".join(c if c.isalnum() else "-" for c in header.licence.lower())
     role = MODELS[header.model].role
     front |= {"library_name": "septool", "tags": ["audio", HUB_TAGS[role], header.model]}

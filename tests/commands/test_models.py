@@ -55,7 +55,7 @@ def test_the_list(septool: Command, entries: dict[str, catalogue.Entry]) -> None
     assert [line.split()[0] for line in septool("models", "list").lines] == ["checkpoint"]
     lines = septool("models", "list", "--remote").lines
     assert lines[0].split()[:2] == ["checkpoint", "model"]
-    row = ["papez-tiny", "papez", "(default)", "8000", "2", "-", "0.00", "1.50", "-", "CC0", "yes", "no"]
+    row = ["papez-tiny", "papez", "(default)", "8000", "2", "-", "0.00", "1.50", "-", "CC0", "see", "show", "no"]
     assert lines[1].split() == row
     rows = [json.loads(line) for line in septool("models", "list", "--remote", "--json").lines]
     assert [(row["name"], row["here"]) for row in rows] == [("papez-tiny", False), ("papez-other", False)]

@@ -81,7 +81,7 @@ def test_it_serves_until_it_is_stopped(
     out, errors = server.communicate(timeout=60)
     assert (server.returncode, out) == (130, b"")
     assert errors.decode().splitlines() == [
-        "septool: this is the page; Ctrl-C ends it",
+        "septool: this is the page; Ctrl-C stops it",
         "septool: ended; recordings and voices that it kept are gone",
     ]
     assert files_below(tmp_path / "temporary") == []

@@ -69,6 +69,25 @@ def test_a_card_says_what_a_network_is_for(tiny_checkpoint: Path, tiny_extractor
     assert "septool separate" not in text
 
 
+@pytest.mark.parametrize(
+    ("licence", "identifier"),
+    [
+        ("CC-BY-4.0", "cc-by-4.0"),
+        ("CC BY-SA 4.0", "cc-by-sa-4.0"),
+        ("CC0", "cc0-1.0"),
+        ("CC0-1.0", "cc0-1.0"),
+        ("Apache-2.0", "apache-2.0"),
+        ("Apache 2.0", "apache-2.0"),
+    ],
+)
+def test_a_licence_goes_by_the_hubs_name_however_it_is_spelled(
+    tiny_checkpoint: Path, licence: str, identifier: str
+) -> None:
+    text = make_card("tiny", "me/tiny", replace(read_header(tiny_checkpoint), licence=licence))
+    front = yaml.safe_load(text.split("---")[1])
+    assert (front["license"], "license_name" in front) == (identifier, False)
+
+
 @pytest.mark.parametrize("more", [(), ("--private",)])
 def test_a_repository_is_private_if_that_was_asked_for(
     hub: Hub, tiny_checkpoint: Path, septool: Command, more: tuple[str, ...]
@@ -102,7 +121,7 @@ def test_weights_of_no_licence_are_not_published(hub: Hub, tiny_checkpoint: Path
     with pytest.raises(UsageError, match="--licence MIT was given, but the checkpoint says Own Terms 2"):
         push(str(path), "hf:me/tiny", licence="MIT")
     assert hub.requests == []
-    pushed = push(str(path), "hf:me/tiny")
+    pushed = push(str(path), "hf:me/tiny", licence="own-terms-2")  # the same, spelled otherwise
     assert pushed.licence == "Own Terms 2"
     assert hub.uploaded["me/tiny/model.safetensors"] == path.read_bytes()
     assert read_header(path).licence == "Own Terms 2"
