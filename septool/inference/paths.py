@@ -32,16 +32,22 @@ class Input:
     label: str  # as named by the user; - is standard input
     path: Path
     subfolder: Path = Path()  # below the output folder
+    made_of: tuple[Path, ...] = ()  # the recordings, if it is the mixture of a manifest's row and no file
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether it is standard input; a row of a manifest may have any id."""
+        return self.label == PIPE and not self.made_of
 
     @property
     def display_name(self) -> str:
         """Its name in messages."""
-        return display_name(self.label)
+        return display_name(self.label) if self.is_pipe else printable(self.label)
 
     @property
     def stem(self) -> str:
         """The stem of the names of its outputs."""
-        return "stdin" if self.label == PIPE else self.path.stem
+        return "stdin" if self.is_pipe else self.path.stem
 
 
 def display_name(label: str) -> str:
@@ -223,16 +229,16 @@ def plan_jobs(
         UsageError: two voices would get the same file, or a recording would be replaced by a voice.
     """
     if out == PIPE:
-        return JobPlan(tuple(Job(each.label, each.path, each.subfolder) for each in inputs))
+        return JobPlan(tuple(Job(**vars(each)) for each in inputs))
     jobs: list[Job] = []
     for recording in inputs:
         channels = count_channels(recording) if count_channels else None
         targets = format_targets(recording, out, name, suffix, voices, model, channels)
-        jobs.append(Job(recording.label, recording.path, recording.subfolder, targets))
+        jobs.append(Job(**vars(recording), targets=targets))
     owners = find_owners(((job, target) for job in jobs for target in job.targets), has_name=True)
     kept, own_voices, lists = [], [], OutputLists()
     for job in jobs:
-        owner = owners.get(abspath_key(job.path)) if job.label != PIPE else None
+        owner = owners.get(abspath_key(job.path)) if not job.is_pipe else None
         if owner is None:
             kept.append(job)
         elif owner.label == job.label or job.label in explicit or (force and not lists.is_output(job.path)):
@@ -333,7 +339,7 @@ def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
     """
     if shard is None:
         return list(jobs)
-    if any(job.label == PIPE for job in jobs):
+    if any(job.is_pipe for job in jobs):
         raise UsageError(f"--shard {shard} takes files; standard input is on one machine")
     part, _, parts = shard.partition("/")
     is_pair = part.isdecimal() and parts.isdecimal() and is_at_most(parts, MOST_SHARDS)

@@ -126,7 +126,7 @@ class _Outcome(NamedTuple):
 
 def choose_processes(batch: Batch, jobs: Sequence[Job]) -> int:
     """Return how many processes work on recordings; see :func:`septool.workers.choose_processes`."""
-    if any(job.label == PIPE for job in jobs):  # another process has another stdin
+    if any(job.is_pipe for job in jobs):  # another process has another stdin
         return 1
     if batch.jobs is not None:
         return batch.jobs
@@ -345,7 +345,7 @@ def _work_on(
 ) -> tuple[Done, Digests | None]:
     """Do a task, with its recording and its outputs in files; return its result, and their digests for the record."""
     batch, job = task.batch, task.job
-    if job.label == PIPE and not batch.stream:
+    if job.is_pipe and not batch.stream:
         task.local_path = stack.enter_context(stdin_as_file())
     if batch.out == PIPE and not batch.stream:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
@@ -357,7 +357,7 @@ def _work_on(
     if record is None:
         return result, None
     outputs: Any = result
-    digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
+    digests = Digests.of(job, outputs.outputs)
     if batch.cluster is None:  # before another run could see the outputs without a record
         record.add(outputs, digests)
     return result, digests

@@ -225,6 +225,20 @@ def test_a_manifest_brings_its_references(extract: Command, alice: Path, tmp_pat
     )
 
 
+def test_a_row_may_be_called_as_standard_input_is_and_is_known_by_its_recordings(
+    extract: Command, alice: Path, tmp_path: Path
+) -> None:
+    row = Mixture(id="-", sample_rate=RATE, sources=(Source(path=alice.name),), enrollment=Enrollment(path=alice.name))
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump_manifest([row]))
+    noted = ("--manifest", tmp_path / "results.jsonl", "--skip-existing")
+    assert extract(path, *noted).lines == [str(tmp_path / "out/-_voice.wav")]
+    write(alice, voice(120, seed=6))
+    result = extract(path, *noted)
+    assert result.status == 1
+    assert "the recording is not the same any more" in result.errors[-1]
+
+
 def test_a_page_has_recording_reference_and_voice_and_of_a_row_the_voice(
     extract: Command, call: Path, alice: Path, tmp_path: Path
 ) -> None:
