@@ -8,15 +8,17 @@ import re
 import select
 import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 from string import Formatter
 
 from septool import audio
 from septool.errors import AudioError, UsageError
-from septool.files import is_folder, read_bytes
+from septool.files import is_folder, is_there, read_bytes
 from septool.inference.output_folder import OutputLists
 from septool.limits import MOST_SHARDS, is_at_most
 from septool.printable import printable
@@ -164,8 +166,30 @@ def read_input_list(name: str) -> list[str]:
 
 
 def abspath_key(path: Path) -> str:
-    """Return a key shared by all paths to one file, apart from links."""
-    return os.path.abspath(path)  # noqa: PTH100 - resolve() would ask the disk
+    """Return a key shared by all paths to one file, through whatever links to its folder.
+
+    A file that is a link is told from what it leads to, since a voice would replace the link.
+    """
+    folder, ignores_case = _real_folder(str(Path.cwd() / path.parent))
+    key = str(Path(folder) / path.name)
+    return unicodedata.normalize("NFC", key).casefold() if ignores_case else key
+
+
+@lru_cache(maxsize=2**14)  # of many recordings in few folders, on a disk that may be far away
+def _real_folder(folder: str) -> tuple[str, bool]:
+    """Return where a folder is, and whether names of files in it differ in more than their case."""
+    real = os.path.realpath(folder)
+    return real, _ignores_case(Path(real))
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Return whether a folder is found under its name in other case, as on macOS and Windows; there may be none yet."""
+    other = folder.parent / folder.name.swapcase()
+    if folder.name and (str(other) == str(folder) or not is_there(folder)):
+        return _ignores_case(folder.parent)
+    with suppress(OSError):
+        return bool(folder.name) and os.path.samestat(folder.lstat(), other.lstat())  # a link is not the folder
+    return False
 
 
 def looks_like_file(out: str) -> bool:
