@@ -85,6 +85,7 @@ class Task:
                 self.targets,
                 estimate,
                 settings,
+                joined=batch.out == PIPE,
                 accelerator=accelerator_of(batch.device),
                 progress=self.progress,
             )
