@@ -174,7 +174,7 @@ class Batch:
 
     def count_channels(self, recording: Input) -> int:
         """Return the channels of a recording; 1 if it cannot be opened, which is reported when it is processed."""
-        if recording.label == PIPE:
+        if recording.is_pipe or audio.is_pipe(recording.path):  # what is read here would be gone later
             raise UsageError("--channel each names files for every channel, which takes files; or give --out -")
         with suppress(AudioError), audio.open_audio(recording.path, track=self.track, raw=self.raw_format) as file:
             return file.channels
