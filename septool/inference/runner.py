@@ -172,7 +172,7 @@ def run_batch(
         silent = replace(batch, report=_drop, progress=_drop)  # what a terminal shows stays here
         remote = partial(_run_job_on_worker, silent, work, record, find_written)
         # Work of a lost worker is done again, over what it wrote; what was there before is somebody's.
-        items = ((job, not _existing_targets(job)) for job in jobs)
+        items = ((job, _is_new(job)) for job in jobs)
         outcomes = spread(remote, items, 0, batch.cluster.address, killed=lambda item: _killed(item[0]))
     with ExitStack() as stack:
         if batch.cluster is not None:  # workers that were lost left something behind
@@ -308,6 +308,14 @@ def _existing_targets(job: Job) -> list[Path]:
             recover(folder)
         existing = [target for target in job.targets if target.exists()]
     return existing
+
+
+def _is_new(job: Job) -> bool:
+    """Return whether no target exists; False where that cannot be told, of which working on it says why."""
+    try:
+        return not _existing_targets(job)
+    except (SeptoolError, OSError):
+        return False
 
 
 def _is_done(batch: Batch, record: Record | None, earlier: _Earlier) -> bool:
