@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from septool.errors import AudioError, SeptoolError
@@ -61,6 +61,14 @@ def is_there(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Say whether a folder is at a path, as :func:`is_there` does."""
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def relative_path(path: Path, folder: Path) -> PurePath:
+    """Return the way from a folder to a file; from one drive of Windows to another there is none but the whole path."""
+    try:
+        return PurePath(os.path.relpath(path, folder))
+    except ValueError:
+        return path.absolute()
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """Parallel map in several processes: ordered results, prompt cancellation, and detection of killed workers."""
 
 import atexit
+import math
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from septool.errors import InterruptedBySignal, SeptoolError
@@ -24,6 +26,7 @@ FORKS = sys.platform == "linux"  # forking is safe and inherits everything at no
 AHEAD = 4  # items prefetched per process
 KILLED = "a worker process was killed, perhaps for lack of memory; use fewer --jobs"
 TOO_LARGE = "for it; give the process more, or fewer --jobs"  # completes a message about lack of memory
+CGROUP = Path("/sys/fs/cgroup")
 _stop: c_byte | None = None  # shared flag of a worker process, set by its parent
 _signal = ""  # name of the signal that asked this process to stop
 _held = False  # whether signals are deferred to the end of a critical section
@@ -177,8 +180,20 @@ class _Pool:
 
 
 def cores() -> int:
-    """Return the number of CPU cores available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of CPU cores available to this process, as far as the quota of its container goes."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(math.ceil(min(count, _cpu_quota())), 1)
+
+
+def _cpu_quota() -> float:
+    """Return how many processors' time the control group of a container allows, infinity without a limit."""
+    limits = [("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")]  # of version 2, of version 1
+    for names in limits:
+        with suppress(OSError, ValueError):  # no such file; "max"
+            quota, period = map(int, " ".join((CGROUP / name).read_text() for name in names).split())
+            if quota > 0 and period > 0:  # -1 is no limit
+                return quota / period
+    return math.inf
 
 
 def choose_processes(sizes: Sequence[int]) -> int:

@@ -276,3 +276,26 @@ def test_there_are_never_more_processes_than_items(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(workers._Pool, "_start", lambda pool: started.append(1) or start(pool))
     assert list(workers.each(str, range(3), jobs=1_000_000)) == ["0", "1", "2"]
     assert len(started) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 64),
+        ({"cpu.max": "max 100000\n"}, 64),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "5000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+    ],
+)
+def test_the_quota_of_a_container_limits_the_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
+    monkeypatch.setattr(workers, "CGROUP", tmp_path)
+    (tmp_path / "cpu").mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    assert workers.cores() == cores

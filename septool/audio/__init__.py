@@ -17,7 +17,7 @@ from septool.audio.formats import (
 )
 from septool.audio.opening import open_audio
 from septool.audio.raw import RawFormat
-from septool.audio.reading import Reader, audio_info, load_audio, read_audio
+from septool.audio.reading import Reader, audio_info, is_pipe, load_audio, read_audio, refuse_pipe
 from septool.audio.resampling import StreamResampler, as_samples, check_finite, resample, to_mono
 from septool.audio.writing import PipeWriter, Writer, check_piped, encode_audio, transcode, write_audio
 
@@ -44,11 +44,13 @@ __all__ = [
     "find_audio_files",
     "format_of",
     "has_float",
+    "is_pipe",
     "load_audio",
     "nearest_subtype",
     "open_audio",
     "read_audio",
     "readable_suffixes",
+    "refuse_pipe",
     "resample",
     "to_mono",
     "transcode",

@@ -13,6 +13,23 @@ from septool.errors import AudioError
 from septool.printable import printable
 
 
+def is_pipe(path: Path) -> bool:
+    """Return whether a path is a named pipe, which can be read only once."""
+    with suppress(OSError):  # opening it reports the reason
+        return path.is_fifo()
+    return False
+
+
+def refuse_pipe(path: Path) -> None:
+    """Refuse a named pipe where a recording is read more than once.
+
+    Raises:
+        AudioError: it is one.
+    """
+    if is_pipe(path):
+        raise AudioError(f"{printable(path)} is not a regular file; give - and pipe it in")
+
+
 def audio_info(path: Path, *, track: int = 1, decode: bool = False) -> AudioInfo:
     """Return the properties of a file. If its header is not reliable, all of it is decoded.
 
@@ -24,9 +41,7 @@ def audio_info(path: Path, *, track: int = 1, decode: bool = False) -> AudioInfo
     Raises:
         AudioError: it cannot be read as audio.
     """
-    with suppress(OSError):  # opening it reports the reason
-        if path.is_fifo():
-            raise AudioError(f"{printable(path)} is not a regular file; give - and pipe it in")
+    refuse_pipe(path)
     with open_audio(path, track=track) as file:
         if decode or file.exact_frames is None:
             while file.read(BLOCK_SAMPLES // file.channels).size:

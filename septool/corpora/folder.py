@@ -7,6 +7,7 @@ by name and seed alone, so the same tree gives the same manifests on every machi
 import hashlib
 import math
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,12 @@ def find_utterances(folder: Path) -> dict[str, list[Path]]:
 
 def assign_splits(speakers: list[str], shares: Mapping[str, float], seed: int = 0) -> dict[str, str]:
     """Assign speakers to splits: ``{speaker: split}``, the shares met as closely as whole speakers allow."""
-    ranked = sorted(speakers, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+
+    def rank(name: str) -> bytes:
+        composed = unicodedata.normalize("NFC", name)  # macOS may decompose names of files
+        return hashlib.sha256(f"{seed}/".encode() + os.fsencode(composed)).digest()
+
+    ranked = sorted(speakers, key=rank)
     total = sum(shares.values())
     splits: dict[str, str] = {}
     start, reached = 0, 0.0
@@ -80,7 +86,7 @@ def utterances(
     for (speaker, path), about in zip(files, inspected, strict=True):
         place = path.relative_to(folder)
         name = place.with_suffix("").as_posix()
-        if not _is_utf8(name):
+        if not is_utf8(name):
             left_out.append(f"{path} has a name that is not UTF-8")
         elif isinstance(about, str):
             damaged.append(about)
@@ -94,7 +100,7 @@ def utterances(
     return list(rows.values()), left_out, damaged
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
     """Say whether a file's name is text; JSON cannot hold others."""
     try:
         name.encode()

@@ -13,7 +13,7 @@ import numpy as np
 
 from septool import audio, workers
 from septool.corpora import base
-from septool.corpora.folder import assign_splits
+from septool.corpora.folder import assign_splits, is_utf8
 from septool.errors import AudioError, SeptoolError, UsageError
 
 ATTEMPTS = 10  # at a stretch that is not silent
@@ -53,6 +53,9 @@ def find_clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[di
     found: list[Clip] = []
     left_out: list[str] = []
     for path in audio.find_audio_files(folder).files:
+        if not is_utf8(str(path.relative_to(folder))):
+            left_out.append(f"{path} has a name that is not UTF-8")
+            continue
         try:
             about = audio.audio_info(path)
         except AudioError as error:

@@ -5,7 +5,6 @@ every machine. A row with a single source is an utterance: a manifest of those i
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Literal, Protocol, TypeVar, cast
 
 from septool.config import JsonDict, build, field_values
 from septool.errors import ConfigError, ManifestError
-from septool.files import read_text
+from septool.files import read_text, relative_path
 from septool.limits import HIGHEST_RATE, LOWEST_RATE
 
 # NULs, and halves of characters, which JSON can hold; some of those stand for the bytes of a name that is no UTF-8.
@@ -233,9 +232,10 @@ def _plain(part: Source | Enrollment | Mixture) -> JsonDict:
 def manifest_path(path: Path, folder: Path) -> PurePath:
     """Return the way from a manifest's folder to a file or folder, the same on every machine.
 
-    Both are resolved first, since a path through a link goes up from where the link leads.
+    Both are resolved first, since a path through a link goes up from where the link leads. Between two drives of
+    Windows it is the whole path.
     """
-    return PurePath(os.path.relpath(path.resolve(), folder.resolve()))
+    return relative_path(path.resolve(), folder.resolve())
 
 
 def file_stem(id: str) -> str:

@@ -153,15 +153,15 @@ class Batch:
     def check_inputs(self, inputs: Sequence[Input]) -> None:
         """Refuse inputs that contradict the outputs, before any work is done."""
         if self.html is not None:
-            if self.out == PIPE or any(each.label == PIPE for each in inputs):
+            if self.out == PIPE or any(each.is_pipe for each in inputs):
                 raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
             html_report.check_html_report(self.html, force=self.force)
         check_pipe(self.out, inputs)
-        if self.skip_existing and any(each.label == PIPE for each in inputs):
+        if self.skip_existing and any(each.is_pipe for each in inputs):
             raise UsageError("--skip-existing goes by names, and standard input has none; leave it out")
-        if self.stream and [each.label for each in inputs] != [PIPE]:
+        if self.stream and [each.is_pipe for each in inputs] != [True]:
             raise UsageError("--stream takes standard input alone; give - and pipe the recording in")
-        if self.cluster is not None and any(each.label == PIPE for each in inputs):
+        if self.cluster is not None and any(each.is_pipe for each in inputs):
             raise UsageError(f"--cluster {self.cluster.address} reads files; name them instead of standard input")
         if self.stream and self.out == PIPE:
             audio.check_piped(self.suffix)
@@ -174,7 +174,7 @@ class Batch:
 
     def count_channels(self, recording: Input) -> int:
         """Return the channels of a recording; 1 if it cannot be opened, which is reported when it is processed."""
-        if recording.label == PIPE:
+        if recording.is_pipe or audio.is_pipe(recording.path):  # what is read here would be gone later
             raise UsageError("--channel each names files for every channel, which takes files; or give --out -")
         with suppress(AudioError), audio.open_audio(recording.path, track=self.track, raw=self.raw_format) as file:
             return file.channels

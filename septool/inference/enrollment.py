@@ -145,17 +145,36 @@ def read_reference(
     own = info or audio.audio_info(path)
     longest = min(round(MAX_REFERENCE_S * own.rate), own.frames - start)
     cut = longest < (own.frames - start if frames < 0 else frames)
-    samples, _ = audio.read_audio(path, start, longest if frames < 0 else min(frames, longest))
-    powers = ChannelPowers(len(samples))  # of what is used, not of the whole recording
-    powers.add(samples)
-    channel = powers.loudest_if_cancelling() if len(samples) > 1 else None
-    if channel is not None:
-        report(f"{printable(path)}: its channels cancel each other; channel {channel}, the loudest, is used")
-    voice = audio.resample(audio.to_mono(samples, channel), own.rate, rate)
+    voice = read_stretches(path, rate, [(start, longest if frames < 0 else min(frames, longest))], report)
     check_reference(
         voice, rate, f"reference {printable(path)}" + (f" (its first {MAX_REFERENCE_S:g} s)" if cut else "")
     )
     return voice
+
+
+def read_stretches(
+    path: Path, rate: int, stretches: Sequence[tuple[int, int]], report: Callable[[str], None] = lambda _: None
+) -> np.ndarray:
+    """Read stretches of a recording, one after the other, as one channel ``[time]`` at ``rate`` Hz.
+
+    Args:
+        path: the recording.
+        rate: Hz.
+        stretches: the first sample of each, and how many; as many as there are, if it is -1.
+        report: callback for warnings.
+
+    Raises:
+        AudioError: it cannot be read, or ends before.
+    """
+    parts = [audio.read_audio(path, start, frames) for start, frames in stretches]
+    channels = len(parts[0][0])
+    powers = ChannelPowers(channels)  # of what is used, not of the whole recording
+    for samples, _ in parts:
+        powers.add(samples)
+    channel = powers.loudest_if_cancelling() if channels > 1 else None
+    if channel is not None:
+        report(f"{printable(path)}: its channels cancel each other; channel {channel}, the loudest, is used")
+    return np.concatenate([audio.resample(audio.to_mono(samples, channel), own, rate) for samples, own in parts])
 
 
 def check_reference(voice: np.ndarray, rate: int, name: str) -> None:

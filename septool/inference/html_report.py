@@ -9,7 +9,6 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from os.path import relpath
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -20,7 +19,7 @@ from septool import audio
 from septool.atomic import NAME_LIMIT, atomic_write
 from septool.config import JsonDict
 from septool.errors import AudioError, UsageError
-from septool.files import make_folder, refuse_existing, why_not_writable
+from septool.files import make_folder, refuse_existing, relative_path, why_not_writable
 from septool.inference.lanes import FINEST, Span, TimeAxis, format_time
 from septool.printable import printable
 from septool.signal.turns import Turn, find_overlaps
@@ -57,7 +56,7 @@ class Figure(NamedTuple):
     """What the report shows of a track."""
 
     caption: str
-    url: str  # of the sound, relative to the report
+    url: str  # of the sound, relative to the report unless it is on another drive
     png: str  # in base64
     title: str
     seconds: float
@@ -155,10 +154,10 @@ def _lanes(figures: Sequence[Figure]) -> JsonDict:
 
 
 def _figure(track: Track, folder: Path) -> Figure:
-    info = audio.audio_info(track.path)
+    info, way = audio.audio_info(track.path), relative_path(track.path, folder)
     return Figure(
         caption=f"{track.title}: {info.frames / info.rate:.1f} s, {info.rate} Hz",
-        url=quote(os.fsencode(Path(relpath(track.path, folder)).as_posix())),
+        url=way.as_uri() if way.is_absolute() else quote(os.fsencode(way.as_posix())),
         png=base64.b64encode(spectrogram_png(track.path)).decode(),
         title=track.title,
         seconds=info.frames / info.rate,

@@ -8,15 +8,17 @@ import re
 import select
 import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 from string import Formatter
 
 from septool import audio
 from septool.errors import AudioError, UsageError
-from septool.files import is_folder, read_bytes
+from septool.files import is_folder, is_there, read_bytes
 from septool.inference.output_folder import OutputLists
 from septool.limits import MOST_SHARDS, is_at_most
 from septool.printable import printable
@@ -32,16 +34,22 @@ class Input:
     label: str  # as named by the user; - is standard input
     path: Path
     subfolder: Path = Path()  # below the output folder
+    made_of: tuple[Path, ...] = ()  # the recordings, if it is the mixture of a manifest's row and no file
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether it is standard input; a row of a manifest may have any id."""
+        return self.label == PIPE and not self.made_of
 
     @property
     def display_name(self) -> str:
         """Its name in messages."""
-        return display_name(self.label)
+        return display_name(self.label) if self.is_pipe else printable(self.label)
 
     @property
     def stem(self) -> str:
         """The stem of the names of its outputs."""
-        return "stdin" if self.label == PIPE else self.path.stem
+        return "stdin" if self.is_pipe else self.path.stem
 
 
 def display_name(label: str) -> str:
@@ -158,8 +166,30 @@ def read_input_list(name: str) -> list[str]:
 
 
 def abspath_key(path: Path) -> str:
-    """Return a key shared by all paths to one file, apart from links."""
-    return os.path.abspath(path)  # noqa: PTH100 - resolve() would ask the disk
+    """Return a key shared by all paths to one file, through whatever links to its folder.
+
+    A file that is a link is told from what it leads to, since a voice would replace the link.
+    """
+    folder, ignores_case = _real_folder(str(Path.cwd() / path.parent))
+    key = str(Path(folder) / path.name)
+    return unicodedata.normalize("NFC", key).casefold() if ignores_case else key
+
+
+@lru_cache(maxsize=2**14)  # of many recordings in few folders, on a disk that may be far away
+def _real_folder(folder: str) -> tuple[str, bool]:
+    """Return where a folder is, and whether names of files in it differ in more than their case."""
+    real = os.path.realpath(folder)
+    return real, _ignores_case(Path(real))
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Return whether a folder is found under its name in other case, as on macOS and Windows; there may be none yet."""
+    other = folder.parent / folder.name.swapcase()
+    if folder.name and (str(other) == str(folder) or not is_there(folder)):
+        return _ignores_case(folder.parent)
+    with suppress(OSError):
+        return bool(folder.name) and os.path.samestat(folder.lstat(), other.lstat())  # a link is not the folder
+    return False
 
 
 def looks_like_file(out: str) -> bool:
@@ -223,16 +253,16 @@ def plan_jobs(
         UsageError: two voices would get the same file, or a recording would be replaced by a voice.
     """
     if out == PIPE:
-        return JobPlan(tuple(Job(each.label, each.path, each.subfolder) for each in inputs))
+        return JobPlan(tuple(Job(**vars(each)) for each in inputs))
     jobs: list[Job] = []
     for recording in inputs:
         channels = count_channels(recording) if count_channels else None
         targets = format_targets(recording, out, name, suffix, voices, model, channels)
-        jobs.append(Job(recording.label, recording.path, recording.subfolder, targets))
+        jobs.append(Job(**vars(recording), targets=targets))
     owners = find_owners(((job, target) for job in jobs for target in job.targets), has_name=True)
     kept, own_voices, lists = [], [], OutputLists()
     for job in jobs:
-        owner = owners.get(abspath_key(job.path)) if job.label != PIPE else None
+        owner = owners.get(abspath_key(job.path)) if not job.is_pipe else None
         if owner is None:
             kept.append(job)
         elif owner.label == job.label or job.label in explicit or (force and not lists.is_output(job.path)):
@@ -333,7 +363,7 @@ def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
     """
     if shard is None:
         return list(jobs)
-    if any(job.label == PIPE for job in jobs):
+    if any(job.is_pipe for job in jobs):
         raise UsageError(f"--shard {shard} takes files; standard input is on one machine")
     part, _, parts = shard.partition("/")
     is_pair = part.isdecimal() and parts.isdecimal() and is_at_most(parts, MOST_SHARDS)

@@ -15,7 +15,7 @@ from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, sha256_of
 from septool.inference.outcomes import Completed, Failed
-from septool.inference.paths import Job, abspath_key
+from septool.inference.paths import Input, Job, abspath_key
 from septool.printable import printable
 
 
@@ -83,7 +83,7 @@ class Record:
         for name in sorted({*before, *now}):
             if before.get(name) not in (now.get(name), *self.accepted.get(name, ())):
                 return f"it was made with {name} {before.get(name)}, not {now.get(name)}"
-        if row["input_sha256"] is not None and row["input_sha256"] != _sha256(job.path):
+        if row["input_sha256"] is not None and row["input_sha256"] != _sha256_of_input(job):
             return "the recording is not the same any more"
         for output in row["outputs"]:
             if _sha256(Path(output["path"])) != output["sha256"]:
@@ -136,11 +136,11 @@ class Digests:
     outputs: tuple[JsonDict, ...]
 
     @classmethod
-    def of(cls, recording: Path | None, outputs: Sequence[str]) -> "Digests":
-        """Compute the digests of files that were just written."""
+    def of(cls, recording: Input, outputs: Sequence[str]) -> "Digests":
+        """Compute the digests of a recording and of files that were just written of it."""
         paths = [Path(path).absolute() for path in outputs]  # independent of the working directory
         rows = tuple({"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths)
-        return cls(None if recording is None else _sha256(recording), rows)
+        return cls(_sha256_of_input(recording), rows)
 
 
 def _can_be_compared(row: JsonDict) -> bool:
@@ -151,6 +151,13 @@ def _can_be_compared(row: JsonDict) -> bool:
         and isinstance(row["settings"], dict)
         and all(each.keys() >= {"path", "sha256"} for each in row["outputs"])
     )
+
+
+def _sha256_of_input(recording: Input) -> str | None:
+    """Return the sha256 of a recording, or of those of all that it is made of; None for standard input."""
+    if recording.made_of:
+        return sha256_of(" ".join(str(_sha256(path)) for path in recording.made_of).encode())
+    return None if recording.is_pipe else _sha256(recording.path)
 
 
 def _sha256(path: Path) -> str | None:

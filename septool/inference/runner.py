@@ -85,6 +85,7 @@ class Task:
                 self.targets,
                 estimate,
                 settings,
+                joined=batch.out == PIPE,
                 accelerator=accelerator_of(batch.device),
                 progress=self.progress,
             )
@@ -126,7 +127,7 @@ class _Outcome(NamedTuple):
 
 def choose_processes(batch: Batch, jobs: Sequence[Job]) -> int:
     """Return how many processes work on recordings; see :func:`septool.workers.choose_processes`."""
-    if any(job.label == PIPE for job in jobs):  # another process has another stdin
+    if any(job.is_pipe for job in jobs):  # another process has another stdin
         return 1
     if batch.jobs is not None:
         return batch.jobs
@@ -171,7 +172,7 @@ def run_batch(
         silent = replace(batch, report=_drop, progress=_drop)  # what a terminal shows stays here
         remote = partial(_run_job_on_worker, silent, work, record, find_written)
         # Work of a lost worker is done again, over what it wrote; what was there before is somebody's.
-        items = ((job, not _existing_targets(job)) for job in jobs)
+        items = ((job, _is_new(job)) for job in jobs)
         outcomes = spread(remote, items, 0, batch.cluster.address, killed=lambda item: _killed(item[0]))
     with ExitStack() as stack:
         if batch.cluster is not None:  # workers that were lost left something behind
@@ -309,6 +310,14 @@ def _existing_targets(job: Job) -> list[Path]:
     return existing
 
 
+def _is_new(job: Job) -> bool:
+    """Return whether no target exists; False where that cannot be told, of which working on it says why."""
+    try:
+        return not _existing_targets(job)
+    except (SeptoolError, OSError):
+        return False
+
+
 def _is_done(batch: Batch, record: Record | None, earlier: _Earlier) -> bool:
     """Return whether a job can be skipped: all its outputs exist and are those it would produce.
 
@@ -345,7 +354,7 @@ def _work_on(
 ) -> tuple[Done, Digests | None]:
     """Do a task, with its recording and its outputs in files; return its result, and their digests for the record."""
     batch, job = task.batch, task.job
-    if job.label == PIPE and not batch.stream:
+    if job.is_pipe and not batch.stream:
         task.local_path = stack.enter_context(stdin_as_file())
     if batch.out == PIPE and not batch.stream:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
@@ -357,7 +366,7 @@ def _work_on(
     if record is None:
         return result, None
     outputs: Any = result
-    digests = Digests.of(None if job.label == PIPE else job.path, outputs.outputs)
+    digests = Digests.of(job, outputs.outputs)
     if batch.cluster is None:  # before another run could see the outputs without a record
         record.add(outputs, digests)
     return result, digests

@@ -16,7 +16,7 @@ import numpy as np
 
 from septool import audio, workers
 from septool.atomic import atomic_write_group
-from septool.errors import InterruptedBySignal, UsageError
+from septool.errors import AudioError, InterruptedBySignal, UsageError
 from septool.inference.accelerators import Accelerator, WindowBatches
 from septool.inference.beside import read_ahead, write_behind
 from septool.inference.channels import Channel, channel_number
@@ -201,6 +201,7 @@ def estimate_file(
     estimate: ArrayEstimator,
     settings: EstimateSettings,
     *,
+    joined: bool = False,
     accelerator: Accelerator | None = None,
     progress: Callable[[float, float], None] = lambda *_: None,
 ) -> FileEstimate:
@@ -208,24 +209,28 @@ def estimate_file(
 
     Args:
         source: the recording.
-        targets: one file per voice that is written, or a single one with a channel per voice.
+        targets: one file per voice that is written, or a single one if they are joined.
         estimate: maps ``[batch, time]`` at the model's rate to ``[batch, voice, time]``.
         settings: how.
+        joined: one file has a channel per voice.
         accelerator: the device that computes, unless it is the CPU: segments are batched, and files are read and
             written in the background.
         progress: called with the seconds done and the seconds in total.
 
     Raises:
-        AudioError: the recording cannot be read, or a target not be written.
+        AudioError: the recording cannot be read, has more or fewer channels than it had when its files were named, or a
+            target cannot be written.
     """
     cancelling = None
     if settings.channel in (None, "mix"):
         cancelling = loudest_if_cancelling(source, track=settings.track, raw=settings.raw, progress=progress)
     with ExitStack() as stack:
         file = stack.enter_context(audio.open_audio(source, track=settings.track, raw=settings.raw))
+        voices = settings.written(file.channels)
+        if len(targets) != (1 if joined else voices):
+            raise AudioError(f"{file.name} has {file.channels} channels now; it had another number a while ago")
         partials = stack.enter_context(atomic_write_group(targets))
         subtype = settings.written_subtype(file.subtype)
-        voices = settings.written(file.channels)
         twice = settings.clip == "rescale" and audio.nearest_subtype(targets[0], subtype) not in ("FLOAT", "DOUBLE")
         first, named = partials, targets[0]
         if twice:  # the gain is known only after the last sample

@@ -24,7 +24,8 @@ from septool.printable import printable
 
 KEY = "septool-voices"  # the header's one entry, a JSON object
 LONGEST_NAME = 100  # characters; names become parts of file names
-NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\#,{}:]")  # separators of paths, of lists and of name patterns
+# Separators of paths, of lists and of name patterns; and bytes that are not UTF-8, which no header can have.
+NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\#,{}:\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def check_voice_name(name: str) -> None:
     """
     if not name.strip() or len(name) > LONGEST_NAME or NOT_IN_NAMES.search(name) or name.startswith("."):
         raise UsageError(
-            f"{printable(name)!r} cannot be the name of a voice; it takes 1 to {LONGEST_NAME} characters, none of them "
-            "/ \\ # , : { or }, and no dot in front"
+            f"{printable(name)!r} cannot be the name of a voice; it takes 1 to {LONGEST_NAME} characters of UTF-8, "
+            "none of them / \\ # , : { or }, and no dot in front"
         )
 
 

@@ -16,7 +16,7 @@ from septool.device import choose_device, enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.inference.cascade import load_extractor
 from septool.inference.enrollment import embed_references, read_enrollment
-from septool.inference.level import make_estimator, on_arrays
+from septool.inference.level import check_finite_estimate, make_estimator, on_arrays
 from septool.inference.passes import average_passes, extract_mean
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Extractor, Model, Separator, SpeakerEncoder
@@ -169,6 +169,8 @@ def extract_row(
                 break
     embeddings = torch.cat([embed_references(network.speaker, [each], rate, device) for each in asked])
     (voice, *_), presence = (part[0].float() for part in extract_mean(network, mixture, embeddings, passes))
+    for found in (voice, presence):  # NaN is nobody's voice, and no error rate has a place for it
+        check_finite_estimate(found)
     sources = torch.from_numpy(rendered.sources).to(device)
     nearest = si_snr(estimate=voice[None], reference=sources).nan_to_num(nan=-torch.inf).argmax()
     detections = {"right-voice": 100.0 * (nearest.item() == target)}

@@ -21,7 +21,13 @@ class Improvement(NamedTuple):
 
 
 def read_references(references: Sequence[Path], mixture: Path, settings: EstimateSettings) -> torch.Tensor:
-    """Read the true voices at the recording's rate, ``[source, time]`` in float64; ``settings`` are its own."""
+    """Read the true voices at the recording's rate, ``[source, time]`` in float64; ``settings`` are its own.
+
+    Raises:
+        AudioError: one of them cannot be read, or the recording is a named pipe.
+        SeptoolError: they are not as long as the recording.
+    """
+    audio.refuse_pipe(mixture)  # it is read for the separation and for the scores, too
     heard, rate = _read_mixture(mixture, settings)
     true = [audio.load_audio(path, rate, whole=True) for path in references]
     for path, voice in zip(references, true, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import bootstrap, permutation_test
 
 from septool.errors import SeptoolError
-from septool.metrics import METRICS, Metric
+from septool.metrics import METRICS, Metric, UndefinedError
 from septool.metrics.eer import EqualErrorRate, equal_error_rate
 from septool.scoring.items import Item
 
@@ -154,7 +154,7 @@ PRESENCE = Detection("presence-eer", positive="presence", negative="absence")
 def summarize_detections(items: Sequence[Item], detection: Detection) -> list[Summary]:
     """Summarize how often the right voice was extracted, and the equal error rate of detection scores.
 
-    Scores of one kind alone leave the error rate undefined.
+    Scores of one kind alone, or NaN among them, as older files of items may have, leave the error rate undefined.
 
     Args:
         items: the items.
@@ -172,19 +172,19 @@ def summarize_detections(items: Sequence[Item], detection: Detection) -> list[Su
         np.array([item.detections[key] for item in items if key in item.detections]) for key in (positive, negative)
     )
     count = len(high_ones) + len(low_ones)
-    if bool(len(high_ones)) != bool(len(low_ones)):
-        summaries.append(Summary(name, "%", undefined=count, failed=failed))
-    elif count:
+    if not count:
+        return summaries
+    try:
         error, random = _error_rate(high_ones, low_ones), np.random.default_rng(0)
-        resampled = [
-            _error_rate(*(random.choice(scores, len(scores)) for scores in (high_ones, low_ones))).percent
-            for _ in range(ERROR_RATE_RESAMPLES)
-        ]
-        low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
-        summaries.append(
-            Summary(name, "%", error.percent, low, high, count=count, failed=failed, threshold=error.threshold)
-        )
-    return summaries
+    except UndefinedError:
+        return [*summaries, Summary(name, "%", undefined=count, failed=failed)]
+    resampled = [
+        _error_rate(*(random.choice(scores, len(scores)) for scores in (high_ones, low_ones))).percent
+        for _ in range(ERROR_RATE_RESAMPLES)
+    ]
+    low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
+    found = Summary(name, "%", error.percent, low, high, count=count, failed=failed, threshold=error.threshold)
+    return [*summaries, found]
 
 
 def summarize_words(items: Sequence[Item]) -> list[Summary]:

@@ -19,8 +19,8 @@ from septool.inference.enrollment import (
     embed_references,
     load_reference,
     parse_reference,
+    read_stretches,
 )
-from septool.inference.findings import loudest_if_cancelling
 from septool.inference.outcomes import Failed
 from septool.inference.paths import PIPE, find_inputs, one_or_several
 from septool.inference.voiceprints import HeardBy, Voiceprint, check_voice_name, network_digest, write_voiceprints
@@ -96,7 +96,7 @@ def enroll(
         if activity is None:
             samples = [load_reference(reference, network.rate, report) for reference in references]
         else:
-            samples = [load_stretches(references, network.rate, voice)]
+            samples = [load_stretches(references, network.rate, voice, report)]
         seconds = sum(map(len, samples)) / network.rate
         embedding = embed_references(network.embedding, samples, network.rate, where)[0].cpu().numpy()
         voiceprints.append(Voiceprint(voice, embedding, seconds))
@@ -174,24 +174,32 @@ def undisturbed_stretches(activity: Path, recording: Path) -> dict[str, list[Ref
     return alone
 
 
-def load_stretches(stretches: Sequence[Reference], rate: int, voice: str) -> np.ndarray:
+def load_stretches(
+    stretches: Sequence[Reference], rate: int, voice: str, report: Callable[[str], None] = lambda _: None
+) -> np.ndarray:
     """Read the longest stretches of what one person says in one recording, a minute in all, ``[time]`` at ``rate`` Hz.
+
+    Args:
+        stretches: of one recording.
+        rate: Hz.
+        voice: who says it.
+        report: callback for warnings.
 
     Raises:
         AudioError: the recording cannot be read, ends before, or has too little of the voice.
     """
     path = stretches[0].path  # of all of them
-    info, channel = audio.audio_info(path), loudest_if_cancelling(path)
-    parts, missing = [], MAX_REFERENCE_S
+    info = audio.audio_info(path)
+    used, missing = [], MAX_REFERENCE_S
     for _, start, end in sorted(stretches, key=lambda stretch: stretch.start - (stretch.end or 0)):
         first, last = round(start * info.rate), min(round((end or 0) * info.rate), info.frames)
         if last <= first:
             raise AudioError(f"{path} is {info.frames / info.rate:.1f} s long; {voice} is said to speak at {start:g} s")
-        samples, _ = audio.read_audio(path, first, min(last - first, round(missing * info.rate)))
-        parts.append(audio.resample(audio.to_mono(samples, channel), info.rate, rate))
-        missing -= samples.shape[-1] / info.rate
+        frames = min(last - first, round(missing * info.rate))
+        used.append((first, frames))
+        missing -= frames / info.rate
         if missing < SHORTEST_TURN_S:
             break
-    joined = np.concatenate(parts)
+    joined = read_stretches(path, rate, used, report)
     check_reference(joined, rate, f"what {voice} says alone in {path}")
     return joined

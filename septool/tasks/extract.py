@@ -239,7 +239,14 @@ def extract(
         rows = manifest_rows(inputs, references)
         _check_rows(batch, rows, inputs)
     # A row is no file; a path below the manifest is none that a voice could replace.
-    mixtures = tuple(Input(id, Path(inputs[0]) / f"{manifests.file_stem(id)}.wav") for id in rows)
+    mixtures = tuple(
+        Input(
+            row.id,
+            Path(inputs[0]) / f"{manifests.file_stem(row.id)}.wav",
+            made_of=tuple(map(row.locate, row.recordings())),
+        )
+        for row in rows.values()
+    )
     found = FoundInputs(mixtures) if rows else batch.find_inputs(inputs)
     batch.check_inputs(found.recordings)
     checkpoint, path = catalogue.resolve_checkpoint(model)

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple
 
@@ -358,10 +358,11 @@ def check_targets(targets: Sequence[Path], read: Iterable[Path], source: Path) -
         SeptoolError: naming one that two rows share.
         UsageError: naming a recording that would be lost.
     """
-    names = sorted(map(str, targets))
-    if twice := next((name for name, after in pairwise(names) if name == after), None):
-        raise SeptoolError(f"two rows of {source} would be written to {Path(twice).name}; give them other ids")
-    keys = set(map(abspath_key, targets))
+    keys: set[str] = set()
+    for target in targets:
+        if (key := abspath_key(target)) in keys:
+            raise SeptoolError(f"two rows of {source} would be written to {target.name}; give them other ids")
+        keys.add(key)
     for path in read:
         if abspath_key(path) in keys:
             raise UsageError(f"{path} would be written over while it is read; name another --out")

@@ -50,6 +50,10 @@ class Role(ABC, Generic[ModelT, ItemT]):
     def losses(self, batch: Batch) -> Tensor:
         """Return the loss of each item of a batch, ``[batch]``."""
 
+    def losses_and_distillation(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the loss of each item, ``[batch]``, and what a teacher adds to each: a number, None without one."""
+        return self.losses(batch), None
+
     @abstractmethod
     def validation_set(self) -> list[ItemT]:
         """Read this process's share of the validation set."""

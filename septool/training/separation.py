@@ -53,16 +53,23 @@ class SeparatorRole(Role[Separator, Rendered]):
 
     def losses(self, batch: Batch) -> Tensor:
         """Return the loss of each item of ``[batch, part, time]``, at the level of the model, ``[batch]``."""
+        return self.loss_function(self.model, *self._at_model_level(batch))
+
+    def losses_and_distillation(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        if self.teacher is None:
+            return super().losses_and_distillation(batch)
+        mixture, sources = self._at_model_level(batch)
+        with self.teacher.record_student() as states:
+            losses = self.loss_function(self.model, mixture, sources)
+        return losses, self.teacher.loss(mixture, states)
+
+    def _at_model_level(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the mixtures, ``[batch, time]``, and their sources, ``[batch, source, time]``."""
         assert isinstance(batch, Tensor)
         parts = batch.to(self.device, non_blocking=True)
         parts = parts * model_gain(parts.sum(1))[:, None]
         # The part after the sources is the rest of the mixture.
-        mixture, sources = parts.sum(1), parts[:, : self.model.sources]
-        if self.teacher is None:
-            return self.loss_function(self.model, mixture, sources)
-        with self.teacher.record_student() as states:
-            losses = self.loss_function(self.model, mixture, sources)
-        return losses + self.teacher.loss(mixture, states)
+        return parts.sum(1), parts[:, : self.model.sources]
 
     def _read_mixtures(self, path: Path) -> list[manifest.Mixture]:
         """Read a manifest of mixtures of as many voices as the model separates."""

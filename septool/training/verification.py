@@ -1,5 +1,6 @@
 """The training role of speaker networks: classification of speakers, validated on trials."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from septool.scoring.verification import score_trials
 from septool.signal.levels import at_model_level
 from septool.training.data import Batch
 from septool.training.role import Role
+
+LOG = logging.getLogger(__name__)
 
 
 class SpeakerRole(Role[SpeakerNet, trials.Trial]):
@@ -73,6 +76,9 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
         return chosen
 
     def score(self, items: Sequence[trials.Trial]) -> float:
-        """Return the equal error rate in percent."""
+        """Return the equal error rate in percent; a trial whose cosine is NaN counts as decided wrongly."""
         scores = score_trials(self.model.embedding, items, self.recipe.data.sample_rate, self.device)
-        return equal_error_rate(scores, np.array([item.same for item in items])).percent
+        same, lost = np.array([item.same for item in items]), ~np.isfinite(scores)
+        if lost.any() and self.distributed.is_main:
+            LOG.warning("for %d of %d trials the model gives NaN; each counts as wrong", lost.sum(), len(lost))
+        return equal_error_rate(np.where(lost, np.where(same, -1.0, 1.0), scores), same).percent

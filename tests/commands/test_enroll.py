@@ -165,6 +165,7 @@ def test_a_minute_of_what_somebody_says_is_enough(tmp_path: Path) -> None:
         (["{alice}@0-0.5"], "1 s is needed"),
         (["{people}", "--name", "carol"], "the folders have alice, bob"),
         (["{alice}", "--name", "a/b"], "cannot be the name of a voice"),
+        (["{alice}", "--name", "Jos\udce9"], "cannot be the name of a voice"),
         (["{alice}", "-o", "voices.wav"], "has to end in .safetensors"),
         (["-"], "standard input is not one"),
         (["{alice}", "--activity", "{alice}"], "is not an RTTM file"),

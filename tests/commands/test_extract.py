@@ -16,9 +16,10 @@ from septool.data import manifest
 from septool.data.manifest import Enrollment, Mixture, Source
 from septool.errors import AudioError
 from septool.files import sha256_of
-from septool.inference.enrollment import read_reference
+from septool.inference.enrollment import Reference, read_reference
 from septool.models import MODELS
 from septool.models.base import Extraction
+from septool.tasks.enroll import load_stretches
 from tests.conftest import RATE, Command, voice, write
 
 
@@ -86,6 +87,9 @@ def test_of_an_excerpt_its_own_channels_count(tmp_path: Path) -> None:
     heard = read_reference(path, RATE, 6 * RATE, 3 * RATE, told.append)
     np.testing.assert_allclose(heard, 0.2 * said, atol=1e-4)
     assert told == [f"{path}: its channels cancel each other; channel 1, the loudest, is used"]
+    heard = load_stretches([Reference(path, 6, 7.5), Reference(path, 7.5, 9)], RATE, "ann", told.append)
+    np.testing.assert_allclose(heard, 0.2 * said, atol=1e-4)
+    assert told[1:] == told[:1]
 
 
 def test_presence_is_printed_and_its_lack_is_silence(extract: Command, call: Path, alice: Path) -> None:
@@ -223,6 +227,20 @@ def test_a_manifest_brings_its_references(extract: Command, alice: Path, tmp_pat
     np.testing.assert_allclose(
         audio.read_audio(Path(alone.lines[0]))[0], audio.read_audio(Path(result.lines[0]))[0], atol=1e-3
     )
+
+
+def test_a_row_may_be_called_as_standard_input_is_and_is_known_by_its_recordings(
+    extract: Command, alice: Path, tmp_path: Path
+) -> None:
+    row = Mixture(id="-", sample_rate=RATE, sources=(Source(path=alice.name),), enrollment=Enrollment(path=alice.name))
+    path = tmp_path / "rows.jsonl"
+    path.write_text(manifest.dump_manifest([row]))
+    noted = ("--manifest", tmp_path / "results.jsonl", "--skip-existing")
+    assert extract(path, *noted).lines == [str(tmp_path / "out/-_voice.wav")]
+    write(alice, voice(120, seed=6))
+    result = extract(path, *noted)
+    assert result.status == 1
+    assert "the recording is not the same any more" in result.errors[-1]
 
 
 def test_a_page_has_recording_reference_and_voice_and_of_a_row_the_voice(

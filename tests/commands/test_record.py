@@ -17,9 +17,9 @@ from septool.commands.printing import JsonProgress
 from septool.files import sha256_of
 from septool.inference import runner
 from septool.inference.batch import Batch
-from septool.inference.outcomes import Failed
+from septool.inference.outcomes import Completed, Failed
 from septool.inference.paths import Job
-from septool.inference.record import Record
+from septool.inference.record import Digests, Record
 from septool.inference.runner import choose_processes
 from septool.models.build import build_model
 from tests.conftest import RATE, Command, voice
@@ -319,3 +319,16 @@ def test_progress_is_told_regularly_while_nothing_happens(capsys: pytest.Capture
             assert time.monotonic() < end
             time.sleep(0.01)
     assert json.loads(capsys.readouterr().err.splitlines()[-1])["done_s"] == 5.0
+
+
+def test_a_mixture_is_known_by_the_recordings_that_it_is_made_of(tmp_path: Path) -> None:
+    parts, output = (tmp_path / "a.wav", tmp_path / "b.wav"), tmp_path / "x_voice.wav"
+    for path in (*parts, output):
+        path.write_bytes(path.name.encode())
+    job = Job("x", tmp_path / "rows.jsonl/x.wav", made_of=parts, targets=(output,))
+    record = Record(tmp_path / "results.jsonl", "galr", "0", {})
+    done = Completed(input="x", model="galr", seconds=1.0, elapsed=1.0, rate=8000, channels=1, clipped=0)
+    record.add(done, Digests.of(job, [str(output)]))
+    assert record.difference(job) is None
+    parts[1].write_bytes(b"exchanged")
+    assert record.difference(job) == "the recording is not the same any more"

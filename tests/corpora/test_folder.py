@@ -1,6 +1,7 @@
 """A folder of speech: the same tree gives the same manifests, and what cannot be used is listed."""
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,15 @@ def test_dealing_meets_the_shares_and_ignores_the_order(count: int) -> None:
     assert count < 7 or splits != assign_splits(names, shares, seed=1)
 
 
+def test_a_decomposed_name_is_dealt_as_it_is_composed_and_any_bytes_are() -> None:
+    shares = {"train": 1.0, "dev": 1.0}
+    composed, decomposed = (
+        assign_splits([*(f"{letter}{number}" for number in range(20)), "a\udcff"], shares)
+        for letter in ("\u00e9", "e\u0301")
+    )
+    assert composed == {unicodedata.normalize("NFC", name): split for name, split in decomposed.items()}
+
+
 def test_what_cannot_be_used_is_listed_with_its_reason(toy: Path, tmp_path: Path) -> None:
     (toy / "spk0/text.wav").write_text("no sound")
     (toy / "spk0/empty.flac").touch()
@@ -107,6 +117,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason(toy: Path, tmp_path: Path
     audio.write_audio(toy / "loose.wav", voice(100), RATE)  # belongs to no speaker
     odd = toy / "spk3/caf\udce9.wav"
     shutil.copy(toy / "spk3/book/0.wav", odd)
+    shutil.copytree(toy / "spk4", toy / "spk\udce9")
     prepared = prepare("folder", toy, out=tmp_path / "out", split="dev", mixtures=0)
     assert prepared.manifests[0].rows == 12
     assert prepared.damaged == [
@@ -116,6 +127,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason(toy: Path, tmp_path: Path
     assert prepared.left_out == [
         f"{toy}/spk1/short.wav is shorter than 1 s, the least that --minimum-seconds allows",
         f"{odd} has a name that is not UTF-8",
+        *(f"{toy}/spk\udce9/book/{name} has a name that is not UTF-8" for name in ("0.wav", "1.flac")),
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from septool import audio
-from septool.corpora import CORPORA, base
+from septool.corpora import CORPORA, base, overlay
 from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError, UsageError
@@ -180,3 +180,11 @@ def test_too_few_clips_are_refused(toy: Path) -> None:
         path.unlink()
     with pytest.raises(SeptoolError, match="has 1 recordings, too few for a part in every split"):
         made("wsj0-music", toy, toy / "out")
+
+
+def test_a_clip_whose_name_is_not_utf_8_is_left_out(tmp_path: Path) -> None:
+    recording(tmp_path / "a.wav", 800)
+    shutil.copy(tmp_path / "a.wav", tmp_path / "b\udce9.wav")
+    dealt, left_out = overlay.find_clips(tmp_path, {"train": 1.0}, seed=0)
+    assert [clip.path.name for clip in dealt["train"]] == ["a.wav"]
+    assert left_out == [f"{tmp_path}/b\udce9.wav has a name that is not UTF-8"]

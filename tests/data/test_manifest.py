@@ -2,6 +2,8 @@
 
 import json
 import math
+import ntpath
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,3 +166,8 @@ def test_what_a_short_row_leaves_out_is_written_as_of_one_that_was_made(tmp_path
     short.write_text('{"id": "a", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}\n')
     made = manifest.Mixture(id="a", sample_rate=8000, sources=(manifest.Source(path="a.wav"),))
     assert manifest.dump_manifest(manifest.read_manifest(short)) == manifest.dump_manifest([made])
+
+
+def test_between_drives_the_way_is_the_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "relpath", lambda path, folder: ntpath.relpath(f"D:{path}", f"C:{folder}"))
+    assert manifest.manifest_path(tmp_path / "speech", tmp_path / "out") == (tmp_path / "speech").resolve()

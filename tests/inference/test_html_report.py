@@ -1,5 +1,7 @@
 """The HTML report: what it points to, and what its pictures show."""
 
+import ntpath
+import os
 import re
 import sys
 from pathlib import Path
@@ -104,3 +106,10 @@ def test_a_page_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "matplotlib.image", None)
     with pytest.raises(UsageError, match=r"septool\[plot\]"):
         html_report.check_html_report(tmp_path / "other.html", force=False)
+
+
+def test_a_recording_on_another_drive_has_a_whole_address(
+    tone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "relpath", lambda path, folder: ntpath.relpath(f"D:{path}", f"C:{folder}"))
+    assert html_report._figure(Track("tone", tone), tmp_path).url == tone.as_uri()

@@ -1,13 +1,14 @@
-"""Which recordings are done here."""
+"""Which recordings are done here, and that none is replaced by a voice."""
 
 from pathlib import Path
 
 import pytest
 
 from septool.errors import UsageError
+from septool.inference import paths
 from septool.inference.channels import parse_channel
 from septool.inference.enrollment import Reference, parse_reference
-from septool.inference.paths import PIPE, Job, find_inputs, looks_like_file, select_shard
+from septool.inference.paths import PIPE, Input, Job, abspath_key, find_inputs, looks_like_file, plan_jobs, select_shard
 
 DIGITS = "9" * 5000  # more than int() takes
 JOBS = [Job(f"calls/{number}.wav", Path(f"calls/{number}.wav")) for number in range(2000)]
@@ -53,3 +54,50 @@ def test_a_name_that_the_system_refuses_does_not_keep_others_from_being_found(tm
     assert [each.label for each in find_inputs(names, pytest.fail).recordings] == names
     assert looks_like_file(names[0])
     assert parse_reference(names[0] + "@1-2") == Reference(Path(names[0] + "@1-2"))
+
+
+def plan(inputs: list[Input], out: Path) -> tuple[Job, ...]:
+    named = [each.label for each in inputs]
+    return plan_jobs(inputs, named, out=str(out), name="{stem}_s{voice}", suffix="wav", voices=2, model="m").jobs
+
+
+def test_a_recording_is_not_replaced_by_a_voice_whatever_link_leads_to_its_folder(tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    for name in ("call.wav", "call_s1.wav"):
+        (folder / name).touch()
+    found = list(find_inputs([str(link / "call.wav"), str(link / "call_s1.wav")], pytest.fail).recordings)
+    with pytest.raises(UsageError, match=r"link/call_s1\.wav would be replaced by a voice of .*link/call\.wav"):
+        plan(found, folder)
+    both = [str(folder / "call.wav"), str(link / "call.wav")]
+    assert [each.label for each in find_inputs(both, pytest.fail).recordings] == both[:1]
+
+
+def test_names_that_a_file_system_takes_for_one_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = [Input(name, Path(name)) for name in ("Caf\u00e9.wav", "cafe\u0301.wav")]
+    assert len(plan(inputs, tmp_path / "apart")) == 2
+    monkeypatch.setattr(paths, "_ignores_case", lambda _: True)
+    with pytest.raises(UsageError, match="would both be written to"):
+        plan(inputs, tmp_path / "together")
+
+
+def test_a_folder_is_asked_whether_case_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    assert not paths._ignores_case(folder)
+    (tmp_path / "CALLS").symlink_to(folder)  # which says nothing of other names
+    assert not paths._ignores_case(folder)
+    lstat = Path.lstat
+    monkeypatch.setattr(Path, "lstat", lambda path: lstat(path.with_name(path.name.lower())))
+    assert paths._ignores_case(folder)
+    assert paths._ignores_case(folder / "2026" / "11")  # not there yet, or without a letter
+    assert abspath_key(tmp_path / "Calls" / "A.wav") != abspath_key(tmp_path / "Calls" / "B.wav")
+
+
+def test_a_row_of_a_manifest_may_be_called_as_standard_input_is() -> None:
+    row = Input(PIPE, Path("rows.jsonl/-.wav"), made_of=(Path("a.wav"),))
+    assert (row.is_pipe, row.stem, row.display_name) == (False, "-", "-")
+    assert Input(PIPE, Path(PIPE)).is_pipe
+    (job,) = plan([row], Path("out"))
+    assert [job] == select_shard([job], "1/1")

@@ -1,9 +1,19 @@
 """Working on recordings: what a run that was killed left, another brings to its end."""
 
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
+import torch
+
+from septool.errors import AudioError, UsageError
 from septool.inference import runner
-from septool.inference.paths import Job
+from septool.inference.batch import Batch, Cluster
+from septool.inference.outcomes import Failed
+from septool.inference.paths import Input, Job
 from tests.test_atomic import kill_a_writer
 
 
@@ -23,3 +33,39 @@ def test_a_voice_alone_is_somebodys(tmp_path: Path) -> None:
     (tmp_path / "x_s1.wav").touch()
     begun = job(tmp_path, "x_s1.wav", "x_s2.wav")
     assert runner._existing_targets(begun) == [begun.targets[0]]
+
+
+BATCH = Batch(out="out", name="{stem}_s{voice}", suffix="wav", segment=30, overlap=4, device=torch.device("cpu"))
+
+
+def test_of_jobs_for_a_cluster_one_whose_files_cannot_be_asked_for_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(work: Callable[[Any], object], items: Iterable[Any], *_: object, killed: object) -> Iterator[object]:
+        yield from map(work, items)
+
+    def pending(path: Path) -> bool:
+        raise AudioError(f"{path.parent} cannot be listed")
+
+    def done(task: runner.Task) -> Failed:
+        return Failed(task.job.label, "")
+
+    monkeypatch.setattr(runner, "spread", here)
+    monkeypatch.setattr(runner, "worker_number", lambda: 0)
+    monkeypatch.setattr("septool.inference.batch.check_address", lambda _: None)  # imports dask
+    monkeypatch.setattr(runner, "is_pending", pending)
+    (tmp_path / "half_s1.wav").touch()
+    jobs = [job(tmp_path, "x" * 300), job(tmp_path, "half_s1.wav", "half_s2.wav"), job(tmp_path, "x_s1.wav")]
+    batch = replace(BATCH, out=str(tmp_path), cluster=Cluster("local:1", "cpu"))
+    long, half, fine = (result.error for result in runner.run_batch(batch, jobs, done))
+    assert long
+    assert f"{tmp_path} cannot be listed" in half
+    assert not fine
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+def test_channels_of_a_named_pipe_are_not_counted(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.wav")
+    batch = replace(BATCH, channel="each")
+    with pytest.raises(UsageError, match="names files for every channel, which takes files"):
+        batch.count_channels(Input("x.wav", tmp_path / "x.wav"))

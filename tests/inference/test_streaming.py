@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from septool import audio
 from septool.audio import writing
-from septool.errors import SeptoolError, UsageError
+from septool.errors import AudioError, SeptoolError, UsageError
 from septool.inference.level import ArrayEstimator, make_estimator, on_arrays
 from septool.inference.streaming import EstimateSettings, FileEstimate, Segmenter, WindowedEstimator, estimate_file
 from septool.models.base import Separator, SeparatorConfig
@@ -287,3 +287,12 @@ def test_an_error_of_ours_is_not_taken_for_a_lack_of_memory() -> None:
 
     with pytest.raises(RuntimeError, match="conv1d"):
         in_pieces(two_bands(3).sum(0), Broken())
+
+
+@pytest.mark.parametrize("planned", [1, 2, 6])
+def test_a_recording_with_other_channels_than_its_files_were_named_for_fails(tmp_path: Path, planned: int) -> None:
+    audio.write_audio(tmp_path / "x.wav", two_bands(0.5), RATE)
+    outputs = [tmp_path / f"{number}.wav" for number in range(planned)]
+    with pytest.raises(AudioError, match=r"x\.wav has 2 channels now"):
+        estimate_file(tmp_path / "x.wav", outputs, estimator(), replace(SETTINGS, channel="each"))
+    assert not any(path.exists() for path in outputs)

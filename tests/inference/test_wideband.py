@@ -56,3 +56,11 @@ def test_separate_says_it_once_and_not_when_it_is_quiet(
     assert hint not in septool(*command, narrow).errors
     audio.write_audio(tmp_path / "call.wav", voice(150), 8000)
     assert hint not in septool(*command, tmp_path / "call.wav").errors
+
+
+def test_of_many_channels_a_second_is_held_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "call.wav", np.tile(breath(16000, 1e-3), 2), 16000, "FLOAT")
+    read, lengths = audio.AudioFile.read, list[int]()
+    monkeypatch.setattr(audio.AudioFile, "read", lambda self, frames: (lengths.append(frames), read(self, frames))[1])
+    assert has_sound_above(path, 4000)
+    assert set(lengths) == {16000}

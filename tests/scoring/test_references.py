@@ -1,14 +1,17 @@
 """Voices that were just separated, scored at the model's rate."""
 
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 
 from septool import audio
+from septool.errors import AudioError
 from septool.inference.streaming import EstimateSettings
-from septool.scoring.references import score_outputs
+from septool.scoring.references import read_references, score_outputs
 
 
 def test_scores_do_not_ask_for_what_the_model_cannot_hear(tmp_path: Path) -> None:
@@ -23,3 +26,11 @@ def test_scores_do_not_ask_for_what_the_model_cannot_hear(tmp_path: Path) -> Non
     kept = score_outputs(files[0], files[1:], torch.from_numpy(true), narrow)
     assert all(each.si_snri is not None and each.si_snri < 3 for each in lost)
     assert all(each.si_snri is not None and each.si_snri > 20 for each in kept)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+def test_a_named_pipe_that_would_be_read_twice_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "call.wav")
+    settings = EstimateSettings(voices=2, model_rate=8000, segment=30, overlap=4)
+    with pytest.raises(AudioError, match="is not a regular file; give - and pipe it in"):
+        read_references([], tmp_path / "call.wav", settings)

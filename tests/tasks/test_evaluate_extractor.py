@@ -110,6 +110,23 @@ def test_a_voice_that_is_lost_counts_where_it_was_looked_for(
     assert by_name["presence-eer"].count == 4
 
 
+@pytest.mark.parametrize("part", ["voice", "presence"])
+def test_an_answer_that_is_no_number_fails_its_item(
+    rows: Path, tiny_extractor: Path, knowing: dict[str, str], monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    find = VoiceFilter.extract_with_score
+
+    def break_one(self: Any, mixture: Tensor, embedding: Tensor) -> Extraction:
+        found = find(self, mixture, embedding)
+        return found._replace(**{part: found._asdict()[part] * math.nan})
+
+    monkeypatch.setattr(VoiceFilter, "extract_with_score", break_one)
+    items, (summary,) = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu")
+    assert ["non-finite" in item.error for item in items] == [True, True]
+    assert [item.detections for item in items] == [{}, {}]
+    assert summary.failed == 2
+
+
 def test_a_separator_is_scored_on_the_enrolled_voice_if_asked(rows: Path, tiny_checkpoint: Path) -> None:
     run = partial(evaluate, rows, model=str(tiny_checkpoint), metric="si-snr", device="cpu")
     items, summaries = run(extract=True)
@@ -214,6 +231,8 @@ def test_errors_are_undefined_without_both_answers() -> None:
     assert summarize_detections(items[1:], rate) == []
     (summary,) = summarize_detections([*items, Item("c", detections={"different": 0.1})], rate)
     assert (summary.mean, summary.failed, math.isnan(summary.median)) == (0.0, 1, True)
+    (summary,) = summarize_detections([*items, Item("c", detections={"different": math.nan})], rate)
+    assert (summary.count, summary.undefined, summary.failed, math.isnan(summary.mean)) == (0, 2, 1, True)
 
 
 def test_the_first_items_score_what_they_score_among_all(rows: Path, tiny_extractor: Path, knowing: Any) -> None:

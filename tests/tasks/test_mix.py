@@ -12,7 +12,7 @@ from septool import audio
 from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
-from septool.tasks.mix import RECORD, mix_files, mix_manifest
+from septool.tasks.mix import RECORD, check_targets, mix_files, mix_manifest
 from tests.conftest import RATE, voice
 
 
@@ -273,3 +273,13 @@ def test_progress_counts_every_row(rows: Path, tmp_path: Path) -> None:
     failed = mix_manifest(rows, out=tmp_path / "out", report=lambda *numbers: told.append(numbers)).failed
     assert told == [(n, 4) for n in (1, 2, 3, 4)]
     assert [line.partition(":")[0] for line in failed] == ["faster", "x/noisy"]
+
+
+def test_rows_whose_files_a_file_system_takes_for_one_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / "Call1.wav", tmp_path / "call1.wav"]
+    check_targets(files, [], Path("rows.jsonl"))
+    monkeypatch.setattr("septool.inference.paths._ignores_case", lambda _: True)
+    with pytest.raises(SeptoolError, match=r"two rows of rows\.jsonl would be written to call1\.wav"):
+        check_targets([path.parent / "other" / path.name for path in files], [], Path("rows.jsonl"))

@@ -125,6 +125,18 @@ def test_less_is_better_for_an_error_rate(data: Path, tmp_path: Path) -> None:
     assert run.state.progress.best == 20.0
 
 
+def test_trials_without_a_cosine_count_as_wrong(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Trainer(speaker_recipe(data), tmp_path, ALONE)
+    trials = run.role.validation_set()
+    right = np.array([1.0 if trial.same else -1.0 for trial in trials])
+    for scores, expected in ((right, 0.0), (np.full(len(trials), np.nan), 100.0)):
+        monkeypatch.setattr("septool.training.verification.score_trials", lambda *_, scores=scores: scores)
+        assert run.role.score(trials) == expected
+    assert caplog.messages == ["for 16 of 16 trials the model gives NaN; each counts as wrong"]
+
+
 def test_a_voice_encoder_without_a_classifier_is_not_trained(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="loss is additive-margin, by which ge2e cannot learn; there is none"):
         train(speaker_recipe(data, model="ge2e", config={"rate": RATE}), tmp_path)
