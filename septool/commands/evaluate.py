@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from septool.commands import completion, options
+from septool.commands import completion, defaults, options
 from septool.limits import HIGHEST_RATE, LOWEST_RATE, MOST_JOBS
 from septool.metrics import METRICS
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    ctx: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -175,12 +176,18 @@ def evaluate(
     from septool.tasks.evaluate import evaluate as work
 
     if compare:
-        others = {"--model": model, "--metric": metric, "--pair": pair, "--out": out, "--sample-rate": sample_rate}
-        others |= {"--mixture": mixture, "--html": html, "--by": by, "--asr": asr, "--passes": passes}
-        others |= {"--limit": limit, "--cluster": cluster, "--speaker-model": speaker_model}
-        others |= {"--extract": extract or None, "--trim": trim or None, "--strict": strict or None}
-        _compare(source, estimates, [option for option, value in others.items() if value is not None], json=json)
+        others = {"model": model, "metric": metric, "pair": pair, "out": out, "sample_rate": sample_rate}
+        others |= {"mixture": mixture, "html": html, "by": by, "asr": asr, "passes": passes, "limit": limit}
+        others |= {"cluster": cluster, "speaker_model": speaker_model, "extract": extract, "trim": trim}
+        others |= {"strict": strict}
+        values = zip(others, defaults.typed(ctx, **others), strict=True)
+        surplus = [f"--{name.replace('_', '-')}" for name, value in values if value not in (None, False)]
+        _compare(source, estimates, surplus, json=json)
         return
+    if estimates is not None:
+        model, passes, extract = defaults.typed(ctx, model=model, passes=passes, extract=extract)
+    else:
+        sample_rate, pair, mixture = defaults.typed(ctx, sample_rate=sample_rate, pair=pair, mixture=mixture)
     warnings: list[str] = []
 
     def warn(text: str) -> None:
