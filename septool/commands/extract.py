@@ -111,7 +111,7 @@ def extract(
     options.check_json(out, json)
     if not presence and who is None:
         (threshold,) = defaults.typed(ctx, threshold=threshold)
-    downloading.obtain_weights(model, yes=yes, quiet=quiet)
+    downloading.obtain_weights(model, speaker_model, yes=yes, quiet=quiet)
     tally = printing.Tally(quiet=quiet)
     with printing.open_progress("extract", progress, quiet=quiet) as bar:
         for result in run_extraction(

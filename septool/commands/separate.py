@@ -166,7 +166,7 @@ def separate(
             segment=segment,
             overlap=overlap,
         )
-    downloading.obtain_weights(model, yes=yes, quiet=quiet)
+    downloading.obtain_weights(model, speaker_model if speakers is not None else None, yes=yes, quiet=quiet)
     tally = printing.Tally(quiet=quiet)
     with printing.open_progress("separate", progress, quiet=quiet) as bar:
         for result in run_separation(
