@@ -1,7 +1,7 @@
 """``septool eval``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -88,6 +88,12 @@ def evaluate(
         ),
     ] = None,
     passes: options.Passes = None,
+    consistency: Annotated[
+        bool,
+        typer.Option(
+            "--consistency/--no-consistency", help="Make the voices add up to the mixture, as separate does by default."
+        ),
+    ] = False,
     by: Annotated[
         str | None,
         typer.Option(
@@ -110,6 +116,10 @@ def evaluate(
         ),
     ] = None,
     device: options.Device = "auto",
+    dtype: Annotated[
+        Literal["fp32", "bf16", "fp16"],
+        typer.Option("--dtype", help="Data type of the network's computations.", rich_help_panel=options.MACHINE),
+    ] = "fp32",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -179,13 +189,15 @@ def evaluate(
         others = {"model": model, "metric": metric, "pair": pair, "out": out, "sample_rate": sample_rate}
         others |= {"mixture": mixture, "html": html, "by": by, "asr": asr, "passes": passes, "limit": limit}
         others |= {"cluster": cluster, "speaker_model": speaker_model, "extract": extract, "trim": trim}
-        others |= {"strict": strict}
+        others |= {"strict": strict, "consistency": consistency, "dtype": dtype}
         values = zip(others, defaults.typed(ctx, **others), strict=True)
-        surplus = [f"--{name.replace('_', '-')}" for name, value in values if value not in (None, False)]
+        surplus = [f"--{name.replace('_', '-')}" for name, value in values if value not in (None, False, "fp32")]
         _compare(source, estimates, surplus, json=json)
         return
     if estimates is not None:
-        model, passes, extract = defaults.typed(ctx, model=model, passes=passes, extract=extract)
+        model, passes, extract, consistency, dtype = defaults.typed(
+            ctx, model=model, passes=passes, extract=extract, consistency=consistency, dtype=dtype
+        )
     else:
         sample_rate, pair, mixture = defaults.typed(ctx, sample_rate=sample_rate, pair=pair, mixture=mixture)
     warnings: list[str] = []
@@ -209,6 +221,8 @@ def evaluate(
             sdr_backend=sdr_backend,
             asr=asr,
             passes=passes,
+            consistency=consistency,
+            dtype=dtype,
             by=by,
             out=out,
             html=html,

@@ -22,7 +22,7 @@ IMPROVEMENT = "si-snri"  # how well anything separated, wherever that is one num
 LOST_DB = -30.0  # what an item without scores counts where it cannot be counted apart: in a run's validation
 NO_SETTINGS: Mapping[str, JsonMapping] = MappingProxyType({})
 # What scores depend on, the same for all items of a run.
-HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256", "asr", "passes")
+HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256", "asr", "passes", "consistency", "dtype")
 
 
 class ScoringInput(NamedTuple):
