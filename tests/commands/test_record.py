@@ -1,5 +1,6 @@
 """Many recordings: lists of them, the record of results, the first failure, processes, progress for machines."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -319,3 +320,16 @@ def test_progress_is_told_regularly_while_nothing_happens(capsys: pytest.Capture
             assert time.monotonic() < end
             time.sleep(0.01)
     assert json.loads(capsys.readouterr().err.splitlines()[-1])["done_s"] == 5.0
+
+
+def test_a_voice_is_hashed_once(separate: Command, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    digest = hashlib.file_digest
+
+    def note(file: Any, *kind: Any) -> Any:
+        hashed.append(Path(file.name).name.removesuffix(".part"))
+        return digest(file, *kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", note)
+    assert separate(call, "--manifest", tmp_path / "results.jsonl").status == 0
+    assert sorted(name for name in hashed if name.endswith(".wav")) == ["call.wav", "call_s1.wav", "call_s2.wav"]
