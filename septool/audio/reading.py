@@ -13,12 +13,11 @@ from septool.errors import AudioError
 from septool.printable import printable
 
 
-def audio_info(path: Path, *, track: int = 1, decode: bool = False) -> AudioInfo:
+def audio_info(path: Path, *, decode: bool = False) -> AudioInfo:
     """Return the properties of a file. If its header is not reliable, all of it is decoded.
 
     Args:
         path: the file.
-        track: audio track, from 1, in containers with several.
         decode: decode all of it in any case, to find damage within.
 
     Raises:
@@ -27,7 +26,7 @@ def audio_info(path: Path, *, track: int = 1, decode: bool = False) -> AudioInfo
     with suppress(OSError):  # opening it reports the reason
         if path.is_fifo():
             raise AudioError(f"{printable(path)} is not a regular file; give - and pipe it in")
-    with open_audio(path, track=track) as file:
+    with open_audio(path) as file:
         if decode or file.exact_frames is None:
             while file.read(BLOCK_SAMPLES // file.channels).size:
                 pass

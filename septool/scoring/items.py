@@ -158,11 +158,11 @@ def score_improvement(estimates: Tensor, references: Tensor, mixture: Tensor, ra
     return score_item([IMPROVEMENT], rate, ScoringInput("", [*true], [*found], mixed))
 
 
-def value_or_floor(item: Item, metric: str = IMPROVEMENT) -> float | None:
-    """Return the mean of an item's scores in dB, :data:`LOST_DB` if it failed, None if none of them is defined."""
+def value_or_floor(item: Item) -> float | None:
+    """Return the mean of an item's improvements in dB, :data:`LOST_DB` if it failed, None if none is defined."""
     if item.error:
         return LOST_DB
-    values = [value for value in item.scores[metric] if value is not None]
+    values = [value for value in item.scores[IMPROVEMENT] if value is not None]
     return sum(values) / len(values) if values else None
 
 

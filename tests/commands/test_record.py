@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from septool import audio, checkpoints, workers
+from septool.commands import printing
 from septool.commands.printing import JsonProgress
 from septool.files import sha256_of
 from septool.inference import runner
@@ -312,8 +313,11 @@ def test_progress_of_several_processes_is_told_by_what_is_done(separate: Command
     assert last["recording"] is None
 
 
-def test_progress_is_told_regularly_while_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
-    with JsonProgress(quiet=True, interval=0.001) as progress:
+def test_progress_is_told_regularly_while_nothing_happens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(printing, "INTERVAL_S", 0.001)
+    with JsonProgress(quiet=True) as progress:
         progress.follow("x.wav", 5.0, 20.0)
         end = time.monotonic() + 60
         while capsys.readouterr().err.count("\n") < 3:  # without another word of how far it is
