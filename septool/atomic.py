@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from septool.errors import AudioError
 from septool.printable import printable
@@ -97,22 +96,15 @@ def keep_as(path: Path, copy: Path) -> None:
         partial.unlink(missing_ok=True)  # it stays where both were names of one file
 
 
-class Recovered(NamedTuple):
-    """What was cleared away in a folder."""
-
-    removed: list[Path]  # temporary files whose writers are gone
-    completed: list[Path]  # files that were complete, and whose renaming a killed writer had only begun
-
-
-def recover(folder: Path) -> Recovered:
+def recover(folder: Path) -> None:
     """Clear a folder of what writers on this machine left behind that are gone.
 
-    Those of other machines, which may share the folder, are left alone.
+    Temporary files are removed, and files whose renaming a killed writer had begun are all renamed. Those of other
+    machines, which may share the folder, are left alone.
 
     Raises:
         AudioError: the folder cannot be listed or written to.
     """
-    done = Recovered([], [])
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.name.startswith("."))
@@ -121,16 +113,13 @@ def recover(folder: Path) -> Recovered:
             for partial, path in _read_marker(marker):
                 if partial.exists():
                     os.replace(partial, path)
-                    done.completed.append(path)
             marker.unlink(missing_ok=True)
         for partial in (path for path in left if path.suffix == ".partial" and path.exists()):
             partial.unlink(missing_ok=True)
-            done.removed.append(partial)
     except FileNotFoundError:
-        return done
+        return
     except OSError as error:
         raise AudioError(f"{printable(folder)} cannot be cleared of unfinished files: {error.strerror}") from None
-    return done
 
 
 def is_pending(path: Path) -> bool:

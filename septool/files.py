@@ -2,12 +2,14 @@
 
 import errno
 import hashlib
+import json
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from septool.errors import AudioError, SeptoolError
 from septool.printable import printable
@@ -81,6 +83,13 @@ def read_bytes(path: Path) -> bytes:
         raise OSError(errno.EINVAL, "it is a device, not a file", os.fspath(path))
     with open_pipe(path) if path.is_fifo() else path.open("rb") as file:
         return file.read()
+
+
+def parse_json_lines(content: bytes) -> Iterator[Any]:
+    """Yield what each line of JSON holds; lines that hold none are left out, as killed runs leave them half-written."""
+    for line in content.decode("utf-8-sig", errors="replace").split("\n"):
+        with suppress(ValueError, RecursionError):
+            yield json.loads(line)
 
 
 def read_text(path: Path) -> str:

@@ -74,10 +74,9 @@ class ForwardDecoder:
         name: for messages.
         feed: the compressed audio.
         expected: estimated samples per channel; 0 if unknown.
-        tolerance_s: tolerated difference from the announced length in seconds.
     """
 
-    def __init__(self, name: str, feed: Feed, *, expected: int = 0, tolerance_s: float = TOLERANCE_S) -> None:
+    def __init__(self, name: str, feed: Feed, *, expected: int = 0) -> None:
         self._name, self._feed = name, feed
         self._frames, self._errors, self._fruitless = 0, 0, 0
         self._first_error: int | None = None
@@ -87,7 +86,7 @@ class ForwardDecoder:
         self._part: Part | None = part
         self.rate, self.channels, self.subtype = part.file.samplerate, part.file.channels, part.file.subtype
         self.findings: list[Finding] = []
-        self.expected, self._tolerance = expected or feed.announced or 0, tolerance_s * self.rate
+        self.expected, self._tolerance = expected or feed.announced or 0, TOLERANCE_S * self.rate
         self._held = np.zeros((0, self.channels), dtype=np.float32)  # samples that may be padding
         self._skipped, self._given, self._is_trimmed = 0, 0, False
 

@@ -30,19 +30,18 @@ def refuse_pipe(path: Path) -> None:
         raise AudioError(f"{printable(path)} is not a regular file; give - and pipe it in")
 
 
-def audio_info(path: Path, *, track: int = 1, decode: bool = False) -> AudioInfo:
+def audio_info(path: Path, *, decode: bool = False) -> AudioInfo:
     """Return the properties of a file. If its header is not reliable, all of it is decoded.
 
     Args:
         path: the file.
-        track: audio track, from 1, in containers with several.
         decode: decode all of it in any case, to find damage within.
 
     Raises:
         AudioError: it cannot be read as audio.
     """
     refuse_pipe(path)
-    with open_audio(path, track=track) as file:
+    with open_audio(path) as file:
         if decode or file.exact_frames is None:
             while file.read(BLOCK_SAMPLES // file.channels).size:
                 pass

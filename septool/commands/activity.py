@@ -61,7 +61,7 @@ def activity(
     from septool.tasks.activity import FoundActivity, find_activity
 
     options.check_json(out, json)
-    downloading.obtain_weights(model, yes=yes, quiet=quiet)
+    downloading.obtain_weights(model, speaker_model, yes=yes, quiet=quiet)
     tally = printing.Tally(quiet=quiet)
     with printing.Bar("activity", quiet=quiet, lines=False) as bar:
         for result in find_activity(

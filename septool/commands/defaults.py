@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperOption
@@ -107,6 +107,23 @@ def read_settings(command: Verb, verb: list[str], ctx: Context | None = None) ->
             _check(param, setting, ctx or typer.Context(command, info_name=verb[-1]))
             settings[param.name] = setting
     return settings
+
+
+def typed(ctx: Context, **values: object) -> list[Any]:
+    """Return values of options where the user typed them, and else the program's own defaults.
+
+    For what goes with some ways of using a verb only: a default of the user's that does not apply is no contradiction.
+
+    Args:
+        ctx: that of the call.
+        values: as the verb got them, by the name of the parameter.
+    """
+    own = {param.name: param.default for param in ctx.command.params}
+    sources = {name: ctx.get_parameter_source(name) for name in values}
+    return [
+        own[name] if source is not None and source.name == "DEFAULT_MAP" else values[name]
+        for name, source in sources.items()
+    ]
 
 
 def _check(param: TyperOption, setting: Setting, ctx: Context) -> None:

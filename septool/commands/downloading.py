@@ -20,9 +20,7 @@ def _set_offline(value: bool) -> bool:
     return value
 
 
-Yes = Annotated[
-    bool, typer.Option("--yes", help="Download the model's weights without asking.", rich_help_panel="Weights")
-]
+Yes = Annotated[bool, typer.Option("--yes", help="Download missing weights without asking.", rich_help_panel="Weights")]
 Offline = Annotated[
     bool,
     typer.Option(
@@ -36,16 +34,27 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count else "of unknown size"
 
 
-def obtain_weights(name: str, *, yes: bool, quiet: bool) -> None:
-    """Fetch the weights that a name means, if they are not here.
+def obtain_weights(*names: str | None, yes: bool, quiet: bool) -> None:
+    """Fetch the weights that names mean, as far as they are not here.
 
     On a terminal a large download is asked for once. Elsewhere nothing is fetched unless ``--yes`` was given or
     ``SEPTOOL_AUTO_FETCH=1`` is set.
+
+    Args:
+        names: every checkpoint that the call names; None is an option that was not given.
+        yes: whether consent was given.
+        quiet: no progress.
 
     Raises:
         CheckpointError: they are not here and may not be fetched, or cannot be.
         ConfigError: a variable that is neither on nor off.
     """
+    for name in names:
+        if name is not None:
+            _obtain(name, yes=yes, quiet=quiet)
+
+
+def _obtain(name: str, *, yes: bool, quiet: bool) -> None:
     from septool import catalogue
     from septool.commands import printing
     from septool.config import read_switch

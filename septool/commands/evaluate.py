@@ -1,11 +1,11 @@
 """``septool eval``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from septool.commands import completion, options
+from septool.commands import completion, defaults, options
 from septool.limits import HIGHEST_RATE, LOWEST_RATE, MOST_JOBS
 from septool.metrics import METRICS
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    ctx: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -87,6 +88,12 @@ def evaluate(
         ),
     ] = None,
     passes: options.Passes = None,
+    consistency: Annotated[
+        bool,
+        typer.Option(
+            "--consistency/--no-consistency", help="Make the voices add up to the mixture, as separate does by default."
+        ),
+    ] = False,
     by: Annotated[
         str | None,
         typer.Option(
@@ -109,6 +116,10 @@ def evaluate(
         ),
     ] = None,
     device: options.Device = "auto",
+    dtype: Annotated[
+        Literal["fp32", "bf16", "fp16"],
+        typer.Option("--dtype", help="Data type of the network's computations.", rich_help_panel=options.MACHINE),
+    ] = "fp32",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -175,12 +186,20 @@ def evaluate(
     from septool.tasks.evaluate import evaluate as work
 
     if compare:
-        others = {"--model": model, "--metric": metric, "--pair": pair, "--out": out, "--sample-rate": sample_rate}
-        others |= {"--mixture": mixture, "--html": html, "--by": by, "--asr": asr, "--passes": passes}
-        others |= {"--limit": limit, "--cluster": cluster, "--speaker-model": speaker_model}
-        others |= {"--extract": extract or None, "--trim": trim or None, "--strict": strict or None}
-        _compare(source, estimates, [option for option, value in others.items() if value is not None], json=json)
+        others = {"model": model, "metric": metric, "pair": pair, "out": out, "sample_rate": sample_rate}
+        others |= {"mixture": mixture, "html": html, "by": by, "asr": asr, "passes": passes, "limit": limit}
+        others |= {"cluster": cluster, "speaker_model": speaker_model, "extract": extract, "trim": trim}
+        others |= {"strict": strict, "consistency": consistency, "dtype": dtype}
+        values = zip(others, defaults.typed(ctx, **others), strict=True)
+        surplus = [f"--{name.replace('_', '-')}" for name, value in values if value not in (None, False, "fp32")]
+        _compare(source, estimates, surplus, json=json)
         return
+    if estimates is not None:
+        model, passes, extract, consistency, dtype = defaults.typed(
+            ctx, model=model, passes=passes, extract=extract, consistency=consistency, dtype=dtype
+        )
+    else:
+        sample_rate, pair, mixture = defaults.typed(ctx, sample_rate=sample_rate, pair=pair, mixture=mixture)
     warnings: list[str] = []
 
     def warn(text: str) -> None:
@@ -202,6 +221,8 @@ def evaluate(
             sdr_backend=sdr_backend,
             asr=asr,
             passes=passes,
+            consistency=consistency,
+            dtype=dtype,
             by=by,
             out=out,
             html=html,

@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import completion, downloading, options
+from septool.commands import completion, defaults, downloading, options
 from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S
 
 
 def extract(
+    ctx: typer.Context,
     inputs: Annotated[
         list[str], typer.Argument(help="Recordings, folders of them, - for standard input, or one manifest (.jsonl).")
     ] = [],  # noqa: B006 - typer's way of an empty list
@@ -114,7 +115,9 @@ def extract(
     from septool.tasks.extract import extract as run_extraction
 
     options.check_json(out, json)
-    downloading.obtain_weights(model, yes=yes, quiet=quiet)
+    if not presence and who is None:
+        (threshold,) = defaults.typed(ctx, threshold=threshold)
+    downloading.obtain_weights(model, speaker_model, yes=yes, quiet=quiet)
     tally = printing.Tally(quiet=quiet)
     with printing.open_progress("extract", progress, quiet=quiet) as bar:
         for result in run_extraction(

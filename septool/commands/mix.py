@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from septool.commands import options
+from septool.commands import defaults, options
 from septool.limits import HIGHEST_RATE, LOWEST_RATE
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ CONVERSATIONS = "Conversations"  # group of options in the help
 
 
 def mix(
+    ctx: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(help="Recordings to mix, or one manifest (.jsonl).")],
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The mixture's file, - for standard output; for a manifest a folder.")
@@ -77,6 +78,12 @@ def mix(
     options.check_json(out, json)
     is_manifest = len(inputs) == 1 and inputs[0].suffix == ".jsonl"
     of_conversations = conversation is not None or (is_manifest and holds_conversations(inputs[0]))
+    if conversation is None:
+        count, speakers, seconds, seed = defaults.typed(ctx, count=count, speakers=speakers, seconds=seconds, seed=seed)
+    if is_manifest or of_conversations:
+        snr, mode, sources = defaults.typed(ctx, snr=snr, mode=mode, sources=sources)
+    else:
+        (cluster,) = defaults.typed(ctx, cluster=cluster)
     drawn = {
         "--count": count != COUNT,
         "--speakers": speakers != PEOPLE,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # which takes NumPy, and a second
     from septool.inference.outcomes import Failed, Skipped
 
 SILENT_SECONDS = 60  # a log without a line for longer looks like a run that hangs
+INTERVAL_S = 1.0  # between two JSON objects of progress
 
 
 def _console(*, width: int | None = None, stderr: bool = False) -> Console:
@@ -131,8 +132,8 @@ class JsonProgress:
     begins with a brace.
     """
 
-    def __init__(self, *, quiet: bool, interval: float = 1.0) -> None:
-        self.quiet, self.interval = quiet, interval
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
         self._recording, self._done, self._total = "", 0.0, 0.0
         self._files, self._audio = 0, 0.0
         self._began = self._opened = time.monotonic()
@@ -165,7 +166,7 @@ class JsonProgress:
             note(text)
 
     def _tell_regularly(self) -> None:
-        while not self._ended.wait(self.interval):
+        while not self._ended.wait(INTERVAL_S):
             self._tell()
 
     def _tell(self) -> None:

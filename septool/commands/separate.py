@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from septool.commands import completion, downloading, options
+from septool.commands import completion, defaults, downloading, options
 from septool.data.turns import FORMATS
 from septool.inference import OVERLAP_S, SEGMENT_S
 from septool.models import SPEAKER_MODEL
@@ -15,6 +15,7 @@ CONVERSATIONS = "Conversations"  # group of options in the help
 
 
 def separate(
+    ctx: typer.Context,
     inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")] = [],  # noqa: B006 - typer's way of an empty list
     from_file: options.FromFile = None,
     model: Annotated[
@@ -154,7 +155,22 @@ def separate(
     from septool.tasks.separate import separate as run_separation
 
     options.check_json(out, json)
-    downloading.obtain_weights(model, yes=yes, quiet=quiet)
+    if speakers is None:
+        activity, rest, speaker_model, who = defaults.typed(
+            ctx, activity=activity, rest=rest, speaker_model=speaker_model, who=who
+        )
+    else:
+        dtype, cluster, clip, voice, consistency, segment, overlap = defaults.typed(
+            ctx,
+            dtype=dtype,
+            cluster=cluster,
+            clip=clip,
+            voice=voice,
+            consistency=consistency,
+            segment=segment,
+            overlap=overlap,
+        )
+    downloading.obtain_weights(model, speaker_model if speakers is not None else None, yes=yes, quiet=quiet)
     tally = printing.Tally(quiet=quiet)
     with printing.open_progress("separate", progress, quiet=quiet) as bar:
         for result in run_separation(

@@ -138,7 +138,7 @@ class _Conversations:
                 partial_path.write_text(text, encoding="utf-8", errors="replace")
         if self.batch.out != PIPE:
             earlier = self.find_written(job)
-            record_outputs([*found.targets, *([] if self.rest is None else [self.rest])])
+            task.sums = record_outputs([*found.targets, *([] if self.rest is None else [self.rest])])
             record_group(self._folder(job), self._pattern(job), found.targets)
             self._clear_earlier(set(earlier or ()) - set(found.targets))
         return SeparatedConversation(

@@ -16,6 +16,7 @@ from septool.conversation.average_linkage import average_linkage, partners
 from septool.conversation.constraints import Pairs
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 
+LONG_ENOUGH_S = 1.0  # of speech, from which a segment says whether there is another voice
 CANNOT_LINK = 4.0  # distance between segments of different speakers; the largest cosine distance is 2
 
 
@@ -75,7 +76,7 @@ def cluster_speakers(
     return number_speakers(labels[groups])
 
 
-def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: float, long_enough: float = 1.0) -> bool:
+def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: float) -> bool:
     """Return whether all segments have one speaker, judged by the distance of the two most distant clusters.
 
     Do not mean-center the embeddings: with a single speaker only noise would remain.
@@ -84,9 +85,8 @@ def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: floa
         embeddings: speaker embedding of each segment, ``[segment, embedding]``.
         seconds: duration of speech in each segment, ``[segment]``.
         threshold: mean cosine distance from which two clusters are different speakers.
-        long_enough: seconds of speech from which a segment counts.
     """
-    heard = embeddings[seconds >= long_enough]
+    heard = embeddings[seconds >= LONG_ENOUGH_S]
     if len(heard) < 2:
         return True
     unit = unit_vectors(heard)

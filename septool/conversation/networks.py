@@ -12,11 +12,12 @@ from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.conversation.statistics import GE2E, SPEAKER_NET, STATISTICS, EmbeddingStatistics
 from septool.errors import UsageError
-from septool.inference.level import embed, make_estimator, on_arrays
+from septool.inference.engines import TorchSeparator
+from septool.inference.level import embed
 from septool.inference.passes import add_passes
 from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest
 from septool.kept import load_once
-from septool.models.base import Separator, SpeakerEncoder
+from septool.models.base import SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
 
 TRACKS = 2  # outputs of the separator
@@ -32,7 +33,7 @@ class ConversationNetworks:
 
     name: str  # of the separator's checkpoint
     path: Path  # of its file
-    separator: Separator
+    separator: TorchSeparator
     speaker_net: SpeakerEncoder
     rate: int  # Hz
     device: torch.device
@@ -47,7 +48,8 @@ class ConversationNetworks:
             count: allowed number of speakers.
             voices: known voices, by whose names speakers are labeled.
         """
-        estimate = on_arrays(make_estimator(self.separator), self.device)
+        # No consistency: what is in neither track goes to --rest, and the statistics were measured without.
+        estimate = self.separator.estimator(self.device, consistency=False, passes=1)
 
         def separate(mixture: np.ndarray) -> np.ndarray:
             return estimate(mixture[None])[0]
@@ -104,7 +106,7 @@ def load_conversation_networks(
     return ConversationNetworks(
         name,
         path,
-        separator.to(device),
+        TorchSeparator(separator.to(device), header),
         speaker_net.to(device),
         header.sample_rate,
         device,

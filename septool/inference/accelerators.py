@@ -108,11 +108,10 @@ class WindowBatches:
     Args:
         estimate: maps a batch of windows.
         accelerator: the device that computes; without one, the batch size is 1.
-        most: maximum batch size.
     """
 
-    def __init__(self, estimate: ArrayEstimator, accelerator: Accelerator | None = None, most: int = MOST) -> None:
-        self.estimate, self.accelerator, self.most = estimate, accelerator, most
+    def __init__(self, estimate: ArrayEstimator, accelerator: Accelerator | None = None) -> None:
+        self.estimate, self.accelerator = estimate, accelerator
         self.size = 1  # of the next batch, in windows
         self._measured = accelerator is None
 
@@ -151,5 +150,5 @@ class WindowBatches:
         self.accelerator.watch()
         voices = self.estimate(window)
         fitting = int(SHARE * self.accelerator.free() / max(self.accelerator.taken(), 1))
-        self.size, self._measured = min(max(fitting, 1), self.most), True
+        self.size, self._measured = min(max(fitting, 1), MOST), True
         return voices

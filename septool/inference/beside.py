@@ -22,8 +22,8 @@ class _End:
 class _Ahead(Generic[Item]):
     """A queue of items that a background thread produces."""
 
-    def __init__(self, items: Iterable[Item], depth: int) -> None:
-        self.queue: Queue[Item | _End] = Queue(depth)
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.queue: Queue[Item | _End] = Queue(DEPTH)
         self.dropped = threading.Event()
         self.thread = threading.Thread(target=self._make, args=(items,), name="septool-read", daemon=True)
         self.thread.start()
@@ -53,16 +53,15 @@ class _Ahead(Generic[Item]):
 
 
 @contextmanager
-def read_ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Iterator[Item]]:
+def read_ahead(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
     """Produce the next items in a background thread while the current one is used.
 
     The thread ends with the block, whether or not all items were consumed.
 
     Args:
         items: their exceptions are raised in the consumer, in order.
-        depth: maximum queue length.
     """
-    ahead = _Ahead(items, depth)
+    ahead = _Ahead(items)
     try:
         yield iter(ahead)
     finally:
@@ -71,7 +70,7 @@ def read_ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Iterator[I
 
 
 @contextmanager
-def write_behind(write: Callable[[Item], object], depth: int = DEPTH) -> Iterator[Callable[[Item], None]]:
+def write_behind(write: Callable[[Item], object]) -> Iterator[Callable[[Item], None]]:
     """Write items in a background thread, in order, while the next one is produced.
 
     All items are written when the block ends; if the block raises, queued items are dropped.
@@ -79,9 +78,8 @@ def write_behind(write: Callable[[Item], object], depth: int = DEPTH) -> Iterato
     Args:
         write: writes an item. Its exception is raised at the next item or at the end of the block; nothing is written
             after it.
-        depth: maximum queue length.
     """
-    queue: Queue[Item | _End] = Queue(depth)
+    queue: Queue[Item | _End] = Queue(DEPTH)
     failures: list[BaseException] = []
     dropped = threading.Event()
 

@@ -195,14 +195,27 @@ def report_caveats(
     if peaks is not None and peaks.recording <= SILENCE:
         add(CaveatKind.EMPTY, "it is silent, and so is what was made of it")
     elif peaks is not None:
-        silent = [str(number) for number, peak in enumerate(peaks.voices, 1) if peak <= SILENCE]
+        silent = [place for place, peak in enumerate(peaks.voices) if peak <= SILENCE]
         if silent and len(peaks.voices) > 1:
-            add(
-                CaveatKind.EMPTY,
-                f"voice {' and '.join(silent)} of {len(peaks.voices)} {'is' if len(silent) == 1 else 'are'} silent",
-            )
+            verb = "is" if len(silent) == 1 else "are"
+            if channel == "each":
+                which = _name_by_channel(silent, len(peaks.voices) // info.channels)
+            else:
+                which = f"voice {' and '.join(str(place + 1) for place in silent)} of {len(peaks.voices)}"
+            add(CaveatKind.EMPTY, f"{which} {verb} silent")
     if estimate.gain_db:
         add(CaveatKind.RESCALED, f"its voices went over full scale; all were lowered by {-estimate.gain_db:.1f} dB")
     if estimate.clipped:
         add(CaveatKind.CLIPPED, f"{estimate.clipped} samples went over full scale and were clipped")
     return caveats
+
+
+def _name_by_channel(places: Iterable[int], voices: int) -> str:
+    """Name voices by their places among those of all channels, which have so many each."""
+    names = []
+    for place in places:
+        channel, voice = divmod(place, voices)
+        names.append(
+            f"voice {voice + 1} of channel {channel + 1}" if voices > 1 else f"the voice of channel {channel + 1}"
+        )
+    return " and ".join(names)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # ONNX Runtime does without torch
 Estimator = Callable[["Tensor"], "Tensor"]
 ArrayEstimator = Callable[[np.ndarray], np.ndarray]
 
+RIDGE = 1e-4  # part of the estimates' mean energy that is added to the diagonal of the normal equations
+
 
 def separate_at_model_level(model: "Separator", mixture: "Tensor") -> "Tensor":
     """Run a separator at the level it was trained at.
@@ -81,7 +83,7 @@ def check_finite_estimate(estimate: Samples) -> None:
         raise SeptoolError("the model returned non-finite samples; are its weights damaged?")
 
 
-def rescale_to_mixture(mixture: Samples, estimates: Samples, ridge: float = 1e-4) -> Samples:
+def rescale_to_mixture(mixture: Samples, estimates: Samples) -> Samples:
     """Scale estimates so that their sum fits the mixture in the least-squares sense.
 
     SI-SNR leaves the scale of each output free; this restores the levels of the voices in the
@@ -90,7 +92,6 @@ def rescale_to_mixture(mixture: Samples, estimates: Samples, ridge: float = 1e-4
     Args:
         mixture: ``[batch, time]``.
         estimates: ``[batch, source, time]``.
-        ridge: fraction of the estimates' mean energy added to the diagonal of the normal equations.
 
     Returns:
         ``[batch, source, time]``.
@@ -100,7 +101,7 @@ def rescale_to_mixture(mixture: Samples, estimates: Samples, ridge: float = 1e-4
     diagonal = xp.diagonal(gram, 0, -2, -1)
     mean = xp.mean(diagonal, -1)[:, None, None]
     eye = xp.tril(xp.triu(xp.ones_like(gram)))  # identity, on the device and of the dtype of the arguments
-    gains = xp.linalg.solve(gram + (ridge * mean + 1e-12) * eye, estimates @ mixture[..., None])
+    gains = xp.linalg.solve(gram + (RIDGE * mean + 1e-12) * eye, estimates @ mixture[..., None])
     return estimates * gains
 
 

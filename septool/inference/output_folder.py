@@ -16,7 +16,7 @@ from typing import Any
 from septool import locks
 from septool.atomic import recover
 from septool.config import JsonMapping
-from septool.files import sha256_of
+from septool.files import parse_json_lines, sha256_of
 from septool.workers import check_stopping
 
 OUTPUT_LIST = ".septool-outputs.jsonl"  # a row for each file: its name, and by what it is known again
@@ -24,12 +24,14 @@ LOCK_SUFFIX = ".lock"
 POLL_SECONDS = 0.1
 
 
-def record_outputs(paths: Sequence[Path]) -> None:
-    """Add files that were just written to the lists of their folders."""
-    for path in paths:
+def record_outputs(paths: Sequence[Path]) -> dict[Path, str]:
+    """Add files that were just written to the lists of their folders; returns the sha256 of each."""
+    sums = {path: sha256_of(path) for path in paths}
+    for path, digest in sums.items():
         about = path.stat()
-        known_by = {"bytes": about.st_size, "modified_ns": about.st_mtime_ns, "sha256": sha256_of(path)}
+        known_by = {"bytes": about.st_size, "modified_ns": about.st_mtime_ns, "sha256": digest}
         _add_row(path.parent, {"name": path.name} | known_by)
+    return sums
 
 
 def record_group(folder: Path, pattern: str, paths: Sequence[Path]) -> None:
@@ -103,11 +105,7 @@ def _read_rows(path: Path, start: int = 0) -> tuple[list[Any], int]:
     except OSError:
         return [], 0
     whole = content[: content.rfind(b"\n") + 1]
-    rows: list[Any] = []
-    for line in whole.splitlines():
-        with suppress(ValueError, RecursionError):
-            rows.append(json.loads(line))
-    return rows, start + len(whole)
+    return [*parse_json_lines(whole)], start + len(whole)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError, UsageError
-from septool.files import make_folder, sha256_of
+from septool.files import make_folder, parse_json_lines, sha256_of
 from septool.inference.outcomes import Completed, Failed
 from septool.inference.paths import Input, Job, abspath_key
 from septool.printable import printable
@@ -59,14 +59,12 @@ class Record:
         if len(content) == self._size:
             return
         self._size, self._rows = len(content), {}
-        lines = content.splitlines()
-        for line in lines:
-            with suppress(ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-                row = json.loads(line)
+        for row in parse_json_lines(content):
+            with suppress(ValueError, TypeError, KeyError, IndexError, AttributeError):
                 first = row["outputs"][0]["path"]
                 if _can_be_compared(row):
                     self._rows[abspath_key(Path(os.fsdecode(first.encode("utf-8", "surrogateescape"))))] = row
-        if lines and not self._rows and not any(b'"input"' in line for line in lines):
+        if content and not self._rows and b'"input"' not in content:
             raise UsageError(f"--manifest {printable(self.path)} is no list of results; name another file")
 
     def difference(self, job: Job) -> str | None:
@@ -136,11 +134,13 @@ class Digests:
     outputs: tuple[JsonDict, ...]
 
     @classmethod
-    def of(cls, recording: Input, outputs: Sequence[str]) -> "Digests":
-        """Compute the digests of a recording and of files that were just written of it."""
-        paths = [Path(path).absolute() for path in outputs]  # independent of the working directory
-        rows = tuple({"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths)
-        return cls(_sha256_of_input(recording), rows)
+    def of(cls, recording: Input, outputs: Sequence[str], sums: Mapping[Path, str]) -> "Digests":
+        """Compute the digests of a recording and of the files that were just written, whose sha256 are known."""
+        rows = []
+        for path in map(Path, outputs):
+            about = {"bytes": path.stat().st_size, "sha256": sums[path]}
+            rows.append({"path": str(path.absolute())} | about)  # independent of the working directory
+        return cls(_sha256_of_input(recording), tuple(rows))
 
 
 def _can_be_compared(row: JsonDict) -> bool:

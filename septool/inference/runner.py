@@ -43,6 +43,7 @@ class Task:
     local_path: Path  # of the recording; not the job's if it comes from a pipe
     targets: Sequence[Path]
     findings: list[Caveat] = field(default_factory=list)
+    sums: dict[Path, str] = field(default_factory=dict)  # sha256 of what was written
     interrupted: InterruptedBySignal | None = None  # what ended a recording that was arriving
 
     @property
@@ -92,7 +93,7 @@ class Task:
         self.interrupted = result.interrupted
         self.note_caveats(result, model, model_rate)
         if batch.out != PIPE:
-            record_outputs(self.targets)
+            self.sums = record_outputs(self.targets)
         return self.complete(result, model, started), result
 
     def note_caveats(self, result: FileEstimate, model: str, model_rate: int) -> None:
@@ -366,7 +367,7 @@ def _work_on(
     if record is None:
         return result, None
     outputs: Any = result
-    digests = Digests.of(job, outputs.outputs)
+    digests = Digests.of(job, outputs.outputs, task.sums)
     if batch.cluster is None:  # before another run could see the outputs without a record
         record.add(outputs, digests)
     return result, digests

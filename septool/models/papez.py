@@ -101,9 +101,9 @@ CONFIGS = {
 class InstanceNorm(nn.Module):
     """Mean and variance over the tokens of one item, for each channel apart."""
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.eps = eps
+        self.eps = 1e-5
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 

@@ -13,6 +13,7 @@ from septool.profiling.macs import count_macs
 from septool.profiling.papers import QUANTITIES, Paper, System, Term, paper_names, read_paper
 from septool.profiling.records import Row, scaling_exponent
 
+RATE = 8000  # Hz of what operations are counted for
 TOLERANCE = 0.1  # relative difference that is worth a word
 
 
@@ -130,10 +131,10 @@ def _term_macs(term: Term, seconds: float) -> int:
 
 
 @cache
-def _modules(name: str, seconds: float, rate: int = 8000) -> dict[str, dict[str, int]]:
+def _modules(name: str, seconds: float) -> dict[str, dict[str, int]]:
     model, _, row = name.partition(":")
     with torch.device("meta"):
-        return count_macs(build_model(model, variant=row or None).eval(), torch.empty(1, round(seconds * rate))).modules
+        return count_macs(build_model(model, variant=row or None).eval(), torch.empty(1, round(seconds * RATE))).modules
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:

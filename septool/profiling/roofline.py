@@ -19,9 +19,9 @@ PRODUCTS = 4  # the fastest counts: the limit is what the machine reaches undist
 PASSES = 3
 
 
-def product_gflops(device: torch.device, *, size: int | None = None) -> float:
+def product_gflops(device: torch.device) -> float:
     """Return the GFLOP/s of a product of two square matrices; as precise as autocast says."""
-    rows = size or PRODUCT.get(device.type, 2048)
+    rows = PRODUCT.get(device.type, 2048)
     left, right = torch.randn(2, rows, rows, device=device)
 
     def call() -> None:

@@ -69,6 +69,9 @@ class ConversationScores:
             "wrong-track": self.wrong_track,
             "speakers": self.speakers,
             "found": self.found,
+            "missed-collar": self.missed,
+            "false-alarm-collar": self.false_alarm,
+            "confusion-collar": self.confusion,
             "speech-seconds": self.speech,
             "speech-seconds-collar": self.speech_collar,
         }

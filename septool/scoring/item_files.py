@@ -3,13 +3,13 @@
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from septool.atomic import atomic_write
 from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError
-from septool.files import read_bytes
+from septool.files import parse_json_lines, read_bytes
 from septool.inference.output_folder import claim
 from septool.metrics import METRICS, metric_versions
 from septool.printable import printable
@@ -25,16 +25,14 @@ def load_items(path: Path) -> list[Item]:
         SeptoolError: it cannot be read, or holds no item.
     """
     try:
-        lines = read_bytes(path).decode("utf-8-sig", errors="replace").split("\n")
+        content = read_bytes(path)
     except OSError as error:
         raise SeptoolError(f"{path} cannot be read: {error.strerror}") from None
     items = []
-    for line in lines:
-        try:
-            items.append(Item.from_row(json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
-    if not items and any(line.strip() for line in lines):
+    for row in parse_json_lines(content):
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            items.append(Item.from_row(row))
+    if not items and content.strip():
         raise SeptoolError(f"{path} holds no scored items; septool eval --out FILE.jsonl writes them")
     return items
 

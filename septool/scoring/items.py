@@ -22,7 +22,7 @@ IMPROVEMENT = "si-snri"  # how well anything separated, wherever that is one num
 LOST_DB = -30.0  # what an item without scores counts where it cannot be counted apart: in a run's validation
 NO_SETTINGS: Mapping[str, JsonMapping] = MappingProxyType({})
 # What scores depend on, the same for all items of a run.
-HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256", "asr", "passes")
+HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256", "asr", "passes", "consistency", "dtype")
 
 
 class ScoringInput(NamedTuple):
@@ -158,11 +158,11 @@ def score_improvement(estimates: Tensor, references: Tensor, mixture: Tensor, ra
     return score_item([IMPROVEMENT], rate, ScoringInput("", [*true], [*found], mixed))
 
 
-def value_or_floor(item: Item, metric: str = IMPROVEMENT) -> float | None:
-    """Return the mean of an item's scores in dB, :data:`LOST_DB` if it failed, None if none of them is defined."""
+def value_or_floor(item: Item) -> float | None:
+    """Return the mean of an item's improvements in dB, :data:`LOST_DB` if it failed, None if none is defined."""
     if item.error:
         return LOST_DB
-    values = [value for value in item.scores[metric] if value is not None]
+    values = [value for value in item.scores[IMPROVEMENT] if value is not None]
     return sum(values) / len(values) if values else None
 
 

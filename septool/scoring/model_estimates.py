@@ -1,7 +1,7 @@
 """Estimates that a model makes: of a manifest's mixtures, and of trials."""
 
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -15,9 +15,10 @@ from septool.data.mixing import render_mixture
 from septool.device import choose_device, enough_memory
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.inference.cascade import load_extractor
-from septool.inference.enrollment import embed_references, read_enrollment
-from septool.inference.level import check_finite_estimate, make_estimator, on_arrays
-from septool.inference.passes import average_passes, extract_mean
+from septool.inference.dtype import check_dtype, torch_dtype
+from septool.inference.engines import TorchSeparator
+from septool.inference.enrollment import KnownVoicesEstimator, embed_references, read_enrollment
+from septool.inference.level import check_finite_estimate
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Extractor, Model, Separator, SpeakerEncoder
 from septool.scoring.items import ScoringInput
@@ -33,6 +34,8 @@ def estimates_from_model(
     *,
     on_workers: bool = False,
     passes: int | None = None,
+    consistency: bool = False,
+    dtype: str = "fp32",
     extract: bool = False,
     speaker_model: str | None = None,
 ) -> ScoringJob:
@@ -45,6 +48,8 @@ def estimates_from_model(
         limit: only the first so many rows; enrollments of absent speakers are still those of the whole manifest.
         on_workers: separate where the scores are computed, on the workers of a cluster, each on a device of its own.
         passes: over each mixture, whose voices are averaged; as the checkpoint says by default.
+        consistency: makes the voices of a separator add up to the mixture.
+        dtype: what the model computes in: ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
         extract: the enrolled voice alone, by a separator too.
         speaker_model: what chooses from its outputs then; see :func:`septool.inference.cascade.load_extractor`.
     """
@@ -52,13 +57,20 @@ def estimates_from_model(
     network, header = load_extractor(path, speaker_model) if extract else checkpoints.load(path, Model)
 
     estimate: Callable[[torch.device, manifest.Mixture], ScoringInput]
-    averaged = header.choose_passes(passes)
+    here = None if on_workers else choose_device(device)
+    check_dtype(dtype, here)
     match network:
         case Separator():
-            estimate = partial(separate_row, network, header.sample_rate, averaged)
+            separator = TorchSeparator(network, header)
+            estimate = partial(separate_row, separator, passes=passes, consistency=consistency, dtype=dtype)
+        case Extractor() if consistency:
+            raise UsageError("--consistency is for all voices of a mixture; an extractor gives one")
         case Extractor():
             places = {row.id: place for place, row in enumerate(rows)}
-            estimate = partial(extract_row, network, header.sample_rate, averaged, rows, places)
+            averaged = header.choose_passes(passes)
+            estimate = partial(
+                extract_row, network, header.sample_rate, rows=rows, places=places, passes=averaged, dtype=dtype
+            )
         case _:
             raise UsageError(f"{model} is a speaker network; it is scored on a list of trials (.txt)")
 
@@ -73,10 +85,9 @@ def estimates_from_model(
             )
 
     ids = [row.id for row in chosen]
-    if on_workers:
+    if here is None:
         load = partial(_estimate_on_worker, network, device, estimate)
         return ScoringJob(ids, header.sample_rate, lambda done: _missing(chosen, done), load, warnings)
-    here = choose_device(device)
     network.to(here)
     return ScoringJob(
         ids,
@@ -115,16 +126,25 @@ def _estimate_on_worker(
 
 
 def separate_row(
-    network: Separator, rate: int, passes: int, device: torch.device, row: manifest.Mixture
+    separator: TorchSeparator,
+    device: torch.device,
+    row: manifest.Mixture,
+    *,
+    passes: int | None = None,
+    consistency: bool = False,
+    dtype: str = "fp32",
 ) -> ScoringInput:
-    """Separate a row's mixture at ``rate`` Hz; it may have fewer sources than the model gives outputs.
+    """Separate a row's mixture at the model's rate; it may have fewer sources than the model gives outputs.
 
-    The voices get the levels that they have in the mixture, as everywhere: those of the network are its own.
+    By the estimator of ``septool separate``, but for the whole mixture at once. The voices get the levels that they
+    have in the mixture: those of the network are its own. As in papers, they add up to it only if ``consistency`` asks
+    for that. The other arguments are those of :func:`estimates_from_model`.
     """
-    if len(row.sources) > network.sources:
-        raise SeptoolError(f"{len(row.sources)} sources, the model gives {network.sources}")
-    rendered = render_mixture(row, rate)
-    voices = average_passes(on_arrays(make_estimator(network), device), passes)(rendered.mixture[None])[0]
+    if len(row.sources) > separator.header.sources:
+        raise SeptoolError(f"{len(row.sources)} sources, the model gives {separator.header.sources}")
+    rendered = render_mixture(row, separator.header.sample_rate)
+    estimate = separator.estimator(device, consistency=consistency, dtype=torch_dtype(dtype), passes=passes)
+    voices = estimate(rendered.mixture[None])[0]
     return ScoringInput(
         row.id,
         [*rendered.sources],
@@ -137,11 +157,13 @@ def separate_row(
 def extract_row(
     network: Extractor,
     rate: int,
-    passes: int,
-    rows: Sequence[manifest.Mixture],
-    places: dict[str, int],
     device: torch.device,
     row: manifest.Mixture,
+    *,
+    rows: Sequence[manifest.Mixture],
+    places: Mapping[str, int],
+    passes: int,
+    dtype: str = "fp32",
 ) -> ScoringInput:
     """Extract a row's enrolled voice, and score the model's presence for an enrollment of another speaker.
 
@@ -150,11 +172,12 @@ def extract_row(
     Args:
         network: the extractor.
         rate: Hz to render at.
-        passes: whose voices are averaged.
-        rows: the manifest.
-        places: where in it each row is, by its id.
         device: where the model is.
         row: the row.
+        rows: the manifest.
+        places: where in it each row is, by its id.
+        passes: whose voices are averaged.
+        dtype: what the model computes in; speaker networks compute in float32.
     """
     reference = read_enrollment(row, rate)
     assert row.enrollment is not None
@@ -168,13 +191,13 @@ def extract_row(
                 asked.append(read_enrollment(other, rate))
                 break
     embeddings = torch.cat([embed_references(network.speaker, [each], rate, device) for each in asked])
-    (voice, *_), presence = (part[0].float() for part in extract_mean(network, mixture, embeddings, passes))
-    for found in (voice, presence):  # NaN is nobody's voice, and no error rate has a place for it
-        check_finite_estimate(found)
+    estimate = KnownVoicesEstimator(network, embeddings, None, torch_dtype(dtype), passes)
+    voice = estimate(mixture)[0, 0]
+    check_finite_estimate(voice)  # NaN is nobody's voice
     sources = torch.from_numpy(rendered.sources).to(device)
     nearest = si_snr(estimate=voice[None], reference=sources).nan_to_num(nan=-torch.inf).argmax()
     detections = {"right-voice": 100.0 * (nearest.item() == target)}
-    detections |= zip(("presence", "absence"), presence.tolist(), strict=False)
+    detections |= zip(("presence", "absence"), *estimate.presence(), strict=False)
     return ScoringInput(
         row.id,
         [rendered.sources[target]],

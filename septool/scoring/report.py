@@ -90,7 +90,7 @@ def write_evaluation_report(
         partial.write_text(text, encoding="utf-8", errors="replace")
 
 
-def worst_items(items: Sequence[Item], metric: str, count: int = WORST) -> list[Item]:
+def worst_items(items: Sequence[Item], metric: str) -> list[Item]:
     """Return the items whose mean over their voices is worst, the worst first."""
     sign = 1 if metric not in METRICS or METRICS[metric].better == "higher" else -1
     means = []
@@ -98,7 +98,7 @@ def worst_items(items: Sequence[Item], metric: str, count: int = WORST) -> list[
         values = [value for value in item.scores.get(metric, ()) if value is not None]
         if values:
             means.append((sign * float(np.mean(values)), item.id, item))
-    return [item for *_, item in sorted(means, key=lambda each: each[:2])[:count]]
+    return [item for *_, item in sorted(means, key=lambda each: each[:2])[:WORST]]
 
 
 def _cells(summary: Summary) -> list[str]:

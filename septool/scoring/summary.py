@@ -41,6 +41,8 @@ class Summary:
     definition: str = ""
     speaker_model_sha256: str | None = None  # of what told the speakers of conversations apart
     passes: str | None = None  # whose voices were averaged, if that was asked for
+    consistency: str | None = None  # "true" if the voices were made to add up to the mixture
+    dtype: str | None = None  # what the model computed in, unless that was fp32
     asr: str | None = None  # the command that wrote down what is said
     reasons: dict[str, int] = field(default_factory=dict)  # why values are undefined, and how many
 

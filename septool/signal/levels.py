@@ -13,6 +13,7 @@ Decibels = TypeVar("Decibels", float, np.ndarray)
 Samples = TypeVar("Samples", np.ndarray, "Tensor")
 
 DC_SHARE = 0.1  # of the RMS: from here on a DC offset costs separation more than a tenth of a dB
+SILENCE = 1e-5  # RMS that counts as none
 MODEL_LEVEL_DB = -20.0  # RMS relative to full scale of what a model is given, in training and in use
 
 
@@ -76,13 +77,13 @@ def energy_ratio_db(signal: "Tensor", noise: "Tensor", eps: float = 0.0) -> "Ten
     return 10 * (signal.square().sum(-1) / (noise.square().sum(-1) + eps) + eps).log10()
 
 
-def model_gain(mixture: "Tensor", floor: float = 1e-5) -> "Tensor":
+def model_gain(mixture: "Tensor") -> "Tensor":
     """Gain ``[..., 1]`` that brings a mixture ``[..., time]`` to :data:`MODEL_LEVEL_DB`.
 
-    A recording quieter than ``floor`` (-100 dB) is left as it is: it is silence, not a quiet voice.
+    A recording quieter than :data:`SILENCE` (-100 dB) is left as it is: it is silence, not a quiet voice.
     """
     level = rms(mixture)
-    return (from_db(MODEL_LEVEL_DB) / level.clamp_min(floor)).where(level > floor, 1.0)
+    return (from_db(MODEL_LEVEL_DB) / level.clamp_min(SILENCE)).where(level > SILENCE, 1.0)
 
 
 def at_model_level(wave: "Tensor") -> "Tensor":
@@ -91,9 +92,9 @@ def at_model_level(wave: "Tensor") -> "Tensor":
     return centered * model_gain(centered)
 
 
-def standard_deviation(x: "Tensor", correction: int = 1, floor: float = 1e-5) -> "Tensor":
-    """Standard deviation over time, ``[..., time] -> [..., 1]``; silence has ``floor``, so that it can be divided by.
+def standard_deviation(x: "Tensor", correction: int = 1) -> "Tensor":
+    """Standard deviation over time, ``[..., time] -> [..., 1]``; at least :data:`SILENCE`, to be divided by.
 
     ``correction`` is subtracted from the number of samples, as far as there are more.
     """
-    return x.std(-1, keepdim=True, correction=min(correction, x.shape[-1] - 1)).clamp_min(floor)
+    return x.std(-1, keepdim=True, correction=min(correction, x.shape[-1] - 1)).clamp_min(SILENCE)

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+FLOOR = 1e-8  # of a magnitude whose logarithm is taken
+
 Window = Literal["sqrt-hann", "hann", "rectangular"]
 
 
@@ -69,9 +71,9 @@ def istft(spectrum: Tensor, how: Analysis, samples: int) -> Tensor:
     return signal.reshape(*spectrum.shape[:-2], samples)
 
 
-def log_magnitude(spectrum: Tensor, floor: float = 1e-8) -> Tensor:
-    """Natural logarithm of the magnitude, ``[...]``; ``floor`` (-160 dB) is added to it, so that silence is finite."""
-    return torch.log(spectrum.abs() + floor)
+def log_magnitude(spectrum: Tensor) -> Tensor:
+    """Natural logarithm of the magnitude, ``[...]``; :data:`FLOOR` (-160 dB) is added, so that silence is finite."""
+    return torch.log(spectrum.abs() + FLOOR)
 
 
 def mirror(signal: Tensor, front: int, back: int) -> Tensor:

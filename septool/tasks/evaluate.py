@@ -40,6 +40,8 @@ def evaluate(
     sdr_backend: str = "septool",
     asr: str | None = None,
     passes: int | None = None,
+    consistency: bool = False,
+    dtype: str = "fp32",
     by: str | None = None,
     out: Path | None = None,
     html: Path | None = None,
@@ -75,6 +77,9 @@ def evaluate(
         asr: command of a recognizer that writes words to its standard output, of the estimate's file, ``{file}`` in it
             or its last argument; by it the metric wer is scored, against the ``text`` of a manifest's sources.
         passes: of the model over each mixture, whose voices are averaged; as its checkpoint says by default.
+        consistency: makes the voices of a separator add up to the mixture, as ``septool separate`` does; papers' scores
+            are without.
+        dtype: what the model computes in: ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
         by: groups of a manifest's rows that scores are also summarized by; see
             :data:`septool.scoring.breakdown.GROUPS`.
         out: file for the items: ``.jsonl``, which grows with every item, ``.csv`` or ``.parquet``.
@@ -105,6 +110,8 @@ def evaluate(
             pair=pair,
             mixture=mixture,
             passes=passes,
+            consistency=consistency,
+            dtype=dtype,
             device=device,
             limit=limit,
             on_workers=cluster is not None,

@@ -18,6 +18,7 @@ from septool.data.manifest import Mixture, read_manifest
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.inference.cascade import find_speaker_network
+from septool.inference.dtype import TORCH_DTYPES
 from septool.metrics.eer import EER
 from septool.metrics.wer import check_recognizer
 from septool.models import SPEAKER_MODEL
@@ -57,6 +58,8 @@ class Estimates:
     pair: str | None = None
     mixture: str | None = None
     passes: int | None = None
+    consistency: bool = False
+    dtype: str = "fp32"
     device: str = "auto"
     limit: int | None = None
     on_workers: bool = False  # a cluster's, which run the model where they score
@@ -66,6 +69,12 @@ class Estimates:
             raise UsageError("give a folder of estimates or --model, one of the two")
         if self.passes is not None and self.model is None:
             raise UsageError("--passes is for --model; estimates are there already")
+        if self.consistency and (self.model is None or self.extract):
+            raise UsageError("--consistency is for all voices that a --model gives")
+        if self.dtype not in ("fp32", *TORCH_DTYPES):  # auto would give other scores on other machines
+            raise UsageError(f"--dtype is {self.dtype!r}; it can be fp32, {', '.join(TORCH_DTYPES)}")
+        if self.dtype != "fp32" and self.model is None:
+            raise UsageError("--dtype is for --model; estimates are there already")
         if self.files is None:
             options = {"--sample-rate": self.sample_rate, "--pair": self.pair, "--mixture": self.mixture}
             for option, value in options.items():
@@ -102,6 +111,9 @@ class EvaluationSource(ABC):
         self.path, self.estimates, self.asr = path, estimates, asr
         if estimates.extract and not self.rows_describe_sources:
             raise UsageError(f"--extract is for a manifest of mixtures with enrollments, which {path} is not")
+        for option, given in (("--consistency", estimates.consistency), ("--dtype", estimates.dtype != "fp32")):
+            if given and not self.rows_describe_sources:
+                raise UsageError(f"{option} is for a manifest of mixtures, which {path} is not")
         self.groups = parse_groups(by) if by is not None else []
         if self.groups and not self.rows_describe_sources:
             raise UsageError(f"--by is for a manifest of mixtures, which {path} is not")
@@ -138,6 +150,10 @@ class EvaluationSource(ABC):
             about["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(self.estimates.model)[1])
         if self.estimates.passes is not None:
             about["passes"] = str(self.estimates.passes)
+        if self.estimates.consistency:
+            about["consistency"] = "true"
+        if self.estimates.dtype != "fp32":
+            about["dtype"] = self.estimates.dtype
         if self.asr is not None:
             about["asr"] = self.asr
         return about
@@ -176,6 +192,8 @@ class MixtureManifest(EvaluationSource):
                 given.limit,
                 on_workers=given.on_workers,
                 passes=given.passes,
+                consistency=given.consistency,
+                dtype=given.dtype,
                 extract=given.extract,
                 speaker_model=given.speaker_model,
             )

@@ -181,8 +181,8 @@ def extract(
             voices, ``{voice}``; by default ``{stem}_voice``, or ``{stem}_{voice}``.
         segment: seconds given to the model at once; longer recordings are cut and stitched together.
         overlap: seconds that two segments share.
-        clip: what becomes of samples over full scale: ``clamp`` sets them to it, ``rescale`` lowers all voices of the
-            recording together, ``none`` writes float samples that keep them.
+        clip: what becomes of samples over full scale where integers are written: ``clamp`` sets them to it, ``rescale``
+            lowers all voices of the recording together, ``none`` writes float samples. Floats always keep them.
         stream: works on standard input while it arrives, without a temporary file.
         presence: write silence where the voice is not there.
         threshold: score from which it counts as there; by default the checkpoint's, as measured.

@@ -22,7 +22,8 @@ from septool.data.manifest import file_stem, manifest_path, read_manifest
 from septool.data.turns import to_rttm
 from septool.errors import SeptoolError, UsageError
 from septool.signal.levels import to_db
-from septool.tasks.mix import SCALED_PEAK, RenderedRow, Rendering, RowKind, check_rendering, headroom, render_rows
+from septool.tasks.mix import SCALED_PEAK, headroom
+from septool.tasks.rendering import RenderedRow, Rendering, RowKind, check_rendering, render_rows
 
 LAST_WORDS_S = 60.0  # more than a conversation goes on for until what is said has been said
 

@@ -126,8 +126,8 @@ def separate(
             says by default.
         consistency: makes the voices add up to the recording, as the model hears it: without an offset and up to its
             highest frequency.
-        clip: what becomes of samples over full scale: ``clamp`` sets them to it, ``rescale`` lowers all voices of the
-            recording together, ``none`` writes float samples that keep them.
+        clip: what becomes of samples over full scale where integers are written: ``clamp`` sets them to it, ``rescale``
+            lowers all voices of the recording together, ``none`` writes float samples. Floats always keep them.
         stream: works on standard input while it arrives, without a temporary file.
         speakers: takes recordings as conversations of so many people, ``auto``, ``N`` or ``N-M``: a track for each,
             silent where they are not. ``segment`` and ``overlap`` are fixed then.

@@ -1,12 +1,14 @@
 """The log of a run: ``log.jsonl`` in its folder and, if asked for, TensorBoard files."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from septool.atomic import atomic_write
 from septool.config import JsonDict, finite_or_null
 from septool.errors import UsageError
+from septool.files import parse_json_lines
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -25,8 +27,8 @@ class TrainingLog:
         path = folder / "log.jsonl"
         if path.exists():
             with atomic_write(path) as partial:
-                kept = _lines_until(path, step, validation_pending)
-                partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+                kept = _events_until(path, step, validation_pending)
+                partial.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, event: Event) -> None:
@@ -47,17 +49,14 @@ class TrainingLog:
             self._writer.close()
 
 
-def _lines_until(path: Path, step: int, validation_pending: bool) -> list[str]:
-    """Return the complete lines of a log up to a step; a killed run may have left a partial line."""
+def _events_until(path: Path, step: int, validation_pending: bool) -> list[Event]:
+    """Return the events of a log up to a step."""
     kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            event = json.loads(line)
+    for event in parse_json_lines(path.read_bytes()):
+        with suppress(KeyError, TypeError):
             undone = validation_pending and event["step"] == step and event["event"] == "validation"
             if event["step"] <= step and not undone and event["event"] not in FINAL_EVENTS:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
+                kept.append(event)
     return kept
 
 

@@ -12,6 +12,7 @@ import typer.main
 from septool import audio, cli
 from septool.commands import completion, defaults
 from septool.metrics import METRICS
+from septool.models import SPEAKER_MODEL
 from tests.conftest import RATE, Command, Result
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="the user's folder is not where a variable says")
@@ -183,3 +184,70 @@ def test_completion_offers_names(
 def test_completion_of_lists() -> None:
     assert set(completion.metrics("")) == set(METRICS)
     assert completion.models("galr,dprn") == ["galr,dprnn", "galr,dprnn-wham-clean-ks16", "galr,dprnn-wham-clean-ks2"]
+
+
+@pytest.mark.parametrize(
+    ("here", "arguments", "task", "own"),
+    [
+        (
+            '[separate]\nsegment = 10\noverlap = 2\ndtype = "bf16"\nclip = "rescale"\nconsistency = false\nvoice = 1',
+            ["separate", "a.wav", "--speakers", "auto"],
+            "separate.separate",
+            {"segment": 30.0, "dtype": "auto", "clip": "clamp", "consistency": True, "voice": None},
+        ),
+        (
+            '[separate]\nspeaker-model = "x"\nactivity = "rttm"\nwho = "a.safetensors"',
+            ["separate", "a.wav"],
+            "separate.separate",
+            {"speaker_model": SPEAKER_MODEL, "activity": None, "who": None},
+        ),
+        ("[extract]\nthreshold = 0.5", ["extract", "a.wav"], "extract.extract", {"threshold": None}),
+        ('[mix]\nseed = 1\ncluster = "local:2"', ["mix", "a.wav", "b.wav", "-o", "m.wav"], "mix.mix_files", {}),
+        (
+            '[mix]\nmode = "max"\nsnr = [3]\nseconds = 5',
+            ["mix", "a.jsonl", "-o", "m", "--conversation", "OV20"],
+            "mix_conversations.sample_conversations",
+            {"seconds": 5.0},
+        ),
+        ('[eval]\nmodel = "galr"\npasses = 2', ["eval", "a.wav", "b.wav"], "evaluate.evaluate", {"model": None}),
+        ('[eval]\nmetric = "sdr"\nstrict = true', ["eval", "a.jsonl", "b.jsonl", "--compare"], "evaluate.compare", {}),
+    ],
+)
+def test_what_is_for_another_way_of_using_a_verb_is_left_out(
+    septool: Command,
+    write_defaults: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    here: str,
+    arguments: list[str],
+    task: str,
+    own: dict[str, Any],
+) -> None:
+    arrived: dict[str, Any] = {}
+
+    def take(*_: Any, **named: Any) -> None:
+        arrived.update(named)
+        raise SystemExit(77)
+
+    write_defaults(here=here)
+    Path("a.jsonl").touch()
+    monkeypatch.setattr(f"septool.tasks.{task}", take)
+    result = septool(*arguments)
+    assert result.status == 77, result.errors
+    assert arrived | own == arrived
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["separate", "a.wav", "--speakers", "auto", "--segment", "10"], "--segment"),
+        (["separate", "a.wav", "--who", "b"], "--who"),
+        (["mix", "a.wav", "b.wav", "-o", "m.wav", "--seed", "2"], "--seed"),
+    ],
+)
+def test_what_is_typed_is_refused(
+    septool: Command, write_defaults: Any, call: Path, arguments: list[str], option: str
+) -> None:
+    write_defaults(here="[separate]\nsegment = 5\noverlap = 1")
+    result = septool(*[call if word == "a.wav" else word for word in arguments])
+    assert result.status == 2
+    assert option in result.errors[-1]

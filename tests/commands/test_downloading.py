@@ -10,6 +10,7 @@ from septool import catalogue
 from septool.catalogue import Entry, PendingDownload
 from septool.commands.downloading import ASK_FROM, obtain_weights
 from septool.errors import CheckpointError, ConfigError
+from tests.conftest import Command
 
 LARGE = 120_000_000  # bytes
 
@@ -86,3 +87,22 @@ def test_a_switch_that_is_neither_is_refused(fetched: list[str], monkeypatch: py
     with pytest.raises(ConfigError, match="SEPTOOL_AUTO_FETCH is 'perhaps'; a switch is true or false"):
         ask(monkeypatch, LARGE, terminal=False)
     assert fetched == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["separate", "a.wav", "-m", "one"], ["one"]),
+        (["separate", "a.wav", "-m", "one", "--speakers", "auto", "--speaker-model", "two"], ["one", "two"]),
+        (["extract", "a.wav", "-m", "one", "--speaker-model", "two"], ["one", "two"]),
+        (["extract", "a.wav", "-m", "one"], ["one"]),
+        (["activity", "a.wav", "-m", "one", "--speaker-model", "two"], ["one", "two"]),
+    ],
+)
+def test_every_checkpoint_that_is_named_is_fetched(
+    septool: Command, fetched: list[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], names: list[str]
+) -> None:
+    entry = Entry(model="papez", sample_rate=8000, sources=2, licence="", trained_on="", intended_use="")
+    monkeypatch.setattr(catalogue, "find_pending", lambda name: PendingDownload(name, entry, LARGE, Path("cache")))
+    assert septool(*arguments, "--yes").status != 0  # there is no such recording
+    assert fetched == names

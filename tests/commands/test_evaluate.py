@@ -223,11 +223,11 @@ def test_a_run_that_was_killed_goes_on(
     separate_row = model_estimates.separate_row
     seen: list[str] = []
 
-    def counted(*arguments: Any) -> ScoringInput:
+    def counted(*arguments: Any, **settings: Any) -> ScoringInput:
         seen.append(arguments[-1].id)
         if len(seen) == 3:
             raise InterruptedBySignal("SIGINT")
-        return separate_row(*arguments)
+        return separate_row(*arguments, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(model_estimates, "separate_row", counted)

@@ -1,5 +1,6 @@
 """Many recordings: lists of them, the record of results, the first failure, processes, progress for machines."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from septool import audio, checkpoints, workers
+from septool.commands import printing
 from septool.commands.printing import JsonProgress
 from septool.files import sha256_of
 from septool.inference import runner
@@ -311,8 +313,11 @@ def test_progress_of_several_processes_is_told_by_what_is_done(separate: Command
     assert last["recording"] is None
 
 
-def test_progress_is_told_regularly_while_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
-    with JsonProgress(quiet=True, interval=0.001) as progress:
+def test_progress_is_told_regularly_while_nothing_happens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(printing, "INTERVAL_S", 0.001)
+    with JsonProgress(quiet=True) as progress:
         progress.follow("x.wav", 5.0, 20.0)
         end = time.monotonic() + 60
         while capsys.readouterr().err.count("\n") < 3:  # without another word of how far it is
@@ -328,7 +333,20 @@ def test_a_mixture_is_known_by_the_recordings_that_it_is_made_of(tmp_path: Path)
     job = Job("x", tmp_path / "rows.jsonl/x.wav", made_of=parts, targets=(output,))
     record = Record(tmp_path / "results.jsonl", "galr", "0", {})
     done = Completed(input="x", model="galr", seconds=1.0, elapsed=1.0, rate=8000, channels=1, clipped=0)
-    record.add(done, Digests.of(job, [str(output)]))
+    record.add(done, Digests.of(job, [str(output)], {output: "0"}))
     assert record.difference(job) is None
     parts[1].write_bytes(b"exchanged")
     assert record.difference(job) == "the recording is not the same any more"
+
+
+def test_a_voice_is_hashed_once(separate: Command, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    digest = hashlib.file_digest
+
+    def note(file: Any, *kind: Any) -> Any:
+        hashed.append(Path(file.name).name.removesuffix(".part"))
+        return digest(file, *kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", note)
+    assert separate(call, "--manifest", tmp_path / "results.jsonl").status == 0
+    assert sorted(name for name in hashed if name.endswith(".wav")) == ["call.wav", "call_s1.wav", "call_s2.wav"]

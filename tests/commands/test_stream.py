@@ -107,6 +107,8 @@ def test_a_file_without_a_header(separate: Command, call: Path, tmp_path: Path) 
     bare.write_bytes(audio.read_audio(call)[0].astype(">f4").tobytes())
     result = separate(bare, "--raw", "f32be:8000:1", "-o", tmp_path / "bare")
     plain = separate(call, "-o", tmp_path / "plain")
+    assert (result.status, plain.status) == (0, 0), result.errors
+    assert (len(result.lines), len(plain.lines)) == (2, 2)
     for one, other in zip(result.lines, plain.lines, strict=True):
         np.testing.assert_allclose(audio.read_audio(Path(one))[0], audio.read_audio(Path(other))[0], atol=2**-14)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from septool.inference.beside import read_ahead, write_behind
+from septool.inference.beside import DEPTH, read_ahead, write_behind
 
 
 def threads() -> list[str]:
@@ -28,9 +28,9 @@ def test_items_come_in_their_order() -> None:
 
 def test_only_a_few_are_made_ahead() -> None:
     made: list[int] = []
-    with read_ahead(counted(1000, made), depth=3) as items:
+    with read_ahead(counted(1000, made)) as items:
         assert next(items) == 0
-    assert len(made) <= 1 + 3 + 1  # one taken, three that wait, one in the thread's hand
+    assert len(made) <= 1 + DEPTH + 1  # one taken, those that wait, one in the thread's hand
     assert not threads()
 
 

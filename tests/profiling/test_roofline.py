@@ -99,7 +99,8 @@ def test_a_product_is_counted_and_the_fastest_counts(monkeypatch: pytest.MonkeyP
         return next(taken)
 
     monkeypatch.setattr(roofline, "_time", time_call)
-    assert product_gflops(CPU, size=100) == pytest.approx(2e6 / 0.25 / 1e9)
+    monkeypatch.setattr(roofline, "PRODUCT", {"cpu": 100})
+    assert product_gflops(CPU) == pytest.approx(2e6 / 0.25 / 1e9)
 
 
 def row(seconds: float, latency: float) -> Row:

@@ -49,6 +49,11 @@ def test_somebody_who_is_not_found_has_no_gain_and_is_missed(talk: RenderedConve
     assert sorted(gain is None for gain in scores.si_snri) == [False, True]
     assert scores.der == pytest.approx(100 * (1 + 2) / 6)  # a second of two is missed, two are somebody else's
     assert scores.row()["si_snri"] == scores.si_snri
+    parts = scores.to_item().detections
+    assert parts["missed-collar"] > 0
+    assert sum(parts[f"{name}-collar"] for name in ("missed", "false-alarm", "confusion")) == pytest.approx(
+        parts["der-collar"]
+    )
 
 
 def test_where_nobody_is_found_all_of_the_voices_are_lost(talk: RenderedConversation) -> None:

@@ -3,18 +3,22 @@
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from septool import audio
+from septool.data import manifest
 from septool.data.mixing import Rendered
-from septool.errors import SeptoolError
+from septool.errors import SeptoolError, UsageError
 from septool.inference.streaming import EstimateSettings
 from septool.scoring.items import LOST_DB, Item
 from septool.scoring.references import score_outputs
 from septool.tasks.evaluate import evaluate
+from septool.tasks.mix import mix_manifest
+from septool.tasks.separate import separate
 from septool.training.distributed import Distributed
 from septool.training.separation import SeparatorRole
 from tests.conftest import RATE, voice
@@ -95,3 +99,38 @@ def test_eval_and_separate_agree(case: str, tmp_path: Path) -> None:
         gain, reason = improvements[item.order[reference]]
         assert gain is None if score is None else gain == pytest.approx(score, abs=0.006)
         assert reason == (item.reasons["si-snri"][reference] or "")
+
+
+@pytest.mark.parametrize("consistency", [True, False])
+def test_eval_of_a_model_and_of_what_separate_wrote_agree(
+    consistency: bool, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    put(tmp_path, TRUE[:, :RATE])
+    sources = tuple(manifest.Source(path=f"a_s{number}.wav") for number in (1, 2))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(manifest.dump_manifest([manifest.Mixture(id="a", sample_rate=RATE, sources=sources)]))
+    mix_manifest(rows, out=tmp_path / "mixed", subtype="FLOAT")
+    settings: dict[str, Any] = {"model": str(tiny_checkpoint), "device": "cpu", "dtype": "fp32"}
+    written = [*separate(tmp_path / "mixed/a.wav", out=str(tmp_path / "found"), consistency=consistency, **settings)]
+    assert len(written) == 1
+    (of_files,), _ = evaluate(rows, tmp_path / "found", metric="si-snri")
+    (of_model,), (summary,) = evaluate(rows, metric="si-snri", consistency=consistency, **settings)
+    (other,), _ = evaluate(rows, metric="si-snri", consistency=not consistency, **settings)
+    assert of_model.scores["si-snri"] == pytest.approx(of_files.scores["si-snri"], abs=1e-3)
+    assert of_model.scores["si-snri"] != pytest.approx(other.scores["si-snri"], abs=1e-2)
+    assert summary.consistency == ("true" if consistency else None)
+
+
+@pytest.mark.parametrize("settings", [{"consistency": True}, {"dtype": "bf16"}, {"dtype": "auto"}])
+def test_how_a_model_is_run_is_not_said_of_files(settings: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"--{next(iter(settings))} is "):
+        evaluate(tmp_path, tmp_path, **settings)  # pyright: ignore[reportArgumentType]
+
+
+def test_no_consistency_of_one_voice(tmp_path: Path, tiny_extractor: Path) -> None:
+    sources = (manifest.Source(path="a_s1.wav"),)
+    (tmp_path / "a.jsonl").write_text(
+        manifest.dump_manifest([manifest.Mixture(id="a", sample_rate=RATE, sources=sources)])
+    )
+    with pytest.raises(UsageError, match="an extractor gives one"):
+        evaluate(tmp_path / "a.jsonl", model=str(tiny_extractor), device="cpu", consistency=True)

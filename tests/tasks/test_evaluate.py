@@ -14,6 +14,8 @@ from torch.nn import functional
 from septool import audio
 from septool.data import manifest
 from septool.errors import SeptoolError, UsageError
+from septool.headers import Header
+from septool.inference.engines import TorchSeparator
 from septool.inference.level import separate_at_model_level
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Separator, SeparatorConfig
@@ -252,7 +254,8 @@ class Askew(Separator[SeparatorConfig]):
 def test_voices_of_any_scale_are_scored_at_their_levels_in_the_mixture(true: Path, passes: int) -> None:
     sources = tuple(manifest.Source(path=f"a_s{n}.wav") for n in (1, 2))
     row = manifest.Mixture(id="a", sample_rate=RATE, sources=sources, root=true)
-    separated = separate_row(Askew(), RATE, passes, torch.device("cpu"), row)
+    separator = TorchSeparator(Askew(), Header(model="", config={}, sample_rate=RATE, sources=2))
+    separated = separate_row(separator, torch.device("cpu"), row, passes=passes)
     voices, mixture = np.stack(separated.estimates), separated.mixture
     assert mixture is not None
     np.testing.assert_allclose(voices.sum(0), mixture - mixture.mean(), atol=1e-3 * np.abs(mixture).max())

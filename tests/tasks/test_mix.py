@@ -12,7 +12,8 @@ from septool import audio
 from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
-from septool.tasks.mix import RECORD, check_targets, mix_files, mix_manifest
+from septool.tasks.mix import mix_files, mix_manifest
+from septool.tasks.rendering import RECORD, check_targets
 from tests.conftest import RATE, voice
 
 
