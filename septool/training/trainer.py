@@ -71,6 +71,7 @@ class LossModule(nn.Module):
     """A run's losses as a module's forward pass, for the synchronization of gradients."""
 
     def __init__(self, model: nn.Module, losses: Callable[[Batch], tuple[Tensor, Tensor | None]]) -> None:
+        """Compute ``losses``, those of each item ``[batch]`` and what a teacher adds to each, with ``model``."""
         super().__init__()
         self.model, self.losses = model, losses
 

@@ -35,7 +35,16 @@ from tests.conftest import Command
 ROOT: Any = typer.main.get_command(cli.app)
 GROUPS = {name: list(help.subcommands(verb)) for name, verb in help.subcommands(ROOT).items()}
 VERBS = [[name] for name in GROUPS] + [[name, child] for name, children in GROUPS.items() for child in children]
-PRINTING = {"json", "progress", "quiet", "verbose", "debug", "yes", "offline"}  # what commands have beside their tasks
+PRINTING = {
+    "json",
+    "progress",
+    "quiet",
+    "verbose",
+    "debug",
+    "yes",
+    "offline",
+    "ctx",
+}  # what commands have beside their tasks
 
 
 def found(verb: list[str]) -> Any:

@@ -202,7 +202,7 @@ def test_settings_of_drawing_are_for_drawing(septool: Command, speech: Path, tmp
     ("ids", "there", "status", "said"),
     [
         (["ann"], [], 2, "ann.wav would be written over while it is read"),  # a recording that it is made of
-        (["a/1", "a_1"], [], 1, "two rows of .* would be written to a_1.rttm"),
+        (["a/1", "a_1"], [], 1, "two rows of .* would be written to a_1.wav"),
         (["talk", "talk_s1"], [], 1, "two rows of .* would be written to talk_s1.wav"),
         (["talk"], ["talk_s1.wav"], 1, "talk_s1.wav is there of another row, rate or subtype; use --force"),
         (["talk"], ["talk.rttm"], 1, "talk.rttm is there of another row"),

@@ -333,7 +333,7 @@ def test_a_mixture_is_known_by_the_recordings_that_it_is_made_of(tmp_path: Path)
     job = Job("x", tmp_path / "rows.jsonl/x.wav", made_of=parts, targets=(output,))
     record = Record(tmp_path / "results.jsonl", "galr", "0", {})
     done = Completed(input="x", model="galr", seconds=1.0, elapsed=1.0, rate=8000, channels=1, clipped=0)
-    record.add(done, Digests.of(job, [str(output)], {output: "0"}))
+    record.add(done, Digests.of(job, [str(output)], {output: sha256_of(output)}))
     assert record.difference(job) is None
     parts[1].write_bytes(b"exchanged")
     assert record.difference(job) == "the recording is not the same any more"

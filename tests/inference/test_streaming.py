@@ -86,7 +86,7 @@ def in_pieces(signal: np.ndarray, model: Separator | None = None) -> tuple[np.nd
 
 
 def in_two(source: Path, outputs: list[Path]) -> FileEstimate:
-    return estimate_file(source, outputs, estimator(), SETTINGS)
+    return estimate_file(source, outputs, estimator(), SETTINGS, joined=len(outputs) == 1)
 
 
 def at_once(signal: np.ndarray) -> np.ndarray:
