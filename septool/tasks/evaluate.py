@@ -41,11 +41,11 @@ def evaluate(
     asr: str | None = None,
     passes: int | None = None,
     consistency: bool = False,
-    dtype: str = "fp32",
     by: str | None = None,
     out: Path | None = None,
     html: Path | None = None,
     device: str = "auto",
+    dtype: str = "fp32",
     jobs: int | None = None,
     cluster: str | None = None,
     limit: int | None = None,
@@ -79,12 +79,12 @@ def evaluate(
         passes: of the model over each mixture, whose voices are averaged; as its checkpoint says by default.
         consistency: makes the voices of a separator add up to the mixture, as ``septool separate`` does; papers' scores
             are without.
-        dtype: what the model computes in: ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
         by: groups of a manifest's rows that scores are also summarized by; see
             :data:`septool.scoring.breakdown.GROUPS`.
         out: file for the items: ``.jsonl``, which grows with every item, ``.csv`` or ``.parquet``.
         html: report with distributions and the worst items, to hear and see; it also scores si-snr and si-snri.
         device: where the model runs.
+        dtype: what the model computes in: ``fp32``, ``bf16`` or, on a GPU, ``fp16``.
         jobs: processes that score; all cores by default. Any number gives the same scores.
         cluster: ``local:N`` or the address of a dask scheduler, whose workers run the model and score.
         limit: score only the first so many items.
