@@ -53,8 +53,8 @@ class Teacher:
         network, header = checkpoints.load(catalogue.resolve_checkpoint(settings.teacher)[1])
         if header.sample_rate != rate:
             raise UsageError(f"the teacher {self.name} hears {header.sample_rate} Hz, data.sample_rate is {rate}")
-        taught = _recording(student, "the model")
-        hop, own = _recording(network, f"the teacher {self.name}").encoder.hop, taught.encoder.hop
+        taught, teaching = _recording(student, "the model"), _recording(network, f"the teacher {self.name}")
+        hop, own = teaching.encoder.hop, taught.encoder.hop
         if hop % own:
             raise UsageError(
                 f"the teacher {self.name} has a frame every {hop} samples, the model every {own}; "
@@ -62,7 +62,7 @@ class Teacher:
             )
         self.frames = hop // own  # of the student, to one of the teacher
         # The student's frame with the center of the teacher's first.
-        self.first = max(network.encoder.window - taught.encoder.window, 0) // 2 // own
+        self.first = max(teaching.encoder.window - taught.encoder.window, 0) // 2 // own
         self.network: Any = network.to(device).eval().requires_grad_(False)
         self.record_student = taught.record_states
 

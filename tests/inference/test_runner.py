@@ -57,7 +57,8 @@ def test_of_jobs_for_a_cluster_one_whose_files_cannot_be_asked_for_fails_alone(
     (tmp_path / "half_s1.wav").touch()
     jobs = [job(tmp_path, "x" * 300), job(tmp_path, "half_s1.wav", "half_s2.wav"), job(tmp_path, "x_s1.wav")]
     batch = replace(BATCH, out=str(tmp_path), cluster=Cluster("local:1", "cpu"))
-    long, half, fine = (result.error for result in runner.run_batch(batch, jobs, done))
+    results = list(runner.run_batch(batch, jobs, done))
+    long, half, fine = (result.error for result in results if isinstance(result, Failed))
     assert long
     assert f"{tmp_path} cannot be listed" in half
     assert not fine

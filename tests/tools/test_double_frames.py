@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from septool.models.galr import CONFIGS, GALR
 from tests.models.tiny import TINY
@@ -36,13 +37,14 @@ def test_global_attention_takes_each_pair_of_frames_for_one() -> None:
     model, finer = doubled()
     x = torch.randn(1, 5, CONFIG.segment, CONFIG.filters)
     with torch.inference_mode():
-        for block, other in zip(model.blocks, finer.blocks, strict=True):
-            once = block[1](x).repeat_interleave(2, dim=2)
-            torch.testing.assert_close(other[1](x.repeat_interleave(2, dim=2)), once)
+        for block, other in zip(model.blocks.children(), finer.blocks.children(), strict=True):
+            (_, attention), (_, finer_attention) = block.children(), other.children()
+            once = attention(x).repeat_interleave(2, dim=2)
+            torch.testing.assert_close(finer_attention(x.repeat_interleave(2, dim=2)), once)
 
 
 def test_an_lstm_whose_gates_its_biases_set_does_in_two_steps_what_it_did_in_one() -> None:
-    lstms = [model.blocks[0][0].recurrent.lstm for model in doubled()]
+    lstms = [next(each for each in model.modules() if isinstance(each, nn.LSTM)) for model in doubled()]
     units = CONFIG.hidden
     candidate = slice(2 * units, 3 * units)
     with torch.inference_mode():

@@ -11,6 +11,8 @@ from septool import checkpoints
 from septool.errors import UsageError
 from septool.headers import Header
 from septool.models.build import build_model
+from septool.models.galr import GALR
+from septool.models.galr import Config as GALRConfig
 from septool.models.papez import Config as PapezConfig
 from septool.models.papez import Papez
 from septool.signal import frames
@@ -142,7 +144,7 @@ def test_of_a_student_with_more_frames_those_in_the_middle_of_the_teachers_are_c
 
 
 def test_of_a_student_with_equal_windows_those_that_start_together_are_compared(teacher: Path) -> None:
-    student = build_model("galr", GALR_CONFIG | {"stride": 4}, None)
+    student = GALR(GALRConfig(**GALR_CONFIG, stride=4))
     of, mixture = Teacher(Distillation(teacher=str(teacher), weight=1.0), student, 8000, CPU), torch.randn(1, 800)
     states = torch.randn(1, 197, 16)
     with torch.no_grad(), of.network.record_states() as targets:
