@@ -21,7 +21,16 @@ from septool.inference.findings import Caveat, CaveatKind
 from septool.inference.html_report import Entry, Track
 from septool.inference.outcomes import Failed, Skipped
 from septool.inference.output_folder import GroupLists, OutputLists, record_group, record_outputs
-from septool.inference.paths import PIPE, FoundInputs, Input, Job, abspath_key, format_pattern, format_targets
+from septool.inference.paths import (
+    PIPE,
+    FoundInputs,
+    Input,
+    Job,
+    abspath_key,
+    format_pattern,
+    format_targets,
+    keys_read,
+)
 from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.voiceprints import voice_digests
 from septool.printable import printable
@@ -53,7 +62,7 @@ def separate_conversations(
         raise UsageError(f"--rest {rest} takes one recording, {len(inputs.recordings)} were given")
     if rest is not None:
         audio.format_of(rest)  # refuses a name without one
-    kept = {abspath_key(recording.path) for recording in inputs.recordings}
+    kept = {key for recording in inputs.recordings for key in keys_read(recording.path)}
     if rest is not None and abspath_key(rest) in kept:
         raise UsageError(f"--rest {rest} would replace the recording; name another file")
     written = {} if activity is None else plan_activity(inputs.recordings, batch.out, activity)

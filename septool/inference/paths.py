@@ -175,6 +175,14 @@ def abspath_key(path: Path) -> str:
     return unicodedata.normalize("NFC", key).casefold() if ignores_case else key
 
 
+def keys_read(path: Path) -> set[str]:
+    """Return the keys of what must not be replaced while a recording is read: its own, and of a link, what it leads to.
+
+    See :func:`abspath_key`.
+    """
+    return {abspath_key(path)} | ({abspath_key(Path(os.path.realpath(path)))} if path.is_symlink() else set())
+
+
 @lru_cache(maxsize=2**14)  # of many recordings in few folders, on a disk that may be far away
 def _real_folder(folder: str) -> tuple[str, bool]:
     """Return where a folder is, and whether names of files in it differ in more than their case."""
@@ -262,7 +270,8 @@ def plan_jobs(
     owners = find_owners(((job, target) for job in jobs for target in job.targets), has_name=True)
     kept, own_voices, lists = [], [], OutputLists()
     for job in jobs:
-        owner = owners.get(abspath_key(job.path)) if not job.is_pipe else None
+        keys = set() if job.is_pipe else keys_read(job.path)
+        owner = next((owners[key] for key in keys if key in owners), None)
         if owner is None:
             kept.append(job)
         elif owner.label == job.label or job.label in explicit or (force and not lists.is_output(job.path)):

@@ -15,7 +15,7 @@ from septool.config import JsonDict
 from septool.data import manifest
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, sha256_of
-from septool.inference.paths import PIPE, abspath_key
+from septool.inference.paths import PIPE, abspath_key, keys_read
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
 
@@ -161,7 +161,7 @@ def check_targets(targets: Sequence[Path], read: Iterable[Path], source: Path) -
             raise SeptoolError(f"two rows of {source} would be written to {target.name}; give them other ids")
         keys.add(key)
     for path in read:
-        if abspath_key(path) in keys:
+        if keys_read(path) & keys:
             raise UsageError(f"{path} would be written over while it is read; name another --out")
 
 

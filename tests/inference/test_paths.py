@@ -74,6 +74,17 @@ def test_a_recording_is_not_replaced_by_a_voice_whatever_link_leads_to_its_folde
     assert [each.label for each in find_inputs(both, pytest.fail).recordings] == both[:1]
 
 
+def test_what_a_link_leads_to_is_not_replaced_by_a_voice_of_it(tmp_path: Path) -> None:
+    for path in (tmp_path / "in", tmp_path / "out"):
+        path.mkdir()
+    recording, link = tmp_path / "out" / "call_s2.wav", tmp_path / "in" / "call.wav"
+    recording.touch()
+    link.symlink_to(recording)
+    with pytest.raises(UsageError, match=r"call\.wav would be replaced by a voice of .*call\.wav"):
+        plan([Input(str(link), link)], tmp_path / "out")
+    assert plan([Input(str(link), link)], tmp_path / "other")
+
+
 def test_names_that_a_file_system_takes_for_one_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = [Input(name, Path(name)) for name in ("Caf\u00e9.wav", "cafe\u0301.wav")]
     assert len(plan(inputs, tmp_path / "apart")) == 2

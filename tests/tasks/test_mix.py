@@ -284,3 +284,12 @@ def test_rows_whose_files_a_file_system_takes_for_one_are_refused(
     monkeypatch.setattr("septool.inference.paths._ignores_case", lambda _: True)
     with pytest.raises(SeptoolError, match=r"two rows of rows\.jsonl would be written to call1\.wav"):
         check_targets([path.parent / "other" / path.name for path in files], [], Path("rows.jsonl"))
+
+
+def test_what_a_link_leads_to_is_not_written_over_while_it_is_read(tmp_path: Path) -> None:
+    source, link = tmp_path / "k.wav", tmp_path / "link.wav"
+    source.touch()
+    link.symlink_to(source)
+    check_targets([tmp_path / "other.wav"], [link], Path("rows.jsonl"))
+    with pytest.raises(UsageError, match=r"link\.wav would be written over while it is read"):
+        check_targets([source], [link], Path("rows.jsonl"))
