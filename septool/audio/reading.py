@@ -27,7 +27,7 @@ def refuse_pipe(path: Path) -> None:
         AudioError: it is one.
     """
     if is_pipe(path):
-        raise AudioError(f"{printable(path)} is not a regular file; give - and pipe it in")
+        raise AudioError(f"{printable(path)} is a pipe, which can be read only once; write it to a file first")
 
 
 def audio_info(path: Path, *, decode: bool = False) -> AudioInfo:

@@ -152,16 +152,17 @@ class Batch:
 
     def check_inputs(self, inputs: Sequence[Input]) -> None:
         """Refuse inputs that contradict the outputs, before any work is done."""
+        piped = any(each.is_pipe or audio.is_pipe(each.path) for each in inputs)
         if self.html is not None:
-            if self.out == PIPE or any(each.is_pipe for each in inputs):
+            if self.out == PIPE or piped:
                 raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
             html_report.check_html_report(self.html, force=self.force)
         check_pipe(self.out, inputs)
-        if self.skip_existing and any(each.is_pipe for each in inputs):
+        if self.skip_existing and piped:
             raise UsageError("--skip-existing goes by names, and standard input has none; leave it out")
         if self.stream and [each.is_pipe for each in inputs] != [True]:
             raise UsageError("--stream takes standard input alone; give - and pipe the recording in")
-        if self.cluster is not None and any(each.is_pipe for each in inputs):
+        if self.cluster is not None and piped:
             raise UsageError(f"--cluster {self.cluster.address} reads files; name them instead of standard input")
         if self.stream and self.out == PIPE:
             audio.check_piped(self.suffix)

@@ -70,3 +70,13 @@ def test_channels_of_a_named_pipe_are_not_counted(tmp_path: Path) -> None:
     batch = replace(BATCH, channel="each")
     with pytest.raises(UsageError, match="names files for every channel, which takes files"):
         batch.count_channels(Input("x.wav", tmp_path / "x.wav"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+def test_what_reads_a_recording_again_or_knows_it_by_its_name_takes_no_named_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    inputs = [Input("pipe.wav", tmp_path / "pipe.wav")]
+    BATCH.check_inputs(inputs)
+    for changes in ({"html": tmp_path / "r.html"}, {"skip_existing": True}, {"cluster": Cluster("local:1", "cpu")}):
+        with pytest.raises(UsageError, match="standard input"):
+            replace(BATCH, **changes).check_inputs(inputs)

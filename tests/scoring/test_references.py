@@ -32,5 +32,5 @@ def test_scores_do_not_ask_for_what_the_model_cannot_hear(tmp_path: Path) -> Non
 def test_a_named_pipe_that_would_be_read_twice_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "call.wav")
     settings = EstimateSettings(voices=2, model_rate=8000, segment=30, overlap=4)
-    with pytest.raises(AudioError, match="is not a regular file; give - and pipe it in"):
+    with pytest.raises(AudioError, match="is a pipe, which can be read only once"):
         read_references([], tmp_path / "call.wav", settings)
