@@ -77,7 +77,7 @@ def utterances(
     """
     found = find_utterances(folder)
     start = manifest_path(folder, manifest_folder)
-    splits = assign_splits(list(found), shares, seed)
+    splits = assign_splits([speaker for speaker in found if is_utf8(speaker)], shares, seed)
     rows: dict[str, Mixture] = {}
     left_out: list[str] = []
     damaged: list[str] = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from septool import audio
-from septool.corpora.folder import assign_splits, find_utterances
+from septool.corpora.folder import assign_splits, find_utterances, utterances
 from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import SeptoolError
@@ -129,6 +129,18 @@ def test_what_cannot_be_used_is_listed_with_its_reason(toy: Path, tmp_path: Path
         f"{odd} has a name that is not UTF-8",
         *(f"{toy}/spk\udce9/book/{name} has a name that is not UTF-8" for name in ("0.wav", "1.flac")),
     ]
+
+
+def test_a_speaker_who_is_left_out_takes_no_part_in_the_shares(toy: Path, tmp_path: Path) -> None:
+    def speakers() -> dict[str, set[str]]:
+        rows, *_ = utterances(toy, tmp_path, {"train": 0.5, "dev": 0.5}, minimum_seconds=0.1, seed=0)
+        return {
+            split: {row.sources[0].speaker or "" for row in rows if row.split == split} for split in ("train", "dev")
+        }
+
+    before = speakers()
+    shutil.copytree(toy / "spk4", toy / "\udcff")
+    assert speakers() == before
 
 
 def test_what_is_damaged_behind_a_good_header_is_found_by_decoding(toy: Path, tmp_path: Path) -> None:
