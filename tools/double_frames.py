@@ -54,10 +54,15 @@ def main() -> int:
     parser.add_argument("weights", help="a checkpoint's name or file")
     parser.add_argument("output", type=Path, metavar="OUT.safetensors")
     options = parser.parse_args()
-    path = catalogue.resolve_checkpoint(options.weights)[1]
+    name, path = catalogue.resolve_checkpoint(options.weights)
     model, header = checkpoints.load(path, GALR)
+    if model.encoder.hop % 2:
+        parser.error(f"{name} has a stride of {model.encoder.hop} samples, which has no half")
     weights, config = double_frames(model.state_dict(), model.config)
-    checkpoints.save(options.output, weights, replace(header, config=asdict(config), measured={}))
+    # Of the history only the data still holds: no recipe makes these weights, and nothing was measured of them.
+    history = {"recipe": {}, "steps": 0, "hours": 0.0, "hardware": "", "measured": {}}
+    origin = f"{name} with twice the frames, not trained since"
+    checkpoints.save(options.output, weights, replace(header, config=asdict(config), origin=origin, **history))
     return 0
 
 

@@ -48,7 +48,7 @@ def check_voice_name(name: str) -> None:
     """
     if not name.strip() or len(name) > LONGEST_NAME or NOT_IN_NAMES.search(name) or name.startswith("."):
         raise UsageError(
-            f"{printable(name)!r} cannot be the name of a voice; it takes 1 to {LONGEST_NAME} characters of UTF-8, "
+            f"'{printable(name)}' cannot be the name of a voice; it takes 1 to {LONGEST_NAME} characters of UTF-8, "
             "none of them / \\ # , : { or }, and no dot in front"
         )
 
