@@ -21,6 +21,7 @@ from torch import Tensor
 
 from septool import catalogue, checkpoints
 from septool.models.galr import GALR, Config
+from septool.models.layers.codec import hop_of
 
 
 def double_frames(weights: Mapping[str, Tensor], config: Config) -> tuple[dict[str, Tensor], Config]:
@@ -35,7 +36,7 @@ def double_frames(weights: Mapping[str, Tensor], config: Config) -> tuple[dict[s
             recurrent = weights[name.replace("bias_ih", "bias_hh")]
             doubled[name] = _slower_gates(value + recurrent, config.hidden) - recurrent
     doubled["decoder.basis.weight"] /= 2
-    stride = (config.stride or config.window // 2) // 2
+    stride = hop_of(config.window, config.stride) // 2
     return doubled, replace(config, stride=stride, segment=2 * config.segment)
 
 

@@ -152,7 +152,7 @@ class Batch:
 
     def check_inputs(self, inputs: Sequence[Input]) -> None:
         """Refuse inputs that contradict the outputs, before any work is done."""
-        piped = any(each.is_pipe or audio.is_pipe(each.path) for each in inputs)
+        piped = any(map(_comes_once, inputs))
         if self.html is not None:
             if self.out == PIPE or piped:
                 raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
@@ -175,7 +175,7 @@ class Batch:
 
     def count_channels(self, recording: Input) -> int:
         """Return the channels of a recording; 1 if it cannot be opened, which is reported when it is processed."""
-        if recording.is_pipe or audio.is_pipe(recording.path):  # what is read here would be gone later
+        if _comes_once(recording):  # what is read here would be gone later
             raise UsageError("--channel each names files for every channel, which takes files; or give --out -")
         with suppress(AudioError), audio.open_audio(recording.path, track=self.track, raw=self.raw_format) as file:
             return file.channels
@@ -214,3 +214,8 @@ class Batch:
         if not (self.force or self.skip_existing) and is_claimed(job.targets[0] for job in jobs if job.targets):
             self.report(f"another run is writing to {self.out}; --skip-existing leaves out what it has done")
         return jobs
+
+
+def _comes_once(recording: Input) -> bool:
+    """Return whether a recording can be read only once: standard input, or a named pipe."""
+    return recording.is_pipe or audio.is_pipe(recording.path)
