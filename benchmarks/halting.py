@@ -46,12 +46,12 @@ class Scheduled(Papez):
         self._step = 0
         return super().iterate(tokens, memory, active_fractions)
 
-    def _halt(self, layer: Any, tokens: Any, halting_probability: Any) -> tuple[Tensor, Tensor, bool]:  # noqa: ARG002
+    def _halt(self, layer: Any, tokens: Any, halting_probability: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         if self.config.halting == "drop":
             self._last = self._last[self._last >= self._step]
         weight, halted = (self._last == self._step).float()[None], (self._last <= self._step).float()[None]
         self._step += 1
-        return weight, halted, bool(halted.all())
+        return weight, halted
 
 
 def compare(schedule: str, seconds: float, budget: float) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from septool.losses import LOSSES, UNDEFINED_FOR_SILENCE, can_learn_by
 from septool.models import MODELS
 from septool.training.distributed import Distributed, init_distributed
 from septool.training.lock import lock_run
-from septool.training.recipe import Distillation, Recipe
+from septool.training.recipe import Distillation, Pondering, Recipe
 from septool.training.recipe_changes import recipe_changes, run_name
 from septool.training.recipe_files import load_recipe, recipe_from_dict, recipe_record
 from septool.training.state import LAST, has_state, read_state
@@ -79,6 +79,8 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
         raise UsageError(f"speakers changes nothing for {recipe.model}, which is no speaker network")
     if recipe.distillation != Distillation() and role != "separator":
         raise UsageError(f"distillation changes nothing for {recipe.model}, which is no separator")
+    if recipe.pondering != Pondering() and role != "separator":
+        raise UsageError(f"pondering changes nothing for {recipe.model}, which is no separator")
     if recipe.data.mixing == "static" and role != "separator":
         raise UsageError(f"data.mixing is static; {recipe.model} learns from mixtures that are sampled (dynamic)")
     if loop.precision == "fp16" and device.type != "cuda":

@@ -124,6 +124,19 @@ class Distillation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pondering:
+    """The ponder cost of networks whose tokens halt (Graves, 2016, section 2.1); see :mod:`septool.training.pondering`.
+
+    It is none that Papez's paper has.
+    """
+
+    cost: float = 0.0  # added to the loss, in dB, for each step that a token takes, on average
+
+    def __post_init__(self) -> None:
+        _check_range(0, 1_000, self, "cost")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A training recipe."""
 
@@ -143,6 +156,7 @@ class Recipe:
     )
     speakers: SpeakerSampling = field(default_factory=SpeakerSampling)  # of speaker networks
     distillation: Distillation = Distillation()  # of separators
+    pondering: Pondering = Pondering()  # of separators whose tokens halt
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loop: Loop = Loop()

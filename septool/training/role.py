@@ -50,9 +50,9 @@ class Role(ABC, Generic[ModelT, ItemT]):
     def losses(self, batch: Batch) -> Tensor:
         """Return the loss of each item of a batch, ``[batch]``."""
 
-    def losses_and_distillation(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Return the loss of each item, ``[batch]``, and what a teacher adds to each: a number, None without one."""
-        return self.losses(batch), None
+    def losses_and_auxiliary(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of each item, ``[batch]``, and what else is added to each: numbers, by the recipe's table."""
+        return self.losses(batch), {}
 
     @abstractmethod
     def validation_set(self) -> list[ItemT]:

@@ -1,6 +1,7 @@
 """The training role of separators: mixtures, sampled or fixed, and SI-SNRi."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from septool.signal.levels import model_gain
 from septool.training.data import Batch, Damage, FixedMixtures, TrainingSet
 from septool.training.distillation import Teacher
 from septool.training.distributed import Distributed
+from septool.training.pondering import PonderCost
 from septool.training.recipe import Recipe
 from septool.training.role import Role
 
@@ -32,6 +34,7 @@ class SeparatorRole(Role[Separator, Rendered]):
         self.teacher: Teacher | None = None
         if recipe.distillation.teacher:
             self.teacher = Teacher(recipe.distillation, model, recipe.data.sample_rate, self.device)
+        self.ponder_cost = PonderCost(recipe.pondering, model) if recipe.pondering.cost else None
 
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., np.ndarray]:
         """Return ``sample(seed=, epoch=, index=)`` of one mixture: its parts, ``[part, time]``."""
@@ -55,13 +58,18 @@ class SeparatorRole(Role[Separator, Rendered]):
         """Return the loss of each item of ``[batch, part, time]``, at the level of the model, ``[batch]``."""
         return self.loss_function(self.model, *self._at_model_level(batch))
 
-    def losses_and_distillation(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        if self.teacher is None:
-            return super().losses_and_distillation(batch)
+    def losses_and_auxiliary(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         mixture, sources = self._at_model_level(batch)
-        with self.teacher.record_student() as states:
+        auxiliary: dict[str, Tensor] = {}
+        with ExitStack() as recording:
+            states = recording.enter_context(self.teacher.record_student()) if self.teacher else []
+            steps = recording.enter_context(self.ponder_cost.record_steps()) if self.ponder_cost else []
             losses = self.loss_function(self.model, mixture, sources)
-        return losses, self.teacher.loss(mixture, states)
+        if self.teacher:
+            auxiliary["distillation"] = self.teacher.loss(mixture, states)
+        if self.ponder_cost:
+            auxiliary["pondering"] = self.ponder_cost.loss(steps)
+        return losses, auxiliary
 
     def _at_model_level(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mixtures, ``[batch, time]``, and their sources, ``[batch, source, time]``."""

@@ -70,13 +70,13 @@ def check_network_size(recipe: Recipe) -> Model:
 class LossModule(nn.Module):
     """A run's losses as a module's forward pass, for the synchronization of gradients."""
 
-    def __init__(self, model: nn.Module, losses: Callable[[Batch], tuple[Tensor, Tensor | None]]) -> None:
-        """Compute ``losses``, those of each item ``[batch]`` and what a teacher adds to each, with ``model``."""
+    def __init__(self, model: nn.Module, losses: Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]) -> None:
+        """Compute ``losses``, those of each item ``[batch]`` and what is added to each, with ``model``."""
         super().__init__()
         self.model, self.losses = model, losses
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Return the loss of each item, ``[batch]``, and what a teacher adds to each."""
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of each item, ``[batch]``, and what is added to each."""
         return self.losses(batch)
 
 
@@ -108,7 +108,7 @@ class Trainer:
         self.role: Role[Model, Any] = role(recipe, self.model, distributed)
         self.state = TrainingState(recipe, self.model, self.device, worst=role.worst_score())
         self.changed = self.state.resume(folder) if resume else {}
-        self._loss_module = LossModule(self.model, lambda batch: self.role.losses_and_distillation(batch))
+        self._loss_module = LossModule(self.model, lambda batch: self.role.losses_and_auxiliary(batch))
         self._wrapped_loss = distributed.wrap(self._loss_module)
         self.manifests: dict[str, str] = {}  # sha256 by path
         self._log: TrainingLog | None = None
@@ -253,8 +253,8 @@ class Trainer:
         """Take one step on this process's share of a batch; a non-finite step changes nothing but a counter.
 
         Returns:
-            The mean loss of the whole batch, and the norm of its gradient before clipping; with a teacher, the mean of
-            what it adds to the loss, too.
+            The mean loss of the whole batch, the norm of its gradient before clipping, and the means of what else is
+            added to the loss.
         """
         progress, loop = self.state.progress, self.recipe.loop
         self._set_learning_rate()
@@ -264,21 +264,25 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         buffers_before = [value.clone() for value in self.batchnorm_buffers]
         share = loop.batch / self.distributed.world_size
-        loss, counted, distilled = 0.0, 0.0, 0.0
+        loss, counted = 0.0, 0.0
+        added: dict[str, float] = {}
         for place, micro_batch in enumerate(micro_batches, 1):
             with nullcontext() if place == len(micro_batches) else self.distributed.no_sync(self._wrapped_loss):
                 with self._autocast():
-                    losses, distillation = self._wrapped_loss(micro_batch)  # [B], a number
+                    losses, auxiliary = self._wrapped_loss(micro_batch)  # [B], numbers
                 # NaN does not count as below the floor, so that the step is skipped because of it.
                 above = losses if loop.loss_floor is None else losses[~(losses <= loop.loss_floor)]
-                if distillation is not None:  # after the floor, which is about how well an item is separated
-                    above = above + distillation
+                for value in auxiliary.values():  # after the floor, which is about how well an item is separated
+                    above = above + value
                 self.state.scaler.scale(above.sum() / share).backward()
             loss += losses.mean().item() / len(micro_batches)
-            distilled += 0.0 if distillation is None else distillation.item() / len(micro_batches)
+            for name, value in auxiliary.items():
+                added[name] = added.get(name, 0.0) + value.item() / len(micro_batches)
             counted += len(above)
         world = self.distributed.world_size
-        loss, counted, distilled = self.distributed.all_reduce_sum(loss / world, counted, distilled / world)
+        loss, counted, *rest = self.distributed.all_reduce_sum(
+            loss / world, counted, *(value / world for value in added.values())
+        )
         norm = self._clip_gradient(scale=loop.batch / counted if counted else 0.0)
         if counted and math.isfinite(norm):
             for optimizer in self.state.optimizers:
@@ -291,8 +295,7 @@ class Trainer:
                 value.copy_(before)  # undo the update by the forward pass
         self.state.scaler.update()
         progress.step += 1
-        taught = {"distillation": distilled} if self.recipe.distillation.teacher else {}
-        return {"loss": loss, "gradient": norm} | taught
+        return {"loss": loss, "gradient": norm} | dict(zip(added, rest, strict=True))
 
     def _autocast(self) -> AbstractContextManager[object]:
         dtype = torch_dtype(self.recipe.loop.precision)

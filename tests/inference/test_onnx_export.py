@@ -1,6 +1,7 @@
 """Networks with LSTMs as ONNX graphs: equal outputs at any length, a node for each layer."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,3 +95,17 @@ def test_a_separator_with_lstms_has_a_graph(model: str, change: dict[str, object
     _, difference = write_graph("a", tmp_path / "a.safetensors", tmp_path / "a.onnx")  # compares several lengths
     assert 0 < difference < TOLERANCE / 10
     assert "LSTM" in [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
+
+
+def test_a_papez_whose_tokens_halt_has_a_graph_that_gives_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config: dict[str, Any] = TINY["papez"] | {"halting": "freeze"}
+    network: Any = build_model("papez", config).eval()
+    with torch.no_grad():
+        network.embed_out.weight[-1] *= 20  # so that some halt at once and others do not
+    fractions = network.active_fraction_per_step(torch.randn(1, 4000))
+    assert 0.2 < fractions[-1] < 0.8
+    header = checkpoints.Header(model="papez", config=config, sample_rate=8000, sources=2)
+    checkpoints.save(tmp_path / "a.safetensors", network.state_dict(), header)
+    _, difference = write_graph("a", tmp_path / "a.safetensors", tmp_path / "a.onnx")
+    assert difference < TOLERANCE / 10

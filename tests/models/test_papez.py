@@ -141,7 +141,11 @@ def gradient(model: Papez, mixture: Tensor) -> Tensor:
     return slopes
 
 
-def test_freezing_equals_computing_everything_and_keeping_the_old_state(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gathered", [0.0, 0.9, 1.0], ids=["never", "where few run", "always"])
+def test_freezing_equals_computing_everything_and_keeping_the_old_state(
+    monkeypatch: pytest.MonkeyPatch, gathered: float
+) -> None:
+    monkeypatch.setattr("septool.models.papez.GATHERED", gathered)
     mixture = torch.randn(2, 2003, generator=torch.Generator().manual_seed(1))
     model = random_model("freeze")
     shares = model.active_fraction_per_step(mixture)

@@ -161,10 +161,9 @@ def test_a_run_with_a_teacher_has_its_loss_and_none_of_its_weights(
         recipe(manifests, **changes, distillation={"teacher": str(teacher), "weight": 5.0}), tmp_path / "taught", ALONE
     )
     batch = torch.stack([torch.from_numpy(alone.role.training_set(0)[0, item]) for item in range(2)])
-    own, more = taught.role.losses_and_distillation(batch)
-    assert more is not None
-    assert 5 < more.item() < 15  # weight times 2: states of variance 1 that have nothing to do with each other
-    assert alone.role.losses_and_distillation(batch)[1] is None
+    own, more = taught.role.losses_and_auxiliary(batch)
+    assert 5 < more["distillation"].item() < 15  # weight times 2: states that have nothing in common
+    assert alone.role.losses_and_auxiliary(batch)[1] == {}
     torch.testing.assert_close(own, alone.role.losses(batch))
     assert taught.model.state_dict().keys() == alone.model.state_dict().keys()
 
@@ -176,11 +175,10 @@ def test_the_floor_of_the_loss_is_about_separation_alone(manifests: Path, tmp_pa
         "distillation": {"teacher": str(teacher), "weight": 5.0},
     }
     batch = torch.randn(2, 2, 400)
-    own, more = Trainer(recipe(manifests, **changes), tmp_path, ALONE).role.losses_and_distillation(batch)
-    assert more is not None
+    own, more = Trainer(recipe(manifests, **changes), tmp_path, ALONE).role.losses_and_auxiliary(batch)
     run = Trainer(recipe(manifests, **changes, loop={"loss_floor": own.max().item() + 1}), tmp_path, ALONE)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    expected = {"loss": own.mean().item(), "gradient": 0, "distillation": more.item()}
+    expected = {"loss": own.mean().item(), "gradient": 0, "distillation": more["distillation"].item()}
     assert run.step(batch) == pytest.approx(expected)
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
 

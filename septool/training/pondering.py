@@ -1,0 +1,42 @@
+"""The ponder cost: what a network whose tokens halt pays for each step that a token takes (Graves, 2016).
+
+Papez's paper has none: its tokens learn by the loss alone when to halt. A cost of many steps is what makes a network
+halt that has learned without halting, and it sets how much speed is worth.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from septool.errors import UsageError
+from septool.models.base import Separator
+from septool.training.recipe import Pondering
+
+
+@runtime_checkable
+class RecordsExpectedSteps(Protocol):
+    """A separator whose tokens halt after steps of their own."""
+
+    def record_expected_steps(self) -> AbstractContextManager[list[Tensor]]:
+        """Collect how many steps each token takes in the context, ``[batch, token]``, with a gradient."""
+        ...
+
+
+class PonderCost:
+    """The cost of the steps that a separator's tokens take."""
+
+    def __init__(self, settings: Pondering, model: Separator[Any]) -> None:
+        """Ask for the steps of a model.
+
+        Raises:
+            UsageError: its tokens do not halt.
+        """
+        if not isinstance(model, RecordsExpectedSteps) or model.config.halting not in ("reference", "freeze"):
+            raise UsageError("pondering.cost takes a papez that is trained with halting 'reference' or 'freeze'")
+        self.cost, self.record_steps = settings.cost, model.record_expected_steps
+
+    def loss(self, steps: list[Tensor]) -> Tensor:
+        """Return the cost, in dB, of ``steps`` as they were recorded: a number, over all tokens and passes."""
+        return self.cost * torch.cat([each.flatten() for each in steps]).mean()

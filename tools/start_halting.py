@@ -1,0 +1,59 @@
+"""Weights for a Papez whose tokens halt, from those of one that was trained without, to be trained on from there.
+
+``python -m tools.start_halting WEIGHTS.safetensors OUT.safetensors`` makes the last channel of the states, which the
+halting probability is read from (section 3.3), tell the last step from the others: no token halts before it, so that
+the network begins with nearly what it knew. What the channel held until then is lost, and nothing but the halting reads
+it any more.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from septool import catalogue, checkpoints
+from septool.files import make_folder
+from septool.models.papez import Config, Halting, Papez
+
+GO_ON, HALT = -3.0, 5.0  # logits of the probability to halt: 0.05 at each step, 0.99 at the last
+
+
+def start_halting(weights: Mapping[str, Tensor], config: Config, halting: Halting) -> tuple[dict[str, Tensor], Config]:
+    """Return weights and configuration of a Papez whose tokens halt at the last step."""
+    begun = {name: value.clone() for name, value in weights.items()}
+    begun["embed_out.weight"][-1] = 0
+    begun["embed_out.bias"][-1] = GO_ON
+    begun["layer.norm2.bias"][:, -1] = GO_ON
+    begun["layer.norm2.bias"][config.depth - 2, -1] = HALT  # of the state that enters the last step
+    begun["layer.norm2.weight"][:, -1] *= 0.1
+    for name in ("layer.attention.qkv.weight", "layer.expand.weight", "mask_in.weight"):
+        begun[name][:, -1] = 0
+    return begun, replace(config, halting=halting)
+
+
+def main() -> int:
+    """Read, change and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", help="a checkpoint's name or file")
+    parser.add_argument("output", type=Path, metavar="OUT.safetensors")
+    parser.add_argument("--halting", choices=["reference", "freeze"], default="freeze")
+    options = parser.parse_args()
+    name, path = catalogue.resolve_checkpoint(options.weights)
+    model, header = checkpoints.load(path, Papez)
+    if model.config.halting != "none":
+        parser.error(f"{name} halts already")
+    weights, config = start_halting(model.state_dict(), model.config, options.halting)
+    make_folder(options.output.parent)
+    # Of the history only the data still holds: no recipe makes these weights, and nothing was measured of them.
+    history = {"recipe": {}, "steps": 0, "hours": 0.0, "hardware": "", "measured": {}}
+    checkpoints.save(
+        options.output, weights, replace(header, config=asdict(config), origin=f"{name} made to halt", **history)
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
