@@ -1,0 +1,60 @@
+"""Weights for a GALR with more blocks, from those of a trained one, to be trained on from there.
+
+``python -m tools.add_blocks galr-small-8k OUT.safetensors --blocks 9`` spreads the new blocks evenly over the old ones.
+A new block is a copy of the one before it that adds nothing yet: the gain and bias behind its LSTM and the map behind
+its attention (equation 13) are zero, so that the network gives exactly what it gave (Net2DeeperNet: Chen, Goodfellow
+and Shlens, ICLR 2016).
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from septool import catalogue, checkpoints
+from septool.files import make_folder
+from septool.models.galr import GALR, Config
+
+ADDS = ("0.norm.weight", "0.norm.bias", "1.inverse.weight", "1.inverse.bias")  # what a block's two halves end with
+
+
+def add_blocks(weights: Mapping[str, Tensor], config: Config, blocks: int) -> tuple[dict[str, Tensor], Config]:
+    """Return weights and configuration of a GALR with so many blocks, each as it was or new."""
+    deeper = {name: value.clone() for name, value in weights.items() if not name.startswith("blocks.")}
+    origins = [place * config.blocks // blocks for place in range(blocks)]
+    for place, origin in enumerate(origins):
+        new = place > 0 and origins[place - 1] == origin
+        for name, value in weights.items():
+            if name.startswith(prefix := f"blocks.{origin}."):
+                part = name.removeprefix(prefix)
+                deeper[f"blocks.{place}.{part}"] = value.mul(0) if new and part in ADDS else value.clone()
+    return deeper, replace(config, blocks=blocks)
+
+
+def main() -> int:
+    """Read, add and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", help="a checkpoint's name or file")
+    parser.add_argument("output", type=Path, metavar="OUT.safetensors")
+    parser.add_argument("--blocks", type=int, required=True, metavar="N", help="how many it is to have")
+    options = parser.parse_args()
+    name, path = catalogue.resolve_checkpoint(options.weights)
+    model, header = checkpoints.load(path, GALR)
+    if (model.config.within, model.config.across) != ("lstm", "attention"):
+        parser.error(f"{name} has no LSTM within segments and attention across them")
+    if options.blocks <= model.config.blocks:
+        parser.error(f"{name} has {model.config.blocks} blocks already")
+    weights, config = add_blocks(model.state_dict(), model.config, options.blocks)
+    make_folder(options.output.parent)
+    # Of the history only the data still holds: no recipe makes these weights, and nothing was measured of them.
+    history = {"recipe": {}, "steps": 0, "hours": 0.0, "hardware": "", "measured": {}}
+    origin = f"{name} with {options.blocks} blocks, not trained since"
+    checkpoints.save(options.output, weights, replace(header, config=asdict(config), origin=origin, **history))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
