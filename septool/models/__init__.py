@@ -16,6 +16,7 @@ MODELS: Registry["type[Model]"] = Registry(
         "atss-net-pit": "septool.models.atss_net_pit:AtssNetPIT",
         "band-gridnet": "septool.models.band_gridnet:BandGridNet",
         "blstm-tasnet": "septool.models.blstm_tasnet:BLSTMTasNet",
+        "campplus": "septool.models.campplus:CAMPlusPlus",
         "chimera++": "septool.models.chimera:Chimera",
         "conv-tasnet": "septool.models.conv_tasnet:ConvTasNet",
         "dp-rcnet": "septool.models.dp_rcnet:DPRCNet",
@@ -40,4 +41,4 @@ MODELS: Registry["type[Model]"] = Registry(
     },
 )
 
-SPEAKER_MODEL = "ge2e"  # whose default checkpoint tells voices apart, where no other is named
+SPEAKER_MODEL = "campplus"  # whose default checkpoint tells voices apart, where no other is named

@@ -10,7 +10,7 @@ from septool.models.build import build_model
 from tests.models.learning import WITHOUT_TRAINING
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 
-SIZES = TINY | TINY_EXTRACTORS | {"speaker-net": SPEAKER, "ge2e": {}}
+SIZES = TINY | TINY_EXTRACTORS | {"speaker-net": SPEAKER, "campplus": {}, "ge2e": {}}
 
 
 def test_every_loss_has_its_equation() -> None:
@@ -30,6 +30,7 @@ def test_every_model_names_a_loss_that_exists() -> None:
         ("upit-blstm-st", {"si-snr", "snr", "attractor", "magnitude", "phase-sensitive"}),
         ("atss-net", {"compressed-l2", "spectral-l2"}),
         ("speaker-net", {"additive-margin", "speaker-cross-entropy"}),
+        ("campplus", set()),
         ("ge2e", set()),
     ],
 )
