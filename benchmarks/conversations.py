@@ -15,14 +15,11 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from septool import catalogue, checkpoints
-from septool.conversation.networks import make_embedder
+from septool.conversation.networks import ConversationNetworks, load_conversation_networks
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
 from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
-from septool.inference.level import make_estimator
 from septool.models import SPEAKER_MODEL
-from septool.models.base import SpeakerEncoder
 from septool.scoring.conversations import ConversationScores, score_conversation
 from septool.tasks.conversation_scores import take_apart
 
@@ -80,17 +77,24 @@ def oracle_embedder(rendered: RenderedConversation) -> Callable[[np.ndarray], np
 
 
 def ways(
-    row: Conversation, rendered: RenderedConversation, kept: Kept, embed: Callable[[np.ndarray], np.ndarray], rate: int
+    row: Conversation, rendered: RenderedConversation, kept: Kept, networks: ConversationNetworks
 ) -> Iterator[tuple[str, ConversationSeparator]]:
     """Yield every way of taking a conversation apart by its name."""
+
+    def start(count: SpeakerCount = ANY_COUNT) -> ConversationSeparator:
+        conversation = networks.start(count)
+        conversation.separate = kept.replay()
+        return conversation
+
     exact = SpeakerCount(len(row.speakers), len(row.speakers))
-    yield "septool", ConversationSeparator(kept.replay(), embed, rate, ANY_COUNT)
-    yield "number known", ConversationSeparator(kept.replay(), embed, rate, exact)
-    yield "two tracks, one voice each", ConversationSeparator(kept.replay(), embed, rate, SpeakerCount(2, 2))
-    yield "oracle speakers", ConversationSeparator(kept.replay(), oracle_embedder(rendered), rate, ANY_COUNT)
-    oracle = OracleSeparation(rendered, 0)
-    perfect = ConversationSeparator(oracle, embed, rate, ANY_COUNT)
-    oracle.step = perfect.store.step
+    yield "septool", start()
+    yield "number known", start(exact)
+    yield "two tracks, one voice each", start(SpeakerCount(2, 2))
+    hearing = start()
+    hearing.embed = oracle_embedder(render_conversation(row, hearing.embed_rate))
+    yield "oracle speakers", hearing
+    perfect = start()
+    perfect.separate = OracleSeparation(rendered, perfect.store.step)
     yield "oracle separation", perfect
 
 
@@ -117,21 +121,15 @@ def main() -> int:
     parser.add_argument("--speaker-model", default=SPEAKER_MODEL)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    network, header = checkpoints.load(catalogue.resolve_checkpoint(args.model)[1])
-    speakers, _ = checkpoints.load(catalogue.resolve_checkpoint(args.speaker_model)[1], SpeakerEncoder)
-    estimate, rate = make_estimator(network), header.sample_rate
-
-    @torch.inference_mode()
-    def separate(mixture: np.ndarray) -> np.ndarray:
-        return estimate(torch.from_numpy(np.ascontiguousarray(mixture))[None])[0].numpy()
-
+    networks = load_conversation_networks(args.model, args.speaker_model, CPU, passes=1)
+    rate = networks.rate
     scores: dict[str, list[ConversationScores]] = {}
     lines = []
     for row in read_conversations(args.manifest):
         rendered = render_conversation(row, rate)
-        kept = Kept(separate)
-        for way, conversation in ways(row, rendered, kept, make_embedder(speakers, CPU), rate):
-            turns, names, voices = take_apart(rendered.mixture, conversation)
+        kept = Kept(networks.start().separate)
+        for way, conversation in ways(row, rendered, kept, networks):
+            turns, names, voices = take_apart(row, rendered, conversation)
             score = score_conversation(
                 row.id, rendered, row.speakers, turns=turns, voices=voices, names=names, rate=rate
             )

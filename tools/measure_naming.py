@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from septool import audio
+from septool import audio, catalogue, checkpoints
 from septool.conversation.networks import load_conversation_networks
 from septool.data.conversations import Conversation, read_conversations, render_conversation
 from septool.inference.enrollment import embed_references
+from septool.inference.voiceprints import VOICEPRINT_RATE
 from septool.models import SPEAKER_MODEL
+from septool.models.base import SpeakerEncoder
 from septool.signal.turns import Turn
 
 ENROLLED_S = 10.0  # of the recording
@@ -44,15 +46,18 @@ def main() -> int:
     networks = load_conversation_networks(args.model, SPEAKER_MODEL, torch.device("cpu"))
     rows = read_conversations(args.manifest)
     prints = {}
+    speakers, _ = checkpoints.load(catalogue.resolve_checkpoint(SPEAKER_MODEL)[1], SpeakerEncoder)
+    speakers.listen_at(VOICEPRINT_RATE)
     for name, path in other_recordings(rows).items():
-        samples = audio.load_audio(path, networks.rate)[: round(ENROLLED_S * networks.rate)]
-        known = embed_references(networks.speaker_net.embedding, [samples], networks.rate, networks.device)[0].numpy()
+        samples = audio.load_audio(path, VOICEPRINT_RATE)[: round(ENROLLED_S * VOICEPRINT_RATE)]
+        known = embed_references(speakers.embedding, [samples], VOICEPRINT_RATE, networks.device)[0].numpy()
         prints[name] = known / np.linalg.norm(known)
     own, others, right = [], [], []
     for row in rows:
-        rendered = render_conversation(row, networks.rate)
         with networks.start() as conversation:
-            for _ in conversation.listen([rendered.mixture]):
+            rate = conversation.choose_rate(row.sample_rate)
+            rendered = render_conversation(row, rate)
+            for _ in conversation.listen([rendered.mixture], rate):
                 pass
             found = conversation.diarize()
         for label, embedding in zip(found.speakers, found.embeddings, strict=True):

@@ -7,12 +7,20 @@ from itertools import pairwise
 
 import numpy as np
 
+from septool import audio
 from septool.conversation.activity import close_gaps, drop_islands, spans
 from septool.conversation.clustering import is_one_voice
 from septool.conversation.constraints import find_constraints
 from septool.conversation.naming import name_speakers
 from septool.conversation.people import SpeakerCount
-from septool.conversation.runs import SHORTEST_EMBEDDED_S, Run, WindowActivity, find_runs, run_samples
+from septool.conversation.runs import (
+    SHORTEST_EMBEDDED_S,
+    Run,
+    WindowActivity,
+    alone_samples,
+    find_runs,
+    run_samples,
+)
 from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import EmbeddingStatistics
 from septool.conversation.windows import WindowStore
@@ -72,17 +80,19 @@ class Assignment:
 def assign_runs(
     store: WindowStore,
     embed: Embed,
+    embed_rate: int,
     count: SpeakerCount,
     statistics: EmbeddingStatistics,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[Assignment, np.ndarray]:
     """Find the runs of a recording and whose they are; return their embeddings too, ``[run, embedding]``.
 
-    ``check`` is called before each embedding, and ends the work by what it raises.
+    ``embed`` is given samples at ``embed_rate``, in Hz. ``check`` is called before each embedding, and ends the work by
+    what it raises.
     """
     activities = store.find_activity()
     runs = find_runs(activities, store.rate)
-    embeddings = embed_runs(store, activities, runs, embed, check)
+    embeddings = embed_runs(store, activities, runs, embed, embed_rate, check)
     labels = _label_runs(runs, embeddings, store, count, statistics)
     return Assignment(activities, runs, labels, _borders(activities, store.frames)).drop_unheard(count), embeddings
 
@@ -92,19 +102,28 @@ def embed_runs(
     activities: Sequence[WindowActivity],
     runs: Sequence[Run],
     embed: Embed,
+    embed_rate: int,
     check: Callable[[], None],
 ) -> np.ndarray:
-    """Return the embedding of each run, ``[run, embedding]``; zeros for those too short to have one."""
+    """Return the embedding of each run, ``[run, embedding]``; zeros for those too short to have one.
+
+    Where the recording was heard at a higher rate than it was separated at, that of a run is the embedding of what its
+    speaker says alone: the frequencies that tracks do not have tell most voices apart.
+    """
     embeddings: np.ndarray | None = None  # hours have thousands: they are kept once
-    number, mixture, tracks = -1, np.zeros(0), np.zeros((2, 0))
+    number, mixture, tracks, recorded = -1, np.zeros(0), np.zeros((2, 0)), np.zeros(0)
     for place, run in enumerate(runs):
         check()
         if run.window != number:
             number = run.window
             mixture, tracks = store.read(number)
+            recorded = store.read_heard(number)
+        alone = recorded[:0]
+        if store.factor > 1:
+            alone = alone_samples(run, activities[number], recorded, store.rate, store.factor)
         heard = run_samples(run, activities[number], mixture, tracks, store.rate)
         if len(heard) >= SHORTEST_EMBEDDED_S * store.rate:
-            embedding = embed(heard)
+            embedding = embed(alone if len(alone) else audio.resample(heard, store.rate, embed_rate))
             check_finite_estimate(embedding)
             if embeddings is None:
                 embeddings = np.zeros((len(runs), len(embedding)), dtype=np.float32)

@@ -59,7 +59,9 @@ class ConversationNetworks:
 
         # Diarization uses the first pass alone: its statistics were measured on a single pass.
         hear, further = make_embedder(self.speaker_net, self.device), refine if self.passes > 1 else None
-        return ConversationSeparator(separate, hear, self.rate, count, voices, further, self.statistics)
+        return ConversationSeparator(
+            separate, hear, self.rate, count, voices, further, self.statistics, self.speaker_net.rate
+        )
 
     def find_voices(self, who: str | None) -> list[Voiceprint]:
         """Read the voices that ``--who`` names, if any; see :func:`septool.inference.voiceprints.find_voiceprints`."""
@@ -96,7 +98,8 @@ def load_conversation_networks(
 
     def load_speaker_net() -> SpeakerEncoder:
         network, _ = checkpoints.load(speaker_path, SpeakerEncoder)
-        network.listen_at(header.sample_rate)
+        if network.rate % header.sample_rate:  # at a multiple, it hears more than the separator gives
+            network.listen_at(header.sample_rate)
         return network
 
     speaker_net = load_once(speaker_path, ("speaker", header.sample_rate), load_speaker_net)

@@ -84,8 +84,9 @@ def diarize_file(
         cancelling = loudest_if_cancelling(source, track=track, raw=raw, progress=progress)
     peaks = Peaks()
     with audio.open_audio(source, track=track, raw=raw) as file:
-        reader = audio.Reader(file, conversation.rate, channel or cancelling)
-        for _ in conversation.listen(peaks.watch_recording(reader)):
+        rate = conversation.choose_rate(file.rate)
+        reader = audio.Reader(file, rate, channel or cancelling)
+        for _ in conversation.listen(peaks.watch_recording(reader), rate):
             workers.check_stopping()
             progress(reader.frames / file.rate, file.frames / file.rate)
         info = file.info()

@@ -9,6 +9,7 @@ from septool.conversation.activity import SHORTEST_S, Activity, close_gaps, fram
 
 PAUSE_S = 0.35  # shorter pauses are part of a run
 SHORTEST_EMBEDDED_S = 0.2  # minimum input of a speaker network
+SHORTEST_ALONE_S = 0.5  # of what a speaker says alone, from which it is heard instead of the run
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,24 @@ def run_samples(run: Run, window: WindowActivity, mixture: np.ndarray, tracks: n
     wanted = np.zeros(len(window), dtype=bool)
     wanted[run.frames - window.start] = True
     return heard[_per_sample(wanted, hop, len(mixture))]
+
+
+def alone_samples(run: Run, window: WindowActivity, heard: np.ndarray, rate: int, factor: int) -> np.ndarray:
+    """Return the samples of a run where its speaker is alone, ``[time]``.
+
+    Nothing, where that is less than :data:`SHORTEST_ALONE_S`.
+
+    Args:
+        run: the run.
+        window: its window, at ``rate``.
+        heard: samples of the window at ``factor`` times ``rate``.
+        rate: Hz.
+        factor: how many times as high the rate of ``heard`` is.
+    """
+    wanted = np.zeros(len(window), dtype=bool)
+    wanted[run.frames - window.start] = True
+    alone = heard[_per_sample(wanted & ~window.activity.both, factor * frame_length(rate), len(heard))]
+    return alone if len(alone) >= SHORTEST_ALONE_S * factor * rate else alone[:0]
 
 
 def _per_sample(mask: np.ndarray, hop: int, samples: int) -> np.ndarray:

@@ -7,6 +7,9 @@ track is put together (:mod:`septool.conversation.rendering`).
 
 Memory does not grow with the recording but for 62 numbers a second and an embedding a run: the samples and tracks
 of the first pass lie in a temporary file until the second.
+
+What tells voices apart may hear more than the separator: a recording of a higher rate is then read at the rate of
+the former, and lowered for the latter.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +18,7 @@ from typing import Self
 
 import numpy as np
 
+from septool import audio
 from septool.conversation.diarization import Assignment, Diarization, Embed, assign_runs, describe_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine, render_tracks
@@ -39,20 +43,22 @@ class ConversationSeparator:
         known: Sequence[Voiceprint] = (),
         refine: Refine | None = None,
         statistics: EmbeddingStatistics = GE2E,
+        embed_rate: int | None = None,
     ) -> None:
         """Set up.
 
         Args:
             separate: separates a window into two tracks.
             embed: what a voice sounds like.
-            rate: Hz of everything.
+            rate: Hz of everything but what ``embed`` is given.
             count: how many people there may be.
             known: voices that were heard before, so that people can be called by their names.
             refine: takes a window ``[time]`` and its two tracks, and gives better ones in their order; called in the
                 second pass alone, where two people talk at once.
             statistics: of what ``embed`` gives.
+            embed_rate: Hz of what ``embed`` is given, a multiple of ``rate``; equal to it by default.
         """
-        self.separate, self.embed, self.rate = separate, embed, rate
+        self.separate, self.embed, self.rate, self.embed_rate = separate, embed, rate, embed_rate or rate
         self.count, self.known, self.refine, self.statistics = count, known, refine, statistics
         self.store = WindowStore(rate)
         self._assignment: Assignment | None = None
@@ -66,31 +72,57 @@ class ConversationSeparator:
     ) -> None:
         self.store.__exit__(kind, error, trace)
 
-    def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[int]:
-        """Make the first pass over a stream of blocks ``[time]``; yields the samples done after each window."""
-        store, buffer = self.store, np.zeros(0, dtype=np.float32)
-        for block in blocks:
-            buffer = np.concatenate((buffer, block))
+    def choose_rate(self, recorded: int) -> int:
+        """Return the rate, in Hz, to listen to a recording at: that of the separator, or higher if ``recorded`` is."""
+        return self.embed_rate if recorded > self.rate else self.rate
+
+    def listen(self, blocks: Iterable[np.ndarray], rate: int | None = None) -> Iterator[int]:
+        """Make the first pass over a recording; yields the samples done after each window, at the separator's rate.
+
+        Args:
+            blocks: the recording, ``[time]`` each.
+            rate: Hz of them, as :meth:`choose_rate` says; that of the separator by default.
+        """
+        store = self.store
+        factor = store.factor = (rate or self.rate) // self.rate
+        lower = audio.StreamResampler(factor, 1, channels=1)
+        buffer = heard = np.zeros(0, dtype=np.float32)
+        for block, last in _mark_last(blocks):
+            heard = np.concatenate((heard, block))
+            buffer = np.concatenate((buffer, lower.push(block[None], last=last)[0]))
             while len(buffer) > store.size:
-                self._listen_to(buffer[: store.size])
-                buffer = buffer[store.step :]
+                self._listen_to(buffer[: store.size], heard[: factor * store.size])
+                buffer, heard = buffer[store.step :], heard[factor * store.step :]
                 yield store.samples
         if len(buffer) or not store.windows:
-            self._listen_to(buffer)
+            self._listen_to(buffer, heard)
         yield store.samples
 
-    def _listen_to(self, mixture: np.ndarray) -> None:
+    def _listen_to(self, mixture: np.ndarray, heard: np.ndarray) -> None:
         given = remove_dc(mixture) if len(mixture) else np.zeros(1, dtype=np.float32)
         tracks = self.separate(given)
         check_finite_estimate(tracks)
-        self.store.append(given, tracks)
+        samples = self.store.factor * len(given)  # of the last window resampling may leave one more or less
+        heard = np.pad(heard[:samples], (0, max(samples - len(heard), 0)))
+        self.store.append(given, tracks, remove_dc(heard))
 
     def diarize(self, check: Callable[[], None] = lambda: None) -> Diarization:
         """Say who speaks when, after the first pass; ``check`` is called often, and ends it by what it raises."""
-        self._assignment, embeddings = assign_runs(self.store, self.embed, self.count, self.statistics, check)
+        self._assignment, embeddings = assign_runs(
+            self.store, self.embed, self.embed_rate, self.count, self.statistics, check
+        )
         return describe_speakers(self._assignment, embeddings, self.store, self.known, self.statistics)
 
     def voices(self) -> Iterator[np.ndarray]:
         """Make the second pass, after :meth:`diarize`: yield ``[speaker + 1, time]``; see :func:`render_tracks`."""
         assert self._assignment is not None, "who speaks when has to be known first"
         return render_tracks(self.store, self._assignment, self.refine)
+
+
+def _mark_last(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
+    """Yield each block with whether it is the last one; one that is empty, if there is none."""
+    held = np.zeros(0, dtype=np.float32)
+    for block in blocks:
+        yield held, False
+        held = block
+    yield held, True

@@ -33,10 +33,14 @@ class Window:
 
 
 class WindowStore:
-    """The windows of one recording, mixture and tracks; a context that removes its temporary file."""
+    """The windows of one recording, mixture and tracks; a context that removes its temporary file.
+
+    Where the recording is heard at a multiple of the separator's rate, its samples at that rate are kept, too.
+    """
 
     def __init__(self, rate: int) -> None:
         self.rate, self.hop = rate, frame_length(rate)
+        self.factor = 1  # samples of the recording as it is heard, for each one of the mixture
         # Whole frames, so that a window's frames are the recording's.
         self.step = round((WINDOW_S - OVERLAP_S) * rate / self.hop) * self.hop
         self.size = self.step + round(OVERLAP_S * rate / self.hop) * self.hop
@@ -62,22 +66,40 @@ class WindowStore:
         """How many frames the recording has so far, with one at each end."""
         return self.samples // self.hop + 2
 
-    def append(self, mixture: np.ndarray, tracks: np.ndarray) -> None:
-        """Keep the next window: its mixture ``[time]`` and its tracks ``[2, time]``."""
+    def append(self, mixture: np.ndarray, tracks: np.ndarray, heard: np.ndarray | None = None) -> None:
+        """Keep the next window: its mixture ``[time]``, its tracks ``[2, time]``, and ``heard [factor * time]``."""
         start = self.windows[-1].start + self.step if self.windows else 0
-        heard = magnitudes(mixture, self.rate)
-        both, louder = find_overlap(heard, magnitudes(tracks, self.rate))
-        levels = frame_levels(heard).astype(np.float32)
+        spectrum = magnitudes(mixture, self.rate)
+        both, louder = find_overlap(spectrum, magnitudes(tracks, self.rate))
+        levels = frame_levels(spectrum).astype(np.float32)
         self.windows.append(Window(start, len(mixture), levels, both, louder))
         np.concatenate((mixture[None], tracks)).astype(np.float32).tofile(self._file)
+        if self.factor > 1:
+            assert heard is not None, "there are samples of the recording as it is heard"
+            heard.astype(np.float32).tofile(self._file)
 
     def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Read a window: the mixture ``[time]`` and the tracks ``[2, time]``."""
+        stored = self._read(number, 0, 3)
+        return stored[0], stored[1:]
+
+    def read_heard(self, number: int) -> np.ndarray:
+        """Read the samples of a window as they are heard, ``[factor * time]``."""
+        return self._read(number, 3, self.factor).ravel() if self.factor > 1 else self._read(number, 0, 1)[0]
+
+    def _read(self, number: int, first: int, rows: int) -> np.ndarray:
+        """Read rows of a window, each as long as its mixture."""
         self._file.flush()
-        shape = (3, self.windows[number].samples)
-        before = 3 * number * self.size * np.dtype(np.float32).itemsize  # all windows but the last are full
-        stored = np.memmap(self._file, dtype=np.float32, mode="r", offset=before, shape=shape)
-        return np.array(stored[0]), np.array(stored[1:])
+        samples, kept = self.windows[number].samples, 3 + (self.factor if self.factor > 1 else 0)
+        before = kept * number * self.size + first * samples  # all windows but the last are full
+        stored = np.memmap(
+            self._file,
+            dtype=np.float32,
+            mode="r",
+            offset=before * np.dtype(np.float32).itemsize,
+            shape=(rows, samples),
+        )
+        return np.array(stored)
 
     def find_activity(self) -> list[WindowActivity]:
         """Find where one person or two speak in each window, by the levels of the whole recording."""

@@ -23,6 +23,7 @@ from septool.files import is_there
 from septool.printable import printable
 
 KEY = "septool-voices"  # the header's one entry, a JSON object
+VOICEPRINT_RATE = 8000  # Hz: voices are compared with tracks of separators, and of most this is the rate
 LONGEST_NAME = 100  # characters; names become parts of file names
 # Separators of paths, of lists and of name patterns; and bytes that are not UTF-8, which no header can have.
 NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\#,{}:\ud800-\udfff]")
@@ -130,9 +131,10 @@ def _read_voiceprints(path: Path, network: str) -> Mapping[str, Voiceprint]:
                 raise UsageError(f"{printable(path)} has no voiceprints; septool enroll makes a file that has")
             networks = about["networks"]
             if network not in networks:
-                others = " and ".join(f"{each['model']} at {each['sample_rate']} Hz" for each in networks.values())
+                others = " and ".join(str(each["model"]) for each in networks.values())
                 raise UsageError(
-                    f"{printable(path)} was made by another speaker network, {others}; enroll the voices by this one"
+                    f"{printable(path)} was made by another speaker network, {others}; enroll the voices anew, or name "
+                    "that one by --speaker-model"
                 )
             voices = {
                 name: Voiceprint(name, file.get_tensor(key), float(about["seconds"].get(name, 0.0)))

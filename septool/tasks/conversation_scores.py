@@ -8,7 +8,7 @@ import numpy as np
 from septool import catalogue, checkpoints, workers
 from septool.conversation.networks import TRACKS, load_conversation_networks
 from septool.conversation.separation import ConversationSeparator
-from septool.data.conversations import Conversation, read_conversations, render_conversation
+from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
 from septool.device import choose_device
 from septool.errors import SeptoolError, UsageError
 from septool.scoring.conversations import score_conversation
@@ -20,20 +20,29 @@ BLOCK_S = 10.0  # handed over at once
 
 
 def take_apart(
-    mixture: np.ndarray, conversation: ConversationSeparator
+    row: Conversation, rendered: RenderedConversation, conversation: ConversationSeparator
 ) -> tuple[list[Turn], tuple[str, ...], np.ndarray]:
-    """Run both passes over a mixture ``[time]``.
+    """Run both passes over a conversation, which is heard at the rate that is chosen for its recordings.
+
+    Args:
+        row: the conversation.
+        rendered: at the separator's rate.
+        conversation: the conversation separator.
 
     Returns:
         Who speaks when, the names, and a track for each of them, ``[speaker, time]``.
     """
-    block = round(BLOCK_S * conversation.rate)
+    rate = conversation.choose_rate(row.sample_rate)
+    mixture = rendered.mixture if rate == conversation.rate else render_conversation(row, rate).mixture
+    block = round(BLOCK_S * rate)
+    blocks = (mixture[start : start + block] for start in range(0, len(mixture), block))
     with conversation:
-        for _ in conversation.listen(mixture[start : start + block] for start in range(0, len(mixture), block)):
+        for _ in conversation.listen(blocks, rate):
             workers.check_stopping()
         found = conversation.diarize()
         voices = np.concatenate(list(conversation.voices()), axis=1)
-    return found.turns, found.speakers, voices[:-1]
+    # Half of an odd number of samples is rounded up, and may have been rounded down in what was rendered.
+    return found.turns, found.speakers, voices[:-1, : len(rendered.mixture)]
 
 
 def conversations_by_model(
@@ -64,7 +73,7 @@ def conversations_by_model(
 def _score_row(row: Conversation, conversation: ConversationSeparator, rate: int) -> Item:
     try:
         rendered = render_conversation(row, rate)
-        turns, names, voices = take_apart(rendered.mixture, conversation)
+        turns, names, voices = take_apart(row, rendered, conversation)
         scores = score_conversation(row.id, rendered, row.speakers, turns=turns, voices=voices, names=names, rate=rate)
     except SeptoolError as error:
         return Item(row.id, error=str(error))

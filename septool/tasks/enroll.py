@@ -23,7 +23,14 @@ from septool.inference.enrollment import (
 )
 from septool.inference.outcomes import Failed
 from septool.inference.paths import PIPE, find_inputs, one_or_several
-from septool.inference.voiceprints import HeardBy, Voiceprint, check_voice_name, network_digest, write_voiceprints
+from septool.inference.voiceprints import (
+    VOICEPRINT_RATE,
+    HeardBy,
+    Voiceprint,
+    check_voice_name,
+    network_digest,
+    write_voiceprints,
+)
 from septool.models import SPEAKER_MODEL
 from septool.models.base import SpeakerEncoder
 from septool.signal.turns import Turn, find_overlaps
@@ -90,6 +97,7 @@ def enroll(
     make_folder(out.parent)
     checkpoint, path = catalogue.resolve_checkpoint(speaker_model)
     network, _ = checkpoints.load(path, SpeakerEncoder)
+    network.listen_at(min(network.rate, VOICEPRINT_RATE))
     network.to(where)
     voiceprints, enrolled = [], []
     for voice, references in groups.items():

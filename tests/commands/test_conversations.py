@@ -22,6 +22,7 @@ from septool.errors import SeptoolError
 from septool.inference.outcomes import Failed
 from septool.inference.streaming import FileEstimate
 from septool.inference.voiceprints import HeardBy, Voiceprint, network_digest, write_voiceprints
+from septool.models import SPEAKER_MODEL
 from septool.models.base import SpeakerEncoder
 from septool.models.build import build_model
 from septool.tasks.separate import separate
@@ -125,11 +126,11 @@ def test_tracks_take_their_places_together(
 
 
 def test_people_are_called_by_the_voices_that_are_known(septool: Command, meeting: Path, tmp_path: Path) -> None:
-    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint("ge2e")[1], SpeakerEncoder)
+    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint(SPEAKER_MODEL)[1], SpeakerEncoder)
     voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
     voices.append(Voiceprint("dan", -voices[0].embedding, 1.0))  # who is not there
     who = tmp_path / "team.safetensors"
-    write_voiceprints(who, HeardBy("ge2e", network_digest(speaker.embedding), RATE, voices))
+    write_voiceprints(who, HeardBy(SPEAKER_MODEL, network_digest(speaker.embedding), RATE, voices))
     arguments = ("--speakers", "auto", "--who", who, "--activity", "rttm", "-o", tmp_path / "out")
     result = septool("separate", meeting, *arguments)
     assert result.status == 0, result.errors
@@ -143,10 +144,10 @@ def test_people_are_called_by_the_voices_that_are_known(septool: Command, meetin
 @pytest.fixture
 def team(tmp_path: Path) -> Path:
     """Voiceprints of two of the three."""
-    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint("ge2e")[1], SpeakerEncoder)
+    speaker, _ = checkpoints.load(catalogue.resolve_checkpoint(SPEAKER_MODEL)[1], SpeakerEncoder)
     voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
     path = tmp_path / "team.safetensors"
-    write_voiceprints(path, HeardBy("ge2e", network_digest(speaker.embedding), RATE, voices))
+    write_voiceprints(path, HeardBy(SPEAKER_MODEL, network_digest(speaker.embedding), RATE, voices))
     return path
 
 

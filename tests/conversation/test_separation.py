@@ -1,11 +1,13 @@
 """The two passes: tracks that add up to the recording, people who keep theirs, memory that stays."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
+from septool import audio
 from septool.conversation.diarization import Diarization, pad_frames
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine
@@ -13,6 +15,7 @@ from septool.conversation.separation import ConversationSeparator
 from septool.conversation.speakers import find_speakers
 from septool.errors import SeptoolError
 from septool.metrics.diarization import diarization_error
+from septool.signal.levels import remove_dc
 from septool.signal.turns import Turn
 
 RATE = 8000
@@ -248,3 +251,123 @@ def test_whoever_is_heard_beyond_borders_alone_is_nobody(
 )
 def test_turns_do_not_reach_into_what_somebody_else_says(others: list[int], expected: float) -> None:
     assert pad_frames(np.array(others, dtype=bool), 3.0) == expected
+
+
+@contextmanager
+def at_twice_the_rate(
+    recording: np.ndarray, block: int = 7001
+) -> Iterator[tuple[ConversationSeparator, list[np.ndarray], list[int]]]:
+    """Return who has heard a recording at twice the separator's rate, what was separated, and how much was done."""
+    given: list[np.ndarray] = []
+
+    def separate(mixture: np.ndarray) -> np.ndarray:
+        given.append(mixture)
+        return np.stack([mixture, np.zeros_like(mixture)])
+
+    blocks = (recording[start : start + block] for start in range(0, len(recording), block))
+    with ConversationSeparator(separate, lambda _: np.ones(2), RATE, embed_rate=2 * RATE) as conversation:
+        done = [*conversation.listen(blocks, 2 * RATE)]
+        yield conversation, given, done
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"), [(4000, 8000), (8000, 8000), (11025, 16000), (16000, 16000), (44100, 16000)]
+)
+def test_what_is_recorded_at_more_than_the_rate_of_the_separator_is_heard_at_more(recorded: int, expected: int) -> None:
+    higher = ConversationSeparator(lambda mixture: np.stack([mixture] * 2), embed, RATE, embed_rate=2 * RATE)
+    assert higher.choose_rate(recorded) == expected
+    same = ConversationSeparator(lambda mixture: np.stack([mixture] * 2), embed, RATE)
+    assert same.choose_rate(recorded) == RATE
+
+
+@pytest.mark.parametrize("block", [1000, 7001, 10**6])
+@pytest.mark.parametrize("odd", [0, 1])
+def test_what_is_heard_at_twice_the_rate_is_separated_as_if_it_were_not(
+    sources: dict[str, np.ndarray], block: int, odd: int
+) -> None:
+    high = audio.resample(np.sum([*sources.values()], axis=0), RATE, 2 * RATE)[odd:]
+    mixture = audio.resample(high, 2 * RATE, RATE)
+    with at_twice_the_rate(high, block) as (conversation, given, done):
+        store = conversation.store
+        assert done[-1] == store.samples == len(mixture)
+        assert [window.start for window in store.windows] == [store.step * n for n in range(len(store.windows))]
+        for number, (window, samples) in enumerate(zip(store.windows, given, strict=True)):
+            place = slice(window.start, window.start + window.samples)
+            assert len(samples) == window.samples
+            np.testing.assert_allclose(samples, mixture[place], atol=1e-5)
+            heard = high[2 * place.start : 2 * place.stop]
+            np.testing.assert_array_equal(store.read_heard(number)[: len(heard)], heard)
+        conversation.diarize()
+        voices = np.concatenate(list(conversation.voices()), axis=1)
+        np.testing.assert_allclose(voices.sum(0), mixture, atol=1e-5)
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(0, 1), (1, 1), (2, 1), (3, 2), (16000, 8000), (16001, 8001)])
+def test_little_or_nothing_is_heard_at_twice_the_rate(samples: int, expected: int) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(samples).astype(np.float32)
+    with at_twice_the_rate(noise) as (conversation, given, done):
+        assert (len(given), done) == (1, [expected])
+        expected_noise = remove_dc(np.pad(noise, (0, 2 * expected - samples)))
+        np.testing.assert_array_equal(conversation.store.read_heard(0), expected_noise)
+        conversation.diarize()
+        assert sum(part.shape[1] for part in conversation.voices()) == expected
+
+
+def test_a_whole_number_of_windows_is_heard_at_twice_the_rate() -> None:
+    store = ConversationSeparator(lambda mixture: mixture, embed, RATE).store
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * (store.size + store.step) + 1).astype(np.float32)
+    with at_twice_the_rate(noise[:-1]) as (_, given, _):
+        assert [*map(len, given)] == [store.size, store.size]
+    with at_twice_the_rate(noise) as (_, given, _):
+        assert [*map(len, given)] == [store.size, store.size, store.size - store.step + 1]
+
+
+def test_a_voice_is_told_by_what_it_says_alone_at_the_higher_rate(sources: dict[str, np.ndarray]) -> None:
+    """Whoever hardly speaks alone is heard in what was separated, which is brought to that rate."""
+    time = np.arange(round(SECONDS * 2 * RATE)) / (2 * RATE)
+    hiss = 0.01 * np.cos(2 * np.pi * 6000 * time).astype(np.float32)  # which no separator at 8 kHz has
+    mixture = audio.resample(np.sum([*sources.values()], axis=0), RATE, 2 * RATE) + hiss
+    high: list[float] = []
+    lengths: list[int] = []
+
+    def listen_to(samples: np.ndarray) -> np.ndarray:
+        spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 4 * RATE))
+        high.append(2 * spectrum[11990:12010].max() / np.hanning(len(samples)).sum())
+        lengths.append(len(samples))
+        return embed(audio.resample(samples, 2 * RATE, RATE))
+
+    oracle = Oracle(sources)
+    with ConversationSeparator(oracle, listen_to, RATE, embed_rate=2 * RATE) as conversation:
+        oracle.step = conversation.store.step
+        for _ in conversation.listen([mixture], 2 * RATE):
+            pass
+        found = conversation.diarize()
+    expected, _ = run(sources)
+    assert found.speakers == expected.speakers
+    assert {level > 0.005 for level in high} == {True, False}
+    for level, length in zip(high, lengths, strict=True):
+        assert level > 0.005 or level < 1e-4
+        assert level < 1e-4 or length >= RATE  # half a second
+
+
+def test_a_recording_at_the_rate_of_the_separator_is_heard_in_runs_as_before(sources: dict[str, np.ndarray]) -> None:
+    expected: list[np.ndarray] = []
+    heard: list[np.ndarray] = []
+
+    def listen_to(samples: np.ndarray) -> np.ndarray:
+        expected.append(samples)
+        return embed(samples)
+
+    def listen_higher(samples: np.ndarray) -> np.ndarray:
+        heard.append(samples)
+        return embed(audio.resample(samples, 2 * RATE, RATE))
+
+    plain, _ = run(sources, embed=listen_to)
+    oracle = Oracle(sources)
+    with ConversationSeparator(oracle, listen_higher, RATE, embed_rate=2 * RATE) as conversation:
+        oracle.step = conversation.store.step
+        for _ in conversation.listen([np.sum([*sources.values()], axis=0)]):
+            pass
+        assert conversation.diarize().turns == plain.turns
+    for low, high in zip(expected, heard, strict=True):
+        np.testing.assert_array_equal(high, audio.resample(low, RATE, 2 * RATE))

@@ -11,6 +11,7 @@ from septool import catalogue, checkpoints
 from septool.errors import UsageError
 from septool.inference.cascade import Cascade, load_extractor
 from septool.inference.voiceprints import network_digest
+from septool.models import SPEAKER_MODEL
 from septool.models.base import SpeakerEncoder
 from tests.conftest import Command, voice
 
@@ -96,12 +97,12 @@ def test_a_network_hears_recordings_of_other_rates(encoder: SpeakerEncoder) -> N
     assert network_digest(other.embedding) == digest
 
 
-def test_a_separator_is_loaded_as_an_extractor(tiny_checkpoint: Path, encoder: SpeakerEncoder) -> None:
+def test_a_separator_is_loaded_as_an_extractor(tiny_checkpoint: Path) -> None:
     model, header = load_extractor(tiny_checkpoint)
     assert isinstance(model, Cascade)
     assert not model.training
+    encoder, known = checkpoints.load(catalogue.resolve_checkpoint(SPEAKER_MODEL)[1], SpeakerEncoder)
     assert network_digest(model.speaker) == network_digest(encoder.embedding)
-    _, known = checkpoints.load(catalogue.resolve_checkpoint("ge2e")[1], SpeakerEncoder)
     assert header.presence_threshold == known.presence_threshold is not None
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,7 +50,8 @@ class Knowing:
 
     rate = RATE
 
-    def __init__(self, row: Conversation, lose: str) -> None:
+    def __init__(self, row: Conversation, lose: str = "", factor: int = 1) -> None:
+        self.row, self.factor = row, factor
         self.rendered = render_conversation(row, RATE)
         self.keep = [n for n, name in enumerate(row.speakers) if name != lose]
         self.names = [row.speakers[n] for n in self.keep]
@@ -60,20 +62,26 @@ class Knowing:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def listen(self, blocks: Iterator[np.ndarray]) -> Iterator[int]:
+    def choose_rate(self, recorded: int) -> int:
+        return self.factor * RATE if recorded > RATE else RATE
+
+    def listen(self, blocks: Iterator[np.ndarray], rate: int) -> Iterator[int]:
+        self.chosen = rate
         for block in blocks:
             self.heard += len(block)
             yield self.heard
 
     def diarize(self) -> SimpleNamespace:
-        assert self.heard == len(self.rendered.mixture)
+        assert self.heard == len(render_conversation(self.row, self.chosen).mixture)
         turns = [Turn(t.start, t.end, f"found {t.speaker}") for t in self.rendered.turns if t.speaker in self.names]
         return SimpleNamespace(turns=turns, speakers=tuple(f"found {name}" for name in self.names))
 
     def voices(self) -> Iterator[np.ndarray]:
         rest = np.zeros((1, len(self.rendered.mixture)))
         noise = 1e-3 * np.random.default_rng(0).standard_normal((len(self.keep), rest.shape[1]))
-        yield np.concatenate((self.rendered.sources[self.keep] + noise, rest))
+        voices = np.concatenate((self.rendered.sources[self.keep] + noise, rest))
+        samples = -(-self.heard * RATE // self.chosen)
+        yield np.pad(voices, ((0, 0), (0, samples - voices.shape[1])))
 
 
 @contextmanager
@@ -130,7 +138,7 @@ def test_a_conversation_that_cannot_be_read_fails_alone(
 ) -> None:
     text = meetings.read_text().splitlines()
     meetings.write_text("\n".join([text[0].replace("bob.wav", "gone.wav"), text[1]]))
-    starts = iter([None, Knowing(read_conversations(meetings)[1], "")])
+    starts = iter([None, Knowing(read_conversations(meetings)[1])])
     networks = SimpleNamespace(start=lambda: next(starts), rate=RATE)
     with monkeypatch.context() as patch:
         patch.setattr(conversation_scores, "load_conversation_networks", lambda *_: networks)
@@ -138,6 +146,23 @@ def test_a_conversation_that_cannot_be_read_fails_alone(
     assert "gone.wav" in a.error
     assert not b.error
     assert all(summary.failed == 1 for summary in summaries)
+
+
+@pytest.mark.parametrize(("recorded", "chosen"), [(RATE, RATE), (2 * RATE, 2 * RATE), (44100, 2 * RATE)])
+def test_a_conversation_is_heard_at_the_rate_that_is_chosen_for_it(
+    monkeypatch: pytest.MonkeyPatch, meetings: Path, tiny_checkpoint: Path, recorded: int, chosen: int
+) -> None:
+    """An odd number of samples has a half that is rounded up, and may be rounded down where the whole is rendered."""
+    row = read_conversations(meetings)[0]
+    row = replace(row, sample_rate=recorded, seconds=(6 * 2 * RATE + 1) / (2 * RATE))
+    meetings.write_text(dump_conversations([row]))
+    knowing = Knowing(read_conversations(meetings)[0], factor=2)
+    networks = SimpleNamespace(start=lambda: knowing, rate=RATE)
+    monkeypatch.setattr(conversation_scores, "load_conversation_networks", lambda *_: networks)
+    (item,), _ = evaluate(meetings, model=str(tiny_checkpoint), device="cpu")
+    assert knowing.chosen == chosen
+    assert not item.error
+    assert item.detections["der"] == 0
 
 
 def test_a_speaker_network_that_was_not_measured_is_told_of(

@@ -17,6 +17,7 @@ from septool.data import manifest
 from septool.data.manifest import Enrollment, Mixture, Source
 from septool.errors import UsageError
 from septool.files import sha256_of
+from septool.models import SPEAKER_MODEL
 from septool.models.base import Extraction
 from septool.models.build import build_model
 from septool.models.voicefilter import VoiceFilter
@@ -132,7 +133,7 @@ def test_a_separator_is_scored_on_the_enrolled_voice_if_asked(rows: Path, tiny_c
     items, summaries = run(extract=True)
     assert [len(item.scores["si-snr"]) for item in items] == [1, 1]
     assert all(item.detections.keys() == {"right-voice", "presence", "absence"} for item in items)
-    assert summaries[0].speaker_model_sha256 == sha256_of(catalogue.resolve_checkpoint("ge2e")[1])
+    assert summaries[0].speaker_model_sha256 == sha256_of(catalogue.resolve_checkpoint(SPEAKER_MODEL)[1])
     separated, _ = run()
     assert [len(item.scores["si-snr"]) for item in separated] == [2, 2]
     for source in (rows.parent, rows):

@@ -1,0 +1,35 @@
+"""Windows that are kept: what was appended is read."""
+
+import numpy as np
+import pytest
+
+from septool.conversation.windows import WindowStore
+
+RATE = 8000
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_every_window_is_read_as_it_was_appended(factor: int) -> None:
+    random = np.random.default_rng(0)
+
+    def noise(*shape: int) -> np.ndarray:
+        return random.standard_normal(shape).astype(np.float32)
+
+    with WindowStore(RATE) as store:
+        store.factor = factor
+        lengths = [store.size, store.size, 1001]  # the last one is shorter
+        kept = [(noise(samples), noise(2, samples), noise(factor * samples)) for samples in lengths]
+        for mixture, tracks, heard in kept:
+            store.append(mixture, tracks, heard)
+        for number in (2, 0, 1):
+            mixture, tracks, heard = kept[number]
+            for found, expected in zip(store.read(number), (mixture, tracks), strict=True):
+                np.testing.assert_array_equal(found, expected)
+            np.testing.assert_array_equal(store.read_heard(number), heard if factor > 1 else mixture)
+
+
+def test_what_is_heard_at_the_rate_of_the_separator_is_its_mixture() -> None:
+    with WindowStore(RATE) as store:
+        mixture = np.ones(500, dtype=np.float32)
+        store.append(mixture, np.zeros((2, 500), dtype=np.float32))
+        np.testing.assert_array_equal(store.read_heard(0), mixture)
