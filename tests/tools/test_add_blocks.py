@@ -1,6 +1,7 @@
 """A GALR with more blocks gives what it gave, and its new blocks learn."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ def test_a_deeper_network_gives_what_it_gave_and_its_new_blocks_learn() -> None:
     model = GALR(CONFIG)
     weights, config = add_blocks(model.state_dict(), model.config, 5)
     assert config == replace(CONFIG, blocks=5)
-    deeper = GALR(config)
+    deeper: Any = GALR(config)
     deeper.load_state_dict(weights)
     mixture = torch.randn(2, 400)
     estimates = deeper(mixture)

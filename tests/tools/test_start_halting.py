@@ -14,7 +14,8 @@ def test_no_token_halts_before_the_last_step_from_which_nearly_all_of_the_output
     tiny: dict[str, Any] = TINY["papez"] | {"depth": 4, "width": 32, "halting": "none"}
     model = Papez(Config(**tiny)).eval()
     weights, config = start_halting(model.state_dict(), model.config, "freeze")
-    assert config == Config(**tiny | {"halting": "freeze"})
+    tiny["halting"] = "freeze"
+    assert config == Config(**tiny)
     halting = Papez(config).eval()
     halting.load_state_dict(weights)
     mixture = torch.randn(1, 400)

@@ -15,12 +15,14 @@ from septool.training.trainer import Trainer
 from tests.models.tiny import TINY
 from tests.training.runs import ALONE, recipe
 
-HALTING: Any = {"model": "papez", "config": TINY["papez"] | {"halting": "freeze", "dropout": 0.0}}
+PAPEZ: dict[str, Any] = TINY["papez"]
+HALTING: Any = {"model": "papez", "config": PAPEZ | {"halting": "freeze", "dropout": 0.0}}
 
 
 def papez(**changes: Any) -> Papez:
     torch.manual_seed(0)
-    return Papez(Config(**TINY["papez"] | {"dropout": 0.0} | changes))
+    settings: dict[str, Any] = PAPEZ | {"dropout": 0.0} | changes
+    return Papez(Config(**settings))
 
 
 @pytest.mark.parametrize("halting", ["reference", "freeze"])
@@ -67,7 +69,7 @@ def test_a_run_has_its_cost_apart_from_its_loss(manifests: Path, tmp_path: Path)
     batch = torch.randn(2, 2, 400)
     losses, auxiliary = run.role.losses_and_auxiliary(batch)
     assert auxiliary.keys() == {"pondering"}
-    assert 0.5 <= auxiliary["pondering"].item() <= 0.5 * TINY["papez"]["depth"]
+    assert 0.5 <= auxiliary["pondering"].item() <= 0.5 * PAPEZ["depth"]
     torch.testing.assert_close(losses, free.role.losses(batch))
     one, other = run.step(batch), free.step(batch)
     assert one["loss"] == other["loss"] == pytest.approx(losses.mean().item())
@@ -78,7 +80,7 @@ def test_a_run_has_its_cost_apart_from_its_loss(manifests: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(
     "changes",
-    [{"model": "galr"}, {"model": "papez", "config": TINY["papez"] | {"halting": "none"}}],
+    [{"model": "galr"}, {"model": "papez", "config": PAPEZ | {"halting": "none"}}],
     ids=["galr", "papez that does not halt"],
 )
 def test_who_does_not_halt_pays_nothing(manifests: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
