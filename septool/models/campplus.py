@@ -82,7 +82,7 @@ class KaldiFilterbank(nn.Module):
 
 
 def mel(hz: Tensor) -> Tensor:
-    """Return where frequencies lie on the Mel scale that Kaldi has."""
+    """Map frequencies in Hz, ``[...]``, to where they lie on the Mel scale that Kaldi has."""
     return 1127 * torch.log1p(hz / 700)
 
 

@@ -38,5 +38,5 @@ class PonderCost:
         self.cost, self.record_steps = settings.cost, model.record_expected_steps
 
     def loss(self, steps: list[Tensor]) -> Tensor:
-        """Return the cost, in dB, of ``steps`` as they were recorded: a number, over all tokens and passes."""
+        """Return the cost of the steps of each pass, ``[batch, token]``, over all of them: a number of dB."""
         return self.cost * torch.cat([each.flatten() for each in steps]).mean()
