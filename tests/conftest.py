@@ -24,6 +24,7 @@ from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 RATE = 8000
 ROOT = Path(__file__).parent.parent
 
+FORKING = ("tests/training/test_distributed.py", "tests/training/test_interrupt.py")
 UNFOUND = pytest.StashKey[list[str]]()  # tests of long.txt that their files do not have
 
 torch.set_num_threads(1)
@@ -55,7 +56,12 @@ def files_below(folder: Path) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that were measured to take long, and keep which of the files' listed tests there are no more."""
+    """Mark the tests that were measured to take long, and keep which of the files' listed tests there are no more.
+
+    Tests that fork come first: torch refuses to train in a process that was forked after threads of its autograd
+    had started, as some tests make it do.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(FORKING))
     listed = set((ROOT / "tests" / "long.txt").read_text(encoding="utf-8").splitlines())
     for item in items:
         if item.nodeid in listed:
