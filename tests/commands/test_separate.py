@@ -707,7 +707,10 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_remains(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.decode().splitlines()[-1] == "septool: interrupted; what was finished is kept"
-    assert files_below(tmp_path / "out") == sorted(f"a{n}_s{v}.wav" for n in range(9) for v in (1, 2))
+    # The last recording, a short one, may be finished by the other process.
+    last, done = {"call_s1.wav", "call_s2.wav"}, set(files_below(tmp_path / "out"))
+    assert sorted(done - last) == sorted(f"a{n}_s{v}.wav" for n in range(9) for v in (1, 2))
+    assert done & last in (set(), last)
     assert all(audio.audio_info(path).frames == 24000 for path in (tmp_path / "out").glob("*.wav"))
 
 
