@@ -9,14 +9,14 @@ and Shlens, ICLR 2016).
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from septool import catalogue, checkpoints
-from septool.files import make_folder
 from septool.models.galr import GALR, Config
+from tools.changed_weights import save_changed
 
 ADDS = ("0.norm.weight", "0.norm.bias", "1.inverse.weight", "1.inverse.bias")  # what a block's two halves end with
 
@@ -48,11 +48,7 @@ def main() -> int:
     if options.blocks <= model.config.blocks:
         parser.error(f"{name} has {model.config.blocks} blocks already")
     weights, config = add_blocks(model.state_dict(), model.config, options.blocks)
-    make_folder(options.output.parent)
-    # Of the history only the data still holds: no recipe makes these weights, and nothing was measured of them.
-    history = {"recipe": {}, "steps": 0, "hours": 0.0, "hardware": "", "measured": {}}
-    origin = f"{name} with {options.blocks} blocks, not trained since"
-    checkpoints.save(options.output, weights, replace(header, config=asdict(config), origin=origin, **history))
+    save_changed(options.output, weights, header, config, f"{name} with {options.blocks} blocks, not trained since")
     return 0
 
 

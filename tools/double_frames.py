@@ -14,7 +14,7 @@ With galr-small-8k this costs 1.6 of its 10.6 dB (20 mixtures, one pass; 2.8 dB 
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -22,6 +22,7 @@ from torch import Tensor
 from septool import catalogue, checkpoints
 from septool.models.galr import GALR, Config
 from septool.models.layers.codec import hop_of
+from tools.changed_weights import save_changed
 
 
 def double_frames(weights: Mapping[str, Tensor], config: Config) -> tuple[dict[str, Tensor], Config]:
@@ -60,10 +61,7 @@ def main() -> int:
     if model.encoder.hop % 2:
         parser.error(f"{name} has a stride of {model.encoder.hop} samples, which has no half")
     weights, config = double_frames(model.state_dict(), model.config)
-    # Of the history only the data still holds: no recipe makes these weights, and nothing was measured of them.
-    history = {"recipe": {}, "steps": 0, "hours": 0.0, "hardware": "", "measured": {}}
-    origin = f"{name} with twice the frames, not trained since"
-    checkpoints.save(options.output, weights, replace(header, config=asdict(config), origin=origin, **history))
+    save_changed(options.output, weights, header, config, f"{name} with twice the frames, not trained since")
     return 0
 
 

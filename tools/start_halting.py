@@ -9,14 +9,14 @@ it any more.
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from septool import catalogue, checkpoints
-from septool.files import make_folder
 from septool.models.papez import Config, Halting, Papez
+from tools.changed_weights import save_changed
 
 GO_ON, HALT = -3.0, 5.0  # logits of the probability to halt: 0.05 at each step, 0.99 at the last
 
@@ -46,12 +46,7 @@ def main() -> int:
     if model.config.halting != "none":
         parser.error(f"{name} halts already")
     weights, config = start_halting(model.state_dict(), model.config, options.halting)
-    make_folder(options.output.parent)
-    # Of the history only the data still holds: no recipe makes these weights, and nothing was measured of them.
-    history = {"recipe": {}, "steps": 0, "hours": 0.0, "hardware": "", "measured": {}}
-    checkpoints.save(
-        options.output, weights, replace(header, config=asdict(config), origin=f"{name} made to halt", **history)
-    )
+    save_changed(options.output, weights, header, config, f"{name} made to halt")
     return 0
 
 

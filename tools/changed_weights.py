@@ -1,0 +1,27 @@
+"""Keeping weights that a tool made from those of a trained network, to be trained on from there."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from septool import checkpoints
+from septool.files import make_folder
+from septool.headers import Header
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def save_changed(
+    path: Path, weights: Mapping[str, Tensor], header: Header, config: "DataclassInstance", origin: str
+) -> None:
+    """Write changed weights and their configuration, with the header of those that they were made from.
+
+    Of the history only the data still holds: no recipe makes these weights, and nothing was measured of them.
+    """
+    history: dict[str, Any] = {"recipe": {}, "steps": 0, "hours": 0.0, "hardware": "", "measured": {}}
+    make_folder(path.parent)
+    checkpoints.save(path, dict(weights), replace(header, config=asdict(config), origin=origin, **history))
