@@ -16,14 +16,14 @@ from torch.nn import functional as F
 
 from septool import audio, checkpoints
 from septool.data.enrollment import SpeakerSampling, sample_speaker_item
-from septool.data.mixing import AugmentationSources
+from septool.data.mixing import AugmentationSources, DynamicMixing
 from septool.data.speech_cache import load_pool
 from septool.headers import Header
 from septool.models.campplus import CAMPlusPlus, Config, VoiceEncoder
 from septool.signal.levels import at_model_level
-from tools.fit_ge2e import MIXING
 
 NARROW_RATE = 8000  # Hz
+MIXING = DynamicMixing(sources=2, seconds=3.0, difference_db=(-30.0, -6.0), speed=(1.0, 1.0))
 # What parts of the published network are called here, in the order in which they are replaced.
 NAMES = (
     (r"^head\.layer(\d)\.(\d)\.", lambda found: f"front.blocks.{2 * int(found[1]) - 2 + int(found[2])}."),

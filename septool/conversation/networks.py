@@ -10,7 +10,7 @@ import torch
 from septool import catalogue, checkpoints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
-from septool.conversation.statistics import GE2E, SPEAKER_NET, STATISTICS, EmbeddingStatistics
+from septool.conversation.statistics import CAMPPLUS, SPEAKER_NET, STATISTICS, EmbeddingStatistics
 from septool.errors import UsageError
 from septool.inference.engines import TorchSeparator
 from septool.inference.level import embed
@@ -114,7 +114,7 @@ def load_conversation_networks(
         header.sample_rate,
         device,
         header.choose_passes(passes),
-        STATISTICS.get(digest, SPEAKER_NET if isinstance(speaker_net, SpeakerNet) else GE2E),
+        STATISTICS.get(digest, SPEAKER_NET if isinstance(speaker_net, SpeakerNet) else CAMPPLUS),
         digest,
     )
 

@@ -18,7 +18,7 @@ import numpy as np
 from septool.conversation.clustering import number_speakers
 from septool.conversation.constraints import Constraints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
-from septool.conversation.statistics import GE2E, EmbeddingStatistics
+from septool.conversation.statistics import CAMPPLUS, EmbeddingStatistics
 
 # Log probability, in nats, that a pair of runs adds if both have the same speaker.
 DIFFERS = -8.0  # the runs are on two tracks that are active at once
@@ -38,7 +38,7 @@ class Partition:
         constraints: Constraints,
         labels: np.ndarray,
         count: SpeakerCount = ANY_COUNT,
-        statistics: EmbeddingStatistics = GE2E,
+        statistics: EmbeddingStatistics = CAMPPLUS,
     ) -> None:
         """Start from an initial partition.
 

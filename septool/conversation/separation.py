@@ -22,7 +22,7 @@ from septool import audio
 from septool.conversation.diarization import Assignment, Diarization, Embed, assign_runs, describe_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine, render_tracks
-from septool.conversation.statistics import GE2E, EmbeddingStatistics
+from septool.conversation.statistics import CAMPPLUS, EmbeddingStatistics
 from septool.conversation.windows import WindowStore
 from septool.inference.level import check_finite_estimate
 from septool.inference.voiceprints import Voiceprint
@@ -42,7 +42,7 @@ class ConversationSeparator:
         count: SpeakerCount = ANY_COUNT,
         known: Sequence[Voiceprint] = (),
         refine: Refine | None = None,
-        statistics: EmbeddingStatistics = GE2E,
+        statistics: EmbeddingStatistics = CAMPPLUS,
         embed_rate: int | None = None,
     ) -> None:
         """Set up.

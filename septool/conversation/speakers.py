@@ -14,7 +14,7 @@ from septool.conversation.clustering import cluster_speakers, unit_vectors
 from septool.conversation.constraints import Constraints
 from septool.conversation.partition import Partition
 from septool.conversation.people import ANY_COUNT, SpeakerCount
-from septool.conversation.statistics import GE2E, EmbeddingStatistics
+from septool.conversation.statistics import CAMPPLUS, EmbeddingStatistics
 
 NO_PAIR = np.zeros((0, 2), dtype=int)
 LEAST_GROUP = 0.03  # minimum fraction of the speech per initial cluster
@@ -29,7 +29,7 @@ def find_speakers(
     constraints: Constraints,
     *,
     count: SpeakerCount = ANY_COUNT,
-    statistics: EmbeddingStatistics = GE2E,
+    statistics: EmbeddingStatistics = CAMPPLUS,
 ) -> np.ndarray:
     """Assign a speaker number to each run.
 

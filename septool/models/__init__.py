@@ -24,7 +24,6 @@ MODELS: Registry["type[Model]"] = Registry(
         "dprnn": "septool.models.dprnn:DPRNN",
         "dptnet": "septool.models.dptnet:DPTNet",
         "galr": "septool.models.galr:GALR",
-        "ge2e": "septool.models.ge2e:GE2E",
         "papez": "septool.models.papez:Papez",
         "re-sepformer": "septool.models.re_sepformer:RESepFormer",
         "sandglasset": "septool.models.sandglasset:Sandglasset",

@@ -368,9 +368,9 @@ def test_names_of_references_do_nothing_to_a_terminal(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_does_not_extract_is_refused(septool: Command, call: Path, alice: Path) -> None:
-    result = septool("extract", call, "--reference", alice, "-m", "ge2e")
+    result = septool("extract", call, "--reference", alice, "-m", "speaker-net")
     assert result.status == 1
-    assert result.errors[-1].endswith("ge2e-8k.safetensors is a ge2e, which does not extract")
+    assert result.errors[-1].endswith("speaker-net-8k.safetensors is a speaker-net, which does not extract")
 
 
 def test_a_checkpoint_without_a_threshold_wants_one(

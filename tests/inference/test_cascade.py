@@ -52,7 +52,7 @@ def encoder() -> SpeakerEncoder:
 
 
 def load_encoder() -> SpeakerEncoder:
-    return checkpoints.load(catalogue.resolve_checkpoint("ge2e")[1], SpeakerEncoder)[0]
+    return checkpoints.load(catalogue.resolve_checkpoint("speaker-net")[1], SpeakerEncoder)[0]
 
 
 def test_the_voice_is_the_output_that_sounds_like_the_enrollment(cascade: Cascade, voices: Tensor) -> None:
@@ -108,7 +108,7 @@ def test_a_separator_is_loaded_as_an_extractor(tiny_checkpoint: Path) -> None:
 
 def test_an_extractor_takes_no_speaker_network(tiny_extractor: Path) -> None:
     with pytest.raises(UsageError, match="has a speaker network of its own"):
-        load_extractor(tiny_extractor, "ge2e")
+        load_extractor(tiny_extractor, SPEAKER_MODEL)
 
 
 def test_the_speaker_network_can_be_chosen(septool: Command, call: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from septool.models.build import build_model
 from tests.models.learning import WITHOUT_TRAINING
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 
-SIZES = TINY | TINY_EXTRACTORS | {"speaker-net": SPEAKER, "campplus": {}, "ge2e": {}}
+SIZES = TINY | TINY_EXTRACTORS | {"speaker-net": SPEAKER, "campplus": {}}
 
 
 def test_every_loss_has_its_equation() -> None:
@@ -31,7 +31,6 @@ def test_every_model_names_a_loss_that_exists() -> None:
         ("atss-net", {"compressed-l2", "spectral-l2"}),
         ("speaker-net", {"additive-margin", "speaker-cross-entropy"}),
         ("campplus", set()),
-        ("ge2e", set()),
     ],
 )
 def test_a_model_learns_by_the_losses_that_ask_for_nothing_it_lacks(model: str, losses: set[str]) -> None:

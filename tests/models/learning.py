@@ -29,7 +29,7 @@ class Case(NamedTuple):
     loss: str | None = None  # the model's own by default
 
 
-WITHOUT_TRAINING = {"campplus", "ge2e"}  # used with published weights
+WITHOUT_TRAINING = {"campplus"}  # used with published weights
 TINY_SPEAKER = SPEAKER | {"speakers": 2}
 CASES = {name: Case(name, settings) for name, settings in (TINY | TINY_EXTRACTORS).items()} | {
     "conv-tasnet-snr": Case("conv-tasnet", TINY["conv-tasnet"], "snr"),

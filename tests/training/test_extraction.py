@@ -138,8 +138,8 @@ def test_trials_without_a_cosine_count_as_wrong(
 
 
 def test_a_voice_encoder_without_a_classifier_is_not_trained(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="loss is additive-margin, by which ge2e cannot learn; there is none"):
-        train(speaker_recipe(data, model="ge2e", config={"rate": RATE}), tmp_path)
+    with pytest.raises(UsageError, match="loss is additive-margin, by which campplus cannot learn; there is none"):
+        train(speaker_recipe(data, model="campplus", config={"rate": RATE}), tmp_path)
 
 
 def test_everybody_at_each_speed_is_a_speaker(data: Path, tmp_path: Path) -> None:
