@@ -139,8 +139,8 @@ def read_cards() -> list[tuple[dict[str, Any], list[Item]]]:
             "sample_rate": entry.sample_rate,
             "manifest_sha256": entry.measured["manifest_sha256"],
         }
-        hashes = {"manifest_sha256": about["manifest_sha256"]}
-        results.append((about, [Item(id, each, hashes=hashes) for id, each in scores.items()]))
+        provenance = {"manifest_sha256": about["manifest_sha256"]}
+        results.append((about, [Item(id, each, provenance=provenance) for id, each in scores.items()]))
     return results
 
 

@@ -101,8 +101,8 @@ def ship(args: argparse.Namespace) -> int:
             sys.exit(f"nothing was shipped: {item.id}: {item.error}")
     if kind.role != "speaker":  # trials go by the paths of their recordings here
         table = ROOT / "docs" / "models" / f"{args.name}.csv"
-        # Without the hashes: the weights get another one below, when their scores are written into them.
-        write_items_csv(table, [replace(item, hashes={}) for item in items], METRICS.split(","))
+        # Without provenance: the weights get another hash below, when their scores are written into them.
+        write_items_csv(table, [replace(item, provenance={}) for item in items], METRICS.split(","))
     scores = {summary.metric.replace("-", "_"): round(summary.mean, 2) for summary in summaries}
     if args.passes > 1:
         scores["si_snri_one_pass"] = round(score(metric="si-snri", passes=1)[1][0].mean, 2)

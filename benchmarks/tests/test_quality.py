@@ -50,7 +50,7 @@ def test_numbers_are_rounded_and_nothing_else_is_lost(tmp_path: Path) -> None:
     about, (found,) = read_results(tmp_path / "r.jsonl")
     assert (about["items"], about["model_sha256"]) == (1, "w")
     assert (found.scores, found.reasons, found.order) == ({"pesq": [1.2346, None]}, item.reasons, (1, 0))
-    assert found.hashes == {"manifest_sha256": "m"}
+    assert found.provenance == {"manifest_sha256": "m"}
 
 
 def test_a_result_of_other_weights_is_not_the_one(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +123,16 @@ def typed(ctx: Context, **values: object) -> list[Any]:
     return [
         own[name] if source is not None and source.name == "DEFAULT_MAP" else values[name]
         for name, source in sources.items()
+    ]
+
+
+def typed_options(ctx: Context, *, besides: Sequence[str]) -> list[str]:
+    """Return the options that the user typed, such as ``--out``, except some, named by their parameters."""
+    return [
+        name
+        for name, param in ((f"--{key}", param) for key, param in option_params(ctx.command).items())
+        if param.name not in besides
+        if (source := ctx.get_parameter_source(param.name)) is not None and source.name == "COMMANDLINE"
     ]
 
 

@@ -1,7 +1,7 @@
 """``septool eval``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -184,22 +184,28 @@ def evaluate(
 
     from septool.commands import printing
     from septool.tasks.evaluate import evaluate as work
+    from septool.tasks.evaluation_sources import source_kind
 
     if compare:
-        others = {"model": model, "metric": metric, "pair": pair, "out": out, "sample_rate": sample_rate}
-        others |= {"mixture": mixture, "html": html, "by": by, "asr": asr, "passes": passes, "limit": limit}
-        others |= {"cluster": cluster, "speaker_model": speaker_model, "extract": extract, "trim": trim}
-        others |= {"strict": strict, "consistency": consistency, "dtype": dtype}
-        values = zip(others, defaults.typed(ctx, **others), strict=True)
-        surplus = [f"--{name.replace('_', '-')}" for name, value in values if value not in (None, False, "fp32")]
-        _compare(source, estimates, surplus, json=json)
+        _compare(source, estimates, defaults.typed_options(ctx, besides=OF_COMPARE), json=json)
         return
-    if estimates is not None:
-        model, passes, extract, consistency, dtype = defaults.typed(
-            ctx, model=model, passes=passes, extract=extract, consistency=consistency, dtype=dtype
-        )
-    else:
-        sample_rate, pair, mixture = defaults.typed(ctx, sample_rate=sample_rate, pair=pair, mixture=mixture)
+    settings: dict[str, Any] = {
+        "model": model,
+        "speaker_model": speaker_model,
+        "extract": extract,
+        "metric": metric,
+        "sample_rate": sample_rate,
+        "pair": pair,
+        "mixture": mixture,
+        "asr": asr,
+        "passes": passes,
+        "consistency": consistency,
+        "dtype": dtype,
+        "by": by,
+    }
+    inapplicable = source_kind(source).inapplicable(extract=extract, files=estimates is not None)
+    chosen = {name: settings[name] for name in settings if name in inapplicable}
+    settings |= zip(chosen, defaults.typed(ctx, **chosen), strict=True)
     warnings: list[str] = []
 
     def warn(text: str) -> None:
@@ -210,20 +216,9 @@ def evaluate(
         items, summaries = work(
             source,
             estimates,
-            model=model,
-            speaker_model=speaker_model,
-            extract=extract,
-            metric=metric,
-            sample_rate=sample_rate,
-            pair=pair,
-            mixture=mixture,
+            **settings,
             trim=trim,
             sdr_backend=sdr_backend,
-            asr=asr,
-            passes=passes,
-            consistency=consistency,
-            dtype=dtype,
-            by=by,
             out=out,
             html=html,
             device=device,
@@ -254,6 +249,7 @@ def evaluate(
         raise typer.Exit(1)
 
 
+OF_COMPARE = ("compare", "json", "quiet", "verbose", "debug")
 COLUMNS = {  # to fields of a summary
     "metric": "metric",
     "unit": "unit",

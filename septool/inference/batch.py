@@ -156,7 +156,7 @@ class Batch:
         if self.html is not None:
             if self.out == PIPE or piped:
                 raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
-            html_report.check_html_report(self.html, force=self.force)
+            html_report.check_html_report(self.html, force=self.force or self.skip_existing)
         check_pipe(self.out, inputs)
         if self.skip_existing and piped:
             raise UsageError("--skip-existing goes by names, and standard input has none; leave it out")

@@ -13,7 +13,7 @@ from septool.files import parse_json_lines, read_bytes
 from septool.inference.output_folder import claim
 from septool.metrics import METRICS, metric_versions
 from septool.printable import printable
-from septool.scoring.items import HASHES, Item
+from septool.scoring.items import PROVENANCE, Item
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of a formula
 
@@ -47,16 +47,16 @@ def read_facts(path: Path) -> JsonMapping:
     return header if isinstance(header, dict) else {}
 
 
-def read_items(path: Path, metrics: Sequence[str], hashes: Mapping[str, str]) -> dict[str, Item]:
+def read_items(path: Path, metrics: Sequence[str], provenance: Mapping[str, str]) -> dict[str, Item]:
     """Read the items that are done: without failure, and scored by all these metrics.
 
     Raises:
-        SeptoolError: the file holds items of another manifest or model, or scores that would be lost.
+        SeptoolError: the file holds items of another manifest, model or setting, or scores that would be lost.
     """
     items: dict[str, Item] = {}
     for item in load_items(path):
-        if item.hashes != hashes:
-            raise SeptoolError(f"{path} holds scores of another manifest or model; use --force to replace it")
+        if other := [called for key, called in PROVENANCE.items() if item.provenance.get(key) != provenance.get(key)]:
+            raise SeptoolError(f"{path} holds scores of another {other[0]}; use --force to replace it")
         if item.error:
             continue
         if item.scores.keys() >= set(metrics):
@@ -122,15 +122,15 @@ def _line(item: Item) -> str:
 def write_items_csv(out: Path, items: Sequence[Item], metrics: Sequence[str]) -> None:
     """Write the items as CSV with one row per reference, or per item where there is none."""
     besides = list(dict.fromkeys(name for item in items for name in item.detections))
-    hashes = [key for key in HASHES if any(key in item.hashes for item in items)]
+    provenance = [key for key in PROVENANCE if any(key in item.provenance for item in items)]
     with (
         atomic_write(out) as partial_path,
         partial_path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(["id", "source", *metrics, *besides, "note", *hashes])
+        writer.writerow(["id", "source", *metrics, *besides, "note", *provenance])
         for item in items:
-            id, of = _plain_text(item.id), [item.hashes.get(key, "") for key in hashes]
+            id, of = _plain_text(item.id), [item.provenance.get(key, "") for key in provenance]
             if item.error:
                 writer.writerow([id, "", *("" for _ in (*metrics, *besides)), _plain_text(item.error), *of])
                 continue
@@ -155,7 +155,7 @@ def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str]
     besides = list(dict.fromkeys(name for item in items for name in item.detections))
     rows = []
     for item in items:
-        own = {"id": printable(item.id), **item.detections, **item.hashes}
+        own = {"id": printable(item.id), **item.detections, **item.provenance}
         if item.error or not item.order:
             rows.append(own | {"note": printable(item.error) or None})
         for voice in range(len(item.order)):
@@ -163,8 +163,8 @@ def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str]
             scores = {metric: item.scores[metric][voice] for metric in metrics}
             rows.append(own | {"source": voice + 1, **scores, "note": printable("; ".join(notes)) or None})
     numbers = [(name, pa.float64()) for name in (*metrics, *besides)]
-    hashes = [(key, pa.string()) for key in HASHES if any(key in item.hashes for item in items)]
-    schema = pa.schema([("id", pa.string()), ("source", pa.int32()), *numbers, ("note", pa.string()), *hashes])
+    provenance = [(key, pa.string()) for key in PROVENANCE if any(key in item.provenance for item in items)]
+    schema = pa.schema([("id", pa.string()), ("source", pa.int32()), *numbers, ("note", pa.string()), *provenance])
     about = json.dumps(describe_scores(metrics, facts))
     with atomic_write(out) as partial_path:
         pq.write_table(pa.Table.from_pylist(rows, schema.with_metadata({"septool": about})), partial_path)

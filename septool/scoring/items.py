@@ -21,8 +21,16 @@ from septool.registry import suggest
 IMPROVEMENT = "si-snri"  # how well anything separated, wherever that is one number
 LOST_DB = -30.0  # what an item without scores counts where it cannot be counted apart: in a run's validation
 NO_SETTINGS: Mapping[str, JsonMapping] = MappingProxyType({})
-# What scores depend on, the same for all items of a run.
-HASHES = ("manifest_sha256", "model_sha256", "speaker_model_sha256", "asr", "passes", "consistency", "dtype")
+# What scores depend on, the same for all items of a run, and what each is called.
+PROVENANCE = {
+    "manifest_sha256": "manifest",
+    "model_sha256": "model",
+    "speaker_model_sha256": "speaker network",
+    "asr": "--asr",
+    "passes": "--passes",
+    "consistency": "--consistency",
+    "dtype": "--dtype",
+}
 
 
 class ScoringInput(NamedTuple):
@@ -47,15 +55,16 @@ class Item:
     order: tuple[int, ...] = ()  # estimate of each reference
     detections: Mapping[str, float] = field(default_factory=dict)
     error: str = ""  # the whole item failed
-    hashes: Mapping[str, str] = field(default_factory=dict)  # sha256 of the manifest and of the models, and --asr
+    provenance: Mapping[str, str] = field(default_factory=dict)  # what it was measured on and with; see PROVENANCE
 
     def to_row(self) -> JsonDict:
         """Return plain values for JSON; empty parts are left out."""
         if self.error:
-            return {"id": self.id, "error": self.error, **self.detections, **self.hashes}
+            return {"id": self.id, "error": self.error, **self.detections, **self.provenance}
         why = {metric: reasons for metric, reasons in self.reasons.items() if any(reasons)}
         undefined = {"undefined": why} if why else {}
-        return {"id": self.id, "order": list(self.order), **self.scores, **self.detections, **undefined, **self.hashes}
+        scored = {"order": list(self.order), **self.scores, **self.detections, **undefined}
+        return {"id": self.id, **scored, **self.provenance}
 
     @classmethod
     def from_row(cls, row: JsonMapping) -> "Item":
@@ -63,7 +72,7 @@ class Item:
         scores = {metric: row[metric] for metric in METRICS if metric in row}
         why = row.get("undefined", {})
         reasons = {metric: why.get(metric, [None] * len(values)) for metric, values in scores.items()}
-        known = {"id", "order", "error", "undefined", *METRICS, *HASHES}
+        known = {"id", "order", "error", "undefined", *METRICS, *PROVENANCE}
         return cls(
             row["id"],
             scores,
@@ -71,7 +80,7 @@ class Item:
             tuple(row.get("order", ())),
             {key: value for key, value in row.items() if key not in known},
             row.get("error", ""),
-            {key: row[key] for key in HASHES if key in row},
+            {key: row[key] for key in PROVENANCE if key in row},
         )
 
 

@@ -224,7 +224,7 @@ def compare_items(first: Sequence[Item], second: Sequence[Item], measures: Itera
     Raises:
         SeptoolError: they are of different manifests, or have no item or metric in common.
     """
-    manifests = [{item.hashes.get("manifest_sha256") for item in items} for items in (first, second)]
+    manifests = [{item.provenance.get("manifest_sha256") for item in items} for items in (first, second)]
     if manifests[0] != manifests[1]:
         raise SeptoolError("the two results are of different manifests; score both on the same one")
     one, two = ({item.id: item for item in items} for items in (first, second))

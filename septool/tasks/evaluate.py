@@ -137,27 +137,27 @@ def evaluate(
     for line in job.warnings:
         warn(line)
 
-    hashes = chosen.identify()
-    existing = read_items(out, metrics, hashes) if out and out.exists() and skip_existing and not force else {}
+    provenance = chosen.identify()
+    existing = read_items(out, metrics, provenance) if out and out.exists() and skip_existing and not force else {}
     items, total = {id: existing[id] for id in job.ids if id in existing}, len(set(job.ids))
     if jobs is None:
         jobs = workers.cores() if chosen.made_apart and total - len(items) > FEW else 1
     settings = {"sdr": {"backend": sdr_backend}, "wer": {"command": asr}}
-    facts = {"sample_rate": job.rate, **hashes}
+    facts = {"sample_rate": job.rate, **provenance}
     if any(METRICS[name].base == "sdr" for name in metrics):
         facts["sdr_backend"] = sdr_backend
     with item_writer(out, existing.values(), metrics, facts) as write:
         for item in spread(_Score(metrics, job, trim, settings), job.tasks(items.keys()), jobs, cluster):
-            items[item.id] = replace(item, hashes=hashes)
+            items[item.id] = replace(item, provenance=provenance)
             write(items[item.id])
             report(len(items), total, items[item.id])
     ordered = [items[id] for id in job.ids]
     summaries = [
-        replace(summary, sample_rate=job.rate, definition=_definition(summary.metric), **hashes)
+        replace(summary, sample_rate=job.rate, definition=_definition(summary.metric), **provenance)
         for summary in chosen.summarize(ordered, metrics)
     ]
     if html is not None:
-        shown = {summary.metric: summary.definition for summary in summaries if summary.definition} | hashes
+        shown = {summary.metric: summary.definition for summary in summaries if summary.definition} | provenance
         shown |= {"versions": ", ".join(f"{name} {number}" for name, number in metric_versions(metrics).items())}
         title = f"{source.name}: {model or estimates}"
         load = partial(chosen.load_again, job)

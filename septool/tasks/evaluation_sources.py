@@ -39,6 +39,10 @@ from septool.scoring.summary import (
     summarize_words,
 )
 
+# Parameters of ``evaluate`` that not every source takes.
+CONDITIONAL = ("speaker_model", "extract", "metric", "passes", "consistency", "dtype", "by", "asr")
+OF_MODELS = ("model", "speaker_model", "extract", "passes", "consistency", "dtype")
+OF_FILES = ("sample_rate", "pair", "mixture")
 REPORTED = ("si-snr", "si-snri")  # whose difference is how bad the mixture was
 
 
@@ -89,6 +93,7 @@ class Estimates:
 class EvaluationSource(ABC):
     """A manifest, list or reference, and where its estimates come from."""
 
+    takes: ClassVar[frozenset[str]] = frozenset()  # of CONDITIONAL
     default_metrics: ClassVar[str] = "si-snri,sdri"
     is_one_file: ClassVar[bool] = True  # by whose hash its scores are known again
     has_voices: ClassVar[bool] = True  # to hear in a report
@@ -109,6 +114,10 @@ class EvaluationSource(ABC):
             UsageError: one of them does not go with what the path is.
         """
         self.path, self.estimates, self.asr = path, estimates, asr
+        if estimates.passes is not None and "passes" not in self.takes:
+            raise UsageError(f"--passes is for mixtures and conversations, which {path} does not hold")
+        if estimates.speaker_model is not None and "speaker_model" in self.inapplicable(extract=estimates.extract):
+            raise UsageError(f"--speaker-model is for conversations and --extract; {path} is scored without one")
         if estimates.extract and not self.rows_describe_sources:
             raise UsageError(f"--extract is for a manifest of mixtures with enrollments, which {path} is not")
         for option, given in (("--consistency", estimates.consistency), ("--dtype", estimates.dtype != "fp32")):
@@ -121,6 +130,19 @@ class EvaluationSource(ABC):
             check_recognizer(asr)
             if not self.rows_describe_sources:
                 raise UsageError(f"--asr is for a manifest of mixtures whose sources have a text, which {path} is not")
+
+    @classmethod
+    def inapplicable(cls, *, extract: bool, files: bool = False) -> set[str]:
+        """Return the parameters of ``evaluate`` that are refused here, as they would say nothing about the scores.
+
+        Args:
+            extract: the enrolled voice alone is scored.
+            files: estimates are files, and not a model's.
+        """
+        names = {name for name in CONDITIONAL if name not in cls.takes} | {*(OF_MODELS if files else OF_FILES)}
+        if cls.rows_describe_sources:
+            names.add("consistency" if extract else "speaker_model")
+        return names
 
     @abstractmethod
     def open(self) -> ScoringJob:
@@ -175,6 +197,7 @@ class EvaluationSource(ABC):
 class MixtureManifest(EvaluationSource):
     """A manifest of mixtures."""
 
+    takes = frozenset(CONDITIONAL)
     rows_describe_sources = True
 
     @cached_property
@@ -217,6 +240,7 @@ class MixtureManifest(EvaluationSource):
 class ConversationManifest(EvaluationSource):
     """A manifest of conversations, which a model takes apart as ``separate --speakers auto`` does."""
 
+    takes = frozenset({"speaker_model", "passes"})
     default_metrics = "si-snri"
     made_apart = False  # they are scored by whoever makes them
 
@@ -273,6 +297,7 @@ class TrialList(EvaluationSource):
 class ReferenceFolder(EvaluationSource):
     """A folder of references, whose estimates are in another one."""
 
+    takes = frozenset({"metric"})
     is_one_file = False
 
     def open(self) -> ScoringJob:
@@ -285,6 +310,7 @@ class ReferenceFolder(EvaluationSource):
 class ReferenceFile(EvaluationSource):
     """A recording and its estimate."""
 
+    takes = frozenset({"metric"})
     default_metrics = "si-snr,sdr"  # two files have no mixture to improve on
     is_one_file = False  # but for its estimate
 
@@ -297,15 +323,18 @@ class ReferenceFile(EvaluationSource):
 
 def find_source(path: Path, estimates: Estimates, *, by: str | None = None, asr: str | None = None) -> EvaluationSource:
     """Say what a path is, by its name and, for a manifest, what is in it; see :class:`EvaluationSource`."""
-    kind: type[EvaluationSource] = MixtureManifest
-    if path.is_dir():
-        kind = ReferenceFolder
-    elif path.suffix.lower() in SUFFIXES:
-        kind = ReferenceFile
-    elif path.suffix == ".txt":
-        kind = TrialList
-    elif holds_conversations(path):
-        kind = ConversationManifest
+    kind = source_kind(path)
     if estimates.mixture is not None and kind is not ReferenceFolder:
         raise UsageError(f"--mixture is for a folder of references, which {path} is not")
     return kind(path, estimates, by=by, asr=asr)
+
+
+def source_kind(path: Path) -> type[EvaluationSource]:
+    """Return what a path is, by its name and, for a manifest, by what is in it."""
+    if path.is_dir():
+        return ReferenceFolder
+    if path.suffix.lower() in SUFFIXES:
+        return ReferenceFile
+    if path.suffix == ".txt":
+        return TrialList
+    return ConversationManifest if holds_conversations(path) else MixtureManifest

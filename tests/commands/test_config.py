@@ -210,6 +210,18 @@ def test_completion_of_lists() -> None:
             {"seconds": 5.0},
         ),
         ('[eval]\nmodel = "galr"\npasses = 2', ["eval", "a.wav", "b.wav"], "evaluate.evaluate", {"model": None}),
+        (
+            '[eval]\nmetric = "sdr"\nconsistency = true\nspeaker-model = "x"\npasses = 2',
+            ["eval", "a.txt", "-m", "campplus"],
+            "evaluate.evaluate",
+            {"metric": None, "consistency": False, "speaker_model": None, "passes": None},
+        ),
+        (
+            '[eval]\nmetric = "sdr"\nconsistency = true\nspeaker-model = "x"',
+            ["eval", "a.jsonl", "-m", "galr", "--extract"],
+            "evaluate.evaluate",
+            {"metric": "sdr", "consistency": False, "speaker_model": "x"},
+        ),
         ('[eval]\nmetric = "sdr"\nstrict = true', ["eval", "a.jsonl", "b.jsonl", "--compare"], "evaluate.compare", {}),
     ],
 )
@@ -242,12 +254,17 @@ def test_what_is_for_another_way_of_using_a_verb_is_left_out(
         (["separate", "a.wav", "--speakers", "auto", "--segment", "10"], "--segment"),
         (["separate", "a.wav", "--who", "b"], "--who"),
         (["mix", "a.wav", "b.wav", "-o", "m.wav", "--seed", "2"], "--seed"),
+        (["eval", "a.txt", "-m", "campplus", "--passes", "2"], "--passes"),
+        (["eval", "a.txt", "-m", "campplus", "--speaker-model", "galr"], "--speaker-model"),
+        (["eval", "a.jsonl", "-m", "galr", "--speaker-model", "campplus"], "--speaker-model"),
+        (["eval", "a.jsonl", "-m", "galr", "--extract", "--consistency"], "--consistency"),
     ],
 )
 def test_what_is_typed_is_refused(
     septool: Command, write_defaults: Any, call: Path, arguments: list[str], option: str
 ) -> None:
     write_defaults(here="[separate]\nsegment = 5\noverlap = 1")
+    Path("a.jsonl").touch()
     result = septool(*[call if word == "a.wav" else word for word in arguments])
     assert result.status == 2
     assert option in result.errors[-1]

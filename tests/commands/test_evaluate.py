@@ -272,8 +272,10 @@ def test_scores_of_another_manifest_or_model_are_not_taken_over(
     run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--metric", "si-snr", "-q", "-o", out)
     assert septool(*run).status == 0
     before = out.read_text()
+    refused = septool(*run, "--skip-existing", "--passes", 2)
+    assert refused.errors == [f"septool: {out} holds scores of another --passes; use --force to replace it"]
     mixtures.write_text("".join(mixtures.read_text().splitlines(keepends=True)[:3]))
-    said = [f"septool: {out} holds scores of another manifest or model; use --force to replace it"]
+    said = [f"septool: {out} holds scores of another manifest; use --force to replace it"]
     result = septool(*run, "--skip-existing")
     assert (result.status, result.errors, out.read_text()) == (1, said, before)
     assert septool(*run, "--force").status == 0
@@ -333,8 +335,11 @@ def test_two_results_are_compared(septool: Command, folders: tuple[Path, Path], 
     refused = septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "c.jsonl")
     assert (refused.status, refused.errors[-1][:46]) == (1, "septool: the two results are at 8000 and 16000")
     assert septool("eval", "--compare", tmp_path / "a.jsonl").status == 2
-    for surplus in (("--metric", "sdr"), ("--trim",), ("--limit", "3"), ("--extract",)):
-        assert septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl", *surplus).status == 2
+    for surplus in (("--metric", "sdr"), ("--trim",), ("--limit", "3"), ("--sdr-backend", "septool"), ("-j", "1")):
+        refused = septool("eval", "--compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl", *surplus)
+        option = {"-j": "--jobs"}.get(surplus[0], surplus[0])
+        said = f"septool: --compare reads results that are there; leave out {option}"
+        assert (refused.status, refused.errors) == (2, [said])
 
 
 def test_a_report_and_groups_of_a_manifest(

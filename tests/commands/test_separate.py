@@ -151,7 +151,7 @@ def test_a_page_has_recordings_references_voices_and_what_failed(separate: Comma
     assert (
         "<figcaption>voice 1 (SI-SNRi undefined: the estimate equals the reference): 3.0 s, 8000 Hz" in html.read_text()
     )
-    again = separate(call, tmp_path / "missing.wav", "--html", html, "--skip-existing", "--force")
+    again = separate(call, tmp_path / "missing.wav", "--html", html, "--skip-existing")
     assert again.status == 1
     assert linked(html) == [call, *voices]
     assert f'<p class="failed">{tmp_path}/missing.wav does not exist</p>' in html.read_text()

@@ -13,7 +13,7 @@ from septool.scoring.summary import compare_items, mean_interval, summarize_item
 
 def items(values: np.ndarray, manifest: str = "m") -> list[Item]:
     return [
-        Item(str(n), {"sdr": list(row)}, {"sdr": [None] * len(row)}, hashes={"manifest_sha256": manifest})
+        Item(str(n), {"sdr": list(row)}, {"sdr": [None] * len(row)}, provenance={"manifest_sha256": manifest})
         for n, row in enumerate(values.tolist())
     ]
 
@@ -56,7 +56,7 @@ def test_noise_is_no_difference() -> None:
 
 def test_items_that_one_lacks_are_counted() -> None:
     first, second = items(np.ones((4, 1))), items(np.full((4, 1), 2.0))
-    first[0] = Item("0", error="lost", hashes=first[0].hashes)
+    first[0] = Item("0", error="lost", provenance=first[0].provenance)
     (found,) = compare_items(first, second[:-1])
     assert (found.count, found.unpaired, found.difference) == (2, 2, 1.0)
     (found,) = compare_items(first[1:2], second)
@@ -67,7 +67,7 @@ def test_results_that_do_not_compare_are_refused() -> None:
     values = np.ones((3, 1))
     with pytest.raises(SeptoolError, match="of different manifests"):
         compare_items(items(values), items(values, "other"))
-    other = [Item("0", {"stoi": [1.0]}, hashes={"manifest_sha256": "m"})]
+    other = [Item("0", {"stoi": [1.0]}, provenance={"manifest_sha256": "m"})]
     with pytest.raises(SeptoolError, match="no metric in common"):
         compare_items(items(values), other)
     with pytest.raises(SeptoolError, match="no item in common"):
