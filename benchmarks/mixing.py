@@ -99,7 +99,7 @@ def main() -> None:
     print("# How fast mixtures are drawn\n")
     print(
         "Mixtures of two voices and 4 s per second of one core's time, from decoded speech in memory; the median of "
-        f"{ROUNDS} rounds of {MIXTURES}, and the quartiles.\nOf the utterances ({UTTERANCE_SECONDS:g} s) a stretch is "
+        f"{ROUNDS} rounds of {MIXTURES}, and the quartiles.\nOf the utterances ({UTTERANCE_SECONDS:g} s) an excerpt is "
         f"cut at random; impulse responses are {RESPONSE_SECONDS:g} s long. Written by `python -m benchmarks.mixing`.\n"
     )
     print(f"{describe_machine(torch.device('cpu'), 1)}, numpy {np.__version__}, scipy {scipy.__version__}, ", end="")

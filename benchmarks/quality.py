@@ -114,7 +114,7 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[Item]]:
 
 
 def is_measured(path: Path, sha256: str) -> bool:
-    """Say whether a result is there and of these weights."""
+    """Return whether a result is there and of these weights."""
     return path.exists() and read_results(path)[0]["model_sha256"] == sha256
 
 

@@ -159,7 +159,7 @@ def doubled(most: int) -> list[int]:
 
 
 def installed(way: str) -> bool:
-    """Say whether a way's package is there."""
+    """Return whether a way's package is there."""
     try:
         package = WAYS[way][1]
         return package is None or bool(version(package))

@@ -123,7 +123,7 @@ def recover(folder: Path) -> None:
 
 
 def is_pending(path: Path) -> bool:
-    """Say whether a file is one of several that are being renamed, so that the others appear at once.
+    """Return whether a file is one of several that are being renamed, so that the others appear at once.
 
     Raises:
         AudioError: its folder cannot be listed.
@@ -178,7 +178,7 @@ def _this_machine() -> tuple[str, str]:
 
 
 def _is_left_behind(name: str) -> bool:
-    """Say whether a temporary name is that of a process of this machine that is gone."""
+    """Return whether a temporary name is that of a process of this machine that is gone."""
     found = OWN_NAME.search(name)
     machine, boot = _this_machine()
     if not found or found["machine"] != machine:

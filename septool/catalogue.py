@@ -100,7 +100,7 @@ def resolve_checkpoint(name: str) -> tuple[str, Path]:
 
 
 def _is_local(name: str) -> bool:
-    """Say whether a name means a file or folder of this machine: names that are known come first."""
+    """Return whether a name means a file or folder of this machine: names that are known come first."""
     known = {*read_catalogue(), *MODELS, *REPLACED}
     return name not in known and not HUB_NAME.fullmatch(name) and Path(name).exists()
 

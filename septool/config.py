@@ -157,7 +157,7 @@ STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<place>\d+)\]|\[\.\.\.\]")  # of a pat
 
 
 def _explain(error: msgspec.ValidationError, kind: type, values: JsonMapping, where: str) -> str:
-    """Say which value is wrong and what would be right, where msgspec names its path alone."""
+    """Return which value is wrong and what would be right, where msgspec names its path alone."""
     hint: Any = kind
     value: Any = values
     name = where.rstrip(".")
@@ -249,7 +249,7 @@ def _copy(value: Any) -> Any:
 
 
 def read_switch(name: str) -> bool:
-    """Say whether a variable of the environment is a switch that is on; one that is empty counts as unset.
+    """Return whether a variable of the environment is a switch that is on; one that is empty counts as unset.
 
     Raises:
         ConfigError: it is neither on nor off.

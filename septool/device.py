@@ -38,7 +38,7 @@ def processor() -> "torch.device":
 
 
 def has_accelerator() -> bool:
-    """Say whether torch may have a device other than the processor, without importing it."""
+    """Return whether torch may have a device other than the processor, without importing it."""
     if sys.platform == "darwin" or Path("/dev/kfd").exists():  # Metal; AMD
         return True
     for name in DRIVERS:
@@ -51,7 +51,7 @@ def has_accelerator() -> bool:
 
 
 def is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Say whether an error is that the memory of the processor or of a device was too small."""
+    """Return whether an error is that the memory of the processor or of a device was too small."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
@@ -90,7 +90,7 @@ def choose_device(name: str, number: int | None = None) -> "torch.device":
 
 
 def has_fast_bfloat16(device: "torch.device") -> bool:
-    """Say whether a device multiplies matrices faster in bfloat16 than in float32.
+    """Return whether a device multiplies matrices faster in bfloat16 than in float32.
 
     Processors with AMX or AVX-512's bfloat16 (AMD since Zen 4, Intel since Cooper Lake) and NVIDIA's GPUs since Ampere
     do; where it is emulated it takes several times as long.

@@ -60,7 +60,7 @@ class RemoteFile:
 
 
 def is_offline() -> bool:
-    """Say whether connections are forbidden.
+    """Return whether connections are forbidden.
 
     Raises:
         ConfigError: a variable that is neither on nor off.

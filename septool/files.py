@@ -42,7 +42,7 @@ def make_folder(folder: Path) -> None:
 
 
 def why_not_writable(folder: Path) -> str:
-    """Say why no file can be made in a folder; nothing if one can, which is tried."""
+    """Return why no file can be made in a folder; nothing if one can, which is tried."""
     if not os.access(folder, os.W_OK | os.X_OK):
         with suppress(OSError):  # which root may not write to either
             if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
@@ -56,12 +56,12 @@ def why_not_writable(folder: Path) -> str:
 
 
 def is_there(path: Path) -> bool:
-    """Say whether something is at a path; no of one that may not be looked at, of which opening it says why."""
+    """Return whether something is at a path; no of one that may not be looked at, of which opening it says why."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists() raises, of a name that is too long or not permitted
 
 
 def is_folder(path: Path) -> bool:
-    """Say whether a folder is at a path, as :func:`is_there` does."""
+    """Return whether a folder is at a path, as :func:`is_there` does."""
     return os.path.isdir(path)  # noqa: PTH112
 
 

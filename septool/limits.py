@@ -10,5 +10,5 @@ MOST_PEOPLE = 100  # in a conversation
 
 
 def is_at_most(digits: str, most: int) -> bool:
-    """Say whether a number in digits is at most so large; int() refuses those of thousands of digits."""
+    """Return whether a number in digits is at most so large; int() refuses those of thousands of digits."""
     return len(digits) < 19 and int(digits) <= most

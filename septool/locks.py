@@ -39,7 +39,7 @@ def release_lock(path: Path, descriptor: int) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether another process holds a file, which may be missing."""
+    """Return whether another process holds a file, which may be missing."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         _lock(descriptor)
@@ -76,7 +76,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _is_same(descriptor: int, path: Path) -> bool:
-    """Say whether an open file is the one that bears a name now."""
+    """Return whether an open file is the one that bears a name now."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:

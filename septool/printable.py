@@ -17,7 +17,7 @@ def printable(text: object) -> str:
 
 
 def is_in_words(character: str) -> bool:
-    """Say whether a character is a letter, a digit or a mark that letters bear, such as a vowel sign."""
+    """Return whether a character is a letter, a digit or a mark that letters bear, such as a vowel sign."""
     return character.isalnum() or unicodedata.category(character).startswith("M")
 
 

@@ -73,7 +73,7 @@ def test_minutes_of_vorbis_do_not_overflow_the_stack(tmp_path: Path) -> None:
     assert audio.audio_info(tmp_path / "x.ogg").frames == 3_000_000
 
 
-def test_a_stretch_of_a_file(tmp_path: Path) -> None:
+def test_an_excerpt_of_a_file(tmp_path: Path) -> None:
     samples = noise(1, 1000)
     audio.write_audio(tmp_path / "x.wav", samples, RATE, "FLOAT")
     np.testing.assert_array_equal(audio.read_audio(tmp_path / "x.wav", 300, 200)[0], samples[:, 300:500])

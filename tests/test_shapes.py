@@ -32,7 +32,7 @@ def public_functions(
 
 
 def has_signals(function: Function, aliases: Set[str]) -> bool:
-    """Say whether a function takes or returns tensors or arrays of known type, or what an alias calls so."""
+    """Return whether a function takes or returns tensors or arrays of known type, or what an alias calls so."""
     arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     written = [ast.unparse(each) for argument in arguments if (each := argument.annotation)]
     written += [ast.unparse(function.returns)] if function.returns else []

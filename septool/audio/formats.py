@@ -31,7 +31,7 @@ AV_HINT = "reading it takes PyAV: pip install 'septool[av]'"
 
 @cache
 def has_av() -> bool:
-    """Say whether PyAV is installed."""
+    """Return whether PyAV is installed."""
     return importlib.util.find_spec("av") is not None
 
 
@@ -53,7 +53,7 @@ def format_of(path: Path) -> str:
 
 
 def has_float(path: Path) -> bool:
-    """Say whether the format of a path to write can have samples beyond full scale."""
+    """Return whether the format of a path to write can have samples beyond full scale."""
     return nearest_subtype(path, "FLOAT") in ("FLOAT", "DOUBLE")
 
 

@@ -171,7 +171,7 @@ def length_of_samples(source: ByteSource, data: SampleData, second: int) -> int:
 
 
 def is_sound(source: ByteSource, data: SampleData, place: int, second: int) -> bool:
-    """Say whether what follows the announced samples are more samples, rather than chunks, tags or padding."""
+    """Return whether what follows the announced samples are more samples, rather than chunks, tags or padding."""
     head = source.peek(place, max(int(PADDING_S * second), 16))
     if len(head) < PADDING_S * second or head.startswith(TAGS):
         return False
@@ -187,7 +187,7 @@ def is_sound(source: ByteSource, data: SampleData, place: int, second: int) -> b
 
 
 def has_second_samples(source: ByteSource, data: SampleData) -> bool:
-    """Say whether another chunk of samples follows the announced ones, as an editor that failed to join two leaves."""
+    """Return whether another chunk of samples follows, as an editor that failed to join two files leaves."""
     if data.size_field is None or not data.announced:
         return False
     order = "big" if data.big_endian_chunks else "little"
@@ -197,5 +197,5 @@ def has_second_samples(source: ByteSource, data: SampleData) -> bool:
 
 
 def _is_zero(source: ByteSource, place: int) -> bool:
-    """Say whether a file is filled up with zeros, of which there are few; more are silence."""
+    """Return whether a file is filled up with zeros, of which there are few; more are silence."""
     return len(rest := source.peek(place, PADDING_BYTES + 1)) <= PADDING_BYTES and not rest.strip(b"\0")

@@ -27,7 +27,7 @@ def _set_verbose(value: bool) -> bool:
 
 
 def debugging() -> bool:
-    """Say whether --debug was given."""
+    """Return whether --debug was given."""
     return _debug
 
 

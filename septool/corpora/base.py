@@ -143,7 +143,7 @@ def inspect_recording(path: Path, *, decode: bool = False) -> audio.AudioInfo | 
 
 
 def describe_missing(paths: Iterable[Path]) -> list[str]:
-    """Say which files are missing, a whole folder in one line."""
+    """Return which files are missing, a whole folder in one line."""
 
     @cache
     def highest(folder: Path) -> Path | None:

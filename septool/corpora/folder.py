@@ -101,7 +101,7 @@ def utterances(
 
 
 def is_utf8(name: str) -> bool:
-    """Say whether a file's name is text; JSON cannot hold others."""
+    """Return whether a file's name is text; JSON cannot hold others."""
     try:
         name.encode()
     except UnicodeEncodeError:

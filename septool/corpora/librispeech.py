@@ -5,7 +5,7 @@ of utterances of each, the same levels. Training mixes the utterances anew (its 
 the other splits are fixed, drawn by the seed and the names alone.
 
 ``atss-net`` (Li et al., 2020; VoiceFilter's sets): 2338 speakers of the three training subsets; tested on the 73
-of dev-clean and dev-other; stretches of 3 s at equal level, 16 kHz, and another utterance of the first as enrollment.
+of dev-clean and dev-other; excerpts of 3 s at equal level, 16 kHz, and another utterance of the first as enrollment.
 
 ``galr`` (Lam et al., 2021): 5 utterances of each of 2411 speakers, those of the training and dev subsets; another
 3 of each to validate (7233 in all; the paper says 5 of each, which would be 12055); 60 of each of the 73 speakers
@@ -165,7 +165,7 @@ def _mix(
     cut = speech
     if how.seconds:
         frames = round(how.seconds * RATE)
-        cut = [_stretch(row, frames, seed) for row in speech if row.sources[0].frames >= frames]
+        cut = [_excerpt(row, frames, seed) for row in speech if row.sources[0].frames >= frames]
     fixed, silent = sample_fixed_mixtures(
         cut, count, sources=2, sample_rate=rate, difference_db=how.difference_db, seed=seed, jobs=jobs
     )
@@ -177,7 +177,7 @@ def _mix(
     return fixed, silent
 
 
-def _stretch(row: Mixture, frames: int, seed: int) -> Mixture:
+def _excerpt(row: Mixture, frames: int, seed: int) -> Mixture:
     """Cut an utterance at a place that its name decides."""
     voice = row.sources[0]
     start = int(np.random.default_rng([seed, _hashed(seed, row.id)]).integers(voice.frames - frames + 1))

@@ -16,7 +16,7 @@ from septool.corpora import base
 from septool.corpora.folder import assign_splits, is_utf8
 from septool.errors import AudioError, SeptoolError, UsageError
 
-ATTEMPTS = 10  # at a stretch that is not silent
+ATTEMPTS = 10  # at an excerpt that is not silent
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,22 @@ def find_clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[di
 def sample_overlays(
     utterances: Sequence[Speech], folder: Path, part: list[Clip], snr: tuple[float, float], seed: int, jobs: int
 ) -> list[ClipExcerpt | str]:
-    """Draw a stretch for each utterance, or say why there is none.
+    """Draw an excerpt for each utterance, or say why there is none.
 
     Args:
         utterances: the speech.
         folder: where the clips are.
         part: the clips to draw from.
-        snr: range of the utterance's level over the stretch, dB.
+        snr: range of the utterance's level over the excerpt, dB.
         seed: another seed draws differently.
         jobs: processes that read levels.
     """
     if not snr[0] <= snr[1]:
         raise UsageError(f"--snr {snr[0]:g} {snr[1]:g} is no range; give the lower end first")
-    return list(workers.each(partial(_stretch, folder, part, snr, seed), utterances, jobs))
+    return list(workers.each(partial(_excerpt, folder, part, snr, seed), utterances, jobs))
 
 
-def _stretch(folder: Path, part: list[Clip], snr: tuple[float, float], seed: int, speech: Speech) -> ClipExcerpt | str:
+def _excerpt(folder: Path, part: list[Clip], snr: tuple[float, float], seed: int, speech: Speech) -> ClipExcerpt | str:
     level = base.recording_level_db(speech.path)
     if not level > base.SILENT_DB:
         return f"{speech.path} is silent or damaged; no mixture uses it"
@@ -102,4 +102,4 @@ def _stretch(folder: Path, part: list[Clip], snr: tuple[float, float], seed: int
         found = base.recording_level_db(folder / clip.path, start, frames)
         if found > base.SILENT_DB:
             return ClipExcerpt(clip, start, frames, round(level - over - found, 4))
-    return f"{speech.path}: {ATTEMPTS} stretches drawn for it are silent or damaged; no mixture uses it"
+    return f"{speech.path}: {ATTEMPTS} excerpts drawn for it are silent or damaged; no mixture uses it"

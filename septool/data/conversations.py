@@ -79,7 +79,7 @@ class RenderedConversation(NamedTuple):
 
 
 def holds_conversations(path: Path) -> bool:
-    """Say whether a manifest's first row is a conversation's; what cannot be read is for its reader to say."""
+    """Return whether a manifest's first row is a conversation's; what cannot be read is for its reader to say."""
     try:
         if not path.is_file():  # what is read here is gone from a pipe
             return False

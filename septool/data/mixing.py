@@ -351,9 +351,9 @@ def sample_crop(
 
 
 def _take_turns(voices: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
-    """Silence each voice ``[source, time]`` outside a stretch of its own, as in a conversation.
+    """Silence each voice ``[source, time]`` outside an excerpt of its own, as in a conversation.
 
-    The stretches are sampled independently, so that they follow, overlap and contain one another. Where a voice
+    The excerpts are sampled independently, so that they follow, overlap and contain one another. Where a voice
     would be left with next to nothing, as its utterance pauses there, all are sampled again.
     """
     frames = voices.shape[1]

@@ -145,28 +145,28 @@ def read_reference(
     own = info or audio.audio_info(path)
     longest = min(round(MAX_REFERENCE_S * own.rate), own.frames - start)
     cut = longest < (own.frames - start if frames < 0 else frames)
-    voice = read_stretches(path, rate, [(start, longest if frames < 0 else min(frames, longest))], report)
+    voice = read_excerpts(path, rate, [(start, longest if frames < 0 else min(frames, longest))], report)
     check_reference(
         voice, rate, f"reference {printable(path)}" + (f" (its first {MAX_REFERENCE_S:g} s)" if cut else "")
     )
     return voice
 
 
-def read_stretches(
-    path: Path, rate: int, stretches: Sequence[tuple[int, int]], report: Callable[[str], None] = lambda _: None
+def read_excerpts(
+    path: Path, rate: int, excerpts: Sequence[tuple[int, int]], report: Callable[[str], None] = lambda _: None
 ) -> np.ndarray:
-    """Read stretches of a recording, one after the other, as one channel ``[time]`` at ``rate`` Hz.
+    """Read excerpts of a recording, one after the other, as one channel ``[time]`` at ``rate`` Hz.
 
     Args:
         path: the recording.
         rate: Hz.
-        stretches: the first sample of each, and how many; as many as there are, if it is -1.
+        excerpts: the first sample of each, and how many; as many as there are, if it is -1.
         report: callback for warnings.
 
     Raises:
         AudioError: it cannot be read, or ends before.
     """
-    parts = [audio.read_audio(path, start, frames) for start, frames in stretches]
+    parts = [audio.read_audio(path, start, frames) for start, frames in excerpts]
     channels = len(parts[0][0])
     powers = ChannelPowers(channels)  # of what is used, not of the whole recording
     for samples, _ in parts:

@@ -60,7 +60,7 @@ EQUATIONS = {
 
 
 def can_learn_by(model: "nn.Module", loss: str) -> bool:
-    """Say whether a model is or has what a loss asks of it.
+    """Return whether a model is or has what a loss asks of it.
 
     Raises:
         UsageError: no such loss.

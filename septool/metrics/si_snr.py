@@ -50,7 +50,7 @@ def si_snr_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int) -> fl
 
 
 def undefined_reason(estimate: np.ndarray, reference: np.ndarray) -> str:
-    """Say why the energy ratio of two signals ``[time]`` has no finite value."""
+    """Return why the energy ratio of two signals ``[time]`` has no finite value."""
     if not np.ptp(reference):
         return "the reference is silent"
     if not np.ptp(estimate):

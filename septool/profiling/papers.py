@@ -74,7 +74,7 @@ class Term:
             raise ValueError(f"module is {self.module!r}, which is no regular expression: {error}") from None
 
     def is_of(self, path: str) -> bool:
-        """Say whether the term is of a module at a path, which begins with the network's name."""
+        """Return whether the term is of a module at a path, which begins with the network's name."""
         return re.fullmatch(rf"\w+\.{self.module}", path) is not None
 
 

@@ -147,7 +147,7 @@ def score_conversation(
 
 
 def _own_speech(rendered: RenderedConversation, speaker: str, rate: int) -> np.ndarray:
-    """Say which samples are of a speaker's turns, ``[time]``."""
+    """Return which samples are of a speaker's turns, ``[time]``."""
     own = np.zeros(rendered.mixture.shape[-1], dtype=bool)
     for turn in rendered.turns:
         if turn.speaker == speaker:

@@ -65,7 +65,7 @@ def parse_mixture(text: str) -> str:
 
 
 def is_table(pair: str) -> bool:
-    """Say whether ``--pair`` names a CSV file rather than a template."""
+    """Return whether ``--pair`` names a CSV file rather than a template."""
     return Path(pair).suffix.lower() == ".csv"
 
 

@@ -209,7 +209,7 @@ def extract_row(
 
 
 def is_absent(other: manifest.Mixture, row: manifest.Mixture) -> bool:
-    """Say whether the speaker enrolled in one row is not in the mixture of another."""
+    """Return whether the speaker enrolled in one row is not in the mixture of another."""
     return other.enrollment is not None and other.enrollment.speaker not in {source.speaker for source in row.sources}
 
 

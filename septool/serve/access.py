@@ -43,7 +43,7 @@ class Access:
     token: str | None = None
 
     def knows_host(self, name: str) -> bool:
-        """Say whether a host's name, without a port, means this server and cannot be made to by somebody else."""
+        """Return whether a host's name, without a port, means this server and cannot be made to by somebody else."""
         if name in self.names:
             return True
         try:
@@ -53,12 +53,12 @@ class Access:
         return self.any_address or address.is_loopback
 
     def knows_token(self, token: str) -> bool:
-        """Say whether a token is the right one, in a time that does not tell how much of it is."""
+        """Return whether a token is the right one, in a time that does not tell how much of it is."""
         return self.token is not None and secrets.compare_digest(token.encode(), self.token.encode())
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a server bound to a host can be reached from this machine alone.
+    """Return whether a server bound to a host can be reached from this machine alone.
 
     Raises:
         UsageError: there is no such host.
@@ -134,7 +134,7 @@ class AccessMiddleware:
         return self._ask_for_token(scope, headers, path, method)
 
     def _is_own_request(self, headers: Headers, host: str, path: str, method: str) -> bool:
-        """Say whether a request is of no page, or of the server's own; any page may have a link to it."""
+        """Return whether a request is of no page, or of the server's own; any page may have a link to it."""
         is_link = method == "GET" and path == "/" and headers.get("sec-fetch-mode") == "navigate"
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not is_link:
             return False

@@ -125,7 +125,7 @@ class Job:
 
     @property
     def is_over(self) -> bool:
-        """Say whether nothing more will happen to it."""
+        """Return whether nothing more will happen to it."""
         return self.state in (State.DONE, State.FAILED)
 
     @property

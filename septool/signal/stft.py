@@ -41,31 +41,31 @@ class Analysis:
         return self.size // 2 + 1
 
 
-def stft(signal: Tensor, how: Analysis) -> Tensor:
+def stft(signal: Tensor, analysis: Analysis) -> Tensor:
     """Map ``[..., time]`` to a complex spectrum ``[..., frame, bin]`` with ``ceil(time / hop) + 1`` frames."""
-    margin = how.size // 2
-    mirrored = mirror(signal, margin, -signal.shape[-1] % how.hop + margin)
+    margin = analysis.size // 2
+    mirrored = mirror(signal, margin, -signal.shape[-1] % analysis.hop + margin)
     spectrum = torch.stft(
         mirrored.reshape(-1, mirrored.shape[-1]),
-        how.size,
-        how.hop,
-        how.length,
-        _window(how, signal),
+        analysis.size,
+        analysis.hop,
+        analysis.length,
+        _window(analysis, signal),
         center=False,
         return_complex=True,
     )
-    return spectrum.mT.reshape(*signal.shape[:-1], -1, how.bins)
+    return spectrum.mT.reshape(*signal.shape[:-1], -1, analysis.bins)
 
 
-def istft(spectrum: Tensor, how: Analysis, samples: int) -> Tensor:
+def istft(spectrum: Tensor, analysis: Analysis, samples: int) -> Tensor:
     """Map a complex spectrum ``[..., frame, bin]`` back to ``[..., samples]``."""
     untyped: Any = torch  # it says nothing of istft
     signal: Tensor = untyped.istft(
         spectrum.reshape(-1, *spectrum.shape[-2:]).mT,
-        how.size,
-        how.hop,
-        how.length,
-        _window(how, spectrum.real),
+        analysis.size,
+        analysis.hop,
+        analysis.length,
+        _window(analysis, spectrum.real),
         length=samples,
     )
     return signal.reshape(*spectrum.shape[:-2], samples)
@@ -83,9 +83,9 @@ def mirror(signal: Tensor, front: int, back: int) -> Tensor:
     return signal[..., last - (last - place).abs()]
 
 
-def _window(how: Analysis, like: Tensor) -> Tensor:
-    length = how.length or how.size
-    if how.window == "rectangular":
+def _window(analysis: Analysis, like: Tensor) -> Tensor:
+    length = analysis.length or analysis.size
+    if analysis.window == "rectangular":
         return like.new_ones(length)
     hann = torch.hann_window(length, dtype=like.dtype, device=like.device)
-    return hann.sqrt() if how.window == "sqrt-hann" else hann
+    return hann.sqrt() if analysis.window == "sqrt-hann" else hann

@@ -19,7 +19,7 @@ from septool.inference.enrollment import (
     embed_references,
     load_reference,
     parse_reference,
-    read_stretches,
+    read_excerpts,
 )
 from septool.inference.outcomes import Failed
 from septool.inference.paths import PIPE, find_inputs, one_or_several
@@ -35,7 +35,7 @@ from septool.models import SPEAKER_MODEL
 from septool.models.base import SpeakerEncoder
 from septool.signal.turns import Turn, find_overlaps
 
-SHORTEST_TURN_S = 0.5  # stretches of speech that a voice is learned from; shorter ones are mostly noises
+SHORTEST_TURN_S = 0.5  # excerpts of speech that a voice is learned from; shorter ones are mostly noises
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def enroll(
     """Keep what voices are known by.
 
     Args:
-        inputs: recordings of one voice, or stretches of them, ``FILE@START-END``; or folders: each sub-folder that has
+        inputs: recordings of one voice, or excerpts of them, ``FILE@START-END``; or folders: each sub-folder that has
             recordings is a voice of its name, and so is a folder without sub-folders.
         out: the file of voiceprints, ``.safetensors``.
         name: of the one voice; by default that of ``out``, or of the folder.
@@ -90,7 +90,7 @@ def enroll(
     if activity is None:
         groups = group_references(names, name or out.stem, named=name is not None, report=report)
     elif name is None and len(names) == 1:
-        groups = undisturbed_stretches(activity, Path(names[0]))
+        groups = solo_segments(activity, Path(names[0]))
     else:
         raise UsageError(f"--activity {activity} names the voices of one recording; give that alone")
     where = choose_device(device)
@@ -104,7 +104,7 @@ def enroll(
         if activity is None:
             samples = [load_reference(reference, network.rate, report) for reference in references]
         else:
-            samples = [load_stretches(references, network.rate, voice, report)]
+            samples = [load_excerpts(references, network.rate, voice, report)]
         seconds = sum(map(len, samples)) / network.rate
         embedding = embed_references(network.embedding, samples, network.rate, where)[0].cpu().numpy()
         voiceprints.append(Voiceprint(voice, embedding, seconds))
@@ -150,8 +150,8 @@ def group_references(
     return groups
 
 
-def undisturbed_stretches(activity: Path, recording: Path) -> dict[str, list[Reference]]:
-    """Return the stretches of a recording in which each person speaks and nobody else does.
+def solo_segments(activity: Path, recording: Path) -> dict[str, list[Reference]]:
+    """Return the excerpts of a recording in which each person speaks and nobody else does.
 
     Args:
         activity: RTTM file.
@@ -175,20 +175,20 @@ def undisturbed_stretches(activity: Path, recording: Path) -> dict[str, list[Ref
             if end - start >= SHORTEST_TURN_S:
                 alone[turn.speaker].append(Reference(recording, start, end))
             start = max(start, overlap.end)
-    for voice, stretches in alone.items():
+    for voice, excerpts in alone.items():
         check_voice_name(voice)
-        if not stretches:
+        if not excerpts:
             raise UsageError(f"{activity}: {voice} never speaks alone for {SHORTEST_TURN_S:g} s; take its lines out")
     return alone
 
 
-def load_stretches(
-    stretches: Sequence[Reference], rate: int, voice: str, report: Callable[[str], None] = lambda _: None
+def load_excerpts(
+    excerpts: Sequence[Reference], rate: int, voice: str, report: Callable[[str], None] = lambda _: None
 ) -> np.ndarray:
-    """Read the longest stretches of what one person says in one recording, a minute in all, ``[time]`` at ``rate`` Hz.
+    """Read the longest excerpts of what one person says in one recording, a minute in all, ``[time]`` at ``rate`` Hz.
 
     Args:
-        stretches: of one recording.
+        excerpts: of one recording.
         rate: Hz.
         voice: who says it.
         report: callback for warnings.
@@ -196,10 +196,10 @@ def load_stretches(
     Raises:
         AudioError: the recording cannot be read, ends before, or has too little of the voice.
     """
-    path = stretches[0].path  # of all of them
+    path = excerpts[0].path  # of all of them
     info = audio.audio_info(path)
     used, missing = [], MAX_REFERENCE_S
-    for _, start, end in sorted(stretches, key=lambda stretch: stretch.start - (stretch.end or 0)):
+    for _, start, end in sorted(excerpts, key=lambda excerpt: excerpt.start - (excerpt.end or 0)):
         first, last = round(start * info.rate), min(round((end or 0) * info.rate), info.frames)
         if last <= first:
             raise AudioError(f"{path} is {info.frames / info.rate:.1f} s long; {voice} is said to speak at {start:g} s")
@@ -208,6 +208,6 @@ def load_stretches(
         missing -= frames / info.rate
         if missing < SHORTEST_TURN_S:
             break
-    joined = read_stretches(path, rate, used, report)
+    joined = read_excerpts(path, rate, used, report)
     check_reference(joined, rate, f"what {voice} says alone in {path}")
     return joined

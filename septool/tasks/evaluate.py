@@ -169,7 +169,7 @@ def _check_out(out: Path | None, model: str | None, *, skip_existing: bool, forc
     """Refuse a file that items cannot be written to now, not after hours of scoring."""
     resumable = out is not None and out.suffix == ".jsonl" and model is not None
     if skip_existing and not resumable:
-        raise UsageError("--skip-existing goes on with the items of a --model in --out FILE.jsonl")
+        raise UsageError("--skip-existing resumes the items of a --model in --out FILE.jsonl")
     if out is None:
         return
     if out.suffix not in (".jsonl", ".csv", ".parquet"):

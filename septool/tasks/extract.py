@@ -110,7 +110,7 @@ class ExtractedVoices(Completed):
 
 
 def judge_presence(score: float, threshold: float) -> str:
-    """Say whether a voice is there."""
+    """Return whether a voice is there."""
     answer = "there" if score >= threshold else "not there, silence"
     return f"presence {score:.2f}, {answer} (from {threshold:.2f})"
 
@@ -155,7 +155,7 @@ def extract(
         inputs: a file or folder (searched recursively), several of them, ``-`` for standard input, or one manifest
             whose rows have enrollments.
         from_file: list of more of them, a line each or with NULs between; ``-`` reads it from standard input.
-        references: recordings of the wanted voice alone, or stretches ``FILE@START-END`` of recordings; what it is
+        references: recordings of the wanted voice alone, or excerpts ``FILE@START-END`` of recordings; what it is
             known by is averaged over them.
         who: files of voiceprints, in place of references; every voice in them gets a file, silent where it is not
             there. See :func:`septool.inference.voiceprints.find_voiceprints`.

@@ -205,7 +205,7 @@ def mix_manifest(
 ) -> RenderedManifest:
     """Render every row of a manifest to ``{id}.wav``, ``{id}_s1.wav``, ... and a manifest beside them.
 
-    Rows that are there already are left as they are, so a run that was stopped goes on; what is there of
+    Rows that are there already are left as they are, so a stopped run resumes; what is there of
     another row, rate or subtype is refused.
 
     Args:
@@ -221,8 +221,8 @@ def mix_manifest(
     """
     check_rendering(source, out, subtype)
     rows = sorted(manifest.read_manifest(source), key=lambda row: row.id)
-    how = Rendering(out, sample_rate, subtype, force, jobs, cluster, report)
-    made = render_rows(MIXTURES, rows, source, how)
+    settings = Rendering(out, sample_rate, subtype, force, jobs, cluster, report)
+    made = render_rows(MIXTURES, rows, source, settings)
     return RenderedManifest(str(made.path), sha256_of(made.path), made.digest, tuple(made.failed), made.scaled_db)
 
 

@@ -114,7 +114,7 @@ def render_conversations(
 ) -> RenderedConversations:
     """Write every row of a manifest of conversations as ``{id}.wav``, ``{id}_s1.wav``, ... and ``{id}.rttm``.
 
-    Rows that are there already are left as they are, so a run that was stopped goes on; what is there of
+    Rows that are there already are left as they are, so a stopped run resumes; what is there of
     another row, rate or subtype is refused.
 
     The sources add up to the recording; what would go over full scale is scaled down with them, but in FLOAT, which
@@ -131,13 +131,13 @@ def render_conversations(
         report: called with the number done, of how many.
     """
     check_rendering(source, out, subtype)
-    how = Rendering(out, sample_rate, subtype, force, jobs, cluster, report)
-    return _write(read_conversations(source), source, how)
+    settings = Rendering(out, sample_rate, subtype, force, jobs, cluster, report)
+    return _write(read_conversations(source), source, settings)
 
 
-def _write(rows: Sequence[Conversation], source: Path, how: Rendering) -> RenderedConversations:
-    made = render_rows(CONVERSATIONS, rows, source, how)
-    files = tuple(str(_targets(each.row, how.out)[0]) for each in made.rows)
+def _write(rows: Sequence[Conversation], source: Path, settings: Rendering) -> RenderedConversations:
+    made = render_rows(CONVERSATIONS, rows, source, settings)
+    files = tuple(str(_targets(each.row, settings.out)[0]) for each in made.rows)
     return RenderedConversations(str(made.path), files, tuple(made.failed), made.scaled_db)
 
 

@@ -54,7 +54,7 @@ def prepare(
 ) -> PreparedCorpus:
     """Prepare a corpus: write one manifest per split and kind of row.
 
-    A manifest that is there with the same content is left as it is, so a run that was stopped goes on.
+    A manifest that is there with the same content is left as it is, so a stopped run resumes.
 
     Args:
         corpus: which one; see :data:`septool.corpora.CORPORA`.

@@ -82,7 +82,7 @@ class RenderedRows(NamedTuple, Generic[manifest.RowT]):
 
 
 def render_rows(
-    kind: RowKind[manifest.RowT], rows: Sequence[manifest.RowT], source: Path, how: Rendering
+    kind: RowKind[manifest.RowT], rows: Sequence[manifest.RowT], source: Path, settings: Rendering
 ) -> RenderedRows[manifest.RowT]:
     """Render rows to the files of a folder and a manifest beside them.
 
@@ -92,13 +92,13 @@ def render_rows(
         kind: what the rows are.
         rows: all of them.
         source: the manifest that they are from.
-        how: where to, and as what.
+        settings: where to, and as what.
 
     Raises:
         UsageError: a file that is read would be written over.
         SeptoolError: what is there is of something else, or no row could be rendered.
     """
-    out, sample_rate, subtype, force = how.out, how.sample_rate, how.subtype, how.force
+    out, sample_rate, subtype, force = settings.out, settings.sample_rate, settings.subtype, settings.force
     path, digest = out / kind.list_name, sha256_of(source)
     targets = {row.id: kind.targets(row, out) for row in rows}
     read = (recording for row in rows for recording in kind.recordings(row))
@@ -115,14 +115,14 @@ def render_rows(
     failed: list[str] = []
     work = partial(kind.render, out=out, sample_rate=sample_rate, subtype=subtype, outdated=frozenset(record.outdated))
     try:
-        results = spread(partial(_render_alone, work), rows, how.jobs, how.cluster, killed=_killed)
+        results = spread(partial(_render_alone, work), rows, settings.jobs, settings.cluster, killed=_killed)
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, SeptoolError):
                 failed.append(f"{row.id}: {result}")
             else:
                 rendered.append(result)
                 record.outdated.discard(row.id)
-            how.report(len(rendered) + len(failed), len(rows))
+            settings.report(len(rendered) + len(failed), len(rows))
     finally:
         record.write(out / RECORD)
     if not rendered:

@@ -18,7 +18,7 @@ from septool.inference.voiceprints import HeardBy, Voiceprint, find_voiceprints,
 from septool.models import SPEAKER_MODEL
 from septool.models.base import Extractor, SpeakerEncoder
 from septool.models.speaker_net import Config, SpeakerNet
-from septool.tasks.enroll import load_stretches
+from septool.tasks.enroll import load_excerpts
 from tests.conftest import RATE, Command, voice, write
 
 
@@ -112,13 +112,13 @@ def test_what_a_folder_holds_besides_is_told(
     assert not (tmp_path / "voices.safetensors").exists()
 
 
-def test_a_stretch_of_a_recording_is_a_reference(enroll: Command, people: Path, tmp_path: Path) -> None:
+def test_an_excerpt_of_a_recording_is_a_reference(enroll: Command, people: Path, tmp_path: Path) -> None:
     alone = people / "alice/1.wav"
     long = write(tmp_path / "meeting.wav", np.concatenate([voice(240), audio.read_audio(alone)[0][0], voice(300)]))
-    enroll(f"{long}@3.0-6.0", "--name", "alice", "-o", tmp_path / "stretch.safetensors")
+    enroll(f"{long}@3.0-6.0", "--name", "alice", "-o", tmp_path / "excerpt.safetensors")
     enroll(alone, "--name", "alice", "-o", tmp_path / "alone.safetensors")
-    stretch, whole = (embedding(tmp_path / f"{name}.safetensors", "alice") for name in ("stretch", "alone"))
-    np.testing.assert_allclose(stretch, whole, atol=1e-5)
+    excerpt, whole = (embedding(tmp_path / f"{name}.safetensors", "alice") for name in ("excerpt", "alone"))
+    np.testing.assert_allclose(excerpt, whole, atol=1e-5)
 
 
 def test_an_excerpt_that_is_longer_than_its_recording_is_told_of(enroll: Command, people: Path, tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def test_everybody_of_a_recording_is_learned_from_where_nobody_else_speaks(
 
 def test_a_minute_of_what_somebody_says_is_enough(tmp_path: Path) -> None:
     recording = write(tmp_path / "long.wav", np.stack([voice(110, seconds=20, seed=1)] * 2))
-    stretches = [Reference(recording, 0.0, 19.0 - n) for n in range(6)]
-    assert len(load_stretches(stretches, RATE, "ann")) == 60 * RATE
+    excerpts = [Reference(recording, 0.0, 19.0 - n) for n in range(6)]
+    assert len(load_excerpts(excerpts, RATE, "ann")) == 60 * RATE
 
 
 @pytest.mark.parametrize(

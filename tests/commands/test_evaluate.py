@@ -285,9 +285,9 @@ def test_scores_of_another_manifest_or_model_are_not_taken_over(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["{true}", "{found}", "-o", "x.jsonl", "--skip-existing"], "--skip-existing goes on with the items of a"),
-        (["{true}", "-m", "galr", "-o", "x.csv", "--skip-existing"], "--skip-existing goes on with the items of a"),
-        (["{true}", "-m", "galr", "--skip-existing"], "--skip-existing goes on with the items of a"),
+        (["{true}", "{found}", "-o", "x.jsonl", "--skip-existing"], "--skip-existing resumes the items of a"),
+        (["{true}", "-m", "galr", "-o", "x.csv", "--skip-existing"], "--skip-existing resumes the items of a"),
+        (["{true}", "-m", "galr", "--skip-existing"], "--skip-existing resumes the items of a"),
         (["{true}"], "give a folder of estimates or --model, one of the two"),
         (["{true}", "{found}", "-m", "papez"], "give a folder of estimates or --model, one of the two"),
         (["{true}", "-m", "papez"], "{true} is a folder of references; give the folder of estimates, or a manifest"),

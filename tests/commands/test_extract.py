@@ -19,7 +19,7 @@ from septool.files import sha256_of
 from septool.inference.enrollment import Reference, read_reference
 from septool.models import MODELS
 from septool.models.base import Extraction
-from septool.tasks.enroll import load_stretches
+from septool.tasks.enroll import load_excerpts
 from tests.conftest import RATE, Command, voice, write
 
 
@@ -87,7 +87,7 @@ def test_of_an_excerpt_its_own_channels_count(tmp_path: Path) -> None:
     heard = read_reference(path, RATE, 6 * RATE, 3 * RATE, told.append)
     np.testing.assert_allclose(heard, 0.2 * said, atol=1e-4)
     assert told == [f"{path}: its channels cancel each other; channel 1, the loudest, is used"]
-    heard = load_stretches([Reference(path, 6, 7.5), Reference(path, 7.5, 9)], RATE, "ann", told.append)
+    heard = load_excerpts([Reference(path, 6, 7.5), Reference(path, 7.5, 9)], RATE, "ann", told.append)
     np.testing.assert_allclose(heard, 0.2 * said, atol=1e-4)
     assert told[1:] == told[:1]
 

@@ -10,7 +10,7 @@ from septool.conversation.people import SpeakerCount
 
 
 def people(*counts: int, spread: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return embeddings of so many stretches of each of several people, and who each is of."""
+    """Return embeddings of so many excerpts of each of several people, and who each is of."""
     random = np.random.default_rng(seed)
     centers = np.linalg.qr(random.standard_normal((16, len(counts))))[0].T
     truth = np.repeat(np.arange(len(counts)), counts)
@@ -30,7 +30,7 @@ def test_the_number_of_people_is_found(counts: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(cluster(embeddings), truth)
 
 
-def test_people_are_numbered_by_their_first_stretch() -> None:
+def test_people_are_numbered_by_their_first_excerpt() -> None:
     embeddings, truth = people(3, 3)
     np.testing.assert_array_equal(cluster(embeddings[::-1]), 1 - truth[::-1])
 
@@ -55,7 +55,7 @@ def test_one_that_goes_on_is_one_person_however_different() -> None:
     assert cluster(embeddings, must_link=linked, cannot_link=linked).tolist() == [0, 1]
 
 
-def test_a_short_stretch_founds_no_speaker_but_joins_one_who_is_free() -> None:
+def test_a_short_excerpt_founds_no_speaker_but_joins_one_who_is_free() -> None:
     embeddings, _ = people(3, 3, 1)
     seconds = np.array([2.0] * 6 + [0.3])
     assert cluster(embeddings, seconds)[-1] in (0, 1)

@@ -88,7 +88,7 @@ def test_a_range_of_ones_own_is_met(toy: Path) -> None:
         made("aishell2-noise", toy, toy / "again", snr=(5.0, 1.0))
 
 
-def test_a_stretch_lasts_as_long_as_the_speech_whatever_the_rates(toy: Path) -> None:
+def test_an_excerpt_lasts_as_long_as_the_speech_whatever_the_rates(toy: Path) -> None:
     for path in (toy / "clips").iterdir():
         recording(path, 4 * 44_100, rate=44_100, channels=2)
     for row in manifest.read_manifest(made("wsj0-music", toy, toy / "out", sample_rate=8000)):

@@ -63,13 +63,13 @@ def test_the_utterance_of_the_mixture_is_never_the_enrollment() -> None:
             speech, HOW, EnrollmentSampling(seconds=2, absent=0), AROUND, seed=1, epoch=0, index=index
         )
         # The level of a voice is made the same; which utterance it was shows in the rounding of its samples.
-        stretches = [
+        excerpts = [
             speech.segment(u) * np.float32(0.1 / speech.level(u))
             for u in map(int, speech.speakers[tone(item.enrollment)])
         ]
-        which = [np.array_equal(stretch, item.enrollment) for stretch in stretches]
+        which = [np.array_equal(excerpt, item.enrollment) for excerpt in excerpts]
         assert sum(which) == 1
-        other = stretches[1 - which.index(True)]
+        other = excerpts[1 - which.index(True)]
         starts = np.lib.stride_tricks.sliding_window_view(other, 500)
         assert (starts == item.parts[0]).all(axis=1).any()
         own[tone(item.enrollment)].add(which.index(True))

@@ -61,7 +61,7 @@ def test_the_length_of_the_row_counts(row: Mixture, frames: int) -> None:
         np.testing.assert_array_equal(result.sources[1], np.pad(TWO, (0, 1000))[:frames])
 
 
-def test_a_stretch_and_a_gain(row: Mixture) -> None:
+def test_an_excerpt_and_a_gain(row: Mixture) -> None:
     first = replace(row.sources[0], start=100, frames=200, gain_db=-6.0)
     result = render_mixture(replace(row, sources=(first, row.sources[1])))
     np.testing.assert_allclose(result.sources[0], ONE[100:300] * 10 ** (-6 / 20), rtol=1e-6)
@@ -557,7 +557,7 @@ def test_a_silenced_voice_stays_silent_in_rooms_and_noise(speech: UtterancePool)
     assert 10 * np.log10(np.square(voice).mean() / np.square(noise).mean()) == pytest.approx(3, abs=1e-3)
 
 
-def test_voices_that_overlap_partly_are_stretches_of_the_same_voices() -> None:
+def test_voices_that_overlap_partly_are_excerpts_of_the_same_voices() -> None:
     hisses = pool_of(noise(20_000, 5), noise(20_000, 6), names=["a", "b"])  # without a pause
     whole, partly = DynamicMixing(seconds=0.5), DynamicMixing(seconds=0.5, partial_overlap=0.5)
     changed, both, one = 0, 0, 0

@@ -70,7 +70,7 @@ def test_what_is_above_full_scale_keeps_its_shape(rows: Path) -> None:
     assert level == pytest.approx(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))), rel=1e-3)
 
 
-def test_stretches_and_rates(rows: Path) -> None:
+def test_excerpts_and_rates(rows: Path) -> None:
     source = Source(path="0.wav", start=400, frames=800, speaker="ann")
     rows.write_text(manifest.dump_manifest([Mixture(id="a", sample_rate=RATE, sources=(source,))]))
     samples, _ = load_pool(rows, 16000)[0]
@@ -191,7 +191,7 @@ def test_a_pool_without_speech(rows: Path) -> None:
     assert files(rows) == {}
 
 
-def test_a_stretch_ends_with_its_utterance(rows: Path) -> None:
+def test_an_excerpt_ends_with_its_utterance(rows: Path) -> None:
     speech = load_pool(rows, RATE)
     whole, level = speech[1]
     assert (speech.frames(1), speech.level(1)) == (len(whole), level) == (2400, level)

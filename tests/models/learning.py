@@ -44,12 +44,12 @@ RATE, SECONDS, MIXTURES, STEPS = 8000, 0.5, 8, 200
 
 
 def mixtures() -> Tensor:
-    """Return the sources of eight mixtures, ``[mixture, source, time]``: stretches of the example's voices."""
+    """Return the sources of eight mixtures, ``[mixture, source, time]``: excerpts of the example's voices."""
     voices = [audio.load_audio(EXAMPLE / f"two-talkers_s{n}.flac", RATE) for n in (1, 2)]
     frames = round(SECONDS * RATE)
     starts = np.linspace(0.5, 7.0, MIXTURES) * RATE
-    stretches = [[voice[int(start) : int(start) + frames] for voice in voices] for start in starts]
-    sources = torch.from_numpy(np.stack(stretches))
+    excerpts = [[voice[int(start) : int(start) + frames] for voice in voices] for start in starts]
+    sources = torch.from_numpy(np.stack(excerpts))
     return sources * model_gain(sources.sum(1))[:, None]
 
 
@@ -58,7 +58,7 @@ def given(role: str, sources: Tensor) -> tuple[Tensor, ...]:
     if role == "speaker":  # one voice, then the other
         item = torch.arange(len(sources))
         return sources[item, item % 2], item % 2
-    if role == "extractor":  # looks for the first voice, enrolled with another stretch of it
+    if role == "extractor":  # looks for the first voice, enrolled with another excerpt of it
         return sources.sum(1), sources[:, 0], sources[:, 0].roll(1, 0)
     return sources.sum(1), sources
 

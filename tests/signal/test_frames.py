@@ -45,7 +45,7 @@ def test_neighbours_share_half(how: Callable[[int, int], Padding]) -> None:
     assert torch.equal(segments[:, :-1, 5:], segments[:, 1:, :5])
 
 
-def test_a_segment_is_a_stretch_of_the_padded_sequence() -> None:
+def test_a_segment_is_an_excerpt_of_the_padded_sequence() -> None:
     x = torch.arange(1.0, 8.0)[None, :, None]
     assert segment(x, 4, Padding(2, 3))[0, :, :, 0].tolist() == [
         [0, 0, 1, 2],
@@ -105,7 +105,7 @@ def test_windows_cover_every_position_with_no_window_to_spare(length: int, size:
 
 
 @WINDOWS
-def test_windows_are_stretches_position_by_position(size: int, hop: int) -> None:
+def test_windows_are_excerpts_position_by_position(size: int, hop: int) -> None:
     x = sequence(size + 3 * hop)
     windows = unfold(x, size, hop)
     expected = [x[:, start : start + size].reshape(2, -1) for start in range(0, 3 * hop + 1, hop)]

@@ -103,12 +103,12 @@ def test_a_manifest_smaller_than_a_batch_is_refused(rows: list[Mixture]) -> None
 
 def test_lengths_come_from_headers(rows: list[Mixture], manifests: Path) -> None:
     fast = replace(rows[9], sources=(replace(rows[9].sources[0], speed=1.25), rows[9].sources[1]))
-    stretch = replace(rows[8], sources=tuple(replace(each, start=100, frames=300) for each in rows[8].sources))
+    excerpt = replace(rows[8], sources=tuple(replace(each, start=100, frames=300) for each in rows[8].sources))
     long = replace(fast, mode="max")
     every = [
         *rows,
         fast,
-        stretch,
+        excerpt,
         long,
         replace(rows[7], frames=123),
         *manifest.read_manifest(manifests / "fixed-2mix.jsonl"),
