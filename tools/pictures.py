@@ -18,7 +18,7 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from septool import audio
-from septool.inference.html_report import RANGE_DB, spectrogram
+from septool.reports.spectrograms import RANGE_DB, spectrogram
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"

@@ -11,7 +11,6 @@ from septool.cluster import check_address
 from septool.config import JsonMapping
 from septool.errors import AudioError, UsageError
 from septool.files import sha256_of
-from septool.inference import html_report
 from septool.inference.channels import Channel
 from septool.inference.output_folder import clear_remains, is_claimed
 from septool.inference.paths import (
@@ -27,6 +26,7 @@ from septool.inference.paths import (
 )
 from septool.inference.record import Record
 from septool.inference.streaming import Clip, EstimateSettings, check_segment
+from septool.reports.pages import check_html_report
 
 if TYPE_CHECKING:
     import torch
@@ -156,7 +156,7 @@ class Batch:
         if self.html is not None:
             if self.out == PIPE or piped:
                 raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
-            html_report.check_html_report(self.html, force=self.force or self.skip_existing)
+            check_html_report(self.html, force=self.force or self.skip_existing)
         check_pipe(self.out, inputs)
         if self.skip_existing and piped:
             raise UsageError("--skip-existing goes by names, and standard input has none; leave it out")

@@ -14,11 +14,11 @@ from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.errors import UsageError
 from septool.files import make_folder, refuse_existing
-from septool.inference.html_report import render_template
 from septool.profiling.comparison import Comparison
 from septool.profiling.figures import draw_costs, figure_class
 from septool.profiling.papers import Paper
 from septool.profiling.records import Failure, Row, Settings, Timing
+from septool.reports.pages import render_template
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,9 +15,10 @@ from septool.atomic import atomic_write
 from septool.config import JsonDict
 from septool.errors import SeptoolError
 from septool.files import make_folder
-from septool.inference.html_report import render_template, spectrogram_png
 from septool.metrics import METRICS
 from septool.printable import printable
+from septool.reports.pages import render_template
+from septool.reports.spectrograms import spectrogram_png
 from septool.scoring.items import Item, ScoringInput
 from septool.scoring.summary import Summary
 

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from septool.errors import UsageError
-from septool.inference.html_report import render_template
+from septool.reports.pages import render_template
 
 TOKEN_BYTES = 24
 MIN_TOKEN = 16  # characters; what is shorter can be guessed

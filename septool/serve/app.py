@@ -17,8 +17,8 @@ from starlette.staticfiles import StaticFiles
 from septool import catalogue
 from septool.config import JsonDict
 from septool.errors import SeptoolError, UsageError
-from septool.inference.html_report import render_template
 from septool.models import MODELS
+from septool.reports.pages import render_template
 from septool.serve.access import Access, AccessMiddleware
 from septool.serve.jobs import BusyError, DiskFullError, Job, JobQueue, NoSuchJobError, State, Track, picture_row
 from septool.serve.openapi import document

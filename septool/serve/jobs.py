@@ -25,10 +25,10 @@ from septool.config import JsonDict
 from septool.conversation.people import parse_count
 from septool.conversation.result import SeparatedConversation
 from septool.errors import SeptoolError, UsageError
-from septool.inference.html_report import RANGE_DB, spectrogram
 from septool.inference.outcomes import Failed, Skipped
 from septool.kept import keep_loaded
 from septool.printable import is_in_words
+from septool.reports.spectrograms import RANGE_DB, spectrogram
 from septool.tasks.separate import separate
 
 LOG = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from septool.cluster import check_address, spread
 from septool.config import JsonMapping
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing
-from septool.inference.html_report import check_html_report
 from septool.metrics import METRICS, check_installed, metric_versions
 from septool.metrics.sdr import check_sdr_backend
+from septool.reports.pages import check_html_report
 from septool.scoring.conversations import MEASURES
 from septool.scoring.item_files import item_writer, load_items, read_facts, read_items
 from septool.scoring.items import Item, score_item

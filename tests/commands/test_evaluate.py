@@ -15,7 +15,7 @@ from septool.data import manifest
 from septool.data.mixing import render_mixture
 from septool.errors import InterruptedBySignal
 from septool.files import sha256_of
-from septool.inference import html_report
+from septool.reports import spectrograms
 from septool.scoring import model_estimates
 from septool.scoring.items import ScoringInput
 from septool.tasks.prepare import prepare
@@ -346,7 +346,7 @@ def test_a_report_and_groups_of_a_manifest(
     septool: Command, mixtures: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    monkeypatch.setattr(html_report, "COLUMNS", 20)  # of a spectrogram
+    monkeypatch.setattr(spectrograms, "COLUMNS", 20)  # of a spectrogram
     run = ("eval", mixtures, "-m", tiny_checkpoint, "-d", "cpu", "--limit", 2, "--metric", "snr", "-q")
     result = septool(*run, "--by", "noise", "--html", tmp_path / "r.html")
     assert result.status == 0

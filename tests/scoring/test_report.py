@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from septool.inference import html_report
+from septool.reports import spectrograms
 from septool.scoring.items import Item, ScoringInput, score_item
 from septool.scoring.report import WORST, worst_items, write_evaluation_report
 from septool.scoring.summary import summarize_items
@@ -29,7 +29,7 @@ def signals(id: str, noise: float) -> ScoringInput:
 
 
 def test_everything_is_inside_and_can_be_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html_report, "COLUMNS", 20)
+    monkeypatch.setattr(spectrograms, "COLUMNS", 20)
     known = {"<b>good</b>": signals("<b>good</b>", 0.001), "bad": signals("bad", 0.1)}
     items = [score_item(METRICS, RATE, each) for each in known.values()] + [Item("gone", error="<i>lost</i>")]
     summaries = summarize_items(items, METRICS)

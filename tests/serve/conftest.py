@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from septool.inference import html_report
+from septool.reports import spectrograms
 from septool.serve.jobs import JobQueue, Limits
 from tests.browser import browser
 from tests.conftest import ROOT
@@ -50,7 +50,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spectrograms of less than what takes most of the time of a short recording."""
-    monkeypatch.setattr(html_report, "COLUMNS", 40)
+    monkeypatch.setattr(spectrograms, "COLUMNS", 40)
 
 
 MakeClient = Callable[..., "TestClient"]
