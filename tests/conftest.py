@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from septool import audio, checkpoints, cli, workers
+from septool.batch.output_folder import OUTPUT_LIST
 from septool.commands import options
-from septool.inference.output_folder import OUTPUT_LIST
 from septool.models.build import build_model
 from tests.hub import Hub, run_hub
 from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS

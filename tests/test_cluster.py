@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 
+from septool.batch import runner
+from septool.batch.outcomes import Failed
+from septool.batch.paths import Job
+from septool.batch.record import Record
+from septool.batch.runner import FindWritten, Task
+from septool.batch.settings import BatchSettings, Cluster
 from septool.cluster import _each, check_address, spread
 from septool.errors import SeptoolError, UsageError
-from septool.inference import runner
-from septool.inference.batch import Batch, Cluster
-from septool.inference.outcomes import Failed
-from septool.inference.paths import Job
-from septool.inference.record import Record
-from septool.inference.runner import FindWritten, Task
 from septool.workers import cores
 from tests.conftest import Command, files_below
 
@@ -112,7 +112,7 @@ def test_a_worker_without_the_device_fails_its_recordings_alone(
     monkeypatch.setattr(runner, "worker_number", lambda: 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     cluster = Cluster("tcp://127.0.0.1:9", "cuda")
-    batch = Batch(
+    batch = BatchSettings(
         out=str(tmp_path),
         name="{stem}_s{voice}",
         suffix="wav",
@@ -214,7 +214,7 @@ def test_recordings_of_a_worker_that_is_killed_are_done_by_others(
     work = runner._run_job_on_worker
 
     def deadly(
-        batch: Batch,
+        batch: BatchSettings,
         task: Callable[[Task], object],
         record: Record | None,
         find_written: FindWritten | None,

@@ -17,12 +17,12 @@ import typer.main
 
 from benchmarks import quality
 from septool import __version__, catalogue, checkpoints
+from septool.batch.outcomes import Completed, Failed, Skipped
 from septool.cli import app
 from septool.commands import help
 from septool.conversation.result import SeparatedConversation
 from septool.headers import Header
 from septool.inference.dtype import BF16_CHANGE
-from septool.inference.outcomes import Completed, Failed, Skipped
 from septool.losses import EQUATIONS, LOSSES, can_learn_by
 from septool.metrics import METRICS, Metric
 from septool.metrics.eer import EER

@@ -37,6 +37,7 @@ ENDLESS, KILLED = 124, 137
 CAUGHT = (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, ENDLESS, KILLED)  # interrupted: by an import
 HEAVY = ("torch", "scipy.signal", "scipy.stats", "soundfile", "typer", "rich.console", "safetensors.torch", "jinja2")
 USERS = {
+    "batch": ("commands/test_separate.py", "commands/test_extract.py"),
     "data": ("tasks/test_mix.py", "training/test_data.py"),
     "inference": ("commands/test_separate.py", "commands/test_extract.py"),
     "losses": ("models/test_contract.py",),

@@ -68,10 +68,10 @@ def mix(
     """
     from functools import partial
 
+    from septool.batch.paths import PIPE
     from septool.commands import printing
     from septool.data.conversations import holds_conversations
     from septool.errors import UsageError
-    from septool.inference.paths import PIPE
     from septool.tasks.mix import mix_files, mix_manifest
     from septool.tasks.mix_conversations import render_conversations, sample_conversations
 

@@ -20,8 +20,8 @@ from septool.config import JsonDict, finite_or_null
 from septool.printable import printable
 
 if TYPE_CHECKING:  # which takes NumPy, and a second
+    from septool.batch.outcomes import Failed, Skipped
     from septool.inference.findings import WithFindings
-    from septool.inference.outcomes import Failed, Skipped
 
 SILENT_SECONDS = 60  # a log without a line for longer looks like a run that hangs
 INTERVAL_S = 1.0  # between two JSON objects of progress
@@ -60,7 +60,7 @@ class Tally:
 
     def add(self, result: "WithFindings | Failed | Skipped") -> None:
         """Count one, and say what is missing from it: with --quiet, too, as a part that is lost is no detail."""
-        from septool.inference.outcomes import Failed, Skipped
+        from septool.batch.outcomes import Failed, Skipped
 
         self.outcomes[result.outcome] += 1
         if isinstance(result, Skipped):

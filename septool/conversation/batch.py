@@ -8,6 +8,12 @@ from pathlib import Path
 
 from septool import audio
 from septool.atomic import atomic_write
+from septool.batch.html_report import Entry, Track
+from septool.batch.outcomes import Failed, Skipped
+from septool.batch.output_folder import GroupLists, OutputLists, record_group, record_outputs
+from septool.batch.paths import PIPE, FoundInputs, Input, Job, abspath_key, format_pattern, format_targets, keys_read
+from septool.batch.runner import Task, run_batch, write_report
+from septool.batch.settings import BatchSettings
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
 from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import plan_activity, separate_conversation
@@ -15,29 +21,14 @@ from septool.conversation.result import SeparatedConversation
 from septool.data.turns import FORMATS, format_activity
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing
-from septool.inference.batch import Batch
 from septool.inference.channels import channel_number
 from septool.inference.findings import Caveat, CaveatKind
-from septool.inference.html_report import Entry, Track
-from septool.inference.outcomes import Failed, Skipped
-from septool.inference.output_folder import GroupLists, OutputLists, record_group, record_outputs
-from septool.inference.paths import (
-    PIPE,
-    FoundInputs,
-    Input,
-    Job,
-    abspath_key,
-    format_pattern,
-    format_targets,
-    keys_read,
-)
-from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.voiceprints import voice_digests
 from septool.printable import printable
 
 
 def separate_conversations(
-    batch: Batch,
+    batch: BatchSettings,
     inputs: FoundInputs,
     explicit: Sequence[str],
     *,
@@ -87,7 +78,9 @@ def separate_conversations(
     yield from write_report(results, batch.html, f"Separated by {networks.name}", each.describe)
 
 
-def _check_name(batch: Batch, recordings: Sequence[Input], count: SpeakerCount, model: str, *, named: bool) -> None:
+def _check_name(
+    batch: BatchSettings, recordings: Sequence[Input], count: SpeakerCount, model: str, *, named: bool
+) -> None:
     """Refuse a ``--name`` that gives two speakers the same file, before the speakers are known."""
     if batch.out == PIPE:
         return
@@ -101,7 +94,7 @@ class _Conversations:
 
     def __init__(
         self,
-        batch: Batch,
+        batch: BatchSettings,
         networks: ConversationNetworks,
         count: SpeakerCount,
         who: str | None,

@@ -10,11 +10,11 @@ import numpy as np
 
 from septool import audio, workers
 from septool.atomic import atomic_write_group
+from septool.batch.paths import Input, find_owners
 from septool.conversation.diarization import Diarization
 from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import activity_path
 from septool.inference.findings import Peaks, loudest_if_cancelling
-from septool.inference.paths import Input, find_owners
 from septool.inference.streaming import SUBTYPES, FileEstimate
 
 FormatTargets = Callable[[Sequence[str]], Sequence[Path]]  # returns the files of speakers, by their names

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from septool.batch.outcomes import Completed
 from septool.config import JsonDict
 from septool.data.turns import rounded
-from septool.inference.outcomes import Completed
 from septool.signal.turns import Turn
 
 

@@ -1,7 +1,8 @@
-"""Applying models to recordings: levels, segments, batches of files, enrollment, HTML reports.
+"""Applying models to a recording: levels, segments, passes, engines, streams, enrollment, findings.
 
 What belongs here is anything that ``separate``, ``extract`` and the Python API share between a loaded model and the
-files that go in and come out. Nothing here trains, scores a corpus, or knows the command line.
+samples that go in and come out. Nothing here trains, scores a corpus, or knows of the command line or of more than one
+recording.
 """
 
 SEGMENT_S, OVERLAP_S = 30.0, 4.0  # default segment and overlap of separators

@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from septool.atomic import atomic_write
+from septool.batch.output_folder import claim
 from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError
 from septool.files import parse_json_lines, read_bytes
-from septool.inference.output_folder import claim
 from septool.metrics import METRICS, metric_versions
 from septool.printable import printable
 from septool.scoring.items import PROVENANCE, Item

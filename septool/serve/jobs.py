@@ -21,11 +21,11 @@ from filelock import FileLock, Timeout
 
 from septool import audio
 from septool.atomic import atomic_write
+from septool.batch.outcomes import Failed, Skipped
 from septool.config import JsonDict
 from septool.conversation.people import parse_count
 from septool.conversation.result import SeparatedConversation
 from septool.errors import SeptoolError, UsageError
-from septool.inference.outcomes import Failed, Skipped
 from septool.kept import keep_loaded
 from septool.printable import is_in_words
 from septool.reports.spectrograms import RANGE_DB, spectrogram

@@ -8,6 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from septool.atomic import atomic_write
+from septool.batch.outcomes import Failed, Skipped
+from septool.batch.paths import PIPE, Job, list_inputs
+from septool.batch.runner import Task, run_batch
+from septool.batch.settings import BatchSettings, Progress
 from septool.config import JsonDict
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
 from septool.conversation.people import SpeakerCount, parse_count
@@ -16,12 +20,8 @@ from septool.conversation.windows import OVERLAP_S, WINDOW_S
 from septool.data.turns import FORMATS, format_activity, rounded
 from septool.device import choose_device
 from septool.errors import UsageError
-from septool.inference.batch import Batch, Progress
 from septool.inference.channels import channel_number, parse_channel
 from septool.inference.findings import Caveat, WithFindings
-from septool.inference.outcomes import Failed, Skipped
-from septool.inference.paths import PIPE, Job, list_inputs
-from septool.inference.runner import Task, run_batch
 from septool.inference.voiceprints import Voiceprint
 from septool.models import SPEAKER_MODEL
 from septool.signal.turns import Turn
@@ -103,7 +103,7 @@ def find_activity(
     count = parse_count(speakers)
     with ExitStack() as stack:
         folder = out if out != PIPE else stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))
-        batch = Batch(
+        batch = BatchSettings(
             out=folder,
             name="{stem}",
             suffix="wav",  # of voices, of which none are written

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from septool import audio, catalogue, checkpoints
+from septool.batch.outcomes import Failed
+from septool.batch.paths import PIPE, find_inputs, one_or_several
 from septool.config import JsonDict
 from septool.data.turns import read_rttm, rttm_field
 from septool.device import choose_device
@@ -21,8 +23,6 @@ from septool.inference.enrollment import (
     parse_reference,
     read_excerpts,
 )
-from septool.inference.outcomes import Failed
-from septool.inference.paths import PIPE, find_inputs, one_or_several
 from septool.inference.voiceprints import (
     VOICEPRINT_RATE,
     HeardBy,

@@ -11,6 +11,12 @@ import numpy as np
 import torch
 
 from septool import audio, catalogue
+from septool.batch.html_report import Entry, Track
+from septool.batch.outcomes import Completed, Failed, Skipped
+from septool.batch.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file, one_or_several, path_or_none
+from septool.batch.record import Record
+from septool.batch.runner import Task, run_batch, write_report
+from septool.batch.settings import BatchSettings, Cluster, Progress
 from septool.config import JsonDict, JsonMapping
 from septool.data import manifest as manifests
 from septool.data.mixing import render_mixture
@@ -18,7 +24,6 @@ from septool.device import choose_device
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S
-from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.cascade import load_extractor
 from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.dtype import ChosenDtype, check_dtype, choose_dtype, torch_dtype
@@ -30,20 +35,7 @@ from septool.inference.enrollment import (
     parse_reference,
     read_enrollment,
 )
-from septool.inference.html_report import Entry, Track
 from septool.inference.level import on_arrays
-from septool.inference.outcomes import Completed, Failed, Skipped
-from septool.inference.paths import (
-    PIPE,
-    FoundInputs,
-    Input,
-    list_inputs,
-    looks_like_file,
-    one_or_several,
-    path_or_none,
-)
-from septool.inference.record import Record
-from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
 from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest, voice_digests
 from septool.models.base import Extractor
@@ -205,7 +197,7 @@ def extract(
     inputs = list_inputs(inputs, from_file)
     references = one_or_several(references)
     html, manifest = map(path_or_none, (html, manifest))
-    batch = Batch(
+    batch = BatchSettings(
         out=out,
         name=name or name_pattern("voice" if who is None else "{voice}", channel),
         suffix=suffix.lstrip("."),
@@ -269,7 +261,7 @@ def extract(
         yield from _extract_target(batch, found, inputs, extractor, heard)
 
 
-def _check_rows(batch: Batch, rows: Mapping[str, manifests.Mixture], inputs: Sequence[str]) -> None:
+def _check_rows(batch: BatchSettings, rows: Mapping[str, manifests.Mixture], inputs: Sequence[str]) -> None:
     """Refuse what says how recordings are read, where the rows of a manifest say it."""
     if rows and batch.channel is not None:
         raise UsageError(f"the mixtures of {inputs[0]} have one channel; leave out --channel")
@@ -277,7 +269,7 @@ def _check_rows(batch: Batch, rows: Mapping[str, manifests.Mixture], inputs: Seq
         raise UsageError(f"the mixtures of {inputs[0]} are made by its rows; leave out --track and --raw")
 
 
-def _check_enrolled(batch: Batch, who: str, inputs: Sequence[str], references: Sequence[str | Path]) -> None:
+def _check_enrolled(batch: BatchSettings, who: str, inputs: Sequence[str], references: Sequence[str | Path]) -> None:
     """Refuse what does not go with enrolled voices, each of which gets a file."""
     if references or any(name.endswith(".jsonl") for name in inputs):
         raise UsageError(f"--who {who} takes the place of references; give the one or the other")
@@ -304,7 +296,7 @@ class _LoadedExtractor:
         """Of the HTML report."""
         return f"Extracted by {self.checkpoint}"
 
-    def open_record(self, batch: Batch, known_by: JsonMapping) -> Record | None:
+    def open_record(self, batch: BatchSettings, known_by: JsonMapping) -> Record | None:
         """Open the record of results, if one is wanted; ``known_by`` says what the voices are known by."""
         settings = {
             **known_by,
@@ -353,7 +345,7 @@ class _LoadedExtractor:
 
 
 def _extract_target(
-    batch: Batch,
+    batch: BatchSettings,
     inputs: FoundInputs,
     explicit: Sequence[str],
     extractor: _LoadedExtractor,
@@ -378,7 +370,7 @@ def _extract_target(
 
 
 def _extract_rows(
-    batch: Batch,
+    batch: BatchSettings,
     inputs: FoundInputs,
     explicit: Sequence[str],
     extractor: _LoadedExtractor,
@@ -422,7 +414,7 @@ def _voice_tracks(result: Extracted | Skipped, *, each_channel: bool) -> list[Tr
 
 
 def _extract_enrolled(
-    batch: Batch,
+    batch: BatchSettings,
     inputs: FoundInputs,
     explicit: Sequence[str],
     extractor: _LoadedExtractor,
@@ -492,7 +484,9 @@ def resolve_threshold(requested: float | None, measured: float | None, model: st
     return measured
 
 
-def name_output(batch: Batch, inputs: FoundInputs, name: str | None = None) -> tuple[Batch, FoundInputs]:
+def name_output(
+    batch: BatchSettings, inputs: FoundInputs, name: str | None = None
+) -> tuple[BatchSettings, FoundInputs]:
     """Return a batch and its input, so that the one recording's voice is written to the file that ``--out`` names.
 
     Raises:

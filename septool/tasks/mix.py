@@ -11,6 +11,7 @@ import numpy as np
 
 from septool import audio
 from septool.atomic import atomic_write_group
+from septool.batch.paths import PIPE, check_not_terminal, copy_to_stdout
 from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture
@@ -18,7 +19,6 @@ from septool.data.renderers import pad_or_trim
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing, sha256_of
 from septool.inference.findings import Caveat, caveats_of_file
-from septool.inference.paths import PIPE, check_not_terminal, copy_to_stdout
 from septool.printable import printable
 from septool.signal.levels import from_db, to_db
 from septool.tasks.rendering import (

@@ -10,12 +10,12 @@ from typing import Generic, NamedTuple
 
 from septool import workers
 from septool.atomic import atomic_write, recover
+from septool.batch.paths import PIPE, abspath_key, keys_read
 from septool.cluster import spread
 from septool.config import JsonDict
 from septool.data import manifest
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, sha256_of
-from septool.inference.paths import PIPE, abspath_key, keys_read
 
 RECORD = "rendered.json"  # what the files of a folder were rendered from
 

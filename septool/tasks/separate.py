@@ -7,20 +7,20 @@ from itertools import zip_longest
 from pathlib import Path
 
 from septool import catalogue
+from septool.batch.html_report import Entry, Track
+from septool.batch.outcomes import Completed, Failed, Skipped
+from septool.batch.paths import FoundInputs, list_inputs, looks_like_file, one_or_several, path_or_none
+from septool.batch.runner import Task, run_batch, write_report
+from septool.batch.settings import BatchSettings, Cluster, Progress
 from septool.conversation.result import SeparatedConversation
 from septool.device import choose_device, processor
 from septool.errors import UsageError
 from septool.inference import OVERLAP_S, SEGMENT_S
-from septool.inference.batch import Batch, Cluster, Progress
 from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.dtype import ChosenDtype, check_dtype, choose_dtype, torch_dtype
 from septool.inference.engines import Engine, LoadedSeparator, engine_for, load_engine, may_use_onnx
 from septool.inference.findings import Caveat, CaveatKind
-from septool.inference.html_report import Entry, Track
 from septool.inference.onnx_runtime import Precision
-from septool.inference.outcomes import Completed, Failed, Skipped
-from septool.inference.paths import FoundInputs, list_inputs, looks_like_file, one_or_several, path_or_none
-from septool.inference.runner import Task, run_batch, write_report
 from septool.inference.streaming import Clip
 from septool.inference.wideband import has_sound_above
 from septool.models import SPEAKER_MODEL
@@ -162,7 +162,7 @@ def separate(
     engine = engine_for(engine, dtype)
     torch_only = [option for option, given in of_torch.items() if given]
     onnx = may_use_onnx(engine, device, torch_only, better_with_torch=bool(references))
-    batch = Batch(
+    batch = BatchSettings(
         out=out,
         name=name or name_pattern("s{voice}" if who is None else "{voice}", channel),
         suffix=suffix.lstrip("."),
@@ -228,14 +228,19 @@ def separate(
 
 
 def _separate_voices(
-    batch: Batch, inputs: FoundInputs, explicit: Sequence[str], work: "_Work", checkpoint: Path, dtype: ChosenDtype
+    batch: BatchSettings,
+    inputs: FoundInputs,
+    explicit: Sequence[str],
+    work: "_Work",
+    checkpoint: Path,
+    dtype: ChosenDtype,
 ) -> Iterator[Separated | Failed | Skipped]:
     """Separate recordings of as many voices as the model has outputs."""
     name, header, references = work.checkpoint, work.separator.header, work.references
     voices = header.sources
     if references and len(references) != voices:
         raise UsageError(f"{name} gives {voices} voices; give as many references, not {len(references)}")
-    batch.settings(voices=voices, model_rate=header.sample_rate)  # refuses what this model cannot do
+    batch.estimate_settings(voices=voices, model_rate=header.sample_rate)  # refuses what this model cannot do
     if batch.voice is not None and references:
         raise UsageError("--reference is compared with all voices; leave out --voice")
     todo = batch.plan(inputs.recordings, explicit, references, voices=voices, model=name)
@@ -251,7 +256,7 @@ def _separate_voices(
     yield from write_report(results, batch.html, f"Separated by {name}", describe)
 
 
-def _check_references(batch: Batch, references: Sequence[Path], *, recordings: int) -> None:
+def _check_references(batch: BatchSettings, references: Sequence[Path], *, recordings: int) -> None:
     """Refuse references that nothing can be compared with."""
     if not references:
         return
@@ -263,7 +268,7 @@ def _check_references(batch: Batch, references: Sequence[Path], *, recordings: i
         raise UsageError("--reference is compared with a whole recording; leave out --stream")
 
 
-def _check_conversation(batch: Batch, dtype: str, *, consistency: bool) -> None:
+def _check_conversation(batch: BatchSettings, dtype: str, *, consistency: bool) -> None:
     """Refuse what only goes with a known number of voices."""
     if batch.channel == "each":
         raise UsageError("--speakers is for one channel or their mix; leave out --channel each")
@@ -301,7 +306,7 @@ class _Work:
     def __call__(self, task: Task) -> Separated:
         """Separate a recording, and score its voices if there are references."""
         voices, rate = self.separator.header.sources, self.separator.header.sample_rate
-        settings = task.batch.settings(voices=voices, model_rate=rate)
+        settings = task.batch.estimate_settings(voices=voices, model_rate=rate)
         sources = None
         if self.references:
             from septool.scoring.references import read_references  # with torch

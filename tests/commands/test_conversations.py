@@ -13,13 +13,13 @@ import pytest
 
 from septool import audio, catalogue, checkpoints
 from septool.atomic import is_pending
+from septool.batch.outcomes import Failed
 from septool.conversation import batch, networks
 from septool.conversation.diarization import Diarization
 from septool.conversation.recording import ConversationEstimate
 from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import read_rttm
 from septool.errors import SeptoolError
-from septool.inference.outcomes import Failed
 from septool.inference.streaming import FileEstimate
 from septool.inference.voiceprints import HeardBy, Voiceprint, network_digest, write_voiceprints
 from septool.models import SPEAKER_MODEL

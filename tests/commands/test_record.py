@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from septool import audio, checkpoints, workers
+from septool.batch import runner
+from septool.batch.outcomes import Completed, Failed
+from septool.batch.paths import Job
+from septool.batch.record import Digests, Record
+from septool.batch.runner import choose_processes
+from septool.batch.settings import BatchSettings
 from septool.commands import printing
 from septool.commands.printing import JsonProgress
 from septool.files import sha256_of
-from septool.inference import runner
-from septool.inference.batch import Batch
-from septool.inference.outcomes import Completed, Failed
-from septool.inference.paths import Job
-from septool.inference.record import Digests, Record
-from septool.inference.runner import choose_processes
 from septool.models.build import build_model
 from tests.conftest import RATE, Command, voice
 from tests.models.tiny import TINY
@@ -287,7 +287,7 @@ def test_processes_are_as_many_as_keep_the_processors_busy(
         path = tmp_path / f"{number}.wav"
         path.write_bytes(bytes(size))
         jobs.append(Job(str(path), path))
-    batch = Batch(out=".", name="{voice}", suffix="wav", segment=30, overlap=4, device=torch.device(device))
+    batch = BatchSettings(out=".", name="{voice}", suffix="wav", segment=30, overlap=4, device=torch.device(device))
     assert choose_processes(batch, jobs) == processes
     assert choose_processes(batch, [*jobs, Job("-", Path("-"))]) == 1
 

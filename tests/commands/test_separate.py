@@ -23,10 +23,10 @@ import soundfile
 import torch
 
 from septool import audio, catalogue, checkpoints, workers
+from septool.batch import runner
+from septool.batch.paths import check_reader
 from septool.errors import UsageError
 from septool.files import sha256_of
-from septool.inference import runner
-from septool.inference.paths import check_reader
 from septool.tasks import separate as separating
 from tests.conftest import RATE, Command, files_below, voice, write
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from septool import audio
-from septool.inference import runner
-from septool.inference.output_folder import OutputLists
+from septool.batch import runner
+from septool.batch.output_folder import OutputLists
 from tests.conftest import RATE, Command, files_below, voice
 
 SEGMENT = ("--segment", "0.5", "--overlap", "0.1")

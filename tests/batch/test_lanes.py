@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from septool import audio
-from septool.inference import html_report
-from septool.inference.html_report import Entry, Track
-from septool.inference.lanes import FINEST, MOST_MARKS, TimeAxis
+from septool.batch import html_report
+from septool.batch.html_report import Entry, Track
+from septool.batch.lanes import FINEST, MOST_MARKS, TimeAxis
 from septool.reports.spectrograms import COLUMNS
 
 RATE = 8000

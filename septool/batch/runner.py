@@ -12,21 +12,21 @@ from typing import Any, NamedTuple, TypeVar
 
 from septool import workers
 from septool.atomic import is_pending, recover
+from septool.batch import html_report
+from septool.batch.outcomes import Completed, Failed, Skipped
+from septool.batch.output_folder import claim, clear_remains, record_outputs
+from septool.batch.paths import PIPE, Job, check_reader, copy_to_stdout
+from septool.batch.record import Digests, Record
+from septool.batch.settings import BatchSettings
+from septool.batch.stdin import open_stdin, stdin_as_file
 from septool.cluster import spread, worker_number
 from septool.device import choose_device, enough_memory
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError
 from septool.files import make_folder
-from septool.inference import html_report
 from septool.inference.accelerators import accelerator_of
-from septool.inference.batch import Batch
 from septool.inference.findings import Caveat, CaveatKind, report_caveats
 from septool.inference.level import ArrayEstimator
 from septool.inference.live import describe_latency, estimate_stream
-from septool.inference.outcomes import Completed, Failed, Skipped
-from septool.inference.output_folder import claim, clear_remains, record_outputs
-from septool.inference.paths import PIPE, Job, check_reader, copy_to_stdout
-from septool.inference.record import Digests, Record
-from septool.inference.stdin import open_stdin, stdin_as_file
 from septool.inference.streaming import FileEstimate, estimate_file
 from septool.printable import printable
 
@@ -38,7 +38,7 @@ Done = TypeVar("Done")
 class Task:
     """A job that is being worked on."""
 
-    batch: Batch
+    batch: BatchSettings
     job: Job
     local_path: Path  # of the recording; not the job's if it comes from a pipe
     targets: Sequence[Path]
@@ -68,7 +68,7 @@ class Task:
         """Write the estimates of the recording's voices, and note what is worth a word; see :func:`estimate_file`."""
         batch = self.batch
         started = time.perf_counter()
-        settings = batch.settings(voices=voices, model_rate=model_rate, ordered=ordered)
+        settings = batch.estimate_settings(voices=voices, model_rate=model_rate, ordered=ordered)
         if batch.stream:
             batch.report(describe_latency(settings))
             result = estimate_stream(
@@ -126,7 +126,7 @@ class _Outcome(NamedTuple):
     interrupted: InterruptedBySignal | None = None
 
 
-def choose_processes(batch: Batch, jobs: Sequence[Job]) -> int:
+def choose_processes(batch: BatchSettings, jobs: Sequence[Job]) -> int:
     """Return how many processes work on recordings; see :func:`septool.workers.choose_processes`."""
     if any(job.is_pipe for job in jobs):  # another process has another stdin
         return 1
@@ -142,7 +142,7 @@ def choose_processes(batch: Batch, jobs: Sequence[Job]) -> int:
 
 
 def run_batch(
-    batch: Batch,
+    batch: BatchSettings,
     jobs: Sequence[Job],
     work: Callable[[Task], Done],
     unreadable: Sequence[Path] = (),
@@ -203,7 +203,7 @@ def _drop(*_: object) -> None:
 
 
 def _run_job_on_worker(
-    batch: Batch,
+    batch: BatchSettings,
     work: Callable[[Task], Done],
     record: Record | None,
     find_written: FindWritten | None,
@@ -241,7 +241,11 @@ class _Earlier(NamedTuple):
 
 
 def _run_job(
-    batch: Batch, work: Callable[[Task], Done], record: Record | None, find_written: FindWritten | None, job: Job
+    batch: BatchSettings,
+    work: Callable[[Task], Done],
+    record: Record | None,
+    find_written: FindWritten | None,
+    job: Job,
 ) -> _Outcome:
     """Run a job; return its outcome."""
     task = Task(batch, job, job.path, job.targets)
@@ -319,7 +323,7 @@ def _is_new(job: Job) -> bool:
         return False
 
 
-def _is_done(batch: Batch, record: Record | None, earlier: _Earlier) -> bool:
+def _is_done(batch: BatchSettings, record: Record | None, earlier: _Earlier) -> bool:
     """Return whether a job can be skipped: all its outputs exist and are those it would produce.
 
     Raises:
@@ -338,7 +342,7 @@ def _is_done(batch: Batch, record: Record | None, earlier: _Earlier) -> bool:
     return difference is None
 
 
-def _advise(batch: Batch, earlier: _Earlier) -> str:
+def _advise(batch: BatchSettings, earlier: _Earlier) -> str:
     """Say what to do about outputs that are there and not to be replaced."""
     if not batch.skip_existing:
         return "use --force to replace it or --skip-existing"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from septool.batch import runner
+from septool.batch.outcomes import Failed
+from septool.batch.paths import Input, Job
+from septool.batch.settings import BatchSettings, Cluster
 from septool.errors import AudioError, UsageError
-from septool.inference import runner
-from septool.inference.batch import Batch, Cluster
-from septool.inference.outcomes import Failed
-from septool.inference.paths import Input, Job
 from tests.test_atomic import kill_a_writer
 
 
@@ -35,7 +35,9 @@ def test_a_voice_alone_is_somebodys(tmp_path: Path) -> None:
     assert runner._existing_targets(begun) == [begun.targets[0]]
 
 
-BATCH = Batch(out="out", name="{stem}_s{voice}", suffix="wav", segment=30, overlap=4, device=torch.device("cpu"))
+BATCH = BatchSettings(
+    out="out", name="{stem}_s{voice}", suffix="wav", segment=30, overlap=4, device=torch.device("cpu")
+)
 
 
 def test_of_jobs_for_a_cluster_one_whose_files_cannot_be_asked_for_fails_alone(
@@ -52,7 +54,7 @@ def test_of_jobs_for_a_cluster_one_whose_files_cannot_be_asked_for_fails_alone(
 
     monkeypatch.setattr(runner, "spread", here)
     monkeypatch.setattr(runner, "worker_number", lambda: 0)
-    monkeypatch.setattr("septool.inference.batch.check_address", lambda _: None)  # imports dask
+    monkeypatch.setattr("septool.batch.settings.check_address", lambda _: None)  # imports dask
     monkeypatch.setattr(runner, "is_pending", pending)
     (tmp_path / "half_s1.wav").touch()
     jobs = [job(tmp_path, "x" * 300), job(tmp_path, "half_s1.wav", "half_s2.wav"), job(tmp_path, "x_s1.wav")]

@@ -17,9 +17,9 @@ from pathlib import Path, PurePath
 from string import Formatter
 
 from septool import audio
+from septool.batch.output_folder import OutputLists
 from septool.errors import AudioError, UsageError
 from septool.files import is_folder, is_there, read_bytes
-from septool.inference.output_folder import OutputLists
 from septool.limits import MOST_SHARDS, is_at_most
 from septool.printable import printable
 

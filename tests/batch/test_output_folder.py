@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from septool.inference.output_folder import OUTPUT_LIST, OutputLists, record_outputs
+from septool.batch.output_folder import OUTPUT_LIST, OutputLists, record_outputs
 
 
 @pytest.fixture

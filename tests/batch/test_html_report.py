@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from septool import audio
-from septool.inference import html_report
-from septool.inference.html_report import Entry, Track
+from septool.batch import html_report
+from septool.batch.html_report import Entry, Track
 
 RATE = 8000
 

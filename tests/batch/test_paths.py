@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from septool.batch import paths
+from septool.batch.paths import PIPE, Input, Job, abspath_key, find_inputs, looks_like_file, plan_jobs, select_shard
 from septool.errors import UsageError
-from septool.inference import paths
 from septool.inference.channels import parse_channel
 from septool.inference.enrollment import Reference, parse_reference
-from septool.inference.paths import PIPE, Input, Job, abspath_key, find_inputs, looks_like_file, plan_jobs, select_shard
 
 DIGITS = "9" * 5000  # more than int() takes
 JOBS = [Job(f"calls/{number}.wav", Path(f"calls/{number}.wav")) for number in range(2000)]

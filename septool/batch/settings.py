@@ -1,4 +1,4 @@
-"""Batch settings: what all recordings of one call share, and where their outputs go."""
+"""Settings of a batch: what all recordings of one call share, and where their outputs go."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from septool import audio, workers
-from septool.cluster import check_address
-from septool.config import JsonMapping
-from septool.errors import AudioError, UsageError
-from septool.files import sha256_of
-from septool.inference.channels import Channel
-from septool.inference.output_folder import clear_remains, is_claimed
-from septool.inference.paths import (
+from septool.batch.output_folder import clear_remains, is_claimed
+from septool.batch.paths import (
     PIPE,
     FoundInputs,
     Input,
@@ -24,7 +19,12 @@ from septool.inference.paths import (
     plan_jobs,
     select_shard,
 )
-from septool.inference.record import Record
+from septool.batch.record import Record
+from septool.cluster import check_address
+from septool.config import JsonMapping
+from septool.errors import AudioError, UsageError
+from septool.files import sha256_of
+from septool.inference.channels import Channel
 from septool.inference.streaming import Clip, EstimateSettings, check_segment
 from septool.reports.pages import check_html_report
 
@@ -42,7 +42,7 @@ class Cluster(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class BatchSettings:
     """Settings that all recordings of one call share, for every command."""
 
     out: str  # folder of the voices, or - for standard output
@@ -109,7 +109,7 @@ class Batch:
         """The format of headerless recordings."""
         return None if self.raw is None else audio.RawFormat.parse(self.raw)
 
-    def settings(self, *, voices: int, model_rate: int, ordered: bool = False) -> EstimateSettings:
+    def estimate_settings(self, *, voices: int, model_rate: int, ordered: bool = False) -> EstimateSettings:
         """Return the settings for a model by its number of voices, its rate in Hz, and whether their order is fixed."""
         return EstimateSettings(
             voices=voices,

@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from septool.batch.outcomes import Completed, Failed
+from septool.batch.paths import Input, Job, abspath_key
 from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, parse_json_lines, sha256_of
-from septool.inference.outcomes import Completed, Failed
-from septool.inference.paths import Input, Job, abspath_key
 from septool.printable import printable
 
 

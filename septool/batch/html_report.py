@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 from septool import audio
 from septool.atomic import atomic_write
+from septool.batch.lanes import FINEST, Span, TimeAxis, format_time
 from septool.config import JsonDict
 from septool.errors import AudioError
 from septool.files import make_folder, relative_path
-from septool.inference.lanes import FINEST, Span, TimeAxis, format_time
 from septool.printable import printable
 from septool.reports.pages import render_template
 from septool.reports.spectrograms import spectrogram_png
@@ -59,7 +59,7 @@ class Figure(NamedTuple):
 def write_html_report(html: Path, title: str, entries: Iterable[Entry]) -> None:
     """Write a report of entries, whole or not at all."""
     text = render_template(
-        "report.html.j2", "septool.inference", title=title, sections=list(_sections(entries, html.parent))
+        "report.html.j2", "septool.batch", title=title, sections=list(_sections(entries, html.parent))
     )
     make_folder(html.parent)
     with atomic_write(html) as partial:
