@@ -55,6 +55,11 @@ def why_not_writable(folder: Path) -> str:
     return ""
 
 
+def path_or_none(name: str | Path | None) -> Path | None:
+    """Return a path, or None if no name is given."""
+    return None if name is None else Path(name)
+
+
 def is_there(path: Path) -> bool:
     """Return whether something is at a path; no of one that may not be looked at, of which opening it says why."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists() raises, of a name that is too long or not permitted

@@ -14,7 +14,7 @@ import torch
 
 from septool.batch import runner
 from septool.batch.outcomes import Failed
-from septool.batch.paths import Job
+from septool.batch.output_names import Job
 from septool.batch.record import Record
 from septool.batch.runner import FindWritten, Task
 from septool.batch.settings import BatchSettings, Cluster

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from septool.batch.paths import Input
+from septool.batch.inputs import Input
 from septool.config import JsonDict
 from septool.errors import SeptoolError
 from septool.inference.findings import Caveat, WithFindings

@@ -11,8 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from septool.batch.inputs import Input
 from septool.batch.outcomes import Completed, Failed
-from septool.batch.paths import Input, Job, abspath_key
+from septool.batch.output_names import Job
+from septool.batch.path_keys import abspath_key
 from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, parse_json_lines, sha256_of

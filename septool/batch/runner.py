@@ -15,10 +15,10 @@ from septool.atomic import is_pending, recover
 from septool.batch import html_report
 from septool.batch.outcomes import Completed, Failed, Skipped
 from septool.batch.output_folder import claim, clear_remains, record_outputs
-from septool.batch.paths import PIPE, Job, check_reader, copy_to_stdout
+from septool.batch.output_names import Job
 from septool.batch.record import Digests, Record
 from septool.batch.settings import BatchSettings
-from septool.batch.stdin import open_stdin, stdin_as_file
+from septool.batch.stdio import PIPE, check_reader, copy_to_stdout, open_stdin, stdin_as_file
 from septool.cluster import spread, worker_number
 from septool.device import choose_device, enough_memory
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError

@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from septool import audio, workers
+from septool.batch.inputs import FoundInputs, Input, find_inputs
 from septool.batch.output_folder import clear_remains, is_claimed
-from septool.batch.paths import (
-    PIPE,
-    FoundInputs,
-    Input,
-    Job,
-    check_pipe,
-    check_references_kept,
-    find_inputs,
-    plan_jobs,
-    select_shard,
-)
+from septool.batch.output_names import Job, check_references_kept, plan_jobs
 from septool.batch.record import Record
+from septool.batch.shards import select_shard
+from septool.batch.stdio import PIPE, check_pipe
 from septool.cluster import check_address
 from septool.config import JsonMapping
 from septool.errors import AudioError, UsageError

@@ -55,8 +55,9 @@ def activity(
     speaker2, ... in the order in which they first speak; septool separate --speakers writes their voices under the
     same numbers. Exits with status 1 if a recording failed; the others are processed.
     """
+    from septool.batch.inputs import display_name
     from septool.batch.outcomes import Failed
-    from septool.batch.paths import PIPE, display_name
+    from septool.batch.stdio import PIPE
     from septool.commands import printing
     from septool.tasks.activity import FoundActivity, find_activity
 

@@ -108,8 +108,9 @@ def extract(
     it. The rows of a manifest bring their own references. Exits with status 1 if a recording failed; the others are
     processed.
     """
+    from septool.batch.inputs import display_name
     from septool.batch.outcomes import Failed
-    from septool.batch.paths import PIPE, display_name
+    from septool.batch.stdio import PIPE
     from septool.commands import printing
     from septool.tasks.extract import Extracted, ExtractedVoices
     from septool.tasks.extract import extract as run_extraction

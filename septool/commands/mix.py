@@ -68,7 +68,7 @@ def mix(
     """
     from functools import partial
 
-    from septool.batch.paths import PIPE
+    from septool.batch.stdio import PIPE
     from septool.commands import printing
     from septool.data.conversations import holds_conversations
     from septool.errors import UsageError

@@ -148,8 +148,9 @@ def separate(
     more than 50 MB; elsewhere missing weights are an error. Exits with status 1 if a recording failed; the others are
     processed.
     """
+    from septool.batch.inputs import display_name
     from septool.batch.outcomes import Failed
-    from septool.batch.paths import PIPE, display_name
+    from septool.batch.stdio import PIPE
     from septool.commands import printing
     from septool.tasks.separate import Separated, SeparatedConversation
     from septool.tasks.separate import separate as run_separation

@@ -9,11 +9,14 @@ from pathlib import Path
 from septool import audio
 from septool.atomic import atomic_write
 from septool.batch.html_report import Entry, Track
+from septool.batch.inputs import FoundInputs, Input
 from septool.batch.outcomes import Failed, Skipped
 from septool.batch.output_folder import GroupLists, OutputLists, record_group, record_outputs
-from septool.batch.paths import PIPE, FoundInputs, Input, Job, abspath_key, format_pattern, format_targets, keys_read
+from septool.batch.output_names import Job, format_pattern, format_targets
+from septool.batch.path_keys import abspath_key, keys_read
 from septool.batch.runner import Task, run_batch, write_report
 from septool.batch.settings import BatchSettings
+from septool.batch.stdio import PIPE
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
 from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import plan_activity, separate_conversation

@@ -10,7 +10,8 @@ import numpy as np
 
 from septool import audio, workers
 from septool.atomic import atomic_write_group
-from septool.batch.paths import Input, find_owners
+from septool.batch.inputs import Input
+from septool.batch.output_names import find_owners
 from septool.conversation.diarization import Diarization
 from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import activity_path

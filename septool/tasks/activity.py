@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from septool.atomic import atomic_write
+from septool.batch.inputs import list_inputs
 from septool.batch.outcomes import Failed, Skipped
-from septool.batch.paths import PIPE, Job, list_inputs
+from septool.batch.output_names import Job
 from septool.batch.runner import Task, run_batch
 from septool.batch.settings import BatchSettings, Progress
+from septool.batch.stdio import PIPE
 from septool.config import JsonDict
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
 from septool.conversation.people import SpeakerCount, parse_count

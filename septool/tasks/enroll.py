@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from septool import audio, catalogue, checkpoints
+from septool.batch.inputs import find_inputs, one_or_several
 from septool.batch.outcomes import Failed
-from septool.batch.paths import PIPE, find_inputs, one_or_several
+from septool.batch.stdio import PIPE
 from septool.config import JsonDict
 from septool.data.turns import read_rttm, rttm_field
 from septool.device import choose_device

@@ -12,17 +12,19 @@ import torch
 
 from septool import audio, catalogue
 from septool.batch.html_report import Entry, Track
+from septool.batch.inputs import FoundInputs, Input, list_inputs, one_or_several
 from septool.batch.outcomes import Completed, Failed, Skipped
-from septool.batch.paths import PIPE, FoundInputs, Input, list_inputs, looks_like_file, one_or_several, path_or_none
+from septool.batch.output_names import looks_like_file
 from septool.batch.record import Record
 from septool.batch.runner import Task, run_batch, write_report
 from septool.batch.settings import BatchSettings, Cluster, Progress
+from septool.batch.stdio import PIPE
 from septool.config import JsonDict, JsonMapping
 from septool.data import manifest as manifests
 from septool.data.mixing import render_mixture
 from septool.device import choose_device
 from septool.errors import UsageError
-from septool.files import sha256_of
+from septool.files import path_or_none, sha256_of
 from septool.inference import EXTRACTION_OVERLAP_S, EXTRACTION_SEGMENT_S
 from septool.inference.cascade import load_extractor
 from septool.inference.channels import name_pattern, parse_channel

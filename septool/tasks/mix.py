@@ -11,7 +11,7 @@ import numpy as np
 
 from septool import audio
 from septool.atomic import atomic_write_group
-from septool.batch.paths import PIPE, check_not_terminal, copy_to_stdout
+from septool.batch.stdio import PIPE, check_not_terminal, copy_to_stdout
 from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture

@@ -10,7 +10,8 @@ from typing import Generic, NamedTuple
 
 from septool import workers
 from septool.atomic import atomic_write, recover
-from septool.batch.paths import PIPE, abspath_key, keys_read
+from septool.batch.path_keys import abspath_key, keys_read
+from septool.batch.stdio import PIPE
 from septool.cluster import spread
 from septool.config import JsonDict
 from septool.data import manifest

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from septool import catalogue
 from septool.batch.html_report import Entry, Track
+from septool.batch.inputs import FoundInputs, list_inputs, one_or_several
 from septool.batch.outcomes import Completed, Failed, Skipped
-from septool.batch.paths import FoundInputs, list_inputs, looks_like_file, one_or_several, path_or_none
+from septool.batch.output_names import looks_like_file
 from septool.batch.runner import Task, run_batch, write_report
 from septool.batch.settings import BatchSettings, Cluster, Progress
 from septool.conversation.result import SeparatedConversation
 from septool.device import choose_device, processor
 from septool.errors import UsageError
+from septool.files import path_or_none
 from septool.inference import OVERLAP_S, SEGMENT_S
 from septool.inference.channels import name_pattern, parse_channel
 from septool.inference.dtype import ChosenDtype, check_dtype, choose_dtype, torch_dtype

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from septool.batch import runner
+from septool.batch.inputs import Input
 from septool.batch.outcomes import Failed
-from septool.batch.paths import Input, Job
+from septool.batch.output_names import Job
 from septool.batch.settings import BatchSettings, Cluster
 from septool.errors import AudioError, UsageError
 from tests.test_atomic import kill_a_writer

@@ -16,7 +16,7 @@ import torch
 from septool import audio, checkpoints, workers
 from septool.batch import runner
 from septool.batch.outcomes import Completed, Failed
-from septool.batch.paths import Job
+from septool.batch.output_names import Job
 from septool.batch.record import Digests, Record
 from septool.batch.runner import choose_processes
 from septool.batch.settings import BatchSettings

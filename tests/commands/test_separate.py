@@ -24,7 +24,7 @@ import torch
 
 from septool import audio, catalogue, checkpoints, workers
 from septool.batch import runner
-from septool.batch.paths import check_reader
+from septool.batch.stdio import check_reader
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.tasks import separate as separating

@@ -281,7 +281,7 @@ def test_rows_whose_files_a_file_system_takes_for_one_are_refused(
 ) -> None:
     files = [tmp_path / "Call1.wav", tmp_path / "call1.wav"]
     check_targets(files, [], Path("rows.jsonl"))
-    monkeypatch.setattr("septool.batch.paths._ignores_case", lambda _: True)
+    monkeypatch.setattr("septool.batch.path_keys._ignores_case", lambda _: True)
     with pytest.raises(SeptoolError, match=r"two rows of rows\.jsonl would be written to call1\.wav"):
         check_targets([path.parent / "other" / path.name for path in files], [], Path("rows.jsonl"))
 
