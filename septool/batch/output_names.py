@@ -18,6 +18,76 @@ FIELD_FORMAT = re.compile(r"[<>^]?\d{0,2}(\.\d{1,2})?[ds]?")  # such as 02; long
 
 
 @dataclass(frozen=True)
+class OutputNaming:
+    """How the files of voices are named."""
+
+    out: str  # folder of the voices, or - for standard output
+    pattern: str  # file name, made of {stem}, {suffix}, {voice}, {channel} and {model}
+    suffix: str  # of the files, without a dot
+    model: str  # the checkpoint's name
+
+    def targets(self, recording: Input, voices: int | Sequence[str], channels: int | None = None) -> tuple[Path, ...]:
+        """Return the files of a recording's voices, channel after channel.
+
+        Args:
+            recording: the recording.
+            voices: number of files, or the name of each.
+            channels: number of channels, if each gets files of its own with ``{channel}`` in their names.
+
+        Raises:
+            UsageError: the pattern cannot be formatted, gives voices the same file or leads out of the folder.
+        """
+        name, parts = self.pattern, self._parts(recording)
+        numbered = "{voice}" if channels is None else "{channel}, {voice}"
+        texts = {*parts} if isinstance(voices, int) else {*parts, "voice"}
+        try:
+            own = {"voice"} if channels is None else {"voice", "channel"}
+            for _, field, spec, conversion in Formatter().parse(name):
+                known = field is None or (field in {*parts, *own} and not conversion)
+                if not known or not FIELD_FORMAT.fullmatch(spec or ""):
+                    raise ValueError
+                if field in texts and (spec or "").endswith("d"):
+                    raise UsageError(f"--name {name!r}: {{{field}}} is no number here; leave out :{spec}")
+            called = range(1, voices + 1) if isinstance(voices, int) else voices
+            names = [
+                name.format(channel=channel + 1, voice=voice, **parts)
+                for channel in range(channels or 1)
+                for voice in called
+            ]
+        except (KeyError, IndexError, ValueError):
+            raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {numbered} and {{model}} only") from None
+        if len(set(names)) < len(names):
+            raise UsageError(f"--name {name!r} gives every voice the same file; put {numbered} in it")
+        if "\0" in name:
+            raise UsageError(f"--name {name!r} has a NUL, which no file name can have")
+        if any(PurePath(each).is_absolute() or ".." in PurePath(each).parts for each in names):
+            raise UsageError(f"--name {name!r} leads out of the output folder; use --out")
+        return tuple(self.folder(recording) / f"{each}.{self.suffix}" for each in names)
+
+    def folder(self, recording: Input) -> Path:
+        """Return the folder that the files of a recording are in or below."""
+        return Path(self.out) / recording.subfolder
+
+    def voice_pattern(self, recording: Input) -> str:
+        """Return a recording's file name with all but the voice filled in, to find its voices again.
+
+        :meth:`targets` refuses patterns that cannot be formatted.
+        """
+        return f"{self.pattern.format(voice=_AnyVoice(), **self._parts(recording))}.{self.suffix}"
+
+    def _parts(self, recording: Input) -> dict[str, str]:
+        """Return what fields of the pattern stand for, whatever the voice."""
+        return {"stem": recording.stem, "suffix": recording.path.suffix[1:], "model": self.model}
+
+
+class _AnyVoice:
+    """Placeholder in a file name for a voice that is not known yet."""
+
+    def __format__(self, spec: str) -> str:
+        return f"{{voice:{spec}}}" if spec else "{voice}"
+
+
+@dataclass(frozen=True)
 class Job(Input):
     """A recording and the files for its voices; none yet if they go to standard output."""
 
@@ -41,12 +111,9 @@ def looks_like_file(out: str) -> bool:
 def plan_jobs(
     inputs: Sequence[Input],
     explicit: Sequence[str],
+    naming: OutputNaming,
     *,
-    out: str,
-    name: str,
-    suffix: str,
     voices: int | Sequence[str],
-    model: str,
     count_channels: Callable[[Input], int] | None = None,
     force: bool = False,
 ) -> JobPlan:
@@ -58,11 +125,8 @@ def plan_jobs(
     Args:
         inputs: the recordings.
         explicit: what the user named.
-        out: the output folder, or ``-``.
-        name: file name, made of ``{stem}``, ``{suffix}``, ``{channel}``, ``{voice}`` and ``{model}``.
-        suffix: of the files, without a dot.
+        naming: how the files are named.
         voices: number of files per recording, or the name of each.
-        model: the checkpoint's name.
         count_channels: returns the number of channels of a recording, if each channel gets files of its own with
             ``{channel}`` in their names.
         force: replace existing files.
@@ -70,13 +134,12 @@ def plan_jobs(
     Raises:
         UsageError: two voices would get the same file, or a recording would be replaced by a voice.
     """
-    if out == PIPE:
+    if naming.out == PIPE:
         return JobPlan(tuple(Job(**vars(each)) for each in inputs))
     jobs: list[Job] = []
     for recording in inputs:
         channels = count_channels(recording) if count_channels else None
-        targets = format_targets(recording, out, name, suffix, voices, model, channels)
-        jobs.append(Job(**vars(recording), targets=targets))
+        jobs.append(Job(**vars(recording), targets=naming.targets(recording, voices, channels)))
     owners = find_owners(((job, target) for job in jobs for target in job.targets), has_name=True)
     kept, own_voices, lists = [], [], OutputLists()
     for job in jobs:
@@ -121,57 +184,3 @@ def find_owners(files: Iterable[tuple[Input, Path]], *, has_name: bool) -> dict[
             )
             raise UsageError(f"{owner.label} and {recording.label} would both be written to {target}; {remedy}")
     return owners
-
-
-def format_targets(
-    recording: Input,
-    out: str,
-    name: str,
-    suffix: str,
-    voices: int | Sequence[str],
-    model: str,
-    channels: int | None = None,
-) -> tuple[Path, ...]:
-    """Return the files of a recording's voices, channel after channel; arguments as for :func:`plan_jobs`."""
-    parts = {"stem": recording.stem, "suffix": recording.path.suffix[1:], "model": model}
-    numbered = "{voice}" if channels is None else "{channel}, {voice}"
-    texts = {*parts} if isinstance(voices, int) else {*parts, "voice"}
-    try:
-        own = {"voice"} if channels is None else {"voice", "channel"}
-        for _, field, spec, conversion in Formatter().parse(name):
-            known = field is None or (field in {*parts, *own} and not conversion)
-            if not known or not FIELD_FORMAT.fullmatch(spec or ""):
-                raise ValueError
-            if field in texts and (spec or "").endswith("d"):
-                raise UsageError(f"--name {name!r}: {{{field}}} is no number here; leave out :{spec}")
-        called = range(1, voices + 1) if isinstance(voices, int) else voices
-        names = [
-            name.format(channel=channel + 1, voice=voice, **parts)
-            for channel in range(channels or 1)
-            for voice in called
-        ]
-    except (KeyError, IndexError, ValueError):
-        raise UsageError(f"--name {name!r} can use {{stem}}, {{suffix}}, {numbered} and {{model}} only") from None
-    if len(set(names)) < len(names):
-        raise UsageError(f"--name {name!r} gives every voice the same file; put {numbered} in it")
-    if "\0" in name:
-        raise UsageError(f"--name {name!r} has a NUL, which no file name can have")
-    if any(PurePath(each).is_absolute() or ".." in PurePath(each).parts for each in names):
-        raise UsageError(f"--name {name!r} leads out of the output folder; use --out")
-    return tuple(Path(out) / recording.subfolder / f"{each}.{suffix}" for each in names)
-
-
-class _AnyVoice:
-    """Placeholder in a file name for a voice that is not known yet."""
-
-    def __format__(self, spec: str) -> str:
-        return f"{{voice:{spec}}}" if spec else "{voice}"
-
-
-def format_pattern(recording: Input, name: str, suffix: str, model: str) -> str:
-    """Return a file name pattern with all but the voice filled in, to find the voices of a recording again.
-
-    Arguments as for :func:`plan_jobs`, which refuses names that cannot be formatted.
-    """
-    parts = {"stem": recording.stem, "suffix": recording.path.suffix[1:], "model": model}
-    return f"{name.format(voice=_AnyVoice(), **parts)}.{suffix}"

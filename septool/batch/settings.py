@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 from septool import audio, workers
 from septool.batch.inputs import FoundInputs, Input, find_inputs
 from septool.batch.output_folder import clear_remains, is_claimed
-from septool.batch.output_names import Job, check_references_kept, plan_jobs
+from septool.batch.output_names import Job, OutputNaming, check_references_kept, plan_jobs
 from septool.batch.record import Record
 from septool.batch.shards import select_shard
 from septool.batch.stdio import PIPE, check_pipe
@@ -117,6 +117,10 @@ class BatchSettings:
             ordered=ordered,
         )
 
+    def naming(self, model: str) -> OutputNaming:
+        """Return how the files of voices are named that a checkpoint of this name makes."""
+        return OutputNaming(self.out, self.name, self.suffix, model)
+
     def open_record(
         self, model: str, checkpoint: Path, more: JsonMapping, accepted: Mapping[str, Sequence[object]] | None = None
     ) -> Record | None:
@@ -187,11 +191,8 @@ class BatchSettings:
         plan = plan_jobs(
             inputs,
             explicit,
-            out=self.out,
-            name=self.name,
-            suffix=self.suffix,
+            self.naming(model),
             voices=voices,
-            model=model,
             count_channels=self.count_channels if self.channel == "each" else None,
             force=self.force,
         )

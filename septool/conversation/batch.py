@@ -12,7 +12,7 @@ from septool.batch.html_report import Entry, Track
 from septool.batch.inputs import FoundInputs, Input
 from septool.batch.outcomes import Failed, Skipped
 from septool.batch.output_folder import GroupLists, OutputLists, record_group, record_outputs
-from septool.batch.output_names import Job, format_pattern, format_targets
+from septool.batch.output_names import Job, OutputNaming
 from septool.batch.path_keys import abspath_key, keys_read
 from septool.batch.runner import Task, run_batch, write_report
 from septool.batch.settings import BatchSettings
@@ -61,7 +61,8 @@ def separate_conversations(
         raise UsageError(f"--rest {rest} would replace the recording; name another file")
     written = {} if activity is None else plan_activity(inputs.recordings, batch.out, activity)
     networks = load_conversation_networks(model, speaker_model, batch.device, passes, batch.report)
-    _check_name(batch, inputs.recordings, count, networks.name, named=who is not None)
+    naming = batch.naming(networks.name)
+    _check_name(naming, inputs.recordings, count, named=who is not None)
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
     kept -= {abspath_key(target) for job in todo for target in job.targets}  # which the plan has judged
     kept |= set() if rest is None else {abspath_key(rest)}
@@ -81,15 +82,13 @@ def separate_conversations(
     yield from write_report(results, batch.html, f"Separated by {networks.name}", each.describe)
 
 
-def _check_name(
-    batch: BatchSettings, recordings: Sequence[Input], count: SpeakerCount, model: str, *, named: bool
-) -> None:
+def _check_name(naming: OutputNaming, recordings: Sequence[Input], count: SpeakerCount, *, named: bool) -> None:
     """Refuse a ``--name`` that gives two speakers the same file, before the speakers are known."""
-    if batch.out == PIPE:
+    if naming.out == PIPE:
         return
     people = [f"speaker{number}" for number in range(1, 1 + min(count.most, 2))]
     for recording in recordings:
-        format_targets(recording, batch.out, batch.name, batch.suffix, people if named else len(people), model)
+        naming.targets(recording, people if named else len(people))
 
 
 class _Conversations:
@@ -107,6 +106,7 @@ class _Conversations:
         kept: Set[str],
     ) -> None:
         self.batch, self.networks, self.count = batch, networks, count
+        self.naming = batch.naming(networks.name)
         self.voices, self.by_name = networks.find_voices(who), who is not None
         self.activity, self.written, self.rest = activity, written, rest  # written: activity files, by label
         self.groups = GroupLists()
@@ -144,7 +144,7 @@ class _Conversations:
         if self.batch.out != PIPE:
             earlier = self.find_written(job)
             task.sums = record_outputs([*found.targets, *([] if self.rest is None else [self.rest])])
-            record_group(self._folder(job), self._pattern(job), found.targets)
+            record_group(self.naming.folder(job), self.naming.voice_pattern(job), found.targets)
             self._clear_earlier(set(earlier or ()) - set(found.targets))
         return SeparatedConversation(
             **vars(task.complete(found.file, networks.name, started)),
@@ -162,7 +162,7 @@ class _Conversations:
 
     def find_written(self, job: Job) -> tuple[Path, ...] | None:
         """Return the tracks that an earlier run wrote for a recording, or None."""
-        return self.groups.find(self._folder(job), self._pattern(job))
+        return self.groups.find(self.naming.folder(job), self.naming.voice_pattern(job))
 
     def _clear_earlier(self, tracks: Set[Path]) -> None:
         """Remove tracks of speakers that an earlier run found in a recording and this run did not."""
@@ -190,7 +190,7 @@ class _Conversations:
         if batch.out == PIPE:
             return task.targets
         called = speakers if self.by_name else len(speakers)
-        targets = format_targets(task.job, batch.out, batch.name, batch.suffix, called, self.networks.name)
+        targets = self.naming.targets(task.job, called)
         for target in targets:
             if abspath_key(target) in self.kept:
                 voice = f"a voice of {task.job.display_name}"
@@ -199,9 +199,3 @@ class _Conversations:
         for folder in {target.parent for target in targets}:
             make_folder(folder)
         return targets
-
-    def _folder(self, job: Job) -> Path:
-        return Path(self.batch.out) / job.subfolder
-
-    def _pattern(self, job: Job) -> str:
-        return format_pattern(job, self.batch.name, self.batch.suffix, self.networks.name)

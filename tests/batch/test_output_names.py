@@ -6,7 +6,7 @@ import pytest
 
 from septool.batch import path_keys
 from septool.batch.inputs import Input, find_inputs
-from septool.batch.output_names import Job, plan_jobs
+from septool.batch.output_names import Job, OutputNaming, plan_jobs
 from septool.batch.shards import select_shard
 from septool.batch.stdio import PIPE
 from septool.errors import UsageError
@@ -14,7 +14,7 @@ from septool.errors import UsageError
 
 def plan(inputs: list[Input], out: Path) -> tuple[Job, ...]:
     named = [each.label for each in inputs]
-    return plan_jobs(inputs, named, out=str(out), name="{stem}_s{voice}", suffix="wav", voices=2, model="m").jobs
+    return plan_jobs(inputs, named, OutputNaming(str(out), "{stem}_s{voice}", "wav", "m"), voices=2).jobs
 
 
 def test_a_recording_is_not_replaced_by_a_voice_whatever_link_leads_to_its_folder(tmp_path: Path) -> None:
