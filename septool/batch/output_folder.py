@@ -78,7 +78,7 @@ class OutputLists:
         self._rows: dict[Path, dict[str, JsonMapping]] = {}  # by folder and name
 
     def is_output(self, path: Path) -> bool:
-        """Say whether a file is one that was written here, and neither was changed nor is another of its name."""
+        """Return whether a file is one that was written here, and neither was changed nor is another of its name."""
         if path.parent not in self._rows:
             rows = _read_rows(path.parent / OUTPUT_LIST)[0]
             self._rows[path.parent] = {str(row["name"]): row for row in rows if isinstance(row, dict) and "name" in row}
@@ -141,7 +141,7 @@ def claim(target: Path, wait: Callable[[], None]) -> Iterator[None]:
 
 
 def is_claimed(targets: Iterable[Path]) -> bool:
-    """Say whether another run works on one of several recordings, by their first files."""
+    """Return whether another run works on one of several recordings, by their first files."""
     return locks.AVAILABLE and any(locks.is_locked(_lock_path(target)) for target in targets)
 
 

@@ -52,7 +52,7 @@ class Task:
         return (PIPE,) if self.batch.out == PIPE else tuple(map(str, self.targets))
 
     def progress(self, done: float, total: float) -> None:
-        """Tell how many seconds of the recording are done, where one process works on one at a time.
+        """Report how many seconds of the recording are done, where one process works on one at a time.
 
         Raises:
             BrokenPipeError: the voices are for a pipe whose reader has gone.
@@ -65,7 +65,7 @@ class Task:
     def estimate(
         self, estimate: ArrayEstimator, *, voices: int, model: str, model_rate: int, ordered: bool = False
     ) -> tuple[Completed, FileEstimate]:
-        """Write the estimates of the recording's voices, and note what is worth a word; see :func:`estimate_file`."""
+        """Write the estimates of the recording's voices, and note warnings about it; see :func:`estimate_file`."""
         batch = self.batch
         started = time.perf_counter()
         settings = batch.estimate_settings(voices=voices, model_rate=model_rate, ordered=ordered)
@@ -97,7 +97,7 @@ class Task:
         return self.complete(result, model, started), result
 
     def note_caveats(self, result: FileEstimate, model: str, model_rate: int) -> None:
-        """Note what is worth a word of what was made of the recording by a model at a rate, in Hz."""
+        """Add warnings about the voices that a model made of the recording, at its rate in Hz."""
         self.findings += report_caveats(
             self.job.display_name, result, channel=self.batch.channel, model=model, model_rate=model_rate
         )
@@ -118,7 +118,7 @@ class Task:
 
 
 class _Outcome(NamedTuple):
-    """What became of a job, what is worth a word, and what its files were."""
+    """What became of a job, the warnings about it, and the digests of its files."""
 
     result: Any
     caveats: list[Caveat]
@@ -343,7 +343,7 @@ def _is_done(batch: BatchSettings, record: Record | None, earlier: _Earlier) -> 
 
 
 def _advise(batch: BatchSettings, earlier: _Earlier) -> str:
-    """Say what to do about outputs that are there and not to be replaced."""
+    """Return what to do about outputs that are there and not to be replaced."""
     if not batch.skip_existing:
         return "use --force to replace it or --skip-existing"
     # An incomplete set of outputs may be the user's files.
