@@ -17,7 +17,7 @@ from septool.downloads import HUB, HUB_FILE, Progress, RemoteFile
 from septool.errors import CheckpointError, UsageError
 from septool.files import make_folder, sha256_of
 from septool.interop import CONVERSION_VERSION, WEIGHTS
-from septool.kept import load_once
+from septool.load_cache import load_once
 from septool.models import MODELS
 from septool.registry import suggest
 

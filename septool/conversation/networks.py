@@ -16,7 +16,7 @@ from septool.inference.engines import TorchSeparator
 from septool.inference.level import embed
 from septool.inference.passes import add_passes
 from septool.inference.voiceprints import Voiceprint, find_voiceprints, network_digest
-from septool.kept import load_once
+from septool.load_cache import load_once
 from septool.models.base import SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
 

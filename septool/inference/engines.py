@@ -11,7 +11,7 @@ from septool.headers import Header, read_header
 from septool.inference.level import ArrayEstimator, make_estimator, on_arrays
 from septool.inference.onnx_runtime import OnnxSeparator, Precision, find_graph, has_graphs, import_runtime
 from septool.inference.passes import average_passes
-from septool.kept import load_once
+from septool.load_cache import load_once
 
 if TYPE_CHECKING:
     import torch

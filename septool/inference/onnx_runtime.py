@@ -23,8 +23,8 @@ from septool.files import sha256_of
 from septool.headers import Header
 from septool.inference.level import ArrayEstimator, give_levels
 from septool.inference.passes import average_passes
-from septool.kept import load_once
 from septool.limits import MOST_JOBS, is_at_most
+from septool.load_cache import load_once
 from septool.signal.levels import remove_dc
 
 Precision = Literal["fp32", "int8"]  # of a graph's linear and LSTM layers

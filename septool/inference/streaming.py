@@ -18,7 +18,7 @@ from septool import audio, workers
 from septool.atomic import atomic_write_group
 from septool.errors import AudioError, InterruptedBySignal, UsageError
 from septool.inference.accelerators import Accelerator, WindowBatches
-from septool.inference.beside import read_ahead, write_behind
+from septool.inference.background_io import read_ahead, write_behind
 from septool.inference.channels import Channel, channel_number
 from septool.inference.findings import Peaks, loudest_if_cancelling
 from septool.inference.level import ArrayEstimator, check_finite_estimate

@@ -26,7 +26,7 @@ from septool.config import JsonDict
 from septool.conversation.people import parse_count
 from septool.conversation.result import SeparatedConversation
 from septool.errors import SeptoolError, UsageError
-from septool.kept import keep_loaded
+from septool.load_cache import keep_loaded
 from septool.printable import is_in_words
 from septool.reports.spectrograms import RANGE_DB, spectrogram
 from septool.tasks.separate import separate

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from septool.inference.beside import DEPTH, read_ahead, write_behind
+from septool.inference.background_io import DEPTH, read_ahead, write_behind
 
 
 def threads() -> list[str]:

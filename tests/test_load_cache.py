@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from septool.conversation.networks import load_conversation_networks
-from septool.kept import keep_loaded, load_once
+from septool.load_cache import keep_loaded, load_once
 from septool.models import SPEAKER_MODEL
 
 
