@@ -4,36 +4,32 @@
 DPRNN's blocks with "improved" transformers in them: the first feed-forward layer is a bidirectional
 LSTM, which also learns the order of the sequence, so that no positions are added.
 
-What is around the blocks follows the authors' code: gLN, a 1x1 convolution, gated masks. As built there
-are 2.83 M parameters, 2.81 M with 64 filters. GALR's Table 3 prints 2.8 M for the latter; the 2.6 M of
+What is around the blocks (:class:`DualPathSeparator`) follows the authors' code: gLN, a 1x1 convolution, gated masks.
+As built there are 2.83 M parameters, 2.81 M with 64 filters. GALR's Table 3 prints 2.8 M for the latter; the 2.6 M of
 SepFormer's table and the 2.7 M of DP-RCNet's are met by no reading that we found.
 
 Asteroid's version normalizes a sequence as a whole instead of each of its positions, and may end its
 masks with a sigmoid; it puts more zeros around the chunks.
 """
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers.attention import SelfAttention
-from septool.models.layers.codec import Decoder, Encoder
-from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
+from septool.models.layers.dual_path import DualPathConfig, DualPathSeparator
+from septool.models.layers.masks import DualPathBlock
 from septool.models.layers.norms import GlobalLayerNorm
 from septool.models.layers.parts import in_parts
 from septool.models.layers.recurrent import LSTM
-from septool.models.layers.states import record_segments
-from septool.signal import frames
 
 NORMS = {"position": nn.LayerNorm, "sequence": GlobalLayerNorm}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SeparatorConfig):
+class Config(DualPathConfig):
     """The published system (20.2 dB SI-SNR on WSJ0-2mix)."""
 
     filters: int = 256  # filters of the encoder
@@ -77,34 +73,14 @@ class ImprovedTransformer(nn.Module):
         return self.norm2(z + self.linear(torch.relu(recurrent)))  # FFN(z) = ReLU(LSTM(z)) W + b
 
 
-class DPTNet(Separator[Config]):
+class DPTNet(DualPathSeparator[Config]):
     """The whole network: encoder, B blocks over chunks, gated masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = Encoder(config.filters, config.window)
-        self.norm = GlobalLayerNorm(config.filters)
-        self.linear = nn.Linear(config.filters, config.features, bias=False)
-        self.blocks = nn.Sequential(
-            *(DualPathBlock(ImprovedTransformer(config), ImprovedTransformer(config)) for _ in range(config.blocks))
+        super().__init__(
+            config,
+            (DualPathBlock(ImprovedTransformer(config), ImprovedTransformer(config)) for _ in range(config.blocks)),
+            features=config.features,
+            padding=config.padding,
+            mask=config.mask,
         )
-        self.activation = nn.PReLU()
-        self.split = SourceSplit(config.features, config.features, config.sources)
-        self.mask = GatedMask(config.features, config.filters, config.mask)
-        self.decoder = Decoder(config.filters, config.window)
-
-    def forward(self, mixture: Tensor) -> Tensor:
-        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        encoded = torch.relu(self.encoder(mixture))  # [B, I, filter]
-        count, size = encoded.shape[1], self.config.chunk
-        padding = frames.PADDINGS[self.config.padding](count, size)
-        chunks = frames.segment(self.linear(self.norm(encoded)), size, padding)  # [B, S, K, N]
-        chunks = self.activation(self.blocks(chunks))
-        masks = self.mask(self.split(chunks, count, padding))  # [B, C, I, filter]
-        return self.decoder(masks * encoded[:, None], mixture.shape[-1])
-
-    def record_states(self) -> AbstractContextManager[list[Tensor]]:
-        """Collect what leaves each block in the context, ``[batch, frame, feature]``; see :func:`record_segments`."""
-        padding = frames.PADDINGS[self.config.padding](0, self.config.chunk)
-        return record_segments(self.blocks, self.config.chunk, padding.front)

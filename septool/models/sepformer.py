@@ -1,7 +1,7 @@
 """SepFormer: attention is all you need in speech separation (Subakan, Ravanelli et al., ICASSP 2021).
 
-One transformer reads every chunk, another one reads across the chunks; nothing recurs. The printed 26 M
-parameters are 25.7 M, rounded up.
+One transformer reads every chunk, another one reads across the chunks; nothing recurs. What is around them is
+:class:`DualPathSeparator`. The printed 26 M parameters are 25.7 M, rounded up.
 
 Where the paper and its authors' code (SpeechBrain) differ, the code is followed, since the published
 numbers were made with it:
@@ -11,24 +11,19 @@ numbers were made with it:
 - The "two feed-forward layers and a ReLU" that make the masks are a gated pair and a third, linear one.
 """
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers.attention import SinusoidalPosition, TransformerLayer
-from septool.models.layers.codec import Decoder, Encoder
-from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
+from septool.models.layers.dual_path import DualPathConfig, DualPathSeparator
+from septool.models.layers.masks import DualPathBlock
 from septool.models.layers.norms import GlobalLayerNorm
 from septool.models.layers.parts import in_parts
-from septool.models.layers.states import record_segments
-from septool.signal import frames
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SeparatorConfig):
+class Config(DualPathConfig):
     """Table 2, first row (22.3 dB SI-SNRi on WSJ0-2mix with dynamic mixing)."""
 
     filters: int = 256  # F
@@ -74,37 +69,15 @@ class Transformer(nn.Module):
         return self.global_norm(self.layer_norm(layers)) + z  # eq. 6
 
 
-class SepFormer(Separator[Config]):
-    """The whole network: encoder, N blocks over chunks, gated masks, decoder."""
+class SepFormer(DualPathSeparator[Config]):
+    """The whole network: encoder (eq. 1), N blocks over chunks h' (eq. 2), gated masks m, decoder (eq. 7)."""
 
     def __init__(self, config: Config = Config()) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = Encoder(config.filters, config.window)
-        self.norm = GlobalLayerNorm(config.filters)
-        self.linear = nn.Linear(config.filters, config.filters, bias=False)
-        self.blocks = nn.Sequential(
-            *(
-                DualPathBlock(Transformer(config, config.intra), Transformer(config, config.inter))  # eq. 2
+        super().__init__(
+            config,
+            (
+                DualPathBlock(Transformer(config, config.intra), Transformer(config, config.inter))
                 for _ in range(config.blocks)
-            )
+            ),
+            features=config.filters,
         )
-        self.activation = nn.PReLU()
-        self.split = SourceSplit(config.filters, config.filters, config.sources)
-        self.mask = GatedMask(config.filters, config.filters)
-        self.decoder = Decoder(config.filters, config.window)
-
-    def forward(self, mixture: Tensor) -> Tensor:
-        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        encoded = torch.relu(self.encoder(mixture))  # eq. 1, h [B, T', F]
-        count, size = encoded.shape[1], self.config.chunk
-        padding = frames.dprnn_padding(count, size)
-        chunks = frames.segment(self.linear(self.norm(encoded)), size, padding)  # h' [B, Nc, C, F]
-        chunks = self.activation(self.blocks(chunks))  # h''
-        masks = self.mask(self.split(chunks, count, padding))  # m [B, Ns, T', F]
-        return self.decoder(masks * encoded[:, None], mixture.shape[-1])  # eq. 7
-
-    def record_states(self) -> AbstractContextManager[list[Tensor]]:
-        """Collect what leaves each block in the context, ``[batch, frame, filter]``; see :func:`record_segments`."""
-        padding = frames.dprnn_padding(0, self.config.chunk)
-        return record_segments(self.blocks, self.config.chunk, padding.front)

@@ -5,7 +5,8 @@ SepFormer: the channels of a layer are split between attention and a depthwise s
 (the convolution-attention block), and the small system applies the same layer several times.
 
 There is no public code, and the description at hand is the abstract. The layer below is the reading of it
-that meets both published sizes, 20.0 M and 5.3 M parameters, if all else is as in SepFormer:
+that meets both published sizes, 20.0 M and 5.3 M parameters, if all else is as in SepFormer
+(:class:`DualPathSeparator`):
 
 - The input is normalized, then split into halves; each branch adds its input and normalizes again; the
   branches together are added to the layer's input. A feed-forward network follows, normalized before.
@@ -18,16 +19,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from septool.models.base import Separator, SeparatorConfig
 from septool.models.layers.attention import SelfAttention, SinusoidalPosition
-from septool.models.layers.codec import Decoder, Encoder
-from septool.models.layers.masks import DualPathBlock, GatedMask, SourceSplit
+from septool.models.layers.dual_path import DualPathConfig, DualPathSeparator
+from septool.models.layers.masks import DualPathBlock
 from septool.models.layers.norms import GlobalLayerNorm
-from septool.signal import frames
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SeparatorConfig):
+class Config(DualPathConfig):
     """The system without shared layers."""
 
     filters: int = 256
@@ -111,29 +110,12 @@ class Transformer(nn.Module):
         return self.global_norm(self.layer_norm(y)) + x
 
 
-class TinySepFormer(Separator[Config]):
+class TinySepFormer(DualPathSeparator[Config]):
     """The whole network: encoder, blocks over chunks, gated masks, decoder."""
 
     def __init__(self, config: Config = Config()) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = Encoder(config.filters, config.window)
-        self.norm = GlobalLayerNorm(config.filters)
-        self.linear = nn.Linear(config.filters, config.filters, bias=False)
-        self.blocks = nn.Sequential(
-            *(DualPathBlock(Transformer(config), Transformer(config)) for _ in range(config.blocks))
+        super().__init__(
+            config,
+            (DualPathBlock(Transformer(config), Transformer(config)) for _ in range(config.blocks)),
+            features=config.filters,
         )
-        self.activation = nn.PReLU()
-        self.split = SourceSplit(config.filters, config.filters, config.sources)
-        self.mask = GatedMask(config.filters, config.filters)
-        self.decoder = Decoder(config.filters, config.window)
-
-    def forward(self, mixture: Tensor) -> Tensor:
-        """Separate ``[batch, time]`` into ``[batch, source, time]``."""
-        encoded = torch.relu(self.encoder(mixture))  # [B, I, filter]
-        count, size = encoded.shape[1], self.config.chunk
-        padding = frames.dprnn_padding(count, size)
-        chunks = frames.segment(self.linear(self.norm(encoded)), size, padding)  # [B, S, K, filter]
-        chunks = self.activation(self.blocks(chunks))
-        masks = self.mask(self.split(chunks, count, padding))  # [B, C, I, filter]
-        return self.decoder(masks * encoded[:, None], mixture.shape[-1])

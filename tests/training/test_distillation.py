@@ -70,8 +70,15 @@ def test_a_channel_that_does_not_move_counts_for_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("galr", {}), ("sepformer", {}), ("dprnn", {}), ("dprnn", {"padding": "unfold"}), ("dptnet", {})],
-    ids=["galr", "sepformer", "dprnn", "dprnn unfold", "dptnet"],
+    [
+        ("galr", {}),
+        ("sepformer", {}),
+        ("tiny-sepformer", {}),
+        ("dprnn", {}),
+        ("dprnn", {"padding": "unfold"}),
+        ("dptnet", {}),
+    ],
+    ids=["galr", "sepformer", "tiny-sepformer", "dprnn", "dprnn unfold", "dptnet"],
 )
 def test_states_of_dual_path_networks_are_what_masks_are_made_from(name: str, changes: dict[str, object]) -> None:
     torch.manual_seed(0)
