@@ -1,9 +1,10 @@
 """What every model is: a module that maps recordings to sources, with its configuration beside it."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +117,34 @@ class MappingSeparator(Spectral, Separator[SeparatorConfigT]):
         level = self.level(mixture)
         spectra = self.estimate(self.spectrum(mixture / level))
         return istft(spectra, self.analysis, mixture.shape[-1]) * level[:, None]
+
+
+NO_HALTING = "none"
+
+
+class AdaptiveCompute(ABC):
+    """A model whose tokens halt after steps of their own: the recording decides how much is computed.
+
+    The field ``halting`` of its configuration says how. Fresh weights halt tokens at random; by :data:`NO_HALTING`
+    every token takes every step.
+    """
+
+    halting_modes: ClassVar[tuple[str, ...]]  # values of the field
+    differentiable_modes: ClassVar[tuple[str, ...]]  # those by which it can learn when to halt
+    config: Any
+
+    @property
+    def halts(self) -> bool:
+        """Whether tokens may halt."""
+        return self.config.halting != NO_HALTING
+
+    @abstractmethod
+    def active_fraction_per_step(self, mixture: Tensor) -> list[float]:
+        """Return the fraction of tokens of ``mixture [batch, time]`` that still run at each step taken."""
+
+    @abstractmethod
+    def record_expected_steps(self) -> AbstractContextManager[list[Tensor]]:
+        """Collect how many steps each token takes in the context, ``[batch, token]``, with a gradient."""
 
 
 class SpeakerEncoder(Model[ConfigT]):

@@ -6,7 +6,7 @@ from typing import Any
 from septool.config import JsonMapping, build, field_values
 from septool.errors import ConfigError
 from septool.models import MODELS
-from septool.models.base import Model
+from septool.models.base import AdaptiveCompute, Model
 from septool.registry import suggest
 
 
@@ -34,6 +34,11 @@ def config_of(name: str, settings: JsonMapping | None = None, variant: str | Non
         if type(value) is int and value < least:
             raise ConfigError(f"config.{field.name} is {value}; it is at least {least}")
     return config
+
+
+def adaptive_models() -> dict[str, type[AdaptiveCompute]]:
+    """Return the models whose tokens halt, by their names; imports all models."""
+    return {name: kind for name, kind in MODELS.items() if issubclass(kind, AdaptiveCompute)}
 
 
 def build_model(name: str, settings: JsonMapping | None = None, variant: str | None = None) -> Model:

@@ -34,13 +34,13 @@ know which round of the dual path a step is in.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from septool.models.base import Separator, SeparatorConfig, at_least
+from septool.models.base import AdaptiveCompute, Separator, SeparatorConfig, at_least
 from septool.models.layers.attention import SelfAttention, SinusoidalPosition
 from septool.models.layers.codec import Decoder, Encoder
 from septool.models.layers.parts import in_parts
@@ -247,9 +247,11 @@ def _are_few(tokens: Tensor | None) -> bool:
     return tokens is not None and bool(tokens.float().mean() <= GATHERED)
 
 
-class Papez(Separator[Config]):
+class Papez(Separator[Config], AdaptiveCompute):
     """The whole network: encoder, embedding, recurrent transformer with halting, mask network, decoder."""
 
+    halting_modes = get_args(Halting)
+    differentiable_modes = ("reference", "freeze")
     slots: Tensor
 
     def __init__(self, config: Config = Config()) -> None:

@@ -21,9 +21,8 @@ from septool.config import JsonDict
 from septool.errors import SeptoolError
 from septool.inference.dtype import torch_dtype
 from septool.losses import LOSSES
-from septool.models.base import Extractor, Separator
+from septool.models.base import AdaptiveCompute, Extractor, Separator
 from septool.models.build import build_model
-from septool.models.papez import Papez
 from septool.profiling.macs import count_macs
 from septool.profiling.memory import PeakMemory
 from septool.profiling.records import Failure, Row, Settings
@@ -121,8 +120,9 @@ def _forward(target: Target, model: Network, seconds: float, settings: Settings,
         mark_modules(model, call)
     layers = layer_costs(model, memory.device, call) if settings.by_layer else ()
     # The data decide how much is done.
-    papez = model if isinstance(model, Papez) and model.config.halting != "none" else None
-    macs = count_macs(papez, mixture[:1]).total if papez else macs_by_shape(target, mixture.shape[-1])
+    adaptive = model if isinstance(model, AdaptiveCompute) and model.halts else None
+    item = mixture[:1]
+    macs = count_macs(model, *model_inputs(model, item)).total if adaptive else macs_by_shape(target, item.shape[-1])
     return Row(
         model=target.name,
         seconds=seconds,
@@ -133,7 +133,7 @@ def _forward(target: Target, model: Network, seconds: float, settings: Settings,
         latency=latency,
         real_time_factor=latency.median / (seconds * settings.batch),
         memory=peak,
-        running=tuple(papez.active_fraction_per_step(mixture[:1])) if papez else (),
+        running=tuple(adaptive.active_fraction_per_step(item)) if adaptive else (),
         quality=target.quality,
         quality_from=target.quality_from,
         layers=layers,

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
 
 import torch
 
@@ -17,9 +16,8 @@ from septool.config import JsonDict, field_values, shipped
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.models import MODELS
-from septool.models.base import Extractor, Separator
-from septool.models.build import config_of
-from septool.models.papez import Halting
+from septool.models.base import NO_HALTING, AdaptiveCompute, Extractor, Separator
+from septool.models.build import adaptive_models, config_of
 from septool.profiling.comparison import compare_terms, compare_to_paper, published_si_snri
 from septool.profiling.isolation import measure_in_rounds
 from septool.profiling.measure import Target
@@ -103,10 +101,8 @@ def profile(
     names = [target.name for target in targets]
     if len(set(names)) < len(names):
         raise UsageError(f"--model names {max(names, key=names.count)} twice")
-    if halting is not None and halting not in get_args(Halting):
-        raise suggest("way of halting", halting, get_args(Halting))
-    if halting is not None and not any(target.model == "papez" for target in targets):
-        raise UsageError(f"--halting {halting} is for checkpoints of Papez; {model or MODEL} has none")
+    if halting is not None:
+        _check_halting(halting, targets, model or MODEL)
     if dtype not in DTYPES:
         raise suggest("precision", dtype, DTYPES)
     if dtype == "tf32" and chosen.type != "cuda":
@@ -176,13 +172,13 @@ def parse_lengths(text: str) -> tuple[float, ...]:
 def find_target(name: str, halting: str | None = None) -> Target:
     """Return the network that a name means.
 
-    A model or a row of one has fresh weights. Papez would halt tokens at random with them, so it halts none, and
-    neither may one that was trained without halting.
+    A model or a row of one has fresh weights. Networks whose tokens halt would halt them at random with those, so they
+    halt none, and neither may one that was trained without halting.
     """
     model, _, row = name.partition(":")
     if model in MODELS:
         _check_role(model)
-        if halting and model == "papez":
+        if halting and _is_adaptive(model):
             raise UsageError(f"--halting {halting} needs trained weights; {name} has fresh ones, name a checkpoint")
         return _fresh_target(name, model, row or None, {})
     entry = catalogue.read_catalogue().get(name)
@@ -194,10 +190,10 @@ def find_target(name: str, halting: str | None = None) -> Target:
     scores = entry.measured if entry else header.measured
     measured = scores.get("si_snri_one_pass", scores.get("si_snri"))  # of one pass, as what is measured here
     score = float(measured) if isinstance(measured, int | float) else None
-    papez = header.model == "papez"
-    if halting not in (None, "none") and papez and header.config.get("halting") == "none":
+    adaptive = _is_adaptive(header.model)
+    if halting not in (None, NO_HALTING) and adaptive and header.config.get("halting") == NO_HALTING:
         raise UsageError(f"--halting {halting} needs weights that learned to halt; {key} was trained without halting")
-    halts = {"halting": halting} if halting and papez else {}
+    halts = {"halting": halting} if halting and adaptive else {}
     return Target(
         name=key,
         model=header.model,
@@ -207,6 +203,21 @@ def find_target(name: str, halting: str | None = None) -> Target:
         quality=score,
         quality_from="" if score is None else "measured",
     )
+
+
+def _check_halting(halting: str, targets: Sequence[Target], names: str) -> None:
+    """Refuse a way of halting that is none, and one that no target of those named can have."""
+    kinds = adaptive_models()
+    modes = dict.fromkeys(mode for kind in kinds.values() for mode in kind.halting_modes)
+    if halting not in modes:
+        raise suggest("way of halting", halting, modes)
+    if not any(halting in kinds[target.model].halting_modes for target in targets if target.model in kinds):
+        able = " or ".join(kind.__name__ for kind in kinds.values() if halting in kind.halting_modes)
+        raise UsageError(f"--halting {halting} is for checkpoints of {able}; {names} has none")
+
+
+def _is_adaptive(model: str) -> bool:
+    return model in MODELS and issubclass(MODELS[model], AdaptiveCompute)
 
 
 def _check_role(model: str) -> None:
@@ -220,7 +231,7 @@ def _fresh_target(name: str, model: str, row: str | None, settings: JsonDict) ->
     return Target(
         name=name,
         model=model,
-        config=field_values(config) | ({"halting": "none"} if model == "papez" else {}),
+        config=field_values(config) | ({"halting": NO_HALTING} if _is_adaptive(model) else {}),
         rate=kind.paper_rate if issubclass(kind, Separator) else config.speaker.rate,
         quality=score,
         quality_from="" if score is None else "published",

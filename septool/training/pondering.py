@@ -4,24 +4,15 @@ Papez's paper has none: its tokens learn by the loss alone when to halt. A cost 
 halt that has learned without halting, and it sets how much speed is worth.
 """
 
-from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from septool.errors import UsageError
-from septool.models.base import Separator
+from septool.models.base import AdaptiveCompute, Separator
+from septool.models.build import adaptive_models
 from septool.training.recipe import Pondering
-
-
-@runtime_checkable
-class RecordsExpectedSteps(Protocol):
-    """A separator whose tokens halt after steps of their own."""
-
-    def record_expected_steps(self) -> AbstractContextManager[list[Tensor]]:
-        """Collect how many steps each token takes in the context, ``[batch, token]``, with a gradient."""
-        ...
 
 
 class PonderCost:
@@ -33,8 +24,12 @@ class PonderCost:
         Raises:
             UsageError: its tokens do not halt.
         """
-        if not isinstance(model, RecordsExpectedSteps) or model.config.halting not in ("reference", "freeze"):
-            raise UsageError("pondering.cost takes a papez that is trained with halting 'reference' or 'freeze'")
+        if not isinstance(model, AdaptiveCompute) or model.config.halting not in model.differentiable_modes:
+            fitting = (
+                f"a {name} that is trained with halting {' or '.join(map(repr, kind.differentiable_modes))}"
+                for name, kind in adaptive_models().items()
+            )
+            raise UsageError(f"pondering.cost takes {', or '.join(fitting)}")
         self.cost, self.record_steps = settings.cost, model.record_expected_steps
 
     def loss(self, steps: list[Tensor]) -> Tensor:

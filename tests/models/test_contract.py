@@ -12,8 +12,8 @@ from septool import checkpoints
 from septool.errors import ConfigError
 from septool.losses import LOSSES
 from septool.models import MODELS
-from septool.models.base import Separator, Spectral
-from septool.models.build import build_model, config_of
+from septool.models.base import NO_HALTING, AdaptiveCompute, Separator, Spectral
+from septool.models.build import adaptive_models, build_model, config_of
 from tests.models.edges import LENGTHS, assert_edges_matter
 from tests.models.tiny import TINY
 
@@ -36,6 +36,17 @@ def mixture(samples: int, batch: int = 1) -> Tensor:
 
 def test_every_model_has_a_tiny_configuration() -> None:
     assert {name for name in MODELS if issubclass(MODELS[name], Separator)} == set(TINY)
+
+
+@pytest.mark.parametrize("name", adaptive_models())
+def test_tokens_halt_by_every_mode_but_none(name: str) -> None:
+    kind = adaptive_models()[name]
+    assert NO_HALTING in kind.halting_modes
+    assert {*kind.differentiable_modes} <= {*kind.halting_modes} - {NO_HALTING}
+    for mode in kind.halting_modes:
+        model = build_model(name, TINY[name] | {"halting": mode})
+        assert isinstance(model, AdaptiveCompute)
+        assert model.halts == (mode != NO_HALTING)
 
 
 HALF_OVERLAPPING = {
