@@ -31,6 +31,7 @@ MODEL = "papez,sepformer,galr,dp-rcnet"
 LENGTHS = "1-5s"
 EXAMPLE = shipped("examples/two-talkers.flac")
 LONGEST_S = 86_400  # a day
+ROUNDING_S = 1e-6  # far above the error of differences of lengths, far below a sample
 
 
 def profile(
@@ -158,7 +159,8 @@ def parse_lengths(text: str) -> tuple[float, ...]:
         for part in text.split(","):
             first, dash, last = (piece.strip().removesuffix("s") for piece in part.partition("-"))
             start = float(first)
-            steps = range(int(min(float(last), LONGEST_S + 1) - start) + 1) if dash else range(1)
+            # In binary 4.1 - 1.1 is a little less than 3.
+            steps = range(int(min(float(last), LONGEST_S + 1) - start + ROUNDING_S) + 1) if dash else range(1)
             lengths += [start + step for step in steps]
             if dash and float(last) < start:
                 raise UsageError(f"lengths are {text!r}; the range {part.strip()} runs backwards")
