@@ -6,8 +6,9 @@ every machine. A row with a single source is an utterance: a manifest of those i
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, Protocol, TypeVar, cast
 
@@ -241,6 +242,11 @@ def manifest_path(path: Path, folder: Path) -> PurePath:
 def file_stem(id: str) -> str:
     """Return what the files of a mixture are called."""
     return id.replace("/", "_")
+
+
+def iter_from(rows: Sequence[RowT], start: int) -> Iterator[RowT]:
+    """Yield each row once, those from ``start`` on and then those before; only what is yielded is looked at."""
+    return (rows[place] for place in chain(range(start, len(rows)), range(start)))
 
 
 def iter_sources(rows: Iterable[Mixture]) -> Iterator[tuple[Mixture, Source]]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -184,8 +185,7 @@ def extract_row(
     rendered, target = render_mixture(row, rate), row.enrollment.target
     mixture = torch.from_numpy(rendered.mixture).to(device)[None]
     asked = [reference]
-    place = places[row.id]
-    for other in (*rows[place + 1 :], *rows[:place]):
+    for other in islice(manifest.iter_from(rows, places[row.id]), 1, None):
         if is_absent(other, row):
             with suppress(AudioError):  # told of its own row
                 asked.append(read_enrollment(other, rate))

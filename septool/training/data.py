@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from septool import workers
-from septool.data.manifest import Mixture
+from septool.data.manifest import Mixture, iter_from
 from septool.data.mixing import render_mixture, source_seconds
 from septool.data.renderers import Rendered
 from septool.data.speech_cache import check_damage
@@ -171,7 +171,7 @@ class FixedMixtures:
 
     def _render(self, index: int) -> Rendered:
         """Render a row, or the next one that is not damaged."""
-        for row in (*self.rows[index:], *self.rows[:index]):
+        for row in iter_from(self.rows, index):
             try:
                 return render_mixture(row, self.rate)
             except (AudioError, ManifestError) as error:

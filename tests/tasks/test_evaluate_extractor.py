@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from septool.data.manifest import Enrollment, Mixture, Source
 from septool.errors import UsageError
 from septool.files import sha256_of
 from septool.models import SPEAKER_MODEL
-from septool.models.base import Extraction
+from septool.models.base import Extraction, Extractor
 from septool.models.build import build_model
 from septool.models.voicefilter import VoiceFilter
 from septool.scoring.items import Item
+from septool.scoring.model_estimates import extract_row
 from septool.scoring.summary import Detection, summarize_detections
 from septool.tasks.evaluate import evaluate
 from tests.conftest import RATE, Command, voice
@@ -241,6 +243,30 @@ def test_the_first_items_score_what_they_score_among_all(rows: Path, tiny_extrac
     (first,), _ = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu", limit=1)
     assert first == items[0]
     assert "absence" in first.detections  # asked with the voice of a row behind the limit
+
+
+class Watched(list[Mixture]):
+    """Rows that note which of them were looked at."""
+
+    seen: list[object]
+
+    def __getitem__(self, place: Any) -> Any:
+        self.seen.append(place)
+        return super().__getitem__(place)
+
+
+def test_absence_looks_on_to_the_next_row_whose_voice_is_not_there(rows: Path, tiny_extractor: Path) -> None:
+    first, second = manifest.read_manifest(rows)
+    listed = Watched([second, first, replace(first, id="c"), second, first])
+    network, header = checkpoints.load(tiny_extractor, Extractor)
+    for place, looked_at in ((1, [1, 2, 3]), (4, [4, 0])):
+        listed.seen = []
+        with torch.inference_mode():
+            item = extract_row(
+                network, header.sample_rate, torch.device("cpu"), first, rows=listed, places={"a": place}, passes=1
+            )
+        assert listed.seen == looked_at
+        assert "absence" in item.detections
 
 
 def test_trials_take_no_metric(rows: Path, network: Path, septool: Command) -> None:

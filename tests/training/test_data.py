@@ -2,9 +2,11 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from septool.data import manifest
 from septool.data.manifest import Mixture, Source
 from septool.data.mixing import render_mixture
 from septool.errors import AudioError, ConfigError
-from septool.training.data import Batch, DynamicMixtures, FixedMixtures, collate_items, load_micro_batches
+from septool.training.data import Batch, Damage, DynamicMixtures, FixedMixtures, collate_items, load_micro_batches
 from tests.training.conftest import RATE
 
 
@@ -85,6 +87,33 @@ def test_a_short_mixture_is_padded_to_the_crop(rows: list[Mixture]) -> None:
     whole = render_mixture(rows[2]).sources
     np.testing.assert_array_equal(item[:, : whole.shape[1]], whole)
     assert not item[:, whole.shape[1] :].any()
+
+
+class Watched(Sequence[Mixture]):
+    """Rows that note which of them were looked at."""
+
+    def __init__(self, rows: list[Mixture]) -> None:
+        self.rows, self.seen = rows, list[object]()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        self.seen.append(place)
+        return self.rows[place]
+
+
+def test_an_item_looks_at_its_row_alone_and_on_from_a_damaged_one(rows: list[Mixture]) -> None:
+    gone = [replace(rows[place], sources=(Source(path="gone.wav"),), frames=800) for place in (18, 19)]
+    watched = Watched([*rows[:18], *gone])
+    items = FixedMixtures(
+        watched, rate=RATE, seconds=0.1, seed=0, batch=4, damage=Damage(Path("rows.jsonl"), len(rows), 0.5)
+    )
+    for index, seen in ((3, [3]), (17, [17]), (18, [18, 19, 0])):
+        watched.seen.clear()
+        items[(0, index, 800)]
+        assert watched.seen == seen
+    assert items.damage.take().keys() == {"18", "19"}
 
 
 def test_noise_is_the_last_part(rows: list[Mixture]) -> None:
