@@ -103,6 +103,11 @@ def has_fast_bfloat16(device: "torch.device") -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= AMPERE
 
 
+def has_float16(device: "torch.device", *, training: bool = False) -> bool:
+    """Say whether networks compute in float16 on a device; processors have bfloat16, and training takes CUDA."""
+    return device.type == "cuda" if training else device.type != "cpu"
+
+
 def hardware(device: "torch.device") -> str:
     """Return the device in words."""
     import torch

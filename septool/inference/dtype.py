@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from septool.config import JsonMapping
-from septool.device import has_fast_bfloat16
+from septool.device import has_fast_bfloat16, has_float16
 from septool.errors import SeptoolError, UsageError
 
 if TYPE_CHECKING:  # ONNX Runtime does without torch
@@ -39,7 +39,7 @@ def check_dtype(asked: str, device: "torch.device | None", others: Sequence[str]
     names = (*DTYPES, *others)
     if asked not in names:
         raise UsageError(f"--dtype is {asked!r}; it can be {', '.join(names)}")
-    if asked == "fp16" and device is not None and device.type == "cpu":
+    if asked == "fp16" and device is not None and not has_float16(device):
         raise UsageError(FP16_ON_CPU)
 
 
@@ -81,7 +81,7 @@ def computing_in(dtype: "torch.dtype | None", device: "torch.device") -> Iterato
         return
     import torch
 
-    if dtype == torch.float16 and device.type == "cpu":
+    if dtype == torch.float16 and not has_float16(device):
         raise SeptoolError(FP16_ON_CPU)
     try:
         with torch.autocast(device.type, dtype=dtype):

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
-from septool.device import enough_memory
+from septool.device import enough_memory, has_float16
 from septool.errors import UsageError
 from septool.losses import LOSSES, UNDEFINED_FOR_SILENCE, can_learn_by
 from septool.models import MODELS
@@ -83,7 +83,7 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
         raise UsageError(f"pondering changes nothing for {recipe.model}, which is no separator")
     if recipe.data.mixing == "static" and role != "separator":
         raise UsageError(f"data.mixing is static; {recipe.model} learns from mixtures that are sampled (dynamic)")
-    if loop.precision == "fp16" and device.type != "cuda":
+    if loop.precision == "fp16" and not has_float16(device, training=True):
         raise UsageError(f"loop.precision is fp16, which needs a CUDA GPU; on {device.type} it can be bf16 or fp32")
     loss = recipe.loss or MODELS[recipe.model].loss
     if recipe.mixing.single_probability and role == "separator" and loss in UNDEFINED_FOR_SILENCE:
