@@ -26,6 +26,14 @@ from septool.training.recipe_files import load_recipe, recipe_from_dict, recipe_
 from septool.training.state import LAST, has_state, read_state
 from septool.training.trainer import Report, Trainer, check_network_size
 
+# Sections of a recipe that are for one role of models: section, what changes nothing, role, its name in words.
+ROLE_SECTIONS = (
+    ("enrollment", EnrollmentSampling(), "extractor", "extractor"),
+    ("speakers", SpeakerSampling(), "speaker", "speaker network"),
+    ("distillation", Distillation(), "separator", "separator"),
+    ("pondering", Pondering(), "separator", "separator"),
+)
+
 
 def plan_run(
     name: str | None, settings: Sequence[str] = (), out: Path | None = None, *, resume: bool = False
@@ -73,14 +81,9 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
             and has no weights.
     """
     loop, device, role = recipe.loop, distributed.device, MODELS[recipe.model].role
-    if recipe.enrollment != EnrollmentSampling() and role != "extractor":
-        raise UsageError(f"enrollment changes nothing for {recipe.model}, which is no extractor")
-    if recipe.speakers != SpeakerSampling() and role != "speaker":
-        raise UsageError(f"speakers changes nothing for {recipe.model}, which is no speaker network")
-    if recipe.distillation != Distillation() and role != "separator":
-        raise UsageError(f"distillation changes nothing for {recipe.model}, which is no separator")
-    if recipe.pondering != Pondering() and role != "separator":
-        raise UsageError(f"pondering changes nothing for {recipe.model}, which is no separator")
+    for section, default, role_of_section, kind in ROLE_SECTIONS:
+        if getattr(recipe, section) != default and role != role_of_section:
+            raise UsageError(f"{section} changes nothing for {recipe.model}, which is no {kind}")
     if recipe.data.mixing == "static" and role != "separator":
         raise UsageError(f"data.mixing is static; {recipe.model} learns from mixtures that are sampled (dynamic)")
     if loop.precision == "fp16" and not has_float16(device, training=True):
