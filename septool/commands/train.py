@@ -92,6 +92,7 @@ def train(
     from septool.tasks.train import plan_run
     from septool.tasks.train import train as work
     from septool.training.distributed import is_main_process
+    from septool.training.log import describe_event, describe_score, describe_step
     from septool.training.role import training_role
 
     settings = settings if seed is None else [*settings, f"seed={seed}"]
@@ -101,33 +102,14 @@ def train(
 
         def tell(event: JsonDict) -> None:
             nonlocal score
+            if event["event"] == "validation":
+                score = describe_score(event, metric)
             if json:
                 printing.json_line(event)
-            elif event["event"] == "validation":
-                score = f"{metric.name} {event[metric.key]:.2f} {metric.unit}"
-                bar.say(
-                    f"step {event['step']}: {score} in validation (best {event['best']:.2f}), {event['hours']:.2f} h"
-                )
-            elif event["event"] == "average":
-                bar.say(
-                    f"average of steps {', '.join(map(str, event['of']))}: {metric.name} {event[metric.key]:.2f} "
-                    f"{metric.unit} (average.safetensors)"
-                )
-            elif event["event"] == "early stop":
-                bar.say(f"step {event['step']}: stopped early, {event['epochs']} epochs without improvement")
-            elif event["event"] == "interrupted":
-                bar.say(f"step {event['step']}: interrupted; the state is saved, and --resume continues from it")
-            elif event["event"] == "changed":
-                bar.say(f"{event['setting']} was {event['was']}, is {event['is']} from step {event['step']} on")
-            elif event["event"] == "start":
-                bar.say(
-                    f"{event['model']}, {event['parameters'] / 1e6:.2f} M parameters, batches of {event['batch']} "
-                    f"on {event['processes']} x {event['hardware']}, in {folder}"
-                )
+            elif event["event"] == "step":
+                bar.update(event["step"], event["steps"], describe_step(event, run.data.sample_rate, score))
             else:
-                rate = event["samples_per_s"] / run.data.sample_rate
-                parts = [f"loss {event['loss']:.2f}", *([score] if score else []), f"{rate:.1f} s of audio/s"]
-                bar.update(event["step"], event["steps"], ", ".join(parts))
+                bar.say(describe_event(event, metric, folder))
 
         best = work(
             run,

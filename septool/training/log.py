@@ -9,6 +9,7 @@ from septool.atomic import atomic_write
 from septool.config import JsonDict, finite_or_null
 from septool.errors import UsageError
 from septool.files import parse_json_lines
+from septool.metrics import Metric
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -16,6 +17,41 @@ if TYPE_CHECKING:
 Event = JsonDict  # "event" (its kind), "step", and reported values
 COUNTERS = ("step", "steps", "epoch")  # not plotted
 FINAL_EVENTS = ("early stop", "average")  # logged at the end of a run, and again if it is resumed from there
+
+
+def describe_event(event: Event, metric: Metric, folder: Path) -> str:
+    """Return the line that tells a person about an event other than a step of the run in ``folder``."""
+    match event["event"]:
+        case "validation":
+            score = describe_score(event, metric)
+            return f"step {event['step']}: {score} in validation (best {event['best']:.2f}), {event['hours']:.2f} h"
+        case "average":
+            steps = ", ".join(map(str, event["of"]))
+            return f"average of steps {steps}: {describe_score(event, metric)} (average.safetensors)"
+        case "early stop":
+            return f"step {event['step']}: stopped early, {event['epochs']} epochs without improvement"
+        case "interrupted":
+            return f"step {event['step']}: interrupted; the state is saved, and --resume continues from it"
+        case "changed":
+            return f"{event['setting']} was {event['was']}, is {event['is']} from step {event['step']} on"
+        case "start":
+            return (
+                f"{event['model']}, {event['parameters'] / 1e6:.2f} M parameters, batches of {event['batch']} "
+                f"on {event['processes']} x {event['hardware']}, in {folder}"
+            )
+        case other:
+            raise ValueError(f"no words for the event {other!r}")
+
+
+def describe_step(event: Event, sample_rate: int, score: str) -> str:
+    """Return the progress that a step reports, with the ``score`` of the last validation if there was one."""
+    rate = event["samples_per_s"] / sample_rate
+    return ", ".join((f"loss {event['loss']:.2f}", *([score] if score else []), f"{rate:.1f} s of audio/s"))
+
+
+def describe_score(event: Event, metric: Metric) -> str:
+    """Return the score of a validation or of averaged weights, in words."""
+    return f"{metric.name} {event[metric.key]:.2f} {metric.unit}"
 
 
 class TrainingLog:

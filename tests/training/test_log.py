@@ -9,9 +9,10 @@ import pytest
 
 from septool import provenance
 from septool.errors import UsageError
+from septool.metrics import METRICS
 from septool.provenance import source_commit
 from septool.tasks.train import train
-from septool.training.log import TrainingLog
+from septool.training.log import Event, TrainingLog, describe_event, describe_step
 from tests.training.runs import recipe
 
 
@@ -32,6 +33,31 @@ def test_what_is_no_number_is_null(tmp_path: Path) -> None:
         log.write({"event": "step", "step": 1, "loss": float("nan"), "gradient": float("inf")})
     line = (tmp_path / "log.jsonl").read_text()
     assert line == '{"event": "step", "step": 1, "loss": null, "gradient": null}\n'
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (
+            {"event": "validation", "step": 4, "si_snri": 7.256, "best": 8.0, "hours": 0.5},
+            "step 4: si-snri 7.26 dB in validation (best 8.00), 0.50 h",
+        ),
+        (
+            {"event": "average", "step": 9, "of": [4, 6], "si_snri": 8.0},
+            "average of steps 4, 6: si-snri 8.00 dB (average.safetensors)",
+        ),
+        ({"event": "early stop", "step": 9, "epochs": 3}, "step 9: stopped early, 3 epochs without improvement"),
+    ],
+    ids=lambda value: value["event"] if isinstance(value, dict) else "",
+)
+def test_events_are_told_in_words(event: Event, said: str, tmp_path: Path) -> None:
+    assert describe_event(event, METRICS["si-snri"], tmp_path) == said
+
+
+def test_a_step_tells_its_loss_and_speed_and_the_last_score() -> None:
+    event = {"event": "step", "step": 1, "loss": -3.0, "samples_per_s": 12000.0}
+    assert describe_step(event, 8000, "") == "loss -3.00, 1.5 s of audio/s"
+    assert describe_step(event, 8000, "si-snri 7.26 dB") == "loss -3.00, si-snri 7.26 dB, 1.5 s of audio/s"
 
 
 def test_a_missing_tensorboard_is_worded(manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
