@@ -11,7 +11,8 @@ import numpy as np
 from scipy.ndimage import binary_closing, binary_opening, convolve1d
 from scipy.signal import stft
 
-FRAME_S = 0.032  # window length of the spectra; the hop is half of it
+from septool.conversation.frame_grid import FRAME_S, FrameGrid
+
 LOW_HZ, HIGH_HZ = 60.0, 3400.0  # telephone band, which is below the Nyquist frequency of every checkpoint
 SMOOTHING_S = (0.15, 0.5, 1.0)  # lengths over which features are averaged
 # Fitted by tools/fit_overlap.py: features in the order of ``overlap_features``, then the constant.
@@ -24,32 +25,28 @@ SHORTEST_S = 0.2  # minimum duration of speech, and of overlap
 
 
 class Activity(NamedTuple):
-    """Speech activity of each frame of ``frame_length(rate)`` samples."""
+    """Speech activity of each frame."""
 
     speech: np.ndarray  # [frame], at least one speaker is active
     both: np.ndarray  # [frame], two speakers are active
     louder: np.ndarray  # [frame], the track with more energy around the frame
 
 
-def frame_length(rate: int) -> int:
-    """Return the hop between two frames in samples."""
-    return round(FRAME_S * rate) // 2
-
-
 def magnitudes(samples: np.ndarray, rate: int) -> np.ndarray:
     """Return magnitudes of the speech band, ``[..., time]`` to ``[..., bin, frame]``, a frame every hop."""
-    size = 2 * frame_length(rate)
+    size = 2 * FrameGrid(rate).hop
     missing = max(size - samples.shape[-1], 0)
     samples = np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(0, missing)])
     frequencies, _, spectrum = stft(samples, rate, nperseg=size, noverlap=size // 2)
     return np.abs(spectrum[..., (frequencies >= LOW_HZ) & (frequencies <= HIGH_HZ), :])
 
 
-def smooth(values: np.ndarray, frames: int) -> np.ndarray:
-    """Average ``[frame]`` over so many frames around each, an odd number.
+def smooth(values: np.ndarray, seconds: float) -> np.ndarray:
+    """Average ``[frame]`` over a duration around each frame.
 
     Each average has its own sum: a running sum would not return to zero in the silence after loud speech.
     """
+    frames = 2 * round(seconds / FRAME_S) + 1  # an odd number, with as many before as after
     return convolve1d(values, np.full(frames, 1 / frames))
 
 
@@ -64,10 +61,9 @@ def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
     shapes = [np.sqrt(each) - np.sqrt(each).mean(0) for each in (first, second)]
     features: dict[str, np.ndarray] = {}
     for name, seconds in zip(("short", "middle", "long"), SMOOTHING_S, strict=True):
-        frames = 2 * round(seconds / FRAME_S) + 1
 
-        def mean(energy: np.ndarray, frames: int = frames) -> np.ndarray:
-            return smooth(energy.sum(0), frames)
+        def mean(energy: np.ndarray, seconds: float = seconds) -> np.ndarray:
+            return smooth(energy.sum(0), seconds)
 
         one, other = mean(first**2), mean(second**2)
         features[f"level {name}"] = 10 * np.log10((np.minimum(one, other) + 1e-10) / (np.maximum(one, other) + 1e-10))
@@ -93,7 +89,7 @@ def is_speech(level_db: np.ndarray, loud_db: float, quiet_db: float) -> np.ndarr
 def frame_levels(heard: np.ndarray) -> np.ndarray:
     """Return the level of each frame of magnitudes ``[bin, frame]`` in dB, averaged over 0.15 s, ``[frame]``."""
     energy = (heard**2).sum(0)
-    return 10 * np.log10(smooth(energy, 2 * round(SMOOTHING_S[0] / FRAME_S) + 1) + 1e-12)
+    return 10 * np.log10(smooth(energy, SMOOTHING_S[0]) + 1e-12)
 
 
 def find_overlap(heard: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,8 +100,7 @@ def find_overlap(heard: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.
         tracks: those of both outputs of the separator, ``[2, bin, frame]``.
     """
     odds = overlap_features(heard, tracks) @ WEIGHTS[:-1] + WEIGHTS[-1]
-    frames = 2 * round(SMOOTHING_S[1] / FRAME_S) + 1
-    one, other = (smooth((each**2).sum(0), frames) for each in tracks)
+    one, other = (smooth((each**2).sum(0), SMOOTHING_S[1]) for each in tracks)
     return odds > 0, (other > one).astype(np.int8)
 
 
@@ -127,7 +122,7 @@ def spans(mask: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def smooth_activity(activity: Activity, rate: int) -> Activity:
+def smooth_activity(activity: Activity, grid: FrameGrid) -> Activity:
     """Remove overlaps, and gaps between overlaps, that are too short."""
-    shortest = round(SHORTEST_S * rate / frame_length(rate))
+    shortest = round(grid.frames(SHORTEST_S))
     return activity._replace(both=drop_islands(close_gaps(activity.both, shortest), shortest) & activity.speech)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from septool.conversation.activity import frame_length
+from septool.conversation.frame_grid import FrameGrid
 from septool.conversation.runs import Run
 
 APART_S = 0.3  # overlap of the two tracks of a window from which their runs have different speakers
@@ -25,19 +25,18 @@ class Constraints(NamedTuple):
     follow: Pairs  # consecutive on the same track, after a short pause
 
 
-def find_constraints(runs: Sequence[Run], rate: int) -> Constraints:
-    """Return the constraints between the runs of a recording at ``rate`` Hz."""
-    cannot_link, must_link = link_runs(runs, rate)
-    return Constraints(cannot_link, must_link, follow_runs(runs, rate))
+def find_constraints(runs: Sequence[Run], grid: FrameGrid) -> Constraints:
+    """Return the constraints between the runs of a recording."""
+    cannot_link, must_link = link_runs(runs, grid)
+    return Constraints(cannot_link, must_link, follow_runs(runs, grid))
 
 
-def link_runs(runs: Sequence[Run], rate: int) -> tuple[np.ndarray, np.ndarray]:
+def link_runs(runs: Sequence[Run], grid: FrameGrid) -> tuple[np.ndarray, np.ndarray]:
     """Return the cannot-link and the must-link pairs of runs, ``[pair, 2]`` each.
 
     Runs on both tracks of a window that are active at once cannot link; runs of neighboring windows that share the
     same non-overlapped speech must link.
     """
-    per_second = rate / frame_length(rate)
     cannot: list[tuple[int, int]] = []
     must: list[tuple[int, int]] = []
     inside: dict[int, list[int]] = {}
@@ -49,19 +48,19 @@ def link_runs(runs: Sequence[Run], rate: int) -> tuple[np.ndarray, np.ndarray]:
 
     for window, places in inside.items():
         for one, other in combinations(places, 2):
-            if runs[one].track != runs[other].track and shared(one, other) >= APART_S * per_second:
+            if runs[one].track != runs[other].track and shared(one, other) >= grid.frames(APART_S):
                 cannot.append((one, other))
         for one in places:
             for other in inside.get(window + 1, ()):
                 alone = max(runs[one].both, runs[other].both) < ALONE
-                if alone and shared(one, other) >= SAME_S * per_second:
+                if alone and shared(one, other) >= grid.frames(SAME_S):
                     must.append((one, other))
     return np.array(cannot, dtype=int).reshape(-1, 2), np.array(must, dtype=int).reshape(-1, 2)
 
 
-def follow_runs(runs: Sequence[Run], rate: int) -> np.ndarray:
+def follow_runs(runs: Sequence[Run], grid: FrameGrid) -> np.ndarray:
     """Return pairs of runs of a window that follow each other on a track after a short pause, ``[pair, 2]``."""
-    most = FOLLOWS_S * rate / frame_length(rate)
+    most = grid.frames(FOLLOWS_S)
     found: list[tuple[int, int]] = []
     last: dict[tuple[int, int], int] = {}  # by window and track
     for place, run in enumerate(runs):

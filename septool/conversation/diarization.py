@@ -11,6 +11,7 @@ from septool import audio
 from septool.conversation.activity import close_gaps, drop_islands, spans
 from septool.conversation.clustering import is_one_voice
 from septool.conversation.constraints import find_constraints
+from septool.conversation.frame_grid import FrameGrid
 from septool.conversation.naming import name_speakers
 from septool.conversation.people import SpeakerCount
 from septool.conversation.runs import (
@@ -91,7 +92,7 @@ def assign_runs(
     what it raises.
     """
     activities = store.find_activity()
-    runs = find_runs(activities, store.rate)
+    runs = find_runs(activities, store.grid)
     embeddings = embed_runs(store, activities, runs, embed, embed_rate, check)
     labels = _label_runs(runs, embeddings, store, count, statistics)
     return Assignment(activities, runs, labels, _borders(activities, store.frames)).drop_unheard(count), embeddings
@@ -120,8 +121,8 @@ def embed_runs(
             recorded = store.read_heard(number)
         alone = recorded[:0]
         if store.factor > 1:
-            alone = alone_samples(run, activities[number], recorded, store.rate, store.factor)
-        heard = run_samples(run, activities[number], mixture, tracks, store.rate)
+            alone = alone_samples(run, activities[number], recorded, store.grid, store.factor)
+        heard = run_samples(run, activities[number], mixture, tracks, store.grid)
         if len(heard) >= SHORTEST_EMBEDDED_S * store.rate:
             embedding = embed(alone if len(alone) else audio.resample(heard, store.rate, embed_rate))
             check_finite_estimate(embedding)
@@ -139,7 +140,7 @@ def _label_runs(
     statistics: EmbeddingStatistics,
 ) -> np.ndarray:
     """Return the speaker of each run, ``[run]``."""
-    constraints = find_constraints(runs, store.rate)
+    constraints = find_constraints(runs, store.grid)
     seconds = _seconds(runs, store)
     alone = count.least == 1 and not len(constraints.cannot_link)
     if alone and is_one_voice(embeddings, seconds, threshold=statistics.one_voice):
@@ -150,7 +151,7 @@ def _label_runs(
 
 def _seconds(runs: Sequence[Run], store: WindowStore) -> np.ndarray:
     """Return how long each run is, ``[run]``."""
-    return np.array([len(run.frames) * store.hop / store.rate for run in runs])
+    return np.array([len(run.frames) * store.grid.hop / store.rate for run in runs])
 
 
 def _borders(activities: Sequence[WindowActivity], frames: int) -> list[int]:
@@ -182,24 +183,23 @@ def describe_speakers(
     ]
     typical = np.stack(mean) if mean else embeddings
     names = name_speakers(typical[: assignment.speakers], known, statistics.alike)
-    per_second = store.rate / store.hop
     turns = [
         Turn(start, end, name)
         for name, own in zip(names, active, strict=True)
-        for start, end in _turns(own, active.sum(0) > own, per_second, store.samples / store.rate)
+        for start, end in _turns(own, active.sum(0) > own, store.grid, store.samples / store.rate)
     ]
-    spoken = tuple(float(own.sum() / per_second) for own in active)
+    spoken = tuple(float(own.sum() / store.grid.per_second) for own in active)
     return Diarization(merge_turns(turns, TURN_GAP_S), names, spoken, typical)
 
 
-def _turns(own: np.ndarray, others: np.ndarray, per_second: float, length: float) -> list[tuple[float, float]]:
+def _turns(own: np.ndarray, others: np.ndarray, grid: FrameGrid, length: float) -> list[tuple[float, float]]:
     """Return the beginnings and ends, in s, of what somebody says, whose and others' frames are given, ``[frame]``."""
-    joined = drop_islands(close_gaps(own, round(CLOSED_S * per_second)), round(SHORTEST_TURN_S * per_second))
+    joined = drop_islands(close_gaps(own, round(grid.frames(CLOSED_S))), round(grid.frames(SHORTEST_TURN_S)))
     turns = []
     for first, last in spans(joined):
-        start = first - pad_frames(others[first::-1], PADDING_S * per_second)
-        end = last + pad_frames(others[last - 1 :], PADDING_S * per_second)
-        turns.append((max(start / per_second, 0.0), min(end / per_second, length)))
+        start = first - pad_frames(others[first::-1], grid.frames(PADDING_S))
+        end = last + pad_frames(others[last - 1 :], grid.frames(PADDING_S))
+        turns.append((max(start / grid.per_second, 0.0), min(end / grid.per_second, length)))
     return [(start, end) for start, end in turns if end > start]
 
 

@@ -71,23 +71,23 @@ def _gains(
         transformed = distance_transform_edt(~speech, return_indices=True)
         assert isinstance(transformed, tuple)
         away, nearest = transformed
-        gains = np.where(away <= PADDING_S * store.rate / store.hop, gains[:, nearest[0]], 0.0)
+        gains = np.where(away <= store.grid.frames(PADDING_S), gains[:, nearest[0]], 0.0)
     alone, *beside = (_fade(store, each, samples) for each in gains)
     return alone, np.stack(beside)
 
 
 def _fade(store: WindowStore, gain: np.ndarray, samples: int) -> np.ndarray:
     """Spread gains ``[frame]`` over samples, with cross-fades."""
-    width = max(round(FADE_S * store.rate / store.hop), 1)
+    width = max(round(store.grid.frames(FADE_S)), 1)
     smooth = np.convolve(np.pad(gain, width, mode="edge"), np.ones(width) / width, "same")[width:-width]
-    return np.interp(np.arange(samples), np.arange(len(gain)) * store.hop, smooth)
+    return np.interp(np.arange(samples), np.arange(len(gain)) * store.grid.hop, smooth)
 
 
 def _ramp(store: WindowStore, span: tuple[int, int], samples: int, *, first: bool, last: bool) -> np.ndarray:
     """Return the share of a window in the result, ``[time]``; those of neighbors add up to one."""
     fade = max(store.size - store.step, 1) // 4
     time = np.arange(samples, dtype=np.float32)
-    start, end = span[0] * store.hop, span[1] * store.hop
+    start, end = span[0] * store.grid.hop, span[1] * store.grid.hop
     rise = np.ones(samples) if first else np.clip((time - start) / fade + 0.5, 0, 1)
     fall = np.ones(samples) if last else np.clip((end - time) / fade + 0.5, 0, 1)
     return (rise * fall).astype(np.float32)

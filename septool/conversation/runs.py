@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from septool.conversation.activity import SHORTEST_S, Activity, close_gaps, frame_length, spans
+from septool.conversation.activity import SHORTEST_S, Activity, close_gaps, spans
+from septool.conversation.frame_grid import FrameGrid
 
 PAUSE_S = 0.35  # shorter pauses are part of a run
 SHORTEST_EMBEDDED_S = 0.2  # minimum input of a speaker network
@@ -33,48 +34,43 @@ class Run:
     both: float  # fraction of the frames with a second speaker
 
 
-def find_runs(windows: Sequence[WindowActivity], rate: int) -> list[Run]:
+def find_runs(windows: Sequence[WindowActivity], grid: FrameGrid) -> list[Run]:
     """List the runs of all windows, ordered by window and start."""
-    per_second = rate / frame_length(rate)
     runs = []
     for number, window in enumerate(windows):
         speech, both, louder = window.activity
         for track in range(2):
             on = speech & (both | (louder == track))
-            for first, last in spans(close_gaps(on, round(PAUSE_S * per_second))):
+            for first, last in spans(close_gaps(on, round(grid.frames(PAUSE_S)))):
                 frames = window.start + first + np.flatnonzero(on[first:last]).astype(np.int32)
-                if len(frames) >= SHORTEST_S * per_second:
+                if len(frames) >= grid.frames(SHORTEST_S):
                     runs.append(Run(number, track, frames, float(both[frames - window.start].mean())))
     return sorted(runs, key=lambda run: (run.window, run.frames[0]))
 
 
-def run_samples(run: Run, window: WindowActivity, mixture: np.ndarray, tracks: np.ndarray, rate: int) -> np.ndarray:
+def run_samples(
+    run: Run, window: WindowActivity, mixture: np.ndarray, tracks: np.ndarray, grid: FrameGrid
+) -> np.ndarray:
     """Return the samples of a run, ``[time]``: the recording where one speaker is active, the track elsewhere."""
-    hop = frame_length(rate)
-    heard = np.where(_per_sample(window.activity.both, hop, len(mixture)), tracks[run.track], mixture)
+    heard = np.where(grid.to_samples(window.activity.both, len(mixture)), tracks[run.track], mixture)
     wanted = np.zeros(len(window), dtype=bool)
     wanted[run.frames - window.start] = True
-    return heard[_per_sample(wanted, hop, len(mixture))]
+    return heard[grid.to_samples(wanted, len(mixture))]
 
 
-def alone_samples(run: Run, window: WindowActivity, heard: np.ndarray, rate: int, factor: int) -> np.ndarray:
+def alone_samples(run: Run, window: WindowActivity, heard: np.ndarray, grid: FrameGrid, factor: int) -> np.ndarray:
     """Return the samples of a run where its speaker is alone, ``[time]``.
 
     Nothing, where that is less than :data:`SHORTEST_ALONE_S`.
 
     Args:
         run: the run.
-        window: its window, at ``rate``.
-        heard: samples of the window at ``factor`` times ``rate``.
-        rate: Hz.
+        window: its window.
+        heard: samples of the window at ``factor`` times the rate of the grid, ``[time]``.
+        grid: where the frames of the window are.
         factor: how many times as high the rate of ``heard`` is.
     """
     wanted = np.zeros(len(window), dtype=bool)
     wanted[run.frames - window.start] = True
-    alone = heard[_per_sample(wanted & ~window.activity.both, factor * frame_length(rate), len(heard))]
-    return alone if len(alone) >= SHORTEST_ALONE_S * factor * rate else alone[:0]
-
-
-def _per_sample(mask: np.ndarray, hop: int, samples: int) -> np.ndarray:
-    """Spread frames, each centered on a multiple of ``hop``, over samples."""
-    return mask[np.minimum((np.arange(samples) + hop // 2) // hop, len(mask) - 1)]
+    alone = heard[grid.to_samples(wanted & ~window.activity.both, len(heard), factor)]
+    return alone if len(alone) >= SHORTEST_ALONE_S * factor * grid.rate else alone[:0]

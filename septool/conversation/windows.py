@@ -10,12 +10,12 @@ import numpy as np
 from septool.conversation.activity import (
     Activity,
     find_overlap,
-    frame_length,
     frame_levels,
     is_speech,
     magnitudes,
     smooth_activity,
 )
+from septool.conversation.frame_grid import FrameGrid
 from septool.conversation.runs import WindowActivity
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
@@ -39,11 +39,11 @@ class WindowStore:
     """
 
     def __init__(self, rate: int) -> None:
-        self.rate, self.hop = rate, frame_length(rate)
+        self.rate, self.grid = rate, FrameGrid(rate)
         self.factor = 1  # samples of the recording as it is heard, for each one of the mixture
         # Whole frames, so that a window's frames are the recording's.
-        self.step = round((WINDOW_S - OVERLAP_S) * rate / self.hop) * self.hop
-        self.size = self.step + round(OVERLAP_S * rate / self.hop) * self.hop
+        self.step = self.grid.round_to_frames(WINDOW_S - OVERLAP_S)
+        self.size = self.step + self.grid.round_to_frames(OVERLAP_S)
         self.windows: list[Window] = []
 
     def __enter__(self) -> Self:
@@ -64,7 +64,7 @@ class WindowStore:
     @property
     def frames(self) -> int:
         """How many frames the recording has so far, with one at each end."""
-        return self.samples // self.hop + 2
+        return self.samples // self.grid.hop + 2
 
     def append(self, mixture: np.ndarray, tracks: np.ndarray, heard: np.ndarray | None = None) -> None:
         """Keep the next window: its mixture ``[time]``, its tracks ``[2, time]``, and ``heard [factor * time]``."""
@@ -108,6 +108,6 @@ class WindowStore:
         activities = []
         for window in self.windows:
             speech = is_speech(window.levels, loud, quiet)
-            activity = smooth_activity(Activity(speech, window.both & speech, window.louder), self.rate)
-            activities.append(WindowActivity(window.start // self.hop, activity))
+            activity = smooth_activity(Activity(speech, window.both & speech, window.louder), self.grid)
+            activities.append(WindowActivity(window.start // self.grid.hop, activity))
         return activities

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from septool.conversation.activity import Activity
+from septool.conversation.frame_grid import FrameGrid
 from septool.conversation.runs import Run, WindowActivity, alone_samples
 
 RATE, FACTOR, HOP = 8000, 2, 256
@@ -19,5 +20,5 @@ def test_what_somebody_says_alone_is_heard_from_half_a_second_on(alone: int, exp
     run = Run(0, 0, start + np.arange(20, 150), 0.5)
     heard = np.arange(frames * HOP, dtype=np.float32)
     first = 20 * HOP - HOP // 2  # frames are centered
-    found = alone_samples(run, window, heard, RATE, FACTOR)
+    found = alone_samples(run, window, heard, FrameGrid(RATE), FACTOR)
     np.testing.assert_array_equal(found, heard[first : first + expected * HOP])
