@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -91,7 +92,8 @@ def ways(
     yield "number known", start(exact)
     yield "two tracks, one voice each", start(SpeakerCount(2, 2))
     hearing = start()
-    hearing.embed = oracle_embedder(render_conversation(row, hearing.embed_rate))
+    oracle = oracle_embedder(render_conversation(row, hearing.embedder.rate))
+    hearing.embedder = replace(hearing.embedder, embed=oracle)
     yield "oracle speakers", hearing
     perfect = start()
     perfect.separate = OracleSeparation(rendered, perfect.store.step)

@@ -16,6 +16,7 @@ from septool import audio, cli
 from septool.conversation.networks import ConversationNetworks
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.statistics import SPEAKER_NET
 from septool.inference.voiceprints import Voiceprint
 
@@ -63,7 +64,8 @@ def main() -> None:
         self: ConversationNetworks, count: SpeakerCount = ANY_COUNT, voices: Sequence[Voiceprint] = ()
     ) -> ConversationSeparator:
         true = TrueVoices(files)
-        conversation = ConversationSeparator(true, embed, self.rate, count, voices, statistics=SPEAKER_NET)
+        embedder = SpeakerEmbedder(embed, self.rate, SPEAKER_NET)
+        conversation = ConversationSeparator(true, embedder, self.rate, count, voices)
         true.step = conversation.store.step
         return conversation
 

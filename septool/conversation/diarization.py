@@ -22,6 +22,7 @@ from septool.conversation.runs import (
     find_runs,
     run_samples,
 )
+from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import EmbeddingStatistics
 from septool.conversation.windows import WindowStore
@@ -33,8 +34,6 @@ PADDING_S = 0.2  # a turn begins and ends this much outside of what is surely sp
 TURN_GAP_S = 0.8  # a person who pauses for less goes on with the same turn
 CLOSED_S = 0.3  # gaps between a person's frames that are filled first
 SHORTEST_TURN_S = 0.15
-
-Embed = Callable[[np.ndarray], np.ndarray]  # [time] to [embedding]
 
 
 @dataclass(frozen=True)
@@ -80,21 +79,18 @@ class Assignment:
 
 def assign_runs(
     store: WindowStore,
-    embed: Embed,
-    embed_rate: int,
+    embedder: SpeakerEmbedder,
     count: SpeakerCount,
-    statistics: EmbeddingStatistics,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[Assignment, np.ndarray]:
     """Find the runs of a recording and whose they are; return their embeddings too, ``[run, embedding]``.
 
-    ``embed`` is given samples at ``embed_rate``, in Hz. ``check`` is called before each embedding, and ends the work by
-    what it raises.
+    ``check`` is called before each embedding, and ends the work by what it raises.
     """
     activities = store.find_activity()
     runs = find_runs(activities, store.grid)
-    embeddings = embed_runs(store, activities, runs, embed, embed_rate, check)
-    labels = _label_runs(runs, embeddings, store, count, statistics)
+    embeddings = embed_runs(store, activities, runs, embedder, check)
+    labels = _label_runs(runs, embeddings, store, count, embedder.statistics)
     return Assignment(activities, runs, labels, _borders(activities, store.frames)).drop_unheard(count), embeddings
 
 
@@ -102,8 +98,7 @@ def embed_runs(
     store: WindowStore,
     activities: Sequence[WindowActivity],
     runs: Sequence[Run],
-    embed: Embed,
-    embed_rate: int,
+    embedder: SpeakerEmbedder,
     check: Callable[[], None],
 ) -> np.ndarray:
     """Return the embedding of each run, ``[run, embedding]``; zeros for those too short to have one.
@@ -124,7 +119,7 @@ def embed_runs(
             alone = alone_samples(run, activities[number], recorded, store.grid, store.factor)
         heard = run_samples(run, activities[number], mixture, tracks, store.grid)
         if len(heard) >= SHORTEST_EMBEDDED_S * store.rate:
-            embedding = embed(alone if len(alone) else audio.resample(heard, store.rate, embed_rate))
+            embedding = embedder.embed(alone if len(alone) else audio.resample(heard, store.rate, embedder.rate))
             check_finite_estimate(embedding)
             if embeddings is None:
                 embeddings = np.zeros((len(runs), len(embedding)), dtype=np.float32)

@@ -10,6 +10,7 @@ import torch
 from septool import catalogue, checkpoints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.statistics import CAMPPLUS, SPEAKER_NET, STATISTICS, EmbeddingStatistics
 from septool.errors import UsageError
 from septool.inference.engines import TorchSeparator
@@ -58,10 +59,9 @@ class ConversationNetworks:
             return add_passes(estimate, mixture[None], tracks[None], self.passes)[0]
 
         # Diarization uses the first pass alone: its statistics were measured on a single pass.
-        hear, further = make_embedder(self.speaker_net, self.device), refine if self.passes > 1 else None
-        return ConversationSeparator(
-            separate, hear, self.rate, count, voices, further, self.statistics, self.speaker_net.rate
-        )
+        further = refine if self.passes > 1 else None
+        embedder = make_embedder(self.speaker_net, self.statistics, self.device)
+        return ConversationSeparator(separate, embedder, self.rate, count, voices, further)
 
     def find_voices(self, who: str | None) -> list[Voiceprint]:
         """Read the voices that ``--who`` names, if any; see :func:`septool.inference.voiceprints.find_voiceprints`."""
@@ -119,12 +119,14 @@ def load_conversation_networks(
     )
 
 
-def make_embedder(speaker_net: SpeakerEncoder, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from one voice's samples ``[time]`` to its embedding ``[embedding]``."""
+def make_embedder(
+    speaker_net: SpeakerEncoder, statistics: EmbeddingStatistics, device: torch.device
+) -> SpeakerEmbedder:
+    """Return what conversations use of a speaker network whose embeddings have certain statistics."""
 
     @torch.inference_mode()
     def embed_samples(samples: np.ndarray) -> np.ndarray:
         wave = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[None].to(device)
         return embed(speaker_net.embedding, wave).cpu().numpy()[0]
 
-    return embed_samples
+    return SpeakerEmbedder(embed_samples, speaker_net.rate, statistics)

@@ -19,10 +19,10 @@ from typing import Self
 import numpy as np
 
 from septool import audio
-from septool.conversation.diarization import Assignment, Diarization, Embed, assign_runs, describe_speakers
+from septool.conversation.diarization import Assignment, Diarization, assign_runs, describe_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine, render_tracks
-from septool.conversation.statistics import CAMPPLUS, EmbeddingStatistics
+from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.windows import WindowStore
 from septool.inference.level import check_finite_estimate
 from septool.inference.voiceprints import Voiceprint
@@ -37,29 +37,25 @@ class ConversationSeparator:
     def __init__(
         self,
         separate: Separate,
-        embed: Embed,
+        embedder: SpeakerEmbedder,
         rate: int,
         count: SpeakerCount = ANY_COUNT,
         known: Sequence[Voiceprint] = (),
         refine: Refine | None = None,
-        statistics: EmbeddingStatistics = CAMPPLUS,
-        embed_rate: int | None = None,
     ) -> None:
         """Set up.
 
         Args:
             separate: separates a window into two tracks.
-            embed: what a voice sounds like.
-            rate: Hz of everything but what ``embed`` is given.
+            embedder: what a voice sounds like, at ``rate`` or a multiple of it.
+            rate: Hz of everything but what ``embedder`` is given.
             count: how many people there may be.
             known: voices that were heard before, so that people can be called by their names.
             refine: takes a window ``[time]`` and its two tracks, and gives better ones in their order; called in the
                 second pass alone, where two people talk at once.
-            statistics: of what ``embed`` gives.
-            embed_rate: Hz of what ``embed`` is given, a multiple of ``rate``; equal to it by default.
         """
-        self.separate, self.embed, self.rate, self.embed_rate = separate, embed, rate, embed_rate or rate
-        self.count, self.known, self.refine, self.statistics = count, known, refine, statistics
+        self.separate, self.embedder, self.rate = separate, embedder, rate
+        self.count, self.known, self.refine = count, known, refine
         self.store = WindowStore(rate)
         self._assignment: Assignment | None = None
 
@@ -74,7 +70,7 @@ class ConversationSeparator:
 
     def choose_rate(self, recorded: int) -> int:
         """Return the rate, in Hz, to listen to a recording at: that of the separator, or higher if ``recorded`` is."""
-        return self.embed_rate if recorded > self.rate else self.rate
+        return self.embedder.rate if recorded > self.rate else self.rate
 
     def listen(self, blocks: Iterable[np.ndarray], rate: int | None = None) -> Iterator[int]:
         """Make the first pass over a recording; yields the samples done after each window, at the separator's rate.
@@ -108,10 +104,8 @@ class ConversationSeparator:
 
     def diarize(self, check: Callable[[], None] = lambda: None) -> Diarization:
         """Say who speaks when, after the first pass; ``check`` is called often, and ends it by what it raises."""
-        self._assignment, embeddings = assign_runs(
-            self.store, self.embed, self.embed_rate, self.count, self.statistics, check
-        )
-        return describe_speakers(self._assignment, embeddings, self.store, self.known, self.statistics)
+        self._assignment, embeddings = assign_runs(self.store, self.embedder, self.count, check)
+        return describe_speakers(self._assignment, embeddings, self.store, self.known, self.embedder.statistics)
 
     def voices(self) -> Iterator[np.ndarray]:
         """Make the second pass, after :meth:`diarize`: yield ``[speaker + 1, time]``; see :func:`render_tracks`."""

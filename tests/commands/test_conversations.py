@@ -27,7 +27,7 @@ from septool.models.base import SpeakerEncoder
 from septool.models.build import build_model
 from septool.tasks.separate import separate
 from tests.conftest import Command
-from tests.conversation.test_separation import PITCHES, SCRIPT, SECONDS, Oracle, buzz, embed
+from tests.conversation.test_separation import PITCHES, SCRIPT, SECONDS, Oracle, buzz, embed, embedder
 from tests.models.tiny import SPEAKER
 
 RATE = 8000
@@ -48,7 +48,7 @@ def meeting(sources: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.
 
     def start(_: object, count: Any, known: Any = ()) -> ConversationSeparator:
         oracle = Oracle(sources)
-        conversation = ConversationSeparator(oracle, embed, RATE, count, known)
+        conversation = ConversationSeparator(oracle, embedder(), RATE, count, known)
         oracle.step = conversation.store.step
         return conversation
 

@@ -1,5 +1,6 @@
 """Conversations in files: whoever asked can give up at any time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from septool import workers
 from septool.conversation.recording import diarize_file
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.speaker_embedder import SpeakerEmbedder
+from septool.conversation.statistics import CAMPPLUS
 from septool.errors import InterruptedBySignal, SeptoolError
 from tests.conftest import RATE, voice, write
 
@@ -22,7 +25,7 @@ def conversation(heard: list[int]) -> ConversationSeparator:
         heard.append(len(mixture))
         return np.stack([mixture, 0 * mixture])
 
-    return ConversationSeparator(separate, lambda _: np.ones(2), RATE)
+    return ConversationSeparator(separate, SpeakerEmbedder(lambda _: np.ones(2), RATE, CAMPPLUS), RATE)
 
 
 def test_one_can_give_up_while_channels_are_compared(stereo: Path) -> None:
@@ -64,7 +67,7 @@ def test_one_can_give_up_while_voices_are_embedded(stereo: Path) -> None:
     heard: list[int] = []
     told: list[float] = []
     separator = conversation(heard)
-    separator.embed = embed
+    separator.embedder = replace(separator.embedder, embed=embed)
     with separator, pytest.raises(SeptoolError, match="enough"):
         diarize_file(stereo, separator, channel=1, progress=give_up)
     assert embedded == []

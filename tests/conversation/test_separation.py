@@ -1,6 +1,6 @@
 """The two passes: tracks that add up to the recording, people who keep theirs, memory that stays."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,9 @@ from septool.conversation.diarization import Diarization, pad_frames
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.speaker_embedder import Embed, SpeakerEmbedder
 from septool.conversation.speakers import find_speakers
+from septool.conversation.statistics import CAMPPLUS
 from septool.errors import SeptoolError
 from septool.metrics.diarization import diarization_error
 from septool.signal.levels import remove_dc
@@ -73,17 +75,21 @@ def embed(samples: np.ndarray) -> np.ndarray:
     return np.array(energy) / (np.linalg.norm(energy) + 1e-12)
 
 
+def embedder(embed: Embed = embed, rate: int = RATE) -> SpeakerEmbedder:
+    return SpeakerEmbedder(embed, rate, CAMPPLUS)
+
+
 def run(
     sources: dict[str, np.ndarray],
     *,
     block: int = 5000,
     count: SpeakerCount | None = None,
-    embed: Callable[[np.ndarray], np.ndarray] = embed,
+    embed: Embed = embed,
     refine: Refine | None = None,
 ) -> tuple[Diarization, np.ndarray]:
     mixture = np.sum([*sources.values()], axis=0)
     oracle = Oracle(sources)
-    with ConversationSeparator(oracle, embed, RATE, count=count or ANY_COUNT, refine=refine) as conversation:
+    with ConversationSeparator(oracle, embedder(embed), RATE, count=count or ANY_COUNT, refine=refine) as conversation:
         oracle.step = conversation.store.step
         blocks: Iterator[np.ndarray] = (mixture[start : start + block] for start in range(0, len(mixture), block))
         *_, done = conversation.listen(blocks)
@@ -137,7 +143,8 @@ def test_a_network_that_returns_no_numbers_ends_the_separation(sources: dict[str
     networks = {"separate": oracle, "embed": embed, "refine": lambda _, tracks: tracks}
     works = networks[damaged]
     networks[damaged] = lambda *given: works(*given) * np.nan
-    with ConversationSeparator(**networks, rate=RATE) as conversation:
+    hearing = embedder(networks.pop("embed"))
+    with ConversationSeparator(**networks, embedder=hearing, rate=RATE) as conversation:
         oracle.step = conversation.store.step
 
         def separate_all() -> None:
@@ -194,7 +201,7 @@ def test_a_number_of_people_that_is_asked_for_is_given(sources: dict[str, np.nda
 
 @pytest.mark.parametrize("samples", [0, 1, 100, 8000])
 def test_silence_has_nobody_in_it(samples: int) -> None:
-    with ConversationSeparator(lambda mixture: np.zeros((2, len(mixture))), embed, RATE) as conversation:
+    with ConversationSeparator(lambda mixture: np.zeros((2, len(mixture))), embedder(), RATE) as conversation:
         for _ in conversation.listen([np.zeros(samples, dtype=np.float32)]):
             pass
         assert conversation.diarize().turns == []
@@ -207,7 +214,7 @@ def test_an_offset_changes_nothing(sources: dict[str, np.ndarray]) -> None:
     found, voices = run(sources)
     mixture = np.sum([*sources.values()], axis=0) + np.float32(0.05)
     oracle = Oracle(sources)
-    with ConversationSeparator(oracle, embed, RATE) as conversation:
+    with ConversationSeparator(oracle, embedder(), RATE) as conversation:
         oracle.step = conversation.store.step
         for _ in conversation.listen([mixture]):
             pass
@@ -265,7 +272,7 @@ def at_twice_the_rate(
         return np.stack([mixture, np.zeros_like(mixture)])
 
     blocks = (recording[start : start + block] for start in range(0, len(recording), block))
-    with ConversationSeparator(separate, lambda _: np.ones(2), RATE, embed_rate=2 * RATE) as conversation:
+    with ConversationSeparator(separate, embedder(lambda _: np.ones(2), 2 * RATE), RATE) as conversation:
         done = [*conversation.listen(blocks, 2 * RATE)]
         yield conversation, given, done
 
@@ -274,9 +281,9 @@ def at_twice_the_rate(
     ("recorded", "expected"), [(4000, 8000), (8000, 8000), (11025, 16000), (16000, 16000), (44100, 16000)]
 )
 def test_what_is_recorded_at_more_than_the_rate_of_the_separator_is_heard_at_more(recorded: int, expected: int) -> None:
-    higher = ConversationSeparator(lambda mixture: np.stack([mixture] * 2), embed, RATE, embed_rate=2 * RATE)
+    higher = ConversationSeparator(lambda mixture: np.stack([mixture] * 2), embedder(rate=2 * RATE), RATE)
     assert higher.choose_rate(recorded) == expected
-    same = ConversationSeparator(lambda mixture: np.stack([mixture] * 2), embed, RATE)
+    same = ConversationSeparator(lambda mixture: np.stack([mixture] * 2), embedder(), RATE)
     assert same.choose_rate(recorded) == RATE
 
 
@@ -314,7 +321,7 @@ def test_little_or_nothing_is_heard_at_twice_the_rate(samples: int, expected: in
 
 
 def test_a_whole_number_of_windows_is_heard_at_twice_the_rate() -> None:
-    store = ConversationSeparator(lambda mixture: mixture, embed, RATE).store
+    store = ConversationSeparator(lambda mixture: mixture, embedder(), RATE).store
     noise = 0.1 * np.random.default_rng(0).standard_normal(2 * (store.size + store.step) + 1).astype(np.float32)
     with at_twice_the_rate(noise[:-1]) as (_, given, _):
         assert [*map(len, given)] == [store.size, store.size]
@@ -337,7 +344,7 @@ def test_a_voice_is_told_by_what_it_says_alone_at_the_higher_rate(sources: dict[
         return embed(audio.resample(samples, 2 * RATE, RATE))
 
     oracle = Oracle(sources)
-    with ConversationSeparator(oracle, listen_to, RATE, embed_rate=2 * RATE) as conversation:
+    with ConversationSeparator(oracle, embedder(listen_to, 2 * RATE), RATE) as conversation:
         oracle.step = conversation.store.step
         for _ in conversation.listen([mixture], 2 * RATE):
             pass
@@ -364,7 +371,7 @@ def test_a_recording_at_the_rate_of_the_separator_is_heard_in_runs_as_before(sou
 
     plain, _ = run(sources, embed=listen_to)
     oracle = Oracle(sources)
-    with ConversationSeparator(oracle, listen_higher, RATE, embed_rate=2 * RATE) as conversation:
+    with ConversationSeparator(oracle, embedder(listen_higher, 2 * RATE), RATE) as conversation:
         oracle.step = conversation.store.step
         for _ in conversation.listen([np.sum([*sources.values()], axis=0)]):
             pass

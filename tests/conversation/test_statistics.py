@@ -10,4 +10,4 @@ from septool.conversation.statistics import CAMPPLUS, SPEAKER_NET, EmbeddingStat
 @pytest.mark.parametrize(("network", "expected"), [("campplus", CAMPPLUS), ("speaker-net", SPEAKER_NET)])
 def test_each_speaker_network_has_its_own(network: str, expected: EmbeddingStatistics) -> None:
     networks = load_conversation_networks("galr", network, torch.device("cpu"))
-    assert networks.start().statistics is expected
+    assert networks.start().embedder.statistics is expected
