@@ -14,6 +14,7 @@ from septool.conversation.constraints import find_constraints
 from septool.conversation.frame_grid import FrameGrid
 from septool.conversation.naming import name_speakers
 from septool.conversation.people import SpeakerCount
+from septool.conversation.run_features import RunFeatures
 from septool.conversation.runs import (
     SHORTEST_EMBEDDED_S,
     Run,
@@ -140,8 +141,8 @@ def _label_runs(
     alone = count.least == 1 and not len(constraints.cannot_link)
     if alone and is_one_voice(embeddings, seconds, threshold=statistics.one_voice):
         return np.zeros(len(runs), dtype=int)
-    overlap = np.array([run.both for run in runs])
-    return find_speakers(embeddings, seconds, overlap, constraints, count=count, statistics=statistics)
+    features = RunFeatures(embeddings, seconds, np.array([run.both for run in runs]), constraints)
+    return find_speakers(features, count=count, statistics=statistics)
 
 
 def _seconds(runs: Sequence[Run], store: WindowStore) -> np.ndarray:

@@ -16,8 +16,8 @@ minutes.
 import numpy as np
 
 from septool.conversation.clustering import number_speakers
-from septool.conversation.constraints import Constraints
 from septool.conversation.people import ANY_COUNT, SpeakerCount
+from septool.conversation.run_features import RunFeatures
 from septool.conversation.statistics import CAMPPLUS, EmbeddingStatistics
 
 # Log probability, in nats, that a pair of runs adds if both have the same speaker.
@@ -32,10 +32,7 @@ class Partition:
 
     def __init__(
         self,
-        unit: np.ndarray,
-        seconds: np.ndarray,
-        overlap: np.ndarray,
-        constraints: Constraints,
+        features: RunFeatures,
         labels: np.ndarray,
         count: SpeakerCount = ANY_COUNT,
         statistics: EmbeddingStatistics = CAMPPLUS,
@@ -43,22 +40,20 @@ class Partition:
         """Start from an initial partition.
 
         Args:
-            unit: unit-length speaker embedding of each run, or zero where it is unknown, ``[run, embedding]``.
-            seconds: duration of speech in each run, ``[run]``.
-            overlap: fraction of each run with two speakers at once, ``[run]``.
-            constraints: pairwise constraints between runs.
+            features: those of the runs, whose embeddings have unit length.
             labels: initial speaker of each run, ``[run]``; no further speakers are added.
             count: allowed number of speakers.
             statistics: statistics of the network's embeddings.
         """
+        unit, constraints = features.embeddings, features.constraints
         known = unit.any(axis=1)
-        variance = (statistics.within + statistics.within_second / seconds) / statistics.dimensions
-        variance *= 1 + statistics.overlap * overlap**2
+        variance = (statistics.within + statistics.within_second / features.seconds) / statistics.dimensions
+        variance *= 1 + statistics.overlap * features.overlap**2
         share = min(1.0, statistics.runs / max(len(unit), 1))
         self.precision = share * statistics.evidence * known / variance
         self.statistics = statistics
         self.voices = unit
-        self.seconds, self.count = seconds, count
+        self.seconds, self.count = features.seconds, count
         self.neighbors: list[list[tuple[int, float]]] = [[] for _ in unit]
         for pairs, nats in (
             (constraints.cannot_link, DIFFERS),

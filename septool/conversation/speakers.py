@@ -6,14 +6,15 @@
 3. Speakers below 4 % of the speech are reassigned. Of the two resulting partitions the more probable one is returned.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from septool.conversation.clustering import cluster_speakers, unit_vectors
-from septool.conversation.constraints import Constraints
 from septool.conversation.partition import Partition
 from septool.conversation.people import ANY_COUNT, SpeakerCount
+from septool.conversation.run_features import RunFeatures
 from septool.conversation.statistics import CAMPPLUS, EmbeddingStatistics
 
 NO_PAIR = np.zeros((0, 2), dtype=int)
@@ -23,10 +24,7 @@ MOST_GROUPS = 500  # maximum number of initial clusters; comparing all pairs is 
 
 
 def find_speakers(
-    embeddings: np.ndarray,
-    seconds: np.ndarray,
-    overlap: np.ndarray,
-    constraints: Constraints,
+    features: RunFeatures,
     *,
     count: SpeakerCount = ANY_COUNT,
     statistics: EmbeddingStatistics = CAMPPLUS,
@@ -34,32 +32,27 @@ def find_speakers(
     """Assign a speaker number to each run.
 
     Args:
-        embeddings: speaker embedding of each run, ``[run, embedding]``; zero for runs that are too short.
-        seconds: duration of speech in each run, ``[run]``.
-        overlap: fraction of each run with two speakers at once, ``[run]``.
-        constraints: pairwise constraints between runs.
+        features: those of the runs.
         count: allowed number of speakers.
         statistics: statistics of the network's embeddings.
 
     Returns:
         Speakers from 0, in the order of their first run, ``[run]``.
     """
-    groups, runs = _beginnings(embeddings, seconds, constraints, count, statistics.groups_apart)
-    unit = unit_vectors(embeddings)
-    of_groups = Partition(unit, seconds, overlap, constraints, groups, count, statistics)
-    of_runs = Partition(unit, seconds, overlap, constraints, runs, count, statistics)
+    groups, runs = _beginnings(features, count, statistics.groups_apart)
+    features = replace(features, embeddings=unit_vectors(features.embeddings))
+    of_groups = Partition(features, groups, count, statistics)
+    of_runs = Partition(features, runs, count, statistics)
     of_runs.merge_speakers()
     for partition in (of_groups, of_runs):
         partition.improve()
-        partition.reassign_minor_speakers(LEAST_SPOKEN * seconds.sum())
+        partition.reassign_minor_speakers(LEAST_SPOKEN * features.seconds.sum())
     return max(of_groups, of_runs, key=Partition.log_probability).labels
 
 
-def _beginnings(
-    embeddings: np.ndarray, seconds: np.ndarray, constraints: Constraints, count: SpeakerCount, apart: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _beginnings(features: RunFeatures, count: SpeakerCount, apart: float) -> tuple[np.ndarray, np.ndarray]:
     """Return both initial partitions, clusters cut finer than speakers and single runs, ``[run]`` each."""
-    unit = unit_vectors(embeddings)
+    unit, seconds, constraints = unit_vectors(features.embeddings), features.seconds, features.constraints
     center = np.average(unit, axis=0, weights=seconds) if len(unit) > 1 else 0.0
     unit -= center  # in place: a recording of hours has thousands of runs
     few = SpeakerCount(count.least, max(count.least, MOST_GROUPS))
