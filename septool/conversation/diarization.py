@@ -142,7 +142,7 @@ def _label_runs(
     if alone and is_one_voice(embeddings, seconds, threshold=statistics.one_voice):
         return np.zeros(len(runs), dtype=int)
     features = RunFeatures(embeddings, seconds, np.array([run.both for run in runs]), constraints)
-    return find_speakers(features, count=count, statistics=statistics)
+    return find_speakers(features, statistics=statistics, count=count)
 
 
 def _seconds(runs: Sequence[Run], store: WindowStore) -> np.ndarray:

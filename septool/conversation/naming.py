@@ -7,13 +7,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from septool.conversation.clustering import unit_vectors
-from septool.conversation.statistics import CAMPPLUS
 from septool.inference.voiceprints import Voiceprint
 
 
-def name_speakers(
-    embeddings: np.ndarray, voices: Sequence[Voiceprint], alike: float = CAMPPLUS.alike
-) -> tuple[str, ...]:
+def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint], alike: float) -> tuple[str, ...]:
     """Name people by the voices that they sound like, each voice at most one of them.
 
     The names are given so that the similarities add up to the most. Whoever sounds like nobody is called speaker1,

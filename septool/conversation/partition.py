@@ -18,7 +18,7 @@ import numpy as np
 from septool.conversation.clustering import number_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.run_features import RunFeatures
-from septool.conversation.statistics import CAMPPLUS, EmbeddingStatistics
+from septool.conversation.statistics import EmbeddingStatistics
 
 # Log probability, in nats, that a pair of runs adds if both have the same speaker.
 DIFFERS = -8.0  # the runs are on two tracks that are active at once
@@ -34,16 +34,16 @@ class Partition:
         self,
         features: RunFeatures,
         labels: np.ndarray,
+        statistics: EmbeddingStatistics,
         count: SpeakerCount = ANY_COUNT,
-        statistics: EmbeddingStatistics = CAMPPLUS,
     ) -> None:
         """Start from an initial partition.
 
         Args:
             features: those of the runs, whose embeddings have unit length.
             labels: initial speaker of each run, ``[run]``; no further speakers are added.
-            count: allowed number of speakers.
             statistics: statistics of the network's embeddings.
+            count: allowed number of speakers.
         """
         unit, constraints = features.embeddings, features.constraints
         known = unit.any(axis=1)

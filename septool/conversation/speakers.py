@@ -15,7 +15,7 @@ from septool.conversation.clustering import cluster_speakers, unit_vectors
 from septool.conversation.partition import Partition
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.run_features import RunFeatures
-from septool.conversation.statistics import CAMPPLUS, EmbeddingStatistics
+from septool.conversation.statistics import EmbeddingStatistics
 
 NO_PAIR = np.zeros((0, 2), dtype=int)
 LEAST_GROUP = 0.03  # minimum fraction of the speech per initial cluster
@@ -26,23 +26,23 @@ MOST_GROUPS = 500  # maximum number of initial clusters; comparing all pairs is 
 def find_speakers(
     features: RunFeatures,
     *,
+    statistics: EmbeddingStatistics,
     count: SpeakerCount = ANY_COUNT,
-    statistics: EmbeddingStatistics = CAMPPLUS,
 ) -> np.ndarray:
     """Assign a speaker number to each run.
 
     Args:
         features: those of the runs.
-        count: allowed number of speakers.
         statistics: statistics of the network's embeddings.
+        count: allowed number of speakers.
 
     Returns:
         Speakers from 0, in the order of their first run, ``[run]``.
     """
     groups, runs = _beginnings(features, count, statistics.groups_apart)
     features = replace(features, embeddings=unit_vectors(features.embeddings))
-    of_groups = Partition(features, groups, count, statistics)
-    of_runs = Partition(features, runs, count, statistics)
+    of_groups = Partition(features, groups, statistics, count)
+    of_runs = Partition(features, runs, statistics, count)
     of_runs.merge_speakers()
     for partition in (of_groups, of_runs):
         partition.improve()

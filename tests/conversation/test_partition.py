@@ -9,6 +9,7 @@ from septool.conversation.constraints import Constraints
 from septool.conversation.partition import Partition
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.run_features import RunFeatures
+from septool.conversation.statistics import CAMPPLUS
 
 NO_PAIR = np.zeros((0, 2), dtype=int)
 FREE = Constraints(NO_PAIR, NO_PAIR, NO_PAIR)
@@ -30,7 +31,7 @@ def improved(
 ) -> list[int]:
     size = len(unit)
     features = RunFeatures(unit, np.full(size, seconds), np.full(size, overlap), constraints)
-    partition = Partition(features, np.arange(size), count)
+    partition = Partition(features, np.arange(size), CAMPPLUS, count)
     partition.improve()
     return partition.labels.tolist()
 
@@ -55,7 +56,7 @@ def test_each_step_makes_the_partition_more_probable(improve: Callable[[Partitio
     random = np.random.default_rng(0)
     unit = turned(*(np.repeat([0.0, 1.5], 6) + 0.2 * random.standard_normal(12)))
     labels = np.array([0, 1, 0, 1, 0, 2, 2, 2, 3, 3, 3, 1])
-    partition = Partition(RunFeatures(unit, np.full(12, 3.0), np.zeros(12), FREE), labels)
+    partition = Partition(RunFeatures(unit, np.full(12, 3.0), np.zeros(12), FREE), labels, CAMPPLUS)
     before = partition.log_probability()
     improve(partition)
     assert partition.log_probability() > before
@@ -64,6 +65,6 @@ def test_each_step_makes_the_partition_more_probable(improve: Callable[[Partitio
 def test_who_says_little_is_reassigned_unless_there_would_be_too_few() -> None:
     features = RunFeatures(turned(0.0, 0.1, 1.5), np.array([9.0, 9.0, 1.0]), np.zeros(3), FREE)
     for count, expected in ((ANY_COUNT, [0, 0, 0]), (SpeakerCount(2, 2), [0, 0, 1])):
-        partition = Partition(features, np.array([0, 0, 1]), count)
+        partition = Partition(features, np.array([0, 0, 1]), CAMPPLUS, count)
         partition.reassign_minor_speakers(2.0)
         assert partition.labels.tolist() == expected

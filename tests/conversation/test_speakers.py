@@ -1,17 +1,24 @@
 """Who speakers are: runs asked again, those who differ by chance alone, and a number that is known."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from septool.conversation.constraints import Constraints
-from septool.conversation.people import SpeakerCount
+from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.run_features import RunFeatures
 from septool.conversation.speakers import find_speakers
+from septool.conversation.statistics import CAMPPLUS
 
 NO_PAIR = np.zeros((0, 2), dtype=int)
 FREE = Constraints(NO_PAIR, NO_PAIR, NO_PAIR)
+
+
+def find(
+    embeddings: np.ndarray, seconds: np.ndarray, constraints: Constraints = FREE, *, count: SpeakerCount = ANY_COUNT
+) -> np.ndarray:
+    """Return who speaks in each run, where nobody overlaps."""
+    features = RunFeatures(embeddings, seconds, np.zeros(len(seconds)), constraints)
+    return find_speakers(features, statistics=CAMPPLUS, count=count)
 
 
 def voices(*counts: int, alike: float, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +40,7 @@ def voices(*counts: int, alike: float, spread: float, seed: int = 0) -> tuple[np
 @pytest.mark.parametrize("counts", [(20, 2), (30, 3), (12, 12), (20, 3, 3), (8, 8, 8, 8)])
 def test_people_are_found_beside_one_who_talks_most_of_the_time(counts: tuple[int, ...]) -> None:
     embeddings, truth = voices(*counts, alike=0.05, spread=0.5)
-    found = find_speakers(RunFeatures(embeddings, np.full(len(truth), 3.0), np.zeros(len(truth)), FREE))
+    found = find(embeddings, np.full(len(truth), 3.0))
     np.testing.assert_array_equal(found, truth)
 
 
@@ -42,23 +49,21 @@ def test_moods_of_a_person_are_not_people_however_long_they_talk(runs: int) -> N
     embeddings, truth = voices(runs, runs, alike=0.05, spread=0.3)
     moods, _ = voices(runs // 3, runs // 3, runs - 2 * (runs // 3), alike=0.0, spread=0.0, seed=1)
     embeddings += 0.5 * np.concatenate((moods, moods[::-1]))
-    found = find_speakers(RunFeatures(embeddings, np.full(len(truth), 3.0), np.zeros(len(truth)), FREE))
+    found = find(embeddings, np.full(len(truth), 3.0))
     np.testing.assert_array_equal(found, truth)
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3])
 def test_a_number_that_is_asked_for_is_kept(wanted: int) -> None:
     embeddings, _ = voices(6, 6, alike=0.3, spread=0.4)
-    features = RunFeatures(embeddings, np.full(12, 3.0), np.zeros(12), FREE)
-    found = find_speakers(features, count=SpeakerCount(wanted, wanted))
+    found = find(embeddings, np.full(12, 3.0), count=SpeakerCount(wanted, wanted))
     assert found.max() + 1 == wanted
 
 
 def test_a_number_that_is_asked_for_is_not_made_up_of_stray_runs() -> None:
     embeddings, truth = voices(6, 6, alike=0.6, spread=0.2)
     stray = voices(1, 1, 1, alike=0.0, spread=0.0, seed=1)[0][-1:]  # so unlike both that it is cut off before they are
-    features = RunFeatures(np.vstack((embeddings, stray)), np.array([9.0] * 12 + [1.5]), np.zeros(13), FREE)
-    found = find_speakers(features, count=SpeakerCount(2, 2))
+    found = find(np.vstack((embeddings, stray)), np.array([9.0] * 12 + [1.5]), count=SpeakerCount(2, 2))
     np.testing.assert_array_equal(found[:-1], truth)
 
 
@@ -68,13 +73,11 @@ def test_a_run_on_the_wrong_branch_of_the_tree_goes_to_whom_it_goes_on_from() ->
     embeddings = np.insert(embeddings, 8, between, axis=0)
     seconds = np.insert(np.full(16, 3.0), 8, 0.4)
     expected = [*truth[:8], 0, *truth[8:]]
-    features = RunFeatures(embeddings, seconds, np.zeros(17), FREE)
-    assert find_speakers(features)[8] == 1
-    follows = replace(features, constraints=FREE._replace(follow=np.array([[7, 8]])))
-    assert find_speakers(follows).tolist() == expected
+    assert find(embeddings, seconds)[8] == 1
+    assert find(embeddings, seconds, FREE._replace(follow=np.array([[7, 8]]))).tolist() == expected
 
 
 def test_nothing_and_one_are_no_exceptions() -> None:
-    assert find_speakers(RunFeatures(np.zeros((0, 8)), np.zeros(0), np.zeros(0), FREE)).shape == (0,)
-    assert find_speakers(RunFeatures(np.ones((1, 8)), np.ones(1), np.zeros(1), FREE)).tolist() == [0]
-    assert find_speakers(RunFeatures(np.zeros((2, 8)), np.ones(2), np.zeros(2), FREE)).shape == (2,)
+    assert find(np.zeros((0, 8)), np.zeros(0)).shape == (0,)
+    assert find(np.ones((1, 8)), np.ones(1)).tolist() == [0]
+    assert find(np.zeros((2, 8)), np.ones(2)).shape == (2,)
