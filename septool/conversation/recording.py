@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from septool import audio, workers
 from septool.atomic import atomic_write_group
 from septool.batch.inputs import Input
 from septool.batch.output_names import find_owners
+from septool.conversation.blocks import mark_last
 from septool.conversation.diarization import Diarization
 from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import activity_path
@@ -146,15 +145,9 @@ def separate_conversation(
             writers.append((open_writer(targets, people), slice(0, people)))
         if rest is not None:
             writers.append((open_writer([rest], 1), slice(people, people + 1)))
-        held: np.ndarray | None = None  # delayed by one block, so that the last block is known
-        for block in conversation.voices() if writers else ():
+        for block, last in mark_last(conversation.voices() if writers else ()):
             _check_wanted(info, progress)
-            if held is not None:
-                for writer, part in writers:
-                    writer.write(held[part])
-            held = block
-        if held is not None:
             for writer, part in writers:
-                writer.write(held[part], last_frame=info.frames)
+                writer.write(block[part], last_frame=info.frames if last else None)
         clipped = sum(writer.clipped for writer, _ in writers)
     return ConversationEstimate(replace(found, clipped=clipped), diarization, targets)

@@ -13,12 +13,14 @@ the former, and lowered for the latter.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
 from septool import audio
+from septool.conversation.blocks import mark_last
 from septool.conversation.diarization import Assignment, Diarization, assign_runs, describe_speakers
 from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine, render_tracks
@@ -83,7 +85,7 @@ class ConversationSeparator:
         factor = store.factor = (rate or self.rate) // self.rate
         lower = audio.StreamResampler(factor, 1, channels=1)
         buffer = heard = np.zeros(0, dtype=np.float32)
-        for block, last in _mark_last(blocks):
+        for block, last in mark_last(chain([buffer], blocks)):  # a last one, even if there are none
             heard = np.concatenate((heard, block))
             buffer = np.concatenate((buffer, lower.push(block[None], last=last)[0]))
             while len(buffer) > store.size:
@@ -111,12 +113,3 @@ class ConversationSeparator:
         """Make the second pass, after :meth:`diarize`: yield ``[speaker + 1, time]``; see :func:`render_tracks`."""
         assert self._assignment is not None, "who speaks when has to be known first"
         return render_tracks(self.store, self._assignment, self.refine)
-
-
-def _mark_last(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Yield each block with whether it is the last one; one that is empty, if there is none."""
-    held = np.zeros(0, dtype=np.float32)
-    for block in blocks:
-        yield held, False
-        held = block
-    yield held, True
