@@ -23,7 +23,7 @@ from septool.conversation.statistics import EmbeddingStatistics
 # Log probability, in nats, that a pair of runs adds if both have the same speaker.
 DIFFERS = -8.0  # the runs are on two tracks that are active at once
 IS_SAME = 2.0  # the runs are the same non-overlapped speech, seen in two windows
-GOES_ON = 1.0  # one run follows the other on the same track after a short pause
+CONTINUES = 1.0  # one run follows the other on the same track after a short pause
 SWEEPS = 10
 
 
@@ -58,7 +58,7 @@ class Partition:
         for pairs, nats in (
             (constraints.cannot_link, DIFFERS),
             (constraints.must_link, IS_SAME),
-            (constraints.follow, GOES_ON),
+            (constraints.follow, CONTINUES),
         ):
             for one, other in pairs.tolist():
                 if one != other:
