@@ -12,6 +12,7 @@ from scipy.ndimage import binary_closing, binary_opening, convolve1d
 from scipy.signal import stft
 
 from septool.conversation.frame_grid import FRAME_S, FrameGrid
+from septool.signal.levels import power_to_db
 
 LOW_HZ, HIGH_HZ = 60.0, 3400.0  # telephone band, which is below the Nyquist frequency of every checkpoint
 SMOOTHING_S = (0.15, 0.5, 1.0)  # lengths over which features are averaged
@@ -66,7 +67,7 @@ def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
             return smooth(energy.sum(0), seconds)
 
         one, other = mean(first**2), mean(second**2)
-        features[f"level {name}"] = 10 * np.log10((np.minimum(one, other) + 1e-10) / (np.maximum(one, other) + 1e-10))
+        features[f"level {name}"] = power_to_db((np.minimum(one, other) + 1e-10) / (np.maximum(one, other) + 1e-10))
         features[f"cosine {name}"] = mean(first * second) / np.sqrt(one * other + 1e-20)
         features[f"correlation {name}"] = mean(shapes[0] * shapes[1]) / np.sqrt(
             mean(shapes[0] ** 2) * mean(shapes[1] ** 2) + 1e-20
@@ -89,7 +90,7 @@ def is_speech(level_db: np.ndarray, loud_db: float, quiet_db: float) -> np.ndarr
 def frame_levels(heard: np.ndarray) -> np.ndarray:
     """Return the level of each frame of magnitudes ``[bin, frame]`` in dB, averaged over 0.15 s, ``[frame]``."""
     energy = (heard**2).sum(0)
-    return 10 * np.log10(smooth(energy, SMOOTHING_S[0]) + 1e-12)
+    return power_to_db(smooth(energy, SMOOTHING_S[0]) + 1e-12)
 
 
 def find_overlap(heard: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
