@@ -51,11 +51,11 @@ def smooth(values: np.ndarray, seconds: float) -> np.ndarray:
     return convolve1d(values, np.full(frames, 1 / frames))
 
 
-def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+def overlap_features(mixture: np.ndarray, tracks: np.ndarray) -> np.ndarray:
     """Return features that distinguish two speakers from one with leakage, ``[frame, 8]``.
 
     Args:
-        heard: :func:`magnitudes` of the mixture, ``[bin, frame]``.
+        mixture: :func:`magnitudes` of the mixture, ``[bin, frame]``.
         tracks: those of both outputs of the separator, ``[2, bin, frame]``.
     """
     first, second = tracks
@@ -72,7 +72,9 @@ def overlap_features(heard: np.ndarray, tracks: np.ndarray) -> np.ndarray:
         features[f"correlation {name}"] = mean(shapes[0] * shapes[1]) / np.sqrt(
             mean(shapes[0] ** 2) * mean(shapes[1] ** 2) + 1e-20
         )
-        share = mean(heard**2 * (first > second)) / (mean(heard**2) + 1e-12)  # of the energy where track 0 is louder
+        share = mean(mixture**2 * (first > second)) / (
+            mean(mixture**2) + 1e-12
+        )  # of the energy where track 0 is louder
         features[f"share {name}"] = np.log(np.minimum(share, 1 - share) + 1e-3)
     chosen = (
         *("share short", "share long", "level short", "level long"),
@@ -87,20 +89,20 @@ def is_speech(level_db: np.ndarray, loud_db: float, quiet_db: float) -> np.ndarr
     return level_db >= max(floor, SILENT_DB)
 
 
-def frame_levels(heard: np.ndarray) -> np.ndarray:
+def frame_levels(spectrum: np.ndarray) -> np.ndarray:
     """Return the level of each frame of magnitudes ``[bin, frame]`` in dB, averaged over 0.15 s, ``[frame]``."""
-    energy = (heard**2).sum(0)
+    energy = (spectrum**2).sum(0)
     return power_to_db(smooth(energy, SMOOTHING_S[0]) + 1e-12)
 
 
-def find_overlap(heard: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_overlap(mixture: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return in which frames of a window two speakers overlap, if any is active, and the louder track, ``[frame]``.
 
     Args:
-        heard: :func:`magnitudes` of the mixture, ``[bin, frame]``.
+        mixture: :func:`magnitudes` of the mixture, ``[bin, frame]``.
         tracks: those of both outputs of the separator, ``[2, bin, frame]``.
     """
-    odds = overlap_features(heard, tracks) @ WEIGHTS[:-1] + WEIGHTS[-1]
+    odds = overlap_features(mixture, tracks) @ WEIGHTS[:-1] + WEIGHTS[-1]
     one, other = (smooth((each**2).sum(0), SMOOTHING_S[1]) for each in tracks)
     return odds > 0, (other > one).astype(np.int8)
 

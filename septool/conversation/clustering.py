@@ -86,10 +86,10 @@ def is_one_voice(embeddings: np.ndarray, seconds: np.ndarray, *, threshold: floa
         seconds: duration of speech in each segment, ``[segment]``.
         threshold: mean cosine distance from which two clusters are different speakers.
     """
-    heard = embeddings[seconds >= LONG_ENOUGH_S]
-    if len(heard) < 2:
+    long_enough = embeddings[seconds >= LONG_ENOUGH_S]
+    if len(long_enough) < 2:
         return True
-    unit = unit_vectors(heard)
+    unit = unit_vectors(long_enough)
     return bool(average_linkage(unit, [set()] * len(unit), CANNOT_LINK)[-1, 2] < threshold)
 
 

@@ -104,7 +104,7 @@ def embed_runs(
 ) -> np.ndarray:
     """Return the embedding of each run, ``[run, embedding]``; zeros for those too short to have one.
 
-    Where the recording was heard at a higher rate than it was separated at, that of a run is the embedding of what its
+    Where the recording was read at a higher rate than it was separated at, that of a run is the embedding of what its
     speaker says alone: the frequencies that tracks do not have tell most voices apart.
     """
     embeddings: np.ndarray | None = None  # hours have thousands: they are kept once
@@ -114,13 +114,13 @@ def embed_runs(
         if run.window != number:
             number = run.window
             mixture, tracks = store.read(number)
-            recorded = store.read_heard(number)
+            recorded = store.read_recorded(number)
         alone = recorded[:0]
         if store.factor > 1:
             alone = alone_samples(run, activities[number], recorded, store.grid, store.factor)
-        heard = run_samples(run, activities[number], mixture, tracks, store.grid)
-        if len(heard) >= SHORTEST_EMBEDDED_S * store.rate:
-            embedding = embedder.embed(alone if len(alone) else audio.resample(heard, store.rate, embedder.rate))
+        samples = run_samples(run, activities[number], mixture, tracks, store.grid)
+        if len(samples) >= SHORTEST_EMBEDDED_S * store.rate:
+            embedding = embedder.embed(alone if len(alone) else audio.resample(samples, store.rate, embedder.rate))
             check_finite_estimate(embedding)
             if embeddings is None:
                 embeddings = np.zeros((len(runs), len(embedding)), dtype=np.float32)

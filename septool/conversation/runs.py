@@ -52,13 +52,13 @@ def run_samples(
     run: Run, window: WindowActivity, mixture: np.ndarray, tracks: np.ndarray, grid: FrameGrid
 ) -> np.ndarray:
     """Return the samples of a run, ``[time]``: the recording where one speaker is active, the track elsewhere."""
-    heard = np.where(grid.to_samples(window.activity.both, len(mixture)), tracks[run.track], mixture)
+    samples = np.where(grid.to_samples(window.activity.both, len(mixture)), tracks[run.track], mixture)
     wanted = np.zeros(len(window), dtype=bool)
     wanted[run.frames - window.start] = True
-    return heard[grid.to_samples(wanted, len(mixture))]
+    return samples[grid.to_samples(wanted, len(mixture))]
 
 
-def alone_samples(run: Run, window: WindowActivity, heard: np.ndarray, grid: FrameGrid, factor: int) -> np.ndarray:
+def alone_samples(run: Run, window: WindowActivity, recorded: np.ndarray, grid: FrameGrid, factor: int) -> np.ndarray:
     """Return the samples of a run where its speaker is alone, ``[time]``.
 
     Nothing, where that is less than :data:`SHORTEST_ALONE_S`.
@@ -66,11 +66,11 @@ def alone_samples(run: Run, window: WindowActivity, heard: np.ndarray, grid: Fra
     Args:
         run: the run.
         window: its window.
-        heard: samples of the window at ``factor`` times the rate of the grid, ``[time]``.
+        recorded: samples of the window at ``factor`` times the rate of the grid, ``[time]``.
         grid: where the frames of the window are.
-        factor: how many times as high the rate of ``heard`` is.
+        factor: how many times as high the rate of ``recorded`` is.
     """
     wanted = np.zeros(len(window), dtype=bool)
     wanted[run.frames - window.start] = True
-    alone = heard[grid.to_samples(wanted & ~window.activity.both, len(heard), factor)]
+    alone = recorded[grid.to_samples(wanted & ~window.activity.both, len(recorded), factor)]
     return alone if len(alone) >= SHORTEST_ALONE_S * factor * grid.rate else alone[:0]

@@ -84,25 +84,25 @@ class ConversationSeparator:
         store = self.store
         factor = store.factor = (rate or self.rate) // self.rate
         lower = audio.StreamResampler(factor, 1, channels=1)
-        buffer = heard = np.zeros(0, dtype=np.float32)
+        buffer = recorded = np.zeros(0, dtype=np.float32)
         for block, last in mark_last(chain([buffer], blocks)):  # a last one, even if there are none
-            heard = np.concatenate((heard, block))
+            recorded = np.concatenate((recorded, block))
             buffer = np.concatenate((buffer, lower.push(block[None], last=last)[0]))
             while len(buffer) > store.size:
-                self._listen_to(buffer[: store.size], heard[: factor * store.size])
-                buffer, heard = buffer[store.step :], heard[factor * store.step :]
+                self._listen_to(buffer[: store.size], recorded[: factor * store.size])
+                buffer, recorded = buffer[store.step :], recorded[factor * store.step :]
                 yield store.samples
         if len(buffer) or not store.windows:
-            self._listen_to(buffer, heard)
+            self._listen_to(buffer, recorded)
         yield store.samples
 
-    def _listen_to(self, mixture: np.ndarray, heard: np.ndarray) -> None:
+    def _listen_to(self, mixture: np.ndarray, recorded: np.ndarray) -> None:
         given = remove_dc(mixture) if len(mixture) else np.zeros(1, dtype=np.float32)
         tracks = self.separate(given)
         check_finite_estimate(tracks)
         samples = self.store.factor * len(given)  # of the last window resampling may leave one more or less
-        heard = np.pad(heard[:samples], (0, max(samples - len(heard), 0)))
-        self.store.append(given, tracks, remove_dc(heard))
+        recorded = np.pad(recorded[:samples], (0, max(samples - len(recorded), 0)))
+        self.store.append(given, tracks, remove_dc(recorded))
 
     def diarize(self, check: Callable[[], None] = lambda: None) -> Diarization:
         """Say who speaks when, after the first pass; ``check`` is called often, and ends it by what it raises."""

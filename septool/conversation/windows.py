@@ -23,7 +23,7 @@ WINDOW_S, OVERLAP_S = 8.0, 2.0
 
 @dataclass(frozen=True)
 class Window:
-    """What is known of a window before the whole recording was heard."""
+    """What is known of a window before the whole recording was read."""
 
     start: int  # sample
     samples: int
@@ -35,12 +35,12 @@ class Window:
 class WindowStore:
     """The windows of one recording, mixture and tracks; a context that removes its temporary file.
 
-    Where the recording is heard at a multiple of the separator's rate, its samples at that rate are kept, too.
+    Where the recording is read at a multiple of the separator's rate, its samples at that rate are kept, too.
     """
 
     def __init__(self, rate: int) -> None:
         self.rate, self.grid = rate, FrameGrid(rate)
-        self.factor = 1  # samples of the recording as it is heard, for each one of the mixture
+        self.factor = 1  # samples of the recording as it is read, for each one of the mixture
         # Whole frames, so that a window's frames are the recording's.
         self.step = self.grid.round_to_frames(WINDOW_S - OVERLAP_S)
         self.size = self.step + self.grid.round_to_frames(OVERLAP_S)
@@ -66,8 +66,8 @@ class WindowStore:
         """How many frames the recording has so far, with one at each end."""
         return self.samples // self.grid.hop + 2
 
-    def append(self, mixture: np.ndarray, tracks: np.ndarray, heard: np.ndarray | None = None) -> None:
-        """Keep the next window: its mixture ``[time]``, its tracks ``[2, time]``, and ``heard [factor * time]``."""
+    def append(self, mixture: np.ndarray, tracks: np.ndarray, recorded: np.ndarray | None = None) -> None:
+        """Keep the next window: its mixture ``[time]``, its tracks ``[2, time]``, and ``recorded [factor * time]``."""
         start = self.windows[-1].start + self.step if self.windows else 0
         spectrum = magnitudes(mixture, self.rate)
         both, louder = find_overlap(spectrum, magnitudes(tracks, self.rate))
@@ -75,16 +75,16 @@ class WindowStore:
         self.windows.append(Window(start, len(mixture), levels, both, louder))
         np.concatenate((mixture[None], tracks)).astype(np.float32).tofile(self._file)
         if self.factor > 1:
-            assert heard is not None, "there are samples of the recording as it is heard"
-            heard.astype(np.float32).tofile(self._file)
+            assert recorded is not None, "there are samples of the recording as it is read"
+            recorded.astype(np.float32).tofile(self._file)
 
     def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Read a window: the mixture ``[time]`` and the tracks ``[2, time]``."""
         stored = self._read(number, 0, 3)
         return stored[0], stored[1:]
 
-    def read_heard(self, number: int) -> np.ndarray:
-        """Read the samples of a window as they are heard, ``[factor * time]``."""
+    def read_recorded(self, number: int) -> np.ndarray:
+        """Read the samples of a window as they were recorded, ``[factor * time]``."""
         return self._read(number, 3, self.factor).ravel() if self.factor > 1 else self._read(number, 0, 1)[0]
 
     def _read(self, number: int, first: int, rows: int) -> np.ndarray:

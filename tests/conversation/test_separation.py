@@ -303,7 +303,7 @@ def test_what_is_heard_at_twice_the_rate_is_separated_as_if_it_were_not(
             assert len(samples) == window.samples
             np.testing.assert_allclose(samples, mixture[place], atol=1e-5)
             heard = high[2 * place.start : 2 * place.stop]
-            np.testing.assert_array_equal(store.read_heard(number)[: len(heard)], heard)
+            np.testing.assert_array_equal(store.read_recorded(number)[: len(heard)], heard)
         conversation.diarize()
         voices = np.concatenate(list(conversation.voices()), axis=1)
         np.testing.assert_allclose(voices.sum(0), mixture, atol=1e-5)
@@ -315,7 +315,7 @@ def test_little_or_nothing_is_heard_at_twice_the_rate(samples: int, expected: in
     with at_twice_the_rate(noise) as (conversation, given, done):
         assert (len(given), done) == (1, [expected])
         expected_noise = remove_dc(np.pad(noise, (0, 2 * expected - samples)))
-        np.testing.assert_array_equal(conversation.store.read_heard(0), expected_noise)
+        np.testing.assert_array_equal(conversation.store.read_recorded(0), expected_noise)
         conversation.diarize()
         assert sum(part.shape[1] for part in conversation.voices()) == expected
 
