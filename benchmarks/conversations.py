@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
-from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
 from septool.models import SPEAKER_MODEL
 from septool.scoring.conversations import ConversationScores, score_conversation

@@ -14,8 +14,8 @@ import numpy as np
 
 from septool import audio, cli
 from septool.conversation.networks import ConversationNetworks
-from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.statistics import SPEAKER_NET
 from septool.inference.voiceprints import Voiceprint

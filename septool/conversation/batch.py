@@ -18,9 +18,9 @@ from septool.batch.runner import Task, run_batch, write_report
 from septool.batch.settings import BatchSettings
 from septool.batch.stdio import PIPE
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
-from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import plan_activity, separate_conversation
 from septool.conversation.result import SeparatedConversation
+from septool.conversation.speaker_count import SpeakerCount, parse_count
 from septool.data.turns import FORMATS, format_activity
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing

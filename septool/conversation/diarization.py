@@ -13,7 +13,6 @@ from septool.conversation.clustering import is_one_voice
 from septool.conversation.constraints import find_constraints
 from septool.conversation.frame_grid import FrameGrid
 from septool.conversation.naming import name_speakers
-from septool.conversation.people import SpeakerCount
 from septool.conversation.run_features import RunFeatures
 from septool.conversation.runs import (
     SHORTEST_EMBEDDED_S,
@@ -23,6 +22,7 @@ from septool.conversation.runs import (
     find_runs,
     run_samples,
 )
+from septool.conversation.speaker_count import SpeakerCount
 from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import EmbeddingStatistics

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from septool import catalogue, checkpoints
-from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.statistics import CAMPPLUS, SPEAKER_NET, STATISTICS, EmbeddingStatistics
 from septool.errors import UsageError

@@ -16,8 +16,8 @@ minutes.
 import numpy as np
 
 from septool.conversation.clustering import number_speakers
-from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.run_features import RunFeatures
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.conversation.statistics import EmbeddingStatistics
 
 # Log probability, in nats, that a pair of runs adds if both have the same speaker.

@@ -22,8 +22,8 @@ import numpy as np
 from septool import audio
 from septool.conversation.blocks import mark_last
 from septool.conversation.diarization import Assignment, Diarization, assign_runs, describe_speakers
-from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine, render_tracks
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.windows import WindowStore
 from septool.inference.level import check_finite_estimate

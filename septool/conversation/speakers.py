@@ -13,8 +13,8 @@ import numpy as np
 
 from septool.conversation.clustering import cluster_speakers, unit_vectors
 from septool.conversation.partition import Partition
-from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.run_features import RunFeatures
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.conversation.statistics import EmbeddingStatistics
 
 NO_PAIR = np.zeros((0, 2), dtype=int)

@@ -23,8 +23,8 @@ from septool import audio
 from septool.atomic import atomic_write
 from septool.batch.outcomes import Failed, Skipped
 from septool.config import JsonDict
-from septool.conversation.people import parse_count
 from septool.conversation.result import SeparatedConversation
+from septool.conversation.speaker_count import parse_count
 from septool.errors import SeptoolError, UsageError
 from septool.load_cache import keep_loaded
 from septool.printable import is_in_words

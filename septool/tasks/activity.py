@@ -16,8 +16,8 @@ from septool.batch.settings import BatchSettings, Progress
 from septool.batch.stdio import PIPE
 from septool.config import JsonDict
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
-from septool.conversation.people import SpeakerCount, parse_count
 from septool.conversation.recording import diarize_file, plan_activity
+from septool.conversation.speaker_count import SpeakerCount, parse_count
 from septool.conversation.windows import OVERLAP_S, WINDOW_S
 from septool.data.turns import FORMATS, format_activity, rounded
 from septool.device import choose_device

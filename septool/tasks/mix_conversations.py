@@ -8,7 +8,7 @@ import numpy as np
 
 from septool import audio
 from septool.atomic import atomic_write_group
-from septool.conversation.people import parse_count
+from septool.conversation.speaker_count import parse_count
 from septool.data.conversation_sampling import STYLES, list_utterances, sample_conversation
 from septool.data.conversations import (
     LONGEST_S,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from septool.conversation.clustering import cluster_speakers, is_one_voice
-from septool.conversation.people import SpeakerCount
+from septool.conversation.speaker_count import SpeakerCount
 
 
 def people(*counts: int, spread: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

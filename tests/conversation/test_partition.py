@@ -7,8 +7,8 @@ import pytest
 
 from septool.conversation.constraints import Constraints
 from septool.conversation.partition import Partition
-from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.run_features import RunFeatures
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.conversation.statistics import CAMPPLUS
 
 NO_PAIR = np.zeros((0, 2), dtype=int)

@@ -9,9 +9,9 @@ import pytest
 
 from septool import audio
 from septool.conversation.diarization import Diarization, pad_frames
-from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.rendering import Refine
 from septool.conversation.separation import ConversationSeparator
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.conversation.speaker_embedder import Embed, SpeakerEmbedder
 from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import CAMPPLUS

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from septool.conversation.constraints import Constraints
-from septool.conversation.people import ANY_COUNT, SpeakerCount
 from septool.conversation.run_features import RunFeatures
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import CAMPPLUS
 
