@@ -53,7 +53,7 @@ class Assignment:
 
     activities: Sequence[WindowActivity]
     runs: Sequence[Run]
-    labels: np.ndarray  # the speaker of each run, [run]
+    labels: np.ndarray  # the speaker of each run, -1 where nobody is left, [run]
     borders: Sequence[int]  # the frame from which each window counts, and the end
 
     @property
@@ -65,6 +65,8 @@ class Assignment:
         """Return in which frames each speaker is heard, ``[speaker, frame]``; each window counts between borders."""
         active = np.zeros((self.speakers, self.borders[-1]), dtype=bool)
         for run, speaker in zip(self.runs, self.labels, strict=True):
+            if speaker < 0:
+                continue
             first, last = self.borders[run.window], self.borders[run.window + 1]
             active[speaker, run.frames[(run.frames >= first) & (run.frames < last)]] = True
         return active
@@ -177,8 +179,8 @@ def describe_speakers(
         np.average(embeddings[labels == speaker], axis=0, weights=seconds[labels == speaker])
         for speaker in range(assignment.speakers)
     ]
-    typical = np.stack(mean) if mean else embeddings
-    names = name_speakers(typical[: assignment.speakers], known, statistics.alike)
+    typical = np.stack(mean) if mean else embeddings[:0]
+    names = name_speakers(typical, known, statistics.alike)
     turns = [
         Turn(start, end, name)
         for name, own in zip(names, active, strict=True)
