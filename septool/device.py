@@ -104,7 +104,7 @@ def has_fast_bfloat16(device: "torch.device") -> bool:
 
 
 def has_float16(device: "torch.device", *, training: bool = False) -> bool:
-    """Say whether networks compute in float16 on a device; processors have bfloat16, and training takes CUDA."""
+    """Return whether networks compute in float16 on a device; processors have bfloat16, and training takes CUDA."""
     return device.type == "cuda" if training else device.type != "cpu"
 
 

@@ -156,11 +156,10 @@ def plan_jobs(
 
 def check_references_kept(references: Sequence[Path], jobs: Sequence[Job]) -> None:
     """Refuse voices that would overwrite references or enrollments."""
-    kept = {reference.resolve(): reference for reference in references}
+    kept = {key: reference for reference in references for key in keys_read(reference)}
     for job in jobs if kept else ():
         for target in job.targets:
-            if target.resolve() in kept:
-                reference = kept[target.resolve()]
+            if (reference := kept.get(abspath_key(target))) is not None:
                 raise UsageError(f"--reference {reference} would be replaced by the voice of {job.label}; use --out")
 
 

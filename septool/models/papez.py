@@ -243,7 +243,7 @@ class WorkingMemoryLayer(nn.Module):
 
 
 def _are_few(tokens: Tensor | None) -> bool:
-    """Tell whether tokens of a mask ``[batch, token]`` are few enough to be gathered."""
+    """Return whether tokens of a mask ``[batch, token]`` are few enough to be gathered."""
     return tokens is not None and bool(tokens.float().mean() <= GATHERED)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from septool import audio
+from septool.signal.levels import power_to_db
 
 COLUMNS, ROWS = 900, 128  # of a spectrogram's picture
 WINDOW_S = 0.032
@@ -48,7 +49,7 @@ def spectrogram(path: Path) -> np.ndarray:
             # Their powers, since the channels themselves may cancel each other.
             power = np.square(np.abs(np.fft.rfft(excerpts * np.hanning(size)))).mean(axis=(0, 1))
             columns.append(np.add.reduceat(power, bounds))
-    return 10 * np.log10(np.stack(columns, axis=1) + 1e-10)
+    return power_to_db(np.stack(columns, axis=1) + 1e-10)
 
 
 def _excerpts(

@@ -6,7 +6,7 @@ import pytest
 
 from septool.batch import path_keys
 from septool.batch.inputs import Input, find_inputs
-from septool.batch.output_names import Job, OutputNaming, plan_jobs
+from septool.batch.output_names import Job, OutputNaming, check_references_kept, plan_jobs
 from septool.batch.shards import select_shard
 from septool.batch.stdio import PIPE
 from septool.errors import UsageError
@@ -47,6 +47,15 @@ def test_names_that_a_file_system_takes_for_one_are_one_file(tmp_path: Path, mon
     monkeypatch.setattr(path_keys, "_ignores_case", lambda _: True)
     with pytest.raises(UsageError, match="would both be written to"):
         plan(inputs, tmp_path / "together")
+
+
+def test_a_reference_is_kept_from_a_voice_by_whatever_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, references = plan([Input("call.wav", Path("call.wav"))], tmp_path / "x"), [tmp_path / "x" / "CALL_s1.wav"]
+    check_references_kept(references, jobs)
+    monkeypatch.setattr(path_keys, "_ignores_case", lambda _: True)
+    path_keys._real_folder.cache_clear()
+    with pytest.raises(UsageError, match=r"CALL_s1\.wav would be replaced by the voice of call\.wav"):
+        check_references_kept(references, jobs)
 
 
 def test_a_row_of_a_manifest_may_be_called_as_standard_input_is() -> None:
