@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from septool.errors import SeptoolError, UsageError
+from septool.printable import count
 
 if TYPE_CHECKING:
     import torch
@@ -135,5 +136,6 @@ def _device(name: str) -> "torch.device":
     if device.type not in there:
         raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps")
     if (device.index or 0) >= there[device.type]:
-        raise UsageError(f"device {name} is not there; this machine has {there[device.type]} {device.type} device(s)")
+        present = count(there[device.type], f"{device.type} device")
+        raise UsageError(f"device {name} is not there; this machine has {present}")
     return device

@@ -1,4 +1,4 @@
-"""Characters of untrusted text: escape sequences are neutralized for printing, letters known with their marks."""
+"""Text of messages: untrusted characters, whose escape sequences are neutralized, and numbers with their nouns."""
 
 import os
 import unicodedata
@@ -14,6 +14,15 @@ def printable(text: object) -> str:
     """
     shown = os.fsdecode(text) if isinstance(text, bytes) else str(text)
     return "".join(_shown(character) for character in shown)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "channel"), count(0, "channel")
+    ('1 channel', '0 channels')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def is_in_words(character: str) -> bool:

@@ -195,11 +195,11 @@ def test_voices_are_as_long_as_the_recording(separator: SeparationPipeline, samp
 @pytest.mark.parametrize(
     ("recording", "error", "said"),
     [
-        (np.zeros((2, 8000), np.float32), UsageError, r"this one is \[2, 8000\]"),
-        (np.zeros(8000, np.int16), UsageError, "this one is int16"),
-        (torch.zeros(8000, dtype=torch.int16), UsageError, r"this one is torch\.int16"),
-        (torch.zeros(8000, dtype=torch.bool), UsageError, r"this one is torch\.bool"),
-        (torch.zeros(8000, dtype=torch.complex64), UsageError, r"this one is torch\.complex64"),
+        (np.zeros((2, 8000), np.float32), UsageError, r"has the shape \[2, 8000\]"),
+        (np.zeros(8000, np.int16), UsageError, "is int16; give"),
+        (torch.zeros(8000, dtype=torch.int16), UsageError, r"is torch\.int16; give"),
+        (torch.zeros(8000, dtype=torch.bool), UsageError, r"is torch\.bool; give"),
+        (torch.zeros(8000, dtype=torch.complex64), UsageError, r"is torch\.complex64; give"),
         (np.zeros(0), AudioError, "has no samples"),
         (np.full(8000, np.nan), AudioError, "non-finite"),
     ],
@@ -219,7 +219,7 @@ def test_what_is_no_reference(extractor: ExtractionPipeline, speech: np.ndarray)
         (torch.from_numpy(speech), "put this one in brackets"),
         ([np.zeros(RATE)], "reference 1 is silent"),
         ([speech[0], np.zeros(0)], "reference 2 has no samples"),
-        ([speech], r"reference 1 is \[time\], this one is \[2, "),
+        ([speech], r"reference 1 has the shape \[2, "),
     ]
     for references, said in cases:
         with pytest.raises((UsageError, AudioError), match=said):

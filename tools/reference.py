@@ -77,8 +77,9 @@ def settings_page() -> str:
         "",
         "Written by `make generate` from the code: every key of a recipe's `.toml`. `septool train --set KEY=VALUE`",
         'changes one (`--set loop.batch=8`); a key that is not here is an error. `base = "NAME"` takes what a',
-        "recipe does not say from another one. See also [the recipes](../recipes.md), [mixing while",
-        "training](../mixing.md) and [fine-tuning](../fine-tuning.md).",
+        "recipe does not say from another one. Runs and checkpoints keep some keys under older names, which recipes",
+        "may use, too. See also [the recipes](../recipes.md), [mixing while training](../mixing.md) and",
+        "[fine-tuning](../fine-tuning.md).",
     ]
     for section, kind in recipe_sections().items():
         said = field_comments(kind)
@@ -90,7 +91,8 @@ def settings_page() -> str:
             default = _made(each)
             if is_dataclass(default) or each.name in ("rooms", "backgrounds"):
                 continue  # a section of its own
-            meaning = _markdown(said[each.name]).replace("|", "\\|").rstrip(".")
+            formerly = f"; `{each.metadata['formerly']}` in files" if "formerly" in each.metadata else ""
+            meaning = _markdown(said[each.name] + formerly).replace("|", "\\|").rstrip(".")
             lines.append(f"| `{each.name}` | {_type(each)} | {_toml(default)} | {meaning[:1].upper()}{meaning[1:]} |")
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ from septool.audio.decoders import TOLERANCE_S, compared
 from septool.audio.findings import Finding, FindingKind
 from septool.audio.sources import ByteSource
 from septool.errors import AudioError, UsageError
+from septool.printable import count
 
 if TYPE_CHECKING:
     from av.audio import AudioFrame, AudioStream
@@ -89,7 +90,7 @@ class AvDecoder:
             if not tracks:
                 raise AudioError(f"{source.name} holds no sound")
             if track > len(tracks):
-                raise UsageError(f"{source.name} has {len(tracks)} track(s) of sound; there is no track {track}")
+                raise UsageError(f"{source.name} has {count(len(tracks), 'track')} of sound; there is no track {track}")
             self._stream = tracks[track - 1]
             if self._stream.codec_context is None:
                 raise AudioError(f"{source.name} holds sound of a kind that FFmpeg does not know")

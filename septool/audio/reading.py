@@ -10,7 +10,7 @@ from septool.audio.file import BLOCK_SAMPLES, AudioFile, AudioInfo
 from septool.audio.opening import open_audio
 from septool.audio.resampling import StreamResampler, resample, to_mono
 from septool.errors import AudioError
-from septool.printable import printable
+from septool.printable import count, printable
 
 
 def is_pipe(path: Path) -> bool:
@@ -110,7 +110,7 @@ class Reader:
         each: bool = False,
     ) -> None:
         if channel is not None and channel > file.channels:
-            raise AudioError(f"{file.name} has {file.channels} channel(s); there is no channel {channel}")
+            raise AudioError(f"{file.name} has {count(file.channels, 'channel')}; there is no channel {channel}")
         self.file, self.rate, self.channel, self.each = file, rate, channel, each
         self.block = max(min(round(block_seconds * file.rate), BLOCK_SAMPLES // file.channels), 1)
         self.frames = 0  # samples read so far, at the file's rate

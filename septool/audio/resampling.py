@@ -37,9 +37,9 @@ def as_samples(recording: Any, name: str) -> np.ndarray:
     is_tensor = torch is not None and isinstance(recording, torch.Tensor)
     samples = recording.detach().cpu() if is_tensor else cast("Any", np.asarray(recording))
     if samples.ndim != 1:
-        raise UsageError(f"{name} is [time], this one is {list(samples.shape)}; give one channel of it")
+        raise UsageError(f"{name} has the shape {list(samples.shape)}; give one channel, [time]")
     if not (samples.is_floating_point() if is_tensor else samples.dtype.kind == "f"):
-        raise UsageError(f"{name} is floating-point samples between -1 and 1, this one is {samples.dtype}")
+        raise UsageError(f"{name} is {samples.dtype}; give floating-point samples between -1 and 1")
     return samples.float().numpy() if is_tensor else samples.astype(np.float32)
 
 

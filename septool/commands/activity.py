@@ -90,9 +90,9 @@ def activity(
             if json:
                 printing.json_line(result.row())
             elif isinstance(result, FoundActivity):
-                if out == PIPE:
+                if out == PIPE and result.text:
                     printing.line(result.text.rstrip("\n"))
-                else:
+                elif out != PIPE:
                     printing.line(result.output)
                 people = "1 person" if len(result.speakers) == 1 else f"{len(result.speakers)} people"
                 bar.say(f"{display_name(result.input)}: {people} in {result.seconds:.1f} s")

@@ -7,6 +7,7 @@ import typer
 
 from septool.commands import options
 from septool.models import SPEAKER_MODEL
+from septool.printable import count
 
 
 def enroll(
@@ -53,4 +54,4 @@ def enroll(
         if json:
             printing.json_line(voice.row())
         else:
-            printing.line(f"{voice.name}  {voice.seconds:.1f} s of {len(voice.recordings)} recordings")
+            printing.line(f"{voice.name}  {voice.seconds:.1f} s of {count(len(voice.recordings), 'recording')}")

@@ -186,7 +186,7 @@ def _print(checked: "Iterable[Checked]", form: str, *, json: bool) -> None:
 
 @app.command("convert")
 def convert(
-    source: Annotated[str, typer.Argument(help="Format of the weights (see below), or auto.")],
+    source: Annotated[str, typer.Argument(help="Format of the weights, one of those named above, or auto.")],
     files: Annotated[list[Path], typer.Argument(help="Files of the checkpoint, or their folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, NAME.safetensors.")],
     sample_rate: Annotated[

@@ -134,8 +134,8 @@ class _Conversations:
             raise SeptoolError(f"{job.display_name}: nobody speaks in it; there is nothing to write to standard output")
         task.note_caveats(found.file, networks.name, networks.rate)
         diarization = found.diarization
-        if not diarization.speakers and not any(each.kind == CaveatKind.EMPTY for each in task.findings):
-            text = f"{job.display_name}: nobody speaks in it"
+        if not diarization.speakers:
+            text = f"{job.display_name}: nobody speaks in it, so no track was written"
             task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
         if self.activity is not None and written is not None:
             text = format_activity(self.activity, diarization.turns, written.stem)

@@ -14,7 +14,7 @@ class SeparatedConversation(Completed):
 
     outputs: tuple[str, ...]  # one file per speaker, or - for all
     speakers: tuple[str, ...]
-    spoken: tuple[float, ...]  # seconds of speech per speaker
+    spoken: tuple[float, ...]  # seconds of speech per speaker, without the pauses in turns
     turns: tuple[Turn, ...]
     activity: str | None = None  # activity file
     rest: str | None = None  # file with the residual, which is in no speaker's track

@@ -193,7 +193,7 @@ def report_caveats(
         text = f"{model} hears up to {model_rate // 2} Hz; what lies above is left out"
         caveats.append(Caveat(CaveatKind.BANDWIDTH, text))
     if peaks is not None and peaks.recording <= SILENCE:
-        add(CaveatKind.EMPTY, "it is silent, and so is what was made of it")
+        add(CaveatKind.EMPTY, "it is silent")
     elif peaks is not None:
         silent = [place for place, peak in enumerate(peaks.voices) if peak <= SILENCE]
         if silent and len(peaks.voices) > 1:
@@ -201,7 +201,8 @@ def report_caveats(
             if channel == "each":
                 which = _name_by_channel(silent, len(peaks.voices) // info.channels)
             else:
-                which = f"voice {' and '.join(str(place + 1) for place in silent)} of {len(peaks.voices)}"
+                voices = "voice" if len(silent) == 1 else "voices"
+                which = f"{voices} {' and '.join(str(place + 1) for place in silent)} of {len(peaks.voices)}"
             add(CaveatKind.EMPTY, f"{which} {verb} silent")
     if estimate.gain_db:
         add(CaveatKind.RESCALED, f"its voices went over full scale; all were lowered by {-estimate.gain_db:.1f} dB")

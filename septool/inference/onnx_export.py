@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from septool import audio, checkpoints
+from septool import audio, checkpoints, workers
 from septool.atomic import atomic_write, atomic_write_group
 from septool.checkpoints import Header
 from septool.config import shipped
@@ -181,6 +181,7 @@ def trace(network: nn.Module, name: str) -> Any:
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
+        workers.check_stopping()  # the exporter takes what a signal raises within it for a failure of its own
         raise SeptoolError(f"{name} has no form in ONNX, as far as torch {torch.__version__} knows") from error
 
 

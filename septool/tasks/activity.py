@@ -39,7 +39,7 @@ class FoundActivity(WithFindings):
     model: str
     seconds: float  # of audio
     speakers: tuple[str, ...]
-    spoken: tuple[float, ...]  # seconds of speech of each
+    spoken: tuple[float, ...]  # seconds of speech of each, without the pauses in turns
     turns: tuple[Turn, ...]
     findings: tuple[Caveat, ...] = ()  # what a listener may want to know
 

@@ -312,6 +312,9 @@ def test_nobody_goes_to_standard_output(septool: Command, meeting: Path, people:
     result = septool("separate", meeting, "--speakers", "auto", "-o", "-")
     said = f"septool: {meeting}: nobody speaks in it; there is nothing to write to standard output"
     assert (result.status, result.errors[-1]) == (1, said)
+    result = septool("separate", meeting, "--speakers", "auto")
+    assert (result.status, result.lines) == (0, [])
+    assert f"septool: {meeting}: nobody speaks in it, so no track was written" in result.errors
 
 
 @pytest.mark.parametrize("edited", [None, b"mine now", "as long as before"])
@@ -422,6 +425,7 @@ def test_a_recording_with_nobody_in_it_is_done_once(septool: Command, meeting: P
     assert first.status == again.status == 0
     assert [text.endswith("there already") for text in again.errors[:2]] == [True, True]
     assert again.lines == [line.partition("  ")[0] for line in first.lines]
+    assert septool("activity", tmp_path / "silence.wav", "-o", "-").out == b""
 
 
 def test_activity_of_many_recordings(septool: Command, meeting: Path, tmp_path: Path) -> None:

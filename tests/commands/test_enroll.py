@@ -139,8 +139,8 @@ def test_everybody_of_a_recording_is_learned_from_where_nobody_else_speaks(
         "SPEAKER meeting 1 0.0 6.0 <NA> <NA> ann <NA> <NA>\nSPEAKER meeting 1 3.0 6.0 <NA> <NA> ben <NA> <NA>\n"
     )
     assert enroll(recording, "--activity", rttm).lines == [
-        "ann  3.0 s of 1 recordings",
-        "ben  3.0 s of 1 recordings",
+        "ann  3.0 s of 1 recording",
+        "ben  3.0 s of 1 recording",
     ]
     enroll(people / "alice/1.wav", "-o", tmp_path / "alone.safetensors")
     together = embedding(tmp_path / "voices.safetensors", "ann")

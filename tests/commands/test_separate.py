@@ -187,7 +187,7 @@ def test_references_of_another_length_are_refused_before_anything_is_written(
         (["-", "--html", "page.html"], "--html page.html points to files; name them instead of standard"),
         (["-d", "gpu"], "unknown device 'gpu'; it can be auto, cpu, cuda, cuda:N or mps"),
         (["-d", "meta"], "unknown device 'meta'"),
-        (["-d", "cpu:3"], "device cpu:3 is not there; this machine has 1 cpu device(s)"),
+        (["-d", "cpu:3"], "device cpu:3 is not there; this machine has 1 cpu device"),
     ],
 )
 def test_wrong_usage(septool: Command, call: Path, tiny_checkpoint: Path, arguments: list[str], said: str) -> None:
@@ -365,7 +365,7 @@ def test_a_channel_can_be_chosen(separate: Command, call: Path, speech: np.ndarr
     for chosen, whole in zip(result.lines, alone, strict=True):
         assert Path(chosen.split("  ")[0]).read_bytes() == Path(whole).read_bytes()
     assert separate(both, "--channel", 3, "--force").errors == [
-        f"septool: {both} has 2 channel(s); there is no channel 3"
+        f"septool: {both} has 2 channels; there is no channel 3"
     ]
 
 

@@ -223,7 +223,7 @@ def test_a_track_of_several(separate: Command, tmp_path: Path) -> None:
         result = separate(path, "--track", number, "-o", "-")
         assert result.status == 0, result.errors
         np.testing.assert_allclose(samples(result.out), samples(expected.out), atol=2**-15)
-    assert "has 2 track(s) of sound; there is no track 3" in separate(path, "--track", 3, "-o", "-").errors[-1]
+    assert "has 2 tracks of sound; there is no track 3" in separate(path, "--track", 3, "-o", "-").errors[-1]
 
 
 # Channels.

@@ -15,7 +15,7 @@ from septool.inference.streaming import FileEstimate
         ("each", [0.5, 0.0, 0.5, 0.5], "voice 2 of channel 1 is silent"),
         ("each", [0.5, 0.0], "the voice of channel 2 is silent"),
         (1, [0.5, 0.0], "voice 2 of 2 is silent"),
-        (1, [0.5, 0.0, 0.0], "voice 2 and 3 of 3 are silent"),
+        (1, [0.5, 0.0, 0.0], "voices 2 and 3 of 3 are silent"),
         (1, [0.0], None),
     ],
 )

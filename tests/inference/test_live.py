@@ -70,7 +70,7 @@ def test_a_stream_that_is_finished_takes_no_more() -> None:
         stream().finish()
     with pytest.raises(UsageError, match=r"a block is \[time\]"):
         stream().push(np.zeros((2, 5), np.float32))
-    with pytest.raises(UsageError, match="a block is floating-point samples between -1 and 1, this one is int16"):
+    with pytest.raises(UsageError, match="a block is int16; give floating-point samples between -1 and 1"):
         stream().push(np.zeros(160, np.int16))
     block = two_bands(3).sum(0).astype(np.float32)
     np.testing.assert_array_equal(stream().push(torch.from_numpy(block)), stream().push(block))

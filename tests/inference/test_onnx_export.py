@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from septool import checkpoints
+from septool import checkpoints, workers
+from septool.errors import InterruptedBySignal
 from septool.inference.onnx_export import TOLERANCE, trace, write_graph
 from septool.inference.onnx_layers import OnnxLSTM, with_onnx_layers
 from septool.models.build import build_model
@@ -65,6 +66,17 @@ class Normalized(nn.Module):
 
     def forward(self, mixture: Tensor) -> Tensor:
         return self.norm(mixture[..., : mixture.shape[-1] // 64 * 64].unflatten(-1, (-1, 64)))
+
+
+def test_a_signal_that_the_exporter_takes_for_a_failure_of_its_own_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(nn.Module):
+        def forward(self, mixture: Tensor) -> Tensor:
+            workers.interrupt(15)
+            return mixture
+
+    monkeypatch.setattr(workers, "_signal", "")
+    with pytest.raises(InterruptedBySignal, match="SIGTERM"):
+        trace(Interrupted(), "galr")
 
 
 def test_a_norm_over_a_long_recording_is_exact(tmp_path: Path) -> None:
