@@ -71,13 +71,14 @@ def test_a_page_has_a_line_a_recording_from_the_shortest_on(tmp_path: Path) -> N
     out = tmp_path / "rows.jsonl"
     taken = {"seconds": 36.0, "cpu_s": 72.0, "peak_mb": 700.4, "first_output_s": 1.25}
     rows = [{"way": "auto", "model": "galr", "people": 2, "minutes": minutes, **taken} for minutes in (60.0, 10.0)]
+    rows[0] |= {"windows": 361, "wrong": 3}
     device = torch.device("cpu")
     section.measure("Long", f"{ABOUT} Idle otherwise.", rows, device=device, threads=torch.get_num_threads(), out=out)
     lines = list(page([out]))
     assert "Idle otherwise." in lines
     assert lines[-2:] == [
-        "| 10 | auto | galr | 2 | 700 | 0.120 | 0.060 | 1.2 |",
-        "| 60 | auto | galr | 2 | 700 | 0.020 | 0.010 | 1.2 |",
+        "| 10 | auto | galr | 2 | - | 700 | 0.120 | 0.060 | 1.2 |",
+        "| 60 | auto | galr | 2 | 3 of 361 | 700 | 0.020 | 0.010 | 1.2 |",
     ]
 
 
