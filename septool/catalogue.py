@@ -25,7 +25,12 @@ LOG = logging.getLogger(__name__)
 OURS = "septool"  # the source of files that need no conversion
 HUB_NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 # What was bundled once, and what does the same better: scripts and settings that name it go on working.
-REPLACED = {"galr-extractor": "galr-small-8k", "galr-extractor-8k": "galr-small-8k"}
+REPLACED = {
+    "galr-extractor": "galr-small-8k",
+    "galr-extractor-8k": "galr-small-8k",
+    "ge2e": "campplus-16k",
+    "ge2e-8k": "campplus-16k",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

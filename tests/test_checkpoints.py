@@ -166,7 +166,7 @@ def test_the_name_of_what_was_replaced_finds_what_replaced_it(
     Path(name).mkdir()  # names that are known come before files
     assert name not in MODELS
     assert name not in catalogue.read_catalogue()
-    assert catalogue.resolve_checkpoint(name) == catalogue.resolve_checkpoint("galr-small-8k")
+    assert catalogue.resolve_checkpoint(name) == catalogue.resolve_checkpoint(catalogue.REPLACED[name])
 
 
 def test_bundled_weights_lie_in_the_package(entry: catalogue.Entry) -> None:
