@@ -105,9 +105,7 @@ def test_devices() -> None:
         with pytest.raises(UsageError, match=f"unknown device '{name}'; it can be auto, cpu, cuda, cuda:N or mps"):
             choose_device(name)
     count = torch.cuda.device_count()
-    with pytest.raises(
-        UsageError, match=rf"device cuda:{count} is not there; this machine has {count} cuda device\(s\)"
-    ):
+    with pytest.raises(UsageError, match=rf"device cuda:{count} is not there; this machine has {count} cuda device"):
         choose_device(f"cuda:{count}")
 
 
