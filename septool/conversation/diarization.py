@@ -20,6 +20,7 @@ from septool.conversation.runs import (
     WindowActivity,
     alone_samples,
     find_runs,
+    overlap_all,
     run_samples,
 )
 from septool.conversation.speaker_count import SpeakerCount
@@ -91,6 +92,19 @@ def assign_runs(
     ``check`` is called before each embedding, and ends the work by what it raises.
     """
     activities = store.find_activity()
+    assignment, embeddings = _assign(store, activities, embedder, count, check)
+    if 0 < assignment.speakers < count.least == 2:  # nobody is there to take turns with: both speak at once
+        assignment, embeddings = _assign(store, overlap_all(activities), embedder, count, check)
+    return assignment, embeddings
+
+
+def _assign(
+    store: WindowStore,
+    activities: Sequence[WindowActivity],
+    embedder: SpeakerEmbedder,
+    count: SpeakerCount,
+    check: Callable[[], None],
+) -> tuple[Assignment, np.ndarray]:
     runs = find_runs(activities, store.grid)
     embeddings = embed_runs(store, activities, runs, embedder, check)
     labels = _label_runs(runs, embeddings, store, count, embedder.statistics)

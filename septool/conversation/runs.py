@@ -1,7 +1,7 @@
 """Runs: segments in which one track of a window carries one speaker."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,11 @@ class WindowActivity:
 
     def __len__(self) -> int:
         return len(self.activity.speech)
+
+
+def overlap_all(windows: Sequence[WindowActivity]) -> list[WindowActivity]:
+    """Return windows in which two people speak wherever anybody does."""
+    return [replace(window, activity=window.activity._replace(both=window.activity.speech)) for window in windows]
 
 
 @dataclass(frozen=True)

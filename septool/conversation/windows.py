@@ -16,9 +16,10 @@ from septool.conversation.activity import (
     smooth_activity,
 )
 from septool.conversation.frame_grid import FrameGrid
-from septool.conversation.runs import WindowActivity
+from septool.conversation.runs import WindowActivity, overlap_all
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
+MOSTLY = 0.5  # of the speech; conversations overlap less
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,11 @@ class WindowStore:
         return np.array(stored)
 
     def find_activity(self) -> list[WindowActivity]:
-        """Find where one person or two speak in each window, by the levels of the whole recording."""
+        """Find where one person or two speak in each window, by the levels of the whole recording.
+
+        If most of the speech overlaps, as in a mixture of two utterances, all of it does: where the separator fails at
+        two similar voices, both are on one track, which is then easily taken for one person.
+        """
         levels = np.concatenate([window.levels for window in self.windows])
         loud, quiet = np.percentile(levels, 95), np.percentile(levels, 10)
         activities = []
@@ -110,4 +115,5 @@ class WindowStore:
             speech = is_speech(window.levels, loud, quiet)
             activity = smooth_activity(Activity(speech, window.both & speech, window.louder), self.grid)
             activities.append(WindowActivity(window.start // self.grid.hop, activity))
-        return activities
+        speech, both = (sum(getattr(each.activity, name).sum() for each in activities) for name in ("speech", "both"))
+        return overlap_all(activities) if both > MOSTLY * speech else activities

@@ -199,6 +199,14 @@ def test_a_number_of_people_that_is_asked_for_is_given(sources: dict[str, np.nda
     assert (len(found.speakers), len(voices)) == (2, 3)
 
 
+def test_both_are_given_where_two_are_asked_for_and_one_is_heard() -> None:
+    alone = {name: buzz(name, 4 * RATE) for name in list(PITCHES)[:1]}
+    found, voices = run(alone, count=SpeakerCount(2, 2))
+    assert (len(found.speakers), len(voices)) == (2, 3)
+    assert (np.square(voices[:2]).sum(1) > 0).all()
+    assert len(run(alone)[0].speakers) == 1
+
+
 @pytest.mark.parametrize("samples", [0, 1, 100, 8000])
 def test_silence_has_nobody_in_it(samples: int) -> None:
     with ConversationSeparator(lambda mixture: np.zeros((2, len(mixture))), embedder(), RATE) as conversation:

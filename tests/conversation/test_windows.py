@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from septool.conversation.windows import WindowStore
+from septool.conversation.windows import Window, WindowStore
 
 RATE = 8000
 
@@ -33,3 +33,16 @@ def test_what_is_heard_at_the_rate_of_the_separator_is_its_mixture() -> None:
         mixture = np.ones(500, dtype=np.float32)
         store.append(mixture, np.zeros((2, 500), dtype=np.float32))
         np.testing.assert_array_equal(store.read_recorded(0), mixture)
+
+
+@pytest.mark.parametrize(("shares", "expected"), [((0.9, 0.3), 1.0), ((0.5, 0.3), 0.4)])
+def test_if_most_of_the_speech_overlaps_all_of_it_does(shares: tuple[float, ...], expected: float) -> None:
+    with WindowStore(RATE) as store:
+        frames = 500
+        for number, share in enumerate(shares):
+            both = np.arange(frames) < share * frames
+            level = np.full(frames, -20.0, dtype=np.float32)
+            store.windows.append(Window(number * store.step, store.size, level, both, np.zeros(frames, dtype=np.int8)))
+        found = store.find_activity()
+    assert all(window.activity.speech.all() for window in found)
+    assert np.mean([window.activity.both.mean() for window in found]) == pytest.approx(expected, abs=0.01)
