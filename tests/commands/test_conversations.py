@@ -307,12 +307,12 @@ def test_a_file_beside_the_tracks_is_missed(
     assert septool(*line, *asked).errors[-1] == f"septool: {meeting}: there already"
 
 
-def test_nobody_goes_to_standard_output(septool: Command, meeting: Path, people: list[str]) -> None:
+def test_nobody_goes_to_standard_output(septool: Command, meeting: Path, people: list[str], tmp_path: Path) -> None:
     people.clear()
     result = septool("separate", meeting, "--speakers", "auto", "-o", "-")
     said = f"septool: {meeting}: nobody speaks in it; there is nothing to write to standard output"
     assert (result.status, result.errors[-1]) == (1, said)
-    result = septool("separate", meeting, "--speakers", "auto")
+    result = septool("separate", meeting, "--speakers", "auto", "-o", tmp_path / "out")
     assert (result.status, result.lines) == (0, [])
     assert f"septool: {meeting}: nobody speaks in it, so no track was written" in result.errors
 
