@@ -130,7 +130,6 @@ class AdaptiveCompute(ABC):
     """
 
     halting_modes: ClassVar[tuple[str, ...]]  # values of the field
-    differentiable_modes: ClassVar[tuple[str, ...]]  # those by which it can learn when to halt
     config: Any
 
     @property

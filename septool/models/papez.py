@@ -251,7 +251,6 @@ class Papez(Separator[Config], AdaptiveCompute):
     """The whole network: encoder, embedding, recurrent transformer with halting, mask network, decoder."""
 
     halting_modes = get_args(Halting)
-    differentiable_modes = ("reference", "freeze")
     slots: Tensor
 
     def __init__(self, config: Config = Config()) -> None:
@@ -389,10 +388,12 @@ class Papez(Separator[Config], AdaptiveCompute):
         """Iterate one item, taking halted tokens out of the sequence: ``drop``."""
         output = torch.zeros_like(tokens, dtype=torch.promote_types(tokens.dtype, torch.float32))
         halting_probability = tokens.new_zeros(tokens.shape[:2])
+        expected_steps = torch.zeros_like(halting_probability)
         places = torch.arange(tokens.shape[1], device=tokens.device)  # indices of the tokens that are left
         for step in range(self.config.depth):
             if active_fractions is not None:
                 active_fractions.append(len(places) / output.shape[1])
+            expected_steps = expected_steps.index_add(1, places, 1 - halting_probability)
             weight, halting_probability = self._halt(self.layer, tokens, halting_probability)
             tokens, memory = self.layer(tokens, memory, step)
             output = output.index_add(1, places, (weight[..., None] * tokens).to(output.dtype))
@@ -400,6 +401,8 @@ class Papez(Separator[Config], AdaptiveCompute):
                 break
             left = (halting_probability < self.config.threshold)[0]
             tokens, halting_probability, places = tokens[:, left], halting_probability[:, left], places[left]
+        if self._expected_steps is not None:
+            self._expected_steps.append(expected_steps)
         return output.to(tokens.dtype)
 
     def _halt(self, layer: WorkingMemoryLayer, tokens: Tensor, halting_probability: Tensor) -> tuple[Tensor, Tensor]:

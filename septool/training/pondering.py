@@ -24,12 +24,9 @@ class PonderCost:
         Raises:
             UsageError: its tokens do not halt.
         """
-        if not isinstance(model, AdaptiveCompute) or model.config.halting not in model.differentiable_modes:
-            fitting = (
-                f"a {name} that is trained with halting {' or '.join(map(repr, kind.differentiable_modes))}"
-                for name, kind in adaptive_models().items()
-            )
-            raise UsageError(f"pondering.cost takes {', or '.join(fitting)}")
+        if not isinstance(model, AdaptiveCompute) or not model.halts:
+            fitting = " or ".join(f"a {name} that is trained with halting" for name in adaptive_models())
+            raise UsageError(f"pondering.cost takes {fitting}")
         self.cost, self.record_steps = settings.cost, model.record_expected_steps
 
     def loss(self, steps: list[Tensor]) -> Tensor:

@@ -49,8 +49,26 @@ def test_steps_are_those_that_the_output_is_taken_from(halting: str, monkeypatch
     assert len(recorded) == 1  # outside of the context nothing is collected
 
 
-def test_to_pay_less_a_network_halts_sooner() -> None:
-    model = papez(halting="freeze")
+def test_dropped_tokens_take_no_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rests = papez(halting="drop"), list[Tensor]()
+    halt = model._halt
+
+    def keep(layer: Any, tokens: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
+        rests.append((1 - probability).sum())
+        return halt(layer, tokens, probability)
+
+    monkeypatch.setattr(model, "_halt", keep)
+    with model.record_expected_steps() as recorded:
+        model(torch.randn(2, 300))
+    first, second = recorded  # an item of the batch each
+    torch.testing.assert_close(first.sum() + second.sum(), sum(rests))
+    assert first.min() >= 1
+    assert first.max() > first.min()
+
+
+@pytest.mark.parametrize("halting", ["freeze", "drop"])
+def test_to_pay_less_a_network_halts_sooner(halting: str) -> None:
+    model = papez(halting=halting)
     optimizer, mixture, means = torch.optim.Adam(model.parameters(), lr=1e-2), torch.randn(2, 300), list[float]()
     for _ in range(10):
         with model.record_expected_steps() as recorded:
@@ -84,7 +102,7 @@ def test_a_run_has_its_cost_apart_from_its_loss(manifests: Path, tmp_path: Path)
     ids=["galr", "papez that does not halt"],
 )
 def test_who_does_not_halt_pays_nothing(manifests: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="takes a papez that is trained with halting 'reference' or 'freeze'"):
+    with pytest.raises(UsageError, match="takes a papez that is trained with halting$"):
         train(recipe(manifests, **changes, pondering={"cost": 0.1}), tmp_path / "run")
 
 
