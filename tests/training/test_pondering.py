@@ -102,7 +102,7 @@ def test_a_run_has_its_cost_apart_from_its_loss(manifests: Path, tmp_path: Path)
     ids=["galr", "papez that does not halt"],
 )
 def test_who_does_not_halt_pays_nothing(manifests: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="takes a papez that is trained with halting$"):
+    with pytest.raises(UsageError, match=r"takes a papez that is trained with halting$"):
         train(recipe(manifests, **changes, pondering={"cost": 0.1}), tmp_path / "run")
 
 
