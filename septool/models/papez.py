@@ -388,12 +388,12 @@ class Papez(Separator[Config], AdaptiveCompute):
         """Iterate one item, taking halted tokens out of the sequence: ``drop``."""
         output = torch.zeros_like(tokens, dtype=torch.promote_types(tokens.dtype, torch.float32))
         halting_probability = tokens.new_zeros(tokens.shape[:2])
-        expected_steps = torch.zeros_like(halting_probability)
+        expected_steps = torch.zeros_like(output[..., 0])
         places = torch.arange(tokens.shape[1], device=tokens.device)  # indices of the tokens that are left
         for step in range(self.config.depth):
             if active_fractions is not None:
                 active_fractions.append(len(places) / output.shape[1])
-            expected_steps = expected_steps.index_add(1, places, 1 - halting_probability)
+            expected_steps = expected_steps.index_add(1, places, (1 - halting_probability).to(output.dtype))
             weight, halting_probability = self._halt(self.layer, tokens, halting_probability)
             tokens, memory = self.layer(tokens, memory, step)
             output = output.index_add(1, places, (weight[..., None] * tokens).to(output.dtype))

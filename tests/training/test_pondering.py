@@ -49,16 +49,17 @@ def test_steps_are_those_that_the_output_is_taken_from(halting: str, monkeypatch
     assert len(recorded) == 1  # outside of the context nothing is collected
 
 
-def test_dropped_tokens_take_no_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reduced", [False, True], ids=["fp32", "bf16"])
+def test_dropped_tokens_take_no_more_steps(reduced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model, rests = papez(halting="drop"), list[Tensor]()
     halt = model._halt
 
     def keep(layer: Any, tokens: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
-        rests.append((1 - probability).sum())
+        rests.append((1 - probability).float().sum())
         return halt(layer, tokens, probability)
 
     monkeypatch.setattr(model, "_halt", keep)
-    with model.record_expected_steps() as recorded:
+    with model.record_expected_steps() as recorded, torch.autocast("cpu", torch.bfloat16, enabled=reduced):
         model(torch.randn(2, 300))
     first, second = recorded  # an item of the batch each
     torch.testing.assert_close(first.sum() + second.sum(), sum(rests))
