@@ -1,6 +1,6 @@
 """Weights for a separator of one voice more, from those of a trained one, to be trained on from there.
 
-``python -m tools.add_voice galr-small-8k OUT.safetensors`` takes any model of the dual-path family whose voices are split
+``python -m tools.add_voice galr-small-8k OUT.safetensors`` takes any model of the dual-path family that splits voices
 by one layer. All of the network stays as it was; the new voice begins as the mean of the others. Their order means
 nothing, as the loss finds it anew in every mixture, and so none of them has to give up what it learned.
 """

@@ -95,16 +95,16 @@ def frame_levels(spectrum: np.ndarray) -> np.ndarray:
     return power_to_db(smooth(energy, SMOOTHING_S[0]) + 1e-12)
 
 
-def find_overlap(mixture: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return in which frames of a window two speakers overlap, if any is active, and the louder track, ``[frame]``.
+def score_overlap(mixture: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log odds of two speakers in each frame, if any is active, and the louder track, ``[frame]``.
 
     Args:
         mixture: :func:`magnitudes` of the mixture, ``[bin, frame]``.
         tracks: those of both outputs of the separator, ``[2, bin, frame]``.
     """
-    odds = overlap_features(mixture, tracks) @ WEIGHTS[:-1] + WEIGHTS[-1]
+    log_odds = overlap_features(mixture, tracks) @ WEIGHTS[:-1] + WEIGHTS[-1]
     one, other = (smooth((each**2).sum(0), SMOOTHING_S[1]) for each in tracks)
-    return odds > 0, (other > one).astype(np.int8)
+    return log_odds.astype(np.float32), (other > one).astype(np.int8)
 
 
 def close_gaps(mask: np.ndarray, frames: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from septool.conversation.runs import (
     overlap_all,
     run_samples,
 )
-from septool.conversation.speaker_count import SpeakerCount
+from septool.conversation.speaker_count import TWO, SpeakerCount
 from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.speakers import find_speakers
 from septool.conversation.statistics import EmbeddingStatistics
@@ -91,7 +91,7 @@ def assign_runs(
 
     ``check`` is called before each embedding, and ends the work by what it raises.
     """
-    activities = store.find_activity()
+    activities = store.find_activity(two=count == TWO)
     assignment, embeddings = _assign(store, activities, embedder, count, check)
     if 0 < assignment.speakers < count.least == 2:  # nobody is there to take turns with: both speak at once
         assignment, embeddings = _assign(store, overlap_all(activities), embedder, count, check)

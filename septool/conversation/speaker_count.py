@@ -16,6 +16,7 @@ class SpeakerCount(NamedTuple):
 
 
 ANY_COUNT = SpeakerCount()
+TWO = SpeakerCount(2, 2)
 
 
 def parse_count(text: str) -> SpeakerCount:

@@ -1,6 +1,7 @@
 """The windows that a recording is separated in, kept in a temporary file from the first pass to the second."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -9,10 +10,10 @@ import numpy as np
 
 from septool.conversation.activity import (
     Activity,
-    find_overlap,
     frame_levels,
     is_speech,
     magnitudes,
+    score_overlap,
     smooth_activity,
 )
 from septool.conversation.frame_grid import FrameGrid
@@ -20,6 +21,9 @@ from septool.conversation.runs import WindowActivity, overlap_all
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 MOSTLY = 0.5  # of the speech; conversations overlap less
+SHORT_WINDOWS = 2  # longer recordings are rarely one utterance over another
+ALONE = -4.0  # log odds of two people below which one is surely alone
+ALONE_SHARE = 0.25  # of the speech; people who take turns are seldom alone for less
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Window:
     start: int  # sample
     samples: int
     levels: np.ndarray  # dB of the mixture, [frame]
-    both: np.ndarray  # two people, if anybody speaks, [frame]
+    log_odds: np.ndarray  # of two people, if anybody speaks, [frame]
     louder: np.ndarray  # the track that has more of the energy, [frame]
 
 
@@ -71,9 +75,9 @@ class WindowStore:
         """Keep the next window: its mixture ``[time]``, its tracks ``[2, time]``, and ``recorded [factor * time]``."""
         start = self.windows[-1].start + self.step if self.windows else 0
         spectrum = magnitudes(mixture, self.rate)
-        both, louder = find_overlap(spectrum, magnitudes(tracks, self.rate))
+        log_odds, louder = score_overlap(spectrum, magnitudes(tracks, self.rate))
         levels = frame_levels(spectrum).astype(np.float32)
-        self.windows.append(Window(start, len(mixture), levels, both, louder))
+        self.windows.append(Window(start, len(mixture), levels, log_odds, louder))
         np.concatenate((mixture[None], tracks)).astype(np.float32).tofile(self._file)
         if self.factor > 1:
             assert recorded is not None, "there are samples of the recording as it is read"
@@ -102,18 +106,29 @@ class WindowStore:
         )
         return np.array(stored)
 
-    def find_activity(self) -> list[WindowActivity]:
+    def find_activity(self, *, two: bool = False) -> list[WindowActivity]:
         """Find where one person or two speak in each window, by the levels of the whole recording.
 
-        If most of the speech overlaps, as in a mixture of two utterances, all of it does: where the separator fails at
-        two similar voices, both are on one track, which is then easily taken for one person.
+        ``two`` says that two people are known to speak in it.
         """
         levels = np.concatenate([window.levels for window in self.windows])
         loud, quiet = np.percentile(levels, 95), np.percentile(levels, 10)
         activities = []
         for window in self.windows:
             speech = is_speech(window.levels, loud, quiet)
-            activity = smooth_activity(Activity(speech, window.both & speech, window.louder), self.grid)
+            activity = smooth_activity(Activity(speech, (window.log_odds > 0) & speech, window.louder), self.grid)
             activities.append(WindowActivity(window.start // self.grid.hop, activity))
-        speech, both = (sum(getattr(each.activity, name).sum() for each in activities) for name in ("speech", "both"))
-        return overlap_all(activities) if both > MOSTLY * speech else activities
+        return overlap_all(activities) if self._overlaps_throughout(activities, two=two) else activities
+
+    def _overlaps_throughout(self, activities: Sequence[WindowActivity], *, two: bool) -> bool:
+        """Return whether all of the speech overlaps, as in a mixture of two utterances: where most of it does.
+
+        Where the separator fails at two similar voices, both are on one track, which is then easily taken for one
+        person. If two people are known to be in a short recording, it is enough that little of it is surely one alone.
+        """
+        speech = np.concatenate([each.activity.speech for each in activities])
+        both = np.concatenate([each.activity.both for each in activities])
+        if both.sum() > MOSTLY * speech.sum():
+            return True
+        alone = speech & (np.concatenate([window.log_odds for window in self.windows]) < ALONE)
+        return two and len(self.windows) <= SHORT_WINDOWS and bool(alone.sum() < ALONE_SHARE * speech.sum())

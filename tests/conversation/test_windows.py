@@ -35,14 +35,31 @@ def test_what_is_heard_at_the_rate_of_the_separator_is_its_mixture() -> None:
         np.testing.assert_array_equal(store.read_recorded(0), mixture)
 
 
+def overlap_of(*log_odds: np.ndarray, two: bool = False) -> float:
+    """Return which share of the speech overlaps, where somebody speaks in all frames of these windows."""
+    with WindowStore(RATE) as store:
+        for number, each in enumerate(log_odds):
+            level, louder = np.full(len(each), -20.0, dtype=np.float32), np.zeros(len(each), dtype=np.int8)
+            store.windows.append(Window(number * store.step, store.size, level, each, louder))
+        found = store.find_activity(two=two)
+    assert all(window.activity.speech.all() for window in found)
+    return float(np.mean([window.activity.both.mean() for window in found]))
+
+
+def odds(share: float, above: float, below: float, frames: int = 500) -> np.ndarray:
+    return np.where(np.arange(frames) < share * frames, above, below).astype(np.float32)
+
+
 @pytest.mark.parametrize(("shares", "expected"), [((0.9, 0.3), 1.0), ((0.5, 0.3), 0.4)])
 def test_if_most_of_the_speech_overlaps_all_of_it_does(shares: tuple[float, ...], expected: float) -> None:
-    with WindowStore(RATE) as store:
-        frames = 500
-        for number, share in enumerate(shares):
-            both = np.arange(frames) < share * frames
-            level = np.full(frames, -20.0, dtype=np.float32)
-            store.windows.append(Window(number * store.step, store.size, level, both, np.zeros(frames, dtype=np.int8)))
-        found = store.find_activity()
-    assert all(window.activity.speech.all() for window in found)
-    assert np.mean([window.activity.both.mean() for window in found]) == pytest.approx(expected, abs=0.01)
+    windows = [odds(share, 1.0, -9.0) for share in shares]
+    assert overlap_of(*windows) == pytest.approx(expected, abs=0.01)
+
+
+def test_two_of_whom_nobody_is_surely_alone_speak_at_once() -> None:
+    """As where a separator leaves two similar voices on one track: hardly any frame looks like two, nor like one."""
+    doubtful, turns = odds(0.8, -2.0, -9.0), odds(0.7, -2.0, -9.0)
+    assert overlap_of(doubtful, two=True) == overlap_of(doubtful, doubtful, two=True) == 1
+    assert overlap_of(turns, two=True) == 0
+    assert overlap_of(doubtful) == 0  # it may be one person
+    assert overlap_of(doubtful, doubtful, doubtful, two=True) == 0  # so long a recording is a conversation
