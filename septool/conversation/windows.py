@@ -22,8 +22,8 @@ from septool.conversation.runs import WindowActivity, overlap_all
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 MOSTLY = 0.5  # of the speech; conversations overlap less
 SHORT_WINDOWS = 2  # longer recordings are rarely one utterance over another
-ALONE = -4.0  # log odds of two people below which one is surely alone
-ALONE_SHARE = 0.25  # of the speech; people who take turns are seldom alone for less
+SURELY_ALONE = -4.0  # log odds of two people below which one is surely alone
+LEAST_ALONE = 0.25  # of the speech; people who take turns are seldom alone for less
 
 
 @dataclass(frozen=True)
@@ -130,5 +130,5 @@ class WindowStore:
         both = np.concatenate([each.activity.both for each in activities])
         if both.sum() > MOSTLY * speech.sum():
             return True
-        alone = speech & (np.concatenate([window.log_odds for window in self.windows]) < ALONE)
-        return two and len(self.windows) <= SHORT_WINDOWS and bool(alone.sum() < ALONE_SHARE * speech.sum())
+        alone = speech & (np.concatenate([window.log_odds for window in self.windows]) < SURELY_ALONE)
+        return two and len(self.windows) <= SHORT_WINDOWS and bool(alone.sum() < LEAST_ALONE * speech.sum())
