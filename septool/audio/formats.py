@@ -10,6 +10,7 @@ from septool.audio.raw import ENCODINGS
 from septool.errors import UsageError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".rf64", ".caf"})
+WRITTEN = (*sorted(SUFFIXES), *(f".{encoding}" for encoding in ENCODINGS))  # the latter have no header
 # Read by libsndfile, not written here.
 READ_ONLY = frozenset(
     {".aifc", ".avr", ".bw64", ".bwf", ".ircam", ".mp1", ".mp2", ".mpga", ".nist", ".oga", ".paf", ".pvf", ".sds"}
@@ -48,7 +49,7 @@ def format_of(path: Path) -> str:
     if suffix[1:] in ENCODINGS:
         return "RAW"
     if suffix not in SUFFIXES:
-        raise UsageError(f"{path} has the suffix {suffix!r}; audio can be written as {', '.join(sorted(SUFFIXES))}")
+        raise UsageError(f"{path} has the suffix {suffix!r}; audio can be written as {', '.join(WRITTEN)}")
     return {".opus": "OGG", ".aif": "AIFF"}.get(suffix, suffix[1:].upper())
 
 

@@ -103,7 +103,7 @@ def _decoded(source: ByteSource, track: int, suffix: str, raw: RawFormat | None 
     if suffix in HEADERLESS:
         raise AudioError(f"{source.name} has no header that says what it is; say it with --raw, such as s16le:8000:1")
     text = f" ({reason})" if reason else ""
-    raise AudioError(f"{source.name} cannot be read as audio{text}; is it a wav, flac, ogg, opus or mp3?")
+    raise AudioError(f"{source.name} cannot be read as audio{text}; septool doctor lists the formats that can be read")
 
 
 def _raw(source: ByteSource, form: RawFormat) -> AudioFile:

@@ -68,7 +68,9 @@ class BatchSettings:
             UsageError: naming the one that does not fit.
         """
         check_segment(self.segment, self.overlap)
-        audio.format_of(Path(f"voice.{self.suffix}"))
+        if f".{self.suffix.lower()}" not in audio.WRITTEN:
+            known = ", ".join(each[1:] for each in audio.WRITTEN)
+            raise UsageError(f"--format is {self.suffix!r}; it can be {known}")
         self.raw_format  # noqa: B018 - raises if the format is invalid
         if self.clip not in get_args(Clip):
             raise UsageError(f"--clip is {self.clip!r}; it can be {', '.join(get_args(Clip))}")

@@ -51,7 +51,14 @@ MOST_SECONDS = 86_400.0  # of a segment: a day
 Segment = Annotated[
     float, typer.Option(min=0.5, max=MOST_SECONDS, help="Length of the segments given to the model, in seconds.")
 ]
-Overlap = Annotated[float, typer.Option(min=0.1, max=MOST_SECONDS, help="Overlap of neighboring segments, in seconds.")]
+Overlap = Annotated[
+    float,
+    typer.Option(
+        min=0.1,
+        max=MOST_SECONDS / 2,
+        help="Overlap of neighboring segments, in seconds; at most half of --segment.",
+    ),
+]
 Passes = Annotated[
     int | None,
     typer.Option(

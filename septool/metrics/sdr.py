@@ -127,5 +127,5 @@ def check_sdr_backend(name: str) -> None:
             import_module("mir_eval.separation")
         except ImportError:
             raise UsageError(
-                "--sdr-backend mir_eval needs mir_eval before 0.9; install it with: pip install 'septool[mir_eval]'"
+                "--sdr-backend mir_eval needs mir_eval before 0.9; install it with: pip install 'septool[mir-eval]'"
             ) from None

@@ -1,6 +1,6 @@
 """Separating recordings of any length, rate and channel count, in constant memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -156,6 +156,17 @@ def separate(
     inputs = list_inputs(inputs, from_file)
     references = [Path(each) for each in one_or_several(references)]
     html, manifest, rest = map(path_or_none, (html, manifest, rest))
+    if speakers is not None:
+        of_voices = {
+            f"--dtype {dtype}": dtype not in ("auto", "fp32"),
+            f"--cluster {cluster}": cluster is not None,
+            f"--clip {clip}": clip != "clamp",
+            f"--voice {voice}": voice is not None,
+            "--no-consistency": not consistency,
+            f"--segment {segment:g}": segment != SEGMENT_S,
+            f"--overlap {overlap:g}": overlap != OVERLAP_S,
+        }
+        _check_conversation(each_channel=channel == "each", stream=stream, others=of_voices)
     of_torch = {
         "--cluster": cluster is not None,
         "--speakers": speakers is not None,
@@ -196,7 +207,6 @@ def separate(
         raise UsageError(f"--out {out} is named like a file; name a folder, and the files with --name and --format")
     _check_references(batch, references, recordings=len(found.recordings))
     if speakers is not None:
-        _check_conversation(batch, dtype, consistency=consistency)
         from septool.conversation.batch import separate_conversations  # SciPy takes a second to import
 
         yield from separate_conversations(
@@ -270,21 +280,13 @@ def _check_references(batch: BatchSettings, references: Sequence[Path], *, recor
         raise UsageError("--reference is compared with a whole recording; leave out --stream")
 
 
-def _check_conversation(batch: BatchSettings, dtype: str, *, consistency: bool) -> None:
-    """Refuse what only goes with a known number of voices."""
-    if batch.channel == "each":
+def _check_conversation(*, each_channel: bool, stream: bool, others: Mapping[str, bool]) -> None:
+    """Refuse what only goes with a known number of voices: ``others`` says which such options were given."""
+    if each_channel:
         raise UsageError("--speakers is for one channel or their mix; leave out --channel each")
-    if batch.stream:
+    if stream:
         raise UsageError("--speakers listens to a whole recording first; leave out --stream")
-    for option, given in (
-        (f"--dtype {dtype}", dtype not in ("auto", "fp32")),
-        (f"--cluster {batch.cluster.address if batch.cluster else ''}", batch.cluster is not None),
-        (f"--clip {batch.clip}", batch.clip != "clamp"),
-        ("--voice", batch.voice is not None),
-        ("--no-consistency", not consistency),
-        (f"--segment {batch.segment:g}", batch.segment != SEGMENT_S),
-        (f"--overlap {batch.overlap:g}", batch.overlap != OVERLAP_S),
-    ):
+    for option, given in others.items():
         if given:
             raise UsageError(f"{option} is for a known number of voices; leave out --speakers")
 

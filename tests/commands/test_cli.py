@@ -116,6 +116,10 @@ def test_a_wrong_value_is_one_line_that_names_it(
             "no such option: --ouput; did you mean --out?; see septool separate --help",
         ),
         (
+            ["separate", "x.wav", "--speaker", "2"],
+            "no such option: --speaker; did you mean --speakers?; see septool separate --help",
+        ),
+        (
             ["prepare", "folder", ".", "--mix", "both"],
             "no such option: --mix; did you mean --mixtures?; see septool prepare folder --help",
         ),

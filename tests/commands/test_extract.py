@@ -334,7 +334,7 @@ def test_only_the_first_minute_of_a_reference_is_listened_to(extract: Command, c
         (["call.wav", "--reference", "alice.wav", "-o", "./alice.wav"], "--reference alice.wav would be replaced"),
         (["call.wav", "--reference", "alice.wav", "-o", "call.wav"], "call.wav would be replaced by a voice of"),
         (["call.wav", "--reference", "alice.wav", "--overlap", "6"], "overlap is 6 s; it has to be above 0"),
-        (["call.wav", "--reference", "alice.wav", "--format", "txt"], "voice.txt has the suffix '.txt'"),
+        (["call.wav", "--reference", "alice.wav", "--format", "txt"], "--format is 'txt'; it can be aif, "),
         (["call.wav", "--reference", "alice.wav", "--name", "{voices}"], "--name '{voices}' can use"),
         (["call.wav", "--who", "v.safetensors", "--stream"], "--who writes a file a voice; leave out --stream"),
         (

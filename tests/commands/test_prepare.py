@@ -58,7 +58,7 @@ def test_damaged_recordings_are_named_and_status_1(septool: Command, tree: Path,
     assert result.status == 1
     assert result.errors == [
         f"septool: {folder}/speaker0/bad.wav cannot be read as audio (Format not recognised); "
-        "is it a wav, flac, ogg, opus or mp3?",
+        "septool doctor lists the formats that can be read",
         f"septool: {cut} is cut off: its header says 2.0 s, 1.0 s are there",
         "septool: 2 recordings are damaged and left out",
     ]

@@ -173,8 +173,9 @@ def test_references_of_another_length_are_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--format", "doc"], "voice.doc has the suffix '.doc'"),
+        (["--format", "doc"], "--format is 'doc'; it can be aif, "),
         (["--overlap", "20"], "overlap is 20 s; it has to be above 0 and at most half of segment (30 s)"),
+        (["--speakers", "auto", "--segment", "5"], "--segment 5 is for a known number of voices; leave out --speakers"),
         (["--segment", "inf"], "less than or equal to 86400, not 'inf'"),
         (["--name", "{stem}"], "gives every voice the same file; put {voice} in it"),
         (["--name", "{speaker}"], "can use {stem}, {suffix}, {voice} and {model} only"),
@@ -282,7 +283,7 @@ def damaged(folder: Path, kind: str) -> Path:
 BAD = {
     "missing": "{} does not exist",
     "empty": "{} is empty",
-    "text": "{} cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?",
+    "text": "{} cannot be read as audio (Format not recognised); septool doctor lists the formats that can be read",
     "frameless": "{} has no samples",
     "nan": "{} holds non-finite samples (NaN or infinite)",
     "infinite": "{} holds non-finite samples (NaN or infinite)",

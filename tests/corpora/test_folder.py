@@ -122,7 +122,8 @@ def test_what_cannot_be_used_is_listed_with_its_reason(toy: Path, tmp_path: Path
     assert prepared.manifests[0].rows == 12
     assert prepared.damaged == [
         f"{toy}/spk0/empty.flac is empty",
-        f"{toy}/spk0/text.wav cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?",
+        f"{toy}/spk0/text.wav cannot be read as audio (Format not recognised); "
+        "septool doctor lists the formats that can be read",
     ]
     assert prepared.left_out == [
         f"{toy}/spk1/short.wav is shorter than 1 s, the least that --minimum-seconds allows",

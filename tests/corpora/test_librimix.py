@@ -148,7 +148,7 @@ def test_what_is_missing_is_told_and_the_rest_is_done(septool: Command, toy: Pat
             [
                 f"septool: {cut} is 8000 Hz; the published recordings are 16000 Hz",
                 f"septool: {slow} cannot be read as audio (Format not recognised); "
-                "is it a wav, flac, ogg, opus or mp3?",
+                "septool doctor lists the formats that can be read",
             ]
         ),
         "septool: 3 rows lack a recording",

@@ -129,7 +129,8 @@ def change(found: Path, what: str) -> None:
         ("nan", "{found}/a_s1.wav holds non-finite samples (NaN or infinite)"),
         (
             "text",
-            "{found}/a_s1.wav cannot be read as audio (Format not recognised); is it a wav, flac, ogg, opus or mp3?",
+            "{found}/a_s1.wav cannot be read as audio (Format not recognised); "
+            "septool doctor lists the formats that can be read",
         ),
     ],
 )
