@@ -39,7 +39,7 @@ ROOT = Path(__file__).parent.parent
 METRICS = "si-snri,sdri,pesq"
 LICENCE = "CC BY 4.0"  # of weights that come with none
 USES = {
-    "separator": "two people talking at once, close microphone, little noise and echo; research and play",
+    "separator": "{people} people talking at once, close microphone, little noise and echo; research and play",
     "extractor": "one of two people talking at once, close microphone, little noise and echo; research and play",
     "speaker": "telling voices apart; not for deciding who somebody is",
 }
@@ -153,7 +153,7 @@ def ship(args: argparse.Namespace) -> int:
         "default": args.default,
         "licence": header.licence,
         "trained_on": header.trained_on,
-        "intended_use": USES[kind.role],
+        "intended_use": USES[kind.role].format(people={2: "two", 3: "three"}.get(header.sources, header.sources)),
         "card": f"docs/models/{args.name}.md",
         "measured": measured,
     }

@@ -164,7 +164,7 @@ def test_every_option_has_a_variable_of_its_own() -> None:
     ("line", "offered"),
     [
         ("septool separate x.wav --model papez", {"papez", "papez-small-8k"}),
-        ("septool extract x.wav --model galr-s", {"galr-small-8k"}),
+        ("septool extract x.wav --model galr-small-8", {"galr-small-8k"}),
         ("septool train conv-tasnet-wh", {"conv-tasnet-wham"}),
         ("septool eval x.jsonl --metric si-snri,pes", {"si-snri,pesq"}),
         ("septool separate x.wav --device cu", {"cuda"}),

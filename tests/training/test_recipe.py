@@ -55,9 +55,9 @@ def test_a_recipe_stands_on_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("galr-smal", "; did you mean 'galr-small' or 'galr-small-stage2' or 'galr-small-stage3'?"),
+        ("galr-smal", "; did you mean 'galr-small' or 'galr-small-3mix' or 'galr-small-stage2'?"),
         ("sandglaset", "; did you mean 'sandglasset-wsj0-2mix'?"),
-        ("galr", "; did you mean 'galr-small' or 'galr-wsj0-2mix' or 'galr-wsj0-music'?"),
+        ("galr", "; did you mean 'galr-small' or 'galr-wsj0-2mix' or 'galr-small-3mix'?"),
         ("quite-another", ""),
     ],
 )
@@ -242,6 +242,7 @@ OUR_OWN = {
     "atss-net-small-8k",
     "band-gridnet-small",
     "galr-small",
+    "galr-small-3mix",
     "galr-small-stage2",
     "galr-small-stage3",
     "galr-small-stage4",
