@@ -216,13 +216,15 @@ def _error_rate(positive: np.ndarray, negative: np.ndarray) -> EqualErrorRate:
 def compare_items(first: Sequence[Item], second: Sequence[Item], measures: Iterable[Metric] = ()) -> list[Comparison]:
     """Compare two results item by item, for each metric that both have; an item counts by the mean of its voices.
 
+    A metric that has no value in both results of any item is left out.
+
     Args:
         first: items of one result.
         second: items of the other.
         measures: further metrics, of which every item has one number.
 
     Raises:
-        SeptoolError: they are of different manifests, or have no item or metric in common.
+        SeptoolError: they are of different manifests, or have no metric in common, or no item with a value of one.
     """
     manifests = [{item.provenance.get("manifest_sha256") for item in items} for items in (first, second)]
     if manifests[0] != manifests[1]:
@@ -240,10 +242,12 @@ def compare_items(first: Sequence[Item], second: Sequence[Item], measures: Itera
             both = [(before, after) for before, after in voices if before is not None and after is not None]
             if both:
                 pairs.append(np.mean(both, axis=0))
-        if not pairs:
-            raise SeptoolError(f"the two results have no item in common that is scored by {metric.name}")
-        before, after = np.array(pairs).T
-        comparisons.append(_compare(metric, before, after, len(one.keys() | two.keys()) - len(pairs)))
+        if pairs:  # else undefined throughout, as PESQ is at most rates
+            before, after = np.array(pairs).T
+            comparisons.append(_compare(metric, before, after, len(one.keys() | two.keys()) - len(pairs)))
+    if not comparisons:
+        names = ", ".join(metric.name for metric in shared)
+        raise SeptoolError(f"the two results have no item in common that has a value of {names}")
     return comparisons
 
 

@@ -74,6 +74,16 @@ def test_results_that_do_not_compare_are_refused() -> None:
         compare_items(items(values)[:1], items(values)[1:])
 
 
+def test_a_metric_that_is_undefined_throughout_is_left_out() -> None:
+    def scored(value: float | None) -> list[Item]:
+        return [Item(str(n), {"si-snri": [value], "pesq": [None]}) for n in range(3)]
+
+    (found,) = compare_items(scored(1.0), scored(2.0))
+    assert (found.metric, found.difference) == ("si-snri", 1.0)
+    with pytest.raises(SeptoolError, match="no item in common that has a value of si-snri, pesq"):
+        compare_items(scored(1.0), scored(None))
+
+
 def test_what_every_item_has_one_number_of_is_compared() -> None:
     first, second = (
         [Item(str(n), {"si-snri": [1.0 + n]}, detections={"der": der, "found": 2.0}) for n in range(4)]
