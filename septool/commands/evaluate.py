@@ -170,8 +170,8 @@ def evaluate(
 
     --html writes a report in a single file: how scores are distributed, output against input, and the ten worst items
     by the first metric, with players and spectrograms. --by also summarizes groups of the manifest's rows, as far as
-    it describes them: sexes of the voices, difference of their levels, length, share of overlap, noise, room, number
-    of sources.
+    it describes them: sexes of the voices, difference of their levels, length, overlap (the share of the mixture in
+    which two voices or more have begun and not ended), noise, room, number of sources.
 
     --asr COMMAND scores wer: the command gets every estimate as a file (16 kHz, 16 bits) and prints its words, which
     are compared with the text of the manifest's source; if it fails, the score is undefined. wer-total is over all

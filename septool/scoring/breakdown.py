@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -18,38 +19,57 @@ FORMER = {"gain-difference": "level-difference"}  # names of groups
 LEVELS_DB, SECONDS, OVERLAP_PERCENT = (1.0, 2.5, 5.0), (2.0, 5.0, 10.0, 20.0), (25.0, 50.0, 75.0)
 
 
-def _sexes(row: Mixture) -> str | None:
-    genders = [source.gender for source in row.sources]
+@dataclass(frozen=True)
+class _Described:
+    """A row that is to be grouped; it is rendered once, whatever it is grouped by."""
+
+    row: Mixture
+
+    @cached_property
+    def voices(self) -> np.ndarray | None:
+        """The voices as rendered, ``[source, time]``; None where they cannot be, which is told where it is scored."""
+        try:
+            return render_mixture(self.row).sources
+        except SeptoolError:
+            return None
+
+
+def _sexes(of: _Described) -> str | None:
+    genders = [source.gender for source in of.row.sources]
     return None if None in genders else "+".join(sorted(gender for gender in genders if gender))
 
 
-def _level_difference(row: Mixture) -> str | None:
+def _level_difference(of: _Described) -> str | None:
     """Group by how much louder the loudest voice is than the softest, as rendered: gains level recordings, too."""
-    if len(row.sources) < 2:
+    if len(of.row.sources) < 2 or of.voices is None:
         return None
-    try:
-        energies = np.square(render_mixture(row).sources, dtype=np.float64).sum(-1)
-    except SeptoolError:  # told where the row is scored
-        return None
+    energies = np.square(of.voices, dtype=np.float64).sum(-1)
     if not energies.all():
         return None
     return _group_of(10 * math.log10(energies.max() / energies.min()), LEVELS_DB, "dB")
 
 
-def _length(row: Mixture) -> str | None:
+def _length(of: _Described) -> str | None:
+    row = of.row
     if row.frames is not None:
         return _group_of(row.frames / row.sample_rate, SECONDS, "s")
     seconds = _seconds_of(row)
     return _group_of(max(seconds) if row.mode == "max" else min(seconds), SECONDS, "s") if seconds else None
 
 
-def _overlap(row: Mixture) -> str | None:
-    """Group by the share of the mixture in which two voices or more are, all of which begin with it."""
-    seconds = sorted(_seconds_of(row))
-    if len(seconds) < 2:
+def _overlap(of: _Described) -> str | None:
+    """Group by the share of the mixture in which two voices or more are between their first and last sample.
+
+    Samples of zero before and after a voice are no part of it: files of mixtures that were padded hold them.
+    """
+    if len(of.row.sources) < 2 or of.voices is None:
         return None
-    share = seconds[-2] / seconds[-1] if row.mode == "max" and seconds[-1] else 1.0
-    return _group_of(100 * share, OVERLAP_PERCENT, "%")
+    at_once = np.zeros(of.voices.shape[1], dtype=int)
+    for voice in of.voices:
+        (heard,) = voice.nonzero()
+        if len(heard):
+            at_once[heard[0] : heard[-1] + 1] += 1
+    return _group_of(100 * float(np.mean(at_once > 1)), OVERLAP_PERCENT, "%")
 
 
 def _seconds_of(row: Mixture) -> list[float]:
@@ -72,19 +92,19 @@ def _by_number(group: str) -> tuple[float, str]:
     return (float(first) if first.replace(".", "", 1).isdecimal() else 0.0, group)
 
 
-def _noise(row: Mixture) -> str:
-    return "without" if row.noise is None else "with"
+def _noise(of: _Described) -> str:
+    return "without" if of.row.noise is None else "with"
 
 
-def _room(row: Mixture) -> str | None:
-    return row.room
+def _room(of: _Described) -> str | None:
+    return of.row.room
 
 
-def _sources(row: Mixture) -> str:
-    return str(len(row.sources))
+def _sources(of: _Described) -> str:
+    return str(len(of.row.sources))
 
 
-GROUPS: dict[str, Callable[[Mixture], str | None]] = {
+GROUPS: dict[str, Callable[[_Described], str | None]] = {
     "sex": _sexes,
     "level-difference": _level_difference,
     "length": _length,
@@ -112,12 +132,14 @@ def summarize_groups(
 ) -> list[Summary]:
     """Summarize every metric over every group, in the order of groups; rows that do not say belong to ``unknown``."""
     row_of = {row.id: row for row in rows}
-    summaries = []
-    for name in groups:
-        members: dict[str, list[Item]] = {}
-        for item in items:
-            members.setdefault(GROUPS[name](row_of[item.id]) or "unknown", []).append(item)
-        for group in sorted(members, key=_by_number):
-            label = f"{name} {group}"
-            summaries += [replace(each, group=label) for each in summarize_items(members[group], metrics)]
-    return summaries
+    members: dict[str, dict[str, list[Item]]] = {name: {} for name in groups}
+    for item in items:
+        described = _Described(row_of[item.id])
+        for name in groups:
+            members[name].setdefault(GROUPS[name](described) or "unknown", []).append(item)
+    return [
+        replace(each, group=f"{name} {group}")
+        for name in groups
+        for group in sorted(members[name], key=_by_number)
+        for each in summarize_items(members[name][group], metrics)
+    ]

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from septool import audio
-from septool.data.manifest import Mixture, Source
+from septool.data.manifest import Mixture, Source, dump_manifest, read_manifest
+from septool.data.mixing import render_mixture
+from septool.data.renderers import Rendered
 from septool.errors import UsageError
+from septool.scoring import breakdown
 from septool.scoring.breakdown import parse_groups, summarize_groups
 from septool.scoring.items import Item
+from septool.tasks.mix import mix_manifest
 
 
 def row(id: str, genders: str, noise: bool = False) -> Mixture:
@@ -66,14 +70,47 @@ def test_lengths_and_overlaps_are_those_of_the_sources(tmp_path: Path, gone: str
     rows = [
         Mixture(id="a", sample_rate=16000, sources=(short, long), root=tmp_path),
         Mixture(id="b", sample_rate=16000, sources=(short, long), root=tmp_path, mode="max"),
-        Mixture(id="c", sample_rate=16000, sources=(short, long), root=tmp_path, frames=96000),
+        Mixture(id="c", sample_rate=16000, sources=(short, long), root=tmp_path, frames=88000),
         Mixture(id="d", sample_rate=16000, sources=(short, Source(path=gone)), root=tmp_path),
     ]
     found = [each.group for each in summarize_groups(ITEMS, rows, ["sdr"], ["length", "overlap"])]
     assert found == [
         *("length 0 to 2 s", "length unknown", "length 5 to 10 s", "length 10 to 20 s"),
-        *("overlap 0 to 25 %", "overlap unknown", "overlap 75 % and more"),
+        *("overlap 0 to 25 %", "overlap unknown", "overlap 25 to 50 %", "overlap 75 % and more"),
     ]
+
+
+def test_overlaps_are_the_same_on_the_fly_and_written(tmp_path: Path) -> None:
+    for name, seconds in (("short", 2.0), ("long", 10.0)):
+        audio.write_audio(tmp_path / f"{name}.wav", np.full(round(seconds * 8000), 0.1, np.float32), 8000)
+    row = Mixture(id="a", sample_rate=8000, sources=(Source(path="long.wav"), Source(path="short.wav")))
+    rows = [
+        replace(row, id="a", mode="max", frames=16000),  # cut to what both speak in
+        replace(row, id="b", mode="min", frames=80000),  # padded
+        replace(row, id="c", mode="max"),
+    ]
+    (tmp_path / "rows.jsonl").write_text(dump_manifest(rows))
+    mix_manifest(tmp_path / "rows.jsonl", out=tmp_path / "out")
+    for path in (tmp_path / "rows.jsonl", tmp_path / "out" / "mixtures.jsonl"):
+        found = summarize_groups(ITEMS[:3], read_manifest(path), ["sdr"], ["overlap"])
+        assert {each.group: each.mean for each in found} == {
+            "overlap 0 to 25 %": 1.5,
+            "overlap 75 % and more": 0.0,
+        }
+
+
+def test_a_row_is_rendered_once_for_all_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio.write_audio(tmp_path / "0.wav", np.full(800, 0.1, np.float32), 8000)
+    single = Mixture(id="a", sample_rate=8000, sources=(Source(path="0.wav"), Source(path="0.wav")), root=tmp_path)
+    rendered: list[str] = []
+
+    def render(row: Mixture) -> Rendered:
+        rendered.append(row.id)
+        return render_mixture(row)
+
+    monkeypatch.setattr(breakdown, "render_mixture", render)
+    summarize_groups(ITEMS[:1], [single], ["sdr"], ["level-difference", "overlap"])
+    assert rendered == ["a"]
 
 
 def test_names() -> None:
