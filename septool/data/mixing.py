@@ -76,18 +76,20 @@ def render_mixture(row: Mixture, rate: int | None = None) -> Rendered:
     return Rendered(mixture if noise is None else mixture + noise, sources, noise)
 
 
-def source_seconds(row: Mixture) -> list[float]:
-    """Return how long each source is rendered, from headers alone.
+def mixture_seconds(row: Mixture) -> float:
+    """Return how long a row is rendered, in seconds, from headers alone; resampling may differ by a sample.
 
     Raises:
         AudioError: a file that cannot be read.
     """
+    if row.frames is not None:
+        return row.frames / row.sample_rate
     seconds: list[float] = []
     for source in row.sources:
         info = audio.audio_info(row.locate(source.path))
         frames = source.frames if source.frames >= 0 else max(info.frames - source.start, 0)
         seconds.append(frames / info.rate / source.speed)
-    return seconds
+    return min(seconds) if row.mode == "min" else max(seconds)
 
 
 def _read_source(row: Mixture, source: Source, rate: int) -> np.ndarray:

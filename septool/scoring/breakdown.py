@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from septool.data.manifest import Mixture
-from septool.data.mixing import render_mixture, source_seconds
+from septool.data.mixing import mixture_seconds, render_mixture
 from septool.errors import AudioError, SeptoolError, UsageError
 from septool.registry import suggest
 from septool.scoring.items import Item
@@ -50,11 +50,10 @@ def _level_difference(of: _Described) -> str | None:
 
 
 def _length(of: _Described) -> str | None:
-    row = of.row
-    if row.frames is not None:
-        return _group_of(row.frames / row.sample_rate, SECONDS, "s")
-    seconds = _seconds_of(row)
-    return _group_of(max(seconds) if row.mode == "max" else min(seconds), SECONDS, "s") if seconds else None
+    try:
+        return _group_of(mixture_seconds(of.row), SECONDS, "s")
+    except AudioError:
+        return None
 
 
 def _overlap(of: _Described) -> str | None:
@@ -70,14 +69,6 @@ def _overlap(of: _Described) -> str | None:
         if len(heard):
             at_once[heard[0] : heard[-1] + 1] += 1
     return _group_of(100 * float(np.mean(at_once > 1)), OVERLAP_PERCENT, "%")
-
-
-def _seconds_of(row: Mixture) -> list[float]:
-    """Return how long each source is; none where a file cannot be read."""
-    try:
-        return source_seconds(row)
-    except AudioError:
-        return []
 
 
 def _group_of(value: float, borders: Sequence[float], unit: str) -> str:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from septool import workers
 from septool.data.manifest import Mixture, iter_from
-from septool.data.mixing import render_mixture, source_seconds
+from septool.data.mixing import mixture_seconds, render_mixture
 from septool.data.renderers import Rendered
 from septool.data.speech_cache import check_damage
 from septool.errors import AudioError, ConfigError, ManifestError, SeptoolError
@@ -154,7 +154,7 @@ class FixedMixtures:
         lengths = []
         for row in self.rows:
             try:
-                lengths.append(_header_frames(row, self.rate))
+                lengths.append(round(mixture_seconds(row) * self.rate))
             except AudioError as error:
                 self._notice(row, error)
                 lengths.append(0)
@@ -209,14 +209,6 @@ class FixedMixtures:
         start = int(random.integers(max(parts.shape[1] - frames, 0) + 1))
         parts = parts[:, start : start + frames]
         return torch.from_numpy(np.pad(parts, ((0, 0), (0, frames - parts.shape[1]))))
-
-
-def _header_frames(row: Mixture, rate: int) -> int:
-    """Return the length of a rendered mixture at a rate from headers alone; resampling may differ by one sample."""
-    if row.frames is not None:
-        return round(row.frames * rate / row.sample_rate)
-    seconds = source_seconds(row)
-    return int(rate * (min(seconds) if row.mode == "min" else max(seconds)))
 
 
 def collate_items(items: Sequence[TrainingItem]) -> TrainingItem:
