@@ -126,7 +126,7 @@ def typed(ctx: Context, **values: object) -> list[Any]:
     ]
 
 
-def typed_options(ctx: Context, *, besides: Sequence[str]) -> list[str]:
+def typed_options(ctx: Context, *, besides: Sequence[str] = ()) -> list[str]:
     """Return the options that the user typed, such as ``--out``, except some, named by their parameters."""
     return [
         name

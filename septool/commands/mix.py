@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from septool.tasks.mix import RenderedManifest
     from septool.tasks.mix_conversations import RenderedConversations
 
-
-COUNT, PEOPLE, SECONDS = 10, "2-4", 120.0  # of conversations that are drawn
+OF_DRAWN = ("--count", "--speakers", "--seconds", "--seed")  # options for conversations that are drawn
+OF_FILES = ("--snr", "--mode", "--sources")  # and for recordings that are mixed
 CONVERSATIONS = "Conversations"  # group of options in the help
 
 
@@ -43,13 +43,13 @@ def mix(
             rich_help_panel=CONVERSATIONS,
         ),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Number of conversations.", rich_help_panel=CONVERSATIONS)] = COUNT,
+    count: Annotated[int, typer.Option(min=1, help="Number of conversations.", rich_help_panel=CONVERSATIONS)] = 10,
     speakers: Annotated[
         str, typer.Option("--speakers", help="Speakers in each: N or N-M.", rich_help_panel=CONVERSATIONS)
-    ] = PEOPLE,
+    ] = "2-4",
     seconds: Annotated[
         float, typer.Option(min=1.0, help="Minimum length of each, in seconds.", rich_help_panel=CONVERSATIONS)
-    ] = SECONDS,
+    ] = 120.0,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.", rich_help_panel=CONVERSATIONS)] = 0,
     jobs: options.Jobs = 1,
     cluster: options.Cluster = None,
@@ -78,29 +78,16 @@ def mix(
     options.check_json(out, json)
     is_manifest = len(inputs) == 1 and inputs[0].suffix == ".jsonl"
     of_conversations = conversation is not None or (is_manifest and holds_conversations(inputs[0]))
-    if conversation is None:
-        count, speakers, seconds, seed = defaults.typed(ctx, count=count, speakers=speakers, seconds=seconds, seed=seed)
-    if is_manifest or of_conversations:
-        snr, mode, sources = defaults.typed(ctx, snr=snr, mode=mode, sources=sources)
-    else:
-        (cluster,) = defaults.typed(ctx, cluster=cluster)
-    drawn = {
-        "--count": count != COUNT,
-        "--speakers": speakers != PEOPLE,
-        "--seconds": seconds != SECONDS,
-        "--seed": seed != 0,
-    }
-    if conversation is None and any(drawn.values()):
-        surplus = ", ".join(option for option, given in drawn.items() if given)
+    typed = defaults.typed_options(ctx)
+    of_drawn, of_files = ([option for option in typed if option in those] for those in (OF_DRAWN, OF_FILES))
+    if conversation is None and of_drawn:
         raise UsageError(
-            f"{surplus} is for conversations that are drawn; give --conversation OV20, say, or leave it out"
+            f"{', '.join(of_drawn)} is for conversations that are drawn; give --conversation OV20, say, or leave it out"
         )
-    asked = {"--snr": snr != [0.0], "--mode": mode != "min", "--sources": sources is not None}
-    if of_conversations and (len(inputs) != 1 or any(asked.values())):
+    if of_conversations and (len(inputs) != 1 or of_files):
         raise UsageError("conversations take one manifest, without --snr, --mode and --sources")
-    if is_manifest and any(asked.values()):
-        surplus = ", ".join(option for option, given in asked.items() if given)
-        raise UsageError(f"{inputs[0]} says itself how its rows are mixed; leave out {surplus}")
+    if is_manifest and of_files:
+        raise UsageError(f"{inputs[0]} says itself how its rows are mixed; leave out {', '.join(of_files)}")
     if is_manifest or of_conversations:
         render = render_conversations if of_conversations else mix_manifest
         if conversation is not None:
@@ -119,7 +106,7 @@ def mix(
             )
         _tell(rendered, json=json, quiet=quiet)
         return
-    if cluster is not None:
+    if "--cluster" in typed:
         raise UsageError(f"--cluster {cluster} is for the rows of a manifest; leave it out")
     mixed = mix_files(
         inputs,

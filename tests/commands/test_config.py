@@ -202,7 +202,13 @@ def test_completion_of_lists() -> None:
             {"speaker_model": SPEAKER_MODEL, "activity": None, "who": None},
         ),
         ("[extract]\nthreshold = 0.5", ["extract", "a.wav"], "extract.extract", {"threshold": None}),
-        ('[mix]\nseed = 1\ncluster = "local:2"', ["mix", "a.wav", "b.wav", "-o", "m.wav"], "mix.mix_files", {}),
+        (
+            '[mix]\ncount = 5\nspeakers = "3"\nseconds = 60\nseed = 1\ncluster = "local:2"',
+            ["mix", "a.wav", "b.wav", "-o", "m.wav"],
+            "mix.mix_files",
+            {},
+        ),
+        ('[mix]\nmode = "max"\nsnr = [3]', ["mix", "a.jsonl", "-o", "m"], "mix.mix_manifest", {}),
         (
             '[mix]\nmode = "max"\nsnr = [3]\nseconds = 5',
             ["mix", "a.jsonl", "-o", "m", "--conversation", "OV20"],
@@ -253,7 +259,12 @@ def test_what_is_for_another_way_of_using_a_verb_is_left_out(
     [
         (["separate", "a.wav", "--speakers", "auto", "--segment", "10"], "--segment"),
         (["separate", "a.wav", "--who", "b"], "--who"),
-        (["mix", "a.wav", "b.wav", "-o", "m.wav", "--seed", "2"], "--seed"),
+        # Refused with the values of the help, too: what is typed was meant to do something.
+        (["mix", "a.wav", "b.wav", "-o", "m.wav", "--count", "10"], "--count"),
+        (["mix", "a.wav", "b.wav", "-o", "m.wav", "--speakers", "2-4"], "--speakers"),
+        (["mix", "a.wav", "b.wav", "-o", "m.wav", "--seconds", "120"], "--seconds"),
+        (["mix", "a.wav", "b.wav", "-o", "m.wav", "--seed", "0"], "--seed"),
+        (["mix", "a.jsonl", "-o", "m", "--snr", "0", "--mode", "min"], "--snr, --mode"),
         (["eval", "a.txt", "-m", "campplus", "--passes", "2"], "--passes"),
         (["eval", "a.txt", "-m", "campplus", "--speaker-model", "galr"], "--speaker-model"),
         (["eval", "a.jsonl", "-m", "galr", "--speaker-model", "campplus"], "--speaker-model"),
