@@ -69,6 +69,10 @@ class Conversation:
         """Return the file that a path of this row means."""
         return self.root / PurePosixPath(path)
 
+    def recordings(self) -> list[Path]:
+        """Return the files of all that the row is made of."""
+        return [self.locate(segment.path) for segment in self.segments]
+
 
 class RenderedConversation(NamedTuple):
     """A conversation as samples."""

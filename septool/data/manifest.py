@@ -34,6 +34,10 @@ class Row(Protocol):
         """What it is told by; no two rows share one."""
         ...
 
+    def recordings(self) -> list[Path]:
+        """Return the files of all that the row is made of."""
+        ...
+
 
 RowT = TypeVar("RowT", bound=Row)
 
@@ -135,10 +139,11 @@ class Mixture:
         """Return the file that a path of this row means."""
         return self.root / PurePosixPath(path)
 
-    def recordings(self) -> list[str]:
-        """Return the paths of all that the row is made of."""
+    def recordings(self) -> list[Path]:
+        """Return the files of all that the row is made of."""
         parts = (*self.sources, self.noise, self.enrollment)
-        return [part.path for part in parts if part] + ([self.mixture] if self.mixture else [])
+        paths = (*(part.path for part in parts if part), self.mixture)
+        return [self.locate(path) for path in paths if path is not None]
 
 
 def read_manifest(path: Path) -> list[Mixture]:

@@ -237,7 +237,7 @@ def extract(
         Input(
             row.id,
             Path(inputs[0]) / f"{manifests.file_stem(row.id)}.wav",
-            made_of=tuple(map(row.locate, row.recordings())),
+            made_of=tuple(row.recordings()),
         )
         for row in rows.values()
     )

@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -226,11 +226,6 @@ def mix_manifest(
     return RenderedManifest(str(made.path), sha256_of(made.path), made.digest, tuple(made.failed), made.scaled_db)
 
 
-def _paths_read(row: manifest.Mixture) -> Iterator[Path]:
-    parts = (*row.sources, *filter(None, (row.noise, row.enrollment)))
-    return map(row.locate, (*(part.path for part in parts), *filter(None, (row.mixture,))))
-
-
 def _targets(row: manifest.Mixture, out: Path) -> list[Path]:
     """Return the files of a row: the mixture, its voices, and the noise if there is some."""
     stem = manifest.file_stem(row.id)
@@ -289,7 +284,6 @@ MIXTURES = RowKind[manifest.Mixture](
     read=manifest.read_manifest,
     to_dict=manifest.row_to_dict,
     targets=_targets,
-    recordings=_paths_read,
     render=_render_row,
     dump=manifest.dump_manifest,
 )

@@ -1,6 +1,6 @@
 """Writing conversations to files, sampled from utterances or rendered from a manifest."""
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -148,10 +148,6 @@ def _targets(row: Conversation, out: Path) -> list[Path]:
     return [out / name for name in (f"{stem}.wav", f"{stem}.rttm", *tracks)]
 
 
-def _paths_read(row: Conversation) -> Iterator[Path]:
-    return (row.locate(segment.path) for segment in row.segments)
-
-
 def _write_conversation(
     row: Conversation, *, out: Path, sample_rate: int | None, subtype: str, outdated: Set[str]
 ) -> RenderedRow[Conversation] | SeptoolError:
@@ -199,7 +195,6 @@ CONVERSATIONS = RowKind[Conversation](
     read=read_conversations,
     to_dict=conversation_to_dict,
     targets=_targets,
-    recordings=_paths_read,
     render=_write_conversation,
     dump=dump_conversations,
 )

@@ -62,7 +62,6 @@ class RowKind(Generic[manifest.RowT]):
     read: Callable[[Path], Sequence[manifest.RowT]]
     to_dict: Callable[[manifest.RowT], JsonDict]
     targets: Callable[[manifest.RowT, Path], Sequence[Path]]  # the files of a row in a folder
-    recordings: Callable[[manifest.RowT], Iterable[Path]]  # that a row is made of
     # Given a row and, by their names, out, sample_rate, subtype and outdated: the ids of rows whose files are replaced.
     render: Callable[..., RenderedRow[manifest.RowT] | SeptoolError]
     dump: Callable[[list[manifest.RowT]], str]  # the manifest of what was rendered
@@ -102,7 +101,7 @@ def render_rows(
     out, sample_rate, subtype, force = settings.out, settings.sample_rate, settings.subtype, settings.force
     path, digest = out / kind.list_name, sha256_of(source)
     targets = {row.id: kind.targets(row, out) for row in rows}
-    read = (recording for row in rows for recording in kind.recordings(row))
+    read = (recording for row in rows for recording in row.recordings())
     check_targets([path, *chain.from_iterable(targets.values())], chain([source], read), source)
     known = () if force or not path.exists() else kind.read(path)
     check_list((row.id for row in known), (row.id for row in rows), path, source)

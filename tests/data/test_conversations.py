@@ -45,6 +45,7 @@ def test_segments_stand_at_their_places(talk: Path) -> None:
     mixture, sources, turns = render_conversation(row)
     first, second = (audio.load_audio(talk.parent / f"{name}.wav", RATE) for name in "ab")
     assert row.speakers == ("ann", "bob")
+    assert row.recordings() == [talk.parent / f"{name}.wav" for name in "aba"]
     assert sources.shape == (2, 2 * RATE)
     np.testing.assert_array_equal(sources[0, 4000:8000], first[:4000])
     np.testing.assert_array_equal(sources[0, 12000:], first[:4000])  # cut where the conversation ends
