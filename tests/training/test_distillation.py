@@ -1,5 +1,6 @@
 """Learning from a teacher: what is compared, and that it teaches."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from septool.models.papez import Config as PapezConfig
 from septool.models.papez import Papez
 from septool.signal import frames
 from septool.tasks.train import check_run, train
-from septool.training.distillation import Teacher, distance
+from septool.training.distillation import RecordsStates, Teacher, distance
 from septool.training.recipe import Distillation
 from septool.training.recipe_files import recipe_from_dict
 from septool.training.trainer import Trainer
+from tests.conftest import ROOT
 from tests.models.tiny import TINY
 from tests.training.runs import ALONE, recipe
 
@@ -52,6 +54,13 @@ def teacher(tmp_path: Path) -> Path:
     header = Header(model="galr", config=GALR_CONFIG, sample_rate=8000, sources=2)
     checkpoints.save(path, build_model("galr", GALR_CONFIG, None).state_dict(), header)
     return path
+
+
+def test_the_guide_names_the_models_whose_states_can_be_compared() -> None:
+    guide = (ROOT / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"\*\*Teacher and student\*\* are (.+?), with", guide)
+    models = {name for name, config in TINY.items() if isinstance(build_model(name, config, None), RecordsStates)}
+    assert set(re.split(", | or ", named.lower())) == models
 
 
 def test_states_equal_to_the_teachers_as_far_as_both_go_leave_nothing_to_learn() -> None:
