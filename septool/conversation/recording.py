@@ -15,7 +15,7 @@ from septool.conversation.diarization import Diarization
 from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import activity_path
 from septool.inference.findings import Peaks, loudest_if_cancelling
-from septool.inference.streaming import SUBTYPES, FileEstimate
+from septool.inference.streaming import FileEstimate, voice_subtype
 
 FormatTargets = Callable[[Sequence[str]], Sequence[Path]]  # returns the files of speakers, by their names
 Progress = Callable[[float, float], None]
@@ -131,7 +131,7 @@ def separate_conversation(
     info = found.info
     people = len(diarization.speakers)
     targets = tuple(format_targets(diarization.speakers)) if people else ()
-    subtype = SUBTYPES.get(info.subtype, "PCM_16")
+    subtype = voice_subtype(info.subtype)
     with ExitStack() as stack:
 
         def open_writer(paths: Sequence[Path], voices: int) -> audio.Writer:

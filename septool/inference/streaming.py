@@ -25,10 +25,6 @@ from septool.inference.level import ArrayEstimator, check_finite_estimate
 from septool.signal.levels import to_db
 from septool.signal.stitch import Seam, Stitcher
 
-# Sample format of the voices by that of the input; all other formats become PCM_16.
-SUBTYPES = {name: name for name in ("PCM_16", "PCM_24", "PCM_32", "FLOAT")} | {"DOUBLE": "FLOAT"}
-
-
 # Samples over full scale are kept, as floats; all voices are attenuated by one gain; or the samples are clipped.
 Clip = Literal["none", "rescale", "clamp"]
 
@@ -77,7 +73,14 @@ class EstimateSettings:
 
     def written_subtype(self, own: str) -> str:
         """Return the sample format of the voices, given that of the recording."""
-        return "FLOAT" if self.clip == "none" else SUBTYPES.get(own, "PCM_16")
+        return "FLOAT" if self.clip == "none" else voice_subtype(own)
+
+
+def voice_subtype(own: str) -> str:
+    """Return the sample format of voices, given that of the recording: the same, or the nearest that is written."""
+    if own in ("PCM_16", "PCM_24", "PCM_32", "FLOAT"):
+        return own
+    return "FLOAT" if own == "DOUBLE" else "PCM_16"
 
 
 def check_segment(segment: float, overlap: float) -> None:
