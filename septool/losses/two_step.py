@@ -9,7 +9,6 @@ from septool.losses.pit import best_permutation
 from septool.losses.si_snr import EPS
 from septool.metrics.si_snr import si_snr
 from septool.models.two_step_tdcn import TwoStepTDCN
-from septool.signal.levels import energy_ratio_db
 
 
 def autoencoder(model: TwoStepTDCN, mixture: Tensor, sources: Tensor) -> Tensor:
@@ -28,13 +27,6 @@ def latent(model: TwoStepTDCN, mixture: Tensor, sources: Tensor) -> Tensor:
     """
     with torch.no_grad():
         latents, target = model.encode(mixture), model.ideal_latents(mixture, sources)
-    score = partial(_si_sdr, eps=EPS)
+    score = partial(si_snr, zero_mean=False, eps=EPS)  # latents are not negative: their mean is no offset
     estimate = model.separate(latents)
     return -best_permutation(score, estimate=estimate.flatten(2).float(), reference=target.flatten(2).float()).value
-
-
-def _si_sdr(*, estimate: Tensor, reference: Tensor, eps: float) -> Tensor:
-    """SI-SDR in dB of vectors ``[..., element]``; latents are not negative, so no mean is taken off."""
-    scale = (estimate * reference).sum(-1, keepdim=True) / (reference.square().sum(-1, keepdim=True) + eps)
-    target = scale * reference
-    return energy_ratio_db(target, estimate - target, eps)

@@ -10,7 +10,7 @@ from septool.metrics import UndefinedError
 from septool.signal.levels import energy_ratio_db
 
 
-def si_snr(*, estimate: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
+def si_snr(*, estimate: Tensor, reference: Tensor, zero_mean: bool = True, eps: float = 0.0) -> Tensor:
     r"""SI-SNR of estimates in dB; higher is better.
 
     With both signals made zero-mean, :math:`s_t = \frac{\langle \hat s, s\rangle}{\|s\|^2} s` and
@@ -20,14 +20,16 @@ def si_snr(*, estimate: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
     Args:
         estimate: ``[..., time]``.
         reference: ``[..., time]``, broadcast against ``estimate``.
+        zero_mean: subtract the means first; without it is SI-SDR as Le Roux et al. define it.
         eps: added to the energies that are divided by, and to the ratio. 0 is the definition: a silent reference or a
             silent estimate gives nan and a perfect estimate inf. A loss needs about 1e-8 to be finite there.
 
     Returns:
         One value per item, ``[...]``.
     """
-    estimate = estimate - estimate.mean(-1, keepdim=True)
-    reference = reference - reference.mean(-1, keepdim=True)
+    if zero_mean:
+        estimate = estimate - estimate.mean(-1, keepdim=True)
+        reference = reference - reference.mean(-1, keepdim=True)
     energy = reference.square().sum(-1, keepdim=True) + eps
     target = (estimate * reference).sum(-1, keepdim=True) / energy * reference
     return energy_ratio_db(target, estimate - target, eps)

@@ -1,5 +1,7 @@
 """SI-SNR: the definition's closed forms, and no number where there is none."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,12 @@ def test_scale_sign_and_offset_change_nothing(scale: float, offset: float) -> No
     estimate, reference = orthogonal(10.0)
     for one, other in ((estimate * scale + offset, reference), (estimate, reference * scale + offset)):
         assert si_snr(estimate=one, reference=other).item() == pytest.approx(10.0, abs=1e-8)
+
+
+def test_the_mean_may_be_kept() -> None:
+    # An error of length 1 at right angles to a target of length 2.
+    value = si_snr(estimate=torch.tensor([2.0, 1.0]), reference=torch.tensor([4.0, 0.0]), zero_mean=False)
+    assert value.item() == pytest.approx(10 * math.log10(4))
 
 
 def test_one_value_for_each_item_and_pairs_by_broadcasting() -> None:
