@@ -14,7 +14,7 @@ from septool.conversation.blocks import mark_last
 from septool.conversation.diarization import Diarization
 from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import activity_path
-from septool.inference.findings import Peaks, loudest_if_cancelling
+from septool.inference.findings import Levels, loudest_if_cancelling
 from septool.inference.streaming import FileEstimate, voice_subtype
 
 FormatTargets = Callable[[Sequence[str]], Sequence[Path]]  # returns the files of speakers, by their names
@@ -82,16 +82,16 @@ def diarize_file(
     cancelling = None
     if channel is None:
         cancelling = loudest_if_cancelling(source, track=track, raw=raw, progress=progress)
-    peaks = Peaks()
+    levels = Levels()
     with audio.open_audio(source, track=track, raw=raw) as file:
         rate = conversation.choose_rate(file.rate)
         reader = audio.Reader(file, rate, channel or cancelling)
-        for _ in conversation.listen(peaks.watch_recording(reader), rate):
+        for _ in conversation.listen(levels.watch_recording(reader), rate):
             workers.check_stopping()
             progress(reader.frames / file.rate, file.frames / file.rate)
         info = file.info()
 
-    estimate = FileEstimate(info, 0, (), peaks, cancelling)
+    estimate = FileEstimate(info, 0, (), levels, cancelling)
     return estimate, conversation.diarize(partial(_check_wanted, info, progress))
 
 

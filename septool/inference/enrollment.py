@@ -168,7 +168,7 @@ def read_excerpts(
     """
     parts = [audio.read_audio(path, start, frames) for start, frames in excerpts]
     channels = len(parts[0][0])
-    powers = ChannelPowers(channels)  # of what is used, not of the whole recording
+    powers = ChannelPowers()  # of what is used, not of the whole recording
     for samples, _ in parts:
         powers.add(samples)
     channel = powers.loudest_if_cancelling() if channels > 1 else None

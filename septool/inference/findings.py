@@ -16,11 +16,11 @@ from septool import audio, workers
 from septool.audio import Finding, FindingKind
 from septool.config import JsonDict
 from septool.inference.channels import Channel
+from septool.signal.levels import SILENCE
 
-if TYPE_CHECKING:  # which watches peaks
+if TYPE_CHECKING:  # which measures levels
     from septool.inference.streaming import FileEstimate
 
-SILENCE = 1e-5  # peak below which a recording is not scaled to the level of models
 CANCELLED_SHARE = 0.1  # of the power of the mean of uncorrelated channels; below it the channels cancel each other
 
 
@@ -78,41 +78,53 @@ def caveats_of_file(findings: Iterable[Finding], name: str) -> list[Caveat]:
     ]
 
 
-@dataclass
-class Peaks:
-    """Peaks of a recording and of its voices, updated block by block."""
+class Powers:
+    """Powers of signals without their DC offsets, accumulated block by block."""
 
-    recording: float = 0.0
-    voices: list[float] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._count, self._sums, self._squares = 0, np.zeros(1), np.zeros(1)
+
+    def add(self, samples: np.ndarray) -> None:
+        """Accumulate the next block, ``[signal, time]``."""
+        self._count += samples.shape[-1]
+        self._sums = self._sums + samples.sum(axis=-1, dtype=np.float64)
+        self._squares = self._squares + np.square(samples, dtype=np.float64).sum(axis=-1)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean power of each signal so far, ``[signal]``."""
+        count = max(self._count, 1)
+        return np.maximum(self._squares / count - np.square(self._sums / count), 0)
+
+    @property
+    def silent(self) -> np.ndarray:
+        """Whether each signal is silence to models: they are not given it at their level. ``[signal]``."""
+        return self.mean <= SILENCE**2
+
+
+@dataclass
+class Levels:
+    """Powers of a recording and of its voices."""
+
+    recording: Powers = field(default_factory=Powers)
+    voices: Powers = field(default_factory=Powers)
 
     def watch_recording(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield blocks ``[time]`` unchanged, and update the peak of the recording."""
+        """Yield blocks ``[time]`` or ``[channel, time]`` unchanged, and accumulate the power of the recording."""
         for block in blocks:
-            self.recording = max(self.recording, _peak(block))
+            self.recording.add(np.atleast_2d(block))
             yield block
-
-    def watch_voices(self, block: np.ndarray) -> None:
-        """Update the peaks of the voices with a block ``[voice, time]``."""
-        self.voices = self.voices or [0.0] * len(block)
-        self.voices = [max(peak, _peak(voice)) for peak, voice in zip(self.voices, block, strict=True)]
-
-
-def _peak(samples: np.ndarray) -> float:
-    return float(np.abs(samples).max(initial=0.0))
 
 
 class ChannelPowers:
-    """Powers of a recording's channels and of their mean, without DC offsets, accumulated block by block."""
+    """Powers of a recording's channels and of their mean."""
 
-    def __init__(self, channels: int) -> None:
-        self._count, self._sums, self._squares = 0, np.zeros(channels + 1), np.zeros(channels + 1)
+    def __init__(self) -> None:
+        self._powers = Powers()
 
     def add(self, samples: np.ndarray) -> None:
         """Accumulate the next block, ``[channel, time]``."""
-        with_mean = np.vstack((samples, samples.mean(axis=0, dtype=np.float64)))  # [channel + 1, time]
-        self._count += with_mean.shape[1]
-        self._sums += with_mean.sum(axis=1, dtype=np.float64)
-        self._squares += np.square(with_mean, dtype=np.float64).sum(axis=1)
+        self._powers.add(np.vstack((samples, samples.mean(axis=0, dtype=np.float64))))  # [channel + 1, time]
 
     def loudest_if_cancelling(self) -> int | None:
         """Return the loudest channel, from 1, if the channels cancel each other when they are averaged.
@@ -120,9 +132,9 @@ class ChannelPowers:
         The mean of N uncorrelated channels has 1/N² of the sum of their powers, that of identical channels N times as
         much; a mean far below the first indicates cancellation, as between the two sides of a balanced line.
         """
-        if not self._count:
+        *channels, mean = self._powers.mean
+        if not channels:  # nothing was added
             return None
-        *channels, mean = np.maximum(self._squares / self._count - np.square(self._sums / self._count), 0)
         loudest = int(np.argmax(channels >= 0.99 * np.max(channels)))  # the first among equals
         if channels[loudest] <= SILENCE**2 or mean >= CANCELLED_SHARE * sum(channels) / len(channels) ** 2:
             return None
@@ -155,7 +167,7 @@ def loudest_if_cancelling(
     with audio.open_audio(path, track=track, raw=raw) as file:
         if file.channels == 1:
             return None
-        powers = ChannelPowers(file.channels)
+        powers = ChannelPowers()
         block = max(2**20 // file.channels, 1)
         while (samples := file.read(block)).size:
             powers.add(samples)
@@ -176,7 +188,7 @@ def report_caveats(
         model: the checkpoint's name.
         model_rate: Hz.
     """
-    info, peaks, cancelling = estimate.info, estimate.peaks, estimate.cancelling
+    info, levels, cancelling = estimate.info, estimate.levels, estimate.cancelling
     caveats = caveats_of_file(info.findings, recording)
 
     def add(kind: CaveatKind, text: str) -> None:
@@ -192,17 +204,17 @@ def report_caveats(
     if info.rate > model_rate:
         text = f"{model} hears up to {model_rate // 2} Hz; what lies above is left out"
         caveats.append(Caveat(CaveatKind.BANDWIDTH, text))
-    if peaks is not None and peaks.recording <= SILENCE:
+    if levels is not None and levels.recording.silent.all():
         add(CaveatKind.EMPTY, "it is silent")
-    elif peaks is not None:
-        silent = [place for place, peak in enumerate(peaks.voices) if peak <= SILENCE]
-        if silent and len(peaks.voices) > 1:
+    elif levels is not None and (voices := len(levels.voices.silent)) > 1:
+        silent = np.flatnonzero(levels.voices.silent).tolist()
+        if silent:
             verb = "is" if len(silent) == 1 else "are"
             if channel == "each":
-                which = _name_by_channel(silent, len(peaks.voices) // info.channels)
+                which = _name_by_channel(silent, voices // info.channels)
             else:
-                voices = "voice" if len(silent) == 1 else "voices"
-                which = f"{voices} {' and '.join(str(place + 1) for place in silent)} of {len(peaks.voices)}"
+                noun = "voice" if len(silent) == 1 else "voices"
+                which = f"{noun} {' and '.join(str(place + 1) for place in silent)} of {voices}"
             add(CaveatKind.EMPTY, f"{which} {verb} silent")
     if estimate.gain_db:
         add(CaveatKind.RESCALED, f"its voices went over full scale; all were lowered by {-estimate.gain_db:.1f} dB")

@@ -150,7 +150,7 @@ def estimate_stream(
         )
         cancelling = None
         if settings.channel in (None, "mix") and file.channels > 1:  # nothing is final before a whole segment
-            powers = ChannelPowers(file.channels)
+            powers = ChannelPowers()
             powers.add(file.peek(round(settings.segment * file.rate)))
             cancelling = powers.loudest_if_cancelling()
         subtype, voices = settings.written_subtype(file.subtype), settings.written(file.channels)

@@ -20,7 +20,7 @@ from septool.errors import AudioError, InterruptedBySignal, UsageError
 from septool.inference.accelerators import Accelerator, WindowBatches
 from septool.inference.background_io import read_ahead, write_behind
 from septool.inference.channels import Channel, channel_number
-from septool.inference.findings import Peaks, loudest_if_cancelling
+from septool.inference.findings import Levels, loudest_if_cancelling
 from septool.inference.level import ArrayEstimator, check_finite_estimate
 from septool.signal.levels import to_db
 from septool.signal.stitch import Seam, Stitcher
@@ -36,7 +36,7 @@ class FileEstimate:
     info: audio.AudioInfo
     clipped: int  # samples over full scale
     seams: tuple[Seam, ...]  # of a long recording
-    peaks: Peaks | None = None  # of the recording and of its voices, where they were measured
+    levels: Levels | None = None  # of the recording and of its voices, where they were measured
     cancelling: int | None = None  # the loudest channel, used because the channels cancel each other
     gain_db: float = 0.0  # gain on all voices that keeps them within full scale
     interrupted: InterruptedBySignal | None = None  # signal that ended a live recording; its voices are complete
@@ -277,7 +277,7 @@ def estimate_opened(
         block_seconds: length of the blocks that are read.
         progress: as for :func:`estimate_file`.
     """
-    rate, peaks = settings.model_rate, Peaks()
+    rate, levels = settings.model_rate, Levels()
     each = settings.channel == "each"
     reader = audio.Reader(file, rate, settings.channel_number or cancelling, block_seconds, each=each)
     windows = WindowedEstimator(
@@ -287,7 +287,7 @@ def estimate_opened(
         accelerator=accelerator,
         ordered=settings.ordered,
     )
-    recording = peaks.watch_recording(reader)
+    recording = levels.watch_recording(reader)
     final = 0  # samples of each voice, at the model's rate
     with ExitStack() as stack:
         write: Callable[[np.ndarray], None] = writer.write
@@ -296,11 +296,11 @@ def estimate_opened(
             recording = stack.enter_context(read_ahead(recording))
         for block in windows.run(block if each else block[None] for block in recording):
             chosen = block if settings.voice is None else block[settings.voice - 1 :: settings.voices]
-            peaks.watch_voices(chosen)
+            levels.voices.add(chosen)
             write(chosen)
             final += block.shape[-1]
             workers.check_stopping()
             progress(final / rate, file.frames / file.rate)
     writer.write(np.zeros((settings.written(file.channels), 0), dtype=np.float32), last_frame=reader.frames)
     progress(reader.frames / file.rate, file.frames / file.rate)
-    return FileEstimate(file.info(), writer.clipped, windows.seams, peaks, cancelling)
+    return FileEstimate(file.info(), writer.clipped, windows.seams, levels, cancelling)

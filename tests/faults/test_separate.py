@@ -83,12 +83,19 @@ def test_a_reference_whose_channels_cancel(extract: Command, call: Path, tmp_pat
     np.testing.assert_array_equal(audio.read_audio(Path(alone))[0], before)
 
 
-def test_silence_is_told(separate: Command, tmp_path: Path) -> None:
-    path = write(tmp_path / "x.wav", np.zeros(RATE))
+@pytest.mark.parametrize(
+    ("offset", "level", "silent"), [(0, 0, True), (0.1, 0, True), (0, 8e-6, True), (0, 2e-5, False)]
+)
+def test_what_models_take_for_silence_is_told(
+    separate: Command, tmp_path: Path, offset: float, level: float, silent: bool
+) -> None:
+    noise = np.random.default_rng(0).standard_normal(RATE)
+    path = write(tmp_path / "x.wav", offset + level * noise, subtype="FLOAT")
     result = separate(path, "--json")
     assert result.status == 0
-    assert f"septool: {path}: it is silent" in result.errors
-    assert [finding["kind"] for finding in json.loads(result.lines[0])["findings"]] == ["empty"]
+    assert (f"septool: {path}: it is silent" in result.errors) == silent
+    found = {"kind": "empty", "text": f"{path}: it is silent", "is_partial": False}
+    assert (found in json.loads(result.lines[0])["findings"]) == silent
 
 
 def test_clipping_and_cut_recordings_are_in_the_json_and_on_the_page(
