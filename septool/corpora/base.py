@@ -17,8 +17,6 @@ from septool.errors import AudioError, SeptoolError, UsageError
 from septool.printable import printable
 from septool.signal.levels import power_of, power_to_db
 
-SILENT_DB = -80.0  # a recording below it has no sound in it, and no level to set
-
 Value = TypeVar("Value")
 
 

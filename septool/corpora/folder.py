@@ -18,6 +18,7 @@ from septool import audio, workers
 from septool.corpora import base
 from septool.data.manifest import Mixture, Source, manifest_path
 from septool.errors import SeptoolError, UsageError
+from septool.signal.levels import EMPTY_DB
 
 
 def find_utterances(folder: Path) -> dict[str, list[Path]]:
@@ -199,10 +200,10 @@ def sample_fixed_mixtures(
         drawn = _draw(speech, usable, count, sources=sources, difference_db=difference_db, seed=seed)
         needed = sorted({pick for picks, _ in drawn for pick in picks} - levels.keys())
         levels |= zip(needed, workers.each(_level_db, (speech[index] for index in needed), jobs), strict=True)
-        if all(levels[index] > base.SILENT_DB for index in needed):
+        if all(levels[index] > EMPTY_DB for index in needed):
             break
-        usable = [index for index in usable if levels.get(index, 0.0) > base.SILENT_DB]
-    silent = [speech[index].sources[0].path for index, level in levels.items() if not level > base.SILENT_DB]
+        usable = [index for index in usable if levels.get(index, 0.0) > EMPTY_DB]
+    silent = [speech[index].sources[0].path for index, level in levels.items() if not level > EMPTY_DB]
     split = speech[0].split
     fixed = [
         Mixture(

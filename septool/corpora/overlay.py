@@ -15,6 +15,7 @@ from septool import audio, workers
 from septool.corpora import base
 from septool.corpora.folder import assign_splits, is_utf8
 from septool.errors import AudioError, SeptoolError, UsageError
+from septool.signal.levels import EMPTY_DB
 
 ATTEMPTS = 10  # at an excerpt that is not silent
 
@@ -90,7 +91,7 @@ def sample_overlays(
 
 def _excerpt(folder: Path, part: list[Clip], snr: tuple[float, float], seed: int, speech: Speech) -> ClipExcerpt | str:
     level = base.recording_level_db(speech.path)
-    if not level > base.SILENT_DB:
+    if not level > EMPTY_DB:
         return f"{speech.path} is silent or damaged; no mixture uses it"
     random = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(speech.id.encode()).digest()[:8])])
     over = random.uniform(*snr)
@@ -100,6 +101,6 @@ def _excerpt(folder: Path, part: list[Clip], snr: tuple[float, float], seed: int
         frames = min(round(speech.seconds * clip.rate), clip.frames)
         start = int(random.integers(clip.frames - frames + 1))
         found = base.recording_level_db(folder / clip.path, start, frames)
-        if found > base.SILENT_DB:
+        if found > EMPTY_DB:
             return ClipExcerpt(clip, start, frames, round(level - over - found, 4))
     return f"{speech.path}: {ATTEMPTS} excerpts drawn for it are silent or damaged; no mixture uses it"

@@ -16,14 +16,13 @@ from septool import audio
 from septool.data.conversations import Conversation, ConversationSegment
 from septool.data.manifest import MOST_DB, Mixture
 from septool.errors import UsageError
-from septool.signal.levels import power_of, power_to_db
+from septool.signal.levels import EMPTY_DB, power_of, power_to_db
 
 LEVEL_DB = -26.0  # of an utterance, by its RMS
 SPEAKER_DB = 4.0  # a person is at most so much louder or quieter than that
 LONGEST_S = 12.0  # of an utterance; of longer ones a part is taken
 OVERLAP_SHARES = 0.2, 0.8  # of the shorter of two utterances, that they share where they overlap
-SILENT_DB = -80.0  # RMS, below which an excerpt has nobody in it and another one is drawn
-MOST_SILENT = 100  # such excerpts in a conversation
+MOST_SILENT = 100  # excerpts of a conversation that have nobody in them, in place of which others are drawn
 BETWEEN_S = 0.1  # from the end of one person's words to that person's next, or a third person's
 
 
@@ -121,7 +120,7 @@ def sample_conversation(
             at = max(at, max(rest, default=0.0) + BETWEEN_S, ends[speaker] + BETWEEN_S)
         voice = audio.to_mono(audio.read_audio(utterance.path, start, frames)[0])  # as it is rendered
         level_db = float(power_to_db(float(power_of(voice, None))))
-        if level_db < SILENT_DB:
+        if level_db < EMPTY_DB:
             silent_excerpts += 1
             if silent_excerpts > MOST_SILENT:
                 raise UsageError(f"nearly everything that was drawn of {', '.join(names)} is silent")

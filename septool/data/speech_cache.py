@@ -28,10 +28,9 @@ from septool.data import manifest
 from septool.data.pool import FULL_SCALE, UtterancePool, map_samples
 from septool.errors import AudioError, ManifestError
 from septool.files import make_folder, sha256_of
-from septool.signal.levels import rms_of
+from septool.signal.levels import EMPTY_DB, from_db, rms_of
 
 LOG = logging.getLogger(__name__)
-SILENT_RMS = 1e-4  # an utterance below -80 dB has no speech
 FORMAT = 4  # of the files, counted up when others are kept of the same recordings
 NAMED = 3  # damaged recordings that a line names
 RowSource = tuple[manifest.Mixture, manifest.Source]
@@ -177,7 +176,7 @@ def _decode(
                 check_damage(path, damaged, len(utterances), damaged_share)
                 continue
             samples, level = decoded
-            if level < SILENT_RMS:
+            if level < from_db(EMPTY_DB):
                 continue
             file.write(samples.tobytes())
             bounds.append(bounds[-1] + len(samples))
