@@ -1,27 +1,18 @@
-"""Coordination of runs through an output folder: markers of outputs, and locks on recordings in progress.
+"""Hidden lists of the files that were written to a folder.
 
-A hidden list in the folder names the files that were written there, so that a later search for recordings leaves them
-out, whatever model or name they have. A lock per recording, which the system takes away from a process that dies, keeps
-two runs from the same files.
+By them a later search for recordings leaves outputs out, whatever model or name they have.
 """
 
 import json
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from septool import locks
-from septool.atomic import recover
 from septool.config import JsonMapping
 from septool.files import parse_json_lines, sha256_of
-from septool.workers import check_stopping
 
 OUTPUT_LIST = ".septool-outputs.jsonl"  # a row for each file: its name, and by what it is known again
-LOCK_SUFFIX = ".lock"
-POLL_SECONDS = 0.1
 
 
 def record_outputs(paths: Sequence[Path]) -> dict[Path, str]:
@@ -106,53 +97,3 @@ def _read_rows(path: Path, start: int = 0) -> tuple[list[Any], int]:
         return [], 0
     whole = content[: content.rfind(b"\n") + 1]
     return [*parse_json_lines(whole)], start + len(whole)
-
-
-@contextmanager
-def claim(target: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Keep other runs on this machine from the files that begin with ``target`` until the block ends.
-
-    Args:
-        target: the first file of a recording.
-        wait: called once, if another run works on it; raises if that is not to be waited for.
-    """
-    if not locks.AVAILABLE:
-        yield
-        return
-    path = _lock_path(target)
-    waiting = False
-    while True:
-        try:
-            descriptor = locks.take_lock(path)
-            break
-        except BlockingIOError:
-            if not waiting:
-                wait()
-                waiting = True
-        except OSError:  # a folder that cannot be written to; writing the voices tells
-            yield
-            return
-        check_stopping()
-        time.sleep(POLL_SECONDS)
-    try:
-        yield
-    finally:
-        locks.release_lock(path, descriptor)
-
-
-def is_claimed(targets: Iterable[Path]) -> bool:
-    """Return whether another run works on one of several recordings, by their first files."""
-    return locks.AVAILABLE and any(locks.is_locked(_lock_path(target)) for target in targets)
-
-
-def clear_remains(targets: Iterable[Path]) -> None:
-    """Remove from the folders of files what killed processes left there: parts of files, and locks."""
-    for folder in sorted({target.parent for target in targets}):
-        if folder.is_dir() and os.access(folder, os.W_OK):
-            recover(folder)
-            for path in folder.glob(f".{'[0-9a-f]' * 16}{LOCK_SUFFIX}"):
-                locks.clear_lock(path)
-
-
-def _lock_path(target: Path) -> Path:
-    return target.with_name(f".{sha256_of(os.fsencode(target.name))[:16]}{LOCK_SUFFIX}")

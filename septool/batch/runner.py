@@ -14,11 +14,12 @@ from septool import workers
 from septool.atomic import is_pending, recover
 from septool.batch import html_report
 from septool.batch.outcomes import Completed, Failed, Skipped
-from septool.batch.output_folder import claim, clear_remains, record_outputs
+from septool.batch.output_folder import record_outputs
 from septool.batch.output_names import Job
 from septool.batch.record import Digests, Record
 from septool.batch.settings import BatchSettings
 from septool.batch.stdio import PIPE, check_reader, copy_to_stdout, open_stdin, stdin_as_file
+from septool.claims import claim, clear_remains
 from septool.cluster import spread, worker_number
 from septool.device import choose_device, enough_memory
 from septool.errors import InterruptedBySignal, SeptoolError, UsageError

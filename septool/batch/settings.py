@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from septool import audio, workers
 from septool.batch.inputs import FoundInputs, Input, find_inputs
-from septool.batch.output_folder import clear_remains, is_claimed
 from septool.batch.output_names import Job, OutputNaming, check_references_kept, plan_jobs
 from septool.batch.record import Record
 from septool.batch.shards import select_shard
 from septool.batch.stdio import PIPE, check_pipe
+from septool.claims import clear_remains, is_claimed
 from septool.cluster import check_address
 from septool.config import JsonMapping
 from septool.errors import AudioError, UsageError

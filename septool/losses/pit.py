@@ -1,16 +1,15 @@
 """Utterance-level permutation-invariant training (Kolbæk et al., 2017)."""
 
-# pyright: reportMissingTypeStubs=false
-
 from collections.abc import Callable
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from septool.metrics.assignment import assign_sources, rank_pairs
+
 MOST_ORDERS_SOURCES = 5  # up to here all orders are compared at once, beyond by linear assignment
-LOST = 1e4  # rank of a pair without a finite score, far beyond any of decibels
 Score = Callable[..., Tensor]  # score(estimate=, reference=) -> higher is better
 
 
@@ -48,21 +47,3 @@ def best_permutation(score: Score, *, estimate: Tensor, reference: Tensor) -> Be
         order = orders[totals.argmax(-1)]
     value = pairs.gather(-1, order[..., None])[..., 0].mean(-1)
     return Best(value, order)
-
-
-def rank_pairs(pairs: Tensor) -> Tensor:
-    """Make scores ``[..., reference, estimate]`` finite: 0 for a silent reference, the worst for a silent estimate."""
-    ranks = pairs.nan_to_num(nan=-LOST, posinf=LOST, neginf=-LOST)
-    return ranks.masked_fill(pairs.isnan().all(-1, keepdim=True), 0.0)
-
-
-def assign_sources(ranks: Tensor) -> Tensor:
-    """Return the estimate of each reference ``[reference]`` that makes the sum of ``[reference, estimate]`` highest.
-
-    There may be more estimates than references, not fewer.
-    """
-    import scipy.optimize
-
-    untyped: Any = scipy.optimize
-    _, order = untyped.linear_sum_assignment(ranks.cpu().double().numpy(), maximize=True)
-    return torch.as_tensor(order).to(ranks.device)

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from septool.atomic import atomic_write
-from septool.batch.output_folder import claim
+from septool.claims import claim
 from septool.config import JsonDict, JsonMapping
 from septool.errors import SeptoolError
 from septool.files import parse_json_lines, read_bytes

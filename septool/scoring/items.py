@@ -12,8 +12,8 @@ from torch import Tensor
 
 from septool.config import JsonDict, JsonMapping
 from septool.errors import UsageError
-from septool.losses.pit import assign_sources, rank_pairs
 from septool.metrics import ALIASES, FUNCTIONS, METRICS, Metric, UndefinedError
+from septool.metrics.assignment import assign_sources, rank_pairs
 from septool.metrics.si_snr import si_snr
 from septool.metrics.wer import words_of
 from septool.registry import suggest

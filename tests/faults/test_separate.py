@@ -17,7 +17,8 @@ import pytest
 from septool import audio, workers
 from septool.atomic import atomic_write_group
 from septool.batch import runner
-from septool.batch.output_folder import OUTPUT_LIST, claim, is_claimed
+from septool.batch.output_folder import OUTPUT_LIST
+from septool.claims import claim, is_claimed
 from septool.inference.findings import loudest_if_cancelling
 from tests.conftest import RATE, ROOT, Command, files_below, voice, write
 
@@ -254,7 +255,7 @@ def test_voices_that_a_kill_left_half_renamed_are_completed(separate: Command, c
 HOLD = """
 import sys, time
 from pathlib import Path
-from septool.batch.output_folder import claim
+from septool.claims import claim
 with claim(Path(sys.argv[1]), lambda: None):
     print("held", flush=True)
     sys.stdin.readline()
