@@ -42,11 +42,11 @@ class ExtractorRole(Role[Extractor, ExtractionItem]):
             augmentation,
         )
 
-    def losses(self, batch: Batch) -> Tensor:
-        """Return the loss of each item of ``([batch, 2, time], [batch, time])``, ``[batch]``."""
+    def losses_and_auxiliary(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return them for ``([batch, 2, time], [batch, time])``; nothing is added to the loss."""
         parts, enrollment = (part.to(self.device, non_blocking=True) for part in batch)
         parts = parts * model_gain(parts.sum(1))[:, None]
-        return self.loss_function(self.model, parts.sum(1), parts[:, 0], at_model_level(enrollment))
+        return self.loss_function(self.model, parts.sum(1), parts[:, 0], at_model_level(enrollment)), {}
 
     def validation_set(self) -> list[ExtractionItem]:
         data = self.recipe.data

@@ -47,12 +47,8 @@ class Role(ABC, Generic[ModelT, ItemT]):
         """Return ``sample(seed=, epoch=, index=)`` of one item, for :class:`~septool.training.data.DynamicMixtures`."""
 
     @abstractmethod
-    def losses(self, batch: Batch) -> Tensor:
-        """Return the loss of each item of a batch, ``[batch]``."""
-
     def losses_and_auxiliary(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each item, ``[batch]``, and what else is added to each: numbers, by the recipe's table."""
-        return self.losses(batch), {}
 
     @abstractmethod
     def validation_set(self) -> list[ItemT]:

@@ -54,11 +54,8 @@ class SeparatorRole(Role[Separator, Rendered]):
             )
         return super().training_set(jobs)
 
-    def losses(self, batch: Batch) -> Tensor:
-        """Return the loss of each item of ``[batch, part, time]``, at the level of the model, ``[batch]``."""
-        return self.loss_function(self.model, *self._at_model_level(batch))
-
     def losses_and_auxiliary(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return them for ``[batch, part, time]``, at the level of the model."""
         mixture, sources = self._at_model_level(batch)
         auxiliary: dict[str, Tensor] = {}
         with ExitStack() as recording:

@@ -68,7 +68,7 @@ class TrainingState:
     def __init__(self, recipe: Recipe, model: Model, device: torch.device, *, worst: float = -math.inf) -> None:
         """Start from a model's weights; ``worst`` is below any validation score."""
         self.recipe, self.model, self.device = recipe, model, device
-        self.average = MovingAverage(model, recipe.loop.ema) if recipe.loop.ema else None
+        self.restart_average()
         self.optimizers = make_optimizers(model, recipe.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.loop.precision == "fp16")
         self.progress = Progress(best=worst)
@@ -76,9 +76,9 @@ class TrainingState:
         self.manifests: dict[str, str] = {}  # sha256 of the training and validation manifests, by path
 
     def restart_average(self) -> None:
-        """Restart the average from the current weights."""
-        if self.average is not None:
-            self.average = MovingAverage(self.model, self.recipe.loop.ema)
+        """Restart the average, if the recipe averages, from the current weights."""
+        decay = self.recipe.loop.ema
+        self.average = MovingAverage(self.model, decay) if decay else None
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -124,8 +124,7 @@ class TrainingState:
             self.model.load_state_dict(saved.model)
             for optimizer, state in zip(self.optimizers, saved.optimizers, strict=True):
                 restore_optimizer(optimizer, state)
-            if self.average is not None:
-                self.average = MovingAverage(self.model, self.recipe.loop.ema)
+            self.restart_average()
             if self.average is not None and saved.recipe.loop.ema:
                 self.average.weights = {name: value.to(self.device) for name, value in saved.average.items()}
             if saved.scaler:

@@ -118,15 +118,26 @@ class Trainer:
         self._started = self._last_save = time.monotonic()
 
     @property
-    def epoch_number(self) -> int:
-        """Number of completed epochs."""
+    def completed_epochs(self) -> int:
+        """Number of epochs whose steps have all been taken."""
         return self.state.progress.step // self.recipe.loop.epoch_steps
 
     @property
+    def current_epoch(self) -> int:
+        """Index of the epoch that is being trained or validated: an epoch ends with its validation."""
+        progress = self.state.progress
+        last_taken = progress.step - 1 if progress.validation_pending else progress.step
+        return last_taken // self.recipe.loop.epoch_steps
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether ``loop.patience`` epochs have passed without improvement; never, if it is 0."""
+        return 0 < self.recipe.loop.patience <= self.state.progress.epochs_since_best
+
+    @property
     def finished(self) -> bool:
-        """Whether the run has reached its last step, or its patience without improvement is exhausted."""
-        loop, progress = self.recipe.loop, self.state.progress
-        return progress.step >= loop.steps or 0 < loop.patience <= progress.epochs_since_best
+        """Whether the run has reached its last step or is out of patience."""
+        return self.state.progress.step >= self.recipe.loop.steps or self.out_of_patience
 
     @property
     def stopped(self) -> bool:
@@ -153,7 +164,7 @@ class Trainer:
             save_minutes: maximum time between two saved states.
             report: callback for events, called in the main process.
         """
-        loop, progress, is_main = self.recipe.loop, self.state.progress, self.distributed.is_main
+        progress, is_main = self.state.progress, self.distributed.is_main
         if tensorboard:
             check_tensorboard()
         validation_set = self.role.validation_set()  # first, so that errors in it are reported before the long decoding
@@ -188,7 +199,7 @@ class Trainer:
                 self._emit("interrupted", {}, write=False)
                 self.distributed.barrier()  # until the state is written
                 self._interrupt.reraise()
-            if loop.patience and progress.epochs_since_best >= loop.patience:
+            if self.out_of_patience:
                 self._emit("early stop", {"epochs": progress.epochs_since_best})
             if progress.average_candidates:
                 self._emit("average", self.average_candidates(validation_set))
@@ -211,8 +222,8 @@ class Trainer:
     def epoch(self, training_set: TrainingSet, jobs: int = 0) -> bool:
         """Take the remaining steps of an epoch and save the state; return False if the run was asked to stop."""
         loop, progress, distributed = self.recipe.loop, self.state.progress, self.distributed
-        number = (progress.step - progress.validation_pending) // loop.epoch_steps
-        end = min((number + 1) * loop.epoch_steps, loop.steps)
+        epoch = self.current_epoch
+        end = min((epoch + 1) * loop.epoch_steps, loop.steps)
         shares = load_micro_batches(
             training_set,
             range(progress.step, end),
@@ -230,7 +241,7 @@ class Trainer:
                 now = time.monotonic()
                 self.state.hours = self._hours_before + (now - self._started) / 3600
                 samples = distributed.world_size * sum(map(count_samples, micro_batches))
-                event |= {"steps": loop.steps, "epoch": number, "samples_per_s": samples / (now - before)}
+                event |= {"steps": loop.steps, "epoch": epoch, "samples_per_s": samples / (now - before)}
                 event |= {"waiting": (ready - before) / (now - before)}  # fraction of the time spent waiting for data
                 before = now
                 self._log_step(event)
@@ -256,14 +267,27 @@ class Trainer:
             The mean loss of the whole batch, the norm of its gradient before clipping, and the means of what else is
             added to the loss.
         """
-        progress, loop = self.state.progress, self.recipe.loop
+        progress = self.state.progress
         self._set_learning_rate()
         seed = np.random.SeedSequence([self.recipe.seed, progress.step, self.distributed.rank])
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
         self.model.train()
         self.model.zero_grad(set_to_none=True)
         buffers_before = [value.clone() for value in self.batchnorm_buffers]
-        share = loop.batch / self.distributed.world_size
+        means, counted = self._accumulate_gradients(micro_batches)
+        norm = self._apply_gradients(counted, buffers_before)
+        progress.step += 1
+        return {"loss": means.pop("loss"), "gradient": norm} | means
+
+    def _accumulate_gradients(self, micro_batches: Sequence[Batch]) -> tuple[dict[str, float], float]:
+        """Compute the gradient of the loss, summed over the items of the whole batch and divided by their number.
+
+        Returns:
+            The mean loss of the whole batch and the means of what is added to it, by name, and the number of items
+            that count: those above the recipe's floor of the loss.
+        """
+        loop, world = self.recipe.loop, self.distributed.world_size
+        share = loop.batch / world
         loss, counted = 0.0, 0.0
         added: dict[str, float] = {}
         for place, micro_batch in enumerate(micro_batches, 1):
@@ -279,11 +303,19 @@ class Trainer:
             for name, value in auxiliary.items():
                 added[name] = added.get(name, 0.0) + value.item() / len(micro_batches)
             counted += len(above)
-        world = self.distributed.world_size
         loss, counted, *rest = self.distributed.all_reduce_sum(
             loss / world, counted, *(value / world for value in added.values())
         )
-        norm = self._clip_gradient(scale=loop.batch / counted if counted else 0.0)
+        return {"loss": loss} | dict(zip(added, rest, strict=True)), counted
+
+    def _apply_gradients(self, counted: float, buffers_before: Sequence[Tensor]) -> float:
+        """Update weights and their average by the gradient; return its norm before clipping.
+
+        Nothing is updated if no item counts, nor if the norm is not finite: then batch normalization is set back to
+        ``buffers_before``, its buffers before the forward pass, and the step counted as skipped.
+        """
+        progress = self.state.progress
+        norm = self._clip_gradient(scale=self.recipe.loop.batch / counted if counted else 0.0)
         if counted and math.isfinite(norm):
             for optimizer in self.state.optimizers:
                 self.state.scaler.step(optimizer)
@@ -292,10 +324,9 @@ class Trainer:
         elif counted:
             progress.skipped_steps += 1
             for value, before in zip(self.batchnorm_buffers, buffers_before, strict=True):
-                value.copy_(before)  # undo the update by the forward pass
+                value.copy_(before)
         self.state.scaler.update()
-        progress.step += 1
-        return {"loss": loss, "gradient": norm} | dict(zip(added, rest, strict=True))
+        return norm
 
     def _autocast(self) -> AbstractContextManager[object]:
         dtype = torch_dtype(self.recipe.loop.precision)
@@ -305,7 +336,7 @@ class Trainer:
         factor = learning_rate_factor(
             self.recipe.schedule,
             step=self.state.progress.step,
-            epoch=self.epoch_number,
+            epoch=self.completed_epochs,
             steps=self.recipe.loop.steps,
             plateau_scale=self.state.progress.plateau_scale,
         )
@@ -340,13 +371,13 @@ class Trainer:
     def _validate_epoch(self, items: Sequence[object]) -> None:
         """Validate at the end of an epoch, log the score, and save the results."""
         progress = self.state.progress
-        number = (progress.step - progress.validation_pending) // self.recipe.loop.epoch_steps
+        epoch = self.current_epoch
         score = self.validate(items)
         progress.validation_pending = False
         best = self.note_score(score)
         if self.recipe.loop.average:
             self._note_candidate(score)
-        event = {"epoch": number, self.role.metric.key: score, "best": progress.best, "skipped": progress.skipped_steps}
+        event = {"epoch": epoch, self.role.metric.key: score, "best": progress.best, "skipped": progress.skipped_steps}
         event |= {"hours": round(self.state.hours, 4), "lr": self.state.optimizers[0].param_groups[0]["lr"]}
         self._emit("validation", event)
         if self.distributed.is_main:
@@ -360,7 +391,7 @@ class Trainer:
             progress.best, progress.epochs_since_best, progress.bad_epochs = score, 0, 0
             return True
         progress.epochs_since_best += 1
-        if self.epoch_number > schedule.start:
+        if self.completed_epochs > schedule.start:
             progress.bad_epochs += 1
         if schedule.name == "plateau" and progress.bad_epochs > schedule.patience:
             progress.plateau_scale *= schedule.factor

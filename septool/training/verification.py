@@ -60,10 +60,10 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
         classifier.bias.zero_()
         self.model.train()
 
-    def losses(self, batch: Batch) -> Tensor:
-        """Return the loss of each item of ``([batch, time], [batch])``, ``[batch]``."""
+    def losses_and_auxiliary(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return them for ``([batch, time], [batch])``; nothing is added to the loss."""
         recording, speaker = (part.to(self.device) for part in batch)
-        return self.loss_function(self.model, at_model_level(recording), speaker)
+        return self.loss_function(self.model, at_model_level(recording), speaker), {}
 
     def validation_set(self) -> list[trials.Trial]:
         path = Path(self.recipe.data.validation)

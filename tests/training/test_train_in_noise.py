@@ -52,7 +52,7 @@ def test_the_loss_gets_the_mixture_with_noise_and_the_voices_without(
     speech = load_pool(manifests / "train-speech.jsonl", RATE)
     augmentation = load_augmentation_sources(how.mixing, RATE)
     parts = sample_parts(speech, how.mixing, augmentation, seed=0, epoch=0, index=0)
-    run.role.losses(torch.from_numpy(parts)[None])
+    run.role.losses_and_auxiliary(torch.from_numpy(parts)[None])
     mixture, sources = (each[0].numpy() for each in seen)
     assert sources.shape == (2, 2000)
     gain = sources[0, 500] / parts[0, 500]
