@@ -12,18 +12,17 @@ from pathlib import Path
 from types import MethodType
 from typing import TypeVar, overload
 
-import torch
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from septool.atomic import atomic_write
 from septool.errors import CheckpointError, UsageError
 from septool.headers import KEY, Header, open_weights, read_header
 from septool.models import MODELS
 from septool.models.base import Model, Separator
-from septool.models.build import build_model
+from septool.models.build import build_model, build_on_meta
+from septool.models.layers.codec import Encoder
 from septool.registry import suggest
 
 ROLES = {"separator": "separate", "extractor": "extract", "speaker": "recognize speakers"}
@@ -116,10 +115,21 @@ def load(path: Path, kind: type[Model] = Separator) -> tuple[Model, Header]:
         raise CheckpointError(f"checkpoint {path} is a {header.model}, which does not {ROLES[kind.role]}")
     check_config(header, path)
     model = build_model(header.model, header.config)
+    load_weights(model, path, header)
+    return model.eval(), header
+
+
+def load_weights(model: Model, path: Path, header: Header) -> None:
+    """Load a checkpoint's weights into a model of the same shape, and make it end as its header says.
+
+    Raises:
+        CheckpointError: a missing or damaged file, weights of another shape, or an end that the model cannot have.
+    """
     load_into(model, path)
     if header.drops_tail:
-        drop_tail(model)
-    return model.eval(), header
+        if not isinstance(getattr(model, "encoder", None), Encoder):
+            raise CheckpointError(f"checkpoint {path} says drops_tail, but a {header.model} has no windows of samples")
+        model.forward = MethodType(_forward_whole_hops, model)  # bound, so that a copy runs by its own layers
 
 
 def check_config(header: Header, path: Path) -> None:
@@ -130,41 +140,30 @@ def check_config(header: Header, path: Path) -> None:
     """
     shapes = _shapes(path)
     tensors, elements = len(shapes), sum(math.prod(shape) for shape in shapes.values())
-    registered = [0, 0]
 
-    def count(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None:
-            registered[0] += 1
-            registered[1] += parameter.numel()
-        if registered[0] > SLACK * tensors or registered[1] > SLACK * elements:
+    def check(registered: int, numbers: int) -> None:
+        if registered > SLACK * tensors or numbers > SLACK * elements:
             raise CheckpointError(
                 f"checkpoint {path} does not fit the model in its header: the file has {tensors} tensors of together "
                 f"{elements} numbers, the model is larger"
             )
 
-    handle = register_module_parameter_registration_hook(count)
     try:
-        with torch.device("meta"):
-            model = build_model(header.model, header.config)
+        model = build_on_meta(header.model, header.config, check=check)
     except UsageError as error:
         raise CheckpointError(f"checkpoint {path}: {error}") from None
     except (ArithmeticError, RuntimeError, TypeError, MemoryError, RecursionError) as error:
         first = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise CheckpointError(f"checkpoint {path} describes no network that can be built: {first}") from None
-    finally:
-        handle.remove()
     if model.sources != header.sources:
         raise CheckpointError(f"checkpoint {path} says {header.sources} sources, its model {model.sources}")
     _compare_shapes(model, shapes, path)
 
 
-def drop_tail(model: Model) -> None:
-    """Make a model leave what is behind its last whole hop at zero; a copy of it does so with its own layers."""
-    model.forward = MethodType(_forward_whole_hops, model)
-
-
 def _forward_whole_hops(model: Model, mixture: Tensor) -> Tensor:
-    samples, window = mixture.shape[-1], model.config.window
-    hop = window // 2
+    """Leave what is behind the last whole hop of the model's encoder at zero."""
+    encoder = model.encoder
+    assert isinstance(encoder, Encoder)
+    samples, window, hop = mixture.shape[-1], encoder.window, encoder.hop
     whole = samples if samples < window else (samples - window) // hop * hop + window
     return F.pad(type(model).forward(model, mixture[..., :whole]), (0, samples - whole))

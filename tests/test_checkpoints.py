@@ -46,6 +46,35 @@ def test_what_is_saved_is_loaded(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["x.safetensors"]
 
 
+def test_what_is_behind_the_last_whole_hop_is_dropped_as_the_header_says(tmp_path: Path) -> None:
+    config = {
+        "filters": 8,
+        "hidden": 8,
+        "blocks": 1,
+        "summary": 2,
+        "heads": 2,
+        "segment": 10,
+        "window": 16,
+        "stride": 4,
+    }
+    model, path = build_model("galr", config).eval(), tmp_path / "x.safetensors"
+    header = Header(model="galr", config=asdict(model.config), sample_rate=RATE, sources=2, drops_tail=True)
+    checkpoints.save(path, model.state_dict(), header)
+    mixture = torch.randn(1, 405)  # a window of 16 and 97 hops of 4 are 404
+    estimates = checkpoints.load(path)[0](mixture)
+    torch.testing.assert_close(estimates[..., :404], model(mixture[:, :404]))
+    assert estimates.shape[-1] == 405
+    assert not estimates[..., 404:].any()
+
+
+def test_a_model_without_windows_drops_no_tail(tmp_path: Path) -> None:
+    model, path = build_model("tf-gridnet", TINY["tf-gridnet"]), tmp_path / "x.safetensors"
+    header = Header(model="tf-gridnet", config=asdict(model.config), sample_rate=RATE, sources=2, drops_tail=True)
+    checkpoints.save(path, model.state_dict(), header)
+    with pytest.raises(CheckpointError, match="says drops_tail, but a tf-gridnet has no windows of samples"):
+        checkpoints.load(path)
+
+
 def test_equal_checkpoints_are_equal_files(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model, header = checkpoints.load(tiny_checkpoint)
     for name in ("a", "b"):

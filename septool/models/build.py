@@ -1,7 +1,12 @@
 """From a model's name and settings to the network."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from septool.config import JsonMapping, build, field_values
 from septool.errors import ConfigError
@@ -52,3 +57,38 @@ def build_model(name: str, settings: JsonMapping | None = None, variant: str | N
         return MODELS[name](config)
     except ValueError as error:  # settings that do not go together
         raise ConfigError(f"{name}: {error}") from None
+
+
+def build_on_meta(
+    name: str,
+    settings: JsonMapping | None = None,
+    variant: str | None = None,
+    *,
+    check: Callable[[int, int], None],
+) -> Model:
+    """Build a model on torch's "meta" device, where nothing is allocated, as long as its size is accepted.
+
+    Args:
+        name: as for :func:`build_model`.
+        settings: as for :func:`build_model`.
+        variant: as for :func:`build_model`.
+        check: called with the number of tensors and of the numbers in them, so far, whenever the model registers a
+            parameter; what it raises ends the building.
+
+    Raises:
+        UsageError, ConfigError: as from :func:`build_model`.
+    """
+    tensors, numbers = 0, 0
+
+    def count(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal tensors, numbers
+        if parameter is not None:
+            tensors, numbers = tensors + 1, numbers + parameter.numel()
+            check(tensors, numbers)
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            return build_model(name, settings, variant)
+    finally:
+        hook.remove()

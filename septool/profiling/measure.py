@@ -50,9 +50,7 @@ class Target:
         torch.manual_seed(0)
         model = cast(Network, build_model(self.model, self.config))
         if self.weights:
-            checkpoints.load_into(model, self.weights)
-            if checkpoints.read_header(self.weights).drops_tail:
-                checkpoints.drop_tail(model)
+            checkpoints.load_weights(model, self.weights, checkpoints.read_header(self.weights))
         return model.eval()
 
 

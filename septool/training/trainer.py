@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from septool import catalogue, checkpoints
 from septool.atomic import atomic_write
@@ -22,7 +21,7 @@ from septool.errors import UsageError
 from septool.files import make_folder, sha256_of
 from septool.inference.dtype import torch_dtype
 from septool.models.base import Model
-from septool.models.build import build_model
+from septool.models.build import build_model, build_on_meta
 from septool.provenance import software
 from septool.training.data import Batch, TrainingSet, count_samples, load_micro_batches
 from septool.training.distributed import Distributed
@@ -48,23 +47,15 @@ def check_network_size(recipe: Recipe) -> Model:
     Raises:
         UsageError: it has more than :data:`MOST_WEIGHTS` weights or :data:`MOST_TENSORS` tensors.
     """
-    weights, tensors = 0, 0
 
-    def count(_module: nn.Module, _name: str, weight: nn.Parameter) -> None:
-        nonlocal weights, tensors
-        weights, tensors = weights + weight.numel(), tensors + 1
+    def check(tensors: int, weights: int) -> None:
         if weights > MOST_WEIGHTS or tensors > MOST_TENSORS:
             raise UsageError(
                 f"the settings of config make a network of more than {MOST_WEIGHTS} weights, or of more than "
                 f"{MOST_TENSORS} matrices of them; septool models show {recipe.model} has the usual ones"
             )
 
-    hook = register_module_parameter_registration_hook(count)
-    try:
-        with torch.device("meta"):
-            return build_model(recipe.model, recipe.config, recipe.variant)
-    finally:
-        hook.remove()
+    return build_on_meta(recipe.model, recipe.config, recipe.variant, check=check)
 
 
 class LossModule(nn.Module):
