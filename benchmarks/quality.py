@@ -85,8 +85,8 @@ def write_results(path: Path, model: str, name: str, items: Sequence[Item], summ
         "set": name,
         "items": len(items),
         "sample_rate": summary.sample_rate,
-        "manifest_sha256": summary.manifest_sha256,
-        "model_sha256": summary.model_sha256,
+        "manifest_sha256": summary.provenance["manifest_sha256"],
+        "model_sha256": summary.provenance["model_sha256"],
         "versions": metric_versions(),
         "commit": source_commit(),
     }

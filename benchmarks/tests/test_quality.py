@@ -10,7 +10,7 @@ from septool import catalogue
 from septool.scoring.items import Item
 from septool.scoring.summary import Summary
 
-SUMMARY = Summary("si-snri", "dB", sample_rate=8000, manifest_sha256="m", model_sha256="w")
+SUMMARY = Summary("si-snri", "dB", sample_rate=8000, provenance={"manifest_sha256": "m", "model_sha256": "w"})
 
 
 def results(folder: Path, model: str, name: str, mean: float, summary: Summary = SUMMARY) -> None:
@@ -37,7 +37,13 @@ def test_the_page(tmp_path: Path) -> None:
 
 def test_a_set_and_its_longer_name_are_kept_apart_and_other_manifests_do_not_compare(tmp_path: Path) -> None:
     results(tmp_path, "a", "dev-2mix", 1.0)
-    results(tmp_path, "b", "dev-2mix", 2.0, Summary("si-snri", "dB", sample_rate=8000, manifest_sha256="other"))
+    results(
+        tmp_path,
+        "b",
+        "dev-2mix",
+        2.0,
+        Summary("si-snri", "dB", sample_rate=8000, provenance={"manifest_sha256": "other", "model_sha256": "w"}),
+    )
     results(tmp_path, "a", "dev-2mix-far", 3.0)
     lines = list(page(tmp_path))
     assert sum(line.startswith("| a | ") for line in lines) == 2

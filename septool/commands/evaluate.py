@@ -180,8 +180,6 @@ def evaluate(
     --compare A.jsonl B.jsonl prints the paired difference of two results of one manifest, its 95 % interval and the
     p-value of a permutation test.
     """
-    from dataclasses import asdict
-
     from septool.commands import printing
     from septool.tasks.evaluate import evaluate as work
     from septool.tasks.evaluation_sources import source_kind
@@ -234,7 +232,7 @@ def evaluate(
         for item in items:
             printing.json_line(item.to_row())
         for summary in summaries:
-            printing.json_line(asdict(summary))
+            printing.json_line(summary.row())
     else:
         grouped = {"group": "group"} if by is not None else {}
         columns = {"metric": "metric"} | grouped | COLUMNS

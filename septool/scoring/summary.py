@@ -3,16 +3,17 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import bootstrap, permutation_test
 
+from septool.config import JsonDict
 from septool.errors import SeptoolError
 from septool.metrics import METRICS, Metric, UndefinedError
 from septool.metrics.eer import EqualErrorRate, equal_error_rate
-from septool.scoring.items import Item
+from septool.scoring.items import PROVENANCE, Item
 
 RESAMPLES, ERROR_RATE_RESAMPLES, PERMUTATIONS = 1000, 200, 9999
 BATCH = 100  # resamples or permutations in memory at once
@@ -35,16 +36,15 @@ class Summary:
     failed: int = 0  # items that could not be scored at all
     threshold: float | None = None  # of an error rate: the score at which it is that
     sample_rate: int | None = None  # Hz at which it was scored
-    manifest_sha256: str | None = None  # of what it was scored on, unless that is a folder
-    model_sha256: str | None = None  # of what was scored, unless that is files
     group: str | None = None  # of the items, such as "sex f+m"; all of them without
     definition: str = ""
-    speaker_model_sha256: str | None = None  # of what told the speakers of conversations apart
-    passes: str | None = None  # whose voices were averaged, if that was asked for
-    consistency: str | None = None  # "true" if the voices were made to add up to the mixture
-    dtype: str | None = None  # what the model computed in, unless that was fp32
-    asr: str | None = None  # the command that wrote down what is said
     reasons: dict[str, int] = field(default_factory=dict)  # why values are undefined, and how many
+    provenance: Mapping[str, str] = field(default_factory=dict)  # what it was measured on and with; see PROVENANCE
+
+    def row(self) -> JsonDict:
+        """Return plain values for JSON; what did not play a part in the measurement is None."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "provenance"}
+        return values | dict.fromkeys(PROVENANCE) | dict(self.provenance)
 
 
 @dataclass(frozen=True)

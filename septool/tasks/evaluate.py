@@ -153,7 +153,7 @@ def evaluate(
             report(len(items), total, items[item.id])
     ordered = [items[id] for id in job.ids]
     summaries = [
-        replace(summary, sample_rate=job.rate, definition=_definition(summary.metric), **provenance)
+        replace(summary, sample_rate=job.rate, definition=_definition(summary.metric), provenance=provenance)
         for summary in chosen.summarize(ordered, metrics)
     ]
     if html is not None:

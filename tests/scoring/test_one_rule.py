@@ -118,7 +118,7 @@ def test_eval_of_a_model_and_of_what_separate_wrote_agree(
     (other,), _ = evaluate(rows, metric="si-snri", consistency=not consistency, **settings)
     assert of_model.scores["si-snri"] == pytest.approx(of_files.scores["si-snri"], abs=1e-3)
     assert of_model.scores["si-snri"] != pytest.approx(other.scores["si-snri"], abs=1e-2)
-    assert summary.consistency == ("true" if consistency else None)
+    assert summary.provenance.get("consistency") == ("true" if consistency else None)
 
 
 @pytest.mark.parametrize("settings", [{"consistency": True}, {"dtype": "bf16"}, {"dtype": "auto"}])

@@ -20,9 +20,9 @@ from septool.inference.level import separate_at_model_level
 from septool.metrics.si_snr import si_snr
 from septool.models.base import Separator, SeparatorConfig
 from septool.scoring.item_files import item_writer, load_items
-from septool.scoring.items import Item, parse_metric_names
+from septool.scoring.items import PROVENANCE, Item, parse_metric_names
 from septool.scoring.model_estimates import separate_row
-from septool.scoring.summary import summarize_items
+from septool.scoring.summary import Summary, summarize_items
 from septool.tasks.evaluate import evaluate
 from septool.tasks.mix import mix_manifest
 from tests.conftest import RATE, voice
@@ -393,3 +393,9 @@ def test_a_table_is_for_two_folders(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(manifest.dump_manifest([row]))
     with pytest.raises(UsageError, match="pairs the files of two folders; for a manifest give a template"):
         evaluate(tmp_path / "rows.jsonl", tmp_path, pair="pairs.csv")
+
+
+def test_rows_of_summaries_have_every_key_of_provenance() -> None:
+    row = Summary("si-snr", "dB", provenance={"passes": "2", "of another version": "x"}).row()
+    assert {key: row[key] for key in PROVENANCE} == {key: "2" if key == "passes" else None for key in PROVENANCE}
+    assert (row["of another version"], row["metric"], "provenance" in row) == ("x", "si-snr", False)

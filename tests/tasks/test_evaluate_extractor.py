@@ -135,7 +135,7 @@ def test_a_separator_is_scored_on_the_enrolled_voice_if_asked(rows: Path, tiny_c
     items, summaries = run(extract=True)
     assert [len(item.scores["si-snr"]) for item in items] == [1, 1]
     assert all(item.detections.keys() == {"right-voice", "presence", "absence"} for item in items)
-    assert summaries[0].speaker_model_sha256 == sha256_of(catalogue.resolve_checkpoint(SPEAKER_MODEL)[1])
+    assert summaries[0].provenance["speaker_model_sha256"] == sha256_of(catalogue.resolve_checkpoint(SPEAKER_MODEL)[1])
     separated, _ = run()
     assert [len(item.scores["si-snr"]) for item in separated] == [2, 2]
     for source in (rows.parent, rows):
@@ -146,8 +146,8 @@ def test_a_separator_is_scored_on_the_enrolled_voice_if_asked(rows: Path, tiny_c
 def test_an_extractor_is_known_by_itself(rows: Path, tiny_extractor: Path, knowing: Any) -> None:
     """The speaker network that chooses from a separator's outputs is not in what it was measured with."""
     _, summaries = evaluate(rows, model=str(tiny_extractor), metric="si-snr", device="cpu", extract=True)
-    assert summaries[0].model_sha256 == sha256_of(tiny_extractor)
-    assert summaries[0].speaker_model_sha256 is None
+    assert summaries[0].provenance["model_sha256"] == sha256_of(tiny_extractor)
+    assert "speaker_model_sha256" not in summaries[0].provenance
 
 
 def test_a_row_without_enrollment_fails_alone(rows: Path, tiny_extractor: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_recording_that_cannot_be_read_fails_its_trials_alone(rows: Path, netw
     items, (summary,) = evaluate(listed, model=str(network), device="cpu", report=lambda n, of, _: told.append((n, of)))
     assert told == [(1, 3), (2, 3), (3, 3)]  # what is listed twice is compared once, and counts twice
     assert [item.error for item in items] == ["", f"{rows.parent}/lost.wav does not exist", "", ""]
-    assert (summary.count, summary.failed, summary.manifest_sha256) == (3, 1, sha256_of(listed))
+    assert (summary.count, summary.failed, summary.provenance["manifest_sha256"]) == (3, 1, sha256_of(listed))
     result = septool("eval", listed, "-m", network, "-d", "cpu", "-q", "--json", "-o", rows.parent / "items.jsonl")
     assert result.status == 1
     assert result.errors == [f"septool: {items[1].id}: {items[1].error}"]
