@@ -23,7 +23,7 @@ from septool.commands import help
 from septool.conversation.result import SeparatedConversation
 from septool.headers import Header
 from septool.inference.dtype import BF16_CHANGE
-from septool.losses import EQUATIONS, LOSSES, can_learn_by
+from septool.losses import DEFINITIONS, LOSSES, can_learn_by
 from septool.metrics import METRICS, Metric
 from septool.metrics.eer import EER
 from septool.models import MODELS
@@ -244,9 +244,9 @@ def model_page() -> str:
         "| name | what is made small |",
         "|---|---|",
     ]
-    for name, equation in EQUATIONS.items():
-        shown = equation.replace("|", "\\|").replace("<", "\\<")
-        lines.append(f"| [{name}](../{_source(LOSSES.module(name))}) | {shown} |")
+    for loss in DEFINITIONS:
+        shown = loss.equation.replace("|", "\\|").replace("<", "\\<")
+        lines.append(f"| [{loss.name}](../{_source(LOSSES.module(loss.name))}) | {shown} |")
     return "\n".join(lines) + "\n"
 
 

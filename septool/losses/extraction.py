@@ -5,6 +5,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+COMPRESSION = 0.3  # exponent of magnitudes
+FLOOR = 1e-5  # magnitude (-100 dB); keeps the slope of the root finite
+
 
 class SpectralExtractor(Protocol):
     """What the spectral losses ask of a model, such as :class:`septool.models.base.MaskingExtractor`."""
@@ -32,8 +35,7 @@ def spectral_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrol
 def compressed_l2(model: SpectralExtractor, mixture: Tensor, target: Tensor, enrollment: Tensor) -> Tensor:
     """The same of magnitudes to the power of 0.3, ``[batch]`` (VoiceFilter), so that quiet bins count too."""
     estimate, reference = _magnitudes(model, mixture, target, enrollment)
-    # The floor (-100 dB) keeps the slope of the root finite.
-    compressed = (estimate + 1e-5).pow(0.3) - (reference + 1e-5).pow(0.3)
+    compressed = (estimate + FLOOR).pow(COMPRESSION) - (reference + FLOOR).pow(COMPRESSION)
     return compressed.square().mean((-2, -1))
 
 

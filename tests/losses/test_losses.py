@@ -1,10 +1,15 @@
 """Every loss says what it computes."""
 
+import inspect
+
 import pytest
 import torch
 
-from septool.losses import EQUATIONS, LOSSES, can_learn_by
+from septool.losses import DEFINITIONS, LOSSES, can_learn_by, extraction, snr
+from septool.losses.chimera import chimera
 from septool.losses.si_snr import negative_si_snr
+from septool.losses.speaker import additive_margin
+from septool.losses.wavesplit import CEILING
 from septool.models import MODELS
 from septool.models.build import build_model
 from tests.models.learning import WITHOUT_TRAINING
@@ -13,8 +18,21 @@ from tests.models.tiny import SPEAKER, TINY, TINY_EXTRACTORS
 SIZES = TINY | TINY_EXTRACTORS | {"speaker-net": SPEAKER, "campplus": {}}
 
 
-def test_every_loss_has_its_equation() -> None:
-    assert set(EQUATIONS) == set(LOSSES)
+def test_equations_have_the_constants_of_the_code() -> None:
+    equations = {loss.name: loss.equation for loss in DEFINITIONS}
+    margin, scale, alpha = (
+        inspect.signature(function).parameters[name].default
+        for function, name in ((additive_margin, "margin"), (additive_margin, "scale"), (chimera, "alpha"))
+    )
+    threshold, of_silence = (10 ** (-most / 10) for most in (snr.MAX_SNR_DB, snr.MAX_ATTENUATION_DB))
+    for name, parts in {
+        "additive-margin": [f"{scale:g} (cos - {margin:g} y)"],
+        "chimera": [f"{alpha:g} (D", f"+ {1 - alpha:g} mean"],
+        "compressed-l2": [f"+ {extraction.FLOOR:.5f})^{extraction.COMPRESSION:g}"],
+        "snr": [f"+ {threshold:g} |s|^2", f"+ {of_silence:g} |x|^2"],
+        "wavesplit": [f", {CEILING:g})"],
+    }.items():
+        assert all(part in equations[name] for part in parts), name
 
 
 def test_every_model_names_a_loss_that_exists() -> None:
