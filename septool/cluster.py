@@ -67,13 +67,13 @@ def check_address(cluster: str) -> None:
     """
     kind, colon, rest = cluster.partition(":")
     if not colon or not rest or (kind == "local" and (not rest.isdecimal() or is_at_most(rest, 0))):
-        raise UsageError(f"--cluster is {cluster!r}; it is local:N, such as local:4, or tcp://HOST:PORT of a scheduler")
+        raise UsageError(f"cluster is {cluster!r}; it is local:N, such as local:4, or tcp://HOST:PORT of a scheduler")
     if kind == "local" and not is_at_most(rest, MOST_JOBS):
-        raise UsageError(f"--cluster is {cluster!r}; local:N has 1 to {MOST_JOBS} workers")
+        raise UsageError(f"cluster is {cluster!r}; local:N has 1 to {MOST_JOBS} workers")
     try:
         import distributed  # noqa: F401
     except ImportError:
-        raise UsageError("--cluster takes dask.distributed: pip install 'septool[cluster]'") from None
+        raise UsageError("a cluster takes dask.distributed: pip install 'septool[cluster]'") from None
 
 
 def worker_number() -> int:

@@ -40,13 +40,15 @@ def client() -> Iterator[object]:
 
 @pytest.mark.parametrize("address", ["local", "local:", "local:0", "local:\u0660", "local:x", "", "localhost"])
 def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(UsageError, match=r"it is local:N, such as local:4, or tcp://HOST:PORT of a scheduler"):
+    with pytest.raises(
+        UsageError, match=r"^cluster is .*; it is local:N, such as local:4, or tcp://HOST:PORT of a scheduler"
+    ):
         check_address(address)
 
 
 @pytest.mark.parametrize("number", ["1025", "9" * 5000])
 def test_more_workers_than_processes_are_refused(number: str) -> None:
-    with pytest.raises(UsageError, match=r"; local:N has 1 to 1024 workers"):
+    with pytest.raises(UsageError, match=r"^cluster is .*; local:N has 1 to 1024 workers"):
         check_address(f"local:{number}")
 
 

@@ -24,7 +24,7 @@ from septool.models.speaker_net import SpeakerNet
 TRACKS = 2  # outputs of the separator
 NOT_MEASURED = (
     "how its embeddings are spread was not measured, so that people are told apart as by a bundled speaker network of "
-    "its kind; say how many there are with --speakers N"
+    "its kind; say how many speakers there are"
 )
 
 
@@ -93,7 +93,8 @@ def load_conversation_networks(
     _, speaker_path = catalogue.resolve_checkpoint(speaker_model)
     if separator.sources != TRACKS:
         raise UsageError(
-            f"--speakers takes a model with {TRACKS} outputs, this one has {separator.sources}; leave out --speakers"
+            f"conversations take a model with {TRACKS} outputs, {name} has {separator.sources}; name another, or "
+            "separate without speakers"
         )
 
     def load_speaker_net() -> SpeakerEncoder:

@@ -30,8 +30,8 @@ def parse_count(text: str) -> SpeakerCount:
     least, dash, most = text.partition("-")
     if least.isdecimal() and (most.isdecimal() or not dash):
         if not (is_at_most(least, MOST_PEOPLE) and is_at_most(most or least, MOST_PEOPLE)):
-            raise UsageError(f"--speakers is {text!r}; a conversation has 1 to {MOST_PEOPLE} people")
+            raise UsageError(f"speakers is {text!r}; a conversation has 1 to {MOST_PEOPLE} people")
         count = SpeakerCount(int(least), int(most or least))
         if 1 <= count.least <= count.most:
             return count
-    raise UsageError(f"--speakers is {text!r}; it can be auto, a number of people such as 3, or a range such as 2-6")
+    raise UsageError(f"speakers is {text!r}; it can be auto, a number of people such as 3, or a range such as 2-6")

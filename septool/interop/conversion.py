@@ -273,7 +273,8 @@ def convert_files(
     architecture, tensors = foreign.architecture, check_tensors(foreign.tensors, files[0])
     if exact_tail and not architecture.drops_tail:
         raise UsageError(
-            f"--exact-tail was given, but the {architecture.model} of {source} leaves no more at zero than septool does"
+            f"an exact tail was asked for, but the {architecture.model} of {source} leaves no more at zero than "
+            "septool does"
         )
     given = dict(settings or {})
     places = match_tensors(tensors, architecture.names)
@@ -305,11 +306,10 @@ def convert_files(
 def _complete(config: JsonDict, given: JsonMapping, model: str) -> JsonDict:
     """Fill what the files leave open with what was given."""
     for key, value in given.items():
-        flag = f"--{key}" if key in ("chunk", "heads") else f"--set {key}"
         if key not in config:
-            raise UsageError(f"{flag} was given, but {model} has no such setting")
+            raise UsageError(f"{key} was given, but {model} has no such setting")
         if config[key] is not UNKNOWN and config[key] != value:
-            raise UsageError(f"{flag} {value} was given, but in these files {key} is {config[key]}")
+            raise UsageError(f"{key} {value} was given, but in these files it is {config[key]}")
         config[key] = value
     unknown = [key for key, value in config.items() if value is UNKNOWN]
     if unknown:
@@ -326,5 +326,5 @@ def _settle_rate(said: object, given: int | None) -> int:
     if isinstance(said, bool) or not isinstance(said, int | float) or said % 1 != 0:
         raise CheckpointError(f"sample_rate is {said!r} in these files; it has to be a whole number of Hz")
     if given is not None and int(said) != given:
-        raise UsageError(f"--sample-rate {given} was given, but these files say {int(said)} Hz")
+        raise UsageError(f"a sample rate of {given} Hz was given, but these files say {int(said)} Hz")
     return int(said)

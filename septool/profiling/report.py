@@ -181,16 +181,16 @@ def check_outputs(out: Path | None, plot: Path | None, html: Path | None, trace:
     """Refuse files that could not be written after all the measuring, or, without ``force``, that are there."""
     if plot or html:
         figure_class()
-    for option, path, suffixes in (
-        ("--out", out, (".jsonl", ".csv")),
-        ("--plot", plot, (".png", ".svg")),
-        ("--html", html, (".html",)),
-        ("--torch-profiler", trace, (".json",)),
+    for path, suffixes in (
+        (out, (".jsonl", ".csv")),
+        (plot, (".png", ".svg")),
+        (html, (".html",)),
+        (trace, (".json",)),
     ):
         if path is None:
             continue
         if path.suffix not in suffixes:
-            raise UsageError(f"{option} {path} has to end in {' or '.join(suffixes)}")
+            raise UsageError(f"{path} has to end in {' or '.join(suffixes)}")
         refuse_existing(path, force=force)
         make_folder(path.parent)
 

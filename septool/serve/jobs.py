@@ -222,10 +222,7 @@ class JobQueue:
         if model is not None and model not in self.models:
             raise UsageError(f"model is {model!r}; it can be {', '.join(self.models)}")
         if speakers is not None:
-            try:
-                parse_count(speakers)
-            except UsageError as error:
-                raise UsageError(str(error).removeprefix("--")) from None
+            parse_count(speakers)
         if self._folder is None:
             raise BusyError("the server is starting")
         try:

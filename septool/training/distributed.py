@@ -141,7 +141,7 @@ def init_distributed(device: torch.device) -> Iterator[Distributed]:
         if is_peer_lost(error):
             raise SeptoolError(
                 f"one of the {world_size} processes of this run has ended, and the run with it; "
-                "resume it with --resume, with as many processes as you like"
+                "resume it, with as many processes as you like"
             ) from error
         raise
 

@@ -43,7 +43,7 @@ def lock_run(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         raise UsageError(
             f"{folder} is the folder of a run that is training now ({_holder(path)}); "
-            "wait for its end, or choose another --out"
+            "wait for its end, or choose another folder"
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)

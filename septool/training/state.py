@@ -152,7 +152,7 @@ def read_state(folder: Path) -> SavedState:
     """
     paths = [folder / name for name in STATES if (folder / name).exists()]
     if not paths:
-        raise CheckpointError(f"{folder / LAST} does not exist; there is nothing to resume, start without --resume")
+        raise CheckpointError(f"{folder / LAST} does not exist; there is nothing to resume; start a new run")
     damage = ""
     for path in paths:
         try:

@@ -485,11 +485,11 @@ def test_activity_says_what_a_folder_holds_besides(septool: Command, meeting: Pa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--speakers", "101"], "--speakers is '101'; a conversation has 1 to 100 people"),
+        (["--speakers", "101"], "septool: speakers is '101'; a conversation has 1 to 100 people"),
         (["--speakers", "2-" + "9" * 5000], "; a conversation has 1 to 100 people"),
-        (["--speakers", "some"], "--speakers is 'some'; it can be auto, a number of people such as 3, or a range"),
-        (["--speakers", "0"], "--speakers is '0'"),
-        (["--speakers", "4-2"], "--speakers is '4-2'"),
+        (["--speakers", "some"], "speakers is 'some'; it can be auto, a number of people such as 3, or a range"),
+        (["--speakers", "0"], "speakers is '0'"),
+        (["--speakers", "4-2"], "speakers is '4-2'"),
         (["--activity", "rttm"], "--activity is for conversations; give --speakers auto"),
         (["--rest", "r.wav"], "--rest is for conversations; give --speakers auto"),
         (["--speaker-model", "speaker-net"], "--speaker-model is for conversations; give --speakers auto"),

@@ -125,7 +125,7 @@ def test_an_entry_that_says_another_rate_than_its_files_is_refused(
     entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(catalogue, "read_catalogue", lambda: {"sepformer-tiny": replace(entry, sample_rate=8000)})
-    with pytest.raises(UsageError, match="8000 was given, but these files say 16000"):
+    with pytest.raises(UsageError, match="8000 Hz was given, but these files say 16000"):
         fetch_weights("sepformer-tiny")
     assert not list((tmp_path / "cache/weights").glob("*.safetensors"))
 

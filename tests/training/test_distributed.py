@@ -187,7 +187,7 @@ def test_a_process_that_dies_ends_the_run_with_one_line(
     ours = [line for line in errors.splitlines() if line.startswith("septool: ")]
     assert ours == [
         "septool: one of the 2 processes of this run has ended, and the run with it; "
-        "resume it with --resume, with as many processes as you like"
+        "resume it, with as many processes as you like"
     ]
     step = state(out)["progress"]["step"]
     train(replace(endless, loop=replace(endless.loop, steps=step + 1)), out, resume=True)

@@ -192,7 +192,7 @@ def test_a_state_is_there_before_a_validation(manifests: Path, tmp_path: Path, m
 
 
 def test_resuming_nothing_and_resuming_damage_are_worded(manifests: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="nothing to resume"):
+    with pytest.raises(CheckpointError, match="there is nothing to resume; start a new run"):
         train(recipe(manifests), tmp_path, resume=True)
     for name in ("last.pt", "previous.pt"):
         (tmp_path / name).write_bytes(b"not a state")
