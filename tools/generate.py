@@ -24,7 +24,7 @@ from septool.conversation.result import SeparatedConversation
 from septool.headers import Header
 from septool.inference.dtype import BF16_CHANGE
 from septool.losses import DEFINITIONS, LOSSES, can_learn_by
-from septool.metrics import METRICS, Metric
+from septool.metrics import METRICS, Measure
 from septool.metrics.eer import EER
 from septool.models import MODELS
 from septool.profiling.comparison import published_rows
@@ -345,16 +345,14 @@ def facts(entry: catalogue.Entry) -> str:
 RATES = {
     metric.name: metric
     for metric in (
-        Metric(
+        Measure(
             "right-voice",
-            "",
             "%",
             definition="target selection accuracy: extracted voices that are nearest, by SI-SNR, to their own "
             "reference",
         ),
-        Metric(
+        Measure(
             PRESENCE.metric,
-            "",
             "%",
             better="lower",
             definition="equal error rate of the presence score, asked once for the enrolled voice and once for another "
@@ -367,7 +365,7 @@ RATES = {
 }
 
 
-def metric_table(metrics: Iterable[Metric], definition: str = "definition") -> str:
+def metric_table(metrics: Iterable[Measure], definition: str = "definition") -> str:
     """Return what each metric is, as ``eval`` defines it."""
     lines = [f"| metric | unit | better | {definition} |", "|---|---|---|---|"]
     for metric in metrics:

@@ -1,4 +1,4 @@
-"""The metrics, one line each: name, function, unit, direction."""
+"""The metrics, one line each: name, unit, function, direction."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,25 +16,31 @@ class UndefinedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Metric:
-    """What a metric is; ``improvement`` says it is the gain over the unprocessed mixture."""
+class Measure:
+    """A number by which results are judged."""
 
     name: str
-    base: str  # name of the function in FUNCTIONS
     unit: str
     better: Literal["higher", "lower"] = "higher"
-    improvement: bool = False
-    definition: str = ""  # e is the estimate, s the reference
-    needs_others: bool = False  # its function takes the item's other references, too
-    needs_text: bool = False  # its function takes what is said in the reference
-    packages: tuple[str, ...] = ()  # that have to be there besides septool's own
-    extra: str = ""  # of septool, that installs those
+    definition: str = ""
     weight: str = ""  # measure that weights items in the mean over all; without one they count alike
 
     @property
     def key(self) -> str:
         """The name as a key in logs and headers."""
         return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Measure):
+    """A measure of an estimate e against its reference s, by one of :data:`FUNCTIONS`."""
+
+    base: str  # name of the function
+    improvement: bool = False  # the gain over the unprocessed mixture
+    needs_others: bool = False  # its function takes the item's other references, too
+    needs_text: bool = False  # its function takes what is said in the reference
+    packages: tuple[str, ...] = ()  # that have to be there besides septool's own
+    extra: str = ""  # of septool, that installs those
 
 
 # Each takes (estimate=, reference=, rate=) as float64 arrays [time], those that need them also others= [source, time],
@@ -73,38 +79,44 @@ SAME_BY_NAME = {"si-sdr": "si-snr", "si-sdri": "si-snri"}  # the field uses both
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("si-snr", "si-snr", "dB", definition=_SI_SNR),
-        Metric("si-snri", "si-snr", "dB", improvement=True, definition=GAIN.format("si-snr", "si-snr")),
-        Metric("si-sdr", "si-snr", "dB", definition=f"{SAME_BY_NAME['si-sdr']} by another name: {_SI_SNR}"),
-        Metric("si-sdri", "si-snr", "dB", improvement=True, definition=GAIN.format("si-sdr", "si-sdr")),
-        Metric("snr", "snr", "dB", definition="10 log10 |s|^2 / |e - s|^2"),
-        Metric("snri", "snr", "dB", improvement=True, definition=GAIN.format("snr", "snr")),
-        Metric("sdr", "sdr", "dB", definition=f"{_BSS_EVAL}: e by the reference's filters against the rest"),
-        Metric("sdri", "sdr", "dB", improvement=True, definition=GAIN.format("sdr", "sdr")),
-        Metric("sir", "sir", "dB", needs_others=True, definition=f"{_BSS_EVAL}: the reference against the others in e"),
-        Metric("sar", "sar", "dB", needs_others=True, definition=f"{_BSS_EVAL}: all references in e against the rest"),
-        Metric("pesq", "pesq", "MOS", definition="MOS-LQO of ITU-T P.862.1 (8000 Hz, narrow band) or P.862.2 (16000)"),
-        Metric("stoi", "stoi", "", definition="Taal et al. 2011, at 10000 Hz, silent frames left out"),
-        Metric("estoi", "estoi", "", definition="Jensen and Taal 2016, at 10000 Hz, silent frames left out"),
+        Metric("si-snr", "dB", base="si-snr", definition=_SI_SNR),
+        Metric("si-snri", "dB", base="si-snr", improvement=True, definition=GAIN.format("si-snr", "si-snr")),
+        Metric("si-sdr", "dB", base="si-snr", definition=f"{SAME_BY_NAME['si-sdr']} by another name: {_SI_SNR}"),
+        Metric("si-sdri", "dB", base="si-snr", improvement=True, definition=GAIN.format("si-sdr", "si-sdr")),
+        Metric("snr", "dB", base="snr", definition="10 log10 |s|^2 / |e - s|^2"),
+        Metric("snri", "dB", base="snr", improvement=True, definition=GAIN.format("snr", "snr")),
+        Metric("sdr", "dB", base="sdr", definition=f"{_BSS_EVAL}: e by the reference's filters against the rest"),
+        Metric("sdri", "dB", base="sdr", improvement=True, definition=GAIN.format("sdr", "sdr")),
+        Metric(
+            "sir", "dB", base="sir", needs_others=True, definition=f"{_BSS_EVAL}: the reference against the others in e"
+        ),
+        Metric(
+            "sar", "dB", base="sar", needs_others=True, definition=f"{_BSS_EVAL}: all references in e against the rest"
+        ),
+        Metric(
+            "pesq", "MOS", base="pesq", definition="MOS-LQO of ITU-T P.862.1 (8000 Hz, narrow band) or P.862.2 (16000)"
+        ),
+        Metric("stoi", "", base="stoi", definition="Taal et al. 2011, at 10000 Hz, silent frames left out"),
+        Metric("estoi", "", base="estoi", definition="Jensen and Taal 2016, at 10000 Hz, silent frames left out"),
         Metric(
             "lsd",
-            "lsd",
             "dB",
+            base="lsd",
             better="lower",
             definition="mean over 32 ms frames of the RMS over frequency of 10 log10 P_s / P_e, powers floored 80 dB "
             "below the reference's highest",
         ),
         Metric(
             "wer",
-            "wer",
             "%",
+            base="wer",
             better="lower",
             needs_text=True,
             definition="word error rate of --asr: (substitutions + deletions + insertions) / words of the reference's "
             "text, a voice each, in lower case without punctuation",
         ),
         *(
-            Metric(name, name, "MOS", definition=_DNSMOS.format(of), packages=_DNSMOS_PACKAGES, extra="dnsmos")
+            Metric(name, "MOS", base=name, definition=_DNSMOS.format(of), packages=_DNSMOS_PACKAGES, extra="dnsmos")
             for name, of in (("dnsmos-sig", "speech"), ("dnsmos-bak", "noise"), ("dnsmos-ovrl", "the whole"))
         ),
     )

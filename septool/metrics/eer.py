@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from septool.metrics import Metric, UndefinedError
+from septool.metrics import Measure, UndefinedError
 
-EER = Metric("eer", "eer", "%", better="lower")
+EER = Measure("eer", "%", better="lower")
 
 
 class EqualErrorRate(NamedTuple):

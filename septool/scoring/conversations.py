@@ -9,7 +9,7 @@ import torch
 from septool.config import JsonDict
 from septool.data.conversations import RenderedConversation
 from septool.errors import SeptoolError
-from septool.metrics import Metric
+from septool.metrics import Measure
 from septool.metrics.diarization import diarization_error
 from septool.metrics.si_snr import si_snr
 from septool.scoring.items import Item
@@ -19,20 +19,18 @@ COLLAR_S = 0.25  # around boundaries, for the second of the two diarization erro
 _DER = "missed speech, false alarms and confusion against all reference speech, overlaps counted once per speaker"
 _ALL = "pooled over conversations, as by md-eval and dscore"
 MEASURES = {  # of a whole conversation
-    metric.name: metric
-    for metric in (
-        Metric("der", "der", "%", better="lower", definition=f"{_DER}; no collar; {_ALL}", weight="speech-seconds"),
-        Metric(
+    measure.name: measure
+    for measure in (
+        Measure("der", "%", better="lower", definition=f"{_DER}; no collar; {_ALL}", weight="speech-seconds"),
+        Measure(
             "der-collar",
-            "der",
             "%",
             better="lower",
-            definition=f"{_DER}; collar of 0.25 s around boundaries; {_ALL}",
+            definition=f"{_DER}; collar of {COLLAR_S:g} s around boundaries; {_ALL}",
             weight="speech-seconds-collar",
         ),
-        Metric("count-right", "count-right", "%", definition="conversations whose number of speakers was found"),
-        Metric(
-            "wrong-track",
+        Measure("count-right", "%", definition="conversations whose number of speakers was found"),
+        Measure(
             "wrong-track",
             "%",
             better="lower",
@@ -50,7 +48,7 @@ class ConversationScores:
     speakers: int  # who there are
     found: int  # who were found
     der: float  # %, no collar
-    der_collar: float  # %, 0.25 s left out on both sides of every boundary
+    der_collar: float  # %, COLLAR_S left out on both sides of every boundary
     speech: float  # s of reference speech, each speaker's counted
     speech_collar: float  # the same with the collar
     missed: float  # %, of reference speech, with the collar, as the next two

@@ -11,7 +11,7 @@ from scipy.stats import bootstrap, permutation_test
 
 from septool.config import JsonDict
 from septool.errors import SeptoolError
-from septool.metrics import METRICS, Metric, UndefinedError
+from septool.metrics import METRICS, Measure, UndefinedError
 from septool.metrics.eer import EqualErrorRate, equal_error_rate
 from septool.scoring.items import PROVENANCE, Item
 
@@ -63,7 +63,7 @@ class Comparison:
     unpaired: int  # items that one of the two lacks or failed at
 
 
-def summarize_items(items: Iterable[Item], metrics: Sequence[str | Metric]) -> list[Summary]:
+def summarize_items(items: Iterable[Item], metrics: Sequence[str | Measure]) -> list[Summary]:
     """Summarize each metric, by its name or itself; undefined values and failed items are counted, never as numbers."""
     items = list(items)
     failed = sum(bool(item.error) for item in items)
@@ -116,10 +116,10 @@ def _ratio_interval(sums: np.ndarray, counts: np.ndarray, random: np.random.Gene
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def summarize_measures(items: Sequence[Item], measures: Iterable[Metric]) -> list[Summary]:
+def summarize_measures(items: Sequence[Item], measures: Iterable[Measure]) -> list[Summary]:
     """Summarize what every item has one number of, such as the error rates of conversations.
 
-    The mean and its interval are weighted where a metric says by what, unless an item lacks its weight, as in a file
+    The mean and its interval are weighted where a measure says by what, unless an item lacks its weight, as in a file
     of an older version.
     """
     measures = list(measures)
@@ -134,7 +134,7 @@ def summarize_measures(items: Sequence[Item], measures: Iterable[Metric]) -> lis
     ]
 
 
-def _weighted(summary: Summary, metric: Metric, scored: Sequence[Mapping[str, float]]) -> Summary:
+def _weighted(summary: Summary, metric: Measure, scored: Sequence[Mapping[str, float]]) -> Summary:
     if not metric.weight or not scored or not all(metric.weight in each for each in scored):
         return summary
     values, weights = np.array([[each[metric.name], each[metric.weight]] for each in scored]).T
@@ -213,7 +213,7 @@ def _error_rate(positive: np.ndarray, negative: np.ndarray) -> EqualErrorRate:
     )
 
 
-def compare_items(first: Sequence[Item], second: Sequence[Item], measures: Iterable[Metric] = ()) -> list[Comparison]:
+def compare_items(first: Sequence[Item], second: Sequence[Item], measures: Iterable[Measure] = ()) -> list[Comparison]:
     """Compare two results item by item, for each metric that both have; an item counts by the mean of its voices.
 
     A metric that has no value in both results of any item is left out.
@@ -221,7 +221,7 @@ def compare_items(first: Sequence[Item], second: Sequence[Item], measures: Itera
     Args:
         first: items of one result.
         second: items of the other.
-        measures: further metrics, of which every item has one number.
+        measures: further ones, of which every item has one number.
 
     Raises:
         SeptoolError: they are of different manifests, or have no metric in common, or no item with a value of one.
@@ -251,14 +251,14 @@ def compare_items(first: Sequence[Item], second: Sequence[Item], measures: Itera
     return comparisons
 
 
-def _numbers(item: Item, metric: Metric) -> Sequence[float | None]:
+def _numbers(item: Item, metric: Measure) -> Sequence[float | None]:
     """Return what an item has of a metric: a number for each voice, one for all of it, or nothing."""
     if metric.name in item.detections:
         return [item.detections[metric.name]]
     return item.scores.get(metric.name, ())
 
 
-def _compare(metric: Metric, before: np.ndarray, after: np.ndarray, unpaired: int) -> Comparison:
+def _compare(metric: Measure, before: np.ndarray, after: np.ndarray, unpaired: int) -> Comparison:
     low = high = p_value = math.nan
     if len(before) > 1:
         random = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from septool.atomic import atomic_write
 from septool.config import JsonDict, finite_or_null
 from septool.errors import UsageError
 from septool.files import parse_json_lines
-from septool.metrics import Metric
+from septool.metrics import Measure
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -19,7 +19,7 @@ COUNTERS = ("step", "steps", "epoch")  # not plotted
 FINAL_EVENTS = ("early stop", "average")  # logged at the end of a run, and again if it is resumed from there
 
 
-def describe_event(event: Event, metric: Metric, folder: Path) -> str:
+def describe_event(event: Event, metric: Measure, folder: Path) -> str:
     """Return the line that tells a person about an event other than a step of the run in ``folder``."""
     match event["event"]:
         case "validation":
@@ -49,7 +49,7 @@ def describe_step(event: Event, sample_rate: int, score: str) -> str:
     return ", ".join((f"loss {event['loss']:.2f}", *([score] if score else []), f"{rate:.1f} s of audio/s"))
 
 
-def describe_score(event: Event, metric: Metric) -> str:
+def describe_score(event: Event, metric: Measure) -> str:
     """Return the score of a validation or of averaged weights, in words."""
     return f"{metric.name} {event[metric.key]:.2f} {metric.unit}"
 

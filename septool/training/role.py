@@ -13,7 +13,7 @@ from septool.data import pool, speech_cache
 from septool.data.mixing import AugmentationSources, load_augmentation_sources
 from septool.errors import SeptoolError
 from septool.losses import LOSSES
-from septool.metrics import METRICS, Metric
+from septool.metrics import METRICS, Measure
 from septool.models import MODELS
 from septool.models.base import Model
 from septool.registry import Registry
@@ -34,7 +34,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
     :class:`~septool.training.trainer.Trainer`.
     """
 
-    metric: ClassVar[Metric] = METRICS["si-snri"]  # of the validation
+    metric: ClassVar[Measure] = METRICS["si-snri"]  # of the validation
 
     def __init__(self, recipe: Recipe, model: ModelT, distributed: Distributed) -> None:
         self.recipe, self.model, self.distributed = recipe, model, distributed

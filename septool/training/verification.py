@@ -16,7 +16,7 @@ from septool.data.enrollment import SpeakerItem, sample_clips, sample_speaker_it
 from septool.data.mixing import AugmentationSources
 from septool.errors import ConfigError, ManifestError
 from septool.inference.level import embed
-from septool.metrics import Metric
+from septool.metrics import Measure
 from septool.metrics.eer import EER, equal_error_rate
 from septool.models.speaker_net import SpeakerNet
 from septool.scoring.verification import score_trials
@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 class SpeakerRole(Role[SpeakerNet, trials.Trial]):
     """The validation manifest of its recipe is a list of trials; voices mixed in are to be ignored."""
 
-    metric: ClassVar[Metric] = EER
+    metric: ClassVar[Measure] = EER
 
     def sampler(self, speech: pool.UtterancePool, augmentation: AugmentationSources) -> Callable[..., SpeakerItem]:
         """Return ``sample(seed=, epoch=, index=)`` of one item: a recording ``[time]`` and its speaker's number."""
