@@ -419,7 +419,7 @@ def test_a_page_in_a_folder_of_the_system_is_refused_before_the_work(separate: C
     [
         (("-j", 10**9), "less than or equal to 1024, not '1000000000'"),
         (("--segment", "1e308"), "less than or equal to 86400, not '1e308'"),
-        (("--overlap", "inf"), "less than or equal to 86400, not 'inf'"),
+        (("--overlap", "inf"), "less than or equal to 43200, not 'inf'"),
         (("--raw", "s16le:999999999999:1"), "the rate is 1000 to 1000000 Hz"),
         (("--raw", "s16le:16000:99999999999"), "channels are 1 to 1024"),
     ],
