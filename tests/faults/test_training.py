@@ -82,7 +82,7 @@ def test_a_worker_does_not_inherit_the_lock(tmp_path: Path) -> None:
         worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
         worker.start()
         with (
-            pytest.raises(UsageError, match="training now .* wait for its end, or choose another folder"),
+            pytest.raises(UsageError, match=r"training now .* wait for its end, or choose another folder"),
             lock_run(tmp_path),
         ):
             pass

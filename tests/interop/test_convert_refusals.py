@@ -151,7 +151,7 @@ def test_an_exact_tail_of_a_network_that_drops_none_is_refused(weights: Path) ->
 
 
 def test_a_setting_that_the_network_lacks_is_refused(weights: Path) -> None:
-    with pytest.raises(UsageError, match="^heads was given, but conv-tasnet has no such setting"):
+    with pytest.raises(UsageError, match=r"^heads was given, but conv-tasnet has no such setting"):
         converted("torchaudio-convtasnet", [weights], heads=4)
 
 
@@ -314,7 +314,7 @@ def test_what_files_do_not_say_has_to_be_said(tmp_path: Path, weights: Path) -> 
         converted("speechbrain-sepformer", files, chunk=50, heads=4)
     with pytest.raises(UsageError, match="a sample rate of 8000 Hz was given, but these files say 16000 Hz"):
         converted("speechbrain-sepformer", [*files, described(tmp_path)], sample_rate=8000)
-    with pytest.raises(UsageError, match="^chunk 20 was given, but in these files it is 50"):
+    with pytest.raises(UsageError, match=r"^chunk 20 was given, but in these files it is 50"):
         converted("speechbrain-sepformer", [*files, described(tmp_path)], chunk=20)
     with pytest.raises(UsageError, match="at which rate"):
         converted("torchaudio-convtasnet", [weights])
