@@ -328,7 +328,7 @@ def facts(entry: catalogue.Entry) -> str:
         steps += f"{recipe['loop']['precision']}, seed {recipe['seed']}"
     rows = {
         "Model": f"{entry.model}, {entry.parameters:,} parameters, {entry.bytes / 1e6:.1f} MB",
-        "Settings": ", ".join(f"{key} {value}" for key, value in header.config.items()),
+        "Settings": ", ".join(f"{key} {value}" for key, value in header.config.items() if value is not None),
         **({"Voices": f"{entry.sources}"} if entry.sources else {}),
         "Sample rate": f"{entry.sample_rate} Hz",
         "Trained on": header.trained_on,
