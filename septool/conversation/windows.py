@@ -130,5 +130,7 @@ class WindowStore:
         both = np.concatenate([each.activity.both for each in activities])
         if both.sum() > MOSTLY * speech.sum():
             return True
+        if not two or len(self.windows) > SHORT_WINDOWS:
+            return False
         alone = speech & (np.concatenate([window.log_odds for window in self.windows]) < SURELY_ALONE)
-        return two and len(self.windows) <= SHORT_WINDOWS and bool(alone.sum() < LEAST_ALONE * speech.sum())
+        return bool(alone.sum() < LEAST_ALONE * speech.sum())
