@@ -6,17 +6,15 @@ its attention (equation 13) are zero, so that the network gives exactly what it 
 and Shlens, ICLR 2016).
 """
 
-import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from torch import Tensor
 
 from septool import catalogue, checkpoints
 from septool.models.galr import GALR, Config
-from tools.changed_weights import save_changed
+from tools.changed_weights import save_changed, weights_parser
 
 ADDS = ("0.norm.weight", "0.norm.bias", "1.inverse.weight", "1.inverse.bias")  # what a block's two halves end with
 
@@ -36,9 +34,7 @@ def add_blocks(weights: Mapping[str, Tensor], config: Config, blocks: int) -> tu
 
 def main() -> int:
     """Read, add and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", help="a checkpoint's name or file")
-    parser.add_argument("output", type=Path, metavar="OUT.safetensors")
+    parser = weights_parser(__doc__)
     parser.add_argument("--blocks", type=int, required=True, metavar="N", help="how many it is to have")
     options = parser.parse_args()
     name, path = catalogue.resolve_checkpoint(options.weights)

@@ -5,18 +5,16 @@ by one layer. All of the network stays as it was; the new voice begins as the me
 nothing, as the loss finds it anew in every mixture, and so none of them has to give up what it learned.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from septool import catalogue, checkpoints
 from septool.models.layers.masks import SourceSplit
-from tools.changed_weights import save_changed
+from tools.changed_weights import save_changed, weights_parser
 
 
 def add_voice(weights: Mapping[str, Tensor], sources: int) -> dict[str, Tensor]:
@@ -30,9 +28,7 @@ def add_voice(weights: Mapping[str, Tensor], sources: int) -> dict[str, Tensor]:
 
 def main() -> int:
     """Read, add and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", help="a checkpoint's name or file")
-    parser.add_argument("output", type=Path, metavar="OUT.safetensors")
+    parser = weights_parser(__doc__)
     options = parser.parse_args()
     name, path = catalogue.resolve_checkpoint(options.weights)
     model, header = checkpoints.load(path)

@@ -1,5 +1,6 @@
-"""Keeping weights that a tool made from those of a trained network, to be trained on from there."""
+"""What tools share that make weights from those of a trained network, to be trained on from there."""
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +14,14 @@ from septool.headers import Header
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+def weights_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the weights that a tool begins with, and of the file that it writes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", help="a checkpoint's name or file")
+    parser.add_argument("output", type=Path, metavar="OUT.safetensors")
+    return parser
 
 
 def save_changed(

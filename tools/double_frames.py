@@ -11,18 +11,16 @@ frame is then what it was, and the network is to do in two steps what it did in 
 With galr-small-8k this costs 1.6 of its 10.6 dB (20 mixtures, one pass; 2.8 dB without the change of gates).
 """
 
-import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from torch import Tensor
 
 from septool import catalogue, checkpoints
 from septool.models.galr import GALR, Config
 from septool.models.layers.codec import hop_of
-from tools.changed_weights import save_changed
+from tools.changed_weights import save_changed, weights_parser
 
 
 def double_frames(weights: Mapping[str, Tensor], config: Config) -> tuple[dict[str, Tensor], Config]:
@@ -52,9 +50,7 @@ def _slower_gates(bias: Tensor, units: int) -> Tensor:
 
 def main() -> int:
     """Read, double and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", help="a checkpoint's name or file")
-    parser.add_argument("output", type=Path, metavar="OUT.safetensors")
+    parser = weights_parser(__doc__)
     options = parser.parse_args()
     name, path = catalogue.resolve_checkpoint(options.weights)
     model, header = checkpoints.load(path, GALR)

@@ -6,17 +6,15 @@ the network begins with nearly what it knew. What the channel held until then is
 it any more.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from torch import Tensor
 
 from septool import catalogue, checkpoints
 from septool.models.papez import Config, Halting, Papez
-from tools.changed_weights import save_changed
+from tools.changed_weights import save_changed, weights_parser
 
 GO_ON, HALT = -3.0, 5.0  # logits of the probability to halt: 0.05 at each step, 0.99 at the last
 
@@ -36,9 +34,7 @@ def start_halting(weights: Mapping[str, Tensor], config: Config, halting: Haltin
 
 def main() -> int:
     """Read, change and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", help="a checkpoint's name or file")
-    parser.add_argument("output", type=Path, metavar="OUT.safetensors")
+    parser = weights_parser(__doc__)
     parser.add_argument("--halting", choices=["reference", "freeze"], default="freeze")
     options = parser.parse_args()
     name, path = catalogue.resolve_checkpoint(options.weights)
