@@ -119,8 +119,8 @@ def ship(args: argparse.Namespace) -> int:
     recipe = dict(header.recipe)
     if data := recipe.get("data"):  # which converted weights have not
         recipe |= {"data": data | {key: Path(data[key]).name for key in ("train", "validation")}}
-    if recipe.get("initialize"):
-        recipe |= {"initialize": Path(recipe["initialize"]).name}
+    if recipe.get("initialise"):  # the key as it is written to files
+        recipe |= {"initialise": Path(recipe["initialise"]).name}
     if recipe.get("parts"):
         recipe |= {"parts": {part: Path(name).name for part, name in recipe["parts"].items()}}
     if args.presence is not None:

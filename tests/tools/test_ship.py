@@ -1,5 +1,6 @@
 """A checkpoint is shipped with its scores, again and again, and not with scores of a part of the manifest."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,26 @@ import torch
 from safetensors.torch import load_file
 
 from septool import catalogue, checkpoints
-from septool.config import build, read_toml
+from septool.config import JsonDict, build, read_toml
 from septool.data import manifest
 from septool.files import sha256_of
 from septool.inference.dtype import BF16_CHANGE
 from septool.tasks.prepare import prepare
+from septool.training.recipe import Data, Recipe
+from septool.training.recipe_files import recipe_record
 from tools import ship
+
+
+def recipe(train: str, validation: str, initialize: str) -> JsonDict:
+    return recipe_record(Recipe(model="papez", data=Data(train=train, validation=validation), initialize=initialize))
 
 
 @pytest.fixture
 def best(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     """The checkpoint of a run."""
     model, header = checkpoints.load(tiny_checkpoint)
-    recipe = {"data": {"train": "/there/train-speech.jsonl", "validation": "/there/dev-2mix.jsonl"}}
-    checkpoints.save(tmp_path / "best.safetensors", model.state_dict(), replace(header, recipe=recipe, trained_on="x"))
+    begun = recipe("/there/train-speech.jsonl", "/there/dev-2mix.jsonl", "/there/begun.safetensors")
+    checkpoints.save(tmp_path / "best.safetensors", model.state_dict(), replace(header, recipe=begun, trained_on="x"))
     return tmp_path / "best.safetensors"
 
 
@@ -72,7 +79,7 @@ def test_a_checkpoint_is_renewed(
     assert header.measured["manifest_sha256"] == sha256_of(mixtures)
     assert (BF16_CHANGE in header.measured) == has_fast_bfloat16
     assert abs(header.measured.get(BF16_CHANGE, 0.0)) < 1
-    assert header.recipe["data"] == {"train": "train-speech.jsonl", "validation": "dev-2mix.jsonl"}
+    assert header.recipe == json.loads(json.dumps(recipe("train-speech.jsonl", "dev-2mix.jsonl", "begun.safetensors")))
     assert len((root / "docs/models/new.csv").read_text().splitlines()) == 3
 
 
