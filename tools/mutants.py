@@ -21,8 +21,10 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -162,9 +164,20 @@ def run_tests(tree: Path, tests: Sequence[str], timeout: float | None = None) ->
         except EOFError:
             return KILLED, "the process dies"
         finally:
-            if process.is_alive():
-                os.killpg(process.pid or 0, signal.SIGKILL)
-            process.join()
+            end_session(process)
+
+
+def end_session(process: BaseProcess) -> None:
+    """Kill a process that runs tests and all that they started, and wait for it; it may end, or have ended, by itself.
+
+    A process that looks alive may be gone a moment later, as it is the fork server that waits for it, and one that was
+    started a moment ago is not yet in a session of its own. Neither has a group to kill.
+    """
+    if process.is_alive() and process.pid:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+    process.join()
 
 
 def run_in_fork(tree: Path, tests: Sequence[str], sending: Connection) -> None:

@@ -1,5 +1,10 @@
 """The script that breaks the code on purpose: it says which lines are gone, and what a test noticed."""
 
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -8,6 +13,16 @@ from tools import mutants
 from tools.mutants import TIMEOUT, Fault, Outcome, Unbroken
 
 FAULT = Fault(module="signal/levels", old="a + b", new="a - b", tests=("signal/test_levels.py",))
+
+
+@pytest.fixture
+def forked() -> Iterator[BaseProcess]:
+    """A process in the session of the tests, which would outlast them."""
+    process = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(600,))
+    process.start()
+    yield process
+    process.kill()
+    process.join()
 
 
 def test_a_fault_breaks_the_one_line_that_it_names() -> None:
@@ -46,6 +61,20 @@ def test_slow_tests_are_not_endless(tmp_path: Path) -> None:
     unbroken = Unbroken(tmp_path, {("quick.py",): 1.0, ("slow.py",): 600.0})
     assert unbroken.timeout(("quick.py",)) == TIMEOUT
     assert unbroken.timeout(("slow.py",)) == 3000.0
+
+
+def test_a_process_that_has_no_session_yet_is_ended(forked: BaseProcess) -> None:
+    mutants.end_session(forked)
+    assert forked.exitcode == -signal.SIGKILL
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_no_error(
+    forked: BaseProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forked.kill()
+    forked.join()
+    monkeypatch.setattr(forked, "is_alive", lambda: True)
+    mutants.end_session(forked)
 
 
 def test_no_tests_are_not_all_tests(tmp_path: Path) -> None:
