@@ -147,17 +147,14 @@ def _load_pair(
 
 
 def pair_files(reference: Path, estimate: Path, sample_rate: int | None = None) -> ScoringJob:
-    """Pair two files: one reference and its estimate, without a mixture."""
+    """Pair two files: one reference and its estimate, without a mixture. One that cannot be read is an ``AudioError``."""
     rate = sample_rate or audio.audio_info(reference).rate
     load = partial(_load_files, reference, estimate, _Reading(rate, sample_rate is not None))
     return ScoringJob([estimate.stem], rate, lambda _: iter([estimate.stem]), load)
 
 
 def _load_files(reference: Path, estimate: Path, reading: _Reading, id: str) -> ScoringInput:
-    try:
-        return ScoringInput(id, [reading.read(reference)], [reading.read(estimate)])
-    except SeptoolError as error:
-        return ScoringInput(id, error=str(error))
+    return ScoringInput(id, [reading.read(reference)], [reading.read(estimate)])
 
 
 def _first_rate(paths: Iterable[Path]) -> int:

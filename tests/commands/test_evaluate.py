@@ -315,6 +315,16 @@ def test_wrong_usage(
     assert result.errors[0].startswith("septool: " + said.format(**places))
 
 
+@pytest.mark.parametrize("missing", ["reference", "estimate"])
+def test_a_file_that_is_not_there_is_named_and_no_table_is_printed(
+    septool: Command, folders: tuple[Path, Path], tmp_path: Path, missing: str
+) -> None:
+    there, nowhere = folders[0] / "a_s1.wav", tmp_path / "nowhere.wav"
+    result = septool("eval", *((nowhere, there) if missing == "reference" else (there, nowhere)), "-q")
+    assert (result.status, result.out) == (1, b"")
+    assert result.errors == [f"septool: {nowhere} does not exist"]
+
+
 def test_two_results_are_compared(septool: Command, folders: tuple[Path, Path], tmp_path: Path) -> None:
     true, found = folders
     run = ("eval", true, found, "--metric", "si-snr", "-q", "-o")
