@@ -1,6 +1,6 @@
 """``septool models``: lists, fetches, verifies, converts and exports checkpoints."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -105,12 +105,22 @@ def show(
     if json:
         printing.json_line(about)
         return
-    printing.table(["", name], [[key, _words(value)] for key, value in about.items()])
+    printing.table(["", name], [[key, _words(value)] for key, value in _sections(about)])
+
+
+def _sections(about: "JsonMapping") -> Iterator[tuple[str, object]]:
+    """Yield what is set, by its key; a table in a table, such as a recipe's, is one of its own: ``recipe.loop``."""
+    for key, value in about.items():
+        tables = [name for name, item in value.items() if isinstance(item, dict)] if isinstance(value, dict) else []
+        rest = {name: item for name, item in value.items() if name not in tables} if tables else value
+        if rest not in (None, [], {}):
+            yield key, rest
+        yield from _sections({f"{key}.{name}": value[name] for name in tables})
 
 
 def _words(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items() if item not in (None, [], {}))
     if isinstance(value, list | tuple):
         return ", ".join(map(_words, value))
     return str(value)

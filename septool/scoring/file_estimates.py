@@ -147,7 +147,10 @@ def _load_pair(
 
 
 def pair_files(reference: Path, estimate: Path, sample_rate: int | None = None) -> ScoringJob:
-    """Pair two files: one reference and its estimate, without a mixture. One that cannot be read is an ``AudioError``."""
+    """Pair two files: one reference and its estimate, without a mixture.
+
+    Loading them raises an :class:`~septool.errors.AudioError` where one cannot be read, as there is no other item.
+    """
     rate = sample_rate or audio.audio_info(reference).rate
     load = partial(_load_files, reference, estimate, _Reading(rate, sample_rate is not None))
     return ScoringJob([estimate.stem], rate, lambda _: iter([estimate.stem]), load)

@@ -70,6 +70,14 @@ def test_the_catalogue_that_is_shipped_can_be_listed(septool: Command) -> None:
     assert len(septool("models", "list", "--json").lines) < len(result.lines)
 
 
+def test_a_table_of_the_recipe_is_a_row_and_settings_that_are_not_set_are_left_out(septool: Command) -> None:
+    shown = dict(line.partition("  ")[::2] for line in septool("models", "show", "galr-small-8k").lines)
+    assert shown["recipe.schedule"].lstrip().startswith("decay ")
+    assert "steps " in shown["recipe.loop"]
+    assert "steps " not in shown["recipe"]
+    assert not any("None" in words for words in shown.values())
+
+
 def test_fetched_verified_and_shown(
     septool: Command, entries: dict[str, catalogue.Entry], tmp_path: Path, hub: Hub
 ) -> None:
