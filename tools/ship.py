@@ -87,6 +87,11 @@ def prepare(files: list[Path], folder: Path, *, half: bool) -> Path:
     return folder / files[-1].name
 
 
+def public_name(path: str) -> str:
+    """Return a path without the folders of the machine it was on; a relative one, which names no machine, as it is."""
+    return Path(path).name if Path(path).is_absolute() else path
+
+
 def ship(args: argparse.Namespace) -> int:
     """Score a checkpoint, and put it and what it scored where they belong."""
     header = checkpoints.read_header(args.checkpoint)
@@ -118,17 +123,17 @@ def ship(args: argparse.Namespace) -> int:
     }
     recipe = dict(header.recipe)
     if data := recipe.get("data"):  # which converted weights have not
-        recipe |= {"data": data | {key: Path(data[key]).name for key in ("train", "validation")}}
+        recipe |= {"data": data | {key: public_name(data[key]) for key in ("train", "validation")}}
     if recipe.get("initialise"):  # the key as it is written to files
-        recipe |= {"initialise": Path(recipe["initialise"]).name}
+        recipe |= {"initialise": public_name(recipe["initialise"])}
     if recipe.get("parts"):
-        recipe |= {"parts": {part: Path(name).name for part, name in recipe["parts"].items()}}
+        recipe |= {"parts": {part: public_name(name) for part, name in recipe["parts"].items()}}
     if args.presence is not None:
         thresholds |= {
             each.metric: each.threshold for each in summarize_detections(read_results(args.presence)[1], PRESENCE)
         }
     threshold = thresholds.get(PRESENCE.metric)
-    manifests = {Path(name).name: digest for name, digest in header.manifests.items()}
+    manifests = {public_name(name): digest for name, digest in header.manifests.items()}
     header = replace(
         header,
         manifests=manifests,

@@ -29,7 +29,9 @@ def best(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     """The checkpoint of a run."""
     model, header = checkpoints.load(tiny_checkpoint)
     begun = recipe("/there/train-speech.jsonl", "/there/dev-2mix.jsonl", "/there/begun.safetensors")
-    checkpoints.save(tmp_path / "best.safetensors", model.state_dict(), replace(header, recipe=begun, trained_on="x"))
+    manifests = {"data/train-speech.jsonl": "a", "data/noise/train-speech.jsonl": "b", "/there/dev-2mix.jsonl": "c"}
+    header = replace(header, recipe=begun, trained_on="x", manifests=manifests)
+    checkpoints.save(tmp_path / "best.safetensors", model.state_dict(), header)
     return tmp_path / "best.safetensors"
 
 
@@ -80,6 +82,11 @@ def test_a_checkpoint_is_renewed(
     assert (BF16_CHANGE in header.measured) == has_fast_bfloat16
     assert abs(header.measured.get(BF16_CHANGE, 0.0)) < 1
     assert header.recipe == json.loads(json.dumps(recipe("train-speech.jsonl", "dev-2mix.jsonl", "begun.safetensors")))
+    assert header.manifests == {
+        "data/train-speech.jsonl": "a",
+        "data/noise/train-speech.jsonl": "b",
+        "dev-2mix.jsonl": "c",
+    }
     assert len((root / "docs/models/new.csv").read_text().splitlines()) == 3
 
 
