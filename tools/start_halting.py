@@ -3,16 +3,17 @@
 ``python -m tools.start_halting WEIGHTS.safetensors OUT.safetensors`` makes the last channel of the states, which the
 halting probability is read from (section 3.3), tell the last step from the others: no token halts before it, so that
 the network begins with nearly what it knew. What the channel held until then is lost, and nothing but the halting reads
-it any more.
+it any more. Of a Papez that halts already only the way of halting is changed, for which it need not be trained.
 """
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from torch import Tensor
 
 from septool import catalogue, checkpoints
+from septool.models.base import NO_HALTING
 from septool.models.papez import Config, Halting, Papez
 from tools.changed_weights import save_changed, weights_parser
 
@@ -35,14 +36,17 @@ def start_halting(weights: Mapping[str, Tensor], config: Config, halting: Haltin
 def main() -> int:
     """Read, change and write."""
     parser = weights_parser(__doc__)
-    parser.add_argument("--halting", choices=["reference", "freeze"], default="freeze")
+    modes = [mode for mode in Papez.halting_modes if mode != NO_HALTING]
+    parser.add_argument("--halting", choices=modes, default="freeze", help="how (default: %(default)s)")
     options = parser.parse_args()
     name, path = catalogue.resolve_checkpoint(options.weights)
     model, header = checkpoints.load(path, Papez)
-    if model.config.halting != "none":
-        parser.error(f"{name} halts already")
-    weights, config = start_halting(model.state_dict(), model.config, options.halting)
-    save_changed(options.output, weights, header, config, f"{name} made to halt")
+    if model.config.halting == NO_HALTING:
+        weights, config = start_halting(model.state_dict(), model.config, options.halting)
+        save_changed(options.output, weights, header, config, f"{name} made to halt")
+    else:
+        config = replace(model.config, halting=options.halting)
+        checkpoints.save(options.output, model.state_dict(), replace(header, config=asdict(config), measured={}))
     return 0
 
 
