@@ -157,14 +157,21 @@ class WorkingMemoryLayer(nn.Module):
             self.estimator = nn.Sequential(nn.Linear(width, width), norm, nn.ReLU(), nn.Linear(width, 1))
 
     def forward(
-        self, tokens: Tensor, memory: Tensor, step: int, running: Tensor | None = None, states: Tensor | None = None
+        self,
+        tokens: Tensor,
+        memory: Tensor,
+        step: int,
+        running: Tensor | None = None,
+        states: Tensor | None = None,
+        counts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Apply a step, whose number the norms need, to ``tokens [batch, token, width]`` and ``memory``.
 
-        Tokens outside ``running [batch, token]`` keep their state; ``states`` is what :meth:`project` returns.
+        Tokens outside ``running [batch, token]`` keep their state; ``states`` is what :meth:`project` returns. Of
+        sequences that end in zeros, ``counts [batch]`` says how many tokens are before those.
         """
         states = self.project(tokens, memory) if states is None else states
-        attended, recalled = self._attend(states, tokens.shape[1], running if _are_few(running) else None)
+        attended, recalled = self._attend(states, tokens.shape[1], running if _are_few(running) else None, counts)
         memory = self._feed(memory, recalled, step)
         if running is None:
             return self._feed(tokens, self.dropout(self.attention.out(attended)), step), memory
@@ -218,7 +225,9 @@ class WorkingMemoryLayer(nn.Module):
 
         return in_parts(feed_forward, x.flatten(0, -2)).view_as(x)
 
-    def _attend(self, states: Tensor, count: int, running: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _attend(
+        self, states: Tensor, count: int, running: Tensor | None, counts: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         padding = frames.dprnn_padding(count, self.chunk)
         if running is None:
             mixed = self.attention.attend(*states.chunk(3, dim=-1))  # [B, S, M + K, H]
@@ -227,8 +236,14 @@ class WorkingMemoryLayer(nn.Module):
         if not self.slots:
             return mixed[:, 0], mixed[:, 0, :0]
         memory_part, chunk_part = mixed.split((self.slots, self.chunk), dim=2)
+        if counts is None:
+            recalled = memory_part.mean(1)
+        else:  # of the chunks that there would be without the zeros
+            chunks = frames.dprnn_segments(counts, self.chunk)[:, None]
+            there = torch.arange(memory_part.shape[1], device=counts.device) < chunks  # [B, S]
+            recalled = (memory_part * there[..., None, None]).sum(1) / chunks[..., None]
         # Averaging the two copies and the slots of all chunks commutes with the output projection.
-        return 0.5 * frames.overlap_add(chunk_part, count, padding), self.attention.out(memory_part.mean(1))
+        return 0.5 * frames.overlap_add(chunk_part, count, padding), self.attention.out(recalled)
 
     def _attend_running(self, states: Tensor, running: Tensor) -> Tensor:
         """Attend from memory and running tokens only; halted ones are still attended to."""
@@ -317,6 +332,8 @@ class Papez(Separator[Config], AdaptiveCompute):
         Returns:
             The state of each token, weighted over the steps, ``[batch, token, width]``.
         """
+        if self.config.halting == "drop" and torch.compiler.is_exporting():
+            return self._iterate_moving(tokens, memory)
         if self.config.halting == "drop":
             pairs = zip(tokens.split(1), memory.split(1), strict=True)  # items lose different tokens
             return torch.cat([self._iterate_dropping(*pair, active_fractions) for pair in pairs])
@@ -404,6 +421,27 @@ class Papez(Separator[Config], AdaptiveCompute):
         if self._expected_steps is not None:
             self._expected_steps.append(expected_steps)
         return output.to(tokens.dtype)
+
+    def _iterate_moving(self, tokens: Tensor, memory: Tensor) -> Tensor:
+        """Return what :meth:`_iterate_dropping` does, in shapes that do not depend on which tokens halt.
+
+        Those that are left move together, and zeros, which a sequence is padded with anyway, take the places behind
+        them. It is what an exported graph does, which takes every step and saves nothing.
+        """
+        output = torch.zeros_like(tokens)
+        halting_probability = tokens.new_zeros(tokens.shape[:2])
+        for step in range(self.config.depth):
+            left = halting_probability < self.config.threshold
+            ranks = left.int().cumsum(1)  # of those that are left, from one
+            counts = ranks[:, -1]
+            behind = counts[:, None] + (~left).int().cumsum(1)
+            places = (torch.where(left, ranks, behind) - 1).long()[..., None].expand_as(tokens)
+            together = torch.zeros_like(tokens).scatter(1, places, tokens * left[..., None])
+            weight, halting_probability = self._halt(self.layer, tokens, halting_probability)
+            together, memory = self.layer(together, memory, step, counts=counts)
+            tokens = together.gather(1, places)
+            output = output + weight[..., None] * tokens
+        return output
 
     def _halt(self, layer: WorkingMemoryLayer, tokens: Tensor, halting_probability: Tensor) -> tuple[Tensor, Tensor]:
         """One step of section 3.3: weights of this step's output, and new P.

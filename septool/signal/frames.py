@@ -44,6 +44,11 @@ def dprnn_padding(frames: int, size: int) -> Padding:
     return Padding(hop, gap + hop)
 
 
+def dprnn_segments(frames: Tensor, size: int) -> Tensor:
+    """Segments that sequences of so many ``frames``, a tensor of any shape, have with :func:`dprnn_padding`."""
+    return 2 * ((frames + size // 2) // size + 1)
+
+
 def galr_padding(frames: int, size: int) -> Padding:
     """Padding of GALR, section 2.1.2: ``S = ceil(2 I / K) + 1`` segments and no more."""
     hop = size // 2

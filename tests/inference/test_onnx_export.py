@@ -109,9 +109,10 @@ def test_a_separator_with_lstms_has_a_graph(model: str, change: dict[str, object
     assert "LSTM" in [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
 
 
-def test_a_papez_whose_tokens_halt_has_a_graph_that_gives_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("halting", ["freeze", "drop"])
+def test_a_papez_whose_tokens_halt_has_a_graph_that_gives_the_same(halting: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config: dict[str, Any] = TINY["papez"] | {"halting": "freeze"}
+    config: dict[str, Any] = TINY["papez"] | {"halting": halting}
     network: Any = build_model("papez", config).eval()
     with torch.no_grad():
         network.embed_out.weight[-1] *= 20  # so that some halt at once and others do not

@@ -234,3 +234,13 @@ def test_dropping_removes_tokens_and_stays_close() -> None:
         reference, dropped = random_model("reference")(mixture), random_model("drop")(mixture)
     assert not torch.equal(reference, dropped)
     assert (reference - dropped).norm() < 0.5 * reference.norm()
+
+
+def test_tokens_that_move_in_place_of_being_dropped_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model("drop")
+    mixture = torch.randn(3, 2003, generator=torch.Generator().manual_seed(3))
+    assert 0 < model.active_fraction_per_step(mixture)[-1] < 0.9
+    with torch.inference_mode():
+        dropped = model(mixture)
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+        torch.testing.assert_close(model(mixture), dropped)

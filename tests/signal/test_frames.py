@@ -10,6 +10,7 @@ from torch import Tensor
 from septool.signal.frames import (
     Padding,
     dprnn_padding,
+    dprnn_segments,
     fold,
     galr_padding,
     missing_samples,
@@ -78,6 +79,12 @@ def test_dprnn_pads_to_whole_segments_as_its_code_does(frames: int) -> None:
     assert hop < back <= hop + size
     if (hop + frames) % size == 0:
         assert back == hop + size  # the whole segment of zeros that it need not have
+
+
+@pytest.mark.parametrize("size", [2, 10, 20])
+def test_how_many_segments_dprnn_has(size: int) -> None:
+    counts = [segment(sequence(frames), size, dprnn_padding(frames, size)).shape[1] for frames in LENGTHS]
+    assert dprnn_segments(torch.tensor(LENGTHS), size).tolist() == counts
 
 
 @pytest.mark.parametrize("samples", [1, 3, 4, 5, 15, 16, 17, 100, 101])
