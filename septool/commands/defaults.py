@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperOption
 
 from septool.commands import VERBS
+from septool.commands.usage_errors import describe_fault
 from septool.config import SWITCHES, JsonDict, JsonMapping, describe_unknown_key
 from septool.errors import ConfigError
 
@@ -141,7 +142,7 @@ def _check(param: TyperOption, setting: Setting, ctx: Context) -> None:
     try:
         param.get_runtime_param().coerce(setting.value, param=param, ctx=ctx)
     except typer.TyperException as error:
-        said = error.message.removesuffix(".").replace("Value error, ", "")  # type: ignore[attr-defined]
+        said = describe_fault(error)
         option = max(param.opts, key=len)
         raise ConfigError(f"{setting.source}: {option} is {setting.value!r}; {said[0].lower()}{said[1:]}") from None
 

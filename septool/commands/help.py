@@ -180,12 +180,13 @@ def describe(param: Param) -> str:
     elif param.required and param.param_type_name == "option":
         facts.append("required")
     least, most = getattr(param, "min", None), getattr(param, "max", None)
-    facts += [f"at least {_bound(least)}"] if least is not None else []
-    facts += [f"at most {_bound(most)}"] if most is not None else []
+    facts += [f"at least {bound(least)}"] if least is not None else []
+    facts += [f"at most {bound(most)}"] if most is not None else []
     return " ".join([getattr(param, "help", None) or "", *([f"[{'; '.join(facts)}]"] if facts else [])])
 
 
-def _bound(value: float) -> str:
+def bound(value: float) -> str:
+    """Return a number as help and messages write it: 86,400, 0.5."""
     return f"{value:,.0f}" if value >= 1 and value == int(value) else f"{value:g}"
 
 

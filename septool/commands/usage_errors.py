@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from septool.commands import help
 from septool.printable import printable
@@ -15,19 +15,45 @@ if TYPE_CHECKING:
 
 
 NEAR = 0.15  # of the similarity of two options, between 0 and 1
+OWN = "Value error, "  # what pydantic puts before the message of a ValueError
+REQUIREMENTS = {  # of pydantic's kinds of errors
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+}
 
 
 def describe_usage_error(error: typer.TyperException, program: help.Verb, arguments: Sequence[str]) -> str:
     """Return what is wrong with the arguments, and where to read what would be right; nothing if help was shown."""
-    said = " ".join(error.format_message().removesuffix(".").replace("Value error, ", "").split())
+    said = " ".join(error.format_message().removesuffix(".").split())
     if not said:
         return ""
     said = re.sub(r" \(Possible options: (.*)\)$", r"; did you mean \1?", said).replace(". Did you", "; did you")
     said = re.sub(r"(?<=^No such option: )(\S+)(; did you mean )(.*)(?=\?$)", _nearest_first, said)
-    faults = getattr(error.__cause__, "errors", list)()  # of pydantic, which values are checked with
-    if faults and repr(faults[0]["input"]) not in said:
-        said += f", not {faults[0]['input']!r}"
+    fault = _first_fault(error)
+    if fault is not None:
+        said = said.replace(fault["msg"].removesuffix("."), describe_fault(error))
+        if repr(fault["input"]) not in said:
+            said += f", not {fault['input']!r}"
     return f"septool: {printable(said[0].lower() + said[1:])}; see {verb_path(program, arguments)} --help\n"
+
+
+def describe_fault(error: typer.TyperException) -> str:
+    """Return what is wrong with a value, or what it has to be, in our words where pydantic has refused it."""
+    fault = _first_fault(error)
+    if fault is None:
+        return error.format_message().removesuffix(".")
+    required = REQUIREMENTS.get(fault["type"])
+    if required is None:
+        return fault["msg"].removeprefix(OWN).removesuffix(".")
+    limits = {name: help.bound(value) for name, value in fault.get("ctx", {}).items()}
+    return f"it has to be {required.format(**limits)}"
+
+
+def _first_fault(error: typer.TyperException) -> dict[str, Any] | None:
+    """Return what pydantic, which values are checked with, says of the first that it has refused."""
+    return next(iter(getattr(error.__cause__, "errors", list)()), None)
 
 
 def _nearest_first(found: re.Match[str]) -> str:

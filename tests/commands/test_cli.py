@@ -106,6 +106,18 @@ def test_a_wrong_value_is_one_line_that_names_it(
     assert option in result.errors[0]
     assert value in result.errors[0]
     assert "Value error" not in result.errors[0]
+    assert "Input should be" not in result.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "required"),
+    [("-1", "at least 0.5"), ("86401", "at most 86,400"), ("x", "a number")],
+)
+def test_what_a_number_has_to_be_is_said_as_in_the_help(septool: Command, value: str, required: str) -> None:
+    (said,) = septool("separate", "x.wav", "--segment", value).errors
+    assert said == (
+        f"septool: invalid value for '--segment': it has to be {required}, not '{value}'; see septool separate --help"
+    )
 
 
 @pytest.mark.parametrize(

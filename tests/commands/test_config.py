@@ -88,7 +88,7 @@ def test_a_switch_and_a_list(septool: Command, write_defaults: Any, monkeypatch:
         ("[seperate]\nsegment = 1", "unknown key 'seperate' in the top level; did you mean 'separate'?"),
         ("model = 'papez'", "options of a verb go under its name"),
         ("separate = 1", "unknown key 'separate' in the top level"),
-        ("[separate]\nsegment = 0.1", "[separate]: --segment is '0.1'; input should be greater than or equal to 0.5"),
+        ("[separate]\nsegment = 0.1", "[separate]: --segment is '0.1'; it has to be at least 0.5"),
         ("[separate]\nsegment = [1, 2]", "segment is [1, 2]; it is one value, as on the command line"),
         ("force = 3", "force is 3; a switch is true or false"),
         ("[separate", "is not valid TOML"),
@@ -109,7 +109,7 @@ def test_a_wrong_variable(septool: Command, call: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("SEPTOOL_SEPARATE_SEGMENT", "long")
     result = septool("separate", call)
     assert result.status == 2
-    assert result.errors[0].startswith("septool: $SEPTOOL_SEPARATE_SEGMENT: --segment is 'long'; ")
+    assert result.errors[0].startswith("septool: $SEPTOOL_SEPARATE_SEGMENT: --segment is 'long'; it has to be a number")
     monkeypatch.setenv("SEPTOOL_SEPARATE_SEGMENT", "")  # as good as unset
     monkeypatch.setenv("SEPTOOL_MODEL", "papez")
     monkeypatch.setenv("SEPTOOL_SEPERATE_FORMAT", "flac")

@@ -71,7 +71,8 @@ def test_the_catalogue_that_is_shipped_can_be_listed(septool: Command) -> None:
 
 
 def test_a_table_of_the_recipe_is_a_row_and_settings_that_are_not_set_are_left_out(septool: Command) -> None:
-    shown = dict(line.partition("  ")[::2] for line in septool("models", "show", "galr-small-8k").lines)
+    lines = septool("models", "show", "galr-small-8k").lines
+    shown = {key: words for key, _, words in (line.partition("  ") for line in lines)}
     assert shown["recipe.schedule"].lstrip().startswith("decay ")
     assert "steps " in shown["recipe.loop"]
     assert "steps " not in shown["recipe"]
