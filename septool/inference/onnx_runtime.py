@@ -161,7 +161,8 @@ class OnnxSeparator:
         """
         process = os.getpid()
         if process not in self._sessions:
-            self._sessions = {process: open_session(self.path)}
+            # That of the process which forked stays: what destroys it would wait for threads that are not here.
+            self._sessions[process] = open_session(self.path)
         samples = mixture.shape[-1]
         padded = np.pad(mixture, ((0, 0), (0, max(SHORTEST - samples, 0)))).astype(np.float32, copy=False)
         try:

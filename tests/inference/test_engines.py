@@ -1,10 +1,12 @@
 """ONNX Runtime in place of torch: the same voices, without importing it, where that is the right choice."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -268,6 +270,28 @@ def test_a_lack_of_memory_and_other_failures_are_told_apart(exported: Path, monk
     monkeypatch.setattr(Session, "said", "a node\nfails")
     with pytest.raises(SeptoolError, match=r"^ONNX Runtime fails \(a node\); use --engine torch$"):
         separator.run(np.zeros((1, 1000), dtype=np.float32))
+
+
+def test_a_process_that_is_forked_has_a_session_of_its_own(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # a session of one has no threads that the fork lacks
+    separator = OnnxSeparator(find_graph(exported).path, checkpoints.read_header(exported))
+    mixture = np.random.default_rng(0).standard_normal((1, 1000)).astype(np.float32)
+    expected = separator.run(mixture)
+
+    def separate(sending: Connection) -> None:
+        sending.send(separator.run(mixture))
+
+    forking = multiprocessing.get_context("fork")
+    receiving, sending = forking.Pipe(duplex=False)
+    child = forking.Process(target=separate, args=(sending,))
+    child.start()
+    try:
+        assert receiving.poll(60)
+        np.testing.assert_allclose(receiving.recv(), expected, atol=1e-6)
+        child.join(60)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
 
 
 @pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("0", None), ("many", None), ("9" * 5000, None)])
