@@ -3,7 +3,8 @@
 1. The search starts twice, since each start may end in a local optimum: from single runs, and from clusters of the
    tree of :mod:`septool.conversation.clustering`, built on mean-centered embeddings and cut finer than speakers.
 2. Speakers are merged and runs moved while :mod:`septool.conversation.partition` finds the result more probable.
-3. Speakers below 4 % of the speech are reassigned. Of the two resulting partitions the more probable one is returned.
+3. Speakers below 4 % of the speech are reassigned. Of the two resulting partitions the more probable one is returned,
+   unless it has fewer speakers than were asked for.
 """
 
 from dataclasses import replace
@@ -47,7 +48,12 @@ def find_speakers(
     for partition in (of_groups, of_runs):
         partition.improve()
         partition.reassign_minor_speakers(LEAST_SPOKEN * features.seconds.sum())
-    return max(of_groups, of_runs, key=Partition.log_probability).labels
+
+    def preference(partition: Partition) -> tuple[int, float]:
+        """Rank the number asked for first, which runs that have to be of one speaker may leave too few groups for."""
+        return min(partition.speakers, count.least), partition.log_probability()
+
+    return max(of_groups, of_runs, key=preference).labels
 
 
 def _beginnings(features: RunFeatures, count: SpeakerCount, apart: float) -> tuple[np.ndarray, np.ndarray]:

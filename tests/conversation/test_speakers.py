@@ -60,6 +60,14 @@ def test_a_number_that_is_asked_for_is_kept(wanted: int) -> None:
     assert found.max() + 1 == wanted
 
 
+@pytest.mark.parametrize("wanted", [2, 3])
+def test_a_number_that_is_asked_for_is_kept_where_runs_hang_together(wanted: int) -> None:
+    embeddings, _ = voices(4, 4, alike=0.3, spread=0.4)
+    together = np.array([[0, 1], [1, 2], [2, 3], [4, 5], [5, 6], [6, 7]])
+    found = find(embeddings, np.full(8, 3.0), FREE._replace(must_link=together), count=SpeakerCount(wanted, wanted))
+    assert found.max() + 1 == wanted
+
+
 def test_a_number_that_is_asked_for_is_not_made_up_of_stray_runs() -> None:
     embeddings, truth = voices(6, 6, alike=0.6, spread=0.2)
     stray = voices(1, 1, 1, alike=0.0, spread=0.0, seed=1)[0][-1:]  # so unlike both that it is cut off before they are
