@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from septool import audio
-from septool.atomic import atomic_write
 from septool.batch.html_report import Entry, Track
 from septool.batch.inputs import FoundInputs, Input
 from septool.batch.outcomes import Failed, Skipped
@@ -21,7 +20,7 @@ from septool.conversation.networks import ConversationNetworks, load_conversatio
 from septool.conversation.recording import plan_activity, separate_conversation
 from septool.conversation.result import SeparatedConversation
 from septool.conversation.speaker_count import SpeakerCount, parse_count
-from septool.data.turns import FORMATS, format_activity
+from septool.data.turns import FORMATS, write_activity
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing
 from septool.inference.channels import channel_number
@@ -138,9 +137,7 @@ class _Conversations:
             text = f"{job.display_name}: nobody speaks in it, so no track was written"
             task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
         if self.activity is not None and written is not None:
-            text = format_activity(self.activity, diarization.turns, written.stem)
-            with atomic_write(written) as partial_path:  # names of files need not be text
-                partial_path.write_text(text, encoding="utf-8", errors="replace")
+            write_activity(written, self.activity, diarization.turns)
         if self.batch.out != PIPE:
             earlier = self.find_written(job)
             task.sums = record_outputs([*found.targets, *([] if self.rest is None else [self.rest])])

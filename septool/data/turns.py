@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from septool.atomic import atomic_write
 from septool.errors import ManifestError
 from septool.files import read_text
 from septool.signal.turns import Turn, find_overlaps, merge_turns
@@ -112,6 +113,9 @@ def activity_path(folder: Path, recording: str, name: str) -> Path:
     return folder / f"{recording}{FORMATS[name][0]}"  # not with_suffix, which would cut off what follows a dot
 
 
-def format_activity(name: str, turns: Sequence[Turn], recording: str) -> str:
-    """Write turns in a format of :data:`FORMATS`."""
-    return FORMATS[name][1](turns, recording)
+def write_activity(path: Path, format: str, turns: Sequence[Turn]) -> str:
+    """Write turns to a file, which has the recording's name, in a format of :data:`FORMATS`; return what is in it."""
+    text = FORMATS[format][1](turns, path.stem)
+    with atomic_write(path) as partial_path:
+        partial_path.write_text(text, encoding="utf-8", errors="replace")  # names of files need not be text
+    return text

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from septool.atomic import atomic_write
 from septool.batch.inputs import list_inputs
 from septool.batch.outcomes import Failed, Skipped
 from septool.batch.output_names import Job
@@ -19,7 +18,7 @@ from septool.conversation.networks import ConversationNetworks, load_conversatio
 from septool.conversation.recording import diarize_file, plan_activity
 from septool.conversation.speaker_count import SpeakerCount, parse_count
 from septool.conversation.windows import OVERLAP_S, WINDOW_S
-from septool.data.turns import FORMATS, format_activity, rounded
+from septool.data.turns import FORMATS, rounded, write_activity
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.inference.channels import channel_number, parse_channel
@@ -157,9 +156,7 @@ def _find(
             progress=task.progress,
         )
     task.note_caveats(estimate, networks.name, networks.rate)
-    text = format_activity(format, found.turns, target.stem)
-    with atomic_write(target) as partial_path:
-        partial_path.write_text(text, encoding="utf-8", errors="replace")  # names of files need not be text
+    text = write_activity(target, format, found.turns)
     return FoundActivity(
         input=task.job.label,
         output=PIPE if out == PIPE else str(target),
