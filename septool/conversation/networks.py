@@ -13,6 +13,7 @@ from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.statistics import CAMPPLUS, SPEAKER_NET, STATISTICS, EmbeddingStatistics
 from septool.errors import UsageError
+from septool.headers import read_header
 from septool.inference.engines import TorchSeparator
 from septool.inference.level import embed
 from septool.inference.passes import add_passes
@@ -89,13 +90,11 @@ def load_conversation_networks(
         CheckpointError: weights that are missing or damaged.
     """
     name, path = catalogue.resolve_checkpoint(model)
-    separator, header = load_once(path, "separator", lambda: checkpoints.load(path))
     _, speaker_path = catalogue.resolve_checkpoint(speaker_model)
-    if separator.sources != TRACKS:
-        raise UsageError(
-            f"conversations take a model with {TRACKS} outputs, {name} has {separator.sources}; name another, or "
-            "separate without speakers"
-        )
+    outputs = read_header(path).sources
+    if outputs != TRACKS:
+        raise UsageError(f"conversations take a model with {TRACKS} outputs, {name} has {outputs}; name another")
+    separator, header = load_once(path, "separator", lambda: checkpoints.load(path))
 
     def load_speaker_net() -> SpeakerEncoder:
         network, _ = checkpoints.load(speaker_path, SpeakerEncoder)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from septool import catalogue, checkpoints, workers
-from septool.conversation.networks import TRACKS, load_conversation_networks
+from septool import workers
+from septool.conversation.networks import load_conversation_networks
 from septool.conversation.separation import ConversationSeparator
 from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
-from septool.device import choose_device
-from septool.errors import SeptoolError, UsageError
+from septool.device import choose_device, enough_memory
+from septool.errors import SeptoolError
 from septool.scoring.conversations import score_conversation
 from septool.scoring.items import Item
 from septool.scoring.jobs import ScoringJob
@@ -54,11 +54,6 @@ def conversations_by_model(
         UsageError: the model is no separator with two outputs.
     """
     rows = read_conversations(path)[:limit]
-    header = checkpoints.read_header(catalogue.resolve_checkpoint(model)[1])
-    if header.sources != TRACKS:
-        raise UsageError(
-            f"{model} gives {header.sources} voices; conversations are taken apart by a separator that gives {TRACKS}"
-        )
     warnings: list[str] = []
     networks = load_conversation_networks(model, speaker_model, choose_device(device), passes, warnings.append)
 
@@ -72,8 +67,9 @@ def conversations_by_model(
 
 def _score_row(row: Conversation, conversation: ConversationSeparator, rate: int) -> Item:
     try:
-        rendered = render_conversation(row, rate)
-        turns, names, voices = take_apart(row, rendered, conversation)
+        with enough_memory("for a whole conversation at once"):
+            rendered = render_conversation(row, rate)
+            turns, names, voices = take_apart(row, rendered, conversation)
         scores = score_conversation(row.id, rendered, row.speakers, turns=turns, voices=voices, names=names, rate=rate)
     except SeptoolError as error:
         return Item(row.id, error=str(error))

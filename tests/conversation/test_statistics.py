@@ -24,5 +24,5 @@ def test_a_model_of_three_voices_is_refused(tmp_path: Path) -> None:
     model, path = build_model("galr", TINY["galr"] | {"sources": 3}), tmp_path / "three.safetensors"
     header = checkpoints.Header(model="galr", config=asdict(model.config), sample_rate=8000, sources=3)
     checkpoints.save(path, model.state_dict(), header)
-    with pytest.raises(UsageError, match=r"^conversations take a model with 2 outputs, .*three.* has 3; name another"):
+    with pytest.raises(UsageError, match=r"^conversations take a model with 2 outputs, .*three.* has 3; name another$"):
         load_conversation_networks(str(path), "campplus", torch.device("cpu"))

@@ -148,6 +148,18 @@ def test_a_conversation_that_cannot_be_read_fails_alone(
     assert all(summary.failed == 1 for summary in summaries)
 
 
+def test_a_conversation_that_there_is_not_enough_memory_for_fails_alone(
+    monkeypatch: pytest.MonkeyPatch, meetings: Path, tiny_checkpoint: Path
+) -> None:
+    def lack(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with known(monkeypatch, meetings):
+        monkeypatch.setattr(Knowing, "diarize", lack)
+        items, _ = evaluate(meetings, model=str(tiny_checkpoint), device="cpu")
+    assert [item.error for item in items] == ["there is not enough memory for a whole conversation at once"] * 2
+
+
 @pytest.mark.parametrize(("recorded", "chosen"), [(RATE, RATE), (2 * RATE, 2 * RATE), (44100, 2 * RATE)])
 def test_a_conversation_is_heard_at_the_rate_that_is_chosen_for_it(
     monkeypatch: pytest.MonkeyPatch, meetings: Path, tiny_checkpoint: Path, recorded: int, chosen: int
@@ -193,5 +205,5 @@ def test_wrong_usage(meetings: Path, tiny_checkpoint: Path, tiny_extractor: Path
         evaluate(meetings, tmp_path)
     with pytest.raises(UsageError, match="have measures of their own; leave out --metric"):
         evaluate(meetings, model=str(tiny_checkpoint), metric="sdr")
-    with pytest.raises(UsageError, match="gives 1 voices; conversations are taken apart by a separator that gives 2"):
+    with pytest.raises(UsageError, match=r"conversations take a model with 2 outputs, .* has 1"):
         evaluate(meetings, model=str(tiny_extractor))
