@@ -47,13 +47,20 @@ def check_pipe(out: str, inputs: Sequence[object]) -> None:
     """Refuse settings that do not go with standard output."""
     if out == PIPE and len(inputs) != 1:
         raise UsageError(f"--out - takes one input, {len(inputs)} were given")
-    check_not_terminal(out)
+    check_stdout(out)
 
 
-def check_not_terminal(out: str) -> None:
-    """Refuse audio on a terminal."""
+def check_stdout(out: str) -> None:
+    """Refuse audio on a terminal, or where nobody takes it.
+
+    Raises:
+        UsageError: standard output is a terminal.
+        AudioError: the parent process has closed it, and the program put the null device in its place.
+    """
     if out == PIPE and sys.stdout.isatty():
         raise UsageError("--out - writes audio, and standard output is a terminal; send it to a file or a program")
+    if out == PIPE and getattr(sys.stdout, "name", None) == os.devnull:
+        raise AudioError("standard output is closed")
 
 
 def check_reader() -> None:

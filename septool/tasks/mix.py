@@ -11,7 +11,7 @@ import numpy as np
 
 from septool import audio
 from septool.atomic import atomic_write_group
-from septool.batch.stdio import PIPE, check_not_terminal, copy_to_stdout
+from septool.batch.stdio import PIPE, check_stdout, copy_to_stdout
 from septool.config import JsonDict
 from septool.data import manifest
 from septool.data.mixing import render_mixture
@@ -104,7 +104,7 @@ def mix_files(
         raise UsageError(f"--snr is {', '.join(f'{db:g}' for db in snr)}; it lies within {manifest.MOST_DB:g} dB")
     check_subtype(subtype)
     piped = str(out) == PIPE
-    check_not_terminal(str(out))
+    check_stdout(str(out))
     if not piped:
         audio.format_of(out)
     voices = _voice_files(Path(PIPED) if piped else out, sources, len(inputs))
@@ -184,10 +184,10 @@ def write_mixture(
     for path in [out, *files]:
         refuse_existing(path, force=force)
         make_folder(path.parent)
-    # The voices first: a mixture that is there says that all of it is.
-    for path, part in zip(files, parts, strict=bool(files)):
-        audio.write_audio(path, part, rate, subtype)
-    audio.write_audio(out, parts.sum(0, dtype=np.float32), rate, subtype)
+    signals = [parts.sum(0, dtype=np.float32), *(parts if files else ())]
+    with atomic_write_group([out, *files]) as partials:  # a mixture never stands beside voices of another
+        for partial_path, path, samples in zip(partials, [out, *files], signals, strict=True):
+            audio.encode_audio(partial_path, samples, rate, subtype, path)
     scaled_db = round(to_db(gain), 2)
     return Mixed(out.stem, str(out), tuple(map(str, files)), parts.shape[1] / rate, scaled_db)
 

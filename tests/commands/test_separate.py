@@ -676,6 +676,14 @@ def test_a_reader_that_leaves_early_is_no_error_to_talk_about(
     assert process.wait(60) == 1  # the voices went nowhere
 
 
+def test_standard_output_that_is_closed_takes_no_voices(
+    start: Callable[..., subprocess.Popen[bytes]], tiny_checkpoint: Path, call: Path
+) -> None:
+    process = start("separate", call, "-o", "-", "-m", tiny_checkpoint, preexec_fn=lambda: os.close(1))
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, b"septool: standard output is closed\n")
+
+
 @pytest.mark.skipif(not hasattr(select, "poll"), reason="this system does not tell")
 def test_a_reader_that_has_gone_ends_the_work_before_there_is_anything_to_write(
     tiny_checkpoint: Path, call: Path, monkeypatch: pytest.MonkeyPatch
