@@ -11,7 +11,7 @@ import pytest
 from septool import audio
 from septool.data import manifest
 from septool.data.mixing import render_mixture
-from septool.errors import InterruptedBySignal, SeptoolError, UsageError
+from septool.errors import AudioError, InterruptedBySignal, SeptoolError, UsageError
 from septool.tasks.mix import mix_files, mix_manifest
 from septool.tasks.rendering import RECORD, check_targets
 from tests.conftest import RATE, voice
@@ -52,6 +52,25 @@ def test_the_voices_add_up_to_the_mixture(three: list[Path], tmp_path: Path) -> 
     assert mixed.seconds == 0.5
     total = sum(read(path) for path in mixed.sources)
     np.testing.assert_allclose(read(mixed.mixture), total, atol=3 / 2**15)  # each file is rounded to 16 bits
+
+
+def test_a_mixture_is_replaced_with_its_voices_or_not_at_all(
+    three: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, voices = tmp_path / "mix.wav", tmp_path / "voices"
+    mixed = mix_files(three, out=out, sources=voices, subtype="FLOAT")
+    encode = audio.encode_audio
+
+    def fail(partial: Path, samples: np.ndarray, rate: int, subtype: str, named: Path) -> None:
+        if named.name == "mix_s2.wav":
+            raise AudioError("the disk is full")
+        encode(partial, samples, rate, subtype, named)
+
+    monkeypatch.setattr(audio, "encode_audio", fail)
+    with pytest.raises(AudioError):
+        mix_files(three, out=out, sources=voices, subtype="FLOAT", snr=(9.0,), force=True)
+    np.testing.assert_allclose(read(mixed.mixture), sum(read(path) for path in mixed.sources), atol=1e-6)
+    assert len([*tmp_path.iterdir(), *voices.iterdir()]) == 3 + 2 + 3  # and nothing half-written
 
 
 def test_too_loud_a_sum_is_scaled_with_its_voices(three: list[Path], tmp_path: Path) -> None:
