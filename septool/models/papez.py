@@ -379,7 +379,7 @@ class Papez(Separator[Config], AdaptiveCompute):
         running = states = None
         for step in range(depth):
             if active_fractions is not None:
-                active_fractions.append((halting_probability < self.config.threshold).float().mean().item())
+                active_fractions.append((halting_probability < 1).float().mean().item())
             tokens, memory = (layer.add_encodings(states, first + step) for states in (tokens, memory))
             if halting == "none":
                 tokens, memory = layer(tokens, memory, step)
@@ -416,7 +416,7 @@ class Papez(Separator[Config], AdaptiveCompute):
             output = output.index_add(1, places, (weight[..., None] * tokens).to(output.dtype))
             if self._all_halted(halting_probability):
                 break
-            left = (halting_probability < self.config.threshold)[0]
+            left = (halting_probability < 1)[0]
             tokens, halting_probability, places = tokens[:, left], halting_probability[:, left], places[left]
         if self._expected_steps is not None:
             self._expected_steps.append(expected_steps)
@@ -431,7 +431,7 @@ class Papez(Separator[Config], AdaptiveCompute):
         output = torch.zeros_like(tokens)
         halting_probability = tokens.new_zeros(tokens.shape[:2])
         for step in range(self.config.depth):
-            left = halting_probability < self.config.threshold
+            left = halting_probability < 1
             ranks = left.int().cumsum(1)  # of those that are left, from one
             counts = ranks[:, -1]
             behind = counts[:, None] + (~left).int().cumsum(1)
@@ -457,7 +457,7 @@ class Papez(Separator[Config], AdaptiveCompute):
         return weight, halting_probability + weight
 
     def _all_halted(self, halting_probability: Tensor) -> bool:
-        return not bool((halting_probability < self.config.threshold).any())
+        return not bool((halting_probability < 1).any())
 
     @torch.no_grad()
     def active_fraction_per_step(self, mixture: Tensor) -> list[float]:
