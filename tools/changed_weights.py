@@ -24,6 +24,11 @@ def weights_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def in_half_precision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with 16 bits each; what counts, such as a norm's batches, keeps its integers."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+
+
 def save_changed(
     path: Path, weights: Mapping[str, Tensor], header: Header, config: "DataclassInstance", origin: str
 ) -> None:

@@ -21,6 +21,7 @@ from septool.data.speech_cache import load_pool
 from septool.headers import Header
 from septool.models.campplus import CAMPlusPlus, Config, VoiceEncoder
 from septool.signal.levels import at_model_level
+from tools.changed_weights import in_half_precision
 
 NARROW_RATE = 8000  # Hz
 MIXING = DynamicMixing(sources=2, seconds=3.0, difference_db=(-30.0, -6.0), speed=(1.0, 1.0))
@@ -108,8 +109,7 @@ def main() -> None:
         "LibriSpeech, speechocean762, Speech Commands and Arabic Speech Commands",
         licence="Apache-2.0",
     )
-    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    checkpoints.save(args.out, weights, header)
+    checkpoints.save(args.out, in_half_precision(model.state_dict()), header)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from septool.scoring.summary import PRESENCE, summarize_detections
 from septool.tasks.evaluate import evaluate
 from septool.training.optim import mean_weights
 from tools.catalogue_file import write_catalogue
+from tools.changed_weights import in_half_precision
 
 ROOT = Path(__file__).parent.parent
 METRICS = "si-snri,sdri,pesq"
@@ -82,7 +83,7 @@ def prepare(files: list[Path], folder: Path, *, half: bool) -> Path:
         return files[0]
     weights = mean_weights([load_file(file) for file in files])
     if half:
-        weights = {name: value.half() for name, value in weights.items()}
+        weights = in_half_precision(weights)
     checkpoints.save(folder / files[-1].name, weights, checkpoints.read_header(files[-1]))
     return folder / files[-1].name
 

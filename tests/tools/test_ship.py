@@ -114,3 +114,11 @@ def test_of_several_checkpoints_the_mean_is_shipped(best: Path, tmp_path: Path, 
     for name, value in load_file(path).items():
         assert value.dtype == (torch.float16 if half else torch.float32)
         torch.testing.assert_close(value.float(), weights[name] + 0.5, atol=1e-3, rtol=1e-3)
+
+
+def test_what_a_norm_counts_does_not_become_infinite(best: Path, tmp_path: Path) -> None:
+    batches = torch.tensor(100_000)  # beyond the largest number of 16 bits
+    checkpoints.save(best, load_file(best) | {"norm.num_batches_tracked": batches}, checkpoints.read_header(best))
+    (tmp_path / "new").mkdir()
+    kept = load_file(ship.prepare([best], tmp_path / "new", half=True))["norm.num_batches_tracked"]
+    torch.testing.assert_close(kept.to(batches.dtype), batches)
