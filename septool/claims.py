@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from septool import locks
@@ -21,21 +22,21 @@ def claim(target: Path, wait: Callable[[], None]) -> Iterator[None]:
 
     Args:
         target: the first of the files.
-        wait: called once, if another run works on them; raises if that is not to be waited for.
+        wait: called once, if another run works on them; raises if that is not to be waited for. A lock that is gone
+            after a moment was of a run that only looked (:func:`is_claimed`).
     """
     if not locks.AVAILABLE:
         yield
         return
     path = _lock_path(target)
-    waiting = False
+    attempts = count()
     while True:
         try:
             descriptor = locks.take_lock(path)
             break
         except BlockingIOError:
-            if not waiting:
+            if next(attempts) == 1:
                 wait()
-                waiting = True
         except OSError:  # a folder that cannot be written to; writing the files tells
             yield
             return

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from septool import audio, workers
+from septool import audio, claims, locks, workers
 from septool.atomic import atomic_write_group
 from septool.batch import runner
 from septool.batch.output_folder import OUTPUT_LIST
@@ -322,6 +322,16 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_only_looks_whether_a_file_is_claimed_is_no_other_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = locks.take_lock(tmp_path / "looks")
+    monkeypatch.setattr(claims, "_lock_path", lambda target: target)
+    monkeypatch.setattr(claims, "check_stopping", lambda: os.close(looked))  # the moment between two attempts
+    with claim(tmp_path / "looks", lambda: pytest.fail("nobody works on it")):
+        pass
+
+
 # Memory and workers.
 
 
@@ -417,9 +427,9 @@ def test_a_page_in_a_folder_of_the_system_is_refused_before_the_work(separate: C
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("-j", 10**9), "less than or equal to 1024, not '1000000000'"),
-        (("--segment", "1e308"), "less than or equal to 86400, not '1e308'"),
-        (("--overlap", "inf"), "less than or equal to 43200, not 'inf'"),
+        (("-j", 10**9), "at most 1,024, not '1000000000'"),
+        (("--segment", "1e308"), "at most 86,400, not '1e308'"),
+        (("--overlap", "inf"), "at most 43,200, not 'inf'"),
         (("--raw", "s16le:999999999999:1"), "the rate is 1000 to 1000000 Hz"),
         (("--raw", "s16le:16000:99999999999"), "channels are 1 to 1024"),
     ],
