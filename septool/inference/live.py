@@ -86,22 +86,22 @@ def end_on_signal(pipe: StoppableInput) -> Iterator[None]:
         yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}  # of Python's
 
     def stop(number: int, _: FrameType | None) -> None:
         pipe.stopped = InterruptedBySignal(signal.Signals(number).name)
         for each, handler in before.items():
             signal.signal(each, handler)
 
-    for number in numbers:
-        if before[number] not in (signal.SIG_IGN, None):
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
             signal.signal(number, stop)
     try:
         yield
     finally:
         for number, handler in before.items():
-            if handler is not None:
-                signal.signal(number, handler)
+            signal.signal(number, handler)
 
 
 def describe_latency(settings: EstimateSettings) -> str:

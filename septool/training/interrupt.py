@@ -15,7 +15,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signal_number = 0  # of the first signal
-        self._handlers: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}  # previous handlers
+        self._handlers: dict[int, Callable[[int, FrameType | None], object] | int] = {}  # previous handlers
 
     @property
     def received(self) -> bool:
@@ -24,7 +24,11 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():  # only the main thread receives signals
-            self._handlers = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if handler is not None:  # one that is not of Python's could not be put back
+                    self._handlers[number] = handler
+                    signal.signal(number, self._catch)
         return self
 
     def __exit__(self, *_: object) -> None:
