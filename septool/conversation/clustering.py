@@ -28,7 +28,7 @@ def cluster_speakers(
     must_link: Pairs,
     threshold: float,
     count: SpeakerCount = ANY_COUNT,
-    long_enough: float = 1.0,
+    long_enough: float = LONG_ENOUGH_S,
     least_share: float = 0.0,
 ) -> np.ndarray:
     """Assign a speaker number to each segment.

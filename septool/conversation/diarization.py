@@ -75,9 +75,9 @@ class Assignment:
     def drop_unheard(self, count: SpeakerCount) -> "Assignment":
         """Leave out speakers who are heard beyond borders alone, unless so many were asked for."""
         heard = self.active().any(axis=1)
-        if heard.all() or heard.sum() < count.least > 1:
+        if heard.all() or (count.least > 1 and heard.sum() < count.least):
             return self
-        number = np.where(heard, heard.cumsum() - 1, -1)
+        number = np.append(np.where(heard, heard.cumsum() - 1, -1), -1)  # the last is nobody's, whose label is -1
         return replace(self, labels=number[self.labels])
 
 
@@ -130,7 +130,8 @@ def embed_runs(
         if run.window != number:
             number = run.window
             mixture, tracks = store.read(number)
-            recorded = store.read_recorded(number)
+            if store.factor > 1:
+                recorded = store.read_recorded(number)
         alone = recorded[:0]
         if store.factor > 1:
             alone = alone_samples(run, activities[number], recorded, store.grid, store.factor)

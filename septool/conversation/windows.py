@@ -89,8 +89,8 @@ class WindowStore:
         return stored[0], stored[1:]
 
     def read_recorded(self, number: int) -> np.ndarray:
-        """Read the samples of a window as they were recorded, ``[factor * time]``."""
-        return self._read(number, 3, self.factor).ravel() if self.factor > 1 else self._read(number, 0, 1)[0]
+        """Read the samples of a window as they were recorded, ``[factor * time]``, where the factor is above 1."""
+        return self._read(number, 3, self.factor).ravel()
 
     def _read(self, number: int, first: int, rows: int) -> np.ndarray:
         """Read rows of a window, each as long as its mixture."""
