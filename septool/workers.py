@@ -50,7 +50,10 @@ def each(
 
     Raises:
         SeptoolError: a process was killed and ``killed`` is not given.
+        ValueError: no processes.
     """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; it has to be at least 1")
     if jobs == 1:
         for item in items:
             yield function(item)

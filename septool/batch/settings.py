@@ -80,6 +80,8 @@ class BatchSettings:
             raise UsageError("--clip rescale listens to a whole recording first; leave out --stream")
         if self.voice is not None and self.out != PIPE:
             raise UsageError(f"--voice {self.voice} takes --out -; files are named for every voice")
+        if self.jobs is not None and self.jobs < 1:
+            raise UsageError(f"--jobs is {self.jobs}; it has to be at least 1")
         if self.jobs is not None and self.jobs > 1 and (self.device.type != "cpu" or not workers.FORKS):
             raise UsageError(f"--jobs {self.jobs} takes --device cpu and Linux; leave it out")
         if self.cluster is not None:

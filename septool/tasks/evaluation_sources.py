@@ -71,6 +71,8 @@ class Estimates:
     def __post_init__(self) -> None:
         if (self.files is None) == (self.model is None):
             raise UsageError("give a folder of estimates or --model, one of the two")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit is {self.limit}; it has to be at least 1")
         if self.passes is not None and self.model is None:
             raise UsageError("--passes is for --model; estimates are there already")
         if self.consistency and (self.model is None or self.extract):

@@ -79,6 +79,8 @@ def sample_conversations(
         raise UsageError(f"--conversation is {style!r}; it can be {', '.join(STYLES)}")
     if not 0 < seconds <= LONGEST_S - LAST_WORDS_S:
         raise UsageError(f"--seconds is {seconds}; a conversation is at most {LONGEST_S - LAST_WORDS_S:g} s long")
+    if count < 1:
+        raise UsageError(f"--count is {count}; it has to be at least 1")
     people = parse_count(speakers)
     if speakers == "auto":
         raise UsageError("--speakers is 'auto'; say how many people are to talk, such as 3 or 2-5")
