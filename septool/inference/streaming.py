@@ -248,7 +248,7 @@ def estimate_file(
             )
         if not twice:
             return result
-        gain = min(1 / max(writer.peak, 1.0), 1.0)
+        gain = 1 / max(writer.peak, 1.0)
         for source_path, partial, target in zip(first, partials, targets, strict=True):
             audio.transcode(source_path, partial, target, subtype, gain=gain)
         return replace(result, gain_db=to_db(gain))

@@ -19,7 +19,7 @@ from septool.metrics.wer import words_of
 from septool.registry import suggest
 
 IMPROVEMENT = "si-snri"  # how well anything separated, wherever that is one number
-LOST_DB = -30.0  # what an item without scores counts where it cannot be counted apart: in a run's validation
+FAILED_ITEM_DB = -30.0  # what an item without scores counts where it cannot be counted apart: in a run's validation
 NO_SETTINGS: Mapping[str, JsonMapping] = MappingProxyType({})
 # What scores depend on, the same for all items of a run, and what each is called.
 PROVENANCE = {
@@ -168,9 +168,9 @@ def score_improvement(estimates: Tensor, references: Tensor, mixture: Tensor, ra
 
 
 def value_or_floor(item: Item) -> float | None:
-    """Return the mean of an item's improvements in dB, :data:`LOST_DB` if it failed, None if none is defined."""
+    """Return the mean of an item's improvements in dB, :data:`FAILED_ITEM_DB` if it failed, None if none is defined."""
     if item.error:
-        return LOST_DB
+        return FAILED_ITEM_DB
     values = [value for value in item.scores[IMPROVEMENT] if value is not None]
     return sum(values) / len(values) if values else None
 

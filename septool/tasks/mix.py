@@ -33,7 +33,7 @@ from septool.tasks.rendering import (
 
 SCALED_PEAK = 0.9  # of what would go over full scale otherwise
 
-LOST_DB = 60.0  # a recording that loses so much at another rate has nothing below half of that
+MAX_RESAMPLING_LOSS_DB = 60.0  # a recording that loses so much at another rate has nothing below half of that
 
 PIPED = "mixture.wav"  # what names the voices of a mixture that goes to standard output
 
@@ -154,7 +154,7 @@ def _read_recording(path: Path, report: Callable[[str], None], findings: list[Ca
 def _resample(path: Path, samples: np.ndarray, own: int, rate: int) -> np.ndarray:
     """Bring a recording to a rate in Hz, of which something has to be left."""
     voice = audio.resample(samples, own, rate)
-    if not len(voice) or _rms(voice) < from_db(-LOST_DB) * _rms(samples):
+    if not len(voice) or _rms(voice) < from_db(-MAX_RESAMPLING_LOSS_DB) * _rms(samples):
         left = "silent" if len(voice) else "shorter than a sample"
         raise SeptoolError(f"{printable(path)} is {left} at {rate} Hz, so it has no level to set")
     return voice

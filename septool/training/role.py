@@ -17,7 +17,7 @@ from septool.metrics import METRICS, Measure
 from septool.models import MODELS
 from septool.models.base import Model
 from septool.registry import Registry
-from septool.scoring.items import LOST_DB, Item, value_or_floor
+from septool.scoring.items import FAILED_ITEM_DB, Item, value_or_floor
 from septool.training.data import Batch, DynamicMixtures, TrainingItem, TrainingSet
 from septool.training.distributed import Distributed
 from septool.training.recipe import Recipe
@@ -87,7 +87,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
         return -math.inf if cls.metric.better == "higher" else math.inf
 
     def mean_improvement(self, items: Sequence[Item]) -> float:
-        """Return the mean SI-SNRi in dB over the items of all processes; a failed one counts as :data:`LOST_DB`.
+        """Return the mean SI-SNRi in dB over the items of all processes; a failed one counts as :data:`FAILED_ITEM_DB`.
 
         Raises:
             SeptoolError: none of them has a score.
@@ -103,7 +103,10 @@ class Role(ABC, Generic[ModelT, ItemT]):
             )
         if lost and self.distributed.is_main:
             LOG.warning(
-                "for %d of %d mixtures the model gives silence or NaN; each counts as %g dB", lost, count, LOST_DB
+                "for %d of %d mixtures the model gives silence or NaN; each counts as %g dB",
+                lost,
+                count,
+                FAILED_ITEM_DB,
             )
         return total / count
 

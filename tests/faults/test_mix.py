@@ -183,7 +183,7 @@ def test_a_rate_of_a_mixture_has_a_range(septool: Command, loud: Path, tmp_path:
     ):
         result = septool(*verb, "--sample-rate", 999_999_999)
         assert result.status == 2
-        assert "less than or equal to 1000000, not '999999999'" in result.errors[-1]
+        assert "at most 1,000,000, not '999999999'" in result.errors[-1]
 
 
 def test_a_hole_in_a_recording_counts_told_flagged_and_also_when_quiet(septool: Command, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from septool.data import manifest
 from septool.data.mixing import Rendered
 from septool.errors import SeptoolError, UsageError
 from septool.inference.streaming import EstimateSettings
-from septool.scoring.items import LOST_DB, Item
+from septool.scoring.items import FAILED_ITEM_DB, Item
 from septool.scoring.references import score_outputs
 from septool.tasks.evaluate import evaluate
 from septool.tasks.mix import mix_manifest
@@ -76,7 +76,7 @@ def test_eval_and_validation_agree(case: str, tmp_path: Path) -> None:
     item, value = by_eval(true, found, tmp_path), by_validation(true, found)
     scores = [score for score in item.scores.get("si-snri", ()) if score is not None]
     if item.error:
-        assert value == LOST_DB
+        assert value == FAILED_ITEM_DB
     elif not scores:
         assert value is None
     else:

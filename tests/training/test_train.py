@@ -14,7 +14,7 @@ from septool.data import manifest
 from septool.data.manifest import Source
 from septool.errors import CheckpointError, ConfigError, ManifestError, SeptoolError, UsageError
 from septool.files import sha256_of
-from septool.scoring.items import LOST_DB
+from septool.scoring.items import FAILED_ITEM_DB
 from septool.tasks.train import train
 from septool.training.optim import learning_rate_factor
 from septool.training.recipe import Schedule
@@ -149,7 +149,7 @@ def test_an_estimate_without_a_score_counts_as_a_bad_one(
         return estimate if len(calls) == 1 else torch.full_like(estimate, value)
 
     monkeypatch.setattr(run.model, "forward", broken)
-    assert run.validate([good, other]) == pytest.approx((first + LOST_DB) / 2, abs=1e-5)
+    assert run.validate([good, other]) == pytest.approx((first + FAILED_ITEM_DB) / 2, abs=1e-5)
     assert "for 1 of 2 mixtures the model gives silence or NaN; each counts as -30 dB" in caplog.text
 
 
