@@ -16,6 +16,7 @@ from septool.conversation.activity import SPEECH_RANGE_DB, frame_levels, magnitu
 from septool.conversation.networks import load_conversation_networks
 from septool.data.conversations import read_conversations, render_conversation
 from septool.models import SPEAKER_MODEL
+from septool.signal.levels import remove_dc
 
 ONE_DB, TWO_DB = -40.0, -15.0  # of the second loudest against the loudest: below, one talks; above, two do
 RIDGE = 1e-3
@@ -31,7 +32,7 @@ def examples(manifest: Path, model: str) -> tuple[np.ndarray, np.ndarray, np.nda
         step, size = conversation.store.step, conversation.store.size
         for start in range(0, max(len(rendered.mixture) - size + step, 1), step):
             part = slice(start, start + size)
-            mixture = rendered.mixture[part]
+            mixture = remove_dc(rendered.mixture[part])  # as a conversation is listened to
             heard, tracks = (magnitudes(each, networks.rate) for each in (mixture, conversation.separate(mixture)))
             sources = magnitudes(rendered.sources[:, part], networks.rate)
             levels = np.sort([frame_levels(source) for source in sources], axis=0)[::-1]

@@ -71,7 +71,7 @@ def voice_digests(voices: Sequence[Voiceprint]) -> dict[str, str]:
     return {voice.name: hashlib.sha256(voice.embedding.tobytes()).hexdigest() for voice in voices}
 
 
-class HeardBy(NamedTuple):
+class VoiceprintSet(NamedTuple):
     """The voiceprints of one speaker network."""
 
     model: str  # name of its checkpoint
@@ -80,15 +80,15 @@ class HeardBy(NamedTuple):
     voices: Sequence[Voiceprint]  # with distinct names
 
 
-def write_voiceprints(path: Path, heard: HeardBy) -> None:
+def write_voiceprints(path: Path, voiceprints: VoiceprintSet) -> None:
     """Write a file of voiceprints."""
     about = {
-        "networks": {heard.network: {"model": heard.model, "sample_rate": heard.rate}},
-        "seconds": {voice.name: round(voice.seconds, 2) for voice in heard.voices},
+        "networks": {voiceprints.network: {"model": voiceprints.model, "sample_rate": voiceprints.rate}},
+        "seconds": {voice.name: round(voice.seconds, 2) for voice in voiceprints.voices},
     }
     tensors = {
-        f"{heard.network}/{voice.name}": np.ascontiguousarray(voice.embedding, dtype=np.float32)
-        for voice in heard.voices
+        f"{voiceprints.network}/{voice.name}": np.ascontiguousarray(voice.embedding, dtype=np.float32)
+        for voice in voiceprints.voices
     }
     with atomic_write(path) as partial:
         partial.write_bytes(save(tensors, {KEY: json.dumps(about)}))

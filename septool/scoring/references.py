@@ -28,11 +28,11 @@ def read_references(references: Sequence[Path], mixture: Path, settings: Estimat
         SeptoolError: they are not as long as the recording.
     """
     audio.refuse_pipe(mixture)  # it is read for the separation and for the scores, too
-    heard, rate = _read_mixture(mixture, settings)
+    recording, rate = _read_mixture(mixture, settings)
     true = [audio.load_audio(path, rate, whole=True) for path in references]
     for path, voice in zip(references, true, strict=True):
-        if len(voice) != heard.shape[1]:
-            raise SeptoolError(f"{path} has {len(voice)} samples at {rate} Hz, {mixture} has {heard.shape[1]}")
+        if len(voice) != recording.shape[1]:
+            raise SeptoolError(f"{path} has {len(voice)} samples at {rate} Hz, {mixture} has {recording.shape[1]}")
     return torch.from_numpy(np.stack(true)).double()
 
 
@@ -59,13 +59,13 @@ def score_outputs(
     """
     rate = settings.model_rate
 
-    def heard(samples: np.ndarray, own: int) -> torch.Tensor:
+    def at_scoring_rate(samples: np.ndarray, own: int) -> torch.Tensor:
         return torch.from_numpy(audio.resample(samples, own, rate)).double()
 
     mixed, own = _read_mixture(mixture, settings)
-    mixed = heard(audio.to_mono(mixed, settings.channel_number or cancelling), own)
-    voices = torch.stack([heard(voice, own) for path in outputs for voice in audio.read_audio(path)[0]])
-    true = torch.stack([heard(voice, own) for voice in true.numpy()])
+    mixed = at_scoring_rate(audio.to_mono(mixed, settings.channel_number or cancelling), own)
+    voices = torch.stack([at_scoring_rate(voice, own) for path in outputs for voice in audio.read_audio(path)[0]])
+    true = torch.stack([at_scoring_rate(voice, own) for voice in true.numpy()])
     item = score_improvement(voices, true, mixed, rate)
     if item.error:
         return (Improvement(None, item.error),) * len(voices)

@@ -19,7 +19,7 @@ from septool.signal.turns import Turn
 BLOCK_S = 10.0  # handed over at once
 
 
-def take_apart(
+def separate_rendered(
     row: Conversation, rendered: RenderedConversation, conversation: ConversationSeparator
 ) -> tuple[list[Turn], tuple[str, ...], np.ndarray]:
     """Run both passes over a conversation, which is heard at the rate that is chosen for its recordings.
@@ -69,7 +69,7 @@ def _score_row(row: Conversation, conversation: ConversationSeparator, rate: int
     try:
         with enough_memory("for a whole conversation at once"):
             rendered = render_conversation(row, rate)
-            turns, names, voices = take_apart(row, rendered, conversation)
+            turns, names, voices = separate_rendered(row, rendered, conversation)
         scores = score_conversation(row.id, rendered, row.speakers, turns=turns, voices=voices, names=names, rate=rate)
     except SeptoolError as error:
         return Item(row.id, error=str(error))

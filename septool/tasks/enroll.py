@@ -26,8 +26,8 @@ from septool.inference.enrollment import (
 )
 from septool.inference.voiceprints import (
     VOICEPRINT_RATE,
-    HeardBy,
     Voiceprint,
+    VoiceprintSet,
     check_voice_name,
     network_digest,
     write_voiceprints,
@@ -111,7 +111,7 @@ def enroll(
         voiceprints.append(Voiceprint(voice, embedding, seconds))
         recordings = tuple(dict.fromkeys(str(reference.path) for reference in references))
         enrolled.append(EnrolledVoice(voice, recordings, round(seconds, 2)))
-    write_voiceprints(out, HeardBy(checkpoint, network_digest(network.embedding), network.rate, voiceprints))
+    write_voiceprints(out, VoiceprintSet(checkpoint, network_digest(network.embedding), network.rate, voiceprints))
     return enrolled
 
 

@@ -223,7 +223,7 @@ def extract(
         progress=progress,
     )
     check_dtype(dtype, batch.computing_device)
-    heard = [parse_reference(reference) for reference in references]
+    excerpts = [parse_reference(reference) for reference in references]
     if threshold is not None and not presence and who is None:
         raise UsageError(f"--threshold {threshold:g} is for --presence, which was not given")
     rows: Mapping[str, manifests.Mixture] = {}
@@ -260,7 +260,7 @@ def extract(
     if rows:
         yield from _extract_rows(batch, found, inputs, extractor, rows)
     else:
-        yield from _extract_target(batch, found, inputs, extractor, heard)
+        yield from _extract_target(batch, found, inputs, extractor, excerpts)
 
 
 def _check_rows(batch: BatchSettings, rows: Mapping[str, manifests.Mixture], inputs: Sequence[str]) -> None:

@@ -57,12 +57,12 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
         raise UsageError(f"--licence {licence} was given, but the checkpoint says {said}")
     if not (said or licence):
         raise UsageError(f"{name} does not say under which licence its weights are; give it with --licence")
-    told = replace(header, licence=said or licence or "")
-    card = make_card(name, match.group(1), told, own=_own_card(name, path))
+    completed = replace(header, licence=said or licence or "")
+    card = make_card(name, match.group(1), completed, own=_own_card(name, path))
     config = {"library_name": "septool", "septool_version": __version__} | {
-        key: getattr(told, key) for key in ("model", "config", "sample_rate", "sources")
+        key: getattr(completed, key) for key in ("model", "config", "sample_rate", "sources")
     }
-    weights: bytes | Path = path if told == header else checkpoints.with_header(path, told)
+    weights: bytes | Path = path if completed == header else checkpoints.with_header(path, completed)
     files: dict[str, bytes | Path] = {
         "README.md": card.encode(),
         "config.json": json.dumps(config, indent=2, sort_keys=True).encode(),
@@ -70,7 +70,7 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
     }
     url = downloads.upload(match.group(1), files, message=f"{name}, by septool {__version__}", private=private)
     size = sum(len(each) if isinstance(each, bytes) else each.stat().st_size for each in files.values())
-    return Pushed(name, url, tuple(files), size, told.licence)
+    return Pushed(name, url, tuple(files), size, completed.licence)
 
 
 def licence_identifier(name: str) -> str:

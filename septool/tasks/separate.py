@@ -29,7 +29,7 @@ from septool.models import SPEAKER_MODEL
 
 
 @dataclass(frozen=True)
-class Joint:
+class SeamRow:
     """How one segment was attached to what came before; see :class:`septool.signal.stitch.Seam`."""
 
     at: float  # s, where the overlap begins
@@ -43,7 +43,7 @@ class Separated(Completed):
     """What became of one recording."""
 
     outputs: tuple[str, ...]
-    joints: tuple[Joint, ...]  # where a long recording was stitched together, and how
+    joints: tuple[SeamRow, ...]  # where a long recording was stitched together, and how
     si_snri: tuple[float | None, ...] = ()  # dB of each output, if references were given; None is undefined
     undefined: tuple[str, ...] = ()  # why each of them is; empty where it is not
 
@@ -338,7 +338,9 @@ class _Work:
         return Separated(
             **vars(replace(completed, engine=self.separator.engine, dtype=self.dtype)),
             outputs=task.outputs,
-            joints=tuple(Joint(round(seam.at / rate, 3), seam.order, seam.margin, seam.by) for seam in estimate.seams),
+            joints=tuple(
+                SeamRow(round(seam.at / rate, 3), seam.order, seam.margin, seam.by) for seam in estimate.seams
+            ),
             si_snri=tuple(each.si_snri for each in improvements),
             undefined=tuple(each.reason for each in improvements),
         )
