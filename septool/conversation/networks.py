@@ -9,10 +9,9 @@ import torch
 
 from septool import catalogue, checkpoints
 from septool.conversation.separation import ConversationSeparator
-from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
+from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount, check_tracks
 from septool.conversation.speaker_embedder import SpeakerEmbedder
 from septool.conversation.statistics import CAMPPLUS, SPEAKER_NET, STATISTICS, EmbeddingStatistics
-from septool.errors import UsageError
 from septool.headers import read_header
 from septool.inference.engines import TorchSeparator
 from septool.inference.level import embed
@@ -22,7 +21,6 @@ from septool.load_cache import load_once
 from septool.models.base import SpeakerEncoder
 from septool.models.speaker_net import SpeakerNet
 
-TRACKS = 2  # outputs of the separator
 NOT_MEASURED = (
     "how its embeddings are spread was not measured, so that people are told apart as by a bundled speaker network of "
     "its kind; say how many speakers there are"
@@ -91,9 +89,7 @@ def load_conversation_networks(
     """
     name, path = catalogue.resolve_checkpoint(model)
     _, speaker_path = catalogue.resolve_checkpoint(speaker_model)
-    outputs = read_header(path).sources
-    if outputs != TRACKS:
-        raise UsageError(f"conversations take a model with {TRACKS} outputs, {name} has {outputs}; name another")
+    check_tracks(name, read_header(path).sources)
     separator, header = load_once(path, "separator", lambda: checkpoints.load(path))
 
     def load_speaker_net() -> SpeakerEncoder:

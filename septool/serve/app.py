@@ -18,6 +18,7 @@ from septool import catalogue
 from septool.config import JsonDict
 from septool.errors import SeptoolError, UsageError
 from septool.models import MODELS
+from septool.registry import suggest
 from septool.reports.pages import render_template
 from septool.serve.access import Access, AccessMiddleware
 from septool.serve.jobs import BusyError, DiskFullError, Job, JobQueue, NoSuchJobError, State, Track, picture_row
@@ -31,6 +32,7 @@ MEDIA_TYPES = {
     **{".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg", ".webm": "video/webm", ".mp4": "video/mp4"},
     **{".zip": "application/zip", ".rttm": "text/plain"},
 }
+PARAMETERS = ("name", "model", "speakers", "token")  # with which a recording is sent
 STATUSES = {UsageError: 400, NoSuchJobError: 404, BusyError: 503, DiskFullError: 507}
 
 
@@ -149,14 +151,17 @@ async def receive_recording(queue: JobQueue, request: Request) -> Response:
     """Take in a recording, which is the body, and let it wait for its turn."""
     limit = queue.limits.upload_bytes
     too_large = HTTPException(413, f"the recording has more than the {limit / 1e6:g} MB that are taken here")
-    name = request.query_params.get("name", "")
+    query = request.query_params
+    name = query.get("name", "")
     if not name.strip():
         raise UsageError("name is missing; it is that of the recording's file, such as ?name=call.wav")
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise HTTPException(415, "the body has to be the recording itself, not a form with it")
     if int(request.headers.get("content-length", 0)) > limit:
         raise too_large
-    query = request.query_params
+    for key in query:
+        if key not in PARAMETERS:
+            raise suggest("parameter", key, PARAMETERS)
     job = await run_in_threadpool(queue.open, name, query.get("model"), query.get("speakers") or None)
     try:
         size = 0
@@ -170,7 +175,7 @@ async def receive_recording(queue: JobQueue, request: Request) -> Response:
                         raise too_large
                     await run_in_threadpool(file.write, chunk)
         if not size:
-            raise UsageError("the recording is empty; it has to be the body of the request")
+            raise UsageError("the recording is empty")
     except BaseException as error:
         await run_in_threadpool(queue.remove, job)
         if isinstance(error, ClientDisconnect):

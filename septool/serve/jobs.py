@@ -10,7 +10,7 @@ import threading
 import time
 import unicodedata
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,7 +24,7 @@ from septool.atomic import atomic_write
 from septool.batch.outcomes import Failed, Skipped
 from septool.config import JsonDict
 from septool.conversation.result import SeparatedConversation
-from septool.conversation.speaker_count import parse_count
+from septool.conversation.speaker_count import TRACKS, check_tracks, parse_count
 from septool.errors import SeptoolError, UsageError
 from septool.load_cache import keep_loaded
 from septool.printable import is_in_words
@@ -153,7 +153,8 @@ class JobQueue:
 
     Args:
         model: the separator that is used unless a recording is sent with another.
-        models: names of those that may be asked for; no path and nothing that has to be fetched is taken from outside.
+        models: voices of each that may be asked for, by name; no path and nothing that has to be fetched is taken from
+            outside.
         devices: where models compute; each works on one recording at a time.
         limits: what is refused.
         suffix: format of the voices.
@@ -164,13 +165,13 @@ class JobQueue:
         self,
         *,
         model: str = "galr",
-        models: Sequence[str] = (),
+        models: Mapping[str, int] | None = None,
         devices: Sequence[str] = ("auto",),
         limits: Limits = Limits(),
         suffix: str = "wav",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.model, self.models = model, tuple(dict.fromkeys([model, *models]))
+        self.model, self.models = model, {model: TRACKS} if models is None else dict(models)
         self.devices, self.limits, self.suffix = tuple(devices), limits, suffix
         self._clock = clock
         self._jobs: dict[str, Job] = {}
@@ -215,14 +216,17 @@ class JobQueue:
         """Make room for a recording, which is then written to ``job.recording``.
 
         Raises:
-            UsageError: a model that is not offered, or a number of speakers that is none.
+            UsageError: a model that is not offered, a number of speakers that is none, or a model that does not take
+                conversations.
             BusyError: too many are waiting.
             DiskFullError: the disk has no room for it.
         """
-        if model is not None and model not in self.models:
+        model = model or self.model
+        if model not in self.models:
             raise UsageError(f"model is {model!r}; it can be {', '.join(self.models)}")
         if speakers is not None:
             parse_count(speakers)
+            check_tracks(model, self.models[model])
         if self._folder is None:
             raise BusyError("the server is starting")
         try:
@@ -231,7 +235,7 @@ class JobQueue:
             raise DiskFullError.of(error) from None
         if free < self.limits.upload_bytes + FREE_BYTES:
             raise DiskFullError("the disk of this machine is full; come again when it is not")
-        job = Job(safe_name(name), Path(), model or self.model, speakers)
+        job = Job(safe_name(name), Path(), model, speakers)
         job.folder = self._folder / job.id
         with self._changed:
             if sum(not each.is_over for each in self._jobs.values()) >= MAX_WAITING + len(self.devices):

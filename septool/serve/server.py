@@ -59,22 +59,22 @@ def serve(
     devices = [choose_device(name.strip()) for name in device.split(",")]
     if len({(each.type, each.index or 0) for each in devices}) < len(devices):  # cuda is cuda:0
         raise UsageError(f"--device {device} names one device twice")
-    checkpoints.load(catalogue.resolve_checkpoint(model)[1], Separator)  # refuses what cannot separate
-    models = usable_separators(model)
-    access = plan_access(host, token, names)
-    limits = Limits(round(max_megabytes * 1e6), 60 * max_minutes, 60 * keep_minutes)
-    queue = JobQueue(
-        model=models[0]["name"],
-        models=[each["name"] for each in models],
-        devices=[str(each) for each in devices],
-        limits=limits,
-        suffix=suffix,
-    )
-    if log_requests:
-        requests = logging.getLogger("uvicorn.access")
-        requests.setLevel(logging.INFO)
-        requests.addFilter(_leave_out_query)
-    with listen(host, port) as listener:
+    with listen(host, port) as listener:  # before weights are loaded, which takes seconds
+        checkpoints.load(catalogue.resolve_checkpoint(model)[1], Separator)  # refuses what cannot separate
+        models = usable_separators(model)
+        access = plan_access(host, token, names)
+        limits = Limits(round(max_megabytes * 1e6), 60 * max_minutes, 60 * keep_minutes)
+        queue = JobQueue(
+            model=models[0]["name"],
+            models={each["name"]: each["voices"] for each in models},
+            devices=[str(each) for each in devices],
+            limits=limits,
+            suffix=suffix,
+        )
+        if log_requests:
+            requests = logging.getLogger("uvicorn.access")
+            requests.setLevel(logging.INFO)
+            requests.addFilter(_leave_out_query)
         config = uvicorn.Config(
             make_app(queue, access, models),
             log_config=None,

@@ -77,7 +77,7 @@ def make_client(tiny_checkpoint: Path, temporary: Path, clock: Clock, small_pict
         models = usable_separators(str(tiny_checkpoint))
         queue = JobQueue(
             model=models[0]["name"],
-            models=[each["name"] for each in models],
+            models={each["name"]: each["voices"] for each in models},
             devices=["cpu"],
             limits=limits or Limits(),
             suffix=suffix,

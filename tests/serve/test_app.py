@@ -369,6 +369,11 @@ def test_who_gives_up_while_it_is_drawn_is_heard(
         ({}, "name is missing"),
         ({"name": "a.wav", "model": "/etc/passwd"}, "model is '/etc/passwd'; it can be "),
         ({"name": "a.wav", "speakers": "many"}, "speakers is 'many'; it can be auto"),
+        (
+            {"name": "a.wav", "speakers": "auto", "model": "galr-small-3mix-8k"},
+            "conversations take a model with 2 outputs, galr-small-3mix-8k has 3",
+        ),
+        ({"name": "a.wav", "spekers": "2"}, "unknown parameter 'spekers'; did you mean 'speakers'?"),
         ({"name": "a.wav"}, "the recording is empty"),
     ],
 )
