@@ -3,17 +3,22 @@
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 
-from septool.cli import main
 from septool.errors import InterruptedBySignal
 
 
 def run() -> None:
     """Run the command line; never returns."""
     try:
+        from septool.cli import main  # here, so that Ctrl-C while it is imported is none of Python's errors
+
         main()
+    except KeyboardInterrupt:  # before the command line handles it
+        sys.stderr.write("septool: interrupted\n")
+        sys.exit(128 + signal.SIGINT)
     except SystemExit as ended:
         if isinstance(ended.code, int | None):
             end_process(ended.code or 0)

@@ -30,7 +30,7 @@ def main():
     sys.stdout.write("buffered ")
     {body}
 
-program.main = main
+sys.modules["septool.cli"] = types.SimpleNamespace(main=main)
 program.run()
 """
 
@@ -85,6 +85,13 @@ def test_who_interrupts_again_does_not_wait(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (130, "buffered at exit ")
     assert "taken apart" not in done.stderr
     assert time.monotonic() - started < 15
+
+
+def test_ctrl_c_before_the_command_line_is_there_is_a_line(tmp_path: Path) -> None:
+    done = end(tmp_path, "raise KeyboardInterrupt")
+    assert (done.returncode, done.stdout) == (130, "buffered at exit ")
+    assert done.stderr.startswith("septool: interrupted\n")
+    assert "Traceback" not in done.stderr
 
 
 def test_output_that_goes_nowhere_is_said(tmp_path: Path) -> None:
