@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from septool.conversation.activity import (
 )
 from septool.conversation.frame_grid import FrameGrid
 from septool.conversation.runs import WindowActivity, overlap_all
+from septool.errors import SeptoolError
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 MOSTLY = 0.5  # of the speech; conversations overlap less
@@ -59,7 +61,8 @@ class WindowStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # of what the disk has no room for, which was said
+            self._file.close()
 
     @property
     def samples(self) -> int:
@@ -72,16 +75,29 @@ class WindowStore:
         return self.samples // self.grid.hop + 2
 
     def append(self, mixture: np.ndarray, tracks: np.ndarray, recorded: np.ndarray | None = None) -> None:
-        """Keep the next window: its mixture ``[time]``, its tracks ``[2, time]``, and ``recorded [factor * time]``."""
+        """Keep the next window: its mixture ``[time]``, its tracks ``[2, time]``, and ``recorded [factor * time]``.
+
+        Raises:
+            SeptoolError: the disk is full.
+        """
         start = self.windows[-1].start + self.step if self.windows else 0
         spectrum = magnitudes(mixture, self.rate)
         log_odds, louder = score_overlap(spectrum, magnitudes(tracks, self.rate))
         levels = frame_levels(spectrum).astype(np.float32)
-        self.windows.append(Window(start, len(mixture), levels, log_odds, louder))
-        np.concatenate((mixture[None], tracks)).astype(np.float32).tofile(self._file)
+        kept = [mixture, *tracks]
         if self.factor > 1:
             assert recorded is not None, "there are samples of the recording as it is read"
-            recorded.astype(np.float32).tofile(self._file)
+            kept.append(recorded)
+        try:
+            for samples in kept:
+                self._file.write(samples.astype(np.float32).tobytes())
+            self._file.flush()
+        except OSError as error:
+            raise SeptoolError(
+                f"the folder of temporary files, {tempfile.gettempdir()}, cannot hold the recording "
+                f"({error.strerror}); set TMPDIR to one with more room"
+            ) from None
+        self.windows.append(Window(start, len(mixture), levels, log_odds, louder))
 
     def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Read a window: the mixture ``[time]`` and the tracks ``[2, time]``."""
@@ -94,7 +110,6 @@ class WindowStore:
 
     def _read(self, number: int, first: int, rows: int) -> np.ndarray:
         """Read rows of a window, each as long as its mixture."""
-        self._file.flush()
         samples, kept = self.windows[number].samples, 3 + (self.factor if self.factor > 1 else 0)
         before = kept * number * self.size + first * samples  # all windows but the last are full
         stored = np.memmap(

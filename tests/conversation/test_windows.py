@@ -1,9 +1,13 @@
 """Windows that are kept: what was appended is read."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from septool.conversation.windows import Window, WindowStore
+from septool.errors import SeptoolError
 
 RATE = 8000
 
@@ -27,6 +31,16 @@ def test_every_window_is_read_as_it_was_appended(factor: int) -> None:
                 np.testing.assert_array_equal(found, expected)
             if factor > 1:
                 np.testing.assert_array_equal(store.read_recorded(number), heard)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_temporary_folder_that_is_full_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb"))  # noqa: SIM115 (closed with the windows)
+    with (
+        pytest.raises(SeptoolError, match=r"temporary files, .* \(No space left on device\); set TMPDIR"),
+        WindowStore(RATE) as store,
+    ):
+        store.append(np.ones(500, dtype=np.float32), np.zeros((2, 500), dtype=np.float32))
 
 
 def overlap_of(*log_odds: np.ndarray, two: bool = False) -> float:
