@@ -22,7 +22,7 @@ from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 from septool.data.conversations import Conversation, RenderedConversation, read_conversations, render_conversation
 from septool.models import SPEAKER_MODEL
 from septool.scoring.conversations import ConversationScores, score_conversation
-from septool.tasks.conversation_scores import take_apart
+from septool.tasks.conversation_scores import separate_rendered
 
 CPU = torch.device("cpu")
 
@@ -131,7 +131,7 @@ def main() -> int:
         rendered = render_conversation(row, rate)
         kept = Kept(networks.start().separate)
         for way, conversation in ways(row, rendered, kept, networks):
-            turns, names, voices = take_apart(row, rendered, conversation)
+            turns, names, voices = separate_rendered(row, rendered, conversation)
             score = score_conversation(
                 row.id, rendered, row.speakers, turns=turns, voices=voices, names=names, rate=rate
             )

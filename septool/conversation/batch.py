@@ -136,6 +136,8 @@ class _Conversations:
         if not diarization.speakers:
             text = f"{job.display_name}: nobody speaks in it, so no track was written"
             task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
+        if text := self.count.describe_shortfall(len(diarization.speakers)):
+            task.findings.append(Caveat(CaveatKind.FEWER, f"{job.display_name}: {text}", job.display_name))
         if self.activity is not None and written is not None:
             write_activity(written, self.activity, diarization.turns)
         if self.batch.out != PIPE:

@@ -8,11 +8,30 @@ from septool.limits import MOST_PEOPLE, is_at_most
 MOST_SPEAKERS = 20  # in a recording whose number of speakers is not given
 
 
+TRACKS = 2  # outputs of a separator of conversations
+
+
 class SpeakerCount(NamedTuple):
     """Allowed range of the number of speakers."""
 
     least: int = 1
     most: int = MOST_SPEAKERS
+
+    def describe_shortfall(self, found: int) -> str | None:
+        """Return in words that fewer speakers were found than were asked for, if they were."""
+        if not 0 < found < self.least:
+            return None
+        return f"{found} of {self.least} speakers could be told apart; the others talk too little, or too much alike"
+
+
+def check_tracks(model: str, outputs: int) -> None:
+    """Refuse a separator that does not give the two tracks of a conversation.
+
+    Raises:
+        UsageError: it has another number of outputs.
+    """
+    if outputs != TRACKS:
+        raise UsageError(f"conversations take a model with {TRACKS} outputs, {model} has {outputs}; name another")
 
 
 ANY_COUNT = SpeakerCount()

@@ -28,6 +28,7 @@ class CaveatKind(StrEnum):
     """Kinds of warnings, in addition to those of :class:`audio.FindingKind`."""
 
     EMPTY = "empty"  # the recording or a voice is silent
+    FEWER = "fewer"  # fewer speakers were found than were asked for
     CANCELLED = "cancelled"  # the channels cancel each other, and the loudest was used
     AVERAGED = "averaged"  # several channels became one
     BANDWIDTH = "bandwidth"  # the model works at a lower rate

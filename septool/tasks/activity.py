@@ -22,7 +22,7 @@ from septool.data.turns import FORMATS, rounded, write_activity
 from septool.device import choose_device
 from septool.errors import UsageError
 from septool.inference.channels import channel_number, parse_channel
-from septool.inference.findings import Caveat, WithFindings
+from septool.inference.findings import Caveat, CaveatKind, WithFindings
 from septool.inference.voiceprints import Voiceprint
 from septool.models import SPEAKER_MODEL
 from septool.signal.turns import Turn
@@ -156,6 +156,9 @@ def _find(
             progress=task.progress,
         )
     task.note_caveats(estimate, networks.name, networks.rate)
+    if shortfall := count.describe_shortfall(len(found.speakers)):
+        name = task.job.display_name
+        task.findings.append(Caveat(CaveatKind.FEWER, f"{name}: {shortfall}", name))
     text = write_activity(target, format, found.turns)
     return FoundActivity(
         input=task.job.label,

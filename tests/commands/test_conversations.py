@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from septool.conversation.separation import ConversationSeparator
 from septool.data.turns import read_rttm
 from septool.errors import SeptoolError
 from septool.inference.streaming import FileEstimate
-from septool.inference.voiceprints import HeardBy, Voiceprint, network_digest, write_voiceprints
+from septool.inference.voiceprints import Voiceprint, VoiceprintSet, network_digest, write_voiceprints
 from septool.models import SPEAKER_MODEL
 from septool.models.base import SpeakerEncoder
 from septool.models.build import build_model
@@ -130,7 +131,7 @@ def test_people_are_called_by_the_voices_that_are_known(septool: Command, meetin
     voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
     voices.append(Voiceprint("dan", -voices[0].embedding, 1.0))  # who is not there
     who = tmp_path / "team.safetensors"
-    write_voiceprints(who, HeardBy(SPEAKER_MODEL, network_digest(speaker.embedding), RATE, voices))
+    write_voiceprints(who, VoiceprintSet(SPEAKER_MODEL, network_digest(speaker.embedding), RATE, voices))
     arguments = ("--speakers", "auto", "--who", who, "--activity", "rttm", "-o", tmp_path / "out")
     result = septool("separate", meeting, *arguments)
     assert result.status == 0, result.errors
@@ -147,7 +148,7 @@ def team(tmp_path: Path) -> Path:
     speaker, _ = checkpoints.load(catalogue.resolve_checkpoint(SPEAKER_MODEL)[1], SpeakerEncoder)
     voices = [Voiceprint(name, embed(buzz(name, RATE)).astype(np.float32), 1.0) for name in ("cat", "ann")]
     path = tmp_path / "team.safetensors"
-    write_voiceprints(path, HeardBy(SPEAKER_MODEL, network_digest(speaker.embedding), RATE, voices))
+    write_voiceprints(path, VoiceprintSet(SPEAKER_MODEL, network_digest(speaker.embedding), RATE, voices))
     return path
 
 
@@ -204,6 +205,19 @@ def test_a_number_is_kept_and_json_says_who(septool: Command, meeting: Path, tmp
     assert row["speakers"] == ["speaker1", "speaker2"]
     assert len(row["outputs"]) == len(row["spoken"]) == 2
     assert set(row["turns"][0]) == {"start", "end", "speaker"}
+
+
+@pytest.mark.parametrize("verb", [["separate"], ["activity"]])
+def test_fewer_people_than_were_asked_for_are_told_of(
+    septool: Command, meeting: Path, tmp_path: Path, verb: list[str]
+) -> None:
+    result = septool(*verb, meeting, "--speakers", "90", "-o", tmp_path / "out", "--json")
+    row = json.loads(result.lines[0])
+    (said,) = [each["text"] for each in row["findings"] if each["kind"] == "fewer"]
+    assert re.fullmatch(rf"{meeting}: \d+ of 90 speakers could be told apart; the others .*", said)
+    assert f"septool: {said}" in result.errors
+    two = septool(*verb, meeting, "--speakers", "2", "-o", tmp_path / "two", "--json")
+    assert "could be told apart" not in "\n".join(two.errors)
 
 
 def test_nothing_is_replaced_without_force(septool: Command, meeting: Path, tmp_path: Path) -> None:

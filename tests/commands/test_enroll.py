@@ -14,7 +14,7 @@ from torch import nn
 from septool import audio, catalogue, checkpoints
 from septool.inference.cascade import load_extractor
 from septool.inference.enrollment import Reference
-from septool.inference.voiceprints import HeardBy, Voiceprint, find_voiceprints, network_digest, write_voiceprints
+from septool.inference.voiceprints import Voiceprint, VoiceprintSet, find_voiceprints, network_digest, write_voiceprints
 from septool.models import SPEAKER_MODEL
 from septool.models.base import Extractor, SpeakerEncoder
 from septool.models.speaker_net import Config, SpeakerNet
@@ -217,7 +217,7 @@ def test_what_is_said_of_a_recording_is_said_once(septool: Command, tmp_path: Pa
 def test_a_file_of_voices_may_have_a_comma_in_its_name(tmp_path: Path) -> None:
     network, path = nn.Linear(2, 2), tmp_path / "alice, bob.safetensors"
     voices = [Voiceprint(name, np.ones(8, dtype=np.float32), 3.0) for name in ("alice", "bob")]
-    write_voiceprints(path, HeardBy("own", network_digest(network), RATE, voices))
+    write_voiceprints(path, VoiceprintSet("own", network_digest(network), RATE, voices))
     assert [voice.name for voice in find_voiceprints(str(path), network)] == ["alice", "bob"]
 
 
@@ -234,7 +234,7 @@ def test_files_that_are_no_voiceprints_of_this_network_are_refused(
     save_file({"x": np.zeros(3, dtype=np.float32)}, tmp_path / "other.safetensors")
     assert "has no voiceprints" in errors(tmp_path / "other.safetensors")
     voices = [Voiceprint("alice", np.ones(8, dtype=np.float32), 3.0)]
-    write_voiceprints(tmp_path / "theirs.safetensors", HeardBy("another", "0" * 64, 16000, voices))
+    write_voiceprints(tmp_path / "theirs.safetensors", VoiceprintSet("another", "0" * 64, 16000, voices))
     assert "made by another speaker network, another; enroll" in errors(tmp_path / "theirs.safetensors")
     enroll(people)
     own = tmp_path / "voices.safetensors"
