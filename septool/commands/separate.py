@@ -82,7 +82,8 @@ def separate(
         str | None,
         typer.Option(
             "--speakers",
-            help="Separate a conversation of this many speakers (auto, N or N-M), with one track each.",
+            help="Separate a conversation of this many speakers (auto, N or N-M; fewer if no more are found), with one "
+            "track each.",
             rich_help_panel=CONVERSATIONS,
         ),
     ] = None,
