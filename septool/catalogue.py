@@ -221,7 +221,7 @@ def unpublished_sums(entry: Entry) -> list[str]:
 
 
 def suggest_wider(sources: int, sample_rate: int) -> str | None:
-    """Name the published checkpoint of as many voices that works at a higher rate; None if there is none.
+    """Advise the published checkpoint of as many voices that works at a higher rate; None if there is none.
 
     Those whose training data restrict their use come last, the others by their scores.
     """
@@ -239,8 +239,7 @@ def suggest_wider(sources: int, sample_rate: int) -> str | None:
     name = min(fitting, key=order, default=None)
     if name is None:
         return None
-    hears = f"--model {name} works up to {fitting[name].sample_rate // 2} Hz"
-    return f"there is sound above {sample_rate // 2} Hz; {hears}"
+    return f"--model {name} works up to {fitting[name].sample_rate // 2} Hz"
 
 
 # Fetching.

@@ -42,9 +42,15 @@ class Caveat:
     """A warning, and the recording that it is about."""
 
     kind: CaveatKind | FindingKind
-    text: str
+    fact: str
     recording: str | None = None  # its name in messages; None if the warning concerns all recordings
     is_partial: bool = False  # a part of the recording is missing from the result
+    advice: str = ""  # an option of the command line that helps
+
+    @property
+    def text(self) -> str:
+        """The warning in a line."""
+        return f"{self.fact}; {self.advice}" if self.advice else self.fact
 
     @property
     def is_failure(self) -> bool:
@@ -192,8 +198,8 @@ def report_caveats(
     info, levels, cancelling = estimate.info, estimate.levels, estimate.cancelling
     caveats = caveats_of_file(info.findings, recording)
 
-    def add(kind: CaveatKind, text: str) -> None:
-        caveats.append(Caveat(kind, f"{recording}: {text}", recording))
+    def add(kind: CaveatKind, fact: str, advice: str = "") -> None:
+        caveats.append(Caveat(kind, f"{recording}: {fact}", recording, advice=advice))
 
     if cancelling is not None:
         add(
@@ -201,7 +207,7 @@ def report_caveats(
             f"its {info.channels} channels cancel each other; channel {cancelling}, the loudest, is used",
         )
     elif info.channels > 1 and channel is None:
-        add(CaveatKind.AVERAGED, f"{info.channels} channels were averaged to one; --channel takes one of them")
+        add(CaveatKind.AVERAGED, f"{info.channels} channels were averaged to one", "--channel takes one of them")
     if info.rate > model_rate:
         text = f"{model} hears up to {model_rate // 2} Hz; what lies above is left out"
         caveats.append(Caveat(CaveatKind.BANDWIDTH, text))

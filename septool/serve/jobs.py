@@ -380,7 +380,7 @@ class JobQueue:
         shown = {"Recording": _playable(job.recording, check_wanted)} | {
             title: Path(path) for title, path in zip(titles, result.outputs, strict=True)
         }
-        job.notes = tuple(self._without_folders(job, finding.text) for finding in result.findings)
+        job.notes = tuple(self._without_folders(job, finding.fact) for finding in result.findings)
         job.tracks = tuple(_draw_tracks(shown, check_wanted))
         job.seconds = job.done_seconds = result.seconds
         job.elapsed = result.elapsed

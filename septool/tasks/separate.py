@@ -305,7 +305,7 @@ class _Work:
 
     def __post_init__(self) -> None:
         header = self.separator.header
-        self.wider = catalogue.suggest_wider(header.sources, header.sample_rate)  # a line of advice, if any
+        self.wider = catalogue.suggest_wider(header.sources, header.sample_rate)  # advice, if any
 
     def __call__(self, task: Task) -> Separated:
         """Separate a recording, and score its voices if there are references."""
@@ -318,7 +318,8 @@ class _Work:
             sources = read_references(self.references, task.local_path, settings)
         if self.wider and not task.batch.stream:
             above = has_sound_above(task.local_path, rate / 2, track=settings.track, raw=settings.raw)
-            task.findings += [Caveat(CaveatKind.BANDWIDTH, self.wider)] * above
+            fact = f"there is sound above {rate // 2} Hz"
+            task.findings += [Caveat(CaveatKind.BANDWIDTH, fact, advice=self.wider)] * above
         completed, estimate = task.estimate(
             self.separator.estimator(
                 task.batch.device,

@@ -26,7 +26,7 @@ from septool.serve import app, jobs
 from septool.serve.jobs import Limits
 from septool.serve.openapi import document
 from septool.tasks.separate import Separated, separate
-from tests.conftest import RATE, files_below, write
+from tests.conftest import RATE, files_below, voice, write
 from tests.hub import Hub
 from tests.serve.conftest import EXAMPLE, Clock, MakeClient, send, wait
 
@@ -210,6 +210,13 @@ def test_a_recording_is_as_long_as_what_is_there_of_it(make_client: MakeClient, 
     job = wait(client, send(client, bytes(content), "cut.wav"))
     assert (job["state"], job["error"], job["seconds"]) == ("done", None, 3.0)
     assert any("cut.wav" in note for note in job["notes"])
+
+
+def test_the_page_gives_no_advice_on_options(client: TestClient, tmp_path: Path) -> None:
+    stereo = write(tmp_path / "stereo.wav", np.stack([voice(110), voice(210)]))
+    job = wait(client, send(client, stereo, "stereo.wav"))
+    assert "stereo.wav: 2 channels were averaged to one" in job["notes"]
+    assert not any("--" in note for note in job["notes"])
 
 
 def test_a_full_disk_is_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
