@@ -45,7 +45,7 @@ def dprnn_padding(frames: int, size: int) -> Padding:
 
 
 def dprnn_segments(frames: Tensor, size: int) -> Tensor:
-    """Segments that sequences of so many ``frames``, a tensor of any shape, have with :func:`dprnn_padding`."""
+    """Return how many segments sequences of so many ``frames [...]`` have with :func:`dprnn_padding`, ``[...]``."""
     return 2 * ((frames + size // 2) // size + 1)
 
 
