@@ -6,8 +6,6 @@ from septool.errors import UsageError
 from septool.limits import MOST_PEOPLE, is_at_most
 
 MOST_SPEAKERS = 20  # in a recording whose number of speakers is not given
-
-
 TRACKS = 2  # outputs of a separator of conversations
 
 
