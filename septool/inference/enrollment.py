@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from septool import audio
 from septool.data import manifest
-from septool.errors import AudioError, ManifestError, UsageError
+from septool.errors import AudioError, SeptoolError, UsageError
 from septool.files import is_there
 from septool.inference.dtype import computing_in
 from septool.inference.findings import ChannelPowers
@@ -229,10 +229,9 @@ def read_enrollment(row: manifest.Mixture, rate: int) -> np.ndarray:
     """Read the enrollment of a manifest's row, ``[time]`` at ``rate`` Hz.
 
     Raises:
-        ManifestError: it has none.
-        AudioError: a voice cannot be known by it.
+        SeptoolError: it has none, or one that a voice cannot be known by.
     """
     enrollment = row.enrollment
     if enrollment is None:
-        raise ManifestError(f"mixture {row.id} has no enrollment")
+        raise SeptoolError(f"mixture {row.id} has no enrollment")
     return read_reference(row.locate(enrollment.path), rate, enrollment.start, enrollment.frames)

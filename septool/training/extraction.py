@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from septool import audio
 from septool.data import manifest, pool
 from septool.data.enrollment import EnrolledMixture, sample_enrolled_mixture
 from septool.data.mixing import AugmentationSources, render_mixture
-from septool.inference.enrollment import read_enrollment
+from septool.errors import ManifestError
 from septool.inference.level import embed, extract_at_model_level
 from septool.models.base import Extractor
 from septool.scoring.items import score_improvement
@@ -64,13 +65,13 @@ class ExtractorRole(Role[Extractor, ExtractionItem]):
 
 
 def render_extraction_item(row: manifest.Mixture, rate: int) -> ExtractionItem:
-    """Render a row of a manifest with its enrollment, as it is evaluated with.
+    """Render a row of a manifest with its enrollment.
 
     Raises:
         ManifestError: it has none.
-        AudioError: a voice cannot be known by it.
     """
-    enrollment = read_enrollment(row, rate)
-    assert row.enrollment is not None
-    rendered, target = render_mixture(row, rate), row.enrollment.target
-    return ExtractionItem(*map(torch.from_numpy, (rendered.mixture, rendered.sources[target], enrollment)))
+    if row.enrollment is None:
+        raise ManifestError(f"mixture {row.id} has no enrollment")
+    rendered, enrollment = render_mixture(row, rate), row.enrollment
+    voice = audio.load_audio(row.locate(enrollment.path), rate, enrollment.start, enrollment.frames)
+    return ExtractionItem(*map(torch.from_numpy, (rendered.mixture, rendered.sources[enrollment.target], voice)))

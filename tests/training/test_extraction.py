@@ -13,19 +13,17 @@ from septool.data import manifest, trials
 from septool.data.enrollment import SpeakerSampling, sample_clips
 from septool.data.manifest import Enrollment, Mixture, Source
 from septool.data.mixing import DynamicMixing
-from septool.errors import AudioError, CheckpointError, ConfigError, ManifestError, UsageError
-from septool.inference.enrollment import read_enrollment
+from septool.errors import CheckpointError, ConfigError, ManifestError, UsageError
 from septool.models.base import Extractor, Model
 from septool.models.build import build_model
 from septool.models.speaker_net import SpeakerNet
 from septool.signal.levels import at_model_level
 from septool.tasks.prepare import prepare
 from septool.tasks.train import check_run, train
-from septool.training.extraction import render_extraction_item
 from septool.training.recipe import Recipe
 from septool.training.recipe_files import recipe_from_dict
 from septool.training.trainer import Trainer
-from tests.conftest import RATE, voice
+from tests.conftest import RATE
 from tests.models.tiny import SPEAKER, TINY_EXTRACTORS
 from tests.training.runs import ALONE
 
@@ -250,18 +248,6 @@ def test_a_mixture_without_enrollment_cannot_validate_an_extractor(data: Path, t
     chosen = replace(whole, data=replace(whole.data, validation=str(tmp_path / "dev.jsonl")))
     with pytest.raises(ManifestError, match="mixture m0 has no enrollment"):
         train(chosen, tmp_path / "run")
-
-
-def test_an_extractor_is_validated_with_what_it_is_evaluated_with(data: Path, tmp_path: Path) -> None:
-    audio.write_audio(tmp_path / "long.wav", voice(130, seconds=70), RATE)
-    row = manifest.read_manifest(data / "dev.jsonl")[0]
-    row = replace(row, enrollment=Enrollment(path=str(tmp_path / "long.wav"), target=0))
-    used = render_extraction_item(row, RATE).enrollment
-    np.testing.assert_array_equal(used, read_enrollment(row, RATE))
-    assert len(used) == 60 * RATE
-    audio.write_audio(tmp_path / "long.wav", np.zeros(2 * RATE), RATE)
-    with pytest.raises(AudioError, match="is silent"):
-        render_extraction_item(row, RATE)
 
 
 @pytest.fixture
