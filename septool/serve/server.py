@@ -59,10 +59,10 @@ def serve(
     devices = [choose_device(name.strip()) for name in device.split(",")]
     if len({(each.type, each.index or 0) for each in devices}) < len(devices):  # cuda is cuda:0
         raise UsageError(f"--device {device} names one device twice")
+    access = plan_access(host, token, names)
     with listen(host, port) as listener:  # before weights are loaded, which takes seconds
         checkpoints.load(catalogue.resolve_checkpoint(model)[1], Separator)  # refuses what cannot separate
         models = usable_separators(model)
-        access = plan_access(host, token, names)
         limits = Limits(round(max_megabytes * 1e6), 60 * max_minutes, 60 * keep_minutes)
         queue = JobQueue(
             model=models[0]["name"],
