@@ -97,6 +97,13 @@ class Task:
             self.sums = record_outputs(self.targets)
         return self.complete(result, model, started), result
 
+    def note(self, kind: CaveatKind, fact: str) -> Caveat:
+        """Add a warning about the recording, by its name, and return it."""
+        name = self.job.display_name
+        caveat = Caveat(kind, f"{name}: {fact}", name)
+        self.findings.append(caveat)
+        return caveat
+
     def note_caveats(self, result: FileEstimate, model: str, model_rate: int) -> None:
         """Add warnings about the voices that a model made of the recording, at its rate in Hz."""
         self.findings += report_caveats(
@@ -272,13 +279,12 @@ def _claim_outputs(
     Raises:
         SeptoolError: something is there that may not be replaced.
     """
-    batch, job, name = task.batch, task.job, task.job.display_name
+    batch, job = task.batch, task.job
 
     def wait() -> None:
-        text = f"{name}: another run is working on it; waiting for that"
-        task.findings.append(Caveat(CaveatKind.CONCURRENT, text, name))
+        caveat = task.note(CaveatKind.CONCURRENT, "another run is working on it; waiting for that")
         if batch.jobs == 1:  # otherwise warnings come with the result
-            batch.report(text)
+            batch.report(caveat.text)
 
     earlier = _find_earlier(job, find_written)
     if _is_done(batch, record, earlier):

@@ -24,7 +24,7 @@ from septool.data.turns import FORMATS, write_activity
 from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, refuse_existing
 from septool.inference.channels import channel_number
-from septool.inference.findings import Caveat, CaveatKind
+from septool.inference.findings import CaveatKind
 from septool.inference.voiceprints import voice_digests
 from septool.printable import printable
 
@@ -134,10 +134,9 @@ class _Conversations:
         task.note_caveats(found.file, networks.name, networks.rate)
         diarization = found.diarization
         if not diarization.speakers:
-            text = f"{job.display_name}: nobody speaks in it, so no track was written"
-            task.findings.append(Caveat(CaveatKind.EMPTY, text, job.display_name))
-        if text := self.count.describe_shortfall(len(diarization.speakers)):
-            task.findings.append(Caveat(CaveatKind.FEWER, f"{job.display_name}: {text}", job.display_name))
+            task.note(CaveatKind.EMPTY, "nobody speaks in it, so no track was written")
+        if shortfall := self.count.describe_shortfall(len(diarization.speakers)):
+            task.note(CaveatKind.FEWER, shortfall)
         if self.activity is not None and written is not None:
             write_activity(written, self.activity, diarization.turns)
         if self.batch.out != PIPE:

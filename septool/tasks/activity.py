@@ -157,8 +157,7 @@ def _find(
         )
     task.note_caveats(estimate, networks.name, networks.rate)
     if shortfall := count.describe_shortfall(len(found.speakers)):
-        name = task.job.display_name
-        task.findings.append(Caveat(CaveatKind.FEWER, f"{name}: {shortfall}", name))
+        task.note(CaveatKind.FEWER, shortfall)
     text = write_activity(target, format, found.turns)
     return FoundActivity(
         input=task.job.label,
