@@ -29,7 +29,7 @@ def end_process(status: int) -> None:
     """End at once, after all that Python would see to at its end but taking its modules apart; else return.
 
     Torch's takes a second, and gives back nothing that the system does not take back with the process; and where a
-    thread still computes, the process is aborted meanwhile. What may not be skipped: threads that were not told to die
+    thread still computes, the process is aborted meanwhile. What may not be skipped: threads that were not asked to end
     with the process, which are waited for; what was asked for at the end (temporary files, worker processes, logs, a
     measurement of coverage), which runs here, both in Python's own order; and what is still in the buffers of the
     standard streams, of which Python itself says if it goes nowhere. Every other file is closed by who has opened it:

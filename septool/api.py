@@ -217,7 +217,7 @@ class ExtractionPipeline:
     ) -> ExtractionStream:
         """Return what extracts a known voice from a recording while it arrives; see :meth:`SeparationPipeline.stream`.
 
-        Whether the voice is there is told by the stream's ``presence``, the highest score so far.
+        The stream's ``presence``, the highest score so far, says whether the voice is there.
 
         Args:
             rate: of the recording and of the references, Hz.

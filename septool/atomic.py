@@ -1,7 +1,7 @@
 """Atomic writes: a result is written completely or not at all.
 
 A result is written beside its place, under a hidden name that says who writes it, brought to the disk and renamed. What
-a writer that was killed left behind is told by that name, and :func:`recover` clears it away.
+a writer that was killed left behind is recognized by that name, and :func:`recover` clears it away.
 """
 
 import errno
@@ -71,9 +71,9 @@ def atomic_write_group(paths: Sequence[Path]) -> Iterator[list[Path]]:
         raise AudioError(f"{printable(current)} cannot be written: {error.strerror or error}") from None
     finally:
         # The marker goes last: without it, what is left of a group would be taken for several lone files.
-        for each in [*partials, *([marker] if marker else [])]:
+        for path in [*partials, *([marker] if marker else [])]:
             with suppress(OSError):
-                each.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
 
 def keep_as(path: Path, copy: Path) -> None:
@@ -132,13 +132,14 @@ def is_pending(path: Path) -> bool:
         markers = sorted(path.parent.glob(".*.group"))
     except OSError as error:
         raise AudioError(f"{printable(path.parent)} cannot be listed: {error.strerror}") from None
-    return any(os.path.abspath(path) == os.path.abspath(one) for each in markers for _, one in _read_marker(each))  # noqa: PTH100 - links stay
+    wanted = os.path.abspath(path)  # noqa: PTH100 - links stay
+    return any(wanted == os.path.abspath(member) for marker in markers for _, member in _read_marker(marker))  # noqa: PTH100
 
 
 def _mark(paths: Sequence[Path], partials: Sequence[Path]) -> Path:
     marker = _own_name(paths[0], "group")
     folder = marker.parent
-    pairs = [[os.path.relpath(each, folder) for each in pair] for pair in zip(partials, paths, strict=True)]
+    pairs = [[os.path.relpath(path, folder) for path in pair] for pair in zip(partials, paths, strict=True)]
     marker.write_text(json.dumps(pairs), encoding="ascii")
     _to_disk(marker)
     _to_disk(folder)

@@ -59,7 +59,7 @@ class Entry:
     @property
     def total_bytes(self) -> int:
         """Size of its files, as far as it is known."""
-        return self.bytes or sum(each.bytes or each.about_bytes for each in self.files)
+        return self.bytes or sum(file.bytes or file.about_bytes for file in self.files)
 
 
 class NotFetchedError(CheckpointError):
@@ -182,12 +182,12 @@ def bundled_path(entry: Entry) -> Path:
 
 
 def _weights_file(entry: Entry) -> RemoteFile:
-    return next(each for each in entry.files if each.name.endswith(".safetensors"))
+    return next(file for file in entry.files if file.name.endswith(".safetensors"))
 
 
 def _known_sums(entry: Entry) -> dict[str, str] | None:
     seen = downloads.read_sums()
-    sums = {each.name: each.sha256 or seen.get(each.url, {}).get("sha256", "") for each in entry.files}
+    sums = {file.name: file.sha256 or seen.get(file.url, {}).get("sha256", "") for file in entry.files}
     return sums if all(sums.values()) else None
 
 
@@ -208,16 +208,16 @@ def check_weights(path: Path, entry: Entry) -> str:
     if digest != expected:
         remedy = "install septool again" if entry.file else f"delete {path} and fetch it again"
         source = "checkpoints.toml" if entry.sha256 or (remote and remote.sha256) else "it was first seen with"
-        said = f"{source} says" if source == "checkpoints.toml" else source
+        claim = f"{source} says" if source == "checkpoints.toml" else source
         raise CheckpointError(
-            f"checkpoint {path.name} is damaged: its sha256 is {digest[:12]}..., {said} {expected[:12]}...; {remedy}"
+            f"checkpoint {path.name} is damaged: its sha256 is {digest[:12]}..., {claim} {expected[:12]}...; {remedy}"
         )
     return digest
 
 
 def unpublished_sums(entry: Entry) -> list[str]:
     """Name the files of which no sum was ever published, so that the one first seen has to be trusted."""
-    return [each.name for each in entry.files if not each.sha256]
+    return [file.name for file in entry.files if not file.sha256]
 
 
 def suggest_wider(sources: int, sample_rate: int) -> str | None:
@@ -269,8 +269,8 @@ def find_pending(name: str) -> PendingDownload | None:
         return None  # said where it is resolved
     if entry.file is not None or weights_path(entry) is not None:
         return None
-    missing = [each for each in entry.files if downloads.find_downloaded(each) is None]
-    total = sum(each.bytes or each.about_bytes or downloads.remote_size(each) for each in missing)
+    missing = [file for file in entry.files if downloads.find_downloaded(file) is None]
+    total = sum(file.bytes or file.about_bytes or downloads.remote_size(file) for file in missing)
     return PendingDownload(key, entry, total, downloads.expected_folder(entry.files[0]))
 
 
@@ -291,7 +291,7 @@ def fetch_weights(name: str, progress: Progress = lambda *_: None) -> Path:
     key, entry = find_entry(name)
     if entry.file is not None:
         return resolve_checkpoint(key)[1]
-    paths = [downloads.download(each, progress) for each in entry.files]
+    paths = [downloads.download(file, progress) for file in entry.files]
     path = weights_path(entry)
     if path is None:
         path = _convert(entry.source, paths, _told(entry))
@@ -304,7 +304,7 @@ def fetch_weights(name: str, progress: Progress = lambda *_: None) -> Path:
 
 def _told(entry: Entry) -> JsonDict:
     """Return what the catalogue knows and the files may not say, for the header of the checkpoint."""
-    origins = sorted({each.url.rpartition("/")[0] for each in entry.files})
+    origins = sorted({file.url.rpartition("/")[0] for file in entry.files})
     return {
         "options": entry.options,
         "trained_on": entry.trained_on,
@@ -319,38 +319,38 @@ def _told(entry: Entry) -> JsonDict:
     }
 
 
-def _derived_path(source: str, sums: Mapping[str, str], told: JsonMapping) -> Path:
+def _derived_path(source: str, sums: Mapping[str, str], facts: JsonMapping) -> Path:
     # What the card of a repository ("auto") says takes its server, and is the same for a commit, which "from" names.
-    decides = {key: value for key, value in told.items() if (source, key) != ("auto", "licence")}
+    decides = {key: value for key, value in facts.items() if (source, key) != ("auto", "licence")}
     parts = [source, sorted(sums.items()), decides, CONVERSION_VERSION]
     digest = sha256_of(json.dumps(parts, sort_keys=True).encode())
     return cache_folder() / "weights" / f"{digest[:16]}.safetensors"
 
 
-def _convert(source: str, paths: Sequence[Path], told: JsonMapping) -> Path:
+def _convert(source: str, paths: Sequence[Path], facts: JsonMapping) -> Path:
     """Convert files into the cache, unless that was done; returns the checkpoint."""
     from septool import checkpoints
     from septool.interop.conversion import convert_files
 
     if source == OURS:
         return next(path for path in paths if path.name.endswith(".safetensors"))
-    path = _derived_path(source, {each.name: sha256_of(each) for each in paths}, told)
+    path = _derived_path(source, {file.name: sha256_of(file) for file in paths}, facts)
     if path.exists():
         return path
-    settings = dict(told.get("options", {}))
+    settings = dict(facts.get("options", {}))
     exact_tail = bool(settings.pop("exact_tail", False))
-    said = {
-        key: value for key, value in told.items() if key not in ("options", "from", "sample_rate", "model", "sources")
+    header_fields = {
+        key: value for key, value in facts.items() if key not in ("options", "from", "sample_rate", "model", "sources")
     }
-    rate = told.get("sample_rate")
+    rate = facts.get("sample_rate")
     converted = convert_files(source, paths, sample_rate=rate, settings=settings, exact_tail=exact_tail)
     for key in ("model", "sources"):
-        if told.get(key) not in (None, getattr(converted.header, key)):
-            what = f"{key} is {getattr(converted.header, key)} in them, checkpoints.toml says {told[key]}"
-            raise CheckpointError(f"{', '.join(told['from'])} has other files than expected: {what}")
-    origin = ", ".join([*told.get("from", ()), converted.header.origin])
+        if facts.get(key) not in (None, getattr(converted.header, key)):
+            what = f"{key} is {getattr(converted.header, key)} in them, checkpoints.toml says {facts[key]}"
+            raise CheckpointError(f"{', '.join(facts['from'])} has other files than expected: {what}")
+    origin = ", ".join([*facts.get("from", ()), converted.header.origin])
     make_folder(path.parent)
-    checkpoints.save(path, converted.weights, replace(converted.header, origin=origin, **said))
+    checkpoints.save(path, converted.weights, replace(converted.header, origin=origin, **header_fields))
     downloads.record_sum(path.name, sha256_of(path), path.stat().st_size)
     return path
 
@@ -389,16 +389,16 @@ def _look_at_repository(repository: str, revision: str | None) -> Entry:
     known = [entry for entry in read_catalogue().values() if _repository(entry) == repository]
     if known and revision in (None, _revision(known[0])):
         return known[0]
-    about = downloads.describe_repository(repository, revision or "main")
-    names = _layout(repository, list(about.files))
-    files = tuple(replace(about.files[name], name=Path(name).name) for name in names)
+    content = downloads.describe_repository(repository, revision or "main")
+    names = _layout(repository, list(content.files))
+    files = tuple(replace(content.files[name], name=Path(name).name) for name in names)
     ours = any(name.endswith(".safetensors") for name in names)
     hints = known[0] if known else None
     return Entry(
         model=hints.model if hints else "",
         sample_rate=hints.sample_rate if hints else 0,
         sources=hints.sources if hints else 0,
-        licence=about.licence or "unknown",
+        licence=content.licence or "unknown",
         trained_on=hints.trained_on if hints else "unknown",
         intended_use=hints.intended_use if hints else "",
         notices=hints.notices if hints else "",

@@ -48,7 +48,7 @@ def read_toml(path: Path) -> JsonDict:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def build(kind: type[T], values: JsonMapping, where: str = "") -> T:
+def build(kind: type[T], values: JsonMapping, prefix: str = "") -> T:
     """Build dataclass ``kind`` from a mapping, nested dataclasses from nested mappings.
 
     A field that was renamed takes its old key too: ``field(metadata={"formerly": "old"})``. Defaults stay with the
@@ -58,11 +58,11 @@ def build(kind: type[T], values: JsonMapping, where: str = "") -> T:
         ConfigError: a key that ``kind`` does not have, one that it needs, a value of another type, or
             one that the dataclass itself refuses.
     """
-    values = _with_known_keys(kind, values, where)
+    values = _with_known_keys(kind, values, prefix)
     try:
         return msgspec.convert(values, kind, dec_hook=_as_it_is)
     except msgspec.ValidationError as error:
-        raise ConfigError(_explain(error, kind, values, where)) from None
+        raise ConfigError(_explain(error, kind, values, prefix)) from None
 
 
 def field_values(instance: Any) -> JsonDict:
@@ -89,16 +89,16 @@ class _Keys(NamedTuple):
 @functools.cache  # a manifest asks for the same ones a hundred thousand times
 def _keys_of(kind: type) -> _Keys:
     fields = dataclasses.fields(kind)
-    needed = (each for each in fields if each.default is each.default_factory is dataclasses.MISSING)
+    needed = (field for field in fields if field.default is field.default_factory is dataclasses.MISSING)
     inner: dict[str, type] = {}
     for name, hint in _hints(kind).items():
         for part in _parts(hint):
             if isinstance(part, type) and dataclasses.is_dataclass(part):
                 inner.setdefault(name, part)
     return _Keys(
-        frozenset(each.name for each in fields),
-        tuple(each.name for each in needed),
-        {each.metadata["formerly"]: each.name for each in fields if "formerly" in each.metadata},
+        frozenset(field.name for field in fields),
+        tuple(field.name for field in needed),
+        {field.metadata["formerly"]: field.name for field in fields if "formerly" in field.metadata},
         inner,
     )
 
@@ -110,10 +110,10 @@ def _hints(kind: type) -> JsonDict:
 
 def _parts(hint: Any) -> list[Any]:
     """Return a type and those that it is made of."""
-    return [hint, *(part for each in typing.get_args(hint) for part in _parts(each))]
+    return [hint, *(part for argument in typing.get_args(hint) for part in _parts(argument))]
 
 
-def _with_known_keys(kind: type, values: JsonMapping, where: str) -> JsonMapping:
+def _with_known_keys(kind: type, values: JsonMapping, prefix: str) -> JsonMapping:
     """Return a dataclass's mapping with the keys of today.
 
     Raises:
@@ -121,46 +121,46 @@ def _with_known_keys(kind: type, values: JsonMapping, where: str) -> JsonMapping
     """
     if not isinstance(values, Mapping):
         raise ConfigError(
-            f"{where.rstrip('.') or kind.__name__} is {values!r:.40}; it has to be of type {kind.__name__}"
+            f"{prefix.rstrip('.') or kind.__name__} is {values!r:.40}; it has to be of type {kind.__name__}"
         )
     keys = _keys_of(kind)
     for old in keys.formerly.keys() & values.keys():
         new = keys.formerly[old]
         if new in values:
-            raise ConfigError(f"{where}{old} is the old name of {where}{new}; give one of the two")
+            raise ConfigError(f"{prefix}{old} is the old name of {prefix}{new}; give one of the two")
         values = {new if key == old else key: value for key, value in values.items()}
     if not values.keys() <= keys.known:
         unknown = next(key for key in values if key not in keys.known)
-        raise ConfigError(describe_unknown_key(unknown, [each.name for each in dataclasses.fields(kind)], where))
+        raise ConfigError(describe_unknown_key(unknown, [field.name for field in dataclasses.fields(kind)], prefix))
     for name in keys.needed:
         if name not in values:
-            raise ConfigError(f"{where}{name} is missing")
+            raise ConfigError(f"{prefix}{name} is missing")
     for name, inner in keys.nested.items():
         if value := values.get(name):
-            known = _nested_with_known_keys(inner, value, where + name)
+            known = _nested_with_known_keys(inner, value, prefix + name)
             if known is not value:
                 values = {**values, name: known}
     return values
 
 
-def _nested_with_known_keys(kind: type, value: Any, where: str) -> Any:
+def _nested_with_known_keys(kind: type, value: Any, prefix: str) -> Any:
     """Do the same for what a field holds; what is neither a mapping nor several is for the conversion to refuse."""
     if isinstance(value, Mapping):
-        return _with_known_keys(kind, value, where + ".")
+        return _with_known_keys(kind, value, prefix + ".")
     if not isinstance(value, list | tuple):
         return value
-    known = [_nested_with_known_keys(kind, each, f"{where}[{place}]") for place, each in enumerate(value)]
-    return value if all(one is other for one, other in zip(known, value, strict=True)) else known
+    known = [_nested_with_known_keys(kind, item, f"{prefix}[{index}]") for index, item in enumerate(value)]
+    return value if all(new is old for new, old in zip(known, value, strict=True)) else known
 
 
-STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<place>\d+)\]|\[\.\.\.\]")  # of a path such as $.sources[0].start
+STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>\d+)\]|\[\.\.\.\]")  # of a path such as $.sources[0].start
 
 
-def _explain(error: msgspec.ValidationError, kind: type, values: JsonMapping, where: str) -> str:
+def _explain(error: msgspec.ValidationError, kind: type, values: JsonMapping, prefix: str) -> str:
     """Return which value is wrong and what would be right, where msgspec names its path alone."""
     hint: Any = kind
     value: Any = values
-    name = where.rstrip(".")
+    name = prefix.rstrip(".")
     path = str(error).rpartition(" - at `$")[2].rstrip("`") if " - at `$" in str(error) else ""
     for step in STEP.finditer(path):
         hint = _without_none(hint)
@@ -168,10 +168,10 @@ def _explain(error: msgspec.ValidationError, kind: type, values: JsonMapping, wh
             hint, value, name = _hints(hint)[field], value[field], f"{name}.{field}" if name else field
             continue
         kinds = typing.get_args(hint)
-        if step["place"]:
-            place = int(step["place"])
-            hint, value, name = kinds[0 if kinds[-1] is ... else place], value[place], f"{name}[{place}]"
-        else:  # of a mapping, whose key is not told
+        if step["index"]:
+            index = int(step["index"])
+            hint, value, name = kinds[0 if kinds[-1] is ... else index], value[index], f"{name}[{index}]"
+        else:  # of a mapping, whose key msgspec does not name
             key = next(key for key, item in value.items() if not _fits(item, kinds[-1]))
             hint, value, name = kinds[-1], value[key], f"{name}.{key}"
     hint = _without_none(hint)
@@ -186,7 +186,7 @@ def _explain(error: msgspec.ValidationError, kind: type, values: JsonMapping, wh
 
 
 def _without_none(hint: Any) -> Any:
-    options = [each for each in typing.get_args(hint) if each is not type(None)]
+    options = [option for option in typing.get_args(hint) if option is not type(None)]
     is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
     return options[0] if is_union else hint
 
@@ -199,18 +199,18 @@ def _fits(value: object, kind: Any) -> bool:
     return True
 
 
-def describe_unknown_key(key: str, known: Sequence[str], where: str = "", place: str = "") -> str:
+def describe_unknown_key(key: str, known: Sequence[str], prefix: str = "", table: str = "") -> str:
     """Return one line about a key that there is not, with what was probably meant.
 
     Args:
         key: without what stands before it.
         known: the keys that there are.
-        where: what stands before all of them.
-        place: that it is not in, if that has a name.
+        prefix: what stands before all of them.
+        table: the one that lacks it, if that has a name.
     """
     close = difflib.get_close_matches(key, known, n=1)
-    meant = f"; did you mean {where + close[0]!r}?" if close else ""
-    return f"unknown key {where + key!r}{f' in {place}' if place else ''}{meant} (known: {', '.join(known)})"
+    meant = f"; did you mean {prefix + close[0]!r}?" if close else ""
+    return f"unknown key {prefix + key!r}{f' in {table}' if table else ''}{meant} (known: {', '.join(known)})"
 
 
 def override(values: JsonDict, settings: Sequence[str]) -> JsonDict:
@@ -221,17 +221,17 @@ def override(values: JsonDict, settings: Sequence[str]) -> JsonDict:
         if not equals or not path:
             raise ConfigError(f"{setting!r} is not a setting; write it as key=value")
         *parents, key = path.strip().split(".")
-        place = result
+        table = result
         for parent in parents:
-            if place.get(parent) is None:
-                place[parent] = {}
-            place = place[parent]
-            if not isinstance(place, dict):
+            if table.get(parent) is None:
+                table[parent] = {}
+            table = table[parent]
+            if not isinstance(table, dict):
                 raise ConfigError(f"{path} cannot be set: {parent!r} is a value, not a section")
         try:
-            place[key] = tomllib.loads(f"value = {text}")["value"]
+            table[key] = tomllib.loads(f"value = {text}")["value"]
         except ValueError:  # not TOML, or a number of more digits than int() takes
-            place[key] = text.strip()
+            table[key] = text.strip()
     return result
 
 

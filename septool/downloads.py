@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 HUB = "https://huggingface.co"
 HUB_FILE = re.compile(rf"{HUB}/([\w.-]+/[\w.-]+)/resolve/([\w./-]+?)/(.+)")
-MOST = 2_000_000_000  # bytes of a file whose size nobody has told
+MOST = 2_000_000_000  # bytes of a file of unknown size
 ATTEMPTS = 5  # connections in a row that bring nothing
 PATIENCE = 30.0  # seconds without a byte
 WAIT = 1.0  # seconds before the second attempt; doubled for each further one
@@ -84,8 +84,8 @@ def hub_cache() -> Path:
 
 def find_downloaded(file: RemoteFile) -> Path | None:
     """Return where a file is on this machine, if it was fetched before; opens no connection."""
-    if place := HUB_FILE.fullmatch(file.url):
-        repository, revision, name = place.groups()
+    if match := HUB_FILE.fullmatch(file.url):
+        repository, revision, name = match.groups()
         folder = hub_cache() / f"models--{repository.replace('/', '--')}"
         with contextlib.suppress(OSError):  # a branch or tag is kept as the commit that it meant
             revision = (folder / "refs" / revision).read_text().strip()
@@ -97,8 +97,8 @@ def find_downloaded(file: RemoteFile) -> Path | None:
 
 def expected_folder(file: RemoteFile) -> Path:
     """Return the folder below which a file will be once it is fetched: its repository's, or the one of all others."""
-    if place := HUB_FILE.fullmatch(file.url):
-        return hub_cache() / f"models--{place.group(1).replace('/', '--')}"
+    if match := HUB_FILE.fullmatch(file.url):
+        return hub_cache() / f"models--{match.group(1).replace('/', '--')}"
     return cache_folder() / "downloads"
 
 
@@ -265,9 +265,9 @@ def _from_hub(file: RemoteFile, progress: Progress) -> Path:
     from huggingface_hub.utils import logging as hub_logging
 
     hub_logging.set_verbosity_error()  # what it tries again is its own affair
-    place = HUB_FILE.fullmatch(file.url)
-    assert place is not None
-    repository, revision, name = place.groups()
+    match = HUB_FILE.fullmatch(file.url)
+    assert match is not None
+    repository, revision, name = match.groups()
     return Path(
         hf_hub_download(
             repository,
@@ -305,7 +305,7 @@ def describe_repository(repository: str, revision: str) -> Repository:
         from huggingface_hub import HfApi
 
         try:
-            about = HfApi(endpoint=endpoint()).model_info(repository, revision=revision, files_metadata=True)
+            info = HfApi(endpoint=endpoint()).model_info(repository, revision=revision, files_metadata=True)
         except Exception as error:  # of whatever library carries it
             answered = getattr(error, "response", None) is not None
             cached = None if answered else _describe_cached(repository, revision)
@@ -313,11 +313,11 @@ def describe_repository(repository: str, revision: str) -> Repository:
                 raise
             return cached
     files = {}
-    for each in about.siblings or ():
-        digest = each.lfs.sha256 if each.lfs else ""
-        url = f"{HUB}/{repository}/resolve/{about.sha}/{each.rfilename}"
-        files[each.rfilename] = RemoteFile(name=each.rfilename, url=url, sha256=digest, bytes=each.size or 0)
-    licence = getattr(about.card_data, "license", None)
+    for file in info.siblings or ():
+        digest = file.lfs.sha256 if file.lfs else ""
+        url = f"{HUB}/{repository}/resolve/{info.sha}/{file.rfilename}"
+        files[file.rfilename] = RemoteFile(name=file.rfilename, url=url, sha256=digest, bytes=file.size or 0)
+    licence = getattr(info.card_data, "license", None)
     return Repository(files, licence if isinstance(licence, str) else "")
 
 
@@ -328,7 +328,7 @@ def _describe_cached(repository: str, revision: str) -> Repository | None:
         revision = (folder / "refs" / revision).read_text().strip()
     snapshot = folder / "snapshots" / revision
     if revision == "main":  # what was fetched by its commit has no name here: the latest that was
-        snapshot = max(folder.glob("snapshots/*"), key=lambda each: each.stat().st_mtime, default=snapshot)
+        snapshot = max(folder.glob("snapshots/*"), key=lambda path: path.stat().st_mtime, default=snapshot)
         revision = snapshot.name
     if not snapshot.is_dir():
         return None

@@ -31,7 +31,7 @@ class Header:
     hours: float = 0.0  # of training, wall clock
     hardware: str = ""
     measured: JsonDict = field(default_factory=dict)
-    passes: int = 1  # that are averaged unless told otherwise; see septool.inference.passes
+    passes: int = 1  # averaged by default; see septool.inference.passes
     presence_threshold: float | None = None  # score from which a voice counts as there: of an extractor, or by cosine
     software: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, str] = field(default_factory=dict)  # sha256 of what it was trained and validated on

@@ -91,17 +91,17 @@ def quiet() -> Iterator[None]:
         try:
             kept = os.dup(2)
             stack.callback(os.close, kept)
-            said = stack.enter_context(tempfile.TemporaryFile())
+            messages = stack.enter_context(tempfile.TemporaryFile())
         except OSError:  # no standard error, or no folder for a temporary file
             yield
             return
-        os.dup2(said.fileno(), 2)
+        os.dup2(messages.fileno(), 2)
         try:
             yield
         finally:
             os.dup2(kept, 2)
-            said.seek(0)
-            for line in said:
+            messages.seek(0)
+            for line in messages:
                 if not NOISE.search(line):
                     with suppress(OSError):
                         os.write(2, line)

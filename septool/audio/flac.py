@@ -80,10 +80,10 @@ class FlacFeed(PlainFeed):
 
 def flac_start(source: ByteSource) -> int | None:
     """Return the offset of FLAC data after any tags; None if the source is not FLAC."""
-    place = 0
-    while size := tag_size(source.peek(place, 32)):
-        place += size
-    return place if source.peek(place, 4) == b"fLaC" else None
+    offset = 0
+    while size := tag_size(source.peek(offset, 32)):
+        offset += size
+    return offset if source.peek(offset, 4) == b"fLaC" else None
 
 
 def is_confirmed(source: ByteSource, start: int) -> bool:
@@ -96,11 +96,11 @@ def is_confirmed(source: ByteSource, start: int) -> bool:
     total, smallest = int.from_bytes(head[TOTAL], "big") & MASK, int.from_bytes(head[8:10], "big")
     data = source.peek(max(source.size - TAIL, 0), TAIL)
     behind = total  # the sample after the frames seen so far
-    for place in reversed([found.start() for found in SYNC.finditer(data)] if total else []):
-        span = frame_span(data[place : place + 16], smallest)
+    for frame_start in reversed([found.start() for found in SYNC.finditer(data)] if total else []):
+        span = frame_span(data[frame_start : frame_start + 16], smallest)
         if span is None:
             continue
-        if span.stop != behind or (behind == total and _crc(CRC16, 16, data[place:]) != 0):
+        if span.stop != behind or (behind == total and _crc(CRC16, 16, data[frame_start:]) != 0):
             return False
         behind = span.start
     return behind < total and (behind == 0 or source.size - start > TAIL)
@@ -121,17 +121,17 @@ def frame_span(head: bytes, block: int) -> range | None:
     if ones == 1 or ones > 7 or size_code == 0 or rate_code == 15:
         return None
     number = head[4] & (0x7F >> ones if ones else 0x7F)
-    place = 5
-    for byte in head[place : place + extra]:
+    offset = 5
+    for byte in head[offset : offset + extra]:
         number = number << 6 | byte & 0x3F
-    place += extra
+    offset += extra
     size = BLOCK_SIZES.get(size_code, 0)
     if size_code in (6, 7):
         width = size_code - 5
-        size = int.from_bytes(head[place : place + width], "big") + 1
-        place += width
-    place += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
-    if len(head) <= place or _crc(CRC8, 8, head[: place + 1]) != 0:
+        size = int.from_bytes(head[offset : offset + width], "big") + 1
+        offset += width
+    offset += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    if len(head) <= offset or _crc(CRC8, 8, head[: offset + 1]) != 0:
         return None
     first = number if head[1] & 1 else number * block
     return range(first, first + size)

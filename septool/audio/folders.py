@@ -59,8 +59,8 @@ def describe_left_out(paths: Sequence[Path]) -> str | None:
 def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
     """Yield the entries below a folder, and whether each is a file, or a dangling link, rather than a folder."""
     try:
-        about = folder.stat()
-        here = (about.st_dev, about.st_ino)
+        status = folder.stat()
+        here = (status.st_dev, status.st_ino)
         if here in above:  # a link to one of its parent folders
             return
         with os.scandir(folder) as entries:

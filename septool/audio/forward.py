@@ -157,9 +157,9 @@ class ForwardDecoder:
                 raise failure
             return part
 
-    def _note_error(self, place: int) -> None:
+    def _note_error(self, frame: int) -> None:
         if self._first_error is None:
-            self._first_error = place
+            self._first_error = frame
         self._errors += 1
 
     def _found(self) -> list[Finding]:

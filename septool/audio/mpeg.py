@@ -36,7 +36,7 @@ class FrameHeader:
 
     def goes_with(self, other: "FrameHeader") -> bool:
         """Return whether both can belong to one stream; decoders stop if the number of channels changes."""
-        own, others = ((each.version, each.layer, each.rate, each.is_mono) for each in (self, other))
+        own, others = ((header.version, header.layer, header.rate, header.is_mono) for header in (self, other))
         return own == others
 
 
@@ -59,7 +59,7 @@ def parse_header(data: bytes) -> FrameHeader | None:
 def tag_size(head: bytes) -> int:
     """Return the length of the tag that begins here; 0 if there is none."""
     if head[:3] == b"ID3" and len(head) >= 10 and not any(byte & 0x80 for byte in head[6:10]):
-        size = sum(byte << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
+        size = sum(byte << 7 * (3 - index) for index, byte in enumerate(head[6:10]))
         return 10 + size + (10 if head[5] & 0x10 else 0)
     if head[:3] == b"TAG":
         return 128
@@ -71,16 +71,16 @@ def tag_size(head: bytes) -> int:
 
 def first_frame(source: ByteSource) -> int | None:
     """Return the offset of the first frame; None if the source is not MPEG audio."""
-    place = 0
-    while size := tag_size(source.peek(place, 32)):
-        place += size
-        if source.size is None and place > 2**24:
+    offset = 0
+    while size := tag_size(source.peek(offset, 32)):
+        offset += size
+        if source.size is None and offset > 2**24:
             return None
-    data = source.peek(place, SEARCH + WINDOW if place else WINDOW)
+    data = source.peek(offset, SEARCH + WINDOW if offset else WINDOW)
     start = 0
     while 0 <= (start := data.find(b"\xff", start)) < SEARCH:
         if _chain(data, start, 3):
-            return place + start
+            return offset + start
         start += 1
     return None
 
@@ -119,8 +119,8 @@ def parse_xing(frame: bytes, header: FrameHeader) -> Announcement | None:
         return None
     flags = int.from_bytes(frame[at + 4 : at + 8], "big")
     count = int.from_bytes(frame[at + 8 : at + 12], "big") if flags & 1 else None
-    place = at + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
-    extra = frame[place : place + 24]
+    offset = at + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+    extra = frame[offset : offset + 24]
     if len(extra) < 24 or not extra[:4].strip(b"\0"):
         return Announcement(count, 0, 0)
     return Announcement(count, extra[21] << 4 | extra[22] >> 4, (extra[22] & 15) << 8 | extra[23])
@@ -240,7 +240,7 @@ class MpegFeed:
                     break
                 start += 1
             tag = self._data.find(b"TAG")
-            ends = [place for place in (start, tag if tag >= 0 and len(self._data) - tag == 128 else -1) if place >= 0]
+            ends = [end for end in (start, tag if tag >= 0 and len(self._data) - tag == 128 else -1) if end >= 0]
             end = min(ends) if ends else (len(self._data) if self._at_end else len(self._data) - WINDOW // 8)
             was_zero &= not self._data[:end].strip(b"\0")
             self._data, lost = self._data[end:], lost + end

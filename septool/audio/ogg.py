@@ -48,17 +48,17 @@ def page_sum(data: bytes) -> int:
 
 def first_codec(source: ByteSource) -> str | None:
     """Return the codec of the first supported stream; None if there is none."""
-    place = 0
+    offset = 0
     for _ in range(16):
-        head = source.peek(place, 27 + 255)
+        head = source.peek(offset, 27 + 255)
         if head[:4] != b"OggS" or len(head) < 28 or not head[5] & FIRST:
             return None
         body = 27 + head[26]
-        packet = source.peek(place + body, 8)
+        packet = source.peek(offset + body, 8)
         for start, codec in CODECS.items():
             if packet.startswith(start):
                 return codec
-        place += body + sum(head[27:body])
+        offset += body + sum(head[27:body])
     return None
 
 
@@ -212,10 +212,10 @@ def _flac(pages: Iterator[Page]) -> Iterator[bytes]:
     """Yield the packets of FLAC in Ogg as native FLAC: the first has a prefix of 9 bytes."""
     packet, is_first = b"", True
     for page in pages:
-        place = 0
+        offset = 0
         for size in page.lacing:
-            packet += page.body[place : place + size]
-            place += size
+            packet += page.body[offset : offset + size]
+            offset += size
             if size < 255:
                 yield packet[9:] if is_first else packet
                 packet, is_first = b"", False

@@ -77,10 +77,10 @@ class PlainDecoder:
             if self._taken < self._announced:
                 count = self._announced - self._taken
             else:  # a stream: what follows shows by itself whether it is sound
-                place = self._data.offset + self._taken
+                offset = self._data.offset + self._taken
                 second = self._width * self.rate
-                more = (not self._announced or bool(self._source.peek(place, 1))) and is_sound(
-                    self._source, self._data, place, second
+                more = (not self._announced or bool(self._source.peek(offset, 1))) and is_sound(
+                    self._source, self._data, offset, second
                 )
                 self._length = 2**62 if more else self._taken
         if self._length is not None:

@@ -83,60 +83,60 @@ def _without_placeholder(size: int, source: ByteSource, offset: int) -> int | No
 
 
 def _wav(source: ByteSource, order: Literal["little", "big"]) -> SampleData | None:
-    place, long_size = 12, None
-    while place < HEADER_LIMIT and len(head := source.peek(place, 8)) == 8:
+    offset, long_size = 12, None
+    while offset < HEADER_LIMIT and len(head := source.peek(offset, 8)) == 8:
         size = int.from_bytes(head[4:], order)
         if head[:4] == b"ds64":
-            long_size = int.from_bytes(source.peek(place + 16, 8), "little")
+            long_size = int.from_bytes(source.peek(offset + 16, 8), "little")
         if head[:4] == b"data":
             if long_size is not None and size == 2**32 - 1:
                 size = long_size if long_size < 2**63 else None
             else:
-                size = _without_placeholder(size, source, place + 8)
-            return SampleData(place + 8, size, big_endian_chunks=order == "big", size_field=(place + 4, 4))
-        place += 8 + size + size % 2
+                size = _without_placeholder(size, source, offset + 8)
+            return SampleData(offset + 8, size, big_endian_chunks=order == "big", size_field=(offset + 4, 4))
+        offset += 8 + size + size % 2
     return None
 
 
 def _aiff(source: ByteSource) -> SampleData | None:
-    place = 12
+    offset = 12
     described = False
-    while place < HEADER_LIMIT and len(head := source.peek(place, 8)) == 8:
+    while offset < HEADER_LIMIT and len(head := source.peek(offset, 8)) == 8:
         size = int.from_bytes(head[4:], "big")
         described |= head[:4] == b"COMM"
         if head[:4] == b"SSND":
             if not described:
                 return None
-            skipped = int.from_bytes(source.peek(place + 8, 4), "big")
-            announced = _without_placeholder(size, source, place + 8)
+            skipped = int.from_bytes(source.peek(offset + 8, 4), "big")
+            announced = _without_placeholder(size, source, offset + 8)
             return SampleData(
-                place + 16 + skipped, None if announced is None else max(announced - 8 - skipped, 0), True
+                offset + 16 + skipped, None if announced is None else max(announced - 8 - skipped, 0), True
             )
-        place += 8 + size + size % 2
+        offset += 8 + size + size % 2
     return None
 
 
 def _caf(source: ByteSource) -> SampleData | None:
-    place = 8
-    while place < HEADER_LIMIT and len(head := source.peek(place, 12)) == 12:
+    offset = 8
+    while offset < HEADER_LIMIT and len(head := source.peek(offset, 12)) == 12:
         size = int.from_bytes(head[4:], "big", signed=True)
         if head[:4] == b"data":
-            return SampleData(place + 16, None if size < 0 else max(size - 4, 0), True)
+            return SampleData(offset + 16, None if size < 0 else max(size - 4, 0), True)
         if size < 0:
             return None
-        place += 12 + size
+        offset += 12 + size
     return None
 
 
 def _w64(source: ByteSource) -> SampleData | None:
-    place = 40
-    while place < HEADER_LIMIT and len(head := source.peek(place, 24)) == 24:
+    offset = 40
+    while offset < HEADER_LIMIT and len(head := source.peek(offset, 24)) == 24:
         size = int.from_bytes(head[16:], "little")
         if head[:16] == W64_DATA:
-            return SampleData(place + 24, max(size - 24, 0) if size < 2**63 else None)
+            return SampleData(offset + 24, max(size - 24, 0) if size < 2**63 else None)
         if size < 24:
             return None
-        place += size + -size % 8
+        offset += size + -size % 8
     return None
 
 
@@ -170,9 +170,9 @@ def length_of_samples(source: ByteSource, data: SampleData, second: int) -> int:
     return rest
 
 
-def is_sound(source: ByteSource, data: SampleData, place: int, second: int) -> bool:
+def is_sound(source: ByteSource, data: SampleData, offset: int, second: int) -> bool:
     """Return whether what follows the announced samples are more samples, rather than chunks, tags or padding."""
-    head = source.peek(place, max(int(PADDING_S * second), 16))
+    head = source.peek(offset, max(int(PADDING_S * second), 16))
     if len(head) < PADDING_S * second or head.startswith(TAGS):
         return False
     if data.has_chunks:
@@ -180,10 +180,10 @@ def is_sound(source: ByteSource, data: SampleData, place: int, second: int) -> b
             if head[skip : skip + 4] in CHUNKS_AFTER:
                 return False
             size = int.from_bytes(head[skip + 4 : skip + 8], "big" if data.big_endian_chunks else "little")
-            left = 2**24 if source.size is None else source.size - place - skip - 8
+            left = 2**24 if source.size is None else source.size - offset - skip - 8
             if head[skip : skip + 4].isascii() and head[skip : skip + 4].decode().isprintable() and size <= left:
                 return False
-    return source.size is None or not _is_zero(source, place)
+    return source.size is None or not _is_zero(source, offset)
 
 
 def has_second_samples(source: ByteSource, data: SampleData) -> bool:
@@ -193,9 +193,9 @@ def has_second_samples(source: ByteSource, data: SampleData) -> bool:
     order = "big" if data.big_endian_chunks else "little"
     head = source.peek(data.offset + data.announced, 9)
     found = (head[skip : skip + 8] for skip in (0, 1))  # chunks begin at even places, which some writers forget
-    return any(each[:4] == b"data" and int.from_bytes(each[4:], order) > 0 for each in found)
+    return any(chunk[:4] == b"data" and int.from_bytes(chunk[4:], order) > 0 for chunk in found)
 
 
-def _is_zero(source: ByteSource, place: int) -> bool:
+def _is_zero(source: ByteSource, offset: int) -> bool:
     """Return whether a file is filled up with zeros, of which there are few; more are silence."""
-    return len(rest := source.peek(place, PADDING_BYTES + 1)) <= PADDING_BYTES and not rest.strip(b"\0")
+    return len(rest := source.peek(offset, PADDING_BYTES + 1)) <= PADDING_BYTES and not rest.strip(b"\0")

@@ -119,7 +119,7 @@ class AvDecoder:
             return None  # only an estimate from the bit rate
         if stream.duration and stream.time_base:
             return round(stream.duration * stream.time_base * self.rate)
-        if container.duration and all(each.type == "audio" for each in container.streams):
+        if container.duration and all(stream.type == "audio" for stream in container.streams):
             return round(container.duration * self.rate / 1_000_000)
         return None
 

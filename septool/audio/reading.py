@@ -97,7 +97,7 @@ class Reader:
         rate: Hz of the blocks.
         channel: channel to read, from 1; all are averaged by default.
         block_seconds: length of a block; with many channels they are shorter.
-        each: yield all channels, ``[channel, time]``, instead of one.
+        each_channel: yield all channels, ``[channel, time]``, instead of one.
     """
 
     def __init__(
@@ -107,24 +107,24 @@ class Reader:
         channel: int | None = None,
         block_seconds: float = 10.0,
         *,
-        each: bool = False,
+        each_channel: bool = False,
     ) -> None:
         if channel is not None and channel > file.channels:
             raise AudioError(f"{file.name} has {count(file.channels, 'channel')}; there is no channel {channel}")
-        self.file, self.rate, self.channel, self.each = file, rate, channel, each
+        self.file, self.rate, self.channel, self.each_channel = file, rate, channel, each_channel
         self.block = max(min(round(block_seconds * file.rate), BLOCK_SAMPLES // file.channels), 1)
         self.frames = 0  # samples read so far, at the file's rate
 
     def __iter__(self) -> Iterator[np.ndarray]:
         own = self.file.rate
-        resampler = StreamResampler(own, self.rate, self.file.channels if self.each else 1)
+        resampler = StreamResampler(own, self.rate, self.file.channels if self.each_channel else 1)
         while True:
             samples = self.file.read(self.block)
             self.frames += samples.shape[1]
             last = samples.shape[1] < self.block
-            chosen = samples if self.each else to_mono(samples, self.channel)[None]
+            chosen = samples if self.each_channel else to_mono(samples, self.channel)[None]
             resampled = resampler.push(chosen, last=last)
-            yield resampled if self.each else resampled[0]
+            yield resampled if self.each_channel else resampled[0]
             if last:
                 break
         if not self.frames:

@@ -100,8 +100,8 @@ class SeekingDecoder:
 class _SourceFile(io.RawIOBase):
     """A regular file for libsndfile, with some bytes replaced."""
 
-    def __init__(self, source: FileSource, place: int = 0, replaced: bytes = b"") -> None:
-        self._source, self._place, self._replaced = source.again(), place, replaced
+    def __init__(self, source: FileSource, offset: int = 0, replaced: bytes = b"") -> None:
+        self._source, self._offset, self._replaced = source.again(), offset, replaced
 
     def readable(self) -> bool:
         return True
@@ -114,8 +114,8 @@ class _SourceFile(io.RawIOBase):
         start = self._source.position
         part = bytearray(self._source.read(len(view)))
         for number, byte in enumerate(self._replaced):
-            if 0 <= self._place + number - start < len(part):
-                part[self._place + number - start] = byte
+            if 0 <= self._offset + number - start < len(part):
+                part[self._offset + number - start] = byte
         view[: len(part)] = part
         return len(part)
 

@@ -168,12 +168,12 @@ def open_source(path: Path) -> ByteSource:
     """
     shown = printable(path)
     try:
-        about = path.stat()
-        if stat.S_ISDIR(about.st_mode):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise AudioError(f"{shown} is a directory, not an audio file")
-        if stat.S_ISFIFO(about.st_mode):
+        if stat.S_ISFIFO(status.st_mode):
             return StreamSource(open_pipe(path), shown, owned=True)
-        if not stat.S_ISREG(about.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise AudioError(f"{shown} is not a regular file; give - and pipe it in")
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
@@ -184,7 +184,7 @@ def open_source(path: Path) -> ByteSource:
         raise AudioError(f"{shown} cannot be read: {error.strerror}") from None
     except ValueError:  # a NUL in the name
         raise AudioError(f"{shown} is no name that a file can have") from None
-    if not about.st_size:
+    if not status.st_size:
         os.close(file)
         raise AudioError(f"{shown} is empty")
     return FileSource(file, shown)

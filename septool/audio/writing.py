@@ -217,9 +217,9 @@ def _leave_time_out(file: soundfile.SoundFile) -> None:
 def _blank_time(path: Path) -> None:
     """Clear the time in the PEAK chunk of RF64 files of floats, which libsndfile always writes."""
     with path.open("r+b") as file:
-        place = file.read(256).find(b"PEAK")
-        if place >= 0:
-            file.seek(place + 12)
+        offset = file.read(256).find(b"PEAK")
+        if offset >= 0:
+            file.seek(offset + 12)
             file.write(bytes(4))
 
 
@@ -280,7 +280,7 @@ def check_piped(suffix: str) -> None:
         UsageError: naming the formats that can.
     """
     if f".{suffix}" not in PIPED:
-        names = ", ".join(sorted(each[1:] for each in PIPED))
+        names = ", ".join(sorted(suffix[1:] for suffix in PIPED))
         raise UsageError(f"--format {suffix} cannot be written to a pipe as it is made; it can be {names}")
 
 
@@ -322,14 +322,14 @@ class _Queue(io.RawIOBase):
 
 def without_lengths(head: bytes) -> bytes:
     """Return the header of a WAV file with the unknown lengths that FFmpeg and sox write."""
-    unknown, place = b"\xff\xff\xff\xff", 12
+    unknown, offset = b"\xff\xff\xff\xff", 12
     patched = bytearray(head)
     patched[4:8] = unknown
-    while (name := head[place : place + 4]) and name != b"data":
+    while (name := head[offset : offset + 4]) and name != b"data":
         if name == b"fact":
-            patched[place + 8 : place + 12] = unknown
-        place += 8 + int.from_bytes(head[place + 4 : place + 8], "little")
-    patched[place + 4 : place + 8] = unknown
+            patched[offset + 8 : offset + 12] = unknown
+        offset += 8 + int.from_bytes(head[offset + 4 : offset + 8], "little")
+    patched[offset + 4 : offset + 8] = unknown
     return bytes(patched)
 
 

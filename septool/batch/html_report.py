@@ -88,7 +88,7 @@ def _lanes(figures: Sequence[Figure]) -> JsonDict:
     """Return what the template draws of tracks on one time axis: marks, and a lane a track."""
     axis = TimeAxis(max(figure.seconds for figure in figures))
     everybody = [span for figure in figures for span in figure.spans or ()]
-    turns = [Turn(*span, str(place)) for place, figure in enumerate(figures) for span in figure.spans or ()]
+    turns = [Turn(*span, str(index)) for index, figure in enumerate(figures) for span in figure.spans or ()]
     both = [(turn.start, turn.end) for turn in find_overlaps(turns)]
     lanes = []
     for figure in figures:

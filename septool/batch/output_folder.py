@@ -19,8 +19,8 @@ def record_outputs(paths: Sequence[Path]) -> dict[Path, str]:
     """Add files that were just written to the lists of their folders; returns the sha256 of each."""
     sums = {path: sha256_of(path) for path in paths}
     for path, digest in sums.items():
-        about = path.stat()
-        known_by = {"bytes": about.st_size, "modified_ns": about.st_mtime_ns, "sha256": digest}
+        status = path.stat()
+        known_by = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": digest}
         _add_row(path.parent, {"name": path.name} | known_by)
     return sums
 
@@ -77,10 +77,10 @@ class OutputLists:
         if row is None:
             return False
         try:
-            about = path.stat()
-            if about.st_size != row.get("bytes"):
+            status = path.stat()
+            if status.st_size != row.get("bytes"):
                 return False
-            if row.get("modified_ns", about.st_mtime_ns) == about.st_mtime_ns:  # older lists have sizes alone
+            if row.get("modified_ns", status.st_mtime_ns) == status.st_mtime_ns:  # older lists have sizes alone
                 return True
             return sha256_of(path) == row.get("sha256")  # of a copy that has a time of its own
         except OSError:

@@ -60,9 +60,9 @@ class OutputNaming:
             raise UsageError(f"--name {name!r} gives every voice the same file; put {numbered} in it")
         if "\0" in name:
             raise UsageError(f"--name {name!r} has a NUL, which no file name can have")
-        if any(PurePath(each).is_absolute() or ".." in PurePath(each).parts for each in names):
+        if any(PurePath(stem).is_absolute() or ".." in PurePath(stem).parts for stem in names):
             raise UsageError(f"--name {name!r} leads out of the output folder; use --out")
-        return tuple(self.folder(recording) / f"{each}.{self.suffix}" for each in names)
+        return tuple(self.folder(recording) / f"{stem}.{self.suffix}" for stem in names)
 
     def folder(self, recording: Input) -> Path:
         """Return the folder that the files of a recording are in or below."""
@@ -135,7 +135,7 @@ def plan_jobs(
         UsageError: two voices would get the same file, or a recording would be replaced by a voice.
     """
     if naming.out == PIPE:
-        return JobPlan(tuple(Job(**vars(each)) for each in inputs))
+        return JobPlan(tuple(Job(**vars(recording)) for recording in inputs))
     jobs: list[Job] = []
     for recording in inputs:
         channels = count_channels(recording) if count_channels else None

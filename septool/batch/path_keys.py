@@ -12,7 +12,7 @@ from septool.files import is_there
 def abspath_key(path: Path) -> str:
     """Return a key shared by all paths to one file, through whatever links to its folder.
 
-    A file that is a link is told from what it leads to, since a voice would replace the link.
+    A file that is a link is distinct from its target, since a voice would replace the link.
     """
     folder, ignores_case = _real_folder(str(Path.cwd() / path.parent))
     key = str(Path(folder) / path.name)

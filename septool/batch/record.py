@@ -140,8 +140,8 @@ class Digests:
         """Compute the digests of a recording and of the files that were just written, whose sha256 are known."""
         rows = []
         for path in map(Path, outputs):
-            about = {"bytes": path.stat().st_size, "sha256": sums[path]}
-            rows.append({"path": str(path.absolute())} | about)  # independent of the working directory
+            facts = {"bytes": path.stat().st_size, "sha256": sums[path]}
+            rows.append({"path": str(path.absolute())} | facts)  # independent of the working directory
         return cls(_sha256_of_input(recording), tuple(rows))
 
 
@@ -151,7 +151,7 @@ def _can_be_compared(row: JsonDict) -> bool:
     return (
         known
         and isinstance(row["settings"], dict)
-        and all(each.keys() >= {"path", "sha256"} for each in row["outputs"])
+        and all(output.keys() >= {"path", "sha256"} for output in row["outputs"])
     )
 
 

@@ -49,7 +49,7 @@ class Task:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What the user is told that the voices went to."""
+        """Where the voices went, as the user reads it."""
         return (PIPE,) if self.batch.out == PIPE else tuple(map(str, self.targets))
 
     def progress(self, done: float, total: float) -> None:
@@ -171,7 +171,7 @@ def run_batch(
     Raises:
         InterruptedBySignal: it ended a recording that was arriving, whose result was the last one.
     """
-    said: set[Caveat] = set()  # of all recordings, so that once is enough
+    reported: set[Caveat] = set()  # of all recordings, so that once is enough
     if batch.cluster is None:
         batch = replace(batch, jobs=choose_processes(batch, jobs))
         outcomes = workers.each(
@@ -189,9 +189,9 @@ def run_batch(
         stack.enter_context(closing(outcomes))  # at once, where no more are wanted
         for result, caveats, digests, interrupted in outcomes:
             for caveat in caveats:
-                if caveat not in said and not caveat.is_failure:  # failures are listed at the end
+                if caveat not in reported and not caveat.is_failure:  # failures are listed at the end
                     batch.report(caveat.text)
-            said.update(caveat for caveat in caveats if caveat.recording is None)
+            reported.update(caveat for caveat in caveats if caveat.recording is None)
             if (
                 record is not None
                 and not isinstance(result, Skipped)
@@ -323,7 +323,7 @@ def _existing_targets(job: Job) -> list[Path]:
 
 
 def _is_new(job: Job) -> bool:
-    """Return whether no target exists; False where that cannot be told, of which working on it says why."""
+    """Return whether no target exists; False where that is unknown, for which processing gives the reason."""
     try:
         return not _existing_targets(job)
     except (SeptoolError, OSError):

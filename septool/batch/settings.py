@@ -69,7 +69,7 @@ class BatchSettings:
         """
         check_segment(self.segment, self.overlap)
         if f".{self.suffix.lower()}" not in audio.WRITTEN:
-            known = ", ".join(each[1:] for each in audio.WRITTEN)
+            known = ", ".join(suffix[1:] for suffix in audio.WRITTEN)
             raise UsageError(f"--format is {self.suffix!r}; it can be {known}")
         self.raw_format  # noqa: B018 - raises if the format is invalid
         if self.clip not in get_args(Clip):
@@ -161,7 +161,7 @@ class BatchSettings:
         check_pipe(self.out, inputs)
         if self.skip_existing and piped:
             raise UsageError("--skip-existing goes by names, and standard input has none; leave it out")
-        if self.stream and [each.is_pipe for each in inputs] != [True]:
+        if self.stream and [recording.is_pipe for recording in inputs] != [True]:
             raise UsageError("--stream takes standard input alone; give - and pipe the recording in")
         if self.cluster is not None and piped:
             raise UsageError(f"--cluster {self.cluster.address} reads files; name them instead of standard input")

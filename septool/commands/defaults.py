@@ -142,9 +142,9 @@ def _check(param: TyperOption, setting: Setting, ctx: Context) -> None:
     try:
         param.get_runtime_param().coerce(setting.value, param=param, ctx=ctx)
     except typer.TyperException as error:
-        said = describe_fault(error)
+        fault = describe_fault(error)
         option = max(param.opts, key=len)
-        raise ConfigError(f"{setting.source}: {option} is {setting.value!r}; {said[0].lower()}{said[1:]}") from None
+        raise ConfigError(f"{setting.source}: {option} is {setting.value!r}; {fault[0].lower()}{fault[1:]}") from None
 
 
 def layers(verb: list[str], params: JsonMapping) -> Iterator[Layer]:
@@ -161,7 +161,7 @@ def layers(verb: list[str], params: JsonMapping) -> Iterator[Layer]:
         given = {key.replace("_", "-"): value for key, value in section.items() if not isinstance(value, dict)}
         for key in given:
             if key not in params:
-                raise ConfigError(f"{path}: {describe_unknown_key(key, list(params), place=title)}")
+                raise ConfigError(f"{path}: {describe_unknown_key(key, list(params), table=title)}")
         yield Layer(f"{path} {title}", given)
     for prefix, keys in (("SEPTOOL_", shared), (variable(verb, ""), list(params))):
         for key in keys:
@@ -193,7 +193,7 @@ def read_file(path: Path) -> JsonDict:
     for key in tables:
         name = key.replace("_", "-") if key not in verbs else key
         if name not in (VERBS if key in verbs else SHARED):
-            unknown = describe_unknown_key(key, known, place="the top level")
+            unknown = describe_unknown_key(key, known, table="the top level")
             raise ConfigError(f"{path}: {unknown}; options of a verb go under its name")
     return {key if key in verbs else key.replace("_", "-"): value for key, value in tables.items()}
 
@@ -209,7 +209,7 @@ def describe_unknown_variables(root: Verb) -> list[str]:
     for name in unknown:
         if name in own:
             continue
-        of_verbs = [each for each in own if each.endswith(name.removeprefix("SEPTOOL"))]
+        of_verbs = [name_of_verb for name_of_verb in own if name_of_verb.endswith(name.removeprefix("SEPTOOL"))]
         close = of_verbs or difflib.get_close_matches(name, [*general, *own], n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
         lines.append(f"the variable {name} is no option's default, nor anything else that septool reads{meant}")
@@ -225,20 +225,20 @@ def every_verb(command: Verb, verb: tuple[str, ...] = ()) -> Iterator[tuple[list
         yield from every_verb(child, (*verb, name))
 
 
-def _as_typed(param: TyperOption, value: object, where: str) -> object:
+def _as_typed(param: TyperOption, value: object, origin: str) -> object:
     """Return a value as the parser takes it from a command line, or True or False for a switch."""
     if getattr(param, "is_flag", False):
         switch = value if isinstance(value, bool) else SWITCHES.get(str(value).lower())
         if switch is None:
-            raise ConfigError(f"{where} is {value!r}; a switch is true or false")
+            raise ConfigError(f"{origin} is {value!r}; a switch is true or false")
         return switch
     if param.multiple or param.nargs != 1:
         several = value if isinstance(value, list) else shlex.split(value) if isinstance(value, str) else [value]
-        return [_word(item, where) for item in several]
-    return _word(value, where)
+        return [_word(item, origin) for item in several]
+    return _word(value, origin)
 
 
-def _word(value: object, where: str) -> str:
+def _word(value: object, origin: str) -> str:
     if isinstance(value, bool | list | dict):
-        raise ConfigError(f"{where} is {value!r}; it is one value, as on the command line")
+        raise ConfigError(f"{origin} is {value!r}; it is one value, as on the command line")
     return str(value)

@@ -45,8 +45,10 @@ def doctor(
         if json:
             printing.json_line(asdict(finding))
     if not json:
-        printing.table(["what", "state", "detail"], [[each.name, each.state, each.detail] for each in findings])
-    failed = [each.name for each in findings if each.state == "failed"]
+        printing.table(
+            ["what", "state", "detail"], [[finding.name, finding.state, finding.detail] for finding in findings]
+        )
+    failed = [finding.name for finding in findings if finding.state == "failed"]
     if failed:
         printing.note(f"failed: {', '.join(failed)}")
         raise typer.Exit(1)

@@ -236,7 +236,7 @@ def evaluate(
     else:
         grouped = {"group": "group"} if by is not None else {}
         columns = {"metric": "metric"} | grouped | COLUMNS
-        printing.table(list(columns), [[getattr(each, name) for name in columns.values()] for each in summaries])
+        printing.table(list(columns), [[getattr(summary, name) for name in columns.values()] for summary in summaries])
         for summary in summaries:
             _explain(summary, quiet=quiet)
     failed = [item for item in items if item.error]
@@ -292,8 +292,8 @@ def _compare(first: Path, second: Path | None, surplus: list[str], *, json: bool
         raise UsageError(f"--compare reads results that are there; leave out {', '.join(surplus)}")
     comparisons = compare(first, second)
     if json:
-        for each in comparisons:
-            printing.json_line(asdict(each))
+        for comparison in comparisons:
+            printing.json_line(asdict(comparison))
         return
     columns = ["metric", "unit", "first", "second", "difference", "95% from", "to", "p", "items", "unpaired"]
     rows = [

@@ -264,6 +264,6 @@ def draw_help(console: Console, command: Verb, ctx: Context) -> None:
     if shown:
         console.print()
         console.print(Text("Examples:", "bold"))
-        for line, about in shown:
-            console.print(Text(f"  # {about}", "dim"))
+        for line, description in shown:
+            console.print(Text(f"  # {description}", "dim"))
             console.print(Text(f"  {line}", no_wrap=True, overflow="ignore"), soft_wrap=True)

@@ -101,16 +101,16 @@ def show(
     from septool.commands import printing
     from septool.tasks.models import describe_checkpoint
 
-    about = describe_checkpoint(name)
+    description = describe_checkpoint(name)
     if json:
-        printing.json_line(about)
+        printing.json_line(description)
         return
-    printing.table(["", name], [[key, _words(value)] for key, value in _sections(about)])
+    printing.table(["", name], [[key, _words(value)] for key, value in _sections(description)])
 
 
-def _sections(about: "JsonMapping") -> Iterator[tuple[str, object]]:
+def _sections(description: "JsonMapping") -> Iterator[tuple[str, object]]:
     """Yield what is set, by its key; a table in a table, such as a recipe's, is one of its own: ``recipe.loop``."""
-    for key, value in about.items():
+    for key, value in description.items():
         tables = [name for name, item in value.items() if isinstance(item, dict)] if isinstance(value, dict) else []
         rest = {name: item for name, item in value.items() if name not in tables} if tables else value
         if rest not in (None, [], {}):
@@ -151,10 +151,10 @@ def fetch(
 
     with downloading.Meter(quiet=quiet) as meter:
         checked = list(work(names, progress=meter))
-    for each in checked:
-        if not each.error and not quiet:
-            for text in downloading.restrictions(each.licence, each.notices):
-                printing.note(f"{each.name}: {text}")
+    for checkpoint in checked:
+        if not checkpoint.error and not quiet:
+            for text in downloading.restrictions(checkpoint.licence, checkpoint.notices):
+                printing.note(f"{checkpoint.name}: {text}")
     _print(checked, "{file}", json=json)
 
 
@@ -180,14 +180,14 @@ def _print(checked: "Iterable[Checked]", form: str, *, json: bool) -> None:
     from septool.commands import printing
 
     errors: list[str] = []
-    for each in checked:
-        if each.error:
-            errors.append(each.error)
+    for checkpoint in checked:
+        if checkpoint.error:
+            errors.append(checkpoint.error)
         if json:
-            printing.json_line(asdict(each))
-        elif not each.error:
-            seen = f" (as first seen: {', '.join(each.first_seen)})" if each.first_seen else ""
-            printing.line(form.format(**asdict(each), seen=seen))
+            printing.json_line(asdict(checkpoint))
+        elif not checkpoint.error:
+            seen = f" (as first seen: {', '.join(checkpoint.first_seen)})" if checkpoint.first_seen else ""
+            printing.line(form.format(**asdict(checkpoint), seen=seen))
     for error in errors:
         printing.note(error)
     if errors:

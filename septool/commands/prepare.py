@@ -116,9 +116,9 @@ def corpus_command(name: str) -> "help.Verb":
         UsageError: no such corpus, with the nearest one.
     """
     corpus = CORPORA[name]
-    one = typer.Typer(context_settings=help.SETTINGS, add_completion=False)
-    one.command(name, cls=help.Command, help=_documentation(corpus))(_function(name, corpus.prepare))
-    command: help.Verb = typer.main.get_command(one)
+    app = typer.Typer(context_settings=help.SETTINGS, add_completion=False)
+    app.command(name, cls=help.Command, help=_documentation(corpus))(_function(name, corpus.prepare))
+    command: help.Verb = typer.main.get_command(app)
     command.name = name
     return command
 
@@ -130,20 +130,21 @@ def _documentation(corpus: "Corpus") -> str:
 
 def _function(corpus: str, task: Callable[..., object]) -> Callable[..., None]:
     """Return the function of a verb, with a parameter for each option of a corpus."""
-    said, hints = _said(task), get_type_hints(_unwrapped(task))
+    help_texts, hints = _said(task), get_type_hints(_unwrapped(task))
     own = {
         name: parameter.default
         for name, parameter in inspect.signature(task).parameters.items()
         if name not in ("source", "out", "jobs")
     }
     least, most = {name: LEAST.get(name) for name in own}, {name: MOST.get(name) for name in own}
-    about = {
-        name: said[name] if said[name].split()[0] in get_args(hints[name]) else _sentence(said[name]) for name in own
+    help_of = {
+        name: help_texts[name] if help_texts[name].split()[0] in get_args(hints[name]) else _sentence(help_texts[name])
+        for name in own
     }
     typed = {
-        name: Annotated[hints[name], typer.Option(help=about[name], min=least[name], max=most[name])] for name in own
+        name: Annotated[hints[name], typer.Option(help=help_of[name], min=least[name], max=most[name])] for name in own
     }
-    source = Annotated[Path, typer.Argument(help=_sentence(said["source"]))]
+    source = Annotated[Path, typer.Argument(help=_sentence(help_texts["source"]))]
     annotations = {"source": source} | typed | HINTS
 
     def function(source: Path, **given: Any) -> None:
@@ -167,14 +168,14 @@ def _unwrapped(task: Callable[..., object]) -> Callable[..., object]:
 def _said(task: Callable[..., object]) -> dict[str, str]:
     """Return what the documentation of a function says of each argument."""
     lines = (inspect.getdoc(_unwrapped(task)) or "").partition("Args:\n")[2].partition("\n\n")[0].splitlines()
-    said: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for line in lines:
         if line.startswith(" " * 8):  # goes on
-            said[list(said)[-1]] += " " + line.strip()
+            texts[list(texts)[-1]] += " " + line.strip()
         else:
             name, _, text = line.strip().partition(": ")
-            said[name] = text
-    return said
+            texts[name] = text
+    return texts
 
 
 def _sentence(text: str) -> str:
@@ -225,8 +226,8 @@ def _prepare(
         raise typer.Exit(1)
 
 
-def _counted(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
+def _counted(count: int, singular: str, plural: str) -> str:
+    return f"{count} {singular if count == 1 else plural}"
 
 
 def _cells(manifest: "Prepared") -> list[object]:

@@ -92,10 +92,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     """Print a table; off a terminal as wide as it needs, so that nothing is cut in a pipe."""
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     body = [[_cell(value) for value in row] for row in rows]
-    for place, column in enumerate(columns):
-        numbers = all(_is_number(row[place]) for row in body) and bool(body)
+    for index, column in enumerate(columns):
+        numbers = all(_is_number(row[index]) for row in body) and bool(body)
         # What a row is of stays whole, to be copied.
-        shown.add_column(column, justify="right" if numbers else "left", overflow="fold", no_wrap=place == 0)
+        shown.add_column(column, justify="right" if numbers else "left", overflow="fold", no_wrap=index == 0)
     for row in body:
         shown.add_row(*row)
     console = _console()

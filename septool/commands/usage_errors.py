@@ -26,17 +26,17 @@ REQUIREMENTS = {  # of pydantic's kinds of errors
 
 def describe_usage_error(error: typer.TyperException, program: help.Verb, arguments: Sequence[str]) -> str:
     """Return what is wrong with the arguments, and where to read what would be right; nothing if help was shown."""
-    said = " ".join(error.format_message().removesuffix(".").split())
-    if not said:
+    message = " ".join(error.format_message().removesuffix(".").split())
+    if not message:
         return ""
-    said = re.sub(r" \(Possible options: (.*)\)$", r"; did you mean \1?", said).replace(". Did you", "; did you")
-    said = re.sub(r"(?<=^No such option: )(\S+)(; did you mean )(.*)(?=\?$)", _nearest_first, said)
+    message = re.sub(r" \(Possible options: (.*)\)$", r"; did you mean \1?", message).replace(". Did you", "; did you")
+    message = re.sub(r"(?<=^No such option: )(\S+)(; did you mean )(.*)(?=\?$)", _nearest_first, message)
     fault = _first_fault(error)
     if fault is not None:
-        said = said.replace(fault["msg"].removesuffix("."), describe_fault(error))
-        if repr(fault["input"]) not in said:
-            said += f", not {fault['input']!r}"
-    return f"septool: {printable(said[0].lower() + said[1:])}; see {verb_path(program, arguments)} --help\n"
+        message = message.replace(fault["msg"].removesuffix("."), describe_fault(error))
+        if repr(fault["input"]) not in message:
+            message += f", not {fault['input']!r}"
+    return f"septool: {printable(message[0].lower() + message[1:])}; see {verb_path(program, arguments)} --help\n"
 
 
 def describe_fault(error: typer.TyperException) -> str:

@@ -59,16 +59,18 @@ def overlap_features(mixture: np.ndarray, tracks: np.ndarray) -> np.ndarray:
         tracks: those of both outputs of the separator, ``[2, bin, frame]``.
     """
     first, second = tracks
-    shapes = [np.sqrt(each) - np.sqrt(each).mean(0) for each in (first, second)]
+    shapes = [np.sqrt(magnitude) - np.sqrt(magnitude).mean(0) for magnitude in (first, second)]
     features: dict[str, np.ndarray] = {}
     for name, seconds in zip(("short", "middle", "long"), SMOOTHING_S, strict=True):
 
         def mean(energy: np.ndarray, seconds: float = seconds) -> np.ndarray:
             return smooth(energy.sum(0), seconds)
 
-        one, other = mean(first**2), mean(second**2)
-        features[f"level {name}"] = power_to_db((np.minimum(one, other) + 1e-10) / (np.maximum(one, other) + 1e-10))
-        features[f"cosine {name}"] = mean(first * second) / np.sqrt(one * other + 1e-20)
+        power_a, power_b = mean(first**2), mean(second**2)
+        features[f"level {name}"] = power_to_db(
+            (np.minimum(power_a, power_b) + 1e-10) / (np.maximum(power_a, power_b) + 1e-10)
+        )
+        features[f"cosine {name}"] = mean(first * second) / np.sqrt(power_a * power_b + 1e-20)
         features[f"correlation {name}"] = mean(shapes[0] * shapes[1]) / np.sqrt(
             mean(shapes[0] ** 2) * mean(shapes[1] ** 2) + 1e-20
         )
@@ -103,8 +105,8 @@ def score_overlap(mixture: np.ndarray, tracks: np.ndarray) -> tuple[np.ndarray, 
         tracks: those of both outputs of the separator, ``[2, bin, frame]``.
     """
     log_odds = overlap_features(mixture, tracks) @ WEIGHTS[:-1] + WEIGHTS[-1]
-    one, other = (smooth((each**2).sum(0), SMOOTHING_S[1]) for each in tracks)
-    return log_odds.astype(np.float32), (other > one).astype(np.int8)
+    first, second = (smooth((track**2).sum(0), SMOOTHING_S[1]) for track in tracks)
+    return log_odds.astype(np.float32), (second > first).astype(np.int8)
 
 
 def close_gaps(mask: np.ndarray, frames: int) -> np.ndarray:

@@ -17,10 +17,10 @@ ROUNDING = 1e-12  # by which the distance from a to b may differ from that from 
 def partners(pairs: Pairs, size: int) -> list[set[int]]:
     """Return the indices that each index is paired with; pairs of an index with itself are ignored."""
     found: list[set[int]] = [set() for _ in range(size)]
-    for one, other in pairs.tolist():
-        if one != other:
-            found[one].add(other)
-            found[other].add(one)
+    for first, other in pairs.tolist():
+        if first != other:
+            found[first].add(other)
+            found[other].add(first)
     return found
 
 
@@ -48,12 +48,12 @@ def average_linkage(vectors: np.ndarray, apart: list[set[int]], distance_apart: 
             steps.append(float(distances[nearest]))
             continue
         # The last two are mutual nearest neighbors, up to ties: distances along the chain only shrink.
-        one, other = chain.pop(), chain.pop()
-        merges.append((groups.founder[one], groups.founder[other], steps.pop()))
+        first, second = chain.pop(), chain.pop()
+        merges.append((groups.founder[first], groups.founder[second], steps.pop()))
         if steps:
             steps.pop()
-        moved = groups.merge(one, other)
-        chain = [one if place == moved else place for place in chain]
+        moved = groups.merge(first, second)
+        chain = [first if cluster == moved else cluster for cluster in chain]
     return _sorted_tree(merges)
 
 
@@ -67,8 +67,8 @@ class _Groups:
         self.founder = list(range(self.left))  # one vector of each cluster
         # What cannot-link pairs add to the sum of the distances between two clusters.
         self.extra = [
-            {other: distance_apart - 1 + float(self.sums[one] @ self.sums[other]) for other in others}
-            for one, others in enumerate(apart)
+            {other: distance_apart - 1 + float(self.sums[vector] @ self.sums[other]) for other in others}
+            for vector, others in enumerate(apart)
         ]
 
     def distances(self, group: int) -> np.ndarray:
@@ -115,8 +115,8 @@ def _sorted_tree(merges: list[tuple[int, int, float]]) -> np.ndarray:
         return group
 
     tree = np.empty((size - 1, 4))
-    for number, (one, other, distance) in enumerate(sorted(merges, key=lambda merge: merge[2])):
-        first, second = sorted((root(one), root(other)))
+    for number, (left, right, distance) in enumerate(sorted(merges, key=lambda merge: merge[2])):
+        first, second = sorted((root(left), root(right)))
         parent[first] = parent[second] = size + number
         count.append(count[first] + count[second])
         tree[number] = first, second, distance, count[-1]

@@ -64,8 +64,8 @@ def cluster_speakers(
     if len(founders) < count.least:  # too few long segments: take the longest
         founders = np.sort(np.argsort(-length, kind="stable")[: max(count.least, 1)])
     labels = np.full(len(members), -1)
-    place = {group: number for number, group in enumerate(founders.tolist())}
-    apart_founders = [{place[other] for other in apart[group] if other in place} for group in place]
+    index_of = {group: number for number, group in enumerate(founders.tolist())}
+    apart_founders = [{index_of[other] for other in apart[group] if other in index_of} for group in index_of]
     founding = mean if len(founders) == len(mean) else mean[founders]
     labels[founders] = _cut(founding, apart_founders, threshold, count)
     voices = _Voices(labels, mean, length, apart)
@@ -100,7 +100,7 @@ def unit_vectors(vectors: np.ndarray) -> np.ndarray:
 
 def number_speakers(labels: np.ndarray) -> np.ndarray:
     """Number speakers from 0 in the order of their first segment, ``[segment]``."""
-    order = {name: place for place, name in enumerate(dict.fromkeys(labels.tolist()))}
+    order = {name: index for index, name in enumerate(dict.fromkeys(labels.tolist()))}
     return np.array([order[name] for name in labels.tolist()], dtype=int)
 
 

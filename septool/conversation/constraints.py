@@ -40,21 +40,21 @@ def link_runs(runs: Sequence[Run], grid: FrameGrid) -> tuple[np.ndarray, np.ndar
     cannot: list[tuple[int, int]] = []
     must: list[tuple[int, int]] = []
     inside: dict[int, list[int]] = {}
-    for place, run in enumerate(runs):
-        inside.setdefault(run.window, []).append(place)
+    for index, run in enumerate(runs):
+        inside.setdefault(run.window, []).append(index)
 
-    def shared(one: int, other: int) -> int:
-        return len(np.intersect1d(runs[one].frames, runs[other].frames, assume_unique=True))
+    def shared(first: int, second: int) -> int:
+        return len(np.intersect1d(runs[first].frames, runs[second].frames, assume_unique=True))
 
     for window, places in inside.items():
-        for one, other in combinations(places, 2):
-            if runs[one].track != runs[other].track and shared(one, other) >= grid.frames(APART_S):
-                cannot.append((one, other))
-        for one in places:
-            for other in inside.get(window + 1, ()):
-                alone = max(runs[one].both, runs[other].both) < ALONE
-                if alone and shared(one, other) >= grid.frames(SAME_S):
-                    must.append((one, other))
+        for first, second in combinations(places, 2):
+            if runs[first].track != runs[second].track and shared(first, second) >= grid.frames(APART_S):
+                cannot.append((first, second))
+        for first in places:
+            for second in inside.get(window + 1, ()):
+                alone = max(runs[first].both, runs[second].both) < ALONE
+                if alone and shared(first, second) >= grid.frames(SAME_S):
+                    must.append((first, second))
     return np.array(cannot, dtype=int).reshape(-1, 2), np.array(must, dtype=int).reshape(-1, 2)
 
 
@@ -63,9 +63,9 @@ def follow_runs(runs: Sequence[Run], grid: FrameGrid) -> np.ndarray:
     most = grid.frames(FOLLOWS_S)
     found: list[tuple[int, int]] = []
     last: dict[tuple[int, int], int] = {}  # by window and track
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         before = last.get((run.window, run.track))
         if before is not None and run.frames[0] - runs[before].frames[-1] < most:
-            found.append((before, place))
-        last[run.window, run.track] = place
+            found.append((before, index))
+        last[run.window, run.track] = index
     return np.array(found, dtype=int).reshape(-1, 2)

@@ -63,7 +63,7 @@ class Assignment:
         return int(self.labels.max(initial=-1)) + 1
 
     def active(self) -> np.ndarray:
-        """Return in which frames each speaker is heard, ``[speaker, frame]``; each window counts between borders."""
+        """Return in which frames each speaker is active, ``[speaker, frame]``; each window counts between borders."""
         active = np.zeros((self.speakers, self.borders[-1]), dtype=bool)
         for run, speaker in zip(self.runs, self.labels, strict=True):
             if speaker < 0:
@@ -73,11 +73,13 @@ class Assignment:
         return active
 
     def drop_unheard(self, count: SpeakerCount) -> "Assignment":
-        """Leave out speakers who are heard beyond borders alone, unless so many were asked for."""
-        heard = self.active().any(axis=1)
-        if heard.all() or (count.least > 1 and heard.sum() < count.least):
+        """Leave out speakers who are active beyond borders alone, unless so many were asked for."""
+        is_active = self.active().any(axis=1)
+        if is_active.all() or (count.least > 1 and is_active.sum() < count.least):
             return self
-        number = np.append(np.where(heard, heard.cumsum() - 1, -1), -1)  # the last is nobody's, whose label is -1
+        number = np.append(
+            np.where(is_active, is_active.cumsum() - 1, -1), -1
+        )  # the last is nobody's, whose label is -1
         return replace(self, labels=number[self.labels])
 
 
@@ -125,7 +127,7 @@ def embed_runs(
     """
     embeddings: np.ndarray | None = None  # hours have thousands: they are kept once
     number, mixture, tracks, recorded = -1, np.zeros(0), np.zeros((2, 0)), np.zeros(0)
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         check()
         if run.window != number:
             number = run.window
@@ -141,7 +143,7 @@ def embed_runs(
             check_finite_estimate(embedding)
             if embeddings is None:
                 embeddings = np.zeros((len(runs), len(embedding)), dtype=np.float32)
-            embeddings[place] = embedding
+            embeddings[index] = embedding
     return np.zeros((len(runs), 1), dtype=np.float32) if embeddings is None else embeddings
 
 

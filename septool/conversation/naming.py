@@ -21,11 +21,11 @@ def name_speakers(embeddings: np.ndarray, voices: Sequence[Voiceprint], alike: f
         voices: by the same speaker network.
         alike: cosine from which two embeddings are of one voice.
     """
-    taken = {voice.name for voice in voices}  # by somebody else, even if not heard here
+    taken = {voice.name for voice in voices}  # by another voice, even if it is not in this recording
     spare = (name for number in count(len(embeddings) + 1) if (name := f"speaker{number}") not in taken)
     by_place = [f"speaker{number}" for number in range(1, len(embeddings) + 1)]
     names = [next(spare) if name in taken else name for name in by_place]
-    if voices and embeddings.any():  # all zero where nobody speaks for long enough to be told by
+    if voices and embeddings.any():  # all zero where nobody speaks for long enough to be recognized
         known = np.stack([voice.embedding for voice in voices])
         cosines = unit_vectors(embeddings) @ unit_vectors(known).T  # [speaker, voice]
         for speaker, voice in zip(*linear_sum_assignment(np.maximum(cosines, alike), maximize=True), strict=True):

@@ -60,10 +60,10 @@ class Partition:
             (constraints.must_link, IS_SAME),
             (constraints.follow, CONTINUES),
         ):
-            for one, other in pairs.tolist():
-                if one != other:
-                    self.neighbors[one].append((other, share * nats))
-                    self.neighbors[other].append((one, share * nats))
+            for first, other in pairs.tolist():
+                if first != other:
+                    self.neighbors[first].append((other, share * nats))
+                    self.neighbors[other].append((first, share * nats))
         self._set(labels)
 
     @property
@@ -92,7 +92,7 @@ class Partition:
     def merge_speakers(self) -> bool:
         """Greedily merge the pair of speakers with the largest gain; return whether any were merged."""
         before = self.speakers
-        place = np.arange(before)  # speaker that each speaker was merged into
+        merged_into = np.arange(before)  # speaker that each speaker was merged into
         weight, sums = self.weight.copy(), self.sums.copy()
         squares, between = (sums**2).sum(1), self._between()
         alone = self._log_evidence(weight, squares)
@@ -111,7 +111,7 @@ class Partition:
             if gain[first, second] <= 0 and left <= self.count.most:
                 break
             left -= 1
-            place[place == second] = first
+            merged_into[merged_into == second] = first
             weight[first] += weight[second]
             sums[first] += sums[second]
             squares[first] = (sums[first] ** 2).sum()
@@ -123,7 +123,7 @@ class Partition:
             row = np.where(gone, -np.inf, gains(np.array([first]))[0])
             gain[first], gain[:, first] = row, row
             gain[second], gain[:, second] = -np.inf, -np.inf
-        self._set(place[self.labels])
+        self._set(merged_into[self.labels])
         return left < before
 
     def reassign_minor_speakers(self, least: float) -> None:

@@ -45,15 +45,15 @@ def plan_activity(recordings: Sequence[Input], out: str, name: str) -> dict[str,
         UsageError: two recordings would have the same file.
     """
     suffixes: dict[tuple[Path, str], set[str]] = {}
-    for each in recordings:
-        suffixes.setdefault((each.subfolder, each.stem), set()).add(each.path.suffix)
+    for recording in recordings:
+        suffixes.setdefault((recording.subfolder, recording.stem), set()).add(recording.path.suffix)
     files: list[tuple[Input, Path]] = []
-    for each in recordings:
-        suffix = each.path.suffix[1:] if len(suffixes[each.subfolder, each.stem]) > 1 else ""
-        called = f"{each.stem}_{suffix}" if suffix else each.stem
-        files.append((each, activity_path(Path(out) / each.subfolder, called, name)))
+    for recording in recordings:
+        suffix = recording.path.suffix[1:] if len(suffixes[recording.subfolder, recording.stem]) > 1 else ""
+        called = f"{recording.stem}_{suffix}" if suffix else recording.stem
+        files.append((recording, activity_path(Path(out) / recording.subfolder, called, name)))
     find_owners(files, has_name=False)
-    return {each.label: file for each, file in files}
+    return {recording.label: file for recording, file in files}
 
 
 def diarize_file(

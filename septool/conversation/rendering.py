@@ -44,8 +44,8 @@ def render_tracks(store: WindowStore, assignment: Assignment, refine: Refine | N
             if speakers == 1:  # the recording itself, with the pauses, wherever a window has any of their words
                 out[speaker] = mixture if own else 0.0
                 continue
-            alone, beside = _gains(store, found, own, window.samples)
-            out[speaker] = alone * mixture + (beside * tracks).sum(0)
+            alone, both = _gains(store, found, own, window.samples)
+            out[speaker] = alone * mixture + (both * tracks).sum(0)
         out[speakers] = mixture - out[:speakers].sum(0)
         span = (borders[number] - found.start, borders[number + 1] - found.start)
         out *= _ramp(store, span, window.samples, first=number == 0, last=is_last)
@@ -72,7 +72,7 @@ def _gains(
         assert isinstance(transformed, tuple)
         away, nearest = transformed
         gains = np.where(away <= store.grid.frames(PADDING_S), gains[:, nearest[0]], 0.0)
-    alone, *beside = (_fade(store, each, samples) for each in gains)
+    alone, *beside = (_fade(store, gain, samples) for gain in gains)
     return alone, np.stack(beside)
 
 

@@ -10,7 +10,7 @@ from septool.conversation.frame_grid import FrameGrid
 
 PAUSE_S = 0.35  # shorter pauses are part of a run
 SHORTEST_EMBEDDED_S = 0.2  # minimum input of a speaker network
-SHORTEST_ALONE_S = 0.5  # of what a speaker says alone, from which it is heard instead of the run
+SHORTEST_ALONE_S = 0.5  # least solo speech of a run that is embedded without its overlaps
 
 
 @dataclass(frozen=True)

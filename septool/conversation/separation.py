@@ -52,7 +52,7 @@ class ConversationSeparator:
             embedder: what a voice sounds like, at ``rate`` or a multiple of it.
             rate: Hz of everything but what ``embedder`` is given.
             count: how many people there may be.
-            known: voices that were heard before, so that people can be called by their names.
+            known: enrolled voices, so that people can be called by their names.
             refine: takes a window ``[time]`` and its two tracks, and gives better ones in their order; called in the
                 second pass alone, where two people talk at once.
         """

@@ -50,45 +50,45 @@ def prepare(
     dealt, left_out = overlay.find_clips(noise, CLIPS, seed)
     speech_root, noise_root = manifest_path(root, out), manifest_path(noise, out)
     parts = []
-    for each in picked:
+    for name in picked:
         usable: dict[str, list[overlay.Speech]] = {}
         for speaker, paths in speakers.items():
-            if splits[speaker] == each:
+            if splits[speaker] == name:
                 usable[speaker], damaged = _utterances(paths)
                 left_out += damaged
         if not usable:
-            raise SeptoolError(f"split {each} got none of {len(speakers)} speakers; name the other with --split")
+            raise SeptoolError(f"split {name} got none of {len(speakers)} speakers; name the other with --split")
         left_out += [
             f"{root / name} has a single utterance, so none for enrollment"
             for name, of in usable.items()
             if len(of) == 1
         ]
-        speech = [one for of in usable.values() if len(of) > 1 for one in of]
-        drawn = overlay.sample_overlays(speech, noise, dealt[each], snr, seed, jobs)
+        speech = [utterance for of in usable.values() if len(of) > 1 for utterance in of]
+        drawn = overlay.sample_overlays(speech, noise, dealt[name], snr, seed, jobs)
         left_out += [line for line in drawn if isinstance(line, str)]
         rows = []
-        for one, noise_row in zip(speech, drawn, strict=True):
+        for utterance, noise_row in zip(speech, drawn, strict=True):
             if isinstance(noise_row, str):
                 continue
-            place = one.path.relative_to(root)
-            other = base.next_utterance(usable[place.parts[0]], one).path.relative_to(root)
+            path = utterance.path.relative_to(root)
+            other = base.next_utterance(usable[path.parts[0]], utterance).path.relative_to(root)
             rows.append(
                 Mixture(
-                    id=one.id,
-                    split=each,
+                    id=utterance.id,
+                    split=name,
                     sample_rate=sample_rate,
-                    frames=math.floor(one.seconds * sample_rate + 0.5) or None,  # what resampling leaves
-                    sources=(Source(path=(speech_root / place).as_posix(), speaker=place.parts[0]),),
+                    frames=math.floor(utterance.seconds * sample_rate + 0.5) or None,  # what resampling leaves
+                    sources=(Source(path=(speech_root / path).as_posix(), speaker=path.parts[0]),),
                     noise=Source(
                         path=(noise_root / noise_row.clip.path).as_posix(),
                         start=noise_row.start,
                         frames=noise_row.frames,
                         gain_db=noise_row.gain_db,
                     ),
-                    enrollment=Enrollment(path=(speech_root / other).as_posix(), speaker=place.parts[0]),
+                    enrollment=Enrollment(path=(speech_root / other).as_posix(), speaker=path.parts[0]),
                 )
             )
-        parts.append(base.ManifestPart(f"{each}-aishell2-noise-{sample_rate // 1000}k", each, rows))
+        parts.append(base.ManifestPart(f"{name}-aishell2-noise-{sample_rate // 1000}k", name, rows))
     if "train" in picked:
         parts.append(base.ManifestPart("train-aishell2-clips", "clips", _clips(dealt["train"], noise_root), "speech"))
     return base.PreparedRows(parts, left_out)
@@ -112,11 +112,11 @@ def _utterances(paths: list[Path]) -> tuple[list[overlay.Speech], list[str]]:
     damaged: list[str] = []
     for path in paths:
         try:
-            about = audio.audio_info(path)
+            header = audio.audio_info(path)
         except AudioError as error:
             damaged.append(str(error))
         else:
-            usable.append(overlay.Speech(path.stem, path, about.frames / about.rate))
+            usable.append(overlay.Speech(path.stem, path, header.frames / header.rate))
     return usable, damaged
 
 

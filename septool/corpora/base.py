@@ -33,9 +33,9 @@ class ManifestPart:
     @classmethod
     def of_list(cls, name: str, split: str, made: Iterable[Mixture | None]) -> "ManifestPart":
         """Return what could be made of a published list of mixtures, None standing for those that could not."""
-        each = list(made)
-        rows = [row for row in each if row]
-        return cls(name, split, rows, missing=len(each) - len(rows))
+        mixtures = list(made)
+        rows = [row for row in mixtures if row]
+        return cls(name, split, rows, missing=len(mixtures) - len(rows))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ class Corpus:
     def options(self) -> JsonDict:
         """The options it takes and their defaults; ``inspect.Parameter.empty`` is one that has to be given."""
         parameters = inspect.signature(self.prepare).parameters
-        return {name: each.default for name, each in parameters.items() if name not in ("source", "out", "jobs")}
+        return {
+            name: parameter.default for name, parameter in parameters.items() if name not in ("source", "out", "jobs")
+        }
 
 
 def select_splits(splits: str | None, known: Mapping[str, Value]) -> dict[str, Value]:
@@ -91,9 +93,9 @@ def check_choice(option: str, value: Value, allowed: Sequence[Value]) -> None:
         raise UsageError(f"{option} is {value}; here it can be {' or '.join(map(str, allowed))}")
 
 
-def next_utterance(those: Sequence[Value], one: Value) -> Value:
+def next_utterance(utterances: Sequence[Value], utterance: Value) -> Value:
     """Return the next one, the first after the last: of a speaker's utterances, the enrollment that goes with one."""
-    return those[(those.index(one) + 1) % len(those)]
+    return utterances[(utterances.index(utterance) + 1) % len(utterances)]
 
 
 def read_headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path, audio.AudioInfo], list[str]]:
@@ -101,7 +103,7 @@ def read_headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path
 
     Returns:
         What the usable files say, and a line for each that is damaged or not at ``rate``. What is missing is
-        told by the highest folder that is missing, and how many files of it are.
+        given as the highest folder that is missing, and the number of its files.
     """
     wanted = sorted(set(paths))
     found: dict[Path, audio.AudioInfo] = {}
@@ -120,10 +122,10 @@ def read_headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path
 def _header(rate: int, path: Path) -> audio.AudioInfo | str | None:
     if not path.exists():
         return None
-    about = inspect_recording(path)
-    if isinstance(about, audio.AudioInfo) and about.rate != rate:
-        return f"{path} is {about.rate} Hz; the published recordings are {rate} Hz"
-    return about
+    header = inspect_recording(path)
+    if isinstance(header, audio.AudioInfo) and header.rate != rate:
+        return f"{path} is {header.rate} Hz; the published recordings are {rate} Hz"
+    return header
 
 
 def inspect_recording(path: Path, *, decode: bool = False) -> audio.AudioInfo | str:
@@ -134,10 +136,10 @@ def inspect_recording(path: Path, *, decode: bool = False) -> audio.AudioInfo | 
         decode: decode all of it, where its header would do.
     """
     try:
-        about = audio.audio_info(path, decode=decode)
+        header = audio.audio_info(path, decode=decode)
     except AudioError as error:
         return str(error)
-    return next((finding.describe(printable(path)) for finding in about.findings if finding.is_partial), about)
+    return next((finding.describe(printable(path)) for finding in header.findings if finding.is_partial), header)
 
 
 def describe_missing(paths: Iterable[Path]) -> list[str]:
@@ -152,8 +154,8 @@ def describe_missing(paths: Iterable[Path]) -> list[str]:
     counts = Counter(highest(path.parent) or path for path in paths)
     lone = set(paths)
     return [
-        f"{place} does not exist" if place in lone else f"{place} does not exist ({count} files of it are needed)"
-        for place, count in sorted(counts.items())
+        f"{folder} does not exist" if folder in lone else f"{folder} does not exist ({count} files of it are needed)"
+        for folder, count in sorted(counts.items())
     ]
 
 

@@ -30,9 +30,9 @@ def find_utterances(folder: Path) -> dict[str, list[Path]]:
     base.require_folder(folder, "one folder per speaker")
     speakers: dict[str, list[Path]] = {}
     for path in audio.find_audio_files(folder).files:
-        place = path.relative_to(folder)
-        if len(place.parts) > 1:
-            speakers.setdefault(place.parts[0], []).append(path)
+        relative = path.relative_to(folder)
+        if len(relative.parts) > 1:
+            speakers.setdefault(relative.parts[0], []).append(path)
     if not speakers:
         raise SeptoolError(f"{folder} has no audio files in sub-folders; expected speaker/.../utterance.flac")
     return speakers
@@ -84,20 +84,20 @@ def utterances(
     damaged: list[str] = []
     files = [(speaker, path) for speaker, paths in found.items() for path in paths]
     inspected = workers.each(base.inspect_recording, (path for _, path in files), jobs)
-    for (speaker, path), about in zip(files, inspected, strict=True):
-        place = path.relative_to(folder)
-        name = place.with_suffix("").as_posix()
+    for (speaker, path), header in zip(files, inspected, strict=True):
+        relative = path.relative_to(folder)
+        name = relative.with_suffix("").as_posix()
         if not is_utf8(name):
             left_out.append(f"{path} has a name that is not UTF-8")
-        elif isinstance(about, str):
-            damaged.append(about)
-        elif about.frames < minimum_seconds * about.rate:
+        elif isinstance(header, str):
+            damaged.append(header)
+        elif header.frames < minimum_seconds * header.rate:
             left_out.append(f"{path} is shorter than {minimum_seconds:g} s, the least that --minimum-seconds allows")
         elif name in rows:
             left_out.append(f"{path} goes by the same name as {Path(rows[name].sources[0].path).name} beside it")
         else:
-            source = Source(path=(start / place).as_posix(), frames=about.frames, speaker=speaker)
-            rows[name] = Mixture(id=name, split=splits[speaker], sample_rate=about.rate, sources=(source,))
+            source = Source(path=(start / relative).as_posix(), frames=header.frames, speaker=speaker)
+            rows[name] = Mixture(id=name, split=splits[speaker], sample_rate=header.rate, sources=(source,))
     return list(rows.values()), left_out, damaged
 
 

@@ -94,8 +94,8 @@ def prepare(
     speech_root, noise_root = manifest_path(source, out), noise and manifest_path(noise, out)
 
     def row(name: str, line: Line) -> Mixture | None:
-        about = [found.get(source / voice.path) for voice in line.voices]
-        lengths = [each.frames for each in about if each]
+        headers = [found.get(source / voice.path) for voice in line.voices]
+        lengths = [header.frames for header in headers if header]
         if len(lengths) < voices:
             return None
         noise_row = None

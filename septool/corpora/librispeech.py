@@ -102,10 +102,10 @@ def prepare(
     """
     base.check_choice("--protocol", protocol, tuple(PROTOCOLS))
     base.require_folder(source, "LibriSpeech's dev-clean, test-clean and so on")
-    how = PROTOCOLS[protocol]
-    rate = sample_rate or how.sample_rate
-    picked = base.select_splits(split, how.splits)
-    subsets = sorted({subset for each in picked.values() for subset in each.subsets})
+    settings = PROTOCOLS[protocol]
+    rate = sample_rate or settings.sample_rate
+    picked = base.select_splits(split, settings.splits)
+    subsets = sorted({subset for part in picked.values() for subset in part.subsets})
     found, left_out = base.read_headers((path for subset in subsets for path in _paths(source, subset)), RATE, jobs)
     by_subset: dict[str, list[Path]] = {subset: [] for subset in subsets}
     for path in found:
@@ -117,9 +117,9 @@ def prepare(
         if lack
     ]
     parts = []
-    for name, each in picked.items():
-        lack = sum(lacking[subset] for subset in each.subsets)
-        chosen = _choose((path for subset in each.subsets for path in by_subset[subset]), each.utterances, seed)
+    for name, part in picked.items():
+        lack = sum(lacking[subset] for subset in part.subsets)
+        chosen = _choose((path for subset in part.subsets for path in by_subset[subset]), part.utterances, seed)
         speech = [_row(path, found[path], source, out, name) for path in chosen]
         if name == "train":
             parts.append(
@@ -128,7 +128,7 @@ def prepare(
             continue
         fixed: list[Mixture] = []
         if not lack:
-            fixed, silent = _mix(speech, mixtures, how, rate, seed, jobs)
+            fixed, silent = _mix(speech, mixtures, settings, rate, seed, jobs)
             left_out += silent
         title = f"{name}-librispeech-2mix-{protocol}-{rate // 1000}k"
         parts.append(base.ManifestPart(title, name, fixed, missing=mixtures - len(fixed)))
@@ -139,37 +139,40 @@ def _paths(source: Path, subset: str) -> list[Path]:
     return sorted((source / subset).glob("*/*/*.flac"))
 
 
-def _choose(paths: Iterable[Path], places: tuple[int, int | None], seed: int) -> list[Path]:
-    """Put each speaker's utterances in an order of their names' hashes, and take those at ``places``."""
+def _choose(paths: Iterable[Path], chosen_range: tuple[int, int | None], seed: int) -> list[Path]:
+    """Put each speaker's utterances in an order of their names' hashes, and take a range of them."""
     by_speaker: dict[str, list[Path]] = {}
     for path in paths:
         by_speaker.setdefault(path.parts[-3], []).append(path)
-    chosen = [sorted(those, key=lambda path: _hashed(seed, path.stem))[slice(*places)] for those in by_speaker.values()]
-    return sorted(path for those in chosen for path in those)
+    chosen = [
+        sorted(of_speaker, key=lambda path: _hashed(seed, path.stem))[slice(*chosen_range)]
+        for of_speaker in by_speaker.values()
+    ]
+    return sorted(path for of_speaker in chosen for path in of_speaker)
 
 
 def _hashed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8])
 
 
-def _row(path: Path, about: audio.AudioInfo, source: Path, out: Path, split: str) -> Mixture:
-    place = manifest_path(source, out) / path.relative_to(source)
-    voice = Source(path=place.as_posix(), frames=about.frames, speaker=path.parts[-3])
-    return Mixture(id=path.stem, split=split, sample_rate=about.rate, sources=(voice,), root=out.resolve())
+def _row(path: Path, header: audio.AudioInfo, source: Path, out: Path, split: str) -> Mixture:
+    manifest_relative = manifest_path(source, out) / path.relative_to(source)
+    voice = Source(path=manifest_relative.as_posix(), frames=header.frames, speaker=path.parts[-3])
+    return Mixture(id=path.stem, split=split, sample_rate=header.rate, sources=(voice,), root=out.resolve())
 
 
 def _mix(
-    speech: list[Mixture], count: int, how: Protocol, rate: int, seed: int, jobs: int
+    speech: list[Mixture], count: int, protocol: Protocol, rate: int, seed: int, jobs: int
 ) -> tuple[list[Mixture], list[str]]:
     """Draw the fixed mixtures of a split, and say which utterances are of no use for it."""
     cut = speech
-    if how.seconds:
-        frames = round(how.seconds * RATE)
+    if protocol.seconds:
+        frames = round(protocol.seconds * RATE)
         cut = [_excerpt(row, frames, seed) for row in speech if row.sources[0].frames >= frames]
     fixed, silent = sample_fixed_mixtures(
-        cut, count, sources=2, sample_rate=rate, difference_db=how.difference_db, seed=seed, jobs=jobs
+        cut, count, sources=2, sample_rate=rate, difference_db=protocol.difference_db, seed=seed, jobs=jobs
     )
-    if how.seconds:
+    if protocol.seconds:
         by_speaker: dict[str, list[Source]] = {}
         for row in speech:
             by_speaker.setdefault(row.sources[0].speaker, []).append(row.sources[0])
@@ -188,7 +191,7 @@ def _enrollment(row: Mixture, by_speaker: Mapping[str, list[Source]]) -> Enrollm
     """Return the target's next utterance."""
     target = row.sources[0]
     own = by_speaker[target.speaker]
-    other = base.next_utterance(own, next(each for each in own if each.path == target.path))
+    other = base.next_utterance(own, next(source for source in own if source.path == target.path))
     return Enrollment(path=other.path, frames=other.frames, speaker=target.speaker)
 
 

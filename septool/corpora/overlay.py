@@ -58,11 +58,11 @@ def find_clips(folder: Path, shares: Mapping[str, float], seed: int) -> tuple[di
             left_out.append(f"{path} has a name that is not UTF-8")
             continue
         try:
-            about = audio.audio_info(path)
+            header = audio.audio_info(path)
         except AudioError as error:
             left_out.append(str(error))
         else:
-            found.append(Clip(path.relative_to(folder), about.rate, about.frames))
+            found.append(Clip(path.relative_to(folder), header.rate, header.frames))
     splits = assign_splits([clip.path.as_posix() for clip in found], shares, seed)
     dealt = {split: [clip for clip in found if splits[clip.path.as_posix()] == split] for split in shares}
     for split, part in dealt.items():

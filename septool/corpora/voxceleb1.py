@@ -39,31 +39,31 @@ def prepare(
     base.require_folder(source, "dev/wav and test/wav")
     picked = base.select_splits(split, RECORDINGS)
     # By what stands behind the speaker's number, since that is how the list of trials names them.
-    places = {
+    paths = {
         "/".join(path.parts[-3:]): path
         for pattern in ("*/*/*.wav", "wav/*/*/*.wav", "*/wav/*/*/*.wav")
         for path in sorted(source.glob(pattern))
         if (name := SPEAKER.fullmatch(path.parts[-3])) and _split(int(name[1])) in picked
     }
-    found, left_out = base.read_headers(places.values(), RATE, jobs)
+    found, left_out = base.read_headers(paths.values(), RATE, jobs)
     root = manifest_path(source, out)
-    usable = {name: (root / path.relative_to(source)).as_posix() for name, path in places.items() if path in found}
+    usable = {name: (root / path.relative_to(source)).as_posix() for name, path in paths.items() if path in found}
     parts = []
-    for each, published in picked.items():
+    for part, published in picked.items():
         rows = [
             Mixture(
                 id=name.removesuffix(".wav"),
-                split=each,
+                split=part,
                 sample_rate=RATE,
-                sources=(Source(path=path, frames=found[places[name]].frames, speaker=name.split("/")[0]),),
+                sources=(Source(path=path, frames=found[paths[name]].frames, speaker=name.split("/")[0]),),
             )
             for name, path in sorted(usable.items())
-            if _split(int(name[2:7])) == each
+            if _split(int(name[2:7])) == part
         ]
         if len(rows) < published:
-            left_out.append(f"{source} has {len(rows)} of the {published} recordings of {each}")
+            left_out.append(f"{source} has {len(rows)} of the {published} recordings of {part}")
         parts.append(
-            base.ManifestPart(f"{each}-voxceleb1-speech", each, rows, "speech", missing=max(published - len(rows), 0))
+            base.ManifestPart(f"{part}-voxceleb1-speech", part, rows, "speech", missing=max(published - len(rows), 0))
         )
     if "test" not in picked:
         return base.PreparedRows(parts, left_out)
@@ -84,7 +84,7 @@ def _trials(path: Path, usable: dict[str, str]) -> tuple[list[trials.Trial], lis
     listed: list[trials.Trial] = []
     lost: set[str] = set()
     for trial in trials.read_trials(path):
-        names = ["/".join(each.parts[-3:]) for each in trial[1:]]
+        names = ["/".join(path.parts[-3:]) for path in trial[1:]]
         lost.update(name for name in names if name not in usable)
         if usable.keys() >= set(names):
             listed.append(trials.Trial(trial.same, *(Path(usable[name]) for name in names)))

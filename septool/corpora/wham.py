@@ -88,32 +88,36 @@ def prepare(
     if mix == "clean" and mode == "max":
         raise UsageError("--mix clean has no noise, whose length is what --mode max keeps; give --mode min")
     base.require_folder(noise, "WHAM!'s tr, cv, tt and metadata")
-    listed = {each: wsj0mix.read_list(2, each) for each in base.select_splits(split, dict.fromkeys(wsj0mix.SPLITS))}
-    settings = {each: read_settings(noise / "metadata", each, sample_rate, mode) for each in listed}
+    listed = {part: wsj0mix.read_list(2, part) for part in base.select_splits(split, dict.fromkeys(wsj0mix.SPLITS))}
+    settings = {part: read_settings(noise / "metadata", part, sample_rate, mode) for part in listed}
     voices = {wsj0mix.name(mixture): mixture for part in listed.values() for mixture in part}
-    for part, each in settings.items():
-        if strange := next((setting.id for setting in each if setting.id not in voices), None):
+    for part, part_settings in settings.items():
+        if strange := next((setting.id for setting in part_settings if setting.id not in voices), None):
             raise ManifestError(f"{noise}/metadata names {strange} in {part}, which is no mixture of WSJ0-2mix")
-    places = wsj0mix.locate(source, [voices[setting.id] for each in settings.values() for setting in each])
-    noises = (
-        {} if mix == "clean" else {x.id: noise / part / f"{x.id}.wav" for part, each in settings.items() for x in each}
+    paths = wsj0mix.locate(
+        source, [voices[setting.id] for part_settings in settings.values() for setting in part_settings]
     )
-    found, left_out = base.read_headers([*(source / path for path in places.values()), *noises.values()], RATE, jobs)
+    noises = (
+        {}
+        if mix == "clean"
+        else {x.id: noise / part / f"{x.id}.wav" for part, part_settings in settings.items() for x in part_settings}
+    )
+    found, left_out = base.read_headers([*(source / path for path in paths.values()), *noises.values()], RATE, jobs)
     speech_root, noise_root = manifest_path(source, out), manifest_path(noise, out)
 
     def row(part: str, setting: Setting) -> Mixture | None:
         mixture = voices[setting.id]
-        about = [found.get(source / places[voice.place]) for voice in mixture]
-        lengths = [each.frames for each in about if each]
+        headers = [found.get(source / paths[voice.key]) for voice in mixture]
+        lengths = [header.frames for header in headers if header]
         noise_row = found.get(noises[setting.id]) if noises else None
         if len(lengths) < 2 or (noises and not noise_row):
             return None
         sources = tuple(
             Source(
-                path=(speech_root / places[voice.place]).as_posix(),
+                path=(speech_root / paths[voice.key]).as_posix(),
                 frames=frames,
                 gain_db=gain_db,
-                speaker=voice.place[1],
+                speaker=voice.key[1],
             )
             for voice, frames, gain_db in zip(mixture, lengths, setting.voice_gains_db, strict=True)
         )
@@ -138,8 +142,8 @@ def prepare(
 
     title = f"wham-{sample_rate // 1000}k-{mode}-{mix}"
     parts = [
-        base.ManifestPart.of_list(f"{part}-{title}", part, (row(part, setting) for setting in each))
-        for part, each in settings.items()
+        base.ManifestPart.of_list(f"{part}-{title}", part, (row(part, setting) for setting in part_settings))
+        for part, part_settings in settings.items()
     ]
     return base.PreparedRows(parts, left_out)
 

@@ -31,7 +31,7 @@ EXPECTS = "the folder above si_tr_s, si_dt_05 and si_et_05, at any depth: .../si
 class Voice:
     """A recording of the list, as ``(folder, speaker, utterance)``, and its level in dB as it is written there."""
 
-    place: tuple[str, str, str]
+    key: tuple[str, str, str]
     level: str
 
 
@@ -50,7 +50,7 @@ def read_list(voices: int, split: str) -> list[list[Voice]]:
 
 def name(voices: list[Voice]) -> str:
     """Return what the original script calls a mixture; the lists have the five digits that MATLAB prints."""
-    return "_".join(f"{voice.place[-1]}_{voice.level}" for voice in voices)
+    return "_".join(f"{voice.key[-1]}_{voice.level}" for voice in voices)
 
 
 def recordings(root: Path) -> dict[tuple[str, str, str], Path]:
@@ -58,16 +58,16 @@ def recordings(root: Path) -> dict[tuple[str, str, str], Path]:
     base.require_folder(root, "WSJ0's si_tr_s, si_dt_05 and si_et_05")
     found: dict[tuple[str, str, str], Path] = {}
     listed = audio.find_audio_files(root)
-    for path in (*listed.files, *listed.left_out):  # .wv1 is told as left out elsewhere
+    for path in (*listed.files, *listed.left_out):  # .wv1 is reported as left out elsewhere
         above, speaker = path.parts[-3:-1] if len(path.parts) > 2 else ("", "")
         if above.lower() not in FOLDERS or path.suffix.lower() not in SUFFIXES:
             continue
         relative = path.relative_to(root)
         if len(relative.parts) < 3:
             raise SeptoolError(f"{root} lies in WSJ0 or is one of its folders; give the folder above {above}")
-        place = (above.lower(), speaker.lower(), path.stem.lower())
-        if place not in found or _rank(relative) < _rank(found[place]):
-            found[place] = relative
+        key = (above.lower(), speaker.lower(), path.stem.lower())
+        if key not in found or _rank(relative) < _rank(found[key]):
+            found[key] = relative
     return found
 
 
@@ -79,8 +79,8 @@ def locate(root: Path, mixtures: list[list[Voice]]) -> dict[tuple[str, str, str]
     """Return where each recording is, relative to the root, or would be if it were there."""
     known = recordings(root)
     above = next((path.parents[2] for path in known.values()), Path("wsj0"))
-    wanted = {voice.place for voices in mixtures for voice in voices}
-    return {place: known.get(place, above.joinpath(*place).with_suffix(".wav")) for place in wanted}
+    wanted = {voice.key for voices in mixtures for voice in voices}
+    return {key: known.get(key, above.joinpath(*key).with_suffix(".wav")) for key in wanted}
 
 
 def prepare(
@@ -105,13 +105,13 @@ def prepare(
         jobs: processes that look at files.
     """
     base.check_choice("--sample-rate", sample_rate, (8000, RATE))
-    mixtures = {each: read_list(voices, each) for each in base.select_splits(split, dict.fromkeys(SPLITS))}
-    places = locate(source, [mixture for part in mixtures.values() for mixture in part])
-    found, left_out = base.read_headers((source / path for path in places.values()), RATE, jobs)
+    mixtures = {part: read_list(voices, part) for part in base.select_splits(split, dict.fromkeys(SPLITS))}
+    paths = locate(source, [mixture for part in mixtures.values() for mixture in part])
+    found, left_out = base.read_headers((source / path for path in paths.values()), RATE, jobs)
     root = manifest_path(source, out)
 
     def row(part: str, mixture: list[Voice]) -> Mixture | None:
-        lengths = [found[path].frames for voice in mixture if (path := source / places[voice.place]) in found]
+        lengths = [found[path].frames for voice in mixture if (path := source / paths[voice.key]) in found]
         if len(lengths) < voices:
             return None
         return Mixture(
@@ -122,10 +122,10 @@ def prepare(
             frames=math.ceil((min if mode == "min" else max)(lengths) * sample_rate / RATE),
             sources=tuple(
                 Source(
-                    path=(root / places[voice.place]).as_posix(),
+                    path=(root / paths[voice.key]).as_posix(),
                     frames=frames,
                     gain_db=float(voice.level),
-                    speaker=voice.place[1],
+                    speaker=voice.key[1],
                 )
                 for voice, frames in zip(mixture, lengths, strict=True)
             ),

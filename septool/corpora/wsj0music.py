@@ -39,26 +39,26 @@ def prepare(
     """
     picked = base.select_splits(split, SHARES)
     dealt, damaged = overlay.find_clips(noise, SHARES, seed)
-    listed = {each: wsj0mix.read_list(2, each) for each in picked}
-    places = wsj0mix.locate(source, [mixture for part in listed.values() for mixture in part])
-    found, left_out = base.read_headers((source / path for path in places.values()), RATE, jobs)
+    listed = {part: wsj0mix.read_list(2, part) for part in picked}
+    located = wsj0mix.locate(source, [mixture for part in listed.values() for mixture in part])
+    found, left_out = base.read_headers((source / path for path in located.values()), RATE, jobs)
     left_out += damaged
     speech_root, music_root = manifest_path(source, out), manifest_path(noise, out)
     parts = []
-    for each, mixtures in listed.items():
-        wanted = sorted({voice.place for mixture in mixtures for voice in mixture})
-        there = [place for place in wanted if source / places[place] in found]
-        paths = [source / places[place] for place in there]
+    for name, mixtures in listed.items():
+        wanted = sorted({voice.key for mixture in mixtures for voice in mixture})
+        there = [key for key in wanted if source / located[key] in found]
+        paths = [source / located[key] for key in there]
         speech = [overlay.Speech(path.stem.lower(), path, found[path].frames / RATE) for path in paths]
-        drawn = overlay.sample_overlays(speech, noise, dealt[each], snr, seed, jobs)
+        drawn = overlay.sample_overlays(speech, noise, dealt[name], snr, seed, jobs)
         left_out += [line for line in drawn if isinstance(line, str)]
         rows = [
             Mixture(
-                id=place[-1],
-                split=each,
+                id=key[-1],
+                split=name,
                 sample_rate=sample_rate,
                 sources=(
-                    Source(path=(speech_root / places[place]).as_posix(), speaker=place[1]),
+                    Source(path=(speech_root / located[key]).as_posix(), speaker=key[1]),
                     Source(
                         path=(music_root / music.clip.path).as_posix(),
                         start=music.start,
@@ -68,11 +68,11 @@ def prepare(
                     ),
                 ),
             )
-            for place, music in zip(there, drawn, strict=True)
+            for key, music in zip(there, drawn, strict=True)
             if isinstance(music, overlay.ClipExcerpt)
         ]
-        title = f"{each}-wsj0-music-{sample_rate // 1000}k"
-        parts.append(base.ManifestPart(title, each, rows, missing=len(wanted) - len(rows)))
+        title = f"{name}-wsj0-music-{sample_rate // 1000}k"
+        parts.append(base.ManifestPart(title, name, rows, missing=len(wanted) - len(rows)))
     return base.PreparedRows(parts, left_out)
 
 

@@ -59,11 +59,11 @@ class Conversation:
             raise ValueError(
                 f"seconds is {self.seconds}; the last segment starts at {last} s, and a day has {LONGEST_S}"
             )
-        heard = dict.fromkeys(segment.speaker for segment in sorted(self.segments, key=lambda segment: segment.at))
+        present = dict.fromkeys(segment.speaker for segment in sorted(self.segments, key=lambda segment: segment.at))
         if not self.speakers:
-            object.__setattr__(self, "speakers", tuple(heard))
-        elif sorted(self.speakers) != sorted(heard):
-            raise ValueError(f"speakers are {', '.join(self.speakers)}; the segments are of {', '.join(heard)}")
+            object.__setattr__(self, "speakers", tuple(present))
+        elif sorted(self.speakers) != sorted(present):
+            raise ValueError(f"speakers are {', '.join(self.speakers)}; the segments are of {', '.join(present)}")
 
     def locate(self, path: str) -> Path:
         """Return the file that a path of this row means."""

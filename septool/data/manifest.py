@@ -31,7 +31,7 @@ class Row(Protocol):
 
     @property
     def id(self) -> str:
-        """What it is told by; no two rows share one."""
+        """Its identifier; no two rows share one."""
         ...
 
     def recordings(self) -> list[Path]:
@@ -118,7 +118,7 @@ class Mixture:
     mixture: str | None = None  # a rendered file, else mixed on the fly
     enrollment: Enrollment | None = field(default=None, metadata={"formerly": ENROLLMENT_KEY})
     rendering: Literal["librimix", "wsj0-mix", "wham"] | None = None  # the published script to follow to the sample
-    room: str | None = None  # the name of the one that the voices are heard in
+    room: str | None = None  # the name of the one that the voices are in
     voices_gain_db: float = 0.0  # on all voices after their own gains, where that script has such a step (wham)
     root: Path = field(default=Path(), compare=False)  # where relative paths start; not in the file
 
@@ -251,7 +251,7 @@ def file_stem(id: str) -> str:
 
 def iter_from(rows: Sequence[RowT], start: int) -> Iterator[RowT]:
     """Yield each row once, those from ``start`` on and then those before; only what is yielded is looked at."""
-    return (rows[place] for place in chain(range(start, len(rows)), range(start)))
+    return (rows[index] for index in chain(range(start, len(rows)), range(start)))
 
 
 def iter_sources(rows: Iterable[Mixture]) -> Iterator[tuple[Mixture, Source]]:

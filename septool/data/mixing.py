@@ -299,7 +299,7 @@ def _sample_voices(
 
 
 def _to_mean_magnitude(voice: np.ndarray) -> float:
-    """Return the gain that brings the mean magnitude of a voice to :data:`REFERENCE_DB`, as far as it is heard."""
+    """Return the gain that brings the mean magnitude of a voice to :data:`REFERENCE_DB`, over its audible part."""
     reference = from_db(REFERENCE_DB)
     return reference / max(float(np.abs(voice).mean()), reference * from_db(SILENCE_DB))
 
@@ -384,17 +384,17 @@ def _random_eq(voices: np.ndarray, deviation_db: float, rate: int, random: np.ra
     """
     frames = voices.shape[1]
     size = fft.next_fast_len(frames, real=True)
-    places = hz_to_mel(fft.rfftfreq(size, 1 / rate))
-    knots = np.linspace(0, float(places[-1]), EQ_KNOTS)
-    gains_db = np.stack([np.interp(places, knots, random.normal(0, deviation_db, EQ_KNOTS)) for _ in voices])
+    mels = hz_to_mel(fft.rfftfreq(size, 1 / rate))
+    knots = np.linspace(0, float(mels[-1]), EQ_KNOTS)
+    gains_db = np.stack([np.interp(mels, knots, random.normal(0, deviation_db, EQ_KNOTS)) for _ in voices])
     equalized = np.asarray(fft.rfft(voices, size)) * from_db(gains_db)
     return _restore_levels(voices, np.asarray(fft.irfft(equalized, size))[:, :frames])
 
 
 def _reverberate(voices: np.ndarray, rooms: UtterancePool, random: np.random.Generator) -> np.ndarray:
     """Convolve each voice ``[source, time]`` with another RIR of one room, as far as it has so many; energies stay."""
-    places = rooms.speakers[int(random.integers(len(rooms.speakers)))]
-    responses = [rooms.segment(n) for n in random.choice(places, len(voices), replace=len(places) < len(voices))]
+    of_room = rooms.speakers[int(random.integers(len(rooms.speakers)))]
+    responses = [rooms.segment(n) for n in random.choice(of_room, len(voices), replace=len(of_room) < len(voices))]
     frames = voices.shape[1]
     size = fft.next_fast_len(frames + max(map(len, responses)) - 1, real=True)
     room = np.array([np.asarray(fft.rfft(response, size)) for response in responses])

@@ -64,8 +64,8 @@ def load_pool(
     if index is None:
         LOG.info("decoding its %d rows", len(rows))
         limit = cache_limit()
-        one = partial(_decode_utterance, rate, full_scale)
-        index = _decode(path, rows, one, jobs, target, samples_path, damaged_share)
+        decode = partial(_decode_utterance, rate, full_scale)
+        index = _decode(path, rows, decode, jobs, target, samples_path, damaged_share)
         _evict(samples_path, limit)
     with suppress(OSError):  # a cache of someone else's; the time of change stays
         os.utime(samples_path, ns=(time.time_ns(), samples_path.stat().st_mtime_ns))
@@ -129,8 +129,8 @@ def _file_stamps(rows: list[manifest.Mixture]) -> str:
     stamps: dict[str, tuple[int, int]] = {}
     for path in {row.locate(source.path) for row in rows for source in row.sources}:
         with suppress(OSError):  # decoding says it better
-            about = path.stat()
-            stamps[str(path)] = (about.st_size, about.st_mtime_ns)
+            status = path.stat()
+            stamps[str(path)] = (status.st_size, status.st_mtime_ns)
     return str(sorted(stamps.items()))
 
 
@@ -139,8 +139,8 @@ def _evict(keep: Path, limit: int) -> None:
     pools: list[tuple[int, int, Path]] = []
     for path in keep.parent.glob("*.i16"):
         with suppress(FileNotFoundError):  # another run tidies as well
-            about = path.stat()
-            pools.append((about.st_atime_ns, about.st_size, path))
+            status = path.stat()
+            pools.append((status.st_atime_ns, status.st_size, path))
     excess = sum(size for _, size, _ in pools) - limit
     for _, size, path in sorted(pools):
         if excess <= 0:
@@ -155,7 +155,7 @@ def _evict(keep: Path, limit: int) -> None:
 def _decode(
     path: Path,
     rows: list[manifest.Mixture],
-    one: Callable[[RowSource], tuple[np.ndarray, float] | AudioError],
+    decode: Callable[[RowSource], tuple[np.ndarray, float] | AudioError],
     jobs: int,
     target: Path,
     samples_path: Path,
@@ -168,7 +168,7 @@ def _decode(
     names: list[str] = []
     damaged: list[str] = []
     with atomic_write(samples_path) as partial_path, partial_path.open("wb") as file:
-        for (_, source), decoded in zip(utterances, workers.each(one, utterances, jobs), strict=True):
+        for (_, source), decoded in zip(utterances, workers.each(decode, utterances, jobs), strict=True):
             if isinstance(decoded, AudioError):
                 if not damaged_share:
                     raise decoded

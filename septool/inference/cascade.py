@@ -50,8 +50,8 @@ class Cascade(Extractor[None]):
         separated = self.separator(mixture).float()
         with torch.autocast(mixture.device.type, enabled=False):  # levels and embeddings are computed in float32
             outputs = give_levels(mixture, separated, consistency=True)  # [B, C, T]
-            heard = embed(self.speaker, outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])
-            cosines = F.cosine_similarity(heard[:, None], embeddings[:, :, None], dim=-1)  # [B, V, C]
+            voiceprints = embed(self.speaker, outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])
+            cosines = F.cosine_similarity(voiceprints[:, None], embeddings[:, :, None], dim=-1)  # [B, V, C]
         presence, choice = cosines.max(dim=-1)
         return Extraction(outputs.take_along_dim(choice[..., None], dim=1), presence)
 

@@ -31,7 +31,7 @@ MAX_REFERENCE_S = 60.0  # of a reference that are used, from its beginning
 class KnownVoicesEstimator:
     """The estimates of voices known by ``embeddings [voice, embedding]`` in each segment, and the scores of each.
 
-    With ``each_channel`` the scores of every segment are kept, so that they can be told by channel; else the highest.
+    With ``each_channel`` the scores of every segment are kept, to report them by channel; else the highest.
     """
 
     def __init__(

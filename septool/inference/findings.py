@@ -221,7 +221,7 @@ def report_caveats(
                 which = _name_by_channel(silent, voices // info.channels)
             else:
                 noun = "voice" if len(silent) == 1 else "voices"
-                which = f"{noun} {' and '.join(str(place + 1) for place in silent)} of {voices}"
+                which = f"{noun} {' and '.join(str(index + 1) for index in silent)} of {voices}"
             add(CaveatKind.EMPTY, f"{which} {verb} silent")
     if estimate.gain_db:
         add(CaveatKind.RESCALED, f"its voices went over full scale; all were lowered by {-estimate.gain_db:.1f} dB")
@@ -233,8 +233,8 @@ def report_caveats(
 def _name_by_channel(places: Iterable[int], voices: int) -> str:
     """Name voices by their places among those of all channels, which have so many each."""
     names = []
-    for place in places:
-        channel, voice = divmod(place, voices)
+    for index in places:
+        channel, voice = divmod(index, voices)
         names.append(
             f"voice {voice + 1} of channel {channel + 1}" if voices > 1 else f"the voice of channel {channel + 1}"
         )

@@ -91,8 +91,8 @@ def end_on_signal(pipe: StoppableInput) -> Iterator[None]:
 
     def stop(number: int, _: FrameType | None) -> None:
         pipe.stopped = InterruptedBySignal(signal.Signals(number).name)
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for restored, handler in before.items():
+            signal.signal(restored, handler)
 
     for number, handler in before.items():
         if handler != signal.SIG_IGN:

@@ -226,8 +226,8 @@ def _compare(
     if precision == "int8":
         if not added_db <= MOST_INT8_DB:  # of the longest input; short ones hold little speech
             raise SeptoolError(f"{name} does not bear int8, which adds noise at {added_db:.1f} dB; use --dtype fp32")
-    elif not all(each < TOLERANCE for each in differences):  # also false for NaN
-        apart = ", ".join(f"{each:.1e}" for each in differences)
+    elif not all(difference < TOLERANCE for difference in differences):  # also false for NaN
+        apart = ", ".join(f"{difference:.1e}" for difference in differences)
         raise SeptoolError(f"{name} as ONNX gives something else: {apart} of the largest sample apart")
     return max(differences)
 

@@ -73,8 +73,8 @@ def extract_mean(model: "Extractor", mixture: "Tensor", embeddings: "Tensor", pa
     found: list[Extraction] = []
     for number in range(passes):
         delay, sign = _delay_and_sign(number)
-        heard = torch.nn.functional.pad(sign * mixture, (delay, 0))
-        voice, presence = extract_at_model_level(model, heard, embeddings)
+        padded = torch.nn.functional.pad(sign * mixture, (delay, 0))
+        voice, presence = extract_at_model_level(model, padded, embeddings)
         found.append(Extraction(sign * voice.float()[..., delay:], presence.float()))
     voices, presences = (torch.stack(parts) for parts in zip(*found, strict=True))  # [pass, batch, voice, ...]
     surest = voices.take_along_dim(presences.argmax(0)[None, ..., None], dim=0)

@@ -194,7 +194,7 @@ class WindowedEstimator:
         self.stitchers = self.stitchers or [Stitcher(self.overlap, self.ordered) for _ in range(channels)]
         for first in range(0, len(voices), channels):
             yield np.concatenate(
-                [stitcher.push(voices[first + place]) for place, stitcher in enumerate(self.stitchers)]
+                [stitcher.push(voices[first + index]) for index, stitcher in enumerate(self.stitchers)]
             )
 
 
@@ -278,8 +278,8 @@ def estimate_opened(
         progress: as for :func:`estimate_file`.
     """
     rate, levels = settings.model_rate, Levels()
-    each = settings.channel == "each"
-    reader = audio.Reader(file, rate, settings.channel_number or cancelling, block_seconds, each=each)
+    each_channel = settings.channel == "each"
+    reader = audio.Reader(file, rate, settings.channel_number or cancelling, block_seconds, each_channel=each_channel)
     windows = WindowedEstimator(
         estimate,
         round(settings.segment * rate),
@@ -294,7 +294,7 @@ def estimate_opened(
         if accelerator is not None:
             write = stack.enter_context(write_behind(write))
             recording = stack.enter_context(read_ahead(recording))
-        for block in windows.run(block if each else block[None] for block in recording):
+        for block in windows.run(block if each_channel else block[None] for block in recording):
             chosen = block if settings.voice is None else block[settings.voice - 1 :: settings.voices]
             levels.voices.add(chosen)
             write(chosen)

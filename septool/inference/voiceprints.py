@@ -82,7 +82,7 @@ class VoiceprintSet(NamedTuple):
 
 def write_voiceprints(path: Path, voiceprints: VoiceprintSet) -> None:
     """Write a file of voiceprints."""
-    about = {
+    metadata = {
         "networks": {voiceprints.network: {"model": voiceprints.model, "sample_rate": voiceprints.rate}},
         "seconds": {voice.name: round(voice.seconds, 2) for voice in voiceprints.voices},
     }
@@ -91,7 +91,7 @@ def write_voiceprints(path: Path, voiceprints: VoiceprintSet) -> None:
         for voice in voiceprints.voices
     }
     with atomic_write(path) as partial:
-        partial.write_bytes(save(tensors, {KEY: json.dumps(about)}))
+        partial.write_bytes(save(tensors, {KEY: json.dumps(metadata)}))
 
 
 def find_voiceprints(text: str, network: nn.Module) -> list[Voiceprint]:
@@ -126,18 +126,18 @@ def _read_voiceprints(path: Path, network: str) -> Mapping[str, Voiceprint]:
         raise UsageError(f"--who: there is no file {printable(path)}; septool enroll makes one")
     try:
         with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get(KEY, "null"))
-            if about is None:
+            metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
+            if metadata is None:
                 raise UsageError(f"{printable(path)} has no voiceprints; septool enroll makes a file that has")
-            networks = about["networks"]
+            networks = metadata["networks"]
             if network not in networks:
-                others = " and ".join(str(each["model"]) for each in networks.values())
+                others = " and ".join(str(maker["model"]) for maker in networks.values())
                 raise UsageError(
                     f"{printable(path)} was made by another speaker network, {others}; enroll the voices anew, or name "
                     "that one by --speaker-model"
                 )
             voices = {
-                name: Voiceprint(name, file.get_tensor(key), float(about["seconds"].get(name, 0.0)))
+                name: Voiceprint(name, file.get_tensor(key), float(metadata["seconds"].get(name, 0.0)))
                 for key in file.keys()  # noqa: SIM118 - not a mapping
                 for digest, _, name in [key.partition("/")]
                 if digest == network

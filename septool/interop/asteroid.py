@@ -215,7 +215,7 @@ def read_checkpoint(content: JsonDict, path: Path) -> ForeignCheckpoint:
     for key, known in ONLY.items():
         choose(arguments, key, *known)
     try:
-        rates = {float(each["sample_rate"]) for each in (content, arguments) if each.get("sample_rate")}
+        rates = {float(section["sample_rate"]) for section in (content, arguments) if section.get("sample_rate")}
     except (TypeError, ValueError):
         raise CheckpointError(f"{path} has a sample_rate that is no number") from None
     if len(rates) > 1:

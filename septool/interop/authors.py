@@ -127,7 +127,7 @@ def _prepare_afrcnn(tensors: Tensors) -> tuple[Tensors, JsonDict]:
     renamed = {}
     for name, value in tensors.items():
         name = re.sub(r"^sm\.blocks\.", "sm.block.", name)
-        # Theirs are counted from the stage that hears, ours from the stage that is heard.
+        # Theirs are counted from the stage that receives, ours from the stage that sends.
         renamed[re.sub(r"fuse_layers\.(\d+)", lambda m: f"fuse_layers.{int(m.group(1)) - 1}", name)] = value
     return renamed, {}
 
@@ -206,11 +206,11 @@ KAITUOXU_NAMES: Names = {
 
 def _prepare_kaituoxu(tensors: Tensors) -> tuple[Tensors, JsonDict]:
     tensors, _ = _prepare_basis(tensors)
-    places = [re.match(r"separator\.network\.2\.(\d+)\.(\d+)\.(.+)", name) for name in tensors]
-    stack = 1 + max((int(place.group(2)) for place in places if place), default=0)
+    matches = [re.match(r"separator\.network\.2\.(\d+)\.(\d+)\.(.+)", name) for name in tensors]
+    stack = 1 + max((int(match.group(2)) for match in matches if match), default=0)
     renamed = {}
-    for (name, value), place in zip(tensors.items(), places, strict=True):
-        own = name if place is None else f"blocks.{int(place.group(1)) * stack + int(place.group(2))}.{place.group(3)}"
+    for (name, value), match in zip(tensors.items(), matches, strict=True):
+        own = name if match is None else f"blocks.{int(match.group(1)) * stack + int(match.group(2))}.{match.group(3)}"
         renamed[own] = value
     return renamed, {"blocks in a stack": stack}
 
@@ -300,7 +300,7 @@ PAPEZ_NAMES: Names = {
 
 
 def _prepare_papez(tensors: Tensors) -> tuple[Tensors, JsonDict]:
-    said: JsonDict = {}
+    settings: JsonDict = {}
     slots, positions = tensors.get("memory_slots"), tensors.get("masknet.transformer.enc.position_signal")
     if slots is not None and slots.dim() == 3:
         _, tagged, memory = slots.shape
@@ -308,10 +308,10 @@ def _prepare_papez(tensors: Tensors) -> tuple[Tensors, JsonDict]:
         fixed[-1] = 1
         if not torch.equal(slots[0], fixed):
             raise CheckpointError("memory_slots are not the unit vectors that the released code starts from")
-        said["memory"] = memory
+        settings["memory"] = memory
         if positions is not None:
-            said["chunk"] = positions.shape[1] - memory
-    return tensors, said
+            settings["chunk"] = positions.shape[1] - memory
+    return tensors, settings
 
 
 def _infer_papez(weights: Tensors, arguments: Arguments) -> JsonDict:
@@ -348,7 +348,7 @@ RELEASES: dict[str, list[Release]] = {
     "papez": [Release(ForeignArchitecture("papez", PAPEZ_NAMES, _infer_papez, drops_tail=True), _prepare_papez)],
 }
 
-# maum-ai's VoiceFilter: the network that makes the masks. The voice it is told comes from a network that we do not
+# maum-ai's VoiceFilter: the network that makes the masks. Its target embedding comes from a network that we do not
 # have, so a checkpoint of ours cannot be made of it. Every convolution follows a layer of zeros there.
 VOICEFILTER_NAMES: Names = {
     "lstm.*": "lstm.lstm.*",
@@ -384,9 +384,9 @@ def read_release(source: str, content: JsonMapping) -> ForeignCheckpoint:
     arguments = {ours: values[theirs] for theirs, ours in SAID.items() if theirs in values}
     releases = RELEASES[source]
     # The one whose table has a line for most of the tensors; what is wrong with it is said later.
-    release = max(releases, key=lambda each: _known(each, tensors))
-    prepared, said = release.prepare(tensors)
-    return ForeignCheckpoint(release.architecture, prepared, arguments | said)
+    release = max(releases, key=lambda candidate: _known(candidate, tensors))
+    prepared, settings = release.prepare(tensors)
+    return ForeignCheckpoint(release.architecture, prepared, arguments | settings)
 
 
 def _known(release: Release, tensors: JsonMapping) -> int:

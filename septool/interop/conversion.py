@@ -147,9 +147,9 @@ def _read_espnet(paths: Sequence[Path]) -> ForeignCheckpoint:
     else:
         described, path = espnet.split_files(paths)
         description, content = Description(described), load_pickled_tensors(path)
-    architecture, said = espnet.describe(description)
+    architecture, settings = espnet.describe(description)
     espnet.check_rotary_rates(content)
-    return ForeignCheckpoint(architecture, content, said)
+    return ForeignCheckpoint(architecture, content, settings)
 
 
 def _release_reader(source: str) -> Callable[[Sequence[Path]], ForeignCheckpoint]:
@@ -259,7 +259,7 @@ def convert_files(
         exact_tail: leave what is behind the last whole hop at zero, as the other toolkit does.
 
     Returns:
-        The weights, and a header whose licence and origin are still to be told.
+        The weights, and a header without licence and origin.
 
     Raises:
         CheckpointError: a file that is damaged, of another network, or of a variant that ours cannot be.
@@ -318,13 +318,13 @@ def _complete(config: JsonDict, given: JsonMapping, model: str) -> JsonDict:
     return config
 
 
-def _settle_rate(said: object, given: int | None) -> int:
-    if said is None:
+def _settle_rate(stated: object, given: int | None) -> int:
+    if stated is None:
         if given is None:
             raise UsageError("these files do not say at which rate the network works; give it with --sample-rate HZ")
         return given
-    if isinstance(said, bool) or not isinstance(said, int | float) or said % 1 != 0:
-        raise CheckpointError(f"sample_rate is {said!r} in these files; it has to be a whole number of Hz")
-    if given is not None and int(said) != given:
-        raise UsageError(f"a sample rate of {given} Hz was given, but these files say {int(said)} Hz")
-    return int(said)
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or stated % 1 != 0:
+        raise CheckpointError(f"sample_rate is {stated!r} in these files; it has to be a whole number of Hz")
+    if given is not None and int(stated) != given:
+        raise UsageError(f"a sample rate of {given} Hz was given, but these files say {int(stated)} Hz")
+    return int(stated)

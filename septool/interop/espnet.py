@@ -146,15 +146,15 @@ def open_zip(path: Path) -> tuple[str, io.BytesIO]:
     """
     try:
         with zipfile.ZipFile(path) as packed:
-            described = [each for each in packed.infolist() if PurePosixPath(each.filename).name == YAML]
-            tensors = [each for each in packed.infolist() if each.filename.endswith(".pth")]
+            described = [member for member in packed.infolist() if PurePosixPath(member.filename).name == YAML]
+            tensors = [member for member in packed.infolist() if member.filename.endswith(".pth")]
             if len(described) != 1 or len(tensors) != 1:
                 found = f"{len(described)} {YAML} and {len(tensors)} .pth"
                 raise CheckpointError(f"{path} holds {found}; a packed model has one of each")
-            for each in (*described, *tensors):
-                if each.file_size > LARGEST:
+            for member in (*described, *tensors):
+                if member.file_size > LARGEST:
                     raise CheckpointError(
-                        f"{path}: {each.filename} has {each.file_size} bytes; at most {LARGEST} are read"
+                        f"{path}: {member.filename} has {member.file_size} bytes; at most {LARGEST} are read"
                     )
             text = packed.read(described[0]).decode("utf-8")
             return text, io.BytesIO(packed.read(tensors[0]))
@@ -209,8 +209,8 @@ def describe(description: Description) -> tuple[ForeignArchitecture, JsonDict]:
 
 
 def _check_codec(description: Description, wanted: str) -> None:
-    said = {key: description.top(key) for key in ("encoder", "decoder")}
-    description.only("config", said, encoder=wanted, decoder=wanted)
+    kinds = {key: description.top(key) for key in ("encoder", "decoder")}
+    description.only("config", kinds, encoder=wanted, decoder=wanted)
 
 
 def _describe_stft(description: Description) -> JsonDict:

@@ -261,6 +261,6 @@ def describe_resepformer(path: Path) -> JsonDict:
 
 
 def _check_voices(description: Description, voices: object) -> None:
-    said = description.top("num_spks")
-    if said is not None and said != voices:
-        raise CheckpointError(f"{description.path} contradicts itself: num_spks is {said} and {voices}")
+    speakers = description.top("num_spks")
+    if speakers is not None and speakers != voices:
+        raise CheckpointError(f"{description.path} contradicts itself: num_spks is {speakers} and {voices}")

@@ -102,10 +102,10 @@ def write_speechbrain(weights: Mapping[str, Tensor], header: Header, out: Path) 
         for block in range(config["blocks"]):
             for path in ("intra", "inter"):
                 tensors[f"masknet.dual_mdl.{block}.{path}_mdl.pos_enc.pe"] = table.clone()
-    said = {key: str(value).lower() if isinstance(value, bool) else value for key, value in config.items()}
+    values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in config.items()}
     texts = {key: " ".join((getattr(header, key) or "unknown").split()) for key in ("trained_on", "licence")}
     text = HYPERPARAMS.substitute(
-        said | texts | {"rate": header.sample_rate, "sources": header.sources, "stride": config["window"] // 2}
+        values | texts | {"rate": header.sample_rate, "sources": header.sources, "stride": config["window"] // 2}
     )
     (out / speechbrain.YAML).write_text(text, encoding="utf-8")
     for part in speechbrain.PARTS:

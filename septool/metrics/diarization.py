@@ -54,23 +54,23 @@ def diarization_error(*, estimate: Sequence[Turn], reference: Sequence[Turn], co
     middles, lengths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
     scored = np.ones(len(middles), dtype=bool)
     if collar and len(boundaries):
-        place = np.searchsorted(boundaries, middles)
-        before = middles - boundaries[np.maximum(place - 1, 0)]
-        after = boundaries[np.minimum(place, len(boundaries) - 1)] - middles
+        interval = np.searchsorted(boundaries, middles)
+        before = middles - boundaries[np.maximum(interval - 1, 0)]
+        after = boundaries[np.minimum(interval, len(boundaries) - 1)] - middles
         scored = np.minimum(np.abs(before), np.abs(after)) >= collar
     lengths = lengths * scored
     names, active = _activity(reference, middles)
     found, speaking = _activity(estimate, middles)
-    together = (active[:, None] & speaking[None]) @ lengths  # [reference, estimate], s
+    co_occurrence = (active[:, None] & speaking[None]) @ lengths  # [reference, estimate], s
     untyped: Any = scipy.optimize
-    rows, columns = untyped.linear_sum_assignment(together, maximize=True)
-    pairs = [(row, column) for row, column in zip(rows, columns, strict=True) if together[row, column] > 0]
-    correct = sum(float(together[row, column]) for row, column in pairs)
-    true, said = active.sum(0), speaking.sum(0)
+    rows, columns = untyped.linear_sum_assignment(co_occurrence, maximize=True)
+    pairs = [(row, column) for row, column in zip(rows, columns, strict=True) if co_occurrence[row, column] > 0]
+    correct = sum(float(co_occurrence[row, column]) for row, column in pairs)
+    true, hypothesized = active.sum(0), speaking.sum(0)
     return DiarizationError(
-        missed=float(np.maximum(true - said, 0) @ lengths),
-        false_alarm=float(np.maximum(said - true, 0) @ lengths),
-        confusion=float(np.minimum(true, said) @ lengths) - correct,
+        missed=float(np.maximum(true - hypothesized, 0) @ lengths),
+        false_alarm=float(np.maximum(hypothesized - true, 0) @ lengths),
+        confusion=float(np.minimum(true, hypothesized) @ lengths) - correct,
         total=float(true @ lengths),
         mapping={found[column]: names[row] for row, column in pairs},
     )

@@ -54,14 +54,14 @@ def _opinions(signal: bytes, rate: int) -> dict[str, float]:
     samples = np.frombuffer(signal)
     if not np.ptp(samples):
         raise UndefinedError("the estimate is silent")
-    heard = audio.resample(samples.astype(np.float32), rate, RATE)
-    heard = heard * min(LEVEL / float(np.sqrt(np.mean(np.square(heard)))), 1 / float(np.abs(heard).max()))
-    while len(heard) < SEGMENT:
-        heard = np.append(heard, heard)
+    speech = audio.resample(samples.astype(np.float32), rate, RATE)
+    speech = speech * min(LEVEL / float(np.sqrt(np.mean(np.square(speech)))), 1 / float(np.abs(speech).max()))
+    while len(speech) < SEGMENT:
+        speech = np.append(speech, speech)
     # As the authors count: whole seconds less a segment.
-    count = int(len(heard) // RATE - SEGMENT / RATE) + 1
+    count = int(len(speech) // RATE - SEGMENT / RATE) + 1
     raw = [
-        _network().run(None, {"input_1": heard[None, start : start + SEGMENT].astype(np.float32)})[0][0]
+        _network().run(None, {"input_1": speech[None, start : start + SEGMENT].astype(np.float32)})[0][0]
         for start in range(0, count * HOP, HOP)
     ]
     scores = np.array(raw, dtype=np.float64).T  # [kind, segment]

@@ -63,8 +63,8 @@ def _in_another_process(rate: int, reference: np.ndarray, estimate: np.ndarray) 
     if done.returncode in CRASHES:
         return "the recording has more utterances than P.862's code has room for"
     if done.returncode:
-        said = done.stderr.decode(errors="replace").splitlines() or [f"status {done.returncode}"]
-        return f"the process that computes it failed: {said[-1]}"
+        messages = done.stderr.decode(errors="replace").splitlines() or [f"status {done.returncode}"]
+        return f"the process that computes it failed: {messages[-1]}"
     return json.loads(done.stdout)
 
 

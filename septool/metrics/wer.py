@@ -33,28 +33,30 @@ def wer_item(*, estimate: np.ndarray, reference: np.ndarray, rate: int, text: st
     Raises:
         UndefinedError: nothing is known of what is said, or the recognizer failed.
     """
-    said = words_of(text or "")
-    if not said:
+    spoken = words_of(text or "")
+    if not spoken:
         raise UndefinedError("the manifest has no text of this source")
-    return 100 * count_errors(said, words_of(recognize(estimate, rate, command))) / len(said)
+    return 100 * count_errors(spoken, words_of(recognize(estimate, rate, command))) / len(spoken)
 
 
 def words_of(text: str) -> list[str]:
     """Split a text into words in lower case without punctuation; apostrophes stay, and marks, such as vowel signs."""
     plain = unicodedata.normalize("NFC", text.casefold()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    words = "".join(each if each == "'" or is_in_words(each) else " " for each in plain).split()
+    words = "".join(character if character == "'" or is_in_words(character) else " " for character in plain).split()
     return [word for word in words if any(map(str.isalnum, word))]
 
 
-def count_errors(said: list[str], heard: list[str]) -> int:
+def count_errors(spoken: list[str], recognized: list[str]) -> int:
     """Return the fewest substitutions, deletions and insertions that make one list of words the other."""
-    fewest = list(range(len(heard) + 1))  # for what was said so far, of every beginning of what was heard
-    for count, word in enumerate(said, 1):
+    fewest = list(
+        range(len(recognized) + 1)
+    )  # errors between the words spoken so far and each prefix of those recognized
+    for count, word in enumerate(spoken, 1):
         before, fewest[0] = fewest[0], count
-        for place, other in enumerate(heard, 1):
-            substituted = before + (word != other)
-            before = fewest[place]
-            fewest[place] = min(substituted, fewest[place] + 1, fewest[place - 1] + 1)
+        for position, candidate in enumerate(recognized, 1):
+            substituted = before + (word != candidate)
+            before = fewest[position]
+            fewest[position] = min(substituted, fewest[position] + 1, fewest[position - 1] + 1)
     return fewest[-1]
 
 
@@ -64,11 +66,11 @@ def recognize(samples: np.ndarray, rate: int, command: str) -> str:
     Raises:
         UndefinedError: it could not be started, or ended with another status than 0.
     """
-    heard = audio.resample(samples.astype(np.float32), rate, RATE)
-    heard = heard * (PEAK / max(float(np.abs(heard).max(initial=0)), 1e-9))
+    recording = audio.resample(samples.astype(np.float32), rate, RATE)
+    recording = recording * (PEAK / max(float(np.abs(recording).max(initial=0)), 1e-9))
     with tempfile.TemporaryDirectory(prefix="septool-") as folder:
         path = Path(folder) / "estimate.wav"
-        audio.write_audio(path, heard, RATE)
+        audio.write_audio(path, recording, RATE)
         words = [word.replace(FILE, str(path)) for word in shlex.split(command)]
         try:
             done = subprocess.run(

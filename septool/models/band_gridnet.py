@@ -132,8 +132,8 @@ class Block(nn.Module):
 class BandGridNet(MappingSeparator[Config]):
     """The whole network: bands, blocks, and a mask and a residual for every bin and voice."""
 
-    place: Tensor  # [band * width], the bin that stands there
-    back: Tensor  # [bin], where in [band * width] each stands
+    bin_of_slot: Tensor  # [band * width]
+    slot_of_bin: Tensor  # [bin], where in [band * width] each stands
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
@@ -142,12 +142,12 @@ class BandGridNet(MappingSeparator[Config]):
         sizes, last = config.sizes, config.fft // 2
         bands, self.width = len(sizes), max(sizes)
         # Narrow bands are filled up to the width of the widest with the last bin, which is zero.
-        place = [
+        bin_of_slot = [
             sum(sizes[:band]) + i if i < size else last for band, size in enumerate(sizes) for i in range(self.width)
         ]
-        back = [band * self.width + i for band, size in enumerate(sizes) for i in range(size)]
-        self.register_buffer("place", torch.tensor(place), persistent=False)
-        self.register_buffer("back", torch.tensor(back), persistent=False)
+        slot_of_bin = [band * self.width + i for band, size in enumerate(sizes) for i in range(size)]
+        self.register_buffer("bin_of_slot", torch.tensor(bin_of_slot), persistent=False)
+        self.register_buffer("slot_of_bin", torch.tensor(slot_of_bin), persistent=False)
         self.split = BandLinear(bands, 2 * self.width * config.context, config.channels)
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.blocks)))
         self.norm = nn.LayerNorm(config.channels)
@@ -172,7 +172,7 @@ class BandGridNet(MappingSeparator[Config]):
         parts = torch.view_as_real(spectrum) * gain[..., None]
         # The last bin, half the sample rate, is left out: it has no neighbour above and no speech.
         parts = F.pad(parts[:, :, :-1], (0, 0, 0, 1))
-        bands = parts[:, :, self.place].unflatten(2, (-1, self.width)).flatten(3)  # [B, frame, band, width * 2]
+        bands = parts[:, :, self.bin_of_slot].unflatten(2, (-1, self.width)).flatten(3)  # [B, frame, band, width * 2]
         side = self.config.context // 2
         return F.pad(bands, (0, 0, 0, 0, side, side)).unfold(1, self.config.context, 1).flatten(3)
 
@@ -180,6 +180,6 @@ class BandGridNet(MappingSeparator[Config]):
         """Map ``[batch, frame, band, output]`` to masks and residuals, complex ``[batch, source, frame, bin]``."""
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # of which there are complex numbers
         parts = outputs.unflatten(-1, (self.config.sources, 2, self.width, 2)).permute(0, 3, 4, 1, 2, 5, 6)
-        parts = parts.flatten(4, 5)[..., self.back, :]  # [B, source, mask or residual, frame, bin, 2]
+        parts = parts.flatten(4, 5)[..., self.slot_of_bin, :]  # [B, source, mask or residual, frame, bin, 2]
         mask, residual = torch.view_as_complex(F.pad(parts, (0, 0, 0, 1)).contiguous()).unbind(2)
         return mask, residual

@@ -2,7 +2,7 @@
 
 "CAM++: A fast and efficient network for speaker verification using context-aware masking". Two-dimensional convolutions
 look for local patterns of a log-Mel spectrogram (section 2.3), densely connected time-delay layers read it on, each
-behind a mask that is made of what it heard on average (sections 2.1 and 2.2), and mean and standard deviation
+behind a mask that is made of their average input (sections 2.1 and 2.2), and mean and standard deviation
 over time become an embedding.
 
 Where the paper leaves a choice, as the published weights of 3D-Speaker want it: features are those of Kaldi (frames of
@@ -98,9 +98,9 @@ def mel_triangles(count: int, rate: int, points: int) -> Tensor:
     They are those for :data:`FULL_RATE`, as far as the rate reaches, scaled to give the energies that it has there.
     """
     corners = mel_corners(count)
-    places = mel(torch.arange(points // 2 + 1) * rate / points)[:, None]
-    rising = (places - corners[:-2]) / (corners[1:-1] - corners[:-2])
-    falling = (corners[2:] - places) / (corners[2:] - corners[1:-1])
+    bins = mel(torch.arange(points // 2 + 1) * rate / points)[:, None]
+    rising = (bins - corners[:-2]) / (corners[1:-1] - corners[:-2])
+    falling = (corners[2:] - bins) / (corners[2:] - corners[1:-1])
     triangles = torch.minimum(rising, falling).clamp(min=0)
     triangles[-1] *= rate < FULL_RATE  # Kaldi leaves out the bin at half the rate
     return triangles * (FULL_RATE / rate) ** 2
@@ -205,8 +205,8 @@ class VoiceEncoder(nn.Module):
         x = torch.relu(self.last_norm(x))
         several = x.shape[-1] > 1  # of one frame there is no deviation
         deviation = x.std(-1) if several else torch.zeros_like(x[..., 0])
-        heard = self.norm(self.linear(torch.cat((x.mean(-1), deviation), dim=-1)))
-        voices = F.normalize(heard, dim=-1)
+        projected = self.norm(self.linear(torch.cat((x.mean(-1), deviation), dim=-1)))
+        voices = F.normalize(projected, dim=-1)
         return voices - self.means[torch.cdist(voices, self.means).argmin(-1)]
 
 

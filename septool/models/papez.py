@@ -75,7 +75,7 @@ class Config(SeparatorConfig):
         if self.estimator == "none" and self.halting != "none":
             raise ValueError(f"halting is {self.halting!r}; without an estimator it can only be 'none'")
         if self.halting in ("freeze", "drop") and not (self.memory and self.time == "norm"):
-            raise ValueError(f"halting is {self.halting!r}; it needs a memory, and steps told apart by the norms")
+            raise ValueError(f"halting is {self.halting!r}; it needs a memory, and norms of their own for the steps")
 
 
 DUAL_PATH_ROUNDS = 2  # as in SepFormer
@@ -211,9 +211,9 @@ class WorkingMemoryLayer(nn.Module):
         known[:, :, :slots] = (shared + table[:slots])[:, None]
         number = changed.flatten().cumsum(0).view_as(changed) * changed  # counts the changed tokens from one
         number = frames.segment(number[..., None], self.chunk, padding)[..., 0]  # [B, S, K]
-        places = number > 0
-        anew = F.linear(tokens[changed], weight)[number[places] - 1]
-        known[:, :, slots:][places] = anew + table[slots:][places.nonzero()[:, -1]]
+        is_changed = number > 0
+        anew = F.linear(tokens[changed], weight)[number[is_changed] - 1]
+        known[:, :, slots:][is_changed] = anew + table[slots:][is_changed.nonzero()[:, -1]]
         return known
 
     def _feed(self, x: Tensor, attended: Tensor, step: int) -> Tensor:
@@ -406,18 +406,18 @@ class Papez(Separator[Config], AdaptiveCompute):
         output = torch.zeros_like(tokens, dtype=torch.promote_types(tokens.dtype, torch.float32))
         halting_probability = tokens.new_zeros(tokens.shape[:2])
         expected_steps = torch.zeros_like(output[..., 0])
-        places = torch.arange(tokens.shape[1], device=tokens.device)  # indices of the tokens that are left
+        running = torch.arange(tokens.shape[1], device=tokens.device)  # indices of the tokens that are left
         for step in range(self.config.depth):
             if active_fractions is not None:
-                active_fractions.append(len(places) / output.shape[1])
-            expected_steps = expected_steps.index_add(1, places, (1 - halting_probability).to(output.dtype))
+                active_fractions.append(len(running) / output.shape[1])
+            expected_steps = expected_steps.index_add(1, running, (1 - halting_probability).to(output.dtype))
             weight, halting_probability = self._halt(self.layer, tokens, halting_probability)
             tokens, memory = self.layer(tokens, memory, step)
-            output = output.index_add(1, places, (weight[..., None] * tokens).to(output.dtype))
+            output = output.index_add(1, running, (weight[..., None] * tokens).to(output.dtype))
             if self._all_halted(halting_probability):
                 break
             left = (halting_probability < 1)[0]
-            tokens, halting_probability, places = tokens[:, left], halting_probability[:, left], places[left]
+            tokens, halting_probability, running = tokens[:, left], halting_probability[:, left], running[left]
         if self._expected_steps is not None:
             self._expected_steps.append(expected_steps)
         return output.to(tokens.dtype)
@@ -434,12 +434,12 @@ class Papez(Separator[Config], AdaptiveCompute):
             left = halting_probability < 1
             ranks = left.int().cumsum(1)  # of those that are left, from one
             counts = ranks[:, -1]
-            behind = counts[:, None] + (~left).int().cumsum(1)
-            places = (torch.where(left, ranks, behind) - 1).long()[..., None].expand_as(tokens)
-            together = torch.zeros_like(tokens).scatter(1, places, tokens * left[..., None])
+            ranks_behind = counts[:, None] + (~left).int().cumsum(1)
+            destinations = (torch.where(left, ranks, ranks_behind) - 1).long()[..., None].expand_as(tokens)
+            packed = torch.zeros_like(tokens).scatter(1, destinations, tokens * left[..., None])
             weight, halting_probability = self._halt(self.layer, tokens, halting_probability)
-            together, memory = self.layer(together, memory, step, counts=counts)
-            tokens = together.gather(1, places)
+            packed, memory = self.layer(packed, memory, step, counts=counts)
+            tokens = packed.gather(1, destinations)
             output = output + weight[..., None] * tokens
         return output
 

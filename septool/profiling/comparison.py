@@ -85,8 +85,8 @@ def _compare(paper: Paper, system: System, key: str, row: Row, base: Row | None)
     measured, published = quantity.of(row), system.published.get(key)
     assert measured is not None
     reference = next((other.published.get(key) for other in paper.rows if other.label == paper.reference), None)
-    relative, told = _ratio(measured, quantity.of(base) if base else None), _ratio(published, reference)
-    off = relative is not None and told is not None and abs(relative / told - 1) > TOLERANCE
+    relative, published_relative = _ratio(measured, quantity.of(base) if base else None), _ratio(published, reference)
+    off = relative is not None and published_relative is not None and abs(relative / published_relative - 1) > TOLERANCE
     denied = relative is not None and key in system.more and relative <= 1
     return Comparison(
         label=system.label,
@@ -95,7 +95,7 @@ def _compare(paper: Paper, system: System, key: str, row: Row, base: Row | None)
         published=published,
         measured=measured,
         ratio=_ratio(measured, published),
-        published_relative=told,
+        published_relative=published_relative,
         measured_relative=relative,
         differs=off or denied,
         claim="> 1" if key in system.more else "",

@@ -35,10 +35,10 @@ def draw_costs(costs: Sequence[Row], title: str) -> "Figure":
     scored = any(row.quality is not None for row in costs)
     figure = figure_class()(figsize=(11, 8 if scored else 4.2), layout="constrained")
     panels: list[Axes] = list(figure.subplots(2 if scored else 1, 2).flat)
-    for place, model in enumerate(models):
+    for index, model in enumerate(models):
         rows = [row for row in costs if row.model == model]
-        color = f"C{place % 10}"
-        look: JsonDict = {"color": color, "marker": MARKS[place // 10 % len(MARKS)]}
+        color = f"C{index % 10}"
+        look: JsonDict = {"color": color, "marker": MARKS[index // 10 % len(MARKS)]}
         panels[0].plot([r.seconds for r in rows], [1000 * r.latency.median for r in rows], label=model, **look)
         known = [(row.seconds, row.memory / 1e6) for row in rows if row.memory]
         if known:  # what a small model needs beyond its process can be nothing

@@ -65,7 +65,7 @@ def measure_in_rounds(
         settings = replace(settings, trace=None, nvtx=False, by_layer=False)
     report(settings.rounds * len(targets), settings.rounds * len(targets), "")
     peak = statistics.median(peaks) if peaks else None
-    return [_combine_rows(rows[place], settings, peak) for place in sorted(rows)], list(failures.values())
+    return [_combine_rows(rows[index], settings, peak) for index in sorted(rows)], list(failures.values())
 
 
 def _combine_rows(rows: Sequence[Row], settings: Settings, peak: float | None) -> Row:

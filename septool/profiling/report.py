@@ -99,8 +99,8 @@ class Table:
 def tables(profile: Profile) -> list[Table]:
     """Return the tables worth printing, the costs first."""
     settings, paper = profile.conditions, profile.paper
-    heard = settings.speech.name if settings.speech else "noise"
-    conditions = f"{settings.device}, {settings.dtype}, batch {settings.batch}, {heard}" + (
+    signal = settings.speech.name if settings.speech else "noise"
+    conditions = f"{settings.device}, {settings.dtype}, batch {settings.batch}, {signal}" + (
         ", compiled" if settings.compile else ""
     )
     conditions += (
@@ -129,14 +129,14 @@ def tables(profile: Profile) -> list[Table]:
     for row in profile.rows:
         if row.layers:
             body = [
-                [each.module, each.kind, each.calls, 1000 * each.seconds, f"{each.share:.0%}"]
-                for each in row.layers[:LAYERS]
+                [layer.module, layer.kind, layer.calls, 1000 * layer.seconds, f"{layer.share:.0%}"]
+                for layer in row.layers[:LAYERS]
             ]
             heading = f"layers of {row.model} at {row.seconds:g} s of audio, each without the modules that it calls"
             found.append(Table(heading, ["module", "class", "calls", "ms", "share"], body))
     body = [[row.model, row.seconds, " ".join(f"{s:.2f}" for s in row.running)] for row in profile.rows if row.running]
     if body:
-        heading = f"share of tokens that run, step by step, on {heard}"
+        heading = f"share of tokens that run, step by step, on {signal}"
         found.append(Table(heading, ["model", "audio s", "running"], body))
     return found
 
@@ -152,10 +152,19 @@ def _roofline(row: Row) -> list[object]:
     return [row.gflops, None if row.peak_share is None else f"{row.peak_share:.0%}"]
 
 
-def _compared(one: Comparison, paper: Paper) -> list[object]:
-    relative = [one.claim or one.published_relative, one.measured_relative] if paper.reference else []
-    numbers = [one.published, one.measured, one.ratio, *relative]
-    return [one.label, one.seconds, one.quantity, *numbers, "differs" if one.differs else "", one.why]
+def _compared(comparison: Comparison, paper: Paper) -> list[object]:
+    relative = (
+        [comparison.claim or comparison.published_relative, comparison.measured_relative] if paper.reference else []
+    )
+    numbers = [comparison.published, comparison.measured, comparison.ratio, *relative]
+    return [
+        comparison.label,
+        comparison.seconds,
+        comparison.quantity,
+        *numbers,
+        "differs" if comparison.differs else "",
+        comparison.why,
+    ]
 
 
 def milliseconds(timing: Timing | None) -> list[float | None]:
@@ -169,12 +178,12 @@ def _mega(size: int | None) -> float | None:
 
 def profile_lines(profile: Profile) -> Iterator[JsonDict]:
     """Yield everything as rows of plain values; ``kind`` says what each is."""
-    heard = profile.conditions.speech
-    conditions = asdict(profile.conditions) | {"speech": heard and heard.name, "trace": None}
+    speech = profile.conditions.speech
+    conditions = asdict(profile.conditions) | {"speech": speech and speech.name, "trace": None}
     title = profile.paper.title if profile.paper else None
     yield {"kind": "machine"} | asdict(profile.machine) | {"conditions": conditions, "paper": title}
     for kind, found in zip(KINDS, (profile.rows, profile.comparisons, profile.growth, profile.failures), strict=True):
-        yield from ({"kind": kind} | asdict(one) for one in found)
+        yield from ({"kind": kind} | asdict(row) for row in found)
 
 
 def check_outputs(out: Path | None, plot: Path | None, html: Path | None, trace: Path | None, *, force: bool) -> None:

@@ -44,8 +44,8 @@ def summarize_times(times: Sequence[float]) -> Timing:
     tosses. The k-th from either end are the ones, or the extremes where that is none.
     """
     ordered = sorted(times)
-    place = max(int((len(ordered) - 1.96 * len(ordered) ** 0.5) / 2), 1)
-    return Timing(statistics.median(ordered), ordered[place - 1], ordered[-place], len(ordered))
+    rank = max(int((len(ordered) - 1.96 * len(ordered) ** 0.5) / 2), 1)
+    return Timing(statistics.median(ordered), ordered[rank - 1], ordered[-rank], len(ordered))
 
 
 def _settled(timing: Timing) -> bool:

@@ -40,12 +40,12 @@ def spectrogram(path: Path) -> np.ndarray:
         starts = np.linspace(0, max(frames - size, 0), COLUMNS).round().astype(int).tolist()
         bounds = np.linspace(1, size // 2 + 1, ROWS + 1).round().astype(int)[:-1]
         length = max(size, frames // COLUMNS)
-        places = min(PLACES, length // size)
+        per_column = min(PLACES, length // size)
         columns = []
         for part in _excerpts(file, frames, starts, size, length):  # [channel, time]
             padded = np.pad(part, ((0, 0), (0, max(size - part.shape[1], 0))))
-            first = np.linspace(0, padded.shape[1] - size, places).astype(int)
-            excerpts = np.stack([padded[:, each : each + size] for each in first])
+            first = np.linspace(0, padded.shape[1] - size, per_column).astype(int)
+            excerpts = np.stack([padded[:, start : start + size] for start in first])
             # Their powers, since the channels themselves may cancel each other.
             power = np.square(np.abs(np.fft.rfft(excerpts * np.hanning(size)))).mean(axis=(0, 1))
             columns.append(np.add.reduceat(power, bounds))

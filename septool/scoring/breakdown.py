@@ -27,7 +27,7 @@ class _Described:
 
     @cached_property
     def voices(self) -> np.ndarray | None:
-        """The voices as rendered, ``[source, time]``; None where they cannot be, which is told where it is scored."""
+        """The voices as rendered, ``[source, time]``; None where they cannot be, which the scores report."""
         try:
             return render_mixture(self.row).sources
         except SeptoolError:
@@ -65,9 +65,9 @@ def _overlap(of: _Described) -> str | None:
         return None
     at_once = np.zeros(of.voices.shape[1], dtype=int)
     for voice in of.voices:
-        (heard,) = voice.nonzero()
-        if len(heard):
-            at_once[heard[0] : heard[-1] + 1] += 1
+        (sounding,) = voice.nonzero()
+        if len(sounding):
+            at_once[sounding[0] : sounding[-1] + 1] += 1
     return _group_of(100 * float(np.mean(at_once > 1)), OVERLAP_PERCENT, "%")
 
 
@@ -129,8 +129,8 @@ def summarize_groups(
         for name in groups:
             members[name].setdefault(GROUPS[name](described) or "unknown", []).append(item)
     return [
-        replace(each, group=f"{name} {group}")
+        replace(summary, group=f"{name} {group}")
         for name in groups
         for group in sorted(members[name], key=_by_number)
-        for each in summarize_items(members[name][group], metrics)
+        for summary in summarize_items(members[name][group], metrics)
     ]

@@ -108,9 +108,11 @@ def estimates_in_folders(
         if not true.voices:
             true = find_voices(references, mixture=mixture, apart_from=estimates)
     if true.rivals:  # improvements over one are not those over the other
-        one, other = (path.with_suffix("").as_posix() for path in true.rivals)
+        first, second = (path.with_suffix("").as_posix() for path in true.rivals)
         example = true.rivals[1].parent.as_posix()
-        raise UsageError(f"{references} has {one} and {other}; say which is the mixture, such as --mixture {example}")
+        raise UsageError(
+            f"{references} has {first} and {second}; say which is the mixture, such as --mixture {example}"
+        )
     names = list(true.voices)[:limit]
     if not names:
         if template is not None and is_table(template):

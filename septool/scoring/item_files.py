@@ -165,9 +165,9 @@ def write_items_parquet(out: Path, items: Sequence[Item], metrics: Sequence[str]
     numbers = [(name, pa.float64()) for name in (*metrics, *besides)]
     provenance = [(key, pa.string()) for key in PROVENANCE if any(key in item.provenance for item in items)]
     schema = pa.schema([("id", pa.string()), ("source", pa.int32()), *numbers, ("note", pa.string()), *provenance])
-    about = json.dumps(describe_scores(metrics, facts))
+    metadata = json.dumps(describe_scores(metrics, facts))
     with atomic_write(out) as partial_path:
-        pq.write_table(pa.Table.from_pylist(rows, schema.with_metadata({"septool": about})), partial_path)
+        pq.write_table(pa.Table.from_pylist(rows, schema.with_metadata({"septool": metadata})), partial_path)
 
 
 def _plain_text(text: str) -> str:

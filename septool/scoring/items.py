@@ -125,9 +125,9 @@ def score_item(
     try:
         references, estimates, mixture = _checked(signals, trim)
         order = assign_estimates(estimates, references)
-        for number, (reference, place) in enumerate(zip(references, order, strict=True), 1):
-            if np.ptp(reference) and not np.ptp(estimates[place]):
-                raise _ItemError(f"estimate {place + 1} is silent, reference {number} is not: the voice is lost")
+        for number, (reference, index) in enumerate(zip(references, order, strict=True), 1):
+            if np.ptp(reference) and not np.ptp(estimates[index]):
+                raise _ItemError(f"estimate {index + 1} is silent, reference {number} is not: the voice is lost")
     except _ItemError as error:
         return Item(signals.id, error=str(error), detections=signals.detections)
     scores: dict[str, list[float | None]] = {}
@@ -135,13 +135,13 @@ def score_item(
     texts = signals.texts or [None] * len(references)
     for name in metrics:
         metric, pairs = METRICS[name], []
-        for source, place in enumerate(order):
+        for source, index in enumerate(order):
             further = dict(settings.get(metric.base, {}))
             if metric.needs_others:
                 further["others"] = np.delete(references, source, axis=0)
             if metric.needs_text:
                 further["text"] = texts[source]
-            pairs.append(_score(metric, estimates[place], references[source], mixture, rate, further))
+            pairs.append(_score(metric, estimates[index], references[source], mixture, rate, further))
         scores[name], reasons[name] = [value for value, _ in pairs], [reason for _, reason in pairs]
     counted = _count_words(scores["wer"], texts) if "wer" in scores else {}
     return Item(signals.id, scores, reasons, order, {**signals.detections, **counted})
@@ -163,7 +163,7 @@ def score_improvement(estimates: Tensor, references: Tensor, mixture: Tensor, ra
         mixture: ``[time]``.
         rate: Hz of all.
     """
-    found, true, mixed = (each.detach().cpu().double().numpy() for each in (estimates, references, mixture))
+    found, true, mixed = (signals.detach().cpu().double().numpy() for signals in (estimates, references, mixture))
     return score_item([IMPROVEMENT], rate, ScoringInput("", [*true], [*found], mixed))
 
 

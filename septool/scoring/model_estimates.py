@@ -67,7 +67,7 @@ def estimates_from_model(
         case Extractor() if consistency:
             raise UsageError("--consistency is for all voices of a mixture; an extractor gives one")
         case Extractor():
-            places = {row.id: place for place, row in enumerate(rows)}
+            places = {row.id: index for index, row in enumerate(rows)}
             averaged = header.choose_passes(passes)
             estimate = partial(
                 extract_row, network, header.sample_rate, rows=rows, places=places, passes=averaged, dtype=dtype
@@ -187,10 +187,10 @@ def extract_row(
     asked = [reference]
     for other in islice(manifest.iter_from(rows, places[row.id]), 1, None):
         if is_absent(other, row):
-            with suppress(AudioError):  # told of its own row
+            with suppress(AudioError):  # its own row reports it
                 asked.append(read_enrollment(other, rate))
                 break
-    embeddings = torch.cat([embed_references(network.speaker, [each], rate, device) for each in asked])
+    embeddings = torch.cat([embed_references(network.speaker, [reference], rate, device) for reference in asked])
     estimate = KnownVoicesEstimator(network, embeddings, None, torch_dtype(dtype), passes)
     voice = estimate(mixture)[0, 0]
     check_finite_estimate(voice)  # NaN is nobody's voice

@@ -70,8 +70,8 @@ def score_outputs(
     if item.error:
         return (Improvement(None, item.error),) * len(voices)
     improvements = [Improvement(None, "no reference is left for it")] * len(voices)
-    for place, gain, reason in zip(item.order, item.scores[IMPROVEMENT], item.reasons[IMPROVEMENT], strict=True):
-        improvements[place] = Improvement(None, reason or "") if gain is None else Improvement(round(gain, 2))
+    for index, gain, reason in zip(item.order, item.scores[IMPROVEMENT], item.reasons[IMPROVEMENT], strict=True):
+        improvements[index] = Improvement(None, reason or "") if gain is None else Improvement(round(gain, 2))
     return tuple(improvements)
 
 

@@ -99,7 +99,7 @@ def worst_items(items: Sequence[Item], metric: str) -> list[Item]:
         values = [value for value in item.scores.get(metric, ()) if value is not None]
         if values:
             means.append((sign * float(np.mean(values)), item.id, item))
-    return [item for *_, item in sorted(means, key=lambda each: each[:2])[:WORST]]
+    return [item for *_, item in sorted(means, key=lambda ranked: ranked[:2])[:WORST]]
 
 
 def _cells(summary: Summary) -> list[str]:
@@ -121,7 +121,7 @@ def _group_table(summaries: Sequence[Summary]) -> list[list[str]]:
     for summary in summaries:
         if summary.group is not None:
             groups.setdefault(summary.group, {})[_name(summary)] = summary
-    names = list(dict.fromkeys(name for each in groups.values() for name in each))
+    names = list(dict.fromkeys(name for summaries in groups.values() for name in summaries))
     lines = [["group", "voices", *names]] if groups else []
     for group, of_names in groups.items():
         counts = {summary.count + summary.undefined for summary in of_names.values()}
@@ -185,15 +185,15 @@ def _worst_sections(items: Sequence[Item], summaries: Sequence[Summary], load: L
         return []
     chosen = worst_items(items, metric)
     rate = next((summary.sample_rate for summary in summaries if summary.sample_rate), None)
-    signals = {each.id: each for each in load([item.id for item in chosen])} if rate else {}
+    signals = {loaded.id: loaded for loaded in load([item.id for item in chosen])} if rate else {}
     sections = []
-    for place, item in enumerate(chosen, 1):
+    for rank, item in enumerate(chosen, 1):
         scores = ", ".join("-" if value is None else f"{value:.2f}" for value in item.scores[metric])
-        section = {"title": printable(f"Worst {place}: {item.id}, {metric} {scores}"), "error": "", "figures": []}
-        heard = signals.get(item.id)
-        if heard is not None and rate:
+        section = {"title": printable(f"Worst {rank}: {item.id}, {metric} {scores}"), "error": "", "figures": []}
+        of_item = signals.get(item.id)
+        if of_item is not None and rate:
             try:
-                section["figures"] = _figures(item, heard, rate)
+                section["figures"] = _figures(item, of_item, rate)
             except SeptoolError as error:
                 section["error"] = printable(str(error))
         sections.append(section)
@@ -201,12 +201,12 @@ def _worst_sections(items: Sequence[Item], summaries: Sequence[Summary], load: L
 
 
 def _figures(item: Item, signals: ScoringInput, rate: int) -> list[Figure]:
-    """Encode what was heard, what should have come out and what did; one gain for all keeps their levels."""
+    """Encode the mixture, the references and the estimates; one gain for all keeps their levels."""
     if signals.error:
         raise SeptoolError(signals.error)
     tracks = [] if signals.mixture is None else [("mixture", signals.mixture)]
-    for number, (reference, place) in enumerate(zip(signals.references, item.order, strict=True), 1):
-        tracks += [(f"reference {number}", reference), (f"estimate of reference {number}", signals.estimates[place])]
+    for number, (reference, index) in enumerate(zip(signals.references, item.order, strict=True), 1):
+        tracks += [(f"reference {number}", reference), (f"estimate of reference {number}", signals.estimates[index])]
     peak = max((float(np.abs(samples).max(initial=0)) for _, samples in tracks), default=0.0)
     gain = min(1.0, PEAK / peak) if peak else 1.0
     figures = []

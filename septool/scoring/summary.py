@@ -43,7 +43,7 @@ class Summary:
 
     def row(self) -> JsonDict:
         """Return plain values for JSON; what did not play a part in the measurement is None."""
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "provenance"}
+        values = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "provenance"}
         return values | dict.fromkeys(PROVENANCE) | dict(self.provenance)
 
 
@@ -68,8 +68,8 @@ def summarize_items(items: Iterable[Item], metrics: Sequence[str | Measure]) -> 
     items = list(items)
     failed = sum(bool(item.error) for item in items)
     summaries = []
-    for one in metrics:
-        metric, unit = (one, METRICS[one].unit) if isinstance(one, str) else (one.name, one.unit)
+    for measure in metrics:
+        metric, unit = (measure, METRICS[measure].unit) if isinstance(measure, str) else (measure.name, measure.unit)
         scored = [item for item in items if not item.error]
         per_item = [[v for v in item.scores.get(metric, []) if v is not None] for item in scored]
         undefined = sum(v is None for item in scored for v in item.scores.get(metric, []))
@@ -124,7 +124,7 @@ def summarize_measures(items: Sequence[Item], measures: Iterable[Measure]) -> li
     """
     measures = list(measures)
     as_scores = [
-        item if item.error else Item(item.id, {each.name: [item.detections[each.name]] for each in measures})
+        item if item.error else Item(item.id, {measure.name: [item.detections[measure.name]] for measure in measures})
         for item in items
     ]
     scored = [item.detections for item in items if not item.error]
@@ -135,9 +135,9 @@ def summarize_measures(items: Sequence[Item], measures: Iterable[Measure]) -> li
 
 
 def _weighted(summary: Summary, metric: Measure, scored: Sequence[Mapping[str, float]]) -> Summary:
-    if not metric.weight or not scored or not all(metric.weight in each for each in scored):
+    if not metric.weight or not scored or not all(metric.weight in detections for detections in scored):
         return summary
-    values, weights = np.array([[each[metric.name], each[metric.weight]] for each in scored]).T
+    values, weights = np.array([[detections[metric.name], detections[metric.weight]] for detections in scored]).T
     low, high = _ratio_interval(values * weights, weights, np.random.default_rng(0))
     return replace(summary, mean=float(values @ weights / weights.sum()), low=low, high=high)
 
@@ -229,22 +229,22 @@ def compare_items(first: Sequence[Item], second: Sequence[Item], measures: Itera
     manifests = [{item.provenance.get("manifest_sha256") for item in items} for items in (first, second)]
     if manifests[0] != manifests[1]:
         raise SeptoolError("the two results are of different manifests; score both on the same one")
-    one, two = ({item.id: item for item in items} for items in (first, second))
+    of_first, of_second = ({item.id: item for item in items} for items in (first, second))
     metrics = [*METRICS.values(), *measures]
-    shared = [each for each in metrics if all(any(_numbers(x, each) for x in items) for items in (first, second))]
+    shared = [metric for metric in metrics if all(any(_numbers(x, metric) for x in items) for items in (first, second))]
     if not shared:
         raise SeptoolError("the two results have no metric in common; score both with the same --metric")
     comparisons = []
     for metric in shared:
         pairs = []
-        for id in sorted(one.keys() & two.keys()):
-            voices = zip(_numbers(one[id], metric), _numbers(two[id], metric), strict=False)
+        for id in sorted(of_first.keys() & of_second.keys()):
+            voices = zip(_numbers(of_first[id], metric), _numbers(of_second[id], metric), strict=False)
             both = [(before, after) for before, after in voices if before is not None and after is not None]
             if both:
                 pairs.append(np.mean(both, axis=0))
         if pairs:  # else undefined throughout, as PESQ is at most rates
             before, after = np.array(pairs).T
-            comparisons.append(_compare(metric, before, after, len(one.keys() | two.keys()) - len(pairs)))
+            comparisons.append(_compare(metric, before, after, len(of_first.keys() | of_second.keys()) - len(pairs)))
     if not comparisons:
         names = ", ".join(metric.name for metric in shared)
         raise SeptoolError(f"the two results have no item in common that has a value of {names}")

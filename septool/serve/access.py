@@ -125,8 +125,8 @@ class AccessMiddleware:
         hosts = headers.getlist("host")
         name = _host_name(hosts[0]) if len(hosts) == 1 else ""
         if not self.access.knows_host(name):
-            said = f"this server does not go by the name {name!r}; septool serve --name {name or 'NAME'} lets it"
-            return JSONResponse({"error": said}, 421)
+            message = f"this server does not go by the name {name!r}; septool serve --name {name or 'NAME'} lets it"
+            return JSONResponse({"error": message}, 421)
         if not self._is_own_request(headers, hosts[0], path, method):
             return JSONResponse({"error": "requests of other pages are not answered"}, 403)
         if self.access.token is None or path.startswith(OPEN_PATHS):
@@ -151,8 +151,8 @@ class AccessMiddleware:
         if self.access.knows_token(_cookie(headers, cookie)):
             return None
         if path != "/" or method != "GET":
-            said = "this server wants its token, as Authorization: Bearer TOKEN"
-            return JSONResponse({"error": said}, 401, {"WWW-Authenticate": "Bearer"})
+            message = "this server wants its token, as Authorization: Bearer TOKEN"
+            return JSONResponse({"error": message}, 401, {"WWW-Authenticate": "Bearer"})
         offered = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0].strip()
         if self.access.knows_token(offered):
             response = RedirectResponse("/", 303)  # out of the address, which browsers remember

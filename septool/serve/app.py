@@ -65,8 +65,8 @@ def make_app(queue: JobQueue, access: Access, models: Sequence[JsonDict]) -> Sta
         access: who may use it.
         models: the separators that are offered, as :func:`usable_separators` describes them.
     """
-    about = describe_server(queue, models)
-    page = render_template("page.html.j2", "septool.serve", about=about)
+    description = describe_server(queue, models)
+    page = render_template("page.html.j2", "septool.serve", about=description)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -80,7 +80,7 @@ def make_app(queue: JobQueue, access: Access, models: Sequence[JsonDict]) -> Sta
         return HTMLResponse(page)
 
     async def show_server(_: Request) -> Response:
-        return _json(about | {"waiting": queue.waiting()})
+        return _json(description | {"waiting": queue.waiting()})
 
     async def show_document(_: Request) -> Response:
         return _json(document())

@@ -141,7 +141,7 @@ def safe_name(name: str) -> str:
     'pass wd_.wav'
     """
     last = unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1])
-    kept = (each if each in "_ ().+-" or is_in_words(each) else "_" for each in last)
+    kept = (character if character in "_ ().+-" or is_in_words(character) else "_" for character in last)
     path = Path("".join(kept).strip(" ."))
     suffix = path.suffix if re.fullmatch(r"\.\w{1,8}", path.suffix, re.ASCII) else ""
     stem = path.name.removesuffix(suffix).encode()[:NAME_BYTES].decode(errors="ignore").strip(" .")
@@ -238,7 +238,7 @@ class JobQueue:
         job = Job(safe_name(name), Path(), model, speakers)
         job.folder = self._folder / job.id
         with self._changed:
-            if sum(not each.is_over for each in self._jobs.values()) >= MAX_WAITING + len(self.devices):
+            if sum(not queued.is_over for queued in self._jobs.values()) >= MAX_WAITING + len(self.devices):
                 raise BusyError(f"{MAX_WAITING} recordings are waiting already; come again when one is done")
             self._jobs[job.id] = job
         try:
@@ -271,7 +271,7 @@ class JobQueue:
         with self._changed:
             if job not in self._waiting:
                 return 0
-            running = sum(each.state == State.RUNNING for each in self._jobs.values())
+            running = sum(queued.state == State.RUNNING for queued in self._jobs.values())
             return max(self._waiting.index(job) + running - len(self.devices) + 1, 0)
 
     def waiting(self) -> int:

@@ -57,7 +57,7 @@ def serve(
     if suffix not in FORMATS:
         raise UsageError(f"--format is {suffix!r}; browsers play {', '.join(FORMATS)}")
     devices = [choose_device(name.strip()) for name in device.split(",")]
-    if len({(each.type, each.index or 0) for each in devices}) < len(devices):  # cuda is cuda:0
+    if len({(chosen.type, chosen.index or 0) for chosen in devices}) < len(devices):  # cuda is cuda:0
         raise UsageError(f"--device {device} names one device twice")
     access = plan_access(host, token, names)
     with listen(host, port) as listener:  # before weights are loaded, which takes seconds
@@ -66,8 +66,8 @@ def serve(
         limits = Limits(round(max_megabytes * 1e6), 60 * max_minutes, 60 * keep_minutes)
         queue = JobQueue(
             model=models[0]["name"],
-            models={each["name"]: each["voices"] for each in models},
-            devices=[str(each) for each in devices],
+            models={entry["name"]: entry["voices"] for entry in models},
+            devices=[str(chosen) for chosen in devices],
             limits=limits,
             suffix=suffix,
         )
@@ -90,7 +90,9 @@ def serve(
 def _leave_out_query(record: logging.LogRecord) -> bool:
     """Leave out of a request's line what follows its path: the token, or what a recording is called."""
     if isinstance(record.args, tuple):
-        record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
+        record.args = tuple(
+            argument.partition("?")[0] if isinstance(argument, str) else argument for argument in record.args
+        )
     return True
 
 
@@ -112,5 +114,5 @@ def page_address(listener: socket.socket, host: str, access: Access) -> str:
     """Return where the page is, as a browser takes it, with the token if there is one."""
     port = listener.getsockname()[1]
     name = socket.gethostname().lower() if host in ("0.0.0.0", "::") else host
-    where = f"[{name}]" if ":" in name else name
-    return f"http://{where}:{port}/" + ("" if access.token is None else f"?token={quote(access.token, safe='')}")
+    authority = f"[{name}]" if ":" in name else name
+    return f"http://{authority}:{port}/" + ("" if access.token is None else f"?token={quote(access.token, safe='')}")

@@ -48,8 +48,8 @@ def active_level(samples: np.ndarray, rate: int) -> ActiveLevel:
     # The filter looks `held` samples back: its origin is the window's last sample.
     exponent: np.ndarray = ndimage.maximum_filter1d(exponent, held, mode="nearest", origin=(held - 1) // 2)
     top = int(exponent.max())
-    place = np.minimum(top - exponent, THRESHOLDS - 1)
-    active = np.cumsum(np.bincount(place, minlength=THRESHOLDS))  # samples above each threshold
+    bin_index = np.minimum(top - exponent, THRESHOLDS - 1)
+    active = np.cumsum(np.bincount(bin_index, minlength=THRESHOLDS))  # samples above each threshold
     level_db = power_to_db(energy / active)
     threshold_db = power_to_db(2.0) * (top - 1 - np.arange(THRESHOLDS))
     over = level_db - threshold_db - MARGIN_DB

@@ -79,8 +79,8 @@ def log_magnitude(spectrum: Tensor) -> Tensor:
 def mirror(signal: Tensor, front: int, back: int) -> Tensor:
     """Extend ``[..., time]`` by its reflection about the first and last sample, repeated as often as needed."""
     last = signal.shape[-1] - 1
-    place = torch.arange(-front, last + 1 + back, device=signal.device) % max(2 * last, 1)
-    return signal[..., last - (last - place).abs()]
+    index = torch.arange(-front, last + 1 + back, device=signal.device) % max(2 * last, 1)
+    return signal[..., last - (last - index).abs()]
 
 
 def _window(analysis: Analysis, like: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def find_activity(
         inputs: files, folders (searched recursively), or ``-`` for standard input.
         from_file: file with a recording a line, in place of inputs; see :func:`septool.tasks.separate.separate`.
         model: separator with two outputs, by the name of a checkpoint or of a model, or a ``.safetensors`` file.
-        speaker_model: the speaker network that voices are told apart by.
+        speaker_model: the speaker network that distinguishes voices.
         who: files of voiceprints; people who sound like one of them are called by its name.
         speakers: how many people there are, ``auto``, ``N`` or ``N-M``.
         format: rttm, json, audacity or webvtt.
@@ -129,7 +129,9 @@ def find_activity(
         if out == PIPE and format != "rttm" and len(found.recordings) > 1:  # whose lines say of which each is
             raise UsageError(f"--out - takes one recording in the format {format}, {len(found.recordings)} were given")
         files = plan_activity(found.recordings, folder, format)
-        todo = batch.take_share([Job(**vars(each), targets=(files[each.label],)) for each in found.recordings])
+        todo = batch.take_share(
+            [Job(**vars(recording), targets=(files[recording.label],)) for recording in found.recordings]
+        )
         networks = load_conversation_networks(model, speaker_model, batch.device, report=report)
         work = partial(_find, networks=networks, count=count, voices=networks.find_voices(who), format=format, out=out)
         yield from run_batch(batch, todo, work, found.unreadable)

@@ -22,7 +22,7 @@ BLOCK_S = 10.0  # handed over at once
 def separate_rendered(
     row: Conversation, rendered: RenderedConversation, conversation: ConversationSeparator
 ) -> tuple[list[Turn], tuple[str, ...], np.ndarray]:
-    """Run both passes over a conversation, which is heard at the rate that is chosen for its recordings.
+    """Run both passes over a conversation, read at the rate that is chosen for its recordings.
 
     Args:
         row: the conversation.

@@ -64,7 +64,7 @@ def examine(*, device: str = "auto", model: str = "galr") -> Iterator[Check]:
     else:
         yield Check("libraries", "missing", "septool runs from a folder, so what it needs is not known; pip install .")
     yield from _devices()
-    yield Check("audio", "ok", "reads " + " ".join(sorted(each[1:] for each in audio.readable_suffixes())))
+    yield Check("audio", "ok", "reads " + " ".join(sorted(suffix[1:] for suffix in audio.readable_suffixes())))
     for extra in sorted(requirements.keys() - {"", *DEVELOPMENT}):
         yield _extra(extra, requirements[extra])
     yield from _weights()
@@ -132,8 +132,8 @@ def _devices() -> Iterator[Check]:
     threads = torch.get_num_threads()
     yield Check("device cpu", "ok", f"{platform.machine()}, {threads} thread{'s' if threads > 1 else ''}")
     for number in range(torch.cuda.device_count()):
-        about = torch.cuda.get_device_properties(number)
-        yield Check(f"device cuda:{number}", "ok", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
+        properties = torch.cuda.get_device_properties(number)
+        yield Check(f"device cuda:{number}", "ok", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
         yield Check("device mps", "ok", "Apple's")
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():

@@ -94,12 +94,12 @@ def enroll(
         groups = solo_segments(activity, Path(names[0]))
     else:
         raise UsageError(f"--activity {activity} names the voices of one recording; give that alone")
-    where = choose_device(device)
+    chosen = choose_device(device)
     make_folder(out.parent)
     checkpoint, path = catalogue.resolve_checkpoint(speaker_model)
     network, _ = checkpoints.load(path, SpeakerEncoder)
     network.listen_at(min(network.rate, VOICEPRINT_RATE))
-    network.to(where)
+    network.to(chosen)
     voiceprints, enrolled = [], []
     for voice, references in groups.items():
         if activity is None:
@@ -107,7 +107,7 @@ def enroll(
         else:
             samples = [load_excerpts(references, network.rate, voice, report)]
         seconds = sum(map(len, samples)) / network.rate
-        embedding = embed_references(network.embedding, samples, network.rate, where)[0].cpu().numpy()
+        embedding = embed_references(network.embedding, samples, network.rate, chosen)[0].cpu().numpy()
         voiceprints.append(Voiceprint(voice, embedding, seconds))
         recordings = tuple(dict.fromkeys(str(reference.path) for reference in references))
         enrolled.append(EnrolledVoice(voice, recordings, round(seconds, 2)))
@@ -124,7 +124,7 @@ def group_references(
         inputs: recordings and folders.
         name: of the voice that recordings are of.
         named: whether the user chose it.
-        report: callback that is told what folders hold besides.
+        report: callback for what else folders hold.
 
     Raises:
         AudioError: a folder that cannot be listed.
@@ -171,7 +171,7 @@ def solo_segments(activity: Path, recording: Path) -> dict[str, list[Reference]]
     overlaps = find_overlaps(turns)
     for turn in turns:
         start = turn.start
-        for overlap in [*(each for each in overlaps if each.end > turn.start), Turn(turn.end, turn.end, "")]:
+        for overlap in [*(other for other in overlaps if other.end > turn.start), Turn(turn.end, turn.end, "")]:
             end = min(overlap.start, turn.end)
             if end - start >= SHORTEST_TURN_S:
                 alone[turn.speaker].append(Reference(recording, start, end))

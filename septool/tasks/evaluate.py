@@ -204,7 +204,9 @@ def compare(first: Path, second: Path) -> list[Comparison]:
         SeptoolError: they are of different manifests or at different rates, or have nothing in common.
     """
     items = load_items(first), load_items(second)
-    one, other = (read_facts(path).get("sample_rate") for path in (first, second))
-    if one != other and None not in (one, other):
-        raise SeptoolError(f"the two results are at {one} and {other} Hz; score both with the same --sample-rate")
+    first_rate, second_rate = (read_facts(path).get("sample_rate") for path in (first, second))
+    if first_rate != second_rate and None not in (first_rate, second_rate):
+        raise SeptoolError(
+            f"the two results are at {first_rate} and {second_rate} Hz; score both with the same --sample-rate"
+        )
     return compare_items(*items, MEASURES.values())

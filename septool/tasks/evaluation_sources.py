@@ -169,18 +169,18 @@ class EvaluationSource(ABC):
 
     def identify(self) -> dict[str, str]:
         """Return the hashes and settings that scores were measured on and with."""
-        about = {"manifest_sha256": sha256_of(self.path)} if self.is_one_file else {}
+        facts = {"manifest_sha256": sha256_of(self.path)} if self.is_one_file else {}
         if self.estimates.model is not None:
-            about["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(self.estimates.model)[1])
+            facts["model_sha256"] = sha256_of(catalogue.resolve_checkpoint(self.estimates.model)[1])
         if self.estimates.passes is not None:
-            about["passes"] = str(self.estimates.passes)
+            facts["passes"] = str(self.estimates.passes)
         if self.estimates.consistency:
-            about["consistency"] = "true"
+            facts["consistency"] = "true"
         if self.estimates.dtype != "fp32":
-            about["dtype"] = self.estimates.dtype
+            facts["dtype"] = self.estimates.dtype
         if self.asr is not None:
-            about["asr"] = self.asr
-        return about
+            facts["asr"] = self.asr
+        return facts
 
     def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
         """Summarize everything that was measured of the items."""
@@ -228,12 +228,12 @@ class MixtureManifest(EvaluationSource):
         return estimates_of_manifest(self.rows, given.files, given.limit, given.sample_rate, given.pair)
 
     def identify(self) -> dict[str, str]:
-        about = super().identify()
+        facts = super().identify()
         if self.estimates.extract:
             model = catalogue.resolve_checkpoint(str(self.estimates.model))[1]
             if (speaker := find_speaker_network(model, self.estimates.speaker_model)) is not None:
-                about["speaker_model_sha256"] = sha256_of(speaker)
-        return about
+                facts["speaker_model_sha256"] = sha256_of(speaker)
+        return facts
 
     def summarize(self, items: Sequence[Item], metrics: Sequence[str]) -> list[Summary]:
         return super().summarize(items, metrics) + summarize_groups(items, self.rows, metrics, self.groups)

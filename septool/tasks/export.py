@@ -113,9 +113,9 @@ def _export_to_toolkit(model: str, out: Path, to: str) -> Exported:
                 write_speechbrain(network.state_dict(), header, Path(folder))
                 make_folder(out)
                 written = sorted(Path(folder).iterdir())
-                size = sum(each.stat().st_size for each in written)
-                for each in written:
-                    os.replace(each, out / each.name)
+                size = sum(file.stat().st_size for file in written)
+                for file in written:
+                    os.replace(file, out / file.name)
     except SeptoolError as error:
         raise SeptoolError(f"{name} cannot be exported: {error}") from None
     return Exported(str(out), name, header.sample_rate, header.sources, size, 0.0)

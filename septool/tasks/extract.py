@@ -313,14 +313,14 @@ class _LoadedExtractor:
         """Write the voices that are known by ``embeddings [voice, embedding]``; return their scores by channel too."""
         device = task.batch.device
         self.network.to(device)
-        each = task.batch.channel == "each"
+        each_channel = task.batch.channel == "each"
         estimator = KnownVoicesEstimator(
             self.network,
             embeddings.to(device),
             self.threshold,
             torch_dtype(self.dtype.name),
             self.passes,
-            each_channel=each,
+            each_channel=each_channel,
         )
         completed, found = task.estimate(
             on_arrays(estimator, device),
@@ -329,7 +329,7 @@ class _LoadedExtractor:
             model_rate=self.rate,
             ordered=True,
         )
-        presence = estimator.presence(found.info.channels if each else 1)
+        presence = estimator.presence(found.info.channels if each_channel else 1)
         return replace(completed, dtype=self.dtype.name), presence
 
     def extract(self, task: Task, embedding: torch.Tensor, manifest_sha256: str | None = None) -> Extracted:
@@ -354,14 +354,18 @@ def _extract_target(
     references: Sequence[Reference],
 ) -> Iterator[Extracted | Failed | Skipped]:
     """Extract the voice of references from each recording."""
-    paths = [each.path for each in references]
+    paths = [reference.path for reference in references]
     todo = batch.plan(inputs.recordings, explicit, paths, voices=1, model=extractor.checkpoint)
-    loaded = [load_reference(each, extractor.rate, batch.report) for each in references]
+    loaded = [load_reference(reference, extractor.rate, batch.report) for reference in references]
     embedding = embed_references(extractor.network.speaker, loaded, extractor.rate, batch.device)
-    sums = [f"{sha256_of(each.path)} {each.start:g} {each.end}" for each in references] if batch.manifest else []
+    sums = (
+        [f"{sha256_of(reference.path)} {reference.start:g} {reference.end}" for reference in references]
+        if batch.manifest
+        else []
+    )
     record = extractor.open_record(batch, {"references": sums, "rows": None})
     work = partial(extractor.extract, embedding=embedding)
-    whole = [Track("reference", each.path) for each in references if each.end is None]
+    whole = [Track("reference", reference.path) for reference in references if reference.end is None]
 
     def describe(result: Extracted | Skipped) -> Entry:
         voices = _voice_tracks(result, each_channel=batch.channel == "each")
@@ -408,10 +412,10 @@ def _voice_tracks(result: Extracted | Skipped, *, each_channel: bool) -> list[Tr
     """Return the outputs that the report shows of a recording."""
     judgments = result.judgments if isinstance(result, Extracted) else [""] * len(result.outputs)
     tracks = []
-    for number, (output, said) in enumerate(zip(result.outputs, judgments, strict=True), 1):
-        judgment = f" ({said})" if said else ""
-        place = f" of channel {number}" if each_channel else ""
-        tracks.append(Track(f"voice{place}{judgment}", Path(output)))
+    for number, (output, verdict) in enumerate(zip(result.outputs, judgments, strict=True), 1):
+        judgment = f" ({verdict})" if verdict else ""
+        of_channel = f" of channel {number}" if each_channel else ""
+        tracks.append(Track(f"voice{of_channel}{judgment}", Path(output)))
     return tracks
 
 
@@ -502,9 +506,9 @@ def name_output(
         raise UsageError(f"--out {batch.out} is one file, and --channel each writes one a channel; name a folder")
     if name is not None:
         raise UsageError(f"--out {batch.out} names the file; leave out --name, or name a folder")
-    if batch.suffix not in ("wav", file.suffix[1:]):  # wav is said of every file unless it is told otherwise
+    if batch.suffix not in ("wav", file.suffix[1:]):  # wav is the default
         raise UsageError(f"--out {batch.out} has another format than --format {batch.suffix}; leave one of them out")
     called = file.stem.replace("{", "{{").replace("}", "}}")
     batch = replace(batch, out=str(file.parent), name=called, suffix=file.suffix[1:])
-    recordings = tuple(replace(each, subfolder=Path()) for each in inputs.recordings)
+    recordings = tuple(replace(recording, subfolder=Path()) for recording in inputs.recordings)
     return batch, replace(inputs, recordings=recordings)

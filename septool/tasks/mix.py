@@ -92,7 +92,7 @@ def mix_files(
         sources: folder for the voices as they are in the mixture, ``{stem}_s1.wav`` and so on.
         subtype: PCM_16 or FLOAT, or what comes nearest in the format of ``out``.
         force: replace files that are there.
-        report: told of what to warn about.
+        report: callback for warnings.
     """
     if len(inputs) < 2:
         raise UsageError("mixing takes at least two files (or one manifest, a .jsonl)")
@@ -112,7 +112,7 @@ def mix_files(
     findings: list[Caveat] = []
     recordings = [_read_recording(path, report, findings) for path in inputs]
     rate = sample_rate or recordings[0][1]
-    voices = [_resample(path, *each, rate) for path, each in zip(inputs, recordings, strict=True)]
+    voices = [_resample(path, *recording, rate) for path, recording in zip(inputs, recordings, strict=True)]
     first = _rms(voices[0])
     below = list(snr) * (len(inputs) - 1) if len(snr) == 1 else list(snr)
     voices = [voices[0]] + [
@@ -144,8 +144,8 @@ def _read_recording(path: Path, report: Callable[[str], None], findings: list[Ca
             report(caveat.text)
         mono = audio.to_mono(samples)
         if not np.ptp(mono):
-            how = "is silent" if not np.ptp(samples) else "has channels that cancel each other"
-            raise SeptoolError(f"{file.name} {how}, so it has no level to set")
+            fault = "is silent" if not np.ptp(samples) else "has channels that cancel each other"
+            raise SeptoolError(f"{file.name} {fault}, so it has no level to set")
         if file.channels > 1:
             report(f"{file.name}: {file.channels} channels were averaged to one")
         return mono, file.rate
@@ -253,11 +253,11 @@ def _render_row(
             with atomic_write_group([target, *files]) as partials:
                 for path, part in zip(partials, (mixture, *parts), strict=True):
                     audio.encode_audio(path, part, rate, subtype, target)
-        about = audio.audio_info(target)
+        header = audio.audio_info(target)
     except SeptoolError as error:
         return error
     voices = tuple(
-        replace(source, path=name, start=0, frames=about.frames, gain_db=0.0, speed=1.0)
+        replace(source, path=name, start=0, frames=header.frames, gain_db=0.0, speed=1.0)
         for name, source in zip(names, row.sources, strict=False)
     )
     enrollment = row.enrollment
@@ -268,9 +268,9 @@ def _render_row(
         split=row.split,
         sample_rate=rate,
         mode=row.mode,
-        frames=about.frames,
+        frames=header.frames,
         sources=voices,
-        noise=manifest.Source(path=names[-1], frames=about.frames) if row.noise else None,
+        noise=manifest.Source(path=names[-1], frames=header.frames) if row.noise else None,
         mixture=target.name,
         enrollment=enrollment,
         room=row.room,

@@ -139,7 +139,7 @@ def render_conversations(
 
 def _write(rows: Sequence[Conversation], source: Path, settings: Rendering) -> RenderedConversations:
     made = render_rows(CONVERSATIONS, rows, source, settings)
-    files = tuple(str(_targets(each.row, settings.out)[0]) for each in made.rows)
+    files = tuple(str(_targets(rendered.row, settings.out)[0]) for rendered in made.rows)
     return RenderedConversations(str(made.path), files, tuple(made.failed), made.scaled_db)
 
 

@@ -44,20 +44,25 @@ def describe_checkpoint(name: str) -> JsonDict:
         key, path = catalogue.resolve_checkpoint(name)
     except catalogue.NotFetchedError:
         key, entry = catalogue.find_entry(name)
-        about: JsonDict = {"name": key, "file": f"not here; septool models fetch {name}"}
-        about |= {
+        description: JsonDict = {"name": key, "file": f"not here; septool models fetch {name}"}
+        description |= {
             field: value for field, value in asdict(entry).items() if field not in ("file", "files", "default", "bytes")
         }
-        about |= {"from": sorted({each.url.rpartition("/")[0] for each in entry.files}), "bytes": entry.total_bytes}
-        about |= {"goes_to": str(downloads.expected_folder(entry.files[0]))}
-        return {field: value for field, value in about.items() if value not in (None, "", {}, [], 0)}
-    about = {"name": key, "file": str(path)}
-    about |= {field: value for field, value in asdict(read_header(path)).items() if value}
+        description |= {
+            "from": sorted({file.url.rpartition("/")[0] for file in entry.files}),
+            "bytes": entry.total_bytes,
+        }
+        description |= {"goes_to": str(downloads.expected_folder(entry.files[0]))}
+        return {field: value for field, value in description.items() if value not in (None, "", {}, [], 0)}
+    description = {"name": key, "file": str(path)}
+    description |= {field: value for field, value in asdict(read_header(path)).items() if value}
     entry = catalogue.read_catalogue().get(key)
     if entry is not None and catalogue.weights_path(entry) == path:  # not a file of the user's that is called the same
-        said = {field: value for field, value in asdict(entry).items() if field not in ("file", "files", "default")}
-        about |= {field: value for field, value in said.items() if value}  # over what the header may leave unknown
-    return {field: value for field, value in about.items() if value not in (None, "", {}, [], ())}
+        facts = {field: value for field, value in asdict(entry).items() if field not in ("file", "files", "default")}
+        description |= {
+            field: value for field, value in facts.items() if value
+        }  # over what the header may leave unknown
+    return {field: value for field, value in description.items() if value not in (None, "", {}, [], ())}
 
 
 def fetch(names: Sequence[str], *, progress: Progress = lambda *_: None) -> Iterator[Checked]:
@@ -100,10 +105,10 @@ def verify(names: Sequence[str]) -> Iterator[Checked]:
                 yield Checked(name, name)
                 continue
             key, entry = catalogue.find_entry(name)
-            for each in entry.files:
-                downloaded = downloads.find_downloaded(each)
+            for file in entry.files:
+                downloaded = downloads.find_downloaded(file)
                 if downloaded is not None:
-                    downloads.check_sum(each, downloaded)
+                    downloads.check_sum(file, downloaded)
             path = str(catalogue.resolve_checkpoint(name)[1])
         except CheckpointError as error:
             yield Checked(key, path, str(error))

@@ -75,12 +75,15 @@ def prepare(
     found = entry.prepare(source, out, jobs=jobs, **options)
     if verify:
         found = _verify(found, out, jobs)
-    if not any(part.rows for part in found.parts) and not any(each.trials for each in found.trials):
+    if not any(part.rows for part in found.parts) and not any(trial_list.trials for trial_list in found.trials):
         raise SeptoolError(
             f"{source} lacks all recordings of {corpus}: {'; '.join([*found.damaged, *found.left_out][:1])}"
         )
     files = [(out / f"{part.name}.jsonl", part, manifest.dump_manifest(part.rows).encode()) for part in found.parts]
-    lists = [(out / f"{each.name}.txt", each, trials.dump_trials(each.trials).encode()) for each in found.trials]
+    lists = [
+        (out / f"{trial_list.name}.txt", trial_list, trials.dump_trials(trial_list.trials).encode())
+        for trial_list in found.trials
+    ]
     if not dry_run:
         _write({path: content for path, _, content in files + lists if content}, force)
     manifests = [_describe(*file) for file in files] + [_describe_trials(*file) for file in lists]
@@ -94,10 +97,15 @@ def _verify(found: PreparedRows, out: Path, jobs: int) -> PreparedRows:
         return Path(os.path.normpath(out.resolve() / path))  # without the ".."s, since `out` need not be there yet
 
     named = {place(path) for part in found.parts for row in part.rows for path in row.recordings()}
-    named |= {place(path) for each in found.trials for trial in each.trials for path in (trial.first, trial.second)}
+    named |= {
+        place(path)
+        for trial_list in found.trials
+        for trial in trial_list.trials
+        for path in (trial.first, trial.second)
+    }
     paths = sorted(named)
     inspected = zip(paths, workers.each(partial(inspect_recording, decode=True), paths, jobs), strict=True)
-    reasons = {path: about for path, about in inspected if isinstance(about, str)}
+    reasons = {path: fault for path, fault in inspected if isinstance(fault, str)}
 
     def keep_row(row: manifest.Mixture) -> bool:
         return reasons.keys().isdisjoint(map(place, row.recordings()))
@@ -110,9 +118,9 @@ def _verify(found: PreparedRows, out: Path, jobs: int) -> PreparedRows:
         rows = list(filter(keep_row, part.rows))
         parts.append(replace(part, rows=rows, missing=part.missing + len(part.rows) - len(rows)))
     lists = []
-    for each in found.trials:
-        kept = list(filter(keep_trial, each.trials))
-        lists.append(replace(each, trials=kept, missing=each.missing + len(each.trials) - len(kept)))
+    for trial_list in found.trials:
+        kept = list(filter(keep_trial, trial_list.trials))
+        lists.append(replace(trial_list, trials=kept, missing=trial_list.missing + len(trial_list.trials) - len(kept)))
     return replace(found, parts=parts, trials=lists, damaged=[*found.damaged, *reasons.values()])
 
 
@@ -183,7 +191,7 @@ def describe() -> list[dict[str, str]]:
 
 def _default(option: str, value: object) -> str:
     if isinstance(value, tuple):
-        value = " ".join(f"{each:g}" for each in value)
+        value = " ".join(f"{number:g}" for number in value)
     if value is inspect.Parameter.empty:
         return _written(option)
     return f"[{_written(option)}]" if value is None else f"[{_written(option)} {value}]"

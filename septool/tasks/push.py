@@ -43,7 +43,7 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
         private: whether a repository that has to be made is private.
 
     Raises:
-        UsageError: no repository, or weights whose licence nobody has told.
+        UsageError: no repository, or weights of unknown licence.
         CheckpointError: no such checkpoint, a damaged one, or a hub that refuses.
     """
     match = catalogue.HUB_NAME.fullmatch(to)
@@ -52,12 +52,12 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
     name, path = catalogue.resolve_checkpoint(model)
     header = checkpoints.read_header(path)
     checkpoints.check_config(header, path)
-    said = header.licence if header.licence not in ("", "unknown") else None
-    if said and licence and licence_identifier(said) != licence_identifier(licence):
-        raise UsageError(f"--licence {licence} was given, but the checkpoint says {said}")
-    if not (said or licence):
+    stated = header.licence if header.licence not in ("", "unknown") else None
+    if stated and licence and licence_identifier(stated) != licence_identifier(licence):
+        raise UsageError(f"--licence {licence} was given, but the checkpoint says {stated}")
+    if not (stated or licence):
         raise UsageError(f"{name} does not say under which licence its weights are; give it with --licence")
-    completed = replace(header, licence=said or licence or "")
+    completed = replace(header, licence=stated or licence or "")
     card = make_card(name, match.group(1), completed, own=_own_card(name, path))
     config = {"library_name": "septool", "septool_version": __version__} | {
         key: getattr(completed, key) for key in ("model", "config", "sample_rate", "sources")
@@ -69,7 +69,7 @@ def push(model: str, to: str, *, licence: str | None = None, private: bool = Fal
         "model.safetensors": weights,
     }
     url = downloads.upload(match.group(1), files, message=f"{name}, by septool {__version__}", private=private)
-    size = sum(len(each) if isinstance(each, bytes) else each.stat().st_size for each in files.values())
+    size = sum(len(content) if isinstance(content, bytes) else content.stat().st_size for content in files.values())
     return Pushed(name, url, tuple(files), size, completed.licence)
 
 

@@ -78,7 +78,7 @@ class RenderedRows(NamedTuple, Generic[manifest.RowT]):
     @property
     def scaled_db(self) -> dict[str, float]:
         """The gains of those that had to be scaled, by id."""
-        return {each.row.id: each.scaled_db for each in self.rows if each.scaled_db}
+        return {rendered.row.id: rendered.scaled_db for rendered in self.rows if rendered.scaled_db}
 
 
 def render_rows(
@@ -109,8 +109,8 @@ def render_rows(
     recover(out)
     described = {row.id: kind.to_dict(row) for row in rows}
     keys = {id: row_key(row, sample_rate or row["sample_rate"], subtype) for id, row in described.items()}
-    about: JsonDict = {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}
-    record = start_record(out, targets, keys, about, force=force)
+    facts: JsonDict = {"manifest_sha256": digest, "sample_rate": sample_rate, "subtype": subtype}
+    record = start_record(out, targets, keys, facts, force=force)
     rendered: list[RenderedRow[manifest.RowT]] = []
     failed: list[str] = []
     work = partial(kind.render, out=out, sample_rate=sample_rate, subtype=subtype, outdated=frozenset(record.outdated))
@@ -131,7 +131,7 @@ def render_rows(
             f"{source.parent.resolve()}; the first: {failed[0]}"
         )
     with atomic_write(path) as partial_path:
-        partial_path.write_text(kind.dump([each.row for each in rendered]), encoding="utf-8")
+        partial_path.write_text(kind.dump([item.row for item in rendered]), encoding="utf-8")
     return RenderedRows(path, digest, rendered, failed)
 
 
@@ -179,13 +179,13 @@ def check_list(before: Iterable[str], now: Iterable[str], path: Path, source: Pa
 class RenderRecord:
     """What the files of a folder were rendered from."""
 
-    about: JsonDict
+    facts: JsonDict
     rows: dict[str, str]  # keys of the rows, by :func:`row_key`
     outdated: set[str]  # rows whose files are still those of before
 
     def write(self, path: Path) -> None:
         """Write it beside the files."""
-        values = self.about | {"rows": self.rows}
+        values = self.facts | {"rows": self.rows}
         if self.outdated:
             values["outdated"] = sorted(self.outdated)
         with atomic_write(path) as partial_path:
@@ -193,7 +193,7 @@ class RenderRecord:
 
 
 def start_record(
-    out: Path, targets: Mapping[str, Sequence[Path]], keys: Mapping[str, str], about: JsonDict, *, force: bool
+    out: Path, targets: Mapping[str, Sequence[Path]], keys: Mapping[str, str], facts: JsonDict, *, force: bool
 ) -> RenderRecord:
     """Keep beside the files what they are rendered from; refuse mixtures that are there of something else.
 
@@ -203,7 +203,7 @@ def start_record(
         out: folder of the files.
         targets: the files of each row, by its id.
         keys: of each row, by :func:`row_key`.
-        about: what else is to be kept.
+        facts: what else is to be kept.
         force: replace what is there.
     """
     path = out / RECORD
@@ -218,7 +218,7 @@ def start_record(
             )
         if target:
             outdated.add(id)
-    record = RenderRecord(about, {**before, **keys}, outdated)
+    record = RenderRecord(facts, {**before, **keys}, outdated)
     record.write(path)
     return record
 

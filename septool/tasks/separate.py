@@ -135,7 +135,7 @@ def separate(
             silent where they are not. ``segment`` and ``overlap`` are fixed then.
         activity: format of a file that says who speaks when, beside the voices: rttm, json, audacity or webvtt.
         rest: file for what is in nobody's track, of a single recording.
-        speaker_model: the speaker network that voices of a conversation are told apart by.
+        speaker_model: the speaker network that distinguishes the voices of a conversation.
         who: files of voiceprints; people of a conversation who sound like one of them are called by its name. See
             :func:`septool.inference.voiceprints.find_voiceprints`.
         references: the reference sources, to print the improvement of each voice, at the model's rate.
@@ -154,7 +154,7 @@ def separate(
         CheckpointError: a damaged model; NotFetchedError where its weights are not here, since nothing is downloaded.
     """
     inputs = list_inputs(inputs, from_file)
-    references = [Path(each) for each in one_or_several(references)]
+    references = [Path(reference) for reference in one_or_several(references)]
     html, manifest, rest = map(path_or_none, (html, manifest, rest))
     if speakers is not None:
         of_voices = {
@@ -342,8 +342,8 @@ class _Work:
             joints=tuple(
                 SeamRow(round(seam.at / rate, 3), seam.order, seam.margin, seam.by) for seam in estimate.seams
             ),
-            si_snri=tuple(each.si_snri for each in improvements),
-            undefined=tuple(each.reason for each in improvements),
+            si_snri=tuple(improvement.si_snri for improvement in improvements),
+            undefined=tuple(improvement.reason for improvement in improvements),
         )
 
 
@@ -352,8 +352,8 @@ def _describe(result: Separated | Skipped, *, references: Sequence[Path], voices
     tracks = [Track("recording", Path(result.input))]
     tracks += [Track(f"reference {number}", path) for number, path in enumerate(references, 1)]
     gains = result.gains if isinstance(result, Separated) else ()
-    for place, (output, gain) in enumerate(zip_longest(result.outputs, gains)):
-        channel, voice = divmod(place, voices)
+    for index, (output, gain) in enumerate(zip_longest(result.outputs, gains)):
+        channel, voice = divmod(index, voices)
         title = f"channel {channel + 1}, voice {voice + 1}" if each_channel else f"voice {voice + 1}"
         tracks.append(Track(title + (f" ({gain})" if gain else ""), Path(output)))
     return Entry(result.input, tracks=tracks)

@@ -110,8 +110,8 @@ class DynamicMixtures:
         self.damage = Damage(Path(), 0, 0.0)  # damage was found when the pool was decoded
 
     def batch_keys(self, step: int) -> list[Key]:
-        epoch, place = divmod(step, self.epoch_steps)
-        return [(epoch, place * self.batch + item) for item in range(self.batch)]
+        epoch, index = divmod(step, self.epoch_steps)
+        return [(epoch, index * self.batch + item) for item in range(self.batch)]
 
     def __getitem__(self, key: Key) -> TrainingItem:
         epoch, index = key
@@ -195,8 +195,8 @@ class FixedMixtures:
         return random.permutation(order[:full].reshape(-1, self.batch))
 
     def batch_keys(self, step: int) -> list[Key]:
-        epoch, place = divmod(step, len(self.rows) // self.batch)
-        rows = self._batches(epoch)[place]
+        epoch, index = divmod(step, len(self.rows) // self.batch)
+        rows = self._batches(epoch)[index]
         frames = self.crop if self.lengths is None else int(self.lengths[rows].min())
         return [(epoch, int(row), frames) for row in rows]
 
@@ -285,9 +285,9 @@ def load_micro_batches(
         SeptoolError: an item cannot be loaded, or more are damaged than may be left out.
     """
     keys = [
-        (batch, slice(place, None, world_size * accumulation_steps))
+        (batch, slice(index, None, world_size * accumulation_steps))
         for batch in map(items.batch_keys, steps)
-        for place in range(rank * accumulation_steps, (rank + 1) * accumulation_steps)
+        for index in range(rank * accumulation_steps, (rank + 1) * accumulation_steps)
     ]
     with warnings.catch_warnings():
         # The user may choose more processes than cores, since decoding may wait for the disk.

@@ -96,7 +96,7 @@ def _recording(network: Separator[Any], role: str) -> RecordsStates:
 def _spread(states: Sequence[Tensor], most: int) -> list[Tensor]:
     """Return at most so many of a network's states, evenly spaced, the last one among them."""
     count = min(len(states), most)
-    return [states[round((place + 1) * len(states) / count) - 1] for place in range(count)]
+    return [states[round((index + 1) * len(states) / count) - 1] for index in range(count)]
 
 
 def distance(states: Tensor, targets: Tensor) -> Tensor:

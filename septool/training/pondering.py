@@ -31,4 +31,4 @@ class PonderCost:
 
     def loss(self, steps: list[Tensor]) -> Tensor:
         """Return the cost of the steps of each pass, ``[batch, token]``, over all of them: a number of dB."""
-        return self.cost * torch.cat([each.flatten() for each in steps]).mean()
+        return self.cost * torch.cat([of_pass.flatten() for of_pass in steps]).mean()

@@ -178,10 +178,12 @@ class Recipe:
         if self.speakers.imprint and not self.mixing.seconds:
             raise ValueError("speakers.imprint takes clips of one length, mixing.seconds; it is 0, whole utterances")
         if self.data.mixing == "static":
-            for each in fields(DynamicMixing):
-                changed = getattr(self.mixing, each.name) != getattr(DynamicMixing(), each.name)
-                if changed and each.name not in STATIC_KEYS:
-                    raise ValueError(f"mixing.{each.name} changes nothing in mixtures that data.mixing says are static")
+            for option in fields(DynamicMixing):
+                changed = getattr(self.mixing, option.name) != getattr(DynamicMixing(), option.name)
+                if changed and option.name not in STATIC_KEYS:
+                    raise ValueError(
+                        f"mixing.{option.name} changes nothing in mixtures that data.mixing says are static"
+                    )
 
 
 def _check_config_value(key: str, value: float) -> None:

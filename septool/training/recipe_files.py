@@ -59,11 +59,11 @@ def map_settings(settings: Sequence[str]) -> list[str]:
 def _old_keys(kind: type, section: str = "") -> dict[str, str]:
     """Return the renamed keys of a recipe, old to new; a renamed section comes before its keys."""
     renamed, hints = {}, get_type_hints(kind)
-    for each in fields(kind):
-        if "formerly" in each.metadata:
-            renamed[section + each.metadata["formerly"]] = section + each.name
-        if is_dataclass(hints[each.name]):
-            renamed |= _old_keys(hints[each.name], f"{section}{each.name}.")
+    for field in fields(kind):
+        if "formerly" in field.metadata:
+            renamed[section + field.metadata["formerly"]] = section + field.name
+        if is_dataclass(hints[field.name]):
+            renamed |= _old_keys(hints[field.name], f"{section}{field.name}.")
     return renamed
 
 

@@ -281,8 +281,8 @@ class Trainer:
         share = loop.batch / world
         loss, counted = 0.0, 0.0
         added: dict[str, float] = {}
-        for place, micro_batch in enumerate(micro_batches, 1):
-            with nullcontext() if place == len(micro_batches) else self.distributed.no_sync(self._wrapped_loss):
+        for number, micro_batch in enumerate(micro_batches, 1):
+            with nullcontext() if number == len(micro_batches) else self.distributed.no_sync(self._wrapped_loss):
                 with self._autocast():
                     losses, auxiliary = self._wrapped_loss(micro_batch)  # [B], numbers
                 # NaN does not count as below the floor, so that the step is skipped because of it.

@@ -35,7 +35,7 @@ def test_the_lists_of_librimix(name: str) -> None:
 def test_the_lists_of_wsj0_mix(voices: int, split: str, rows: int) -> None:
     mixtures = wsj0mix.read_list(voices, split)
     assert len({wsj0mix.name(mixture) for mixture in mixtures}) == len(mixtures) == rows
-    places = {voice.place for mixture in mixtures for voice in mixture}
+    places = {voice.key for mixture in mixtures for voice in mixture}
     assert {place[0] for place in places} == ({"si_dt_05", "si_et_05"} if split == "tt" else {"si_tr_s"})
     # The level is printed with five digits, as MATLAB does in the name.
     assert all(f"{float(voice.level):.5g}" == voice.level for mixture in mixtures for voice in mixture)

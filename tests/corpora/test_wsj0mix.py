@@ -141,7 +141,7 @@ def test_a_folder_of_wsj0_is_not_wsj0(toy: Path) -> None:
 
 
 def test_what_is_missing_or_shortened_is_told(septool: Command, toy: Path, tmp_path: Path) -> None:
-    lost, shortened, _ = (toy / "wsj0" / Path(*mixture[0].place) for mixture in wsj0mix.read_list(2, "tt")[:COUNT])
+    lost, shortened, _ = (toy / "wsj0" / Path(*mixture[0].key) for mixture in wsj0mix.read_list(2, "tt")[:COUNT])
     lost.with_suffix(".wav").unlink()
     shortened.with_suffix(".wav").unlink()
     header = b"NIST_1A\n   1024\nsample_rate -i 16000\nsample_coding -s26 pcm,embedded-shorten-v1.09\nend_head\n"

@@ -65,7 +65,7 @@ def wsj0(root: Path, count: int) -> Path:
     for voices in (2, 3):
         for mixture in wsj0mix.read_list(voices, "tt")[:count]:
             for index, voice in enumerate(mixture):
-                path = root / "wsj0" / Path(*voice.place).with_suffix(".wav")
+                path = root / "wsj0" / Path(*voice.key).with_suffix(".wav")
                 recording(path, 20_000 + 1000 * index + 17 * len(voice.level))
     ids = [wsj0mix.name(mixture) for mixture in wsj0mix.read_list(2, "tt")[:count]]
     for name in ids:
@@ -92,7 +92,7 @@ def overlay(root: Path) -> Path:
     """WSJ0's first utterances of the test list, some speakers of AISHELL-2, and twelve clips, one of them short."""
     for mixture in wsj0mix.read_list(2, "tt")[:3]:
         for voice in mixture:
-            recording(root / "wsj0-music" / Path(*voice.place).with_suffix(".wav"), 24_000)
+            recording(root / "wsj0-music" / Path(*voice.key).with_suffix(".wav"), 24_000)
     for speaker in range(60):
         for utterance in range(2):
             name = f"IC{speaker:04d}W{utterance:04d}.wav"

@@ -17,7 +17,7 @@ def read_list(name: str) -> str:
     """
     folder = resources.files(__name__)
     sums = (line.split() for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines())
-    expected = {place: digest for digest, place in sums}[name]
+    expected = {file: digest for digest, file in sums}[name]
     try:
         text = lzma.decompress((folder / f"{name}.xz").read_bytes())
     except (OSError, lzma.LZMAError) as error:
