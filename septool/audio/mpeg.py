@@ -36,8 +36,8 @@ class FrameHeader:
 
     def goes_with(self, other: "FrameHeader") -> bool:
         """Return whether both can belong to one stream; decoders stop if the number of channels changes."""
-        own, others = ((header.version, header.layer, header.rate, header.is_mono) for header in (self, other))
-        return own == others
+        ours, theirs = ((header.version, header.layer, header.rate, header.is_mono) for header in (self, other))
+        return ours == theirs
 
 
 def parse_header(data: bytes) -> FrameHeader | None:

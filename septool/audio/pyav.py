@@ -163,13 +163,13 @@ class AvDecoder:
                 continue
             for frame in frames:
                 fruitless = 0
-                own = (str(frame.sample_rate), frame.layout.name, frame.format.name)
+                frame_format = (str(frame.sample_rate), frame.layout.name, frame.format.name)
                 if not form[0]:
                     self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
-                    first = form = own
-                if own != form:  # the format may change within a track; the first one is kept
+                    first = form = frame_format
+                if frame_format != form:  # the format may change within a track; the first one is kept
                     yield from self._flush(resampler)
-                    resampler, form = self._resampler(first) if own != first else None, own
+                    resampler, form = self._resampler(first) if frame_format != first else None, frame_format
                 for part in resampler.resample(frame) if resampler else [frame]:
                     samples = _samples(part, self.channels)[primed:]
                     primed -= min(primed, part.samples)

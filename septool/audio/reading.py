@@ -85,8 +85,8 @@ def load_audio(
     path: Path, rate: int, start: int = 0, frames: int = -1, *, track: int = 1, whole: bool = False
 ) -> np.ndarray:
     """Read a file as one channel ``[time]`` at ``rate`` Hz; the rest is as in :func:`read_audio`."""
-    samples, own = read_audio(path, start, frames, track=track, whole=whole)
-    return resample(to_mono(samples), own, rate)
+    samples, file_rate = read_audio(path, start, frames, track=track, whole=whole)
+    return resample(to_mono(samples), file_rate, rate)
 
 
 class Reader:
@@ -116,8 +116,8 @@ class Reader:
         self.frames = 0  # samples read so far, at the file's rate
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        own = self.file.rate
-        resampler = StreamResampler(own, self.rate, self.file.channels if self.each_channel else 1)
+        file_rate = self.file.rate
+        resampler = StreamResampler(file_rate, self.rate, self.file.channels if self.each_channel else 1)
         while True:
             samples = self.file.read(self.block)
             self.frames += samples.shape[1]

@@ -41,9 +41,9 @@ class OutputNaming:
         numbered = "{voice}" if channels is None else "{channel}, {voice}"
         texts = {*parts} if isinstance(voices, int) else {*parts, "voice"}
         try:
-            own = {"voice"} if channels is None else {"voice", "channel"}
+            numbering = {"voice"} if channels is None else {"voice", "channel"}
             for _, field, spec, conversion in Formatter().parse(name):
-                known = field is None or (field in {*parts, *own} and not conversion)
+                known = field is None or (field in {*parts, *numbering} and not conversion)
                 if not known or not FIELD_FORMAT.fullmatch(spec or ""):
                     raise ValueError
                 if field in texts and (spec or "").endswith("d"):

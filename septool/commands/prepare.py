@@ -131,26 +131,27 @@ def _documentation(corpus: "Corpus") -> str:
 def _function(corpus: str, task: Callable[..., object]) -> Callable[..., None]:
     """Return the function of a verb, with a parameter for each option of a corpus."""
     help_texts, hints = _said(task), get_type_hints(_unwrapped(task))
-    own = {
+    options = {
         name: parameter.default
         for name, parameter in inspect.signature(task).parameters.items()
         if name not in ("source", "out", "jobs")
     }
-    least, most = {name: LEAST.get(name) for name in own}, {name: MOST.get(name) for name in own}
+    least, most = {name: LEAST.get(name) for name in options}, {name: MOST.get(name) for name in options}
     help_of = {
         name: help_texts[name] if help_texts[name].split()[0] in get_args(hints[name]) else _sentence(help_texts[name])
-        for name in own
+        for name in options
     }
     typed = {
-        name: Annotated[hints[name], typer.Option(help=help_of[name], min=least[name], max=most[name])] for name in own
+        name: Annotated[hints[name], typer.Option(help=help_of[name], min=least[name], max=most[name])]
+        for name in options
     }
     source = Annotated[Path, typer.Argument(help=_sentence(help_texts["source"]))]
     annotations = {"source": source} | typed | HINTS
 
     def function(source: Path, **given: Any) -> None:
-        _prepare(corpus, source, own={name: given.pop(name) for name in own}, **given)
+        _prepare(corpus, source, options={name: given.pop(name) for name in options}, **given)
 
-    defaults = {"source": SHARED["source"]} | own | SHARED
+    defaults = {"source": SHARED["source"]} | options | SHARED
     function.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
         [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotations[name])
@@ -186,7 +187,7 @@ def _prepare(
     corpus: str,
     source: Path,
     *,
-    own: JsonDict,
+    options: JsonDict,
     out: Path,
     jobs: int,
     force: bool,
@@ -203,7 +204,7 @@ def _prepare(
     from septool.commands import printing
     from septool.tasks.prepare import prepare as work
 
-    given = {name: value for name, value in own.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     prepared = work(corpus, source, out=out, jobs=jobs, force=force, dry_run=dry_run, verify=verify, **given)
     if json:
         for manifest in prepared.manifests:

@@ -16,12 +16,12 @@ ROUNDING = 1e-12  # by which the distance from a to b may differ from that from 
 
 def partners(pairs: Pairs, size: int) -> list[set[int]]:
     """Return the indices that each index is paired with; pairs of an index with itself are ignored."""
-    found: list[set[int]] = [set() for _ in range(size)]
+    partners_of: list[set[int]] = [set() for _ in range(size)]
     for first, other in pairs.tolist():
         if first != other:
-            found[first].add(other)
-            found[other].add(first)
-    return found
+            partners_of[first].add(other)
+            partners_of[other].add(first)
+    return partners_of
 
 
 def average_linkage(vectors: np.ndarray, apart: list[set[int]], distance_apart: float) -> np.ndarray:
@@ -74,13 +74,13 @@ class _Groups:
     def distances(self, group: int) -> np.ndarray:
         """Return the distances from a cluster to each remaining one; infinite to itself."""
         counts = self.counts[: self.left]
-        found = 1 - self.sums[: self.left] @ (self.sums[group] / self.counts[group]) / counts
+        distances = 1 - self.sums[: self.left] @ (self.sums[group] / self.counts[group]) / counts
         if self.extra[group]:
             others = np.array(list(self.extra[group]))
-            found[others] += np.array(list(self.extra[group].values())) / (self.counts[group] * counts[others])
-        found = np.maximum(found, 0.0)  # rounding errors
-        found[group] = np.inf
-        return found
+            distances[others] += np.array(list(self.extra[group].values())) / (self.counts[group] * counts[others])
+        distances = np.maximum(distances, 0.0)  # rounding errors
+        distances[group] = np.inf
+        return distances
 
     def merge(self, gone: int, kept: int) -> int:
         """Merge two clusters into ``kept``, and move the last cluster to the row of the other.

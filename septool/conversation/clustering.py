@@ -53,11 +53,11 @@ def cluster_speakers(
         return np.zeros(0, dtype=int)
     groups = _join(must_link, partners(cannot_link, len(embeddings)))
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
-    length = np.array([seconds[own].sum() for own in members])
+    length = np.array([seconds[runs_of_group].sum() for runs_of_group in members])
     # A recording of hours has thousands of segments, so copies of all embeddings are avoided.
     mean = np.empty((len(members), embeddings.shape[1]), dtype=embeddings.dtype)
-    for own, voice in zip(members, mean, strict=True):
-        voice[:] = seconds[own] @ unit_vectors(embeddings[own])
+    for runs_of_group, voice in zip(members, mean, strict=True):
+        voice[:] = seconds[runs_of_group] @ unit_vectors(embeddings[runs_of_group])
     mean = unit_vectors(mean)
     apart = partners(groups[cannot_link], len(members))
     founders = np.flatnonzero(length >= long_enough)

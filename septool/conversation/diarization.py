@@ -200,16 +200,16 @@ def describe_speakers(
     names = name_speakers(typical, known, statistics.alike)
     turns = [
         Turn(start, end, name)
-        for name, own in zip(names, active, strict=True)
-        for start, end in _turns(own, active.sum(0) > own, store.grid, store.samples / store.rate)
+        for name, speech in zip(names, active, strict=True)
+        for start, end in _turns(speech, active.sum(0) > speech, store.grid, store.samples / store.rate)
     ]
-    spoken = tuple(float(own.sum() / store.grid.per_second) for own in active)
+    spoken = tuple(float(speech.sum() / store.grid.per_second) for speech in active)
     return Diarization(merge_turns(turns, TURN_GAP_S), names, spoken, typical)
 
 
-def _turns(own: np.ndarray, others: np.ndarray, grid: FrameGrid, length: float) -> list[tuple[float, float]]:
+def _turns(speech: np.ndarray, others: np.ndarray, grid: FrameGrid, length: float) -> list[tuple[float, float]]:
     """Return the beginnings and ends, in s, of what somebody says, whose and others' frames are given, ``[frame]``."""
-    joined = drop_islands(close_gaps(own, round(grid.frames(CLOSED_S))), round(grid.frames(SHORTEST_TURN_S)))
+    joined = drop_islands(close_gaps(speech, round(grid.frames(CLOSED_S))), round(grid.frames(SHORTEST_TURN_S)))
     turns = []
     for first, last in spans(joined):
         start = first - pad_frames(others[first::-1], grid.frames(PADDING_S))

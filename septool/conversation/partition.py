@@ -100,9 +100,9 @@ class Partition:
         def gains(who: np.ndarray) -> np.ndarray:
             products = sums[who] @ sums.T
             together = self._log_evidence(weight[who, None] + weight, squares[who, None] + squares + 2 * products)
-            found = together - alone[who, None] - alone + between[who] + self.statistics.person
-            found[np.arange(len(who)), who] = -np.inf
-            return found
+            gains = together - alone[who, None] - alone + between[who] + self.statistics.person
+            gains[np.arange(len(who)), who] = -np.inf
+            return gains
 
         gain = gains(np.arange(before))
         left = before
@@ -177,11 +177,11 @@ class Partition:
 
     def _between(self) -> np.ndarray:
         """Return the log probability, in nats, that pairs of runs add if two speakers merge, ``[speaker, speaker]``."""
-        found = np.zeros((self.speakers, self.speakers))
+        between = np.zeros((self.speakers, self.speakers))
         for run, around in enumerate(self.neighbors):
             for other, nats in around:
-                found[self.labels[run], self.labels[other]] += nats
-        return found
+                between[self.labels[run], self.labels[other]] += nats
+        return between
 
     def _log_evidence(self, weight: np.ndarray, squares: np.ndarray) -> np.ndarray:
         """Return the log probability of a speaker's runs in nats, up to a constant shared by all partitions.

@@ -111,10 +111,10 @@ def sample_conversation(
         utterance = unused[speaker].pop()
         frames = min(utterance.frames, round(LONGEST_S * utterance.rate))
         start = utterance.start + int(random.integers(utterance.frames - frames + 1))
-        own = frames / utterance.rate
+        duration = frames / utterance.rate
         at = end + random.uniform(*style.pause) if segments else random.uniform(0.2, 1.0)
         if segments and spoken and overlapped < style.overlap * spoken:
-            at = end - random.uniform(*OVERLAP_SHARES) * min(length, own)
+            at = end - random.uniform(*OVERLAP_SHARES) * min(length, duration)
             # At most two at once, and nobody over themselves.
             rest = [ends[name] for name in names if name != previous]
             at = max(at, max(rest, default=0.0) + BETWEEN_S, ends[speaker] + BETWEEN_S)
@@ -135,9 +135,9 @@ def sample_conversation(
                 gain_db=round(max(LEVEL_DB + gains[speaker] - level_db, -MOST_DB), 3),
             )
         )
-        shared = max(min(end, at + own) - at, 0.0)
-        overlapped, spoken = overlapped + shared, spoken + own - shared
-        ends[speaker] = at + own
-        if at + own > end:
-            end, length, previous = at + own, own, speaker
+        shared = max(min(end, at + duration) - at, 0.0)
+        overlapped, spoken = overlapped + shared, spoken + duration - shared
+        ends[speaker] = at + duration
+        if at + duration > end:
+            end, length, previous = at + duration, duration, speaker
     return Conversation(id=id, sample_rate=sample_rate, seconds=round(end + 0.5, 3), segments=tuple(segments))

@@ -93,9 +93,9 @@ def mixture_seconds(row: Mixture) -> float:
 
 
 def _read_source(row: Mixture, source: Source, rate: int) -> np.ndarray:
-    samples, own = audio.read_audio(row.locate(source.path), source.start, source.frames, whole=True)
+    samples, file_rate = audio.read_audio(row.locate(source.path), source.start, source.frames, whole=True)
     # A voice at speed 1.05 is one whose rate was 1.05 times as high as the file says.
-    voice = audio.resample(audio.to_mono(samples), own * source.speed, rate)
+    voice = audio.resample(audio.to_mono(samples), file_rate * source.speed, rate)
     return voice * np.float32(from_db(source.gain_db))
 
 

@@ -58,7 +58,7 @@ def read_rttm(path: Path) -> dict[str, list[Turn]]:
                 f"{path}, line {number}: {line[:60]!r} is no turn; one reads: SPEAKER FILE 1 START SECONDS "
                 "<NA> <NA> NAME <NA> <NA>"
             ) from None
-    return {recording: merge_turns(own) for recording, own in turns.items()}
+    return {recording: merge_turns(of_recording) for recording, of_recording in turns.items()}
 
 
 def to_json(turns: Sequence[Turn], recording: str) -> str:

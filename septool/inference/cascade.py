@@ -74,9 +74,11 @@ def load_extractor(path: Path, speaker_model: str | None = None) -> tuple[Extrac
     if speaker is None:
         return checkpoints.load(path, Extractor)
     separator, header = checkpoints.load(path)
-    network, known = checkpoints.load(speaker, SpeakerEncoder)
+    network, speaker_header = checkpoints.load(speaker, SpeakerEncoder)
     network.listen_at(header.sample_rate)
-    return Cascade(separator, network.embedding).eval(), replace(header, presence_threshold=known.presence_threshold)
+    return Cascade(separator, network.embedding).eval(), replace(
+        header, presence_threshold=speaker_header.presence_threshold
+    )
 
 
 def find_speaker_network(path: Path, speaker_model: str | None = None) -> Path | None:

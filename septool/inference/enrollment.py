@@ -142,9 +142,9 @@ def read_reference(
     Raises:
         AudioError: it cannot be read, or it holds too little of a voice.
     """
-    own = info or audio.audio_info(path)
-    longest = min(round(MAX_REFERENCE_S * own.rate), own.frames - start)
-    cut = longest < (own.frames - start if frames < 0 else frames)
+    header = info or audio.audio_info(path)
+    longest = min(round(MAX_REFERENCE_S * header.rate), header.frames - start)
+    cut = longest < (header.frames - start if frames < 0 else frames)
     voice = read_excerpts(path, rate, [(start, longest if frames < 0 else min(frames, longest))], report)
     check_reference(
         voice, rate, f"reference {printable(path)}" + (f" (its first {MAX_REFERENCE_S:g} s)" if cut else "")
@@ -174,7 +174,9 @@ def read_excerpts(
     channel = powers.loudest_if_cancelling() if channels > 1 else None
     if channel is not None:
         report(f"{printable(path)}: its channels cancel each other; channel {channel}, the loudest, is used")
-    return np.concatenate([audio.resample(audio.to_mono(samples, channel), own, rate) for samples, own in parts])
+    return np.concatenate(
+        [audio.resample(audio.to_mono(samples, channel), file_rate, rate) for samples, file_rate in parts]
+    )
 
 
 def check_reference(voice: np.ndarray, rate: int, name: str) -> None:
@@ -219,10 +221,10 @@ def embed_references(speaker: nn.Module, references: Sequence[np.ndarray], rate:
     """
     waves = [torch.from_numpy(voice)[None].to(device) for voice in references]
     seconds = torch.tensor([speech_seconds(voice, rate) or 0.0 for voice in references], device=device)
-    known = torch.cat([embed(speaker, wave) for wave in waves])  # [reference, embedding]
-    known = (known * (seconds / seconds.sum())[:, None]).sum(0, keepdim=True)
-    check_finite_estimate(known)
-    return known
+    embedding = torch.cat([embed(speaker, wave) for wave in waves])  # [reference, embedding]
+    embedding = (embedding * (seconds / seconds.sum())[:, None]).sum(0, keepdim=True)
+    check_finite_estimate(embedding)
+    return embedding
 
 
 def read_enrollment(row: manifest.Mixture, rate: int) -> np.ndarray:

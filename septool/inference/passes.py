@@ -44,8 +44,8 @@ def add_passes(estimate: ArrayEstimator, mixture: np.ndarray, voices: np.ndarray
     total = voices
     for number in range(1, passes):
         delay, sign = _delay_and_sign(number)
-        found = estimate(np.pad(np.float32(sign) * mixture, ((0, 0), (delay, 0))))
-        total = total + _in_order_of(total, np.float32(sign) * found[..., delay:])
+        estimates = estimate(np.pad(np.float32(sign) * mixture, ((0, 0), (delay, 0))))
+        total = total + _in_order_of(total, np.float32(sign) * estimates[..., delay:])
     return total / np.float32(passes)
 
 
@@ -70,13 +70,13 @@ def extract_mean(model: "Extractor", mixture: "Tensor", embeddings: "Tensor", pa
 
     if passes == 1:
         return extract_at_model_level(model, mixture, embeddings)
-    found: list[Extraction] = []
+    extractions: list[Extraction] = []
     for number in range(passes):
         delay, sign = _delay_and_sign(number)
         padded = torch.nn.functional.pad(sign * mixture, (delay, 0))
         voice, presence = extract_at_model_level(model, padded, embeddings)
-        found.append(Extraction(sign * voice.float()[..., delay:], presence.float()))
-    voices, presences = (torch.stack(parts) for parts in zip(*found, strict=True))  # [pass, batch, voice, ...]
+        extractions.append(Extraction(sign * voice.float()[..., delay:], presence.float()))
+    voices, presences = (torch.stack(parts) for parts in zip(*extractions, strict=True))  # [pass, batch, voice, ...]
     surest = voices.take_along_dim(presences.argmax(0)[None, ..., None], dim=0)
     alike = torch.nn.functional.cosine_similarity(voices, surest, dim=-1) > SAME_SPEAKER_CORRELATION
     alike |= presences == presences.amax(0)  # includes the most confident pass if it is silent
@@ -88,7 +88,7 @@ def _delay_and_sign(number: int) -> tuple[int, int]:
     return number * DELAY, (-1) ** number
 
 
-def _in_order_of(known: np.ndarray, voices: np.ndarray) -> np.ndarray:
+def _in_order_of(reference: np.ndarray, voices: np.ndarray) -> np.ndarray:
     """Permute ``[batch, voice, time]`` to match the order of other estimates of the same mixtures."""
-    orders = [best_order(correlations(*item))[0] for item in zip(known, voices, strict=True)]
+    orders = [best_order(correlations(*item))[0] for item in zip(reference, voices, strict=True)]
     return np.stack([item[list(order)] for item, order in zip(voices, orders, strict=True)])

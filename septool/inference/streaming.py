@@ -71,16 +71,16 @@ class EstimateSettings:
         """Return the number of voices written for a recording with a number of channels."""
         return (self.voices if self.voice is None else 1) * (channels if self.channel == "each" else 1)
 
-    def written_subtype(self, own: str) -> str:
+    def written_subtype(self, file_subtype: str) -> str:
         """Return the sample format of the voices, given that of the recording."""
-        return "FLOAT" if self.clip == "none" else voice_subtype(own)
+        return "FLOAT" if self.clip == "none" else voice_subtype(file_subtype)
 
 
-def voice_subtype(own: str) -> str:
+def voice_subtype(file_subtype: str) -> str:
     """Return the sample format of voices, given that of the recording: the same, or the nearest that is written."""
-    if own in ("PCM_16", "PCM_24", "PCM_32", "FLOAT"):
-        return own
-    return "FLOAT" if own == "DOUBLE" else "PCM_16"
+    if file_subtype in ("PCM_16", "PCM_24", "PCM_32", "FLOAT"):
+        return file_subtype
+    return "FLOAT" if file_subtype == "DOUBLE" else "PCM_16"
 
 
 def check_segment(segment: float, overlap: float) -> None:

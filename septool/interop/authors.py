@@ -210,8 +210,10 @@ def _prepare_kaituoxu(tensors: Tensors) -> tuple[Tensors, JsonDict]:
     stack = 1 + max((int(match.group(2)) for match in matches if match), default=0)
     renamed = {}
     for (name, value), match in zip(tensors.items(), matches, strict=True):
-        own = name if match is None else f"blocks.{int(match.group(1)) * stack + int(match.group(2))}.{match.group(3)}"
-        renamed[own] = value
+        renamed_key = (
+            name if match is None else f"blocks.{int(match.group(1)) * stack + int(match.group(2))}.{match.group(3)}"
+        )
+        renamed[renamed_key] = value
     return renamed, {"blocks in a stack": stack}
 
 
@@ -392,8 +394,8 @@ def read_release(source: str, content: JsonMapping) -> ForeignCheckpoint:
 def _known(release: Release, tensors: JsonMapping) -> int:
     prepared, _ = release.prepare(dict(tensors))
     patterns = [name_pattern(line) for line in release.architecture.names]
-    found = [any(pattern.fullmatch(str(name)) for name in prepared) for pattern in patterns]
-    return sum(found) - 2 * (len(found) - sum(found))
+    matched = [any(pattern.fullmatch(str(name)) for name in prepared) for pattern in patterns]
+    return sum(matched) - 2 * (len(matched) - sum(matched))
 
 
 def recognize_release(content: JsonMapping) -> str | None:

@@ -52,8 +52,8 @@ GRIDNET_V1: Names = {  # every head has modules of its own: Q_0, Q_1
 LOCOFORMER: Names = {
     **_STEM_AND_HEAD,
     **{
-        f"separator.blocks.*.{path}_path.{theirs}": f"blocks.*.{own}.{ours}"
-        for path, own in (("freq", "frequency"), ("frame", "time"))
+        f"separator.blocks.*.{path}_path.{theirs}": f"blocks.*.{axis}.{ours}"
+        for path, axis in (("freq", "frequency"), ("frame", "time"))
         for theirs, ours in {
             "ffn_norm.1.*": "norm1.*",  # the second of the list runs first
             "attn_norm.*": "norm2.*",

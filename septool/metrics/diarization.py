@@ -60,7 +60,7 @@ def diarization_error(*, estimate: Sequence[Turn], reference: Sequence[Turn], co
         scored = np.minimum(np.abs(before), np.abs(after)) >= collar
     lengths = lengths * scored
     names, active = _activity(reference, middles)
-    found, speaking = _activity(estimate, middles)
+    clusters, speaking = _activity(estimate, middles)
     co_occurrence = (active[:, None] & speaking[None]) @ lengths  # [reference, estimate], s
     untyped: Any = scipy.optimize
     rows, columns = untyped.linear_sum_assignment(co_occurrence, maximize=True)
@@ -72,7 +72,7 @@ def diarization_error(*, estimate: Sequence[Turn], reference: Sequence[Turn], co
         false_alarm=float(np.maximum(hypothesized - true, 0) @ lengths),
         confusion=float(np.minimum(true, hypothesized) @ lengths) - correct,
         total=float(true @ lengths),
-        mapping={found[column]: names[row] for row, column in pairs},
+        mapping={clusters[column]: names[row] for row, column in pairs},
     )
 
 

@@ -165,11 +165,11 @@ class SpeakerEncoder(Model[ConfigT]):
             self.rate = rate
 
 
-def _resample_input(rate: int, own: int, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+def _resample_input(rate: int, model_rate: int, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     """Bring the recordings ``[batch, time]`` that a network is called with from ``rate`` to its own, both in Hz."""
     import torchaudio  # which few models need
 
-    return (torchaudio.functional.resample(inputs[0], rate, own),)
+    return (torchaudio.functional.resample(inputs[0], rate, model_rate),)
 
 
 class Extraction(NamedTuple):
@@ -212,8 +212,8 @@ class Extractor(Model[ConfigT], ABC):
             ``[batch, voice, time]``, and the presence of each, ``[batch, voice]``.
         """
         count = len(embeddings)
-        found = self.extract_with_score(mixture.repeat_interleave(count, 0), embeddings.repeat(len(mixture), 1))
-        return Extraction(*(part.unflatten(0, (-1, count)) for part in found))
+        extraction = self.extract_with_score(mixture.repeat_interleave(count, 0), embeddings.repeat(len(mixture), 1))
+        return Extraction(*(part.unflatten(0, (-1, count)) for part in extraction))
 
     def forward(self, mixture: Tensor, enrollment: Tensor) -> Tensor:
         """Map ``mixture [batch, time]`` and ``enrollment [batch, time]`` to ``[batch, time]``."""

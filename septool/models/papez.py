@@ -194,27 +194,28 @@ class WorkingMemoryLayer(nn.Module):
         return torch.sigmoid(scores.to(torch.promote_types(scores.dtype, torch.float32)))
 
     def project(
-        self, tokens: Tensor, memory: Tensor, known: Tensor | None = None, changed: Tensor | None = None
+        self, tokens: Tensor, memory: Tensor, previous: Tensor | None = None, changed: Tensor | None = None
     ) -> Tensor:
         """Return queries, keys and values of every chunk, ``[batch, chunk, M + K, 3 width]``.
 
-        Those that are ``known`` from the step before are renewed in place for the slots and the ``changed`` tokens.
+        Where ``previous``, those of the step before, are given, they are renewed in place for the slots and the
+        ``changed`` tokens.
         """
         count, slots, weight, bias = tokens.shape[1], self.slots, self.attention.qkv.weight, self.attention.qkv.bias
         if not slots:  # the sequence is a chunk, and its positions are in the states
             return F.linear(tokens, weight, bias)[:, None]
         table = F.linear(self.position(slots + self.chunk), weight, bias)  # [M + K, 3H]
         padding, shared = frames.dprnn_padding(count, self.chunk), F.linear(memory, weight)
-        if known is None or changed is None or not _are_few(changed):
+        if previous is None or changed is None or not _are_few(changed):
             return frames.segment(F.linear(tokens, weight), self.chunk, padding, shared).add_(table)
-        known = known.clone() if known.requires_grad else known
-        known[:, :, :slots] = (shared + table[:slots])[:, None]
+        previous = previous.clone() if previous.requires_grad else previous
+        previous[:, :, :slots] = (shared + table[:slots])[:, None]
         number = changed.flatten().cumsum(0).view_as(changed) * changed  # counts the changed tokens from one
         number = frames.segment(number[..., None], self.chunk, padding)[..., 0]  # [B, S, K]
         is_changed = number > 0
         anew = F.linear(tokens[changed], weight)[number[is_changed] - 1]
-        known[:, :, slots:][is_changed] = anew + table[slots:][is_changed.nonzero()[:, -1]]
-        return known
+        previous[:, :, slots:][is_changed] = anew + table[slots:][is_changed.nonzero()[:, -1]]
+        return previous
 
     def _feed(self, x: Tensor, attended: Tensor, step: int) -> Tensor:
         x = self.norm1(x + attended, step)

@@ -30,11 +30,11 @@ def time_interleaved(
     started = time.perf_counter()
     for repeats in range(MAX_REPEATS):
         over = time.perf_counter() - started >= budget
-        if repeats >= min_repeats and (over or all(_settled(summarize_times(own)) for own in times)):
+        if repeats >= min_repeats and (over or all(_settled(summarize_times(of_call)) for of_call in times)):
             break
-        for call, own in zip(calls, times, strict=True):
-            own.append(_time_once(call, device))
-    return [summarize_times(own) for own in times]
+        for call, of_call in zip(calls, times, strict=True):
+            of_call.append(_time_once(call, device))
+    return [summarize_times(of_call) for of_call in times]
 
 
 def summarize_times(times: Sequence[float]) -> Timing:

@@ -25,10 +25,10 @@ class _Reading:
 
     def read(self, path: Path) -> np.ndarray:
         """Read a file as one channel, ``[time]``."""
-        samples, own = audio.read_audio(path, whole=True)
-        if own != self.rate and not self.resample:
-            raise AudioError(f"{path} is {own} Hz, the others are {self.rate}; --sample-rate brings all to one")
-        return audio.resample(audio.to_mono(samples), own, self.rate)
+        samples, file_rate = audio.read_audio(path, whole=True)
+        if file_rate != self.rate and not self.resample:
+            raise AudioError(f"{path} is {file_rate} Hz, the others are {self.rate}; --sample-rate brings all to one")
+        return audio.resample(audio.to_mono(samples), file_rate, self.rate)
 
     def read_voices(self, files: VoiceFiles, id: str, count: int) -> list[np.ndarray]:
         """Read the voices 1 to ``count`` of an item, and whatever more there are behind those, ``[time]`` each."""
@@ -71,8 +71,8 @@ def estimates_of_manifest(
 def _load_row(files: VoiceFiles, reading: _Reading, row: manifest.Mixture) -> ScoringInput:
     try:
         # Resampled, not rendered at another rate: so the files were, and the lengths agree.
-        own = row.sample_rate if reading.resample else reading.rate
-        mixture, sources = (audio.resample(part, own, reading.rate) for part in render_mixture(row, own)[:2])
+        row_rate = row.sample_rate if reading.resample else reading.rate
+        mixture, sources = (audio.resample(part, row_rate, reading.rate) for part in render_mixture(row, row_rate)[:2])
         estimates = reading.read_voices(files, nfc(manifest.file_stem(row.id)), len(row.sources))
     except SeptoolError as error:
         return ScoringInput(row.id, error=str(error))

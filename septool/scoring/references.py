@@ -59,13 +59,13 @@ def score_outputs(
     """
     rate = settings.model_rate
 
-    def at_scoring_rate(samples: np.ndarray, own: int) -> torch.Tensor:
-        return torch.from_numpy(audio.resample(samples, own, rate)).double()
+    def at_scoring_rate(samples: np.ndarray, file_rate: int) -> torch.Tensor:
+        return torch.from_numpy(audio.resample(samples, file_rate, rate)).double()
 
-    mixed, own = _read_mixture(mixture, settings)
-    mixed = at_scoring_rate(audio.to_mono(mixed, settings.channel_number or cancelling), own)
-    voices = torch.stack([at_scoring_rate(voice, own) for path in outputs for voice in audio.read_audio(path)[0]])
-    true = torch.stack([at_scoring_rate(voice, own) for voice in true.numpy()])
+    mixed, file_rate = _read_mixture(mixture, settings)
+    mixed = at_scoring_rate(audio.to_mono(mixed, settings.channel_number or cancelling), file_rate)
+    voices = torch.stack([at_scoring_rate(voice, file_rate) for path in outputs for voice in audio.read_audio(path)[0]])
+    true = torch.stack([at_scoring_rate(voice, file_rate) for voice in true.numpy()])
     item = score_improvement(voices, true, mixed, rate)
     if item.error:
         return (Improvement(None, item.error),) * len(voices)

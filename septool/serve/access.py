@@ -86,12 +86,12 @@ def plan_access(host: str, token: str | None, names: Sequence[str]) -> Access:
         raise UsageError(
             f"--token has {len(token)} characters; give {MIN_TOKEN} or more of ASCII, or leave it out to have one made"
         )
-    own = {"localhost", *(name.lower() for name in names)}
+    allowed = {"localhost", *(name.lower() for name in names)}
     if is_loopback(host):
-        return Access(frozenset(own), token=token)
+        return Access(frozenset(allowed), token=token)
     machine = socket.gethostname().lower()
     return Access(
-        frozenset(own | {machine, f"{machine}.local", host.lower()}),
+        frozenset(allowed | {machine, f"{machine}.local", host.lower()}),
         any_address=True,
         token=token or secrets.token_urlsafe(TOKEN_BYTES),
     )

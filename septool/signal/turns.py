@@ -18,12 +18,12 @@ def merge_turns(turns: Iterable[Turn], gap: float = 0.0) -> list[Turn]:
     """Sort turns by their start, and join those of one speaker that are at most ``gap`` seconds apart."""
     merged: dict[str, list[Turn]] = {}
     for turn in sorted(turns):
-        own = merged.setdefault(turn.speaker, [])
-        if own and turn.start - own[-1].end <= gap:
-            own[-1] = own[-1]._replace(end=max(own[-1].end, turn.end))
+        of_speaker = merged.setdefault(turn.speaker, [])
+        if of_speaker and turn.start - of_speaker[-1].end <= gap:
+            of_speaker[-1] = of_speaker[-1]._replace(end=max(of_speaker[-1].end, turn.end))
         else:
-            own.append(turn)
-    return sorted(turn for own in merged.values() for turn in own)
+            of_speaker.append(turn)
+    return sorted(turn for of_speaker in merged.values() for turn in of_speaker)
 
 
 def find_overlaps(turns: Iterable[Turn]) -> list[Turn]:

@@ -151,9 +151,9 @@ def _read_recording(path: Path, report: Callable[[str], None], findings: list[Ca
         return mono, file.rate
 
 
-def _resample(path: Path, samples: np.ndarray, own: int, rate: int) -> np.ndarray:
+def _resample(path: Path, samples: np.ndarray, file_rate: int, rate: int) -> np.ndarray:
     """Bring a recording to a rate in Hz, of which something has to be left."""
-    voice = audio.resample(samples, own, rate)
+    voice = audio.resample(samples, file_rate, rate)
     if not len(voice) or _rms(voice) < from_db(-MAX_RESAMPLING_LOSS_DB) * _rms(samples):
         left = "silent" if len(voice) else "shorter than a sample"
         raise SeptoolError(f"{printable(path)} is {left} at {rate} Hz, so it has no level to set")

@@ -238,20 +238,20 @@ class MicroBatches:
 
     def __getitem__(self, key: tuple[Sequence[Key], slice]) -> tuple[Batch | SeptoolError, dict[str, str]]:
         """Return the items of a share of a batch, and the damage noticed; see :class:`Damage`."""
-        keys, own = key
+        keys, share = key
         try:
             if self.items.variable_length:
                 # Cut to the shortest item of the whole batch, including those of other processes.
-                batch = _select_items(collate_items([self.items[item] for item in keys]), own)
+                batch = _select_items(collate_items([self.items[item] for item in keys]), share)
             else:
-                batch = collate_items([self.items[item] for item in keys[own]])
+                batch = collate_items([self.items[item] for item in keys[share]])
         except SeptoolError as error:
             return error, self.items.damage.take()
         return batch, self.items.damage.take()
 
 
-def _select_items(batch: TrainingItem, own: slice) -> TrainingItem:
-    return tuple(_select_items(part, own) for part in batch) if isinstance(batch, tuple) else batch[own].clone()
+def _select_items(batch: TrainingItem, share: slice) -> TrainingItem:
+    return tuple(_select_items(part, share) for part in batch) if isinstance(batch, tuple) else batch[share].clone()
 
 
 def _start_worker(worker: int) -> None:

@@ -82,7 +82,7 @@ class Teacher:
                 f"{states[0].shape[-1]}; distillation takes a model with as many or more"
             )
         pairs = zip(_spread(states, len(targets)), _spread(targets, len(states)), strict=True)
-        distances = [distance(own[:, self.first :: self.frames], target) for own, target in pairs]
+        distances = [distance(state[:, self.first :: self.frames], target) for state, target in pairs]
         return self.weight * torch.stack(distances).mean()
 
 

@@ -65,9 +65,9 @@ def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float], step
     """
     first, third, fifth = coefficients
     tall = matrix.shape[0] > matrix.shape[1]
-    found = matrix.T if tall else matrix  # the Gram matrix of the shorter side is smaller
-    found = found / found.norm().clamp(min=eps)
+    x = matrix.T if tall else matrix  # the Gram matrix of the shorter side is smaller
+    x = x / x.norm().clamp(min=eps)
     for _ in range(steps):
-        gram = found @ found.T
-        found = torch.addmm(found, torch.addmm(gram, gram, gram, beta=third, alpha=fifth), found, beta=first)
-    return found.T if tall else found
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=third, alpha=fifth), x, beta=first)
+    return x.T if tall else x

@@ -56,8 +56,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: JsonDict) -> None
     """Load an optimizer's state, but keep its own settings."""
     settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)
+    for group, setting in zip(optimizer.param_groups, settings, strict=True):
+        group.update(setting)
 
 
 class MovingAverage:
