@@ -94,21 +94,21 @@ def time_process(run: Run, recording: Path | None, out: Path) -> dict[str, Taken
     return split_parts(Taken(ended - begun, cpu), done.stdout if recording else "", ended)
 
 
-def split_parts(whole: Taken, said: str, ended: float) -> dict[str, Taken]:
+def split_parts(whole: Taken, output: str, ended: float) -> dict[str, Taken]:
     """Return the parts that a process told of, its end, and all of it."""
     parts = {"all": whole}
-    if said:
-        told = json.loads(said.splitlines()[-1])
-        parts |= {name: Taken(*taken) for name, taken in told["taken"].items()}
+    if output:
+        report = json.loads(output.splitlines()[-1])
+        parts |= {name: Taken(*taken) for name, taken in report["taken"].items()}
         known = sum(parts[name].cpu for name in PARTS if name in parts)
-        parts["end"] = Taken(ended - told["ended"], whole.cpu - known)
+        parts["end"] = Taken(ended - report["ended"], whole.cpu - known)
     return parts
 
 
 def median_parts(found: Sequence[dict[str, Taken]]) -> dict[str, Taken]:
     """Return the median of each part, by the clock and of processor time alone."""
     return {
-        name: Taken(*(statistics.median(each[name][kind] for each in found) for kind in (0, 1)))
+        name: Taken(*(statistics.median(run[name][kind] for run in found) for kind in (0, 1)))
         for name in SHOWN
         if name in found[0]
     }
@@ -153,7 +153,7 @@ def main() -> None:
                     recording = Path(folder) / f"{run.seconds:g}.wav"
                     audio.write_audio(recording, samples[:, : round(run.seconds * rate)], rate, "PCM_16")
                 found[run.name].append(time_process(run, recording, Path(folder)))
-    for line in table({name: median_parts(each) for name, each in found.items()}):
+    for line in table({name: median_parts(runs) for name, runs in found.items()}):
         print(line)
 
 

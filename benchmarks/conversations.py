@@ -36,10 +36,10 @@ class Kept:
 
     def replay(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return a separator that gives the windows in their order."""
-        place = iter(range(1 << 30))
+        counter = iter(range(1 << 30))
 
         def separate(mixture: np.ndarray) -> np.ndarray:
-            number = next(place)
+            number = next(counter)
             if number == len(self.windows):
                 self.windows.append(self.separate(mixture))
             return self.windows[number]
@@ -57,7 +57,7 @@ class OracleSeparation:
         inside = self.sources[:, self.place : self.place + len(mixture)]
         self.place += self.step
         tracks, busy = np.zeros((2, len(mixture)), np.float32), np.zeros((2, len(mixture)), bool)
-        for source in inside[np.argsort([np.argmax(each != 0) for each in inside])]:
+        for source in inside[np.argsort([np.argmax(source != 0) for source in inside])]:
             on = np.convolve(source != 0, np.ones(160), "same") > 0
             track = int((busy[0] & on).sum() > (busy[1] & on).sum())
             tracks[track] += source

@@ -39,18 +39,18 @@ def rows(lengths: Sequence[float], model: str, threads: int) -> Iterator[dict[st
             audio.write_audio(recording, np.resize(example[0], round(seconds * rate)), rate)
             count = RUNS if seconds <= LONG_S else RUNS_OF_LONG
             runs = [run("plain", model, recording, Path(folder, f"{seconds}-{n}"), threads) for n in range(count)]
-            each = sorted(1000 * one.seconds / seconds for one in runs)
+            times = sorted(1000 * run.seconds / seconds for run in runs)
             yield {
                 "kind": "growth",
                 "audio s": seconds,
                 "runs": count,
-                "s": statistics.median(one.seconds for one in runs),
-                "ms for a second": statistics.median(each),
-                "from": each[0],
-                "to": each[-1],
-                "processor ms for a second": statistics.median(1000 * one.cpu_s / seconds for one in runs),
-                "memory MB": statistics.median(one.peak_mb for one in runs),
-                "first output s": statistics.median(one.first_output_s for one in runs),
+                "s": statistics.median(run.seconds for run in runs),
+                "ms for a second": statistics.median(times),
+                "from": times[0],
+                "to": times[-1],
+                "processor ms for a second": statistics.median(1000 * run.cpu_s / seconds for run in runs),
+                "memory MB": statistics.median(run.peak_mb for run in runs),
+                "first output s": statistics.median(run.first_output_s for run in runs),
             }
 
 

@@ -92,13 +92,13 @@ def run(way: str, model: str, recording: Path, out: Path, threads: int, voices: 
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        _, said = child.communicate()
+        _, output = child.communicate()
         seconds = time.perf_counter() - begin
         ended.set()
         watcher.join()
-    status, cpu_s, peak = json.loads(said.splitlines()[-1])
+    status, cpu_s, peak = json.loads(output.splitlines()[-1])
     if status:
-        raise SystemExit(f"{' '.join(command)} ended with {status}: {said.decode()}")
+        raise SystemExit(f"{' '.join(command)} ended with {status}: {output.decode()}")
     return Run(seconds, cpu_s, peak * PEAK_UNIT / 1e6, min(first, seconds))
 
 
@@ -136,13 +136,13 @@ def preference_db(tracks: np.ndarray, voices: np.ndarray) -> float:
 
 def count_changes(straight: Sequence[bool]) -> int:
     """Count changes from one order of the tracks to the other, from window to window."""
-    return sum(one != other for one, other in pairwise(straight))
+    return sum(first != second for first, second in pairwise(straight))
 
 
 def majorities(straight: Sequence[bool]) -> list[bool]:
     """Return the order that most of the five windows about each have: what a separator mixes up for seconds is gone."""
     padded = [*straight[:1], *straight[:1], *straight, *straight[-1:], *straight[-1:]]
-    return [sum(padded[place : place + 5]) > 2 for place in range(len(straight))]
+    return [sum(padded[index : index + 5]) > 2 for index in range(len(straight))]
 
 
 def follow(tracks: list[Path], voices: list[Path]) -> dict[str, int]:
@@ -258,8 +258,8 @@ def main() -> int:
         own.error("a manifest of utterances is missing")
     device = torch.device("cpu")
     title = "Long recordings"
-    about = f"{ABOUT} {arguments.note}"
-    section.measure(title, about, rows(arguments), device=device, threads=arguments.threads, out=arguments.out)
+    introduction = f"{ABOUT} {arguments.note}"
+    section.measure(title, introduction, rows(arguments), device=device, threads=arguments.threads, out=arguments.out)
     return 0
 
 

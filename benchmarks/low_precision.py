@@ -75,7 +75,7 @@ def time_ways(found: dict[str, Separate], rate: int, rounds: int) -> dict[str, f
             started = time.process_time()
             separate(mixture)
             taken[way].append(time.process_time() - started)
-    return {way: statistics.median(each) / TIMED_S for way, each in taken.items()}
+    return {way: statistics.median(times) / TIMED_S for way, times in taken.items()}
 
 
 def score(separate: Separate, rows: list[Mixture], rate: int) -> float:
@@ -84,7 +84,7 @@ def score(separate: Separate, rows: list[Mixture], rate: int) -> float:
     for row in rows:
         rendered = render_mixture(row, rate)
         voices = separate(rendered.mixture[None].astype(np.float32))[0]
-        found, true, mixed = (torch.from_numpy(each) for each in (voices, rendered.sources, rendered.mixture))
+        found, true, mixed = (torch.from_numpy(signal) for signal in (voices, rendered.sources, rendered.mixture))
         values.append(value_or_floor(score_improvement(found, true, mixed, rate)))
     return statistics.fmean(value for value in values if value is not None)
 

@@ -76,12 +76,12 @@ def measure(drawers: list[Callable[[int], object]]) -> np.ndarray:
     return seconds
 
 
-def drawer(rate: int, how: DynamicMixing) -> Callable[[int], np.ndarray]:
+def drawer(rate: int, mixing: DynamicMixing) -> Callable[[int], np.ndarray]:
     """Return what draws a mixture by its number."""
     speech, noise, rooms = material(rate)
-    voices = speech if how.sources == 2 else three(speech)
-    around = AugmentationSources(len(how.backgrounds) * (noise,), rooms if how.rooms else None)
-    return lambda index: sample_parts(voices, how, around, seed=0, epoch=0, index=index)
+    voices = speech if mixing.sources == 2 else three(speech)
+    around = AugmentationSources(len(mixing.backgrounds) * (noise,), rooms if mixing.rooms else None)
+    return lambda index: sample_parts(voices, mixing, around, seed=0, epoch=0, index=index)
 
 
 def three(speech: UtterancePool) -> UtterancePool:
@@ -107,7 +107,7 @@ def main() -> None:
     print("| mixtures | 8 kHz | 16 kHz |")
     print("|---|---|---|")
     lines = settings()
-    found = {rate: measure([drawer(rate, how) for how in lines.values()]) for rate in (8000, 16000)}
+    found = {rate: measure([drawer(rate, mixing) for mixing in lines.values()]) for rate in (8000, 16000)}
     for line, name in enumerate(lines):
         cells = []
         for seconds in found.values():

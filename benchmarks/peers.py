@@ -159,9 +159,9 @@ def parse(parser: argparse.ArgumentParser, models: Iterable[str], module: str) -
     return options
 
 
-def against(about: str) -> str:
+def against(subject: str) -> str:
     """Add the versions of the toolkits."""
-    return f"{about} Against {', '.join(f'{name} {version(name)}' for name in TOOLKITS)}."
+    return f"{subject} Against {', '.join(f'{name} {version(name)}' for name in TOOLKITS)}."
 
 
 def main() -> None:

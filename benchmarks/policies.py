@@ -85,8 +85,8 @@ def excerpts(rate: int) -> list[Tensor]:
     samples = audio.load_audio(EXAMPLE, rate)
     length = round(SECONDS * rate)
     cut = [torch.from_numpy(samples[i : i + length]) for i in range(0, len(samples) - length + 1, length)]
-    cut = [each - each.mean() for each in cut]
-    return [(each / rms(each) * from_db(MODEL_LEVEL_DB))[None] for each in cut]
+    cut = [part - part.mean() for part in cut]
+    return [(part / rms(part) * from_db(MODEL_LEVEL_DB))[None] for part in cut]
 
 
 def equality(ours: Tensor, theirs: Tensor) -> list[float]:
@@ -109,7 +109,7 @@ def resampling(pipeline: SeparationPipeline) -> list[float]:
     theirs = Resample(2 * rate, rate)(samples)
     ours = torch.from_numpy(audio.load_audio(EXAMPLE, rate))
     length = min(len(ours), len(theirs))
-    voices = [separate_at_model_level(pipeline.model, each[None, :length])[0] for each in (ours, theirs)]
+    voices = [separate_at_model_level(pipeline.model, part[None, :length])[0] for part in (ours, theirs)]
     return equality(*voices)
 
 
@@ -117,7 +117,9 @@ def segments(pipeline: SeparationPipeline, seconds: float) -> list[float]:
     """Compare segments that are stitched with the whole recording at once."""
     rate = pipeline.header.sample_rate
     recording = np.resize(audio.load_audio(EXAMPLE, rate), round(seconds * rate))
-    parts, whole = (pipeline.separate(recording, rate, segment=each, consistency=False) for each in (30.0, seconds))
+    parts, whole = (
+        pipeline.separate(recording, rate, segment=segment, consistency=False) for segment in (30.0, seconds)
+    )
     return equality(torch.from_numpy(parts), torch.from_numpy(whole))
 
 

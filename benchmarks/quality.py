@@ -80,7 +80,7 @@ def measure(folder: Path, model: str, name: str, limit: int | None) -> None:
 
 def write_results(path: Path, model: str, name: str, items: Sequence[Item], summary: Summary) -> None:
     """Write a result: a line about it, and the items without what all of them share."""
-    about = {
+    header = {
         "model": model,
         "set": name,
         "items": len(items),
@@ -90,7 +90,7 @@ def write_results(path: Path, model: str, name: str, items: Sequence[Item], summ
         "versions": metric_versions(),
         "commit": source_commit(),
     }
-    lines = [json.dumps(about)]
+    lines = [json.dumps(header)]
     for item in items:
         row = {key: value for key, value in item.to_row().items() if not key.endswith("_sha256")}
         lines.append(json.dumps(_rounded(row)))
@@ -103,14 +103,14 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, DIGITS)
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, list) else value
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[Item]]:
     """Read a result: what it is of, and its items with the manifest's sum, so that only equals are compared."""
-    about, *rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return about, [Item.from_row(row | {"manifest_sha256": about["manifest_sha256"]}) for row in rows]
+    header, *rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return header, [Item.from_row(row | {"manifest_sha256": header["manifest_sha256"]}) for row in rows]
 
 
 def is_measured(path: Path, sha256: str) -> bool:
@@ -133,14 +133,14 @@ def read_cards() -> list[tuple[dict[str, Any], list[Item]]]:
                 item = scores.setdefault(row["id"], {metric: [] for metric in metrics})
                 for metric in metrics:
                     item[metric].append(float(row[metric]) if row[metric] else None)
-        about = {
+        header = {
             "model": model,
             "set": entry.measured["on"],
             "sample_rate": entry.sample_rate,
             "manifest_sha256": entry.measured["manifest_sha256"],
         }
-        provenance = {"manifest_sha256": about["manifest_sha256"]}
-        results.append((about, [Item(id, each, provenance=provenance) for id, each in scores.items()]))
+        provenance = {"manifest_sha256": header["manifest_sha256"]}
+        results.append((header, [Item(id, of_item, provenance=provenance) for id, of_item in scores.items()]))
     return results
 
 
@@ -151,8 +151,8 @@ def page(folder: Path, shipped: Sequence[tuple[dict[str, Any], list[Item]]] = ()
     yield ABOUT
     for name in SETS:
         results = [read_results(path) for path in sorted(folder.glob(f"{name}.*.jsonl"))]
-        measured = {about["model"] for about, _ in results}
-        results += [each for each in shipped if each[0]["set"] == name and each[0]["model"] not in measured]
+        measured = {header["model"] for header, _ in results}
+        results += [result for result in shipped if result[0]["set"] == name and result[0]["model"] not in measured]
         if results:
             yield ""
             yield from _section(name, results)
@@ -171,12 +171,12 @@ def _section(name: str, results: list[tuple[dict[str, Any], list[Item]]]) -> Ite
     order = sorted(range(len(results)), key=lambda n: better * summaries[n][0].mean)
     yield f"## {name}"
     yield ""
-    yield "| checkpoint | items | failed | " + " | ".join(_title(each) for each in summaries[0]) + " |"
+    yield "| checkpoint | items | failed | " + " | ".join(_title(summary) for summary in summaries[0]) + " |"
     yield "|---|---|---|" + "---|" * len(summaries[0])
     for n in order:
-        about, items = results[n]
-        cells = [f"{each.mean:.2f} ({each.low:.2f} to {each.high:.2f})" for each in summaries[n]]
-        yield f"| {about['model']} | {len(items)} | {sum(bool(i.error) for i in items)} | " + " | ".join(cells) + " |"
+        header, items = results[n]
+        cells = [f"{summary.mean:.2f} ({summary.low:.2f} to {summary.high:.2f})" for summary in summaries[n]]
+        yield f"| {header['model']} | {len(items)} | {sum(bool(i.error) for i in items)} | " + " | ".join(cells) + " |"
     for first, second in pairwise(order):
         try:
             found = compare_items(results[second][1], results[first][1])[0]
@@ -189,14 +189,14 @@ def _section(name: str, results: list[tuple[dict[str, Any], list[Item]]]) -> Ite
             f"{results[first][0]['model']} over {results[second][0]['model']}, {found.metric}: {found.difference:.2f} "
             f"{found.unit} ({found.low:.2f} to {found.high:.2f}), p = {found.p_value:.4f}, {found.count} items."
         )
-    for about, _ in results:
-        if "versions" in about:
-            versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
-            made = f"{versions}, commit {about['commit'] or 'unknown'}"
+    for header, _ in results:
+        if "versions" in header:
+            versions = ", ".join(f"{package} {number}" for package, number in header["versions"].items())
+            made = f"{versions}, commit {header['commit'] or 'unknown'}"
         else:
             made = "as shipped"
         yield ""
-        yield f"{about['model']}: at {about['sample_rate']} Hz, {made}."
+        yield f"{header['model']}: at {header['sample_rate']} Hz, {made}."
 
 
 def _summaries(metrics: list[str], items: list[Item]) -> list[Summary]:

@@ -40,15 +40,15 @@ Folders = tuple[Path, Path]  # of references and of estimates
 
 def lengths(items: int) -> np.ndarray:
     """Return seconds that are spread over the distribution evenly, in a random order."""
-    places = (np.arange(items) + 0.5) / items
-    return np.random.default_rng(0).permutation(np.interp(places, np.linspace(0, 1, len(SECONDS)), SECONDS))
+    positions = (np.arange(items) + 0.5) / items
+    return np.random.default_rng(0).permutation(np.interp(positions, np.linspace(0, 1, len(SECONDS)), SECONDS))
 
 
 def make_utterances(folder: Path, items: int) -> Folders:
     """Write references and estimates of noise with the spectrum and the comings and goings of speech."""
     folders = folder / "true", folder / "found"
-    for each in folders:
-        each.mkdir(parents=True)
+    for created in folders:
+        created.mkdir(parents=True)
     random = np.random.default_rng(0)
     for item, seconds in enumerate(lengths(items)):
         frames = round(seconds * RATE)
@@ -139,9 +139,9 @@ WAYS: dict[str, tuple[Callable[[Folders], None], str | None]] = {
 def in_turns(folders: Sequence[Folders], ways: Sequence[str]) -> dict[str, list[float]]:
     """Return the processor seconds an utterance of every way, for every turn."""
     seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for turn, each in enumerate(folders):
+    for turn, folder in enumerate(folders):
         for way in np.roll(list(ways), turn):
-            seconds[way].append(timed(partial(WAYS[way][0], each)).cpu / AT_ONCE)
+            seconds[way].append(timed(partial(WAYS[way][0], folder)).cpu / AT_ONCE)
     return seconds
 
 
@@ -215,15 +215,15 @@ def page(
 ) -> str:
     """Return what was measured as Markdown."""
     packages = ", ".join(f"{way} {version(way)}" for way in ("numpy", "scipy", *sorted(_packages(seconds))))
-    about = (
+    introduction = (
         f"{machine.hardware}, {machine.cores} processor threads, {machine.system}; septool {machine.septool} "
         f"({machine.commit}), torch {machine.torch}, Python {machine.python}, {packages}; {machine.date}."
     )
     ours = np.array(seconds["septool"])
     rows = [
-        f"| {way} | {1000 * np.median(each):.0f} ({1000 * min(each):.0f} to {1000 * max(each):.0f}) "
-        f"| {np.median(np.array(each) / ours):.1f} |"
-        for way, each in seconds.items()
+        f"| {way} | {1000 * np.median(times):.0f} ({1000 * min(times):.0f} to {1000 * max(times):.0f}) "
+        f"| {np.median(np.array(times) / ours):.1f} |"
+        for way, times in seconds.items()
     ]
     left_out = [f"Not installed, so not measured: {', '.join(missing)}.", ""] if missing else []
     return "\n".join(
@@ -234,7 +234,7 @@ def page(
             "min mode (3 to 14 s, 5.0 s in",
             "the mean). Written by `python -m benchmarks.scoring`.",
             "",
-            about,
+            introduction,
             "",
             f"One process, one thread, the ways in turns on the same {AT_ONCE} utterances: the median of {turns} "
             "turns, and the lowest and highest;",
@@ -258,8 +258,8 @@ def perceptual_section(took: dict[str, dict[int, list[Taken]]], machine: Machine
     turns, rows = len(took[PERCEPTUAL[0]][1]), []
     for metric, of_counts in took.items():
         alone = np.array(of_counts[1])
-        for count, each in of_counts.items():
-            clock, processor = np.array(each).T
+        for count, of_count in of_counts.items():
+            clock, processor = np.array(of_count).T
             by_clock, by_processor = alone[:, 0] / clock, count * alone[:, 1] / processor
             rows.append(
                 f"| {metric} | {count} | {1000 * np.median(processor) / items:.0f} | {np.median(by_processor):.2f} "

@@ -14,9 +14,9 @@ import torch
 from septool.tasks.profile import describe_machine
 
 
-def parser(about: str | None, *, budget: float, per: str) -> argparse.ArgumentParser:
+def parser(introduction: str | None, *, budget: float, per: str) -> argparse.ArgumentParser:
     """Return a parser of the options that every measurement has, budget in seconds."""
-    own = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    own = argparse.ArgumentParser(description=introduction, formatter_class=argparse.RawDescriptionHelpFormatter)
     own.add_argument("--threads", type=int, default=torch.get_num_threads())
     own.add_argument("--budget", type=float, default=budget, help=f"seconds of repeating, for each {per}")
     own.add_argument("--out", type=Path, help="file for the results, .jsonl")
@@ -24,7 +24,13 @@ def parser(about: str | None, *, budget: float, per: str) -> argparse.ArgumentPa
 
 
 def measure(
-    title: str, about: str, rows: Iterable[dict[str, Any]], *, device: torch.device, threads: int, out: Path | None
+    title: str,
+    introduction: str,
+    rows: Iterable[dict[str, Any]],
+    *,
+    device: torch.device,
+    threads: int,
+    out: Path | None,
 ) -> None:
     """Print rows as they come, and write all of them to a file once they are there.
 
@@ -35,7 +41,9 @@ def measure(
     part = out.with_name(f"{out.name}.part") if out else None
     with ExitStack() as stack:
         file = stack.enter_context(part.open("w", encoding="utf-8", buffering=1)) if part else None
-        for number, row in enumerate(chain([{"kind": "machine", **machine, "title": title, "about": about}], rows)):
+        for number, row in enumerate(
+            chain([{"kind": "machine", **machine, "title": title, "about": introduction}], rows)
+        ):
             line = json.dumps(row)
             if number:
                 print(line, flush=True)

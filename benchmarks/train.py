@@ -41,8 +41,8 @@ def corpus(folder: Path) -> Path:
     """Cut the example's two voices into utterances, and return the manifest of a pool of them."""
     for speaker in (1, 2):
         voice = audio.load_audio(EXAMPLES / f"two-talkers_s{speaker}.flac", RATE)
-        for place, start in enumerate(range(0, len(voice), len(voice) // 3 + 1)):
-            path = folder / "tree" / f"speaker{speaker}" / f"{place}.wav"
+        for index, start in enumerate(range(0, len(voice), len(voice) // 3 + 1)):
+            path = folder / "tree" / f"speaker{speaker}" / f"{index}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             audio.write_audio(path, voice[start : start + len(voice) // 3 + 1], RATE)
     prepare("folder", folder / "tree", out=folder / "data", split="train")

@@ -22,13 +22,13 @@ ADDS = ("0.norm.weight", "0.norm.bias", "1.inverse.weight", "1.inverse.bias")  #
 def add_blocks(weights: Mapping[str, Tensor], config: Config, blocks: int) -> tuple[dict[str, Tensor], Config]:
     """Return weights and configuration of a GALR with so many blocks, each as it was or new."""
     deeper = {name: value.clone() for name, value in weights.items() if not name.startswith("blocks.")}
-    origins = [place * config.blocks // blocks for place in range(blocks)]
-    for place, origin in enumerate(origins):
-        new = place > 0 and origins[place - 1] == origin
+    origins = [index * config.blocks // blocks for index in range(blocks)]
+    for index, origin in enumerate(origins):
+        new = index > 0 and origins[index - 1] == origin
         for name, value in weights.items():
             if name.startswith(prefix := f"blocks.{origin}."):
                 part = name.removeprefix(prefix)
-                deeper[f"blocks.{place}.{part}"] = value.mul(0) if new and part in ADDS else value.clone()
+                deeper[f"blocks.{index}.{part}"] = value.mul(0) if new and part in ADDS else value.clone()
     return deeper, replace(config, blocks=blocks)
 
 

@@ -85,9 +85,9 @@ def room_table(root: Path = ROOT) -> str:
             continue
         folder = root / PACKAGE / room
         module = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
-        about = _first_line(ast.parse(module.read_text(encoding="utf-8")))
+        summary = _first_line(ast.parse(module.read_text(encoding="utf-8")))
         below = ", ".join(other for other in order if other in arrows[room])
-        lines.append(f"| [`{room}`](../{module.relative_to(root).as_posix()}) | {about} | {below or '-'} |")
+        lines.append(f"| [`{room}`](../{module.relative_to(root).as_posix()}) | {summary} | {below or '-'} |")
     return "\n".join(lines)
 
 

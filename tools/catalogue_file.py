@@ -27,7 +27,7 @@ def write_catalogue(known: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 def _without_silence(value: Any) -> Any:
     """Return a value as TOML gives it back: files are a list of what each says."""
     if isinstance(value, list | tuple):
-        return [{key: each for key, each in item.items() if each} for item in value]
+        return [{key: part for key, part in item.items() if part} for item in value]
     return value
 
 

@@ -35,16 +35,16 @@ def complete_entry(entry: catalogue.Entry, *, download: bool = False) -> catalog
     """
     match = HUB_FILE.fullmatch(entry.files[0].url)
     if match is None:
-        return replace(entry, files=tuple(_complete_file(each, each, download=download) for each in entry.files))
-    about = downloads.describe_repository(match.group(1), match.group(2))
+        return replace(entry, files=tuple(_complete_file(file, file, download=download) for file in entry.files))
+    repository = downloads.describe_repository(match.group(1), match.group(2))
     files = []
-    for each in entry.files:
-        name = each.url.removeprefix(f"{HUB}/{match.group(1)}/resolve/{match.group(2)}/")  # may lie in a folder
-        there = about.files.get(name)
+    for file in entry.files:
+        name = file.url.removeprefix(f"{HUB}/{match.group(1)}/resolve/{match.group(2)}/")  # may lie in a folder
+        there = repository.files.get(name)
         if there is None:
             raise CheckpointError(f"{HUB}/{match.group(1)} has no {name} at {match.group(2)}")
-        files.append(_complete_file(replace(each, url=there.url), there, download=download))
-    licence = LICENCES.get(about.licence, about.licence) if entry.licence == "unknown" else ""
+        files.append(_complete_file(replace(file, url=there.url), there, download=download))
+    licence = LICENCES.get(repository.licence, repository.licence) if entry.licence == "unknown" else ""
     return replace(entry, files=tuple(files), licence=licence or entry.licence)
 
 
@@ -53,9 +53,9 @@ def _complete_file(file: RemoteFile, there: RemoteFile, *, download: bool) -> Re
     if not digest and not file.sha256 and (download or 0 < size <= SMALL):
         path = downloads.download(replace(file, bytes=0))
         digest, size = sha256_of(path), path.stat().st_size
-    for known, told, what in ((file.sha256, digest, "sha256"), (file.bytes, size, "bytes")):
-        if known and told and known != told:
-            raise CheckpointError(f"{file.url}: {what} is {told}, checkpoints.toml says {known}")
+    for known, actual, what in ((file.sha256, digest, "sha256"), (file.bytes, size, "bytes")):
+        if known and actual and known != actual:
+            raise CheckpointError(f"{file.url}: {what} is {actual}, checkpoints.toml says {known}")
     return replace(
         file, sha256=file.sha256 or digest, bytes=size or file.bytes, about_bytes=0 if size else file.about_bytes
     )

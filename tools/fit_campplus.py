@@ -75,7 +75,7 @@ def sample_bands(speech: Path, items: int) -> Iterator[tuple[Tensor, Tensor]]:
     for index in range(items):
         item = sample_speaker_item(pool, MIXING, SpeakerSampling(), AugmentationSources(), seed=0, epoch=0, index=index)
         narrow = audio.resample(audio.resample(item.recording, rate, NARROW_RATE), NARROW_RATE, rate)
-        wide, narrow = (torch.from_numpy(each)[None] for each in (item.recording, narrow))
+        wide, narrow = (torch.from_numpy(signal)[None] for signal in (item.recording, narrow))
         yield at_model_level(wide), at_model_level(narrow)
 
 

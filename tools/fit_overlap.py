@@ -33,13 +33,15 @@ def examples(manifest: Path, model: str) -> tuple[np.ndarray, np.ndarray, np.nda
         for start in range(0, max(len(rendered.mixture) - size + step, 1), step):
             part = slice(start, start + size)
             mixture = remove_dc(rendered.mixture[part])  # as a conversation is listened to
-            heard, tracks = (magnitudes(each, networks.rate) for each in (mixture, conversation.separate(mixture)))
+            spectrum, tracks = (
+                magnitudes(signal, networks.rate) for signal in (mixture, conversation.separate(mixture))
+            )
             sources = magnitudes(rendered.sources[:, part], networks.rate)
             levels = np.sort([frame_levels(source) for source in sources], axis=0)[::-1]
             below = levels[1] - levels[0]
-            loud = np.percentile(frame_levels(heard), 95)
+            loud = np.percentile(frame_levels(spectrum), 95)
             clear = (levels[0] > loud - SPEECH_RANGE_DB) & ((below < ONE_DB) | (below > TWO_DB))
-            features.append(overlap_features(heard, tracks)[clear])
+            features.append(overlap_features(spectrum, tracks)[clear])
             two.append((below > TWO_DB)[clear])
             numbers.append(np.full(int(clear.sum()), number))
         print(row.id, file=sys.stderr, flush=True)

@@ -59,11 +59,11 @@ def roff(text: str) -> str:
 def man_page(command: Any, context: typer.Context) -> str:
     """Return the man page of a verb."""
     name, below = context.command_path, help.subcommands(command, context)
-    about = help.summary(command)
+    summary = help.summary(command)
     lines = [
         f'.TH "{name.upper().replace(" ", "-")}" 1 "" "septool {__version__}" "septool"',
         ".SH NAME",
-        f"{roff(name.replace(' ', '-'))} \\- {roff(about[:1].lower() + about[1:])}",
+        f"{roff(name.replace(' ', '-'))} \\- {roff(summary[:1].lower() + summary[1:])}",
         ".SH SYNOPSIS",
         f"\\fB{roff(name)}\\fR {roff(help.usage(command, context).removeprefix(name).strip())}",
         ".SH DESCRIPTION",
@@ -228,12 +228,12 @@ def model_page() -> str:
         with torch.device("meta"):
             learns = can_learn_by(kind(), kind.loss)  # some are only used with weights of others
         loss = f"[{kind.loss}](#losses)" if learns else "-"
-        about = f"[`{name}`](../{_source(module)}) | {title} | {kind.role} | {loss}"
+        model_cells = f"[`{name}`](../{_source(module)}) | {title} | {kind.role} | {loss}"
         for row, config in module.CONFIGS.items():
             parameters, macs = _cost(kind, config)
             sizes, costs = _printed(name, config)
-            lines.append(f"| {about} | `{row}` | {parameters:,} | {sizes} | {macs / 1e9:.1f} | {costs} |")
-            about = " | | |"
+            lines.append(f"| {model_cells} | `{row}` | {parameters:,} | {sizes} | {macs / 1e9:.1f} | {costs} |")
+            model_cells = " | | |"
     lines += [
         "",
         "## Losses",
@@ -264,14 +264,14 @@ def recipe_page() -> str:
         "| name | model | trained on | `septool prepare` | mixtures | steps | batch | published |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for about in recipes.describe_recipes():
-        name, told = about["name"], about["published"]
-        model = f"{about['model']} `{about['row']}`" if about["row"] else about["model"]
-        source = f"{recipes.format_scores(told)} ({told['data']}; {told['table']})" if told else "-"
+    for recipe in recipes.describe_recipes():
+        name, published = recipe["name"], recipe["published"]
+        model = f"{recipe['model']} `{recipe['row']}`" if recipe["row"] else recipe["model"]
+        source = f"{recipes.format_scores(published)} ({published['data']}; {published['table']})" if published else "-"
         lines.append(
-            f"| [`{name}`](../septool/recipes/{name}.toml) | {model} | {about['data']} "
-            f"| {reference.prepared_by(recipes.load_recipe(name).data.train)} | {about['mixing']} "
-            f"| {about['steps']:,} | {about['batch']} | {source} |"
+            f"| [`{name}`](../septool/recipes/{name}.toml) | {model} | {recipe['data']} "
+            f"| {reference.prepared_by(recipes.load_recipe(name).data.train)} | {recipe['mixing']} "
+            f"| {recipe['steps']:,} | {recipe['batch']} | {source} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -245,7 +245,7 @@ def try_fault(tree: Path, fault: Fault, unbroken: Unbroken) -> Outcome:
     """Break a line of a tree, run the tests, and mend it."""
     path = tree / fault.path
     whole = path.read_text(encoding="utf-8")
-    runs = [tests for each in (fault.tests, fault.more) if (tests := existing_tests(tree, each))]
+    runs = [tests for names in (fault.tests, fault.more) if (tests := existing_tests(tree, names))]
     try:
         for tests in runs:
             timeout = unbroken.timeout(tests)
@@ -314,8 +314,8 @@ def main() -> int:
             outcomes[fault] = try_fault(tree, fault, unbroken)
             if options.keep:
                 keep_outcome(options.keep, outcomes[fault])
-            told = outcomes[fault].test or "NOTHING NOTICES"
-            print(f"{number}/{len(faults)} {fault.module}: {fault.old.strip()[:60]} -> {told}", flush=True)
+            noticed = outcomes[fault].test or "NOTHING NOTICES"
+            print(f"{number}/{len(faults)} {fault.module}: {fault.old.strip()[:60]} -> {noticed}", flush=True)
     if not options.only:
         PAGE.write_text(
             render_page([outcomes[fault] for fault in faults if fault in outcomes], len(faults)), encoding="utf-8"

@@ -33,19 +33,19 @@ PREPARED = {  # a part of a recipe's training manifest, and what writes that
 }
 
 
-def _made(each: "Field[Any]") -> Any:
+def _made(field: "Field[Any]") -> Any:
     """Return the default of a field."""
-    if each.default is not MISSING:
-        return each.default
-    return each.default_factory() if each.default_factory is not MISSING else MISSING
+    if field.default is not MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not MISSING else MISSING
 
 
 def recipe_sections() -> dict[str, Any]:
     """Return the class of each section, by how a recipe begins it; the recipe's own keys are in none."""
     sections: dict[str, Any] = {"": Recipe}
-    for each in fields(Recipe):
-        if is_dataclass(default := _made(each)):
-            sections |= {f"[{each.name}]": type(default)} | NESTED.get(each.name, {})
+    for field in fields(Recipe):
+        if is_dataclass(default := _made(field)):
+            sections |= {f"[{field.name}]": type(default)} | NESTED.get(field.name, {})
     return sections
 
 
@@ -58,7 +58,7 @@ def field_comments(kind: type) -> dict[str, str]:
         if token.type == tokenize.COMMENT
     }
     (tree,) = ast.parse(source).body
-    said: dict[str, str] = {}
+    of_field: dict[str, str] = {}
     for node in tree.body if isinstance(tree, ast.ClassDef) else []:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
@@ -66,8 +66,8 @@ def field_comments(kind: type) -> dict[str, str]:
         while first - 1 in comments and comments[first - 1][1]:
             first -= 1
         lines = range(first, (node.end_lineno or node.lineno) + 1)
-        said[node.target.id] = " ".join(comments[line][0] for line in lines if line in comments)
-    return said
+        of_field[node.target.id] = " ".join(comments[line][0] for line in lines if line in comments)
+    return of_field
 
 
 def settings_page() -> str:
@@ -82,26 +82,26 @@ def settings_page() -> str:
         "[fine-tuning](../fine-tuning.md).",
     ]
     for section, kind in recipe_sections().items():
-        said = field_comments(kind)
-        about = (inspect.getdoc(kind) or "").strip()
+        comments = field_comments(kind)
+        documentation = (inspect.getdoc(kind) or "").strip()
         lines += ["", f"## {section.strip('[]') or 'The recipe itself'}", ""]
         lines += [f"`{section}`" if section else "Before the first section.", ""]
-        lines += [*_markdown(about).splitlines(), "", "| key | type | default | meaning |", "|---|---|---|---|"]
-        for each in fields(kind):
-            default = _made(each)
-            if is_dataclass(default) or each.name in ("rooms", "backgrounds"):
+        lines += [*_markdown(documentation).splitlines(), "", "| key | type | default | meaning |", "|---|---|---|---|"]
+        for field in fields(kind):
+            default = _made(field)
+            if is_dataclass(default) or field.name in ("rooms", "backgrounds"):
                 continue  # a section of its own
-            formerly = f"; `{each.metadata['formerly']}` in files" if "formerly" in each.metadata else ""
-            meaning = _markdown(said[each.name] + formerly).replace("|", "\\|").rstrip(".")
-            lines.append(f"| `{each.name}` | {_type(each)} | {_toml(default)} | {meaning[:1].upper()}{meaning[1:]} |")
+            formerly = f"; `{field.metadata['formerly']}` in files" if "formerly" in field.metadata else ""
+            meaning = _markdown(comments[field.name] + formerly).replace("|", "\\|").rstrip(".")
+            lines.append(f"| `{field.name}` | {_type(field)} | {_toml(default)} | {meaning[:1].upper()}{meaning[1:]} |")
     return "\n".join(lines) + "\n"
 
 
-def _type(each: "Field[Any]") -> str:
-    choices = get_args(each.type)
+def _type(field: "Field[Any]") -> str:
+    choices = get_args(field.type)
     if choices and all(isinstance(choice, str) for choice in choices):
         return ", ".join(f'`"{choice}"`' for choice in choices)
-    name = str(getattr(each.type, "__name__", each.type) if not choices else each.type)
+    name = str(getattr(field.type, "__name__", field.type) if not choices else field.type)
     name = name.replace(" | None", "").replace("typing.", "").replace("septool.config.", "")
     if counted := re.fullmatch(r"tuple\[(\w+), \.\.\.\]", name):
         return f"list of {TYPES[counted[1]]}s"
@@ -128,21 +128,21 @@ def fields_tables(*kinds: type) -> str:
     parts = []
     for kind in kinds:
         bases = [base for base in kind.__bases__ if is_dataclass(base)]
-        above = {each.name for base in bases for each in fields(base)}
-        said = field_comments(kind)
+        above = {field.name for base in bases for field in fields(base)}
+        comments = field_comments(kind)
         rows = [
-            f"| `{each.name}` | `{_annotation(each)}` | {_markdown(said[each.name])} |"
-            for each in fields(kind)
-            if each.name not in above
+            f"| `{field.name}` | `{_annotation(field)}` | {_markdown(comments[field.name])} |"
+            for field in fields(kind)
+            if field.name not in above
         ]
         has = f"what `{bases[0].__name__}` has, and" if bases else "fields"
         parts.append("\n".join([f"`{kind.__name__}`: {has}", "", "| | type | |", "|---|---|---|", *rows]))
     return "\n\n".join(parts)
 
 
-def _annotation(each: "Field[Any]") -> str:
+def _annotation(field: "Field[Any]") -> str:
     """Return a field's type as Python writes it, without modules, ready for a cell."""
-    name = each.type.__name__ if isinstance(each.type, type) and not get_args(each.type) else str(each.type)
+    name = field.type.__name__ if isinstance(field.type, type) and not get_args(field.type) else str(field.type)
     return re.sub(r"\b(?:\w+\.)+(?=\w)", "", name).replace("|", "\\|")
 
 
@@ -155,13 +155,15 @@ def format_table() -> str:
         "without a header": RAW_SUFFIXES,
     }
     lines = ["| | suffixes |", "|---|---|"]
-    lines += [f"| {about} | {', '.join(sorted(each[1:] for each in those))} |" for about, those in rows.items()]
+    lines += [
+        f"| {title} | {', '.join(sorted(suffix[1:] for suffix in suffixes))} |" for title, suffixes in rows.items()
+    ]
     return "\n".join(lines)
 
 
 def prepared_by(train: str) -> str:
     """Return what makes a recipe's training manifest, as a cell that leads to the corpus."""
-    corpus, options = next(each for part, each in PREPARED.items() if part in train)
+    corpus, options = next(corpus_options for part, corpus_options in PREPARED.items() if part in train)
     return f"[`{corpus}`](reference/corpora.md#{corpus})" + (f" `{options}`" if options else "")
 
 
@@ -183,14 +185,14 @@ def corpora_page() -> str:
         "- WHAM! noise: [wham.whisper.ai](http://wham.whisper.ai), not for commercial use.",
         "- VoxCeleb1 and AISHELL-2: from their authors, on request.",
     ]
-    told: dict[Any, str] = {}  # modules whose documentation stands above, and at which corpus
+    described: dict[Any, str] = {}  # modules whose documentation stands above, and at which corpus
     for row in describe():
         name = row["corpus"]
         module = _module(name)
         documentation = _markdown(inspect.getdoc(module) or "")
-        if module in told:
-            documentation = f"See [{told[module]}](#{told[module]})."
-        told.setdefault(module, name)
+        if module in described:
+            documentation = f"See [{described[module]}](#{described[module]})."
+        described.setdefault(module, name)
         lines += ["", f"## {name}", "", f"{row['about'][:1].upper()}{row['about'][1:]}.", "", "```sh"]
         lines += [line for line, _ in EXAMPLES[f"prepare {name}"]]
         lines += ["```", "", "| | |", "|---|---|"]

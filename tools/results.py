@@ -45,10 +45,10 @@ def read_profile(path: Path) -> Profile:
         if kind == "machine":
             conditions, _ = line.pop("conditions"), line.pop("paper")
         found[kind].append(build(report.KINDS.get(kind, Machine), line))
-    heard = conditions.pop("speech")
+    speech = conditions.pop("speech")
     return Profile(
         machine=found["machine"][0],
-        conditions=build(Settings, conditions | {"speech": heard and Path(heard)}),
+        conditions=build(Settings, conditions | {"speech": speech and Path(speech)}),
         rows=found["cost"],
         growth=found["growth"],
         failures=found["failure"],
@@ -81,8 +81,8 @@ def order(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
     Pairs that were published as equal within the tolerance have no order.
     """
-    for quantity in dict.fromkeys(one.quantity for one in comparisons if one.published_relative is not None):
-        known = [one for one in comparisons if one.quantity == quantity and one.published is not None]
+    for quantity in dict.fromkeys(row.quantity for row in comparisons if row.published_relative is not None):
+        known = [row for row in comparisons if row.quantity == quantity and row.published is not None]
         pairs = [
             (a, b)
             for a, b in combinations(known, 2)

@@ -54,7 +54,7 @@ def by_sex(items: list[Item], rows: list[manifest.Mixture]) -> dict[str, float]:
         if None not in sexes[item.id]:
             alike = "same" if len(sexes[item.id]) == 1 else "different"
             gains[alike].extend(gain for gain in item.scores["si-snri"] if gain is not None)
-    return {f"si_snri_{alike}_sex": round(fmean(each), 2) for alike, each in gains.items() if each}
+    return {f"si_snri_{alike}_sex": round(fmean(values), 2) for alike, values in gains.items() if values}
 
 
 def main() -> int:
@@ -131,7 +131,8 @@ def ship(args: argparse.Namespace) -> int:
         recipe |= {"parts": {part: public_name(name) for part, name in recipe["parts"].items()}}
     if args.presence is not None:
         thresholds |= {
-            each.metric: each.threshold for each in summarize_detections(read_results(args.presence)[1], PRESENCE)
+            summary.metric: summary.threshold
+            for summary in summarize_detections(read_results(args.presence)[1], PRESENCE)
         }
     threshold = thresholds.get(PRESENCE.metric)
     manifests = {public_name(name): digest for name, digest in header.manifests.items()}

@@ -60,7 +60,7 @@ def _links(text: str, folder: str, repository: str) -> str:
 
     parts = CODE.split(text)
     # A link's own text may hold code, so that a match may begin in one part and end in the next: `](` is outside.
-    return "".join(part if place % 2 else LINK.sub(lead, part) for place, part in enumerate(parts))
+    return "".join(part if index % 2 else LINK.sub(lead, part) for index, part in enumerate(parts))
 
 
 def command_reference() -> str:
@@ -80,12 +80,12 @@ def command_reference() -> str:
             if title == "Commands":
                 continue
             lines.extend(["", f"**{title}**", "", "| | |", "|---|---|"])
-            for name, about in rows:
-                lines.append(f"| `{name.replace('|', BAR)}` | {_escaped(about)} |")
+            for name, summary in rows:
+                lines.append(f"| `{name.replace('|', BAR)}` | {_escaped(summary)} |")
         shown = help.examples(context)
         if shown:
             lines.extend(["", "```sh"])
-            lines.extend(line for command_line, about in shown for line in (f"# {about}", command_line))
+            lines.extend(line for command_line, comment in shown for line in (f"# {comment}", command_line))
             lines.append("```")
         for child, verb in help.subcommands(command, context).items():
             walk(verb, typer.Context(verb, info_name=child, parent=context), depth + 1)

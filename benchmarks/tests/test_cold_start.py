@@ -11,8 +11,8 @@ from septool.config import shipped
 
 
 def test_what_a_process_does_not_tell_of_is_its_end() -> None:
-    told = {"taken": {name: [2.0, 0.5] for name in PARTS if name != "end"}, "ended": 110.0}
-    parts = split_parts(Taken(12.5, 4.0), f"a line\n{json.dumps(told)}\n", 112.0)
+    report = {"taken": {name: [2.0, 0.5] for name in PARTS if name != "end"}, "ended": 110.0}
+    parts = split_parts(Taken(12.5, 4.0), f"a line\n{json.dumps(report)}\n", 112.0)
     assert parts["work"] == Taken(2.0, 0.5)
     assert parts["end"] == Taken(2.0, 4.0 - 5 * 0.5)
     assert parts["all"] == Taken(12.5, 4.0)

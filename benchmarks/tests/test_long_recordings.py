@@ -36,8 +36,8 @@ def test_changes_of_sides_are_counted_in_windows(tmp_path: Path) -> None:
     tracks[:, 60 * RATE : 70 * RATE] = voices[::-1, 60 * RATE : 70 * RATE]
     paths = {kind: [tmp_path / f"{kind}{number}.wav" for number in (0, 1)] for kind in ("track", "voice")}
     for kind, samples in (("track", tracks), ("voice", voices)):
-        for path, each in zip(paths[kind], samples, strict=True):
-            audio.write_audio(path, each, RATE)
+        for path, part in zip(paths[kind], samples, strict=True):
+            audio.write_audio(path, part, RATE)
     assert follow(paths["track"], paths["voice"]) == {"windows": 19, "wrong": 6, "changes": 3, "lasting": 1}
 
 
@@ -47,19 +47,19 @@ def test_a_stand_in_gives_each_window_its_voices_in_some_order(tmp_path: Path) -
         audio.write_audio(tmp_path / f"{number}.wav", voice, RATE, "FLOAT")
     size, step = 2 * RATE, RATE
     mixed = GHOST * voices[::-1] + voices
-    with audio.open_audio(tmp_path / "0.wav") as one, audio.open_audio(tmp_path / "1.wav") as other:
-        separate = TrueVoices([one, other], step)
+    with audio.open_audio(tmp_path / "0.wav") as first, audio.open_audio(tmp_path / "1.wav") as second:
+        separate = TrueVoices([first, second], step)
         for start in range(0, 4 * RATE, step):
             tracks, expected = separate(np.zeros(size)), mixed[:, start : start + size]
-            closest = min((expected, expected[::-1]), key=lambda each: np.abs(tracks - each).max())
+            closest = min((expected, expected[::-1]), key=lambda order: np.abs(tracks - order).max())
             np.testing.assert_allclose(tracks, closest, atol=1e-6)
 
 
 def test_a_stand_in_knows_a_voice_again_by_its_spectrum() -> None:
     low, high = (np.sin(2 * np.pi * pitch * np.arange(RATE) / RATE) for pitch in (150.0, 1000.0))
 
-    def likeness(one: np.ndarray, other: np.ndarray) -> float:
-        first, second = embed(one), embed(other)
+    def likeness(*signals: np.ndarray) -> float:
+        first, second = map(embed, signals)
         return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
     assert likeness(low, low[1234:]) > 0.99
@@ -103,13 +103,13 @@ def test_a_run_that_is_stopped_leaves_its_rows(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     out = tmp_path / "rows.jsonl"
-    about: dict[str, Any] = {"device": torch.device("cpu"), "threads": torch.get_num_threads(), "out": out}
+    settings: dict[str, Any] = {"device": torch.device("cpu"), "threads": torch.get_num_threads(), "out": out}
     with pytest.raises(KeyboardInterrupt):
-        section.measure("Rows", "of a test", rows(stopped=True), **about)
+        section.measure("Rows", "of a test", rows(stopped=True), **settings)
     assert not out.exists()
     part = out.with_name("rows.jsonl.part")
     kept = [json.loads(line) for line in part.read_text().splitlines()]
     assert [row.get("title", row.get("id")) for row in kept] == ["Rows", 1]
-    section.measure("Rows", "of a test", rows(stopped=False), **about)
+    section.measure("Rows", "of a test", rows(stopped=False), **settings)
     assert len(out.read_text().splitlines()) == 2
     assert not part.exists()

@@ -53,8 +53,8 @@ def test_a_set_and_its_longer_name_are_kept_apart_and_other_manifests_do_not_com
 def test_numbers_are_rounded_and_nothing_else_is_lost(tmp_path: Path) -> None:
     item = Item("a", {"pesq": [1.23456, None]}, {"pesq": [None, "too short"]}, (1, 0))
     write_results(tmp_path / "r.jsonl", "m", "dev-2mix", [item], SUMMARY)
-    about, (found,) = read_results(tmp_path / "r.jsonl")
-    assert (about["items"], about["model_sha256"]) == (1, "w")
+    header, (found,) = read_results(tmp_path / "r.jsonl")
+    assert (header["items"], header["model_sha256"]) == (1, "w")
     assert (found.scores, found.reasons, found.order) == ({"pesq": [1.2346, None]}, item.reasons, (1, 0))
     assert found.provenance == {"manifest_sha256": "m"}
 
@@ -69,5 +69,5 @@ def test_a_result_of_other_weights_is_not_the_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.jsonl")), ids=lambda path: path.stem)
 def test_results_are_of_the_weights_that_are_shipped(path: Path) -> None:
-    about, _ = read_results(path)
-    assert about["model_sha256"] == catalogue.read_catalogue()[about["model"]].sha256
+    header, _ = read_results(path)
+    assert header["model_sha256"] == catalogue.read_catalogue()[header["model"]].sha256
