@@ -65,7 +65,7 @@ def atomic_write_group(paths: Sequence[Path]) -> Iterator[list[Path]]:
             os.replace(partial, path)
         for folder in {path.parent for path in paths}:
             _to_disk(folder)
-    except BrokenPipeError:  # of what is written to besides: these are files
+    except BrokenPipeError:  # another output's: these are files
         raise
     except OSError as error:
         raise AudioError(f"{printable(current)} cannot be written: {error.strerror or error}") from None

@@ -43,12 +43,12 @@ class Entry:
     licence: str
     trained_on: str
     intended_use: str
-    sha256: str = ""  # of a bundled file
+    sha256: str = ""  # hash of a bundled file
     bytes: int = 0
     file: str | None = None  # bundled, in septool/weights
     files: tuple[RemoteFile, ...] = ()  # fetched on request
     source: str = OURS  # what the remote files are: a source of ``models convert``
-    options: JsonDict = field(default_factory=dict)  # of their conversion: what they do not say themselves
+    options: JsonDict = field(default_factory=dict)  # conversion settings that the files themselves do not give
     default: bool = False  # what the model's bare name means
     card: str = ""
     notices: str = ""  # restrictions that come with what it was trained on

@@ -148,7 +148,7 @@ def main() -> None:
             raise
         _say(error)
         sys.exit(error.status)
-    except typer.TyperException as error:  # of arguments
+    except typer.TyperException as error:  # wrong arguments
         sys.stderr.write(usage_errors.describe_usage_error(error, typer.main.get_command(app), sys.argv[1:]))
         sys.exit(2)
     except typer.Abort:  # the end of the input in place of an answer
@@ -162,7 +162,7 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         raise
-    except OSError as error:  # of a file that nobody has said more about
+    except OSError as error:  # a file that no other handler describes
         if options.debugging():
             raise
         what = f"{error.filename}: " if error.filename else ""

@@ -153,7 +153,7 @@ def _nested_with_known_keys(kind: type, value: Any, prefix: str) -> Any:
     return value if all(new is old for new, old in zip(known, value, strict=True)) else known
 
 
-STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>\d+)\]|\[\.\.\.\]")  # of a path such as $.sources[0].start
+STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>\d+)\]|\[\.\.\.\]")  # a step of a path such as $.sources[0].start
 
 
 def _explain(error: msgspec.ValidationError, kind: type, values: JsonMapping, prefix: str) -> str:
@@ -171,7 +171,7 @@ def _explain(error: msgspec.ValidationError, kind: type, values: JsonMapping, pr
         if step["index"]:
             index = int(step["index"])
             hint, value, name = kinds[0 if kinds[-1] is ... else index], value[index], f"{name}[{index}]"
-        else:  # of a mapping, whose key msgspec does not name
+        else:  # a mapping, whose key msgspec does not name
             key = next(key for key, item in value.items() if not _fits(item, kinds[-1]))
             hint, value, name = kinds[-1], value[key], f"{name}.{key}"
     hint = _without_none(hint)

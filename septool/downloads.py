@@ -306,7 +306,7 @@ def describe_repository(repository: str, revision: str) -> Repository:
 
         try:
             info = HfApi(endpoint=endpoint()).model_info(repository, revision=revision, files_metadata=True)
-        except Exception as error:  # of whatever library carries it
+        except Exception as error:  # whatever library carries the request
             answered = getattr(error, "response", None) is not None
             cached = None if answered else _describe_cached(repository, revision)
             if cached is None:
@@ -397,7 +397,7 @@ def _reason(error: Exception, status: int | None) -> str:
             else "the server cannot be reached"
         )
     text = " ".join(str(error).split())[:150] or kind
-    if "Connect" in kind or "Timeout" in kind:  # of httpx, whoever called it
+    if "Connect" in kind or "Timeout" in kind:  # exceptions of httpx, whoever called it
         return f"the server cannot be reached ({text}); is there a network, and are HTTPS_PROXY and HF_ENDPOINT right?"
     return text
 
@@ -421,7 +421,7 @@ def _fetch(file: RemoteFile, partial: Path, progress: Progress) -> None:
     import httpx
 
     failures = 0
-    tag = partial.with_name(f"{partial.name}.etag")  # of the file that the part is of
+    tag = partial.with_name(f"{partial.name}.etag")  # entity tag of the partial file
     with httpx.Client(follow_redirects=True, timeout=PATIENCE) as client:
         while True:
             before = partial.stat().st_size if partial.exists() else 0

@@ -25,10 +25,10 @@ class Header:
     sample_rate: int
     sources: int
     trained_on: str = ""
-    origin: str = ""  # of weights that were converted: the source and its files
+    origin: str = ""  # converted weights: the source and its files
     recipe: JsonDict = field(default_factory=dict)
     steps: int = 0
-    hours: float = 0.0  # of training, wall clock
+    hours: float = 0.0  # training time, wall clock
     hardware: str = ""
     measured: JsonDict = field(default_factory=dict)
     passes: int = 1  # averaged by default; see septool.inference.passes
@@ -40,7 +40,7 @@ class Header:
     intended_use: str = ""
     published: JsonDict = field(default_factory=dict)  # scores of others, with their source
     drops_tail: bool = False  # samples behind the last whole hop come back as zeros, as where the weights are from
-    assumed: str = ""  # of weights that were converted: what their files do not say
+    assumed: str = ""  # converted weights: settings that their files do not give
 
     def __post_init__(self) -> None:
         if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:

@@ -2,7 +2,7 @@
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; beyond, a few bytes stand for hours, or hours for gigabytes
 MOST_CHANNELS = 1024  # as in libsndfile
-LARGEST_SIZE = 65_536  # of a number in a network's configuration: channels, layers, samples, speakers
+LARGEST_SIZE = 65_536  # largest number in a network's configuration: channels, layers, samples, speakers
 MOST_JOBS = 1024  # processes, or workers of one machine; more is a typing error
 MOST_SHARDS = 1_000_000  # parts that recordings are shared out in, a machine each
 MOST_PASSES = 16  # over a recording

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Loaded = TypeVar("Loaded")
-Stamp = tuple[int, int, int]  # of a file: when it was written, its bytes, its number in the file system
+Stamp = tuple[int, int, int]  # modification time, size and inode of a file
 Kept = OrderedDict[Path, tuple[Stamp, dict[Hashable, Any]]]  # what was loaded from each file, the last used one last
 _KEPT: ContextVar[tuple[int, Kept] | None] = ContextVar("kept", default=None)
 

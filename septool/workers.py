@@ -190,7 +190,7 @@ def cores() -> int:
 
 def _cpu_quota() -> float:
     """Return how many processors' time the control group of a container allows, infinity without a limit."""
-    limits = [("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")]  # of version 2, of version 1
+    limits = [("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")]  # cgroup version 2, then 1
     for names in limits:
         with suppress(OSError, ValueError):  # no such file; "max"
             quota, period = map(int, " ".join((CGROUP / name).read_text() for name in names).split())

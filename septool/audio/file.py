@@ -14,7 +14,7 @@ from septool.audio.seeking import NotSeekingError, SeekingDecoder, open_seeking
 from septool.audio.sources import ByteSource
 from septool.errors import AudioError
 
-BLOCK_SAMPLES = 2**21  # of all channels, read at once
+BLOCK_SAMPLES = 2**21  # samples of all channels, read at once
 SEEKING_S = 5.0  # distance from which to seek in compressed audio instead of decoding
 
 

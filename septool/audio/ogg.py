@@ -68,7 +68,7 @@ def clock(head: bytes) -> int:
         return 48_000  # RFC 7845, for any input rate
     if head.startswith(b"\x01vorbis"):
         return int.from_bytes(head[12:16], "little")
-    return int.from_bytes(head[27:30], "big") >> 4  # of FLAC's STREAMINFO
+    return int.from_bytes(head[27:30], "big") >> 4  # field of FLAC's STREAMINFO
 
 
 class OggFeed(PlainFeed):

@@ -26,7 +26,7 @@ CHUNKS_AFTER = frozenset(
 )
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 PADDING_BYTES = 2**20  # up to which a file may be filled up
-PADDING_S = 0.1  # of what is no chunk; less than that behind the samples is no reason to doubt the header
+PADDING_S = 0.1  # least length of unannounced samples that is a reason to doubt the header
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Figure(NamedTuple):
     """What the report shows of a track."""
 
     caption: str
-    url: str  # of the sound, relative to the report unless it is on another drive
+    url: str  # address of the sound, relative to the report unless it is on another drive
     png: str  # in base64
     title: str
     seconds: float

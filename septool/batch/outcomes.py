@@ -65,7 +65,7 @@ class Completed(WithFindings):
 
     input: str
     model: str
-    seconds: float  # of audio
+    seconds: float  # length of the audio
     elapsed: float  # seconds it took
     rate: int
     channels: int
@@ -73,7 +73,7 @@ class Completed(WithFindings):
     gain_db: float = 0.0  # gain on all voices that keeps them within full scale
     findings: tuple[Caveat, ...] = ()  # warnings
     engine: str = "torch"  # inference engine
-    dtype: str = "fp32"  # of the network's computations
+    dtype: str = "fp32"  # type of the network's computations
 
     @property
     def summary(self) -> str:

@@ -82,7 +82,7 @@ class OutputLists:
                 return False
             if row.get("modified_ns", status.st_mtime_ns) == status.st_mtime_ns:  # older lists have sizes alone
                 return True
-            return sha256_of(path) == row.get("sha256")  # of a copy that has a time of its own
+            return sha256_of(path) == row.get("sha256")  # a copy with another time
         except OSError:
             return False
 
@@ -91,7 +91,7 @@ def _read_rows(path: Path, start: int = 0) -> tuple[list[Any], int]:
     """Return the rows of a list that can be read, from a byte on, and the byte behind the last whole line."""
     try:
         with path.open("rb") as file:
-            file.seek(start if start <= path.stat().st_size else 0)  # of one that was written anew all
+            file.seek(start if start <= path.stat().st_size else 0)  # what was rewritten is read from its beginning
             start, content = file.tell(), file.read()
     except OSError:
         return [], 0

@@ -23,7 +23,7 @@ class OutputNaming:
 
     out: str  # folder of the voices, or - for standard output
     pattern: str  # file name, made of {stem}, {suffix}, {voice}, {channel} and {model}
-    suffix: str  # of the files, without a dot
+    suffix: str  # suffix of the files, without a dot
     model: str  # the checkpoint's name
 
     def targets(self, recording: Input, voices: int | Sequence[str], channels: int | None = None) -> tuple[Path, ...]:

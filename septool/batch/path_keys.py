@@ -27,7 +27,7 @@ def keys_read(path: Path) -> set[str]:
     return {abspath_key(path)} | ({abspath_key(Path(os.path.realpath(path)))} if path.is_symlink() else set())
 
 
-@lru_cache(maxsize=2**14)  # of many recordings in few folders, on a disk that may be far away
+@lru_cache(maxsize=2**14)  # many recordings lie in few folders, on a disk that may be far away
 def _real_folder(folder: str) -> tuple[str, bool]:
     """Return where a folder is, and whether names of files in it differ in more than their case."""
     real = os.path.realpath(folder)

@@ -41,7 +41,7 @@ class Task:
 
     batch: BatchSettings
     job: Job
-    local_path: Path  # of the recording; not the job's if it comes from a pipe
+    local_path: Path  # file of the recording; not the job's if it comes from a pipe
     targets: Sequence[Path]
     findings: list[Caveat] = field(default_factory=list)
     sums: dict[Path, str] = field(default_factory=dict)  # sha256 of what was written
@@ -171,7 +171,7 @@ def run_batch(
     Raises:
         InterruptedBySignal: it ended a recording that was arriving, whose result was the last one.
     """
-    reported: set[Caveat] = set()  # of all recordings, so that once is enough
+    reported: set[Caveat] = set()  # caveats already reported, of any recording
     if batch.cluster is None:
         batch = replace(batch, jobs=choose_processes(batch, jobs))
         outcomes = workers.each(

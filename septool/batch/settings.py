@@ -31,7 +31,7 @@ class Cluster(NamedTuple):
     """A cluster of machines that work on recordings."""
 
     address: str  # see :mod:`septool.cluster`
-    device: str  # of each worker: auto, cpu, cuda, cuda:N or mps
+    device: str  # device of each worker: auto, cpu, cuda, cuda:N or mps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class BatchSettings:
 
     out: str  # folder of the voices, or - for standard output
     name: str  # file name, made of {stem}, {suffix}, {voice}, {channel} and {model}
-    suffix: str  # of the files, without a dot
+    suffix: str  # suffix of the files, without a dot
     segment: float  # seconds given to the model at once
     overlap: float  # seconds that two segments share
     device: "torch.device"

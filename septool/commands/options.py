@@ -47,7 +47,7 @@ Device = Annotated[
         autocompletion=completion.devices,
     ),
 ]
-MOST_SECONDS = 86_400.0  # of a segment: a day
+MOST_SECONDS = 86_400.0  # longest segment: a day
 Segment = Annotated[
     float, typer.Option(min=0.5, max=MOST_SECONDS, help="Length of the segments given to the model, in seconds.")
 ]

@@ -49,7 +49,7 @@ HINTS: JsonDict = {
     "debug": options.Debug,
 }
 MOST: dict[str, float] = {"sample_rate": HIGHEST_RATE, "mixtures": 10_000_000}
-LEAST: dict[str, float] = {  # of an option, whatever corpus has it
+LEAST: dict[str, float] = {  # least value of an option, whatever corpus has it
     "sample_rate": LOWEST_RATE,
     "mixtures": 0,
     "sources": 1,

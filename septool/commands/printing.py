@@ -177,7 +177,7 @@ class JsonProgress:
             "done_s": round(self._done, 2),
             "total_s": round(self._total, 2),
             "files_done": self._files,
-            "files_done_s": round(self._audio, 2),  # of sound in them
+            "files_done_s": round(self._audio, 2),  # sound in them
             "files_speed": self._audio and round(self._audio / (time.monotonic() - self._opened), 2),
             "speed": speed and round(speed, 2),  # seconds of the recording in a second
             "left_s": speed and round((self._total - self._done) / speed, 1),
@@ -194,7 +194,7 @@ class Bar:
 
     def __init__(self, label: str, *, quiet: bool, lines: bool = True, shown: bool = True) -> None:
         self.label, self.quiet, self.lines = label, quiet, lines
-        self._tenths, self._told = 0, 0.0  # of the last line: how far it was, and when
+        self._tenths, self._told = 0, 0.0  # the last line's progress and time
         self._began: tuple[float, int] | None = None  # when, and how far it was by then
         self._rich: Progress | None = None
         if shown and not quiet and sys.stderr.isatty():

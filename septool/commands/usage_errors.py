@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import typer
 
 
-NEAR = 0.15  # of the similarity of two options, between 0 and 1
+NEAR = 0.15  # difference between the similarities of two options, between 0 and 1
 OWN = "Value error, "  # what pydantic puts before the message of a ValueError
-REQUIREMENTS = {  # of pydantic's kinds of errors
+REQUIREMENTS = {  # by pydantic's kinds of errors
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
     "int_parsing": "a whole number",

@@ -76,7 +76,7 @@ def overlap_features(mixture: np.ndarray, tracks: np.ndarray) -> np.ndarray:
         )
         share = mean(mixture**2 * (first > second)) / (
             mean(mixture**2) + 1e-12
-        )  # of the energy where track 0 is louder
+        )  # share of the energy where track 0 is louder
         features[f"share {name}"] = np.log(np.minimum(share, 1 - share) + 1e-3)
     chosen = (
         *("share short", "share long", "level short", "level long"),

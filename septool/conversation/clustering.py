@@ -16,7 +16,7 @@ from septool.conversation.average_linkage import average_linkage, partners
 from septool.conversation.constraints import Pairs
 from septool.conversation.speaker_count import ANY_COUNT, SpeakerCount
 
-LONG_ENOUGH_S = 1.0  # of speech, from which a segment says whether there is another voice
+LONG_ENOUGH_S = 1.0  # least speech of a segment that can be another voice
 CANNOT_LINK = 4.0  # distance between segments of different speakers; the largest cosine distance is 2
 
 

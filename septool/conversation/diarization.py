@@ -44,7 +44,7 @@ class Diarization:
 
     turns: list[Turn]
     speakers: tuple[str, ...]  # by the order of their first words
-    seconds: tuple[float, ...]  # of speech of each
+    seconds: tuple[float, ...]  # speech of each
     embeddings: np.ndarray  # [speaker, embedding], the mean of each one's runs
 
 

@@ -31,15 +31,15 @@ NOT_MEASURED = (
 class ConversationNetworks:
     """The networks that separate conversations, loaded once for many recordings."""
 
-    name: str  # of the separator's checkpoint
-    path: Path  # of its file
+    name: str  # name of the separator's checkpoint
+    path: Path  # file of the separator's checkpoint
     separator: TorchSeparator
     speaker_net: SpeakerEncoder
     rate: int  # Hz
     device: torch.device
-    passes: int  # of the separator over overlapped speech, whose tracks are averaged
+    passes: int  # passes of the separator over overlapped speech, whose tracks are averaged
     statistics: EmbeddingStatistics
-    digest: str  # of the speaker network's weights
+    digest: str  # hash of the speaker network's weights
 
     def start(self, count: SpeakerCount = ANY_COUNT, voices: Sequence[Voiceprint] = ()) -> ConversationSeparator:
         """Return the separator of one recording.

@@ -35,7 +35,7 @@ class Run:
 
     window: int
     track: int
-    frames: np.ndarray  # of the recording, ascending
+    frames: np.ndarray  # frames of the recording, ascending
     both: float  # fraction of the frames with a second speaker
 
 

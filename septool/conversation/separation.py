@@ -100,7 +100,7 @@ class ConversationSeparator:
         given = remove_dc(mixture) if len(mixture) else np.zeros(1, dtype=np.float32)
         tracks = self.separate(given)
         check_finite_estimate(tracks)
-        samples = self.store.factor * len(given)  # of the last window resampling may leave one more or less
+        samples = self.store.factor * len(given)  # resampling the last window may leave one more or less
         recorded = np.pad(recorded[:samples], (0, max(samples - len(recorded), 0)))
         self.store.append(given, tracks, remove_dc(recorded))
 

@@ -16,4 +16,4 @@ class SpeakerEmbedder:
 
     embed: Embed
     rate: int  # Hz of what ``embed`` is given
-    statistics: EmbeddingStatistics  # of what ``embed`` returns
+    statistics: EmbeddingStatistics  # statistics of the embeddings

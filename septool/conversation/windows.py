@@ -22,10 +22,10 @@ from septool.conversation.runs import WindowActivity, overlap_all
 from septool.errors import SeptoolError
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
-MOSTLY = 0.5  # of the speech; conversations overlap less
+MOSTLY = 0.5  # share of the speech; conversations overlap less
 SHORT_WINDOWS = 2  # longer recordings are rarely one utterance over another
 SURELY_ALONE = -4.0  # log odds of two people below which one is surely alone
-LEAST_ALONE = 0.25  # of the speech; people who take turns are seldom alone for less
+LEAST_ALONE = 0.25  # share of the speech; people who take turns are seldom alone for less
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Window:
     start: int  # sample
     samples: int
     levels: np.ndarray  # dB of the mixture, [frame]
-    log_odds: np.ndarray  # of two people, if anybody speaks, [frame]
+    log_odds: np.ndarray  # log odds of two people, if anybody speaks, [frame]
     louder: np.ndarray  # the track that has more of the energy, [frame]
 
 
@@ -61,7 +61,7 @@ class WindowStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # of what the disk has no room for, which was said
+        with suppress(OSError):  # no room on the disk, which was reported
             self._file.close()
 
     @property

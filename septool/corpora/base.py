@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 class ManifestPart:
     """One manifest that a corpus gives; ``rows`` are those whose recordings are all there."""
 
-    name: str  # of the file, without .jsonl
+    name: str  # name of the file, without .jsonl
     split: str
     rows: list[Mixture]
     kind: Literal["speech", "mixtures"] = "mixtures"  # one utterance a row, or one mixture
@@ -42,7 +42,7 @@ class ManifestPart:
 class TrialList:
     """A list of trials that a corpus gives, paths from the manifests' folder."""
 
-    name: str  # of the file, without .txt
+    name: str  # name of the file, without .txt
     split: str
     trials: list[Trial]
     speakers: int
@@ -65,7 +65,7 @@ class Corpus:
 
     about: str
     licence: str
-    size: str  # of what the user must have
+    size: str  # size of what the user must have
     expects: str  # the folder, exactly
     prepare: Callable[..., PreparedRows]
 

@@ -54,7 +54,7 @@ class Protocol:
 
     splits: Mapping[str, Split]
     sample_rate: int
-    seconds: float | None  # of a voice in a fixed mixture; None takes whole utterances
+    seconds: float | None  # length of a voice in a fixed mixture; None takes whole utterances
     difference_db: float
 
 

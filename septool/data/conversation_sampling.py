@@ -18,10 +18,10 @@ from septool.data.manifest import MOST_DB, Mixture
 from septool.errors import UsageError
 from septool.signal.levels import EMPTY_DB, power_of, power_to_db
 
-LEVEL_DB = -26.0  # of an utterance, by its RMS
+LEVEL_DB = -26.0  # RMS level of an utterance
 SPEAKER_DB = 4.0  # a person is at most so much louder or quieter than that
-LONGEST_S = 12.0  # of an utterance; of longer ones a part is taken
-OVERLAP_SHARES = 0.2, 0.8  # of the shorter of two utterances, that they share where they overlap
+LONGEST_S = 12.0  # longest utterance; longer ones are cut
+OVERLAP_SHARES = 0.2, 0.8  # share of the shorter of two utterances that overlaps
 MOST_SILENT = 100  # excerpts of a conversation that have nobody in them, in place of which others are drawn
 BETWEEN_S = 0.1  # from the end of one person's words to that person's next, or a third person's
 
@@ -98,8 +98,8 @@ def sample_conversation(
     gains = dict(zip(names, random.uniform(-SPEAKER_DB, SPEAKER_DB, people), strict=True))
     unused: dict[str, list[Utterance]] = {name: [] for name in names}
     segments: list[ConversationSegment] = []
-    ends = dict.fromkeys(names, 0.0)  # of each one's last words; of those who have not said anything 0
-    end, length, previous = 0.0, 0.0, ""  # of the last utterance
+    ends = dict.fromkeys(names, 0.0)  # end of each speaker's last utterance; 0 before the first
+    end, length, previous = 0.0, 0.0, ""  # the last utterance's
     spoken, overlapped, silent_excerpts = 0.0, 0.0, 0
     while end < seconds or not all(ends.values()):
         silent = [name for name in names if not ends[name]]

@@ -21,7 +21,7 @@ from septool.limits import HIGHEST_RATE, LOWEST_RATE
 NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 MOST_DB = 200.0  # more than any recording has between its loudest and its quietest sample
 SLOWEST, FASTEST = 0.1, 10.0  # speeds beyond which there is no speech, but a length that nobody meant
-ENROLLMENT_KEY = "enrolment"  # of files, which keep their bytes; "enrollment" is read too
+ENROLLMENT_KEY = "enrolment"  # spelling in files, which keep their bytes; "enrollment" is read too
 # Fields that are written only where they say something, so that manifests without them keep their bytes.
 SPARSE = {"gender": None, "text": None, "rendering": None, "voices_gain_db": 0.0, "room": None}
 

@@ -29,7 +29,7 @@ fft: Any = scipy.fft  # which has no annotations
 SILENCE_DB = -60.0  # a crop this far below its recording's level has nothing in it
 ATTEMPTS = 10
 EQ_KNOTS = 8
-SHORTEST_TURN = 0.3  # of the mixture, where voices overlap partly
+SHORTEST_TURN = 0.3  # shortest turn where voices overlap partly, as a share of the mixture
 TURN_FADE_SECONDS = 0.01
 TURN_DB = -20.0  # a turn in which a voice has less than this of its energy is sampled again
 # Streams of random numbers of their own, so that the same voices are sampled with an augmentation and without it.
@@ -103,7 +103,7 @@ def _read_source(row: Mixture, source: Source, rate: int) -> np.ndarray:
 class Background:
     """Additive noise or music."""
 
-    manifest: str  # of its recordings, as ``prepare folder`` writes it
+    manifest: str  # manifest of its recordings, as ``prepare folder`` writes it
     snr_db: tuple[float, float] = (5.0, 20.0)  # SNR range of the sum of the voices, dB (Atss-Net, section 4.1.3)
     probability: float = 1.0  # fraction of the mixtures that have it
 
@@ -116,7 +116,7 @@ class Background:
 class Reverberation:
     """Room impulse responses (RIRs) that voices are convolved with; the manifest's speakers are the rooms."""
 
-    manifest: str  # of the impulse responses, as ``prepare folder`` writes it
+    manifest: str  # manifest of the impulse responses, as ``prepare folder`` writes it
     probability: float = 1.0  # fraction of the mixtures that are reverberant
 
     def __post_init__(self) -> None:

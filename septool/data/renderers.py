@@ -17,7 +17,7 @@ from septool.errors import ManifestError
 from septool.signal.active_level import active_level
 from septool.signal.levels import from_db
 
-RATE = 16000  # of the recordings behind every published set
+RATE = 16000  # rate of the recordings behind every published set
 MOST_PADDING = 10  # times the longest voice that a mixture is long; more is no mixture, but a damaged number
 FADE = 8001  # samples over which copies of a short noise are cross-faded
 

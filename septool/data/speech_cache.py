@@ -31,7 +31,7 @@ from septool.files import make_folder, sha256_of
 from septool.signal.levels import EMPTY_DB, from_db, rms_of
 
 LOG = logging.getLogger(__name__)
-FORMAT = 4  # of the files, counted up when others are kept of the same recordings
+FORMAT = 4  # format version of the cached files
 NAMED = 3  # damaged recordings that a line names
 RowSource = tuple[manifest.Mixture, manifest.Source]
 
@@ -87,7 +87,7 @@ class _Index(NamedTuple):
     levels: np.ndarray  # [utterance], RMS
     names: list[str]  # speakers
     damaged: list[str]  # what was left out, and why
-    sha256: str  # of the samples
+    sha256: str  # hash of the samples
 
 
 def _read_index(target: Path, samples_path: Path) -> _Index | None:
@@ -200,6 +200,6 @@ def _decode_utterance(rate: int, full_scale: bool, utterance: RowSource) -> tupl
     except AudioError as error:
         return error
     peak = np.abs(samples).max(initial=0)
-    if peak and (full_scale or peak > 1):  # of what is above full scale, as floats can be, only the shape counts
+    if peak and (full_scale or peak > 1):  # floats above full scale keep their shape, not their level
         samples = samples / peak
     return np.round(np.clip(samples, -1, 1) * FULL_SCALE).astype(np.int16), float(rms_of(samples))

@@ -112,7 +112,7 @@ class WindowBatches:
 
     def __init__(self, estimate: ArrayEstimator, accelerator: Accelerator | None = None) -> None:
         self.estimate, self.accelerator = estimate, accelerator
-        self.size = 1  # of the next batch, in windows
+        self.size = 1  # size of the next batch, in windows
         self._measured = accelerator is None
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:

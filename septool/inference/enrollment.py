@@ -25,7 +25,7 @@ SILENCE_DB = -80.0  # a reference whose loudest frame lies below this has no voi
 PAUSE_DB = 30.0  # frames this far below the loudest one are pauses
 EXCERPT_SLACK_S = 0.1  # by which an excerpt may end behind its recording: whoever wrote its end has rounded
 MIN_SPEECH_S = 1.0  # that a reference needs
-MAX_REFERENCE_S = 60.0  # of a reference that are used, from its beginning
+MAX_REFERENCE_S = 60.0  # only the beginning of a longer reference is used
 
 
 class KnownVoicesEstimator:
@@ -48,7 +48,7 @@ class KnownVoicesEstimator:
             raise UsageError(f"threshold is {threshold}; it is a score")
         self.model, self.embeddings, self.threshold = model, embeddings, threshold
         self.dtype, self.passes, self.each_channel = dtype, passes, each_channel
-        self._scores: list[Sequence[float]] = []  # of each segment or of all, of each voice
+        self._scores: list[Sequence[float]] = []  # scores of each voice, by segment or the highest
 
     def __call__(self, mixture: Tensor) -> Tensor:
         """Map ``[batch, time]`` to ``[batch, voice, time]``; silence where the score is below the threshold."""
@@ -168,7 +168,7 @@ def read_excerpts(
     """
     parts = [audio.read_audio(path, start, frames) for start, frames in excerpts]
     channels = len(parts[0][0])
-    powers = ChannelPowers()  # of what is used, not of the whole recording
+    powers = ChannelPowers()  # powers of what is used, not of the whole recording
     for samples, _ in parts:
         powers.add(samples)
     channel = powers.loudest_if_cancelling() if channels > 1 else None

@@ -21,7 +21,9 @@ from septool.signal.levels import SILENCE
 if TYPE_CHECKING:  # which measures levels
     from septool.inference.streaming import FileEstimate
 
-CANCELLED_SHARE = 0.1  # of the power of the mean of uncorrelated channels; below it the channels cancel each other
+CANCELLED_SHARE = (
+    0.1  # share of the power of a mean of uncorrelated channels below which the channels cancel each other
+)
 
 
 class CaveatKind(StrEnum):

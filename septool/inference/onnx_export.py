@@ -224,7 +224,7 @@ def _compare(
         differences.append(float(np.abs(given - expected).max() / np.abs(expected).max()))
         added_db = float(power_to_db(np.square(given - expected).mean() / np.square(expected).mean()))
     if precision == "int8":
-        if not added_db <= MOST_INT8_DB:  # of the longest input; short ones hold little speech
+        if not added_db <= MOST_INT8_DB:  # noise at the longest input; short ones hold little speech
             raise SeptoolError(f"{name} does not bear int8, which adds noise at {added_db:.1f} dB; use --dtype fp32")
     elif not all(difference < TOLERANCE for difference in differences):  # also false for NaN
         apart = ", ".join(f"{difference:.1e}" for difference in differences)

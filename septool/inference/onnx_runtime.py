@@ -27,8 +27,8 @@ from septool.limits import MOST_JOBS, is_at_most
 from septool.load_cache import load_once
 from septool.signal.levels import remove_dc
 
-Precision = Literal["fp32", "int8"]  # of a graph's linear and LSTM layers
-EXPORT_VERSION = 4  # of the export; graphs of other versions are exported again
+Precision = Literal["fp32", "int8"]  # precision of a graph's linear and LSTM layers
+EXPORT_VERSION = 4  # graphs of other versions are exported again
 SHORTEST = 100  # samples; shorter inputs are zero-padded, since a graph needs a whole encoder window
 SLOWER = 1.1  # time relative to torch up to which a graph pays off by avoiding the import of torch
 
@@ -148,8 +148,8 @@ class OnnxSeparator:
     """A separator in ONNX Runtime, on the CPU."""
 
     engine: ClassVar[str] = "onnx"
-    path: Path  # of the graph
-    header: Header  # of the checkpoint
+    path: Path  # file of the graph
+    header: Header  # header of the checkpoint
     _sessions: dict[int, Any] = field(default_factory=dict, repr=False)  # by process: threads do not survive a fork
 
     def run(self, mixture: np.ndarray) -> np.ndarray:

@@ -35,8 +35,8 @@ class FileEstimate:
 
     info: audio.AudioInfo
     clipped: int  # samples over full scale
-    seams: tuple[Seam, ...]  # of a long recording
-    levels: Levels | None = None  # of the recording and of its voices, where they were measured
+    seams: tuple[Seam, ...]  # seams of a long recording
+    levels: Levels | None = None  # levels of the recording and of its voices, where they were measured
     cancelling: int | None = None  # the loudest channel, used because the channels cancel each other
     gain_db: float = 0.0  # gain on all voices that keeps them within full scale
     interrupted: InterruptedBySignal | None = None  # signal that ended a live recording; its voices are complete
@@ -49,7 +49,7 @@ class EstimateSettings:
     voices: int  # outputs of the model
     model_rate: int  # Hz
     segment: float  # length of a segment, s
-    overlap: float  # of neighboring segments, s
+    overlap: float  # overlap of neighboring segments, s
     channel: Channel = None  # from 1; mix and None average all channels, or use the loudest if they cancel
     track: int = 1  # audio track, in containers with several
     raw: audio.RawFormat | None = None  # format of headerless recordings

@@ -47,7 +47,7 @@ SAID = {  # theirs to ours, of the plain values beside a state dict
     "sample_rate": "sample_rate",
 }
 STATES = ("state_dict", "model_state_dict", "model")  # under what training scripts keep their tensors
-PREFIXES = ("module.", "m.")  # of wrappers for several GPUs
+PREFIXES = ("module.", "m.")  # added by wrappers for several GPUs
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Layout:
     """How another toolkit keeps one of our networks."""
 
     names: Names
-    axes: Mapping[str, int]  # of their tensors, where ours have fewer: theirs are convolutions of width one
+    axes: Mapping[str, int]  # extra axes of their tensors: theirs are convolutions of width one
     gains: tuple[str, ...]  # ends of their names whose weight and bias are called gamma and beta
     required: JsonMapping  # settings of ours that theirs cannot have otherwise
 

@@ -144,7 +144,7 @@ RESOURCE_EFFICIENT = {
     "num_spk": 2,
     "nonlinear": "relu",
     "layer": 3,
-    "unit": 512,  # of recurrent networks, which this one does not have
+    "unit": 512,  # units of recurrent networks, which this one does not have
     "segment_size": 20,
     "dropout": 0.0,
     "mem_type": "hc",

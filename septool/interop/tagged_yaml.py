@@ -15,7 +15,7 @@ from septool.errors import CheckpointError
 LIMIT = 300_000  # bytes; published ones have a few thousand
 REFERENCE = re.compile(r"<(\w+)((?:\[\w+\])*)>")
 Node = Any  # a mapping, a list, a text or a number of YAML, or one that is tagged
-DEPTH = 20  # of references to references, and of lists in lists
+DEPTH = 20  # levels of nested references and lists
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Loss:
     """
 
     name: str
-    path: str  # of its function, "module:function"
+    path: str  # "module:function"
     equation: str  # what it computes
     defined_for_silence: bool = True  # it has a finite value where a source is silent
 

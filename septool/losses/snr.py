@@ -13,8 +13,8 @@ from torch import Tensor
 from septool.losses.pit import best_permutation
 from septool.models.base import Separator
 
-MAX_SNR_DB = 30.0  # of a voice: what is better counts little more (Wisdom et al., 2020)
-MAX_ATTENUATION_DB = 20.0  # of an output that should be silent, against the mixture (Wisdom et al., 2021)
+MAX_SNR_DB = 30.0  # soft limit for a voice (Wisdom et al., 2020)
+MAX_ATTENUATION_DB = 20.0  # soft limit for an output that should be silent, against the mixture (Wisdom et al., 2021)
 EPS = 1e-8  # energy; keeps the loss of a silent mixture finite
 
 

@@ -40,7 +40,7 @@ class Metric(Measure):
     needs_others: bool = False  # its function takes the item's other references, too
     needs_text: bool = False  # its function takes what is said in the reference
     packages: tuple[str, ...] = ()  # that have to be there besides septool's own
-    extra: str = ""  # of septool, that installs those
+    extra: str = ""  # extra of septool that installs those
 
 
 # Each takes (estimate=, reference=, rate=) as float64 arrays [time], those that need them also others= [source, time],

@@ -24,7 +24,7 @@ class DiarizationError(NamedTuple):
     missed: float
     false_alarm: float
     confusion: float
-    total: float  # of reference speech, counted once for each speaker
+    total: float  # reference speech, counted once for each speaker
     mapping: dict[str, str]  # estimated to reference speaker
 
     @property

@@ -72,9 +72,7 @@ def _by_septool(estimate: np.ndarray, reference: np.ndarray) -> float:
     except LinAlgError:
         return _by_fast_bss_eval(estimate, reference)
     explained = float(correlation @ filter)  # part of the estimate's energy
-    error = float(
-        filter @ (correlation - linalg.matmul_toeplitz(autocorrelation, filter))
-    )  # of that, to the first order
+    error = float(filter @ (correlation - linalg.matmul_toeplitz(autocorrelation, filter)))  # first-order error of that
     if not (0 < explained < 1 and abs(error) <= TOLERANCE * explained * (1 - explained)):
         return _by_fast_bss_eval(estimate, reference)
     return 10 * math.log10(explained / (1 - explained))

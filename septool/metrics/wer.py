@@ -14,7 +14,7 @@ from septool.errors import UsageError
 from septool.metrics import UndefinedError
 from septool.printable import is_in_words
 
-RATE, PEAK = 16000, 0.9  # of the 16-bit file that is recognized: what recognizers take, at a level they hear
+RATE, PEAK = 16000, 0.9  # rate and peak of the 16-bit file that is recognized
 FILE = "{file}"
 
 

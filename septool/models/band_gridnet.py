@@ -178,7 +178,7 @@ class BandGridNet(MappingSeparator[Config]):
 
     def bins(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[batch, frame, band, output]`` to masks and residuals, complex ``[batch, source, frame, bin]``."""
-        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # of which there are complex numbers
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # a type that has complex numbers
         parts = outputs.unflatten(-1, (self.config.sources, 2, self.width, 2)).permute(0, 3, 4, 1, 2, 5, 6)
         parts = parts.flatten(4, 5)[..., self.slot_of_bin, :]  # [B, source, mask or residual, frame, bin, 2]
         mask, residual = torch.view_as_complex(F.pad(parts, (0, 0, 0, 1)).contiguous()).unbind(2)

@@ -27,7 +27,7 @@ from septool.models.base import SpeakerEncoder
 FULL_RATE = 16000  # Hz, that the Mel filters reach half of; at lower rates the upper ones hear nothing
 LOWEST_HZ = 20.0  # where the first filter begins
 PREEMPHASIS = 0.97
-FLOOR = 1.1920929e-07  # of a filter's energy, before the logarithm
+FLOOR = 1.1920929e-07  # least energy of a filter before the logarithm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Config:
     width: int = 128  # channels of the first time-delay layer
     growth: int = 32  # channels that each layer adds
     bottleneck: int = 128  # channels within a layer
-    layers: tuple[int, ...] = (12, 24, 16)  # of each block
+    layers: tuple[int, ...] = (12, 24, 16)  # layers of each block
     dilations: tuple[int, ...] = (1, 2, 2)
     context: int = 100  # frames of 20 ms that are averaged for the mask, beside all of them
     embedding: int = 192
@@ -203,7 +203,7 @@ class VoiceEncoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = torch.relu(self.last_norm(x))
-        several = x.shape[-1] > 1  # of one frame there is no deviation
+        several = x.shape[-1] > 1  # one frame has no deviation
         deviation = x.std(-1) if several else torch.zeros_like(x[..., 0])
         projected = self.norm(self.linear(torch.cat((x.mean(-1), deviation), dim=-1)))
         voices = F.normalize(projected, dim=-1)

@@ -239,7 +239,7 @@ class WorkingMemoryLayer(nn.Module):
         memory_part, chunk_part = mixed.split((self.slots, self.chunk), dim=2)
         if counts is None:
             recalled = memory_part.mean(1)
-        else:  # of the chunks that there would be without the zeros
+        else:  # the chunks that there would be without the zeros
             chunks = frames.dprnn_segments(counts, self.chunk)[:, None]
             there = torch.arange(memory_part.shape[1], device=counts.device) < chunks  # [B, S]
             recalled = (memory_part * there[..., None, None]).sum(1) / chunks[..., None]
@@ -433,7 +433,7 @@ class Papez(Separator[Config], AdaptiveCompute):
         halting_probability = tokens.new_zeros(tokens.shape[:2])
         for step in range(self.config.depth):
             left = halting_probability < 1
-            ranks = left.int().cumsum(1)  # of those that are left, from one
+            ranks = left.int().cumsum(1)  # position among those that still run, from one
             counts = ranks[:, -1]
             ranks_behind = counts[:, None] + (~left).int().cumsum(1)
             destinations = (torch.where(left, ranks, ranks_behind) - 1).long()[..., None].expand_as(tokens)

@@ -29,7 +29,7 @@ class Config(SeparatorConfig):
     window: int = 16  # encoder kernel, samples; the stride is half of it
     chunk_size: int = 150  # frames; any number, since chunks do not overlap
     blocks: int = 2  # transformers over chunks, with one over the memory between two of them
-    layers: int = 8  # of each transformer
+    layers: int = 8  # layers of each transformer
     heads: int = 8
     feedforward: int = 1024
 

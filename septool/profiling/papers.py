@@ -62,8 +62,8 @@ class Term:
     label: str
     model: str
     module: str  # regular expression for paths below the network
-    kind: str  # of operation, as septool.profiling.macs names it
-    power: float  # of the length
+    kind: str  # kind of operation, as septool.profiling.macs names it
+    power: float  # exponent of the length
 
     def __post_init__(self) -> None:
         if not 0 < self.power < math.inf:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 Dtype = Literal["fp32", "tf32", "fp16", "bf16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
-MIN_REPEATS = 3  # of a time, in all rounds together, whatever the budget
+MIN_REPEATS = 3  # least number of measurements of a time, in all rounds together, whatever the budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Settings:
     speech: Path | None = None  # the input; noise without
     trace: Path | None = None
     nvtx: bool = False
-    by_layer: bool = False  # of the longest recording
+    by_layer: bool = False  # also profile the layers, at the longest recording
 
     @property
     def min_repeats(self) -> int:
@@ -54,7 +54,7 @@ class Layer:
     kind: str  # class
     calls: int  # in a pass
     seconds: float
-    share: float  # of the pass
+    share: float  # share of the pass
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Row:
     """One target at one length."""
 
     model: str
-    seconds: float  # of audio
+    seconds: float  # length of the audio
     parameters: int
     bytes: int  # on disk
-    macs: int  # of one recording
+    macs: int  # multiply-accumulates for one recording
     flops: int  # two for each MAC
     latency: Timing
     real_time_factor: float  # latency of a batch over the audio in it
@@ -83,7 +83,7 @@ class Row:
     quality: float | None = None  # SI-SNRi in dB
     quality_from: str = ""
     gflops: float | None = None  # GFLOP/s of the forward pass
-    peak_gflops: float | None = None  # of a large matrix product on the machine, in the same run
+    peak_gflops: float | None = None  # speed of a large matrix product on the machine, in the same run
     layers: tuple[Layer, ...] = ()  # the costliest first
 
     @property

@@ -44,7 +44,7 @@ class Machine:
     cores: int
     threads: int
     system: str
-    driver: str  # of the GPU
+    driver: str  # GPU driver
     cuda: str
     septool: str
     torch: str

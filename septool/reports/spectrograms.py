@@ -12,7 +12,7 @@ import numpy as np
 from septool import audio
 from septool.signal.levels import power_to_db
 
-COLUMNS, ROWS = 900, 128  # of a spectrogram's picture
+COLUMNS, ROWS = 900, 128  # size of a spectrogram's picture
 WINDOW_S = 0.032
 PLACES = 16  # at most, of a recording that a column is the mean of
 RANGE_DB = 70.0  # below the loudest of a picture; what is quieter is black

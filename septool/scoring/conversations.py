@@ -18,7 +18,7 @@ from septool.signal.turns import Turn
 COLLAR_S = 0.25  # around boundaries, for the second of the two diarization error rates
 _DER = "missed speech, false alarms and confusion against all reference speech, overlaps counted once per speaker"
 _ALL = "pooled over conversations, as by md-eval and dscore"
-MEASURES = {  # of a whole conversation
+MEASURES = {  # measures of a whole conversation
     measure.name: measure
     for measure in (
         Measure("der", "%", better="lower", definition=f"{_DER}; no collar; {_ALL}", weight="speech-seconds"),

@@ -13,7 +13,7 @@ def _as_it_is(signals: Any) -> ScoringInput:
 class ScoringJob(NamedTuple):
     """What there is to score."""
 
-    ids: list[str]  # of the items, in order
+    ids: list[str]  # ids of the items, in order
     rate: int
     tasks: Callable[[Container[str]], Iterator[object]]  # for all items but those with the ids given
     load: Callable[..., ScoringInput] = _as_it_is  # makes the signals of a task, in whatever process scores them

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 WORST = 10
-LONGEST_S = 10.0  # of a sound in the report
+LONGEST_S = 10.0  # longest sound in the report
 PEAK = 0.9
 SHOWN = 50  # items that failed, by name
 

@@ -34,9 +34,9 @@ class Summary:
     count: int = 0
     undefined: int = 0  # references where the metric has no value
     failed: int = 0  # items that could not be scored at all
-    threshold: float | None = None  # of an error rate: the score at which it is that
+    threshold: float | None = None  # threshold of an error rate
     sample_rate: int | None = None  # Hz at which it was scored
-    group: str | None = None  # of the items, such as "sex f+m"; all of them without
+    group: str | None = None  # group of items, such as "sex f+m"; None for all
     definition: str = ""
     reasons: dict[str, int] = field(default_factory=dict)  # why values are undefined, and how many
     provenance: Mapping[str, str] = field(default_factory=dict)  # what it was measured on and with; see PROVENANCE
@@ -58,7 +58,7 @@ class Comparison:
     difference: float
     low: float  # 95 % confidence interval of the difference, by bootstrap over items
     high: float
-    p_value: float  # of a permutation test that swaps the two results of items at random, two-sided
+    p_value: float  # two-sided permutation test that swaps the two results of items at random
     count: int  # items
     unpaired: int  # items that one of the two lacks or failed at
 

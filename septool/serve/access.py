@@ -39,7 +39,7 @@ class Access:
     """Names that the server answers to, and the token that it wants, if any."""
 
     names: frozenset[str] = frozenset({"localhost"})
-    any_address: bool = False  # of this machine; otherwise the loopback's alone
+    any_address: bool = False  # answers to every address of this machine; otherwise the loopback's alone
     token: str | None = None
 
     def knows_host(self, name: str) -> bool:

@@ -35,8 +35,8 @@ LOG = logging.getLogger(__name__)
 FOLDER_PREFIX = "septool-serve-"
 LOCK = "running.lock"  # held for as long as the folder's process lives
 MAX_WAITING = 20  # recordings; whoever sends more is asked to come again
-FREE_BYTES = 1_000_000_000  # of the disk, left to others
-NAME_BYTES = 160  # of a recording's name, to which names of its voices add some
+FREE_BYTES = 1_000_000_000  # free space that is left to others
+NAME_BYTES = 160  # limit of a recording's name; names of its voices are longer
 STOP_SECONDS = 20.0  # for all workers together: a segment that is being computed is not interrupted
 SWEEP_SECONDS = 15.0
 KEPT_FILES = 3  # whose networks stay loaded on each device, the speaker network of conversations among them
@@ -80,7 +80,7 @@ class Limits:
     """What is too much."""
 
     upload_bytes: int = 500_000_000
-    seconds: float = 3 * 3600.0  # of a recording
+    seconds: float = 3 * 3600.0  # longest recording
     keep_seconds: float = 3600.0  # files, once a recording is done
 
 
@@ -102,14 +102,14 @@ class Track:
 class Job:
     """A recording, what is asked of it, and what has become of it."""
 
-    name: str  # of the file, as it was sent, with nothing in it that a file name must not have
+    name: str  # name of the file as it was sent, made safe
     folder: Path
     model: str
     speakers: str | None  # a conversation of so many people, as for ``separate``; None is the model's voices
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # who knows it may have the files
     state: State = State.SENDING
     done_seconds: float = 0.0
-    seconds: float | None = None  # of the recording
+    seconds: float | None = None  # length of the recording
     elapsed: float | None = None
     error: str | None = None
     notes: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # for the types alone: mixing reads decibels without torch
 Decibels = TypeVar("Decibels", float, np.ndarray)
 Samples = TypeVar("Samples", np.ndarray, "Tensor")
 
-DC_SHARE = 0.1  # of the RMS: from here on a DC offset costs separation more than a tenth of a dB
+DC_SHARE = 0.1  # share of the RMS from which a DC offset costs separation more than a tenth of a dB
 SILENCE = 1e-5  # RMS that counts as none
 EMPTY_DB = -80.0  # RMS relative to full scale below which an utterance or a clip has no sound in it
 MODEL_LEVEL_DB = -20.0  # RMS relative to full scale of what a model is given, in training and in use

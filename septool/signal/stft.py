@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-FLOOR = 1e-8  # of a magnitude whose logarithm is taken
+FLOOR = 1e-8  # least magnitude before a logarithm
 
 Window = Literal["sqrt-hann", "hann", "rectangular"]
 

@@ -17,7 +17,7 @@ BANDS = 40
 FRAME = 256  # samples of the spectra that characterize a voice
 SAME_SPEAKER_CORRELATION = 0.5  # in the overlap, from which two waveforms are of one voice
 MOST_PERMUTED = 6  # voices of which every order is tried
-CLEAR_MARGIN = 0.2  # of mean correlation, from which the overlap alone decides
+CLEAR_MARGIN = 0.2  # difference of mean correlations from which the overlap alone decides
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Seam:
 
     at: int  # sample at which the overlap begins
     order: tuple[int, ...]  # estimate that continues each track
-    margin: float  # of the best order over the second best, mean correlation in the overlap
+    margin: float  # mean correlation in the overlap, the best order's over the second best's
     by: str  # "overlap", or "voice" where that left something open
 
 

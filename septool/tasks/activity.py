@@ -36,7 +36,7 @@ class FoundActivity(WithFindings):
     output: str  # file, - for standard output
     text: str  # what is in it
     model: str
-    seconds: float  # of audio
+    seconds: float  # length of the audio
     speakers: tuple[str, ...]
     spoken: tuple[float, ...]  # seconds of speech of each, without the pauses in turns
     turns: tuple[Turn, ...]
@@ -107,7 +107,7 @@ def find_activity(
         batch = BatchSettings(
             out=folder,
             name="{stem}",
-            suffix="wav",  # of voices, of which none are written
+            suffix="wav",  # format of voices, none of which is written
             segment=WINDOW_S,
             overlap=OVERLAP_S,
             device=choose_device(device),

@@ -21,7 +21,7 @@ from septool.provenance import source_commit
 from septool.tasks import models
 from septool.version import __version__
 
-PURPOSES = {  # of extras; which there are, and what each needs, the package's own metadata say
+PURPOSES = {  # by extra; the package's metadata list the extras and their requirements
     "av": "m4a, mp4, mkv, webm, aac, wma, amr, ...",
     "cluster": "--cluster: many machines",
     "dnsmos": "eval --metric dnsmos-ovrl",

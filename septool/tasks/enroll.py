@@ -45,7 +45,7 @@ class EnrolledVoice:
 
     name: str
     recordings: tuple[str, ...]
-    seconds: float  # of them
+    seconds: float  # total length
 
     def row(self) -> JsonDict:
         """Return plain values for JSON."""
@@ -197,7 +197,7 @@ def load_excerpts(
     Raises:
         AudioError: the recording cannot be read, ends before, or has too little of the voice.
     """
-    path = excerpts[0].path  # of all of them
+    path = excerpts[0].path  # the file of all excerpts
     info = audio.audio_info(path)
     used, missing = [], MAX_REFERENCE_S
     for _, start, end in sorted(excerpts, key=lambda excerpt: excerpt.start - (excerpt.end or 0)):

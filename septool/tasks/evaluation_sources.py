@@ -95,7 +95,7 @@ class Estimates:
 class EvaluationSource(ABC):
     """A manifest, list or reference, and where its estimates come from."""
 
-    takes: ClassVar[frozenset[str]] = frozenset()  # of CONDITIONAL
+    takes: ClassVar[frozenset[str]] = frozenset()  # those of CONDITIONAL that apply
     default_metrics: ClassVar[str] = "si-snri,sdri"
     is_one_file: ClassVar[bool] = True  # by whose hash its scores are known again
     has_voices: ClassVar[bool] = True  # to hear in a report

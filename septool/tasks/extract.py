@@ -50,9 +50,9 @@ class Extracted(Completed):
     output: str  # the first of the outputs
     outputs: tuple[str, ...]  # one, or one per channel where each was asked for
     presence: float  # the highest score of a segment, on the model's scale, and of any channel
-    channel_presence: tuple[float, ...] = ()  # of each channel where each was asked for
+    channel_presence: tuple[float, ...] = ()  # scores by channel, where each was asked for
     threshold: float | None = None  # segments with a lower score were silenced; None if that was not asked for
-    manifest_sha256: str | None = None  # of the manifest whose row it is
+    manifest_sha256: str | None = None  # hash of the manifest whose row it is
 
     @property
     def present(self) -> bool | None:
@@ -81,7 +81,7 @@ class ExtractedVoices(Completed):
 
     outputs: tuple[str, ...]  # one for each voice; silent where it is not there
     voices: tuple[str, ...]  # whose
-    presence: tuple[float, ...]  # of each, the highest score of a segment, on the model's scale
+    presence: tuple[float, ...]  # highest score of a segment for each voice, on the model's scale
     threshold: float  # segments with a lower score were silenced
 
     @property
@@ -289,7 +289,7 @@ class _LoadedExtractor:
     checkpoint: str
     path: Path
     rate: int  # Hz
-    threshold: float | None  # of the score from which a voice is there; None asks for no score
+    threshold: float | None  # score from which a voice is present; None asks for no score
     dtype: ChosenDtype
     passes: int
 

@@ -31,7 +31,7 @@ from septool.tasks.rendering import (
     render_rows,
 )
 
-SCALED_PEAK = 0.9  # of what would go over full scale otherwise
+SCALED_PEAK = 0.9  # peak of what would go over full scale otherwise
 
 MAX_RESAMPLING_LOSS_DB = 60.0  # a recording that loses so much at another rate has nothing below half of that
 
@@ -60,7 +60,7 @@ class RenderedManifest:
 
     manifest: str  # whose rows point at the files
     sha256: str
-    source_sha256: str  # of the manifest that was rendered
+    source_sha256: str  # hash of the manifest that was rendered
     failed: tuple[str, ...]  # a line for each row that could not be
     scaled_db: dict[str, float]  # by id, of rows rendered now: gain on all of it that kept its peak below full scale
 

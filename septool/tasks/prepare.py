@@ -27,8 +27,8 @@ class Prepared:
     missing: int  # rows of the published list that lack a recording, and are not in the manifest
     speakers: int
     hours: float | None  # None where the lengths are not known before mixing
-    bytes: int  # of the manifest; 0 if all its rows lack a recording, and it is not written
-    rendered_bytes: int | None  # of all its audio if `mix` writes it in 16 bits
+    bytes: int  # size of the manifest; 0 if all its rows lack a recording, and it is not written
+    rendered_bytes: int | None  # size of all its audio if `mix` writes it in 16 bits
     sha256: str
 
 

@@ -190,7 +190,7 @@ def find_target(name: str, halting: str | None = None) -> Target:
     header = checkpoints.read_header(path)
     _check_role(header.model)
     scores = entry.measured if entry else header.measured
-    measured = scores.get("si_snri_one_pass", scores.get("si_snri"))  # of one pass, as what is measured here
+    measured = scores.get("si_snri_one_pass", scores.get("si_snri"))  # one pass, as measured here
     score = float(measured) if isinstance(measured, int | float) else None
     adaptive = _is_adaptive(header.model)
     if halting not in (None, NO_HALTING) and adaptive and header.config.get("halting") == NO_HALTING:

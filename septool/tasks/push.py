@@ -26,7 +26,7 @@ class Pushed:
     """What was published."""
 
     model: str
-    url: str  # of the commit
+    url: str  # address of the commit
     files: tuple[str, ...]
     bytes: int
     licence: str

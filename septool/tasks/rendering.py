@@ -39,7 +39,7 @@ class Rendering(NamedTuple):
 
     out: Path  # folder of the files
     sample_rate: int | None  # Hz instead of each row's own
-    subtype: str  # of the samples
+    subtype: str  # sample format
     force: bool  # render again what is there
     jobs: int  # processes
     cluster: str | None  # whose workers take their place
@@ -49,7 +49,7 @@ class Rendering(NamedTuple):
 class RenderedRow(NamedTuple, Generic[manifest.RowT]):
     """A row that was rendered."""
 
-    row: manifest.RowT  # of the files
+    row: manifest.RowT  # the row of the files
     scaled_db: float = 0.0  # gain on all of it that kept its peak below full scale
 
 
@@ -58,7 +58,7 @@ class RowKind(Generic[manifest.RowT]):
     """What the rows of a manifest are, and what is made of them."""
 
     called: str  # in messages
-    list_name: str  # of the manifest beside the files
+    list_name: str  # name of the manifest beside the files
     read: Callable[[Path], Sequence[manifest.RowT]]
     to_dict: Callable[[manifest.RowT], JsonDict]
     targets: Callable[[manifest.RowT, Path], Sequence[Path]]  # the files of a row in a folder

@@ -60,7 +60,7 @@ class Teacher:
                 f"the teacher {self.name} has a frame every {hop} samples, the model every {own}; "
                 "distillation takes a model with as many frames, or a multiple"
             )
-        self.frames = hop // own  # of the student, to one of the teacher
+        self.frames = hop // own  # student frames per teacher frame
         # The student's frame with the center of the teacher's first.
         self.first = max(teaching.encoder.window - taught.encoder.window, 0) // 2 // own
         self.network: Any = network.to(device).eval().requires_grad_(False)

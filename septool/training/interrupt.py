@@ -14,7 +14,7 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self.signal_number = 0  # of the first signal
+        self.signal_number = 0  # the first signal
         self._handlers: dict[int, Callable[[int, FrameType | None], object] | int] = {}  # previous handlers
 
     @property

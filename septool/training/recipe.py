@@ -89,12 +89,14 @@ class Schedule:
 class Loop:
     """Duration, batch sizes and precision of the training loop."""
 
-    steps: int = 100_000  # of the whole run
+    steps: int = 100_000  # optimizer steps of the whole run
     epoch_steps: int = 1000  # steps between two validations
     batch: int = 4  # mixtures per step over all processes
     # Number of micro-batches per process and step; more take less memory.
     accumulation_steps: int = field(default=1, metadata={"formerly": "accumulate"})
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the forward pass; weights and optimizer stay in fp32
+    precision: Literal["fp32", "bf16", "fp16"] = (
+        "fp32"  # precision of the forward pass; weights and optimizer stay in fp32
+    )
     ema: float = 0.0  # decay of the averaged weights that are validated and kept; 0 is off
     loss_floor: float | None = None  # dB; items with a lower loss are ignored (SepFormer: -30)
     patience: int = 0  # epochs without improvement that end the run; 0 for never
@@ -145,18 +147,18 @@ class Recipe:
     variant: str | None = field(default=None, metadata={"formerly": "row"})  # a named configuration of the model
     config: JsonDict = field(default_factory=dict)  # fields of the model's Config, over those of the variant
     loss: str | None = None  # the model's own by default
-    seed: int = 0  # of weights, mixtures and dropout
+    seed: int = 0  # seed of weights, mixtures and dropout
     initialize: str | None = field(default=None, metadata={"formerly": "initialise"})  # a checkpoint to start from
     # Parts of the model to initialize from other checkpoints, "PART" = "CHECKPOINT" or "CHECKPOINT#PART".
     parts: dict[str, str] = field(default_factory=dict)
     data: Data = Data()
     mixing: DynamicMixing = field(default_factory=DynamicMixing)
-    enrollment: EnrollmentSampling = field(  # of extractors
+    enrollment: EnrollmentSampling = field(  # extractors only
         default_factory=EnrollmentSampling, metadata={"formerly": "enrolling"}
     )
-    speakers: SpeakerSampling = field(default_factory=SpeakerSampling)  # of speaker networks
-    distillation: Distillation = Distillation()  # of separators
-    pondering: Pondering = Pondering()  # of separators whose tokens halt
+    speakers: SpeakerSampling = field(default_factory=SpeakerSampling)  # speaker networks only
+    distillation: Distillation = Distillation()  # separators only
+    pondering: Pondering = Pondering()  # separators whose tokens halt
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loop: Loop = Loop()

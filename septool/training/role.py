@@ -34,7 +34,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
     :class:`~septool.training.trainer.Trainer`.
     """
 
-    metric: ClassVar[Measure] = METRICS["si-snri"]  # of the validation
+    metric: ClassVar[Measure] = METRICS["si-snri"]  # the metric of the validation
 
     def __init__(self, recipe: Recipe, model: ModelT, distributed: Distributed) -> None:
         self.recipe, self.model, self.distributed = recipe, model, distributed

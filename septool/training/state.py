@@ -52,7 +52,7 @@ class SavedState:
     """The content of a state on disk, in main memory."""
 
     path: Path
-    recipe: Recipe  # of the run
+    recipe: Recipe  # the run's recipe
     model: dict[str, Tensor]
     average: dict[str, Tensor]  # moving average of the weights; unused without loop.ema
     optimizers: list[JsonDict]
