@@ -4,6 +4,7 @@ An address is ``local:N``, for N processes of this machine, or that of a schedul
 workers have septool installed and see the same files.
 """
 
+import logging
 import os
 import warnings
 from collections import deque
@@ -90,6 +91,8 @@ def _connect(cluster: str) -> Iterator["Client"]:
     import dask.config
     from distributed import Client, LocalCluster
 
+    # Dask sets it to INFO when it is imported: every start and end of a connection.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     kind, _, rest = cluster.partition(":")
     if kind == "local":
         count = int(rest)

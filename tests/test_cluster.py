@@ -83,6 +83,11 @@ def test_workers_keep_what_networks_free() -> None:
     assert threads == str(cores())
 
 
+def test_dask_reports_no_connections(caplog: pytest.LogCaptureFixture) -> None:
+    assert list(spread(abs, [-1], 1, "local:1")) == [1]
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("distributed")] == []
+
+
 def test_what_fails_is_raised_here(client: object) -> None:
     def refuse(number: int) -> int:
         if number == 2:
