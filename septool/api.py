@@ -319,9 +319,11 @@ def load_extractor(
     """
     from septool.inference import cascade
 
-    entry, path = _resolve(name)
-    chosen = choose_device(device)
+    chosen = choose_device(device)  # before anything is downloaded
     check_dtype(dtype, chosen)
+    entry, path = _resolve(name)
+    if speaker_model is not None:
+        _resolve(speaker_model)
     model, header = cascade.load_extractor(path, speaker_model)
     return ExtractionPipeline(
         entry, model.to(chosen), header, chosen, choose_dtype(dtype, chosen, header.measured).name

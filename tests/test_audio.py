@@ -113,6 +113,14 @@ def test_channels_are_resampled_alike() -> None:
     np.testing.assert_allclose(both[1], audio.resample(samples[1], 8000, 11025), atol=1e-6)
 
 
+def test_what_was_looked_at_twice_is_still_read(tmp_path: Path) -> None:
+    audio.write_audio(tmp_path / "x.wav", noise(1, 200), 8000, "FLOAT")
+    with audio.open_audio(tmp_path / "x.wav") as file:
+        for frames in (100, 50, 300):
+            assert file.peek(frames).shape[1] == min(frames, 200)
+        np.testing.assert_array_equal(file.read()[0], audio.load_audio(tmp_path / "x.wav", 8000))
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 48000])
 @pytest.mark.parametrize("samples", [1, 1999, 2000, 2001, 4000, 9001])
 def test_block_by_block_is_what_it_is_at_once(tmp_path: Path, rate: int, samples: int) -> None:

@@ -96,8 +96,9 @@ class AudioFile:
 
     def peek(self, frames: int) -> np.ndarray:
         """Return the next ``frames`` samples, ``[channel, time]``, without consuming them; fewer at the end."""
-        self._held = self.read(frames)
-        return self._held
+        peeked = self.read(frames)
+        self._held = peeked if self._held is None else np.concatenate((peeked, self._held), axis=1)
+        return peeked
 
     def seek(self, frame: int) -> None:
         """Seek to a sample, or to the end if the recording is shorter.

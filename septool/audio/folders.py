@@ -22,7 +22,7 @@ def find_audio_files(folder: Path, suffixes: Set[str] | None = None) -> FoundAud
     """Search a folder and its subfolders for recordings; links are followed.
 
     Hidden files and subfolders are ignored, such as the ._call.wav that macOS creates beside call.wav. Subfolders that
-    cannot be listed and circular links are listed among the skipped files.
+    cannot be listed are listed among the skipped files; links to a folder that is being searched are ignored.
 
     Args:
         folder: the folder.

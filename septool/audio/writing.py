@@ -279,7 +279,7 @@ def check_piped(suffix: str) -> None:
     Raises:
         UsageError: naming the formats that can.
     """
-    if f".{suffix}" not in PIPED:
+    if f".{suffix.lower()}" not in PIPED:
         names = ", ".join(sorted(suffix[1:] for suffix in PIPED))
         raise UsageError(f"--format {suffix} cannot be written to a pipe as it is made; it can be {names}")
 

@@ -105,7 +105,7 @@ class JobPlan:
 
 def looks_like_file(out: str) -> bool:
     """Return whether ``out`` has the suffix of a recording and is no existing folder."""
-    return Path(out).suffix.lower() in audio.SUFFIXES | audio.FOREIGN and not is_folder(Path(out))
+    return Path(out).suffix.lower() in {*audio.WRITTEN} | audio.FOREIGN and not is_folder(Path(out))
 
 
 def plan_jobs(

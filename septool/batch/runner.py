@@ -292,10 +292,9 @@ def _claim_outputs(
     for folder in {target.parent for target in job.targets}:
         make_folder(folder)
     stack.enter_context(claim(job.targets[0], wait))
-    waited = bool(task.findings)
     task.findings = [] if batch.jobs == 1 else task.findings
     earlier = _find_earlier(job, find_written, claimed=True)
-    if _is_done(batch, record, earlier) or (earlier.complete and waited and not batch.force):
+    if _is_done(batch, record, earlier):
         return Skipped(job.label, tuple(map(str, earlier.job.targets)))
     if earlier.existing and not batch.force:
         raise SeptoolError(f"{printable(earlier.existing[0])} exists; {_advise(batch, earlier)}")

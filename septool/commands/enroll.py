@@ -34,7 +34,7 @@ def enroll(
 
     The file holds speaker embeddings, no audio. In a folder, each sub-folder with recordings is one voice, named after
     it. A voice needs 1 s of speech; 3 s or more are better, 10 s are recommended, at any rate and level. Only the first
-    minute of each recording is used.
+    minute of each recording is used; with --activity, up to a minute of what each says alone.
     """
     from septool.commands import printing
     from septool.tasks.enroll import enroll as run_enrollment

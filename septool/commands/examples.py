@@ -15,7 +15,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "arecord -t raw -f S16_LE -r 16000 | septool separate - --raw s16le:16000:1 --stream --segment 10",
-            "live: the voices are written during the recording",
+            "live: the voices are separated during the recording",
         ),
         ("septool separate calls/ -o voices --html voices/report.html", "a page with players and spectrograms"),
         (

@@ -162,8 +162,11 @@ def separate(
             ctx, activity=activity, rest=rest, speaker_model=speaker_model, who=who
         )
     else:
-        dtype, cluster, clip, voice, consistency, segment, overlap = defaults.typed(
+        engine, stream, channel, dtype, cluster, clip, voice, consistency, segment, overlap = defaults.typed(
             ctx,
+            engine=engine,
+            stream=stream,
+            channel=channel,
             dtype=dtype,
             cluster=cluster,
             clip=clip,

@@ -19,7 +19,7 @@ from septool.inference.level import check_finite_estimate, embed
 from septool.inference.passes import extract_mean
 from septool.models.base import Extractor
 from septool.printable import printable
-from septool.signal.levels import from_db
+from septool.signal.levels import from_db, remove_dc
 
 SILENCE_DB = -80.0  # a reference whose loudest frame lies below this has no voice in it
 PAUSE_DB = 30.0  # frames this far below the loudest one are pauses
@@ -195,7 +195,7 @@ def check_reference(voice: np.ndarray, rate: int, name: str) -> None:
 
 def speech_seconds(voice: np.ndarray, rate: int) -> float | None:
     """Return how long a recording ``[time]`` is without its pauses; None if it is silent."""
-    size = rate // 100
+    size, voice = rate // 100, remove_dc(voice) if len(voice) else voice
     frames = np.resize(voice, (max(len(voice) // size, 1), size)) if len(voice) else np.zeros((1, 1))
     levels = np.sqrt(np.mean(np.square(frames), axis=1))
     if levels.max() < from_db(SILENCE_DB):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from septool.signal.levels import rms, standard_deviation
+from septool.signal.levels import SILENCE, rms, standard_deviation
 from septool.signal.stft import Analysis, istft, stft
 
 
@@ -199,10 +199,10 @@ class Extractor(Model[ConfigT], ABC):
     def extract_with_score(self, mixture: Tensor, embedding: Tensor) -> Extraction:
         """Extract from ``mixture [batch, time]`` by ``embedding [batch, embedding]``, and score the presence.
 
-        Here the score is the level of the estimate, in dB against the mixture.
+        Here the score is the level of the estimate, in dB against the mixture; nobody is in digital silence.
         """
         voice = self.extract(mixture, embedding)
-        ratio = (rms(voice) + 1e-8) / (rms(mixture) + 1e-8)
+        ratio = (rms(voice) + 1e-8) / (rms(mixture) + SILENCE)
         return Extraction(voice, 20 * torch.log10(ratio[..., 0]))
 
     def extract_each(self, mixture: Tensor, embeddings: Tensor) -> Extraction:

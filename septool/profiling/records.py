@@ -40,7 +40,7 @@ class Timing:
     """Seconds of wall clock."""
 
     median: float
-    low: float  # the true median is between these with 95 %, or 75 % to 94 % if there are fewer than six repeats
+    low: float  # the true median is between these with 95 %, or 50 % to 94 % if there are fewer than six repeats
     high: float
     repeats: int
     processes: int = 1  # with several, the median is that of their medians, and so is what it lies between

@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from septool import audio
 from septool.batch.inputs import find_inputs
 from septool.batch.output_names import looks_like_file
 from septool.inference.enrollment import Reference, parse_reference
+
+
+def test_every_format_that_can_be_written_names_a_file(tmp_path: Path) -> None:
+    assert all(looks_like_file(str(tmp_path / f"alice{suffix}")) for suffix in audio.WRITTEN)
 
 
 def test_a_name_that_the_system_refuses_does_not_keep_others_from_being_found(tmp_path: Path) -> None:

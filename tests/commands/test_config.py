@@ -196,6 +196,12 @@ def test_completion_of_lists() -> None:
             {"segment": 30.0, "dtype": "auto", "clip": "clamp", "consistency": True, "voice": None},
         ),
         (
+            '[separate]\nengine = "onnx"\nstream = true\nchannel = "each"',
+            ["separate", "a.wav", "--speakers", "auto"],
+            "separate.separate",
+            {"engine": "auto", "stream": False, "channel": None},
+        ),
+        (
             '[separate]\nspeaker-model = "x"\nactivity = "rttm"\nwho = "a.safetensors"',
             ["separate", "a.wav"],
             "separate.separate",

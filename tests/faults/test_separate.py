@@ -304,9 +304,11 @@ def test_a_recording_that_another_run_works_on_is_waited_for(
 
         monkeypatch.setattr(runner, "claim", release_when_waiting)
         result = separate(call, *option)
-    assert result.status == 0
+    assert result.status == (0 if option else 1)
     assert f"septool: {call}: another run is working on it; waiting for that" in result.errors
-    assert f"septool: {call}: there already" in result.errors
+    # Without the option, they may be the voices of another recording of the same name.
+    done = f"septool: {call}: there already" if option else f"septool: {call}: {targets[0]} exists; use --force"
+    assert any(line.startswith(done) for line in result.errors)
     early = f"septool: another run is writing to {tmp_path}/out; --skip-existing leaves out what it has done"
     assert (early in result.errors) == (not option)
     assert not is_claimed(targets[:1])

@@ -117,3 +117,10 @@ def test_a_score_that_is_no_number_is_none() -> None:
     estimator = estimator_of(1, each_channel=False)
     with pytest.raises(SeptoolError, match="non-finite samples; are its weights damaged"):
         estimator(torch.tensor([[np.nan]]))
+
+
+def test_an_offset_is_no_speech() -> None:
+    words = np.zeros(8 * RATE, dtype=np.float32)
+    words[: RATE // 2] = voice(150.0, seconds=0.5)
+    assert speech_seconds(words + np.float32(0.02), RATE) == pytest.approx(speech_seconds(words, RATE))
+    assert speech_seconds(np.full(2 * RATE, 0.1, dtype=np.float32), RATE) is None

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from septool import audio
-from septool.audio.writing import without_lengths
+from septool.audio.writing import check_piped, without_lengths
 from septool.errors import AudioError, InterruptedBySignal, UsageError
 from septool.inference.live import EstimateStream, StoppableInput, estimate_stream
 from septool.inference.streaming import EstimateSettings, FileEstimate, estimate_file
@@ -201,6 +201,10 @@ def test_what_is_written_to_a_pipe_can_be_read(tmp_path: Path, monkeypatch: pyte
 def test_what_has_to_be_gone_back_in_is_refused(suffix: str) -> None:
     with pytest.raises(UsageError, match=f"--format {suffix} cannot be written to a pipe as it is made; it can be"):
         audio.PipeWriter(io.BytesIO(), 2, RATE, RATE, "PCM_16", suffix)
+
+
+def test_a_format_in_capitals_is_that_format() -> None:
+    check_piped("WAV")
 
 
 def test_lengths_that_nobody_knows_are_those_of_ffmpeg(tmp_path: Path) -> None:

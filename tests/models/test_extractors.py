@@ -122,3 +122,13 @@ def test_a_configuration_and_weights_bring_back_the_same_model(name: str, tmp_pa
     mixture, enrollment = recording(500), recording(2000)
     with torch.inference_mode():
         torch.testing.assert_close(again(mixture, enrollment), model(mixture, enrollment), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nobody_is_in_digital_silence(name: str) -> None:
+    with torch.inference_mode():
+        model, enrollment = make(name), recording(4000)
+        embedding = model.speaker(enrollment)
+        silent = model.extract_with_score(torch.zeros(1, 4000), embedding).presence
+        spoken = model.extract_with_score(recording(4000), embedding).presence
+    assert silent < spoken
