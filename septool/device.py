@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,20 +122,29 @@ def hardware(device: "torch.device") -> str:
     return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def check_device_name(name: str) -> None:
+    """Refuse what is no device on any machine; whether this one has it is left open.
+
+    Raises:
+        UsageError: what it can be.
+    """
+    if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", name, re.ASCII):
+        raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps")
+
+
 def _device(name: str) -> "torch.device":
     import torch
 
+    check_device_name(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except RuntimeError:  # a number that is too large, say
         raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps") from None
     there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if device.type not in there:
-        raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps")
     if (device.index or 0) >= there[device.type]:
         present = count(there[device.type], f"{device.type} device")
         raise UsageError(f"device {name} is not there; this machine has {present}")

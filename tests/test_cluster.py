@@ -153,6 +153,14 @@ def test_what_does_not_go_with_a_cluster(separate: Command, call: Path, options:
     assert (result.status, result.errors) == (2, [f"septool: --cluster local:1 {said}"])
 
 
+def test_a_device_that_no_worker_can_have_is_refused_before_the_cluster_starts(
+    septool: Command, tiny_checkpoint: Path, call: Path
+) -> None:
+    result = septool("separate", call, "-m", tiny_checkpoint, "--cluster", "local:1", "--device", "gpux")
+    said = "septool: unknown device 'gpux'; it can be auto, cpu, cuda, cuda:N or mps"
+    assert (result.status, result.errors) == (2, [said])
+
+
 def test_fp16_is_refused_where_workers_are_to_take_processors(separate: Command, call: Path) -> None:
     result = separate(call, "--cluster", "local:1", "--dtype", "fp16")
     assert (result.status, result.errors) == (2, ["septool: --dtype fp16 takes a GPU; processors have bf16"])

@@ -15,6 +15,7 @@ from septool.batch.stdio import PIPE, check_pipe
 from septool.claims import clear_remains, is_claimed
 from septool.cluster import check_address
 from septool.config import JsonMapping
+from septool.device import check_device_name
 from septool.errors import AudioError, UsageError
 from septool.files import sha256_of
 from septool.inference.channels import Channel
@@ -86,6 +87,7 @@ class BatchSettings:
             raise UsageError(f"--jobs {self.jobs} takes --device cpu and Linux; leave it out")
         if self.cluster is not None:
             check_address(self.cluster.address)
+            check_device_name(self.cluster.device)
             if self.jobs is not None:
                 raise UsageError(f"--cluster {self.cluster.address} has workers of its own; leave out --jobs")
             if self.out == PIPE:

@@ -67,7 +67,7 @@ def enroll(
 
     Args:
         inputs: recordings of one voice, or excerpts of them, ``FILE@START-END``; or folders: each sub-folder that has
-            recordings is a voice of its name, and so is a folder without sub-folders.
+            recordings is a voice of its name, and so are the recordings that lie in the folder itself.
         out: the file of voiceprints, ``.safetensors``.
         name: of the one voice; by default that of ``out``, or of the folder.
         activity: RTTM file of the one recording given: who speaks when, each of them a voice.

@@ -684,6 +684,15 @@ def test_standard_output_that_is_closed_takes_no_voices(
     assert (process.returncode, errors) == (1, b"septool: standard output is closed\n")
 
 
+def test_help_for_a_reader_that_has_gone_is_no_traceback(start: Callable[..., subprocess.Popen[bytes]]) -> None:
+    process = start("separate", "--help")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()  # before Python has started
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 1
+
+
 @pytest.mark.skipif(not hasattr(select, "poll"), reason="this system does not tell")
 def test_a_reader_that_has_gone_ends_the_work_before_there_is_anything_to_write(
     tiny_checkpoint: Path, call: Path, monkeypatch: pytest.MonkeyPatch
