@@ -131,8 +131,16 @@ def _say(what: object) -> None:
     sys.stderr.write(f"septool: {printable(what)}\n")
 
 
+def _report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Report what cannot go up, except an interrupt, which is raised again at the next check."""
+    if not isinstance(unraisable.exc_value, InterruptedBySignal):
+        sys.__unraisablehook__(unraisable)
+
+
 def main() -> None:
     """Run the command line; never returns."""
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _report_unraisable
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the program runs

@@ -338,3 +338,26 @@ def test_results_that_find_no_room_are_said_to_be_lost() -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=FOLDER, check=False)
     assert done.returncode == 1
     assert done.stderr.decode() == "septool: output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(("error", "shown"), [("InterruptedBySignal('SIGINT')", False), ("ValueError('lost')", True)])
+def test_an_interrupt_that_cannot_go_up_is_no_traceback(error: str, shown: bool) -> None:
+    code = f"""
+import sys
+from septool import cli
+from septool.errors import InterruptedBySignal
+
+class Callback:
+    def __del__(self):
+        raise {error}
+
+sys.argv = ["septool", "--version"]
+try:
+    cli.main()
+except SystemExit:
+    Callback()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=True)
+    assert done.stdout == f"septool {__version__}\n"
+    assert ("ValueError: lost" in done.stderr) == shown
+    assert bool(done.stderr) == shown
