@@ -169,7 +169,7 @@ def weights_path(entry: Entry) -> Path | None:
     sums = _known_sums(entry)
     if sums is None:
         return None
-    path = _derived_path(entry.source, sums, _told(entry))
+    path = _derived_path(entry.source, sums, _facts(entry))
     if entry.source == OURS:
         file = downloads.find_downloaded(_weights_file(entry))
         return file if file is not None and file.exists() else None
@@ -294,7 +294,7 @@ def fetch_weights(name: str, progress: Progress = lambda *_: None) -> Path:
     paths = [downloads.download(file, progress) for file in entry.files]
     path = weights_path(entry)
     if path is None:
-        path = _convert(entry.source, paths, _told(entry))
+        path = _convert(entry.source, paths, _facts(entry))
     check_weights(path, entry)
     return path
 
@@ -302,7 +302,7 @@ def fetch_weights(name: str, progress: Progress = lambda *_: None) -> Path:
 # Conversion into the cache.
 
 
-def _told(entry: Entry) -> JsonDict:
+def _facts(entry: Entry) -> JsonDict:
     """Return what the catalogue knows and the files may not say, for the header of the checkpoint."""
     origins = sorted({file.url.rpartition("/")[0] for file in entry.files})
     return {

@@ -90,16 +90,6 @@ def root(
     """Separate recordings in which people talk over each other."""
 
 
-def _print_help() -> bool:
-    try:
-        printed = print_help(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads it has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written at the end
-        sys.exit(1)
-    return printed
-
-
 def print_help(arguments: Sequence[str]) -> bool:
     """Print the help of a verb if a command line is that and nothing else; says whether it did.
 
@@ -115,7 +105,12 @@ def print_help(arguments: Sequence[str]) -> bool:
         if command is None:
             return False
         context = typer.Context(command, info_name=word, parent=context, help_option_names=names)
-    help.print_help(command, context)
+    try:
+        help.print_help(command, context)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads it has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written at the end
+        sys.exit(1)
     return True
 
 
@@ -155,7 +150,7 @@ def main() -> None:
     try:
         if "" in sys.argv[1:]:  # as a path it would be the current folder
             raise UsageError("an argument is empty; is a variable of the shell not set?")
-        if _print_help():
+        if print_help(sys.argv[1:]):
             sys.exit(0)
         if "_SEPTOOL_COMPLETE" not in os.environ:  # a shell that completes shows what is said
             for line in defaults.describe_unknown_variables(typer.main.get_command(app)):

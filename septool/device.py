@@ -129,7 +129,11 @@ def check_device_name(name: str) -> None:
         UsageError: what it can be.
     """
     if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", name, re.ASCII):
-        raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps")
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> UsageError:
+    return UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps")
 
 
 def _device(name: str) -> "torch.device":
@@ -143,7 +147,7 @@ def _device(name: str) -> "torch.device":
     try:
         device = torch.device(name)
     except RuntimeError:  # a number that is too large, say
-        raise UsageError(f"unknown device {name!r}; it can be auto, cpu, cuda, cuda:N or mps") from None
+        raise _unknown(name) from None
     there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (device.index or 0) >= there[device.type]:
         present = count(there[device.type], f"{device.type} device")

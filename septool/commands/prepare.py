@@ -130,7 +130,7 @@ def _documentation(corpus: "Corpus") -> str:
 
 def _function(corpus: str, task: Callable[..., object]) -> Callable[..., None]:
     """Return the function of a verb, with a parameter for each option of a corpus."""
-    help_texts, hints = _said(task), get_type_hints(_unwrapped(task))
+    help_texts, hints = _help_texts(task), get_type_hints(_unwrapped(task))
     options = {
         name: parameter.default
         for name, parameter in inspect.signature(task).parameters.items()
@@ -166,7 +166,7 @@ def _unwrapped(task: Callable[..., object]) -> Callable[..., object]:
     return task.func if isinstance(task, partial) else task
 
 
-def _said(task: Callable[..., object]) -> dict[str, str]:
+def _help_texts(task: Callable[..., object]) -> dict[str, str]:
     """Return what the documentation of a function says of each argument."""
     lines = (inspect.getdoc(_unwrapped(task)) or "").partition("Args:\n")[2].partition("\n\n")[0].splitlines()
     texts: dict[str, str] = {}

@@ -194,7 +194,7 @@ class Bar:
 
     def __init__(self, label: str, *, quiet: bool, lines: bool = True, shown: bool = True) -> None:
         self.label, self.quiet, self.lines = label, quiet, lines
-        self._tenths, self._told = 0, 0.0  # the last line's progress and time
+        self._tenths, self._reported_at = 0, 0.0  # the last line's progress and time
         self._began: tuple[float, int] | None = None  # when, and how far it was by then
         self._rich: Progress | None = None
         if shown and not quiet and sys.stderr.isatty():
@@ -235,10 +235,10 @@ class Bar:
     def _tell(self, done: int, total: int, text: str) -> None:
         now, tenths = time.monotonic(), done * 10 // total
         if self._began is None:
-            self._began, self._told = (now, done), now
-        if tenths <= self._tenths and now - self._told < SILENT_SECONDS:
+            self._began, self._reported_at = (now, done), now
+        if tenths <= self._tenths and now - self._reported_at < SILENT_SECONDS:
             return
-        self._tenths, self._told = tenths, now
+        self._tenths, self._reported_at = tenths, now
         since, start = self._began
         left = ""
         if start < done < total:

@@ -17,10 +17,10 @@ ROUNDING = 1e-12  # by which the distance from a to b may differ from that from 
 def partners(pairs: Pairs, size: int) -> list[set[int]]:
     """Return the indices that each index is paired with; pairs of an index with itself are ignored."""
     partners_of: list[set[int]] = [set() for _ in range(size)]
-    for first, other in pairs.tolist():
-        if first != other:
-            partners_of[first].add(other)
-            partners_of[other].add(first)
+    for first, second in pairs.tolist():
+        if first != second:
+            partners_of[first].add(second)
+            partners_of[second].add(first)
     return partners_of
 
 

@@ -65,22 +65,20 @@ def separate_conversations(
     todo = batch.plan(inputs.recordings, explicit, (), voices=1, model=networks.name)
     kept -= {abspath_key(target) for job in todo for target in job.targets}  # which the plan has judged
     kept |= set() if rest is None else {abspath_key(rest)}
-    separate_conversations = _Conversations(batch, networks, count, who, activity, written, rest, kept)
+    conversations = _Conversations(batch, networks, count, who, activity, written, rest, kept)
     asked = {
         "name": batch.name,
         "speakers": speakers,
         "activity": activity,
         "speaker_model": speaker_model,
         "speaker_weights": networks.digest,
-        "who": None if who is None else voice_digests(separate_conversations.voices),
+        "who": None if who is None else voice_digests(conversations.voices),
         "passes": networks.passes,
     }
     record = batch.open_record(networks.name, networks.path, asked)
-    todo = [replace(job, beside=separate_conversations.files_beside(job)) for job in todo]
-    results = run_batch(
-        batch, todo, separate_conversations.separate, inputs.unreadable, record, separate_conversations.find_written
-    )
-    yield from write_report(results, batch.html, f"Separated by {networks.name}", separate_conversations.describe)
+    todo = [replace(job, beside=conversations.files_beside(job)) for job in todo]
+    results = run_batch(batch, todo, conversations.separate, inputs.unreadable, record, conversations.find_written)
+    yield from write_report(results, batch.html, f"Separated by {networks.name}", conversations.describe)
 
 
 def _check_name(naming: OutputNaming, recordings: Sequence[Input], count: SpeakerCount, *, named: bool) -> None:

@@ -77,9 +77,8 @@ class Assignment:
         is_active = self.active().any(axis=1)
         if is_active.all() or (count.least > 1 and is_active.sum() < count.least):
             return self
-        number = np.append(
-            np.where(is_active, is_active.cumsum() - 1, -1), -1
-        )  # the last is nobody's, whose label is -1
+        # The last is nobody's, whose label is -1.
+        number = np.append(np.where(is_active, is_active.cumsum() - 1, -1), -1)
         return replace(self, labels=number[self.labels])
 
 

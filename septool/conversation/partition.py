@@ -60,10 +60,10 @@ class Partition:
             (constraints.must_link, IS_SAME),
             (constraints.follow, CONTINUES),
         ):
-            for first, other in pairs.tolist():
-                if first != other:
-                    self.neighbors[first].append((other, share * nats))
-                    self.neighbors[other].append((first, share * nats))
+            for first, second in pairs.tolist():
+                if first != second:
+                    self.neighbors[first].append((second, share * nats))
+                    self.neighbors[second].append((first, share * nats))
         self._set(labels)
 
     @property

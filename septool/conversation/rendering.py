@@ -32,10 +32,10 @@ def render_tracks(store: WindowStore, assignment: Assignment, refine: Refine | N
     spoken: dict[int, list[tuple[Run, int]]] = {}  # by window: its runs, and who speaks in each
     for run, label in zip(assignment.runs, assignment.labels.tolist(), strict=True):
         spoken.setdefault(run.window, []).append((run, label))
-    for number, (window, activity) in enumerate(zip(store.windows, assignment.activities, strict=True)):
+    for number, (window, window_activity) in enumerate(zip(store.windows, assignment.activities, strict=True)):
         is_last = number == len(store.windows) - 1
         mixture, tracks = store.read(number)
-        if refine is not None and speakers > 1 and activity.activity.both.any():
+        if refine is not None and speakers > 1 and window_activity.activity.both.any():
             tracks = refine(mixture, tracks)
             check_finite_estimate(tracks)
         out = np.zeros((speakers + 1, window.samples), dtype=np.float32)
@@ -44,10 +44,10 @@ def render_tracks(store: WindowStore, assignment: Assignment, refine: Refine | N
             if speakers == 1:  # the recording itself, with the pauses, wherever a window has any of their words
                 out[speaker] = mixture if own else 0.0
                 continue
-            alone, both = _gains(store, activity, own, window.samples)
-            out[speaker] = alone * mixture + (both * tracks).sum(0)
+            alone, beside = _gains(store, window_activity, own, window.samples)
+            out[speaker] = alone * mixture + (beside * tracks).sum(0)
         out[speakers] = mixture - out[:speakers].sum(0)
-        span = (borders[number] - activity.start, borders[number + 1] - activity.start)
+        span = (borders[number] - window_activity.start, borders[number + 1] - window_activity.start)
         out *= _ramp(store, span, window.samples, first=number == 0, last=is_last)
         out[:, : tail.shape[1]] += tail
         done = window.samples if is_last else store.step
@@ -56,17 +56,17 @@ def render_tracks(store: WindowStore, assignment: Assignment, refine: Refine | N
 
 
 def _gains(
-    store: WindowStore, activity: WindowActivity, runs: Iterable[Run], samples: int
+    store: WindowStore, window_activity: WindowActivity, runs: Iterable[Run], samples: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how much of a window's mixture, ``[time]``, and of its tracks, ``[2, time]``, belongs to runs."""
-    alone, beside = np.zeros(len(activity)), np.zeros((2, len(activity)))
+    alone, beside = np.zeros(len(window_activity)), np.zeros((2, len(window_activity)))
     for run in runs:
-        inside = run.frames - activity.start
-        both = activity.activity.both[inside]
+        inside = run.frames - window_activity.start
+        both = window_activity.activity.both[inside]
         alone[inside[~both]] = 1.0
         beside[run.track, inside[both]] = 1.0
     gains = np.vstack((alone, beside))
-    speech = activity.activity.speech
+    speech = window_activity.activity.speech
     if speech.any():  # soft beginnings and ends go to whose they most probably are
         transformed = distance_transform_edt(~speech, return_indices=True)
         assert isinstance(transformed, tuple)

@@ -141,8 +141,8 @@ class WindowStore:
         Where the separator fails at two similar voices, both are on one track, which is then easily taken for one
         person. If two people are known to be in a short recording, it is enough that little of it is surely one alone.
         """
-        speech = np.concatenate([activity.activity.speech for activity in activities])
-        both = np.concatenate([activity.activity.both for activity in activities])
+        speech = np.concatenate([window.activity.speech for window in activities])
+        both = np.concatenate([window.activity.both for window in activities])
         if both.sum() > MOSTLY * speech.sum():
             return True
         if not two or len(self.windows) > SHORT_WINDOWS:

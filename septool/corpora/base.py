@@ -122,10 +122,10 @@ def read_headers(paths: Iterable[Path], rate: int, jobs: int) -> tuple[dict[Path
 def _header(rate: int, path: Path) -> audio.AudioInfo | str | None:
     if not path.exists():
         return None
-    header = inspect_recording(path)
-    if isinstance(header, audio.AudioInfo) and header.rate != rate:
-        return f"{path} is {header.rate} Hz; the published recordings are {rate} Hz"
-    return header
+    result = inspect_recording(path)
+    if isinstance(result, audio.AudioInfo) and result.rate != rate:
+        return f"{path} is {result.rate} Hz; the published recordings are {rate} Hz"
+    return result
 
 
 def inspect_recording(path: Path, *, decode: bool = False) -> audio.AudioInfo | str:

@@ -84,20 +84,20 @@ def utterances(
     damaged: list[str] = []
     files = [(speaker, path) for speaker, paths in found.items() for path in paths]
     inspected = workers.each(base.inspect_recording, (path for _, path in files), jobs)
-    for (speaker, path), header in zip(files, inspected, strict=True):
+    for (speaker, path), result in zip(files, inspected, strict=True):
         relative = path.relative_to(folder)
         name = relative.with_suffix("").as_posix()
         if not is_utf8(name):
             left_out.append(f"{path} has a name that is not UTF-8")
-        elif isinstance(header, str):
-            damaged.append(header)
-        elif header.frames < minimum_seconds * header.rate:
+        elif isinstance(result, str):
+            damaged.append(result)
+        elif result.frames < minimum_seconds * result.rate:
             left_out.append(f"{path} is shorter than {minimum_seconds:g} s, the least that --minimum-seconds allows")
         elif name in rows:
             left_out.append(f"{path} goes by the same name as {Path(rows[name].sources[0].path).name} beside it")
         else:
-            source = Source(path=(start / relative).as_posix(), frames=header.frames, speaker=speaker)
-            rows[name] = Mixture(id=name, split=splits[speaker], sample_rate=header.rate, sources=(source,))
+            source = Source(path=(start / relative).as_posix(), frames=result.frames, speaker=speaker)
+            rows[name] = Mixture(id=name, split=splits[speaker], sample_rate=result.rate, sources=(source,))
     return list(rows.values()), left_out, damaged
 
 

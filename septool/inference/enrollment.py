@@ -195,8 +195,10 @@ def check_reference(voice: np.ndarray, rate: int, name: str) -> None:
 
 def speech_seconds(voice: np.ndarray, rate: int) -> float | None:
     """Return how long a recording ``[time]`` is without its pauses; None if it is silent."""
-    size, voice = rate // 100, remove_dc(voice) if len(voice) else voice
-    frames = np.resize(voice, (max(len(voice) // size, 1), size)) if len(voice) else np.zeros((1, 1))
+    if not len(voice):
+        return None
+    size = rate // 100
+    frames = np.resize(remove_dc(voice), (max(len(voice) // size, 1), size))
     levels = np.sqrt(np.mean(np.square(frames), axis=1))
     if levels.max() < from_db(SILENCE_DB):
         return None

@@ -21,9 +21,8 @@ from septool.signal.levels import SILENCE
 if TYPE_CHECKING:  # which measures levels
     from septool.inference.streaming import FileEstimate
 
-CANCELLED_SHARE = (
-    0.1  # share of the power of a mean of uncorrelated channels below which the channels cancel each other
-)
+# Share of the power of a mean of uncorrelated channels; below it the channels cancel each other.
+CANCELLED_SHARE = 0.1
 
 
 class CaveatKind(StrEnum):

@@ -87,9 +87,8 @@ def end_on_signal(pipe: StoppableInput) -> Iterator[None]:
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.getsignal(number) for number in numbers}
-    before = {
-        number: handler for number, handler in handlers.items() if handler is not None
-    }  # only handlers that Python installed
+    # Only handlers that Python installed.
+    before = {number: handler for number, handler in handlers.items() if handler is not None}
 
     def stop(number: int, _: FrameType | None) -> None:
         pipe.stopped = InterruptedBySignal(signal.Signals(number).name)

@@ -25,9 +25,9 @@ def log_spectral_distance_item(*, estimate: np.ndarray, reference: np.ndarray, r
     size = round(WINDOW_S * rate)
     if len(reference) < size:
         raise UndefinedError("less than one window of 32 ms for a log-spectral distance")
-    referenced, estimated = (_powers(signal, size) for signal in (reference, estimate))
-    floor = referenced.max() * 10 ** (-RANGE_DB / 10)
-    difference = 10 * np.log10(np.maximum(estimated, floor) / np.maximum(referenced, floor))
+    reference_power, estimate_power = (_powers(signal, size) for signal in (reference, estimate))
+    floor = reference_power.max() * 10 ** (-RANGE_DB / 10)
+    difference = 10 * np.log10(np.maximum(estimate_power, floor) / np.maximum(reference_power, floor))
     return float(np.sqrt(np.square(difference).mean(-1)).mean())
 
 

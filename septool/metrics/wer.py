@@ -48,9 +48,8 @@ def words_of(text: str) -> list[str]:
 
 def count_errors(spoken: list[str], recognized: list[str]) -> int:
     """Return the fewest substitutions, deletions and insertions that make one list of words the other."""
-    fewest = list(
-        range(len(recognized) + 1)
-    )  # errors between the words spoken so far and each prefix of those recognized
+    # Errors between the words spoken so far and each prefix of those recognized.
+    fewest = list(range(len(recognized) + 1))
     for count, word in enumerate(spoken, 1):
         before, fewest[0] = fewest[0], count
         for position, candidate in enumerate(recognized, 1):

@@ -34,7 +34,7 @@ class Summary:
     count: int = 0
     undefined: int = 0  # references where the metric has no value
     failed: int = 0  # items that could not be scored at all
-    threshold: float | None = None  # score at which an error rate is that
+    threshold: float | None = None  # score at which an error rate is reached
     sample_rate: int | None = None  # Hz at which it was scored
     group: str | None = None  # group of items, such as "sex f+m"; None for all
     definition: str = ""

@@ -238,7 +238,7 @@ class JobQueue:
         job = Job(safe_name(name), Path(), model, speakers)
         job.folder = self._folder / job.id
         with self._changed:
-            if sum(not queued.is_over for queued in self._jobs.values()) >= MAX_WAITING + len(self.devices):
+            if sum(not other.is_over for other in self._jobs.values()) >= MAX_WAITING + len(self.devices):
                 raise BusyError(f"{MAX_WAITING} recordings are waiting already; come again when one is done")
             self._jobs[job.id] = job
         try:
@@ -271,7 +271,7 @@ class JobQueue:
         with self._changed:
             if job not in self._waiting:
                 return 0
-            running = sum(queued.state == State.RUNNING for queued in self._jobs.values())
+            running = sum(other.state == State.RUNNING for other in self._jobs.values())
             return max(self._waiting.index(job) + running - len(self.devices) + 1, 0)
 
     def waiting(self) -> int:

@@ -60,10 +60,8 @@ def unfold_padding(frames: int, size: int) -> Padding:  # noqa: ARG001 - same si
     return Padding(size, size)
 
 
-PADDINGS = {
-    "even": dprnn_padding,
-    "unfold": unfold_padding,
-}  # paddings of DPRNN and DPTNet, by the names in configurations
+# Paddings of DPRNN and DPTNet, by the names in configurations.
+PADDINGS = {"even": dprnn_padding, "unfold": unfold_padding}
 
 
 def segment(sequence: Tensor, size: int, padding: Padding, shared: Tensor | None = None) -> Tensor:

@@ -59,9 +59,8 @@ def describe_checkpoint(name: str) -> JsonDict:
     entry = catalogue.read_catalogue().get(key)
     if entry is not None and catalogue.weights_path(entry) == path:  # not a file of the user's that is called the same
         facts = {field: value for field, value in asdict(entry).items() if field not in ("file", "files", "default")}
-        description |= {
-            field: value for field, value in facts.items() if value
-        }  # over what the header may leave unknown
+        # Over what the header may leave unknown.
+        description |= {field: value for field, value in facts.items() if value}
     return {field: value for field, value in description.items() if value not in (None, "", {}, [], ())}
 
 

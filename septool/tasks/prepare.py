@@ -105,7 +105,7 @@ def _verify(found: PreparedRows, out: Path, jobs: int) -> PreparedRows:
     }
     paths = sorted(named)
     inspected = zip(paths, workers.each(partial(inspect_recording, decode=True), paths, jobs), strict=True)
-    reasons = {path: fault for path, fault in inspected if isinstance(fault, str)}
+    reasons = {path: result for path, result in inspected if isinstance(result, str)}
 
     def keep_row(row: manifest.Mixture) -> bool:
         return reasons.keys().isdisjoint(map(place, row.recordings()))

@@ -94,9 +94,8 @@ class Loop:
     batch: int = 4  # mixtures per step over all processes
     # Number of micro-batches per process and step; more take less memory.
     accumulation_steps: int = field(default=1, metadata={"formerly": "accumulate"})
-    precision: Literal["fp32", "bf16", "fp16"] = (
-        "fp32"  # precision of the forward pass; weights and optimizer stay in fp32
-    )
+    # Precision of the forward pass; weights and optimizer stay in fp32.
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema: float = 0.0  # decay of the averaged weights that are validated and kept; 0 is off
     loss_floor: float | None = None  # dB; items with a lower loss are ignored (SepFormer: -30)
     patience: int = 0  # epochs without improvement that end the run; 0 for never
