@@ -289,11 +289,14 @@ def load_separator(
         SeptoolError: a network that has no form in ONNX.
     """
     check_dtype(dtype, None, others=["int8"])
-    entry, path = _resolve(name)
     torch_only = [f"dtype {dtype}"] if dtype in TORCH_DTYPES else []
     engine = engine_for(engine, dtype)
+    onnx = may_use_onnx(engine, device, torch_only)
+    if not onnx:
+        check_dtype(dtype, choose_device(device))  # before anything is downloaded
+    entry, path = _resolve(name)
     precision: Precision = "int8" if dtype == "int8" else "fp32"
-    separator = load_engine(engine, entry, path, onnx=may_use_onnx(engine, device, torch_only), precision=precision)
+    separator = load_engine(engine, entry, path, onnx=onnx, precision=precision)
     if isinstance(separator, OnnxSeparator):
         return SeparationPipeline(entry, separator, separator.header, processor(), precision)
     chosen = choose_device(device)

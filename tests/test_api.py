@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 import septool
-from septool import audio, checkpoints
+from septool import audio, catalogue, checkpoints
 from septool.api import ExtractionPipeline, SeparationPipeline
 from septool.errors import AudioError, CheckpointError, UsageError
 from septool.inference.dtype import BF16_CHANGE
@@ -247,6 +247,18 @@ def test_a_model_for_something_else(tiny_extractor: Path) -> None:
 def test_a_precision_that_is_not_offered_is_refused(tiny_checkpoint: Path, engine: Any, dtype: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         septool.load_separator(str(tiny_checkpoint), device="cpu", engine=engine, dtype=dtype)
+
+
+@pytest.mark.parametrize("words", [{"device": "gpux"}, {"device": "cpu", "dtype": "fp16"}])
+def test_nothing_is_downloaded_for_a_device_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, words: dict[str, Any]
+) -> None:
+    fetched: list[str] = []
+    monkeypatch.setattr(catalogue, "fetch_weights", fetched.append)
+    for load in (septool.load_separator, septool.load_extractor):
+        with pytest.raises(UsageError, match="gpux|fp16"):
+            load("sepformer-libri2mix", **words)
+    assert fetched == []
 
 
 def test_one_recording_and_paths_in_words(

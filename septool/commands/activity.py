@@ -1,5 +1,6 @@
 """``septool activity``."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -62,7 +63,6 @@ def activity(
     from septool.tasks.activity import FoundActivity, find_activity
 
     options.check_json(out, json)
-    downloading.obtain_weights(model, speaker_model, yes=yes, quiet=quiet)
     tally = printing.Tally(quiet=quiet)
     with printing.Bar("activity", quiet=quiet, lines=False) as bar:
         for result in find_activity(
@@ -85,6 +85,7 @@ def activity(
             shard=shard,
             report=bar.say,
             progress=lambda recording, done, total: bar.update(round(done), round(total), recording),
+            obtain=partial(downloading.obtain_weights, yes=yes, quiet=quiet),
         ):
             tally.add(result)
             if json:

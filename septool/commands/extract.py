@@ -1,5 +1,6 @@
 """``septool extract``."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -118,7 +119,6 @@ def extract(
     options.check_json(out, json)
     if not presence and who is None:
         (threshold,) = defaults.typed(ctx, threshold=threshold)
-    downloading.obtain_weights(model, speaker_model, yes=yes, quiet=quiet)
     tally = printing.Tally(quiet=quiet)
     with printing.open_progress("extract", progress, quiet=quiet) as bar:
         for result in run_extraction(
@@ -153,6 +153,7 @@ def extract(
             manifest=manifest,
             report=bar.say,
             progress=bar.follow,
+            obtain=partial(downloading.obtain_weights, yes=yes, quiet=quiet),
         ):
             bar.count_file(getattr(result, "seconds", 0.0))  # none of one that failed
             tally.add(result)

@@ -210,8 +210,6 @@ class Bar:
             self._task = self._rich.add_task(label, total=None, note="")
 
     def __enter__(self) -> "Bar":
-        if self._rich:
-            self._rich.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -228,6 +226,7 @@ class Bar:
     def update(self, done: int, total: int, text: str = "") -> None:
         """Show how far it is, with a few words."""
         if self._rich:
+            self._rich.start()  # not before: a question, or the bar of a download, may come first
             self._rich.update(self._task, completed=done, total=total, note=printable(text))
         elif self.lines and not self.quiet and total:
             self._tell(done, total, text)

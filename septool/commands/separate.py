@@ -1,5 +1,6 @@
 """``septool separate``."""
 
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Literal
@@ -175,7 +176,6 @@ def separate(
             segment=segment,
             overlap=overlap,
         )
-    downloading.obtain_weights(model, speaker_model if speakers is not None else None, yes=yes, quiet=quiet)
     tally = printing.Tally(quiet=quiet)
     with printing.open_progress("separate", progress, quiet=quiet) as bar:
         for result in run_separation(
@@ -214,6 +214,7 @@ def separate(
             manifest=manifest,
             report=bar.say,
             progress=bar.follow,
+            obtain=partial(downloading.obtain_weights, yes=yes, quiet=quiet),
         ):
             bar.count_file(getattr(result, "seconds", 0.0))  # none of one that failed
             tally.add(result)

@@ -1,7 +1,7 @@
 """Separating many recordings as conversations, with one track and the activity of each person."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ def separate_conversations(
     references: Sequence[Path],
     who: str | None = None,
     passes: int | None = None,
+    obtain: Callable[..., None] = lambda *_: None,
 ) -> Iterator[SeparatedConversation | Failed | Skipped]:
     """Separate recordings of any number of speakers; see :func:`septool.tasks.separate.separate`."""
     count = parse_count(speakers)
@@ -59,6 +60,7 @@ def separate_conversations(
     if rest is not None and abspath_key(rest) in kept:
         raise UsageError(f"--rest {rest} would replace the recording; name another file")
     written = {} if activity is None else plan_activity(inputs.recordings, batch.out, activity)
+    obtain(model, speaker_model)
     networks = load_conversation_networks(model, speaker_model, batch.device, passes, batch.report)
     naming = batch.naming(networks.name)
     _check_name(naming, inputs.recordings, count, named=who is not None)

@@ -71,6 +71,7 @@ def find_activity(
     shard: str | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
+    obtain: Callable[..., None] = lambda *_: None,
 ) -> Iterator[FoundActivity | Failed | Skipped]:
     """Find who speaks when; one result for each recording, failed ones among them.
 
@@ -94,10 +95,11 @@ def find_activity(
         shard: part ``I/N`` of the recordings.
         report: callback for warnings.
         progress: callback for how far a recording is.
+        obtain: callback that fetches missing weights; see :func:`septool.tasks.separate.separate`.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
-        CheckpointError: no such model, or a damaged one.
+        CheckpointError: no such model, a damaged one, or one that is not here.
     """
     if format not in FORMATS:
         raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
@@ -132,6 +134,7 @@ def find_activity(
         todo = batch.take_share(
             [Job(**vars(recording), targets=(files[recording.label],)) for recording in found.recordings]
         )
+        obtain(model, speaker_model)
         networks = load_conversation_networks(model, speaker_model, batch.device, report=report)
         work = partial(_find, networks=networks, count=count, voices=networks.find_voices(who), format=format, out=out)
         yield from run_batch(batch, todo, work, found.unreadable)

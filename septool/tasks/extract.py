@@ -142,6 +142,7 @@ def extract(
     manifest: str | Path | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
+    obtain: Callable[..., None] = lambda *_: None,
 ) -> Iterator[Extracted | ExtractedVoices | Failed | Skipped]:
     """Extract a voice from recordings; one result for each, failed ones among them.
 
@@ -190,11 +191,13 @@ def extract(
             ``skip_existing`` outputs are done only if it says so, and they are what was written.
         report: callback for warnings.
         progress: callback for how far a recording is, where there is one process.
+        obtain: callback that fetches missing weights by the names of their checkpoints, once the request is found to be
+            in order.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
         AudioError: a reference that cannot be used.
-        CheckpointError: a damaged model; NotFetchedError where its weights are not here, since nothing is downloaded.
+        CheckpointError: a damaged model; NotFetchedError where its weights are neither here nor fetched by ``obtain``.
     """
     inputs = list_inputs(inputs, from_file)
     references = one_or_several(references)
@@ -243,6 +246,7 @@ def extract(
     )
     found = FoundInputs(mixtures) if rows else batch.find_inputs(inputs)
     batch.check_inputs(found.recordings)
+    obtain(model, speaker_model)
     checkpoint, path = catalogue.resolve_checkpoint(model)
     network, header = load_extractor(path, speaker_model)
     if presence or who is not None:

@@ -93,6 +93,7 @@ def separate(
     manifest: str | Path | None = None,
     report: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
+    obtain: Callable[..., None] = lambda *_: None,
 ) -> Iterator[Separated | SeparatedConversation | Failed | Skipped]:
     """Separate recordings; one result for each, failed ones among them.
 
@@ -148,10 +149,12 @@ def separate(
             ``skip_existing`` outputs are done only if it says so, and they are what was written.
         report: callback for warnings.
         progress: callback for how far a recording is, where there is one process.
+        obtain: callback that fetches missing weights by the names of their checkpoints, once the request is found to be
+            in order.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.
-        CheckpointError: a damaged model; NotFetchedError where its weights are not here, since nothing is downloaded.
+        CheckpointError: a damaged model; NotFetchedError where its weights are neither here nor fetched by ``obtain``.
     """
     inputs = list_inputs(inputs, from_file)
     references = [Path(reference) for reference in one_or_several(references)]
@@ -221,12 +224,14 @@ def separate(
             references=references,
             who=who,
             passes=passes,
+            obtain=obtain,
         )
         return
     speaker = None if speaker_model == SPEAKER_MODEL else speaker_model
     for option, value in (("activity", activity), ("rest", rest), ("who", who), ("speaker-model", speaker)):
         if value is not None:
             raise UsageError(f"--{option} is for conversations; give --speakers auto")
+    obtain(model)
     checkpoint, path = catalogue.resolve_checkpoint(model)
     separator = load_engine(engine, checkpoint, path, onnx=onnx, precision=precision, report=report)
     if onnx and separator.engine == "torch":

@@ -94,8 +94,8 @@ def test_a_switch_that_is_neither_is_refused(fetched: list[str], monkeypatch: py
     [
         (["separate", "a.wav", "-m", "one"], ["one"]),
         (["separate", "a.wav", "-m", "one", "--speakers", "auto", "--speaker-model", "two"], ["one", "two"]),
-        (["extract", "a.wav", "-m", "one", "--speaker-model", "two"], ["one", "two"]),
-        (["extract", "a.wav", "-m", "one"], ["one"]),
+        (["extract", "a.wav", "--reference", "v.wav", "-m", "one", "--speaker-model", "two"], ["one", "two"]),
+        (["extract", "a.wav", "--reference", "v.wav", "-m", "one"], ["one"]),
         (["activity", "a.wav", "-m", "one", "--speaker-model", "two"], ["one", "two"]),
     ],
 )
@@ -106,3 +106,27 @@ def test_every_checkpoint_that_is_named_is_fetched(
     monkeypatch.setattr(catalogue, "find_pending", lambda name: PendingDownload(name, entry, LARGE, Path("cache")))
     assert septool(*arguments, "--yes").status != 0  # there is no such recording
     assert fetched == names
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["separate", "a.wav", "--device", "gpux"],
+        ["separate", "a.wav", "--overlap", "99"],
+        ["separate", "a.wav", "--speakers", "many"],
+        ["separate", "a.wav", "--speakers", "2", "--activity", "txt"],
+        ["extract", "a.wav"],
+        ["extract", "a.wav", "--reference", "v.wav", "--channel", "0"],
+        ["activity", "a.wav", "--speakers", "0"],
+        ["activity", "empty"],
+    ],
+)
+def test_nothing_is_fetched_for_a_request_that_is_refused(
+    septool: Command, fetched: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    entry = Entry(model="papez", sample_rate=8000, sources=2, licence="", trained_on="", intended_use="")
+    monkeypatch.setattr(catalogue, "find_pending", lambda name: PendingDownload(name, entry, LARGE, Path("cache")))
+    assert septool(*arguments, "-m", "one", "--yes").status == 2
+    assert fetched == []
