@@ -256,7 +256,7 @@ def test_nothing_is_downloaded_for_a_device_that_is_not_there(
     fetched: list[str] = []
     monkeypatch.setattr(catalogue, "fetch_weights", fetched.append)
     for load in (septool.load_separator, septool.load_extractor):
-        with pytest.raises(UsageError, match="gpux|fp16"):
+        with pytest.raises(UsageError, match=r"gpux|fp16"):
             load("sepformer-libri2mix", **words)
     assert fetched == []
 

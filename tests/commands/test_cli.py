@@ -45,6 +45,7 @@ PRINTING = {
     "offline",
     "ctx",
 }  # what commands have beside their tasks
+CALLBACKS = {"report", "progress", "warn", "obtain"}  # what tasks have beside their commands
 
 
 def found(verb: list[str]) -> Any:
@@ -230,7 +231,7 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
 )
 def test_a_command_has_the_parameters_of_its_task(command: Callable[..., Any], task: Callable[..., Any]) -> None:
     shown = {name: value for name, value in parameters(command).items() if name not in (*PRINTING, "strict", "compare")}
-    work = {name: value for name, value in parameters(task).items() if name not in ("report", "progress", "warn", "obtain")}
+    work = {name: value for name, value in parameters(task).items() if name not in CALLBACKS}
     assert list(shown) == list(work)
     for name, value in shown.items():
         assert (tuple(value) if isinstance(value, list) else value) == work[name], name
