@@ -11,7 +11,7 @@ from septool.batch.inputs import FoundInputs, Input, find_inputs
 from septool.batch.output_names import Job, OutputNaming, check_references_kept, plan_jobs
 from septool.batch.record import Record
 from septool.batch.shards import select_shard
-from septool.batch.stdio import PIPE, check_pipe
+from septool.batch.stdio import PIPE, check_files_to_skip, check_pipe
 from septool.claims import clear_remains, is_claimed
 from septool.cluster import check_address
 from septool.config import JsonMapping
@@ -161,8 +161,11 @@ class BatchSettings:
                 raise UsageError(f"--html {self.html} points to files; name them instead of standard input and output")
             check_html_report(self.html, force=self.force or self.skip_existing)
         check_pipe(self.out, inputs)
+        check_files_to_skip(self.out, skip_existing=self.skip_existing)
         if self.skip_existing and piped:
             raise UsageError("--skip-existing goes by names, and standard input has none; leave it out")
+        if self.jobs is not None and self.jobs > 1 and piped:
+            raise UsageError(f"--jobs {self.jobs} reads files; name them instead of standard input")
         if self.stream and [recording.is_pipe for recording in inputs] != [True]:
             raise UsageError("--stream takes standard input alone; give - and pipe the recording in")
         if self.cluster is not None and piped:

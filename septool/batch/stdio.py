@@ -50,6 +50,12 @@ def check_pipe(out: str, inputs: Sequence[object]) -> None:
     check_stdout(out)
 
 
+def check_files_to_skip(out: str, *, skip_existing: bool) -> None:
+    """Refuse to skip what is there where nothing stays."""
+    if out == PIPE and skip_existing:
+        raise UsageError("--skip-existing goes by files, and --out - writes none; leave it out")
+
+
 def check_stdout(out: str) -> None:
     """Refuse audio on a terminal, or where nobody takes it.
 

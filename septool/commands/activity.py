@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from septool.commands import completion, downloading, options
+from septool.commands import completion, defaults, downloading, options
 from septool.data.turns import FORMATS
 from septool.models import SPEAKER_MODEL
 
 
 def activity(
+    ctx: typer.Context,
     inputs: Annotated[list[str], typer.Argument(help="Recordings, folders of them, or - for standard input.")] = [],  # noqa: B006 - typer's way of an empty list
     from_file: options.FromFile = None,
     speakers: Annotated[str, typer.Option("--speakers", help="Number of speakers: auto, N or N-M.")] = "auto",
@@ -63,6 +64,7 @@ def activity(
     from septool.tasks.activity import FoundActivity, find_activity
 
     options.check_json(out, json)
+    jobs, skip_existing = defaults.piped(ctx, inputs, out, jobs=jobs, skip_existing=skip_existing)
     tally = printing.Tally(quiet=quiet)
     with printing.Bar("activity", quiet=quiet, lines=False) as bar:
         for result in find_activity(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperOption
 
+from septool.batch.stdio import PIPE
 from septool.commands import VERBS
 from septool.commands.usage_errors import describe_fault
 from septool.config import SWITCHES, JsonDict, JsonMapping, describe_unknown_key
@@ -125,6 +126,13 @@ def typed(ctx: Context, **values: object) -> list[Any]:
         own[name] if source is not None and source.name == "DEFAULT_MAP" else values[name]
         for name, source in sources.items()
     ]
+
+
+def piped(ctx: Context, inputs: Sequence[str], out: str, *, jobs: int | None, skip_existing: bool) -> list[Any]:
+    """Return ``jobs`` and ``skip_existing``, which mean nothing to a pipe: there, only where the user typed them."""
+    if PIPE in (*inputs, out):
+        return typed(ctx, jobs=jobs, skip_existing=skip_existing)
+    return [jobs, skip_existing]
 
 
 def typed_options(ctx: Context, *, besides: Sequence[str] = ()) -> list[str]:

@@ -117,6 +117,7 @@ def extract(
     from septool.tasks.extract import extract as run_extraction
 
     options.check_json(out, json)
+    jobs, skip_existing = defaults.piped(ctx, inputs, out, jobs=jobs, skip_existing=skip_existing)
     if not presence and who is None:
         (threshold,) = defaults.typed(ctx, threshold=threshold)
     tally = printing.Tally(quiet=quiet)

@@ -106,8 +106,8 @@ def mix(
             )
         _tell(rendered, json=json, quiet=quiet)
         return
-    if "--cluster" in typed:
-        raise UsageError(f"--cluster {cluster} is for the rows of a manifest; leave it out")
+    if of_rows := [option for option in ("--jobs", "--cluster") if option in typed]:
+        raise UsageError(f"{', '.join(of_rows)} is for the rows of a manifest; leave it out")
     mixed = mix_files(
         inputs,
         out=out,

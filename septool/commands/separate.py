@@ -158,6 +158,7 @@ def separate(
     from septool.tasks.separate import separate as run_separation
 
     options.check_json(out, json)
+    jobs, skip_existing = defaults.piped(ctx, inputs, out, jobs=jobs, skip_existing=skip_existing)
     if speakers is None:
         activity, rest, speaker_model, who = defaults.typed(
             ctx, activity=activity, rest=rest, speaker_model=speaker_model, who=who

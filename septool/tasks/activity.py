@@ -12,7 +12,7 @@ from septool.batch.outcomes import Failed, Skipped
 from septool.batch.output_names import Job
 from septool.batch.runner import Task, run_batch
 from septool.batch.settings import BatchSettings, Progress
-from septool.batch.stdio import PIPE
+from septool.batch.stdio import PIPE, check_files_to_skip
 from septool.config import JsonDict
 from septool.conversation.networks import ConversationNetworks, load_conversation_networks
 from septool.conversation.recording import diarize_file, plan_activity
@@ -103,6 +103,7 @@ def find_activity(
     """
     if format not in FORMATS:
         raise UsageError(f"--format is {format!r}; it can be {', '.join(FORMATS)}")
+    check_files_to_skip(out, skip_existing=skip_existing)
     count = parse_count(speakers)
     with ExitStack() as stack:
         folder = out if out != PIPE else stack.enter_context(tempfile.TemporaryDirectory(prefix="septool-"))

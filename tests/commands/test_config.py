@@ -209,6 +209,30 @@ def test_completion_of_lists() -> None:
         ),
         ("[extract]\nthreshold = 0.5", ["extract", "a.wav"], "extract.extract", {"threshold": None}),
         (
+            "jobs = 4\nskip-existing = true",
+            ["separate", "-"],
+            "separate.separate",
+            {"jobs": None, "skip_existing": False},
+        ),
+        (
+            "jobs = 4\nskip-existing = true",
+            ["extract", "a.wav", "--reference", "v.wav", "-o", "-"],
+            "extract.extract",
+            {"jobs": None, "skip_existing": False},
+        ),
+        (
+            "jobs = 4\nskip-existing = true",
+            ["activity", "a.wav", "-o", "-"],
+            "activity.find_activity",
+            {"jobs": None, "skip_existing": False},
+        ),
+        (
+            "jobs = 4\nskip-existing = true",
+            ["activity", "a.wav"],
+            "activity.find_activity",
+            {"jobs": 4, "skip_existing": True},
+        ),
+        (
             '[mix]\ncount = 5\nspeakers = "3"\nseconds = 60\nseed = 1\ncluster = "local:2"',
             ["mix", "a.wav", "b.wav", "-o", "m.wav"],
             "mix.mix_files",

@@ -464,6 +464,9 @@ def test_several_on_standard_output_have_to_be_told_apart(septool: Command, meet
     refused = septool("activity", meeting, other, "-o", "-", "--format", "webvtt")
     assert refused.status == 2
     assert "--out - takes one recording in the format webvtt, 2 were given" in refused.errors[-1]
+    refused = septool("activity", meeting, "-o", "-", "--skip-existing")
+    assert refused.status == 2
+    assert "--skip-existing goes by files, and --out - writes none; leave it out" in refused.errors[-1]
 
 
 def test_activity_takes_what_separate_takes(septool: Command, meeting: Path, tmp_path: Path) -> None:

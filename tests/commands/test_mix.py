@@ -125,6 +125,8 @@ def test_a_recording_is_not_replaced_by_what_is_mixed_of_it(
         (["{rows}", "-o", "-"], "rows.jsonl is rendered to many files; name a folder with --out"),
         (["{rows}", "--snr", "20"], "rows.jsonl says itself how its rows are mixed; leave out --snr"),
         (["{rows}", "--mode", "max", "--sources", "x"], "leave out --mode, --sources"),
+        (["{a}", "{b}", "--jobs", "2"], "--jobs is for the rows of a manifest; leave it out"),
+        (["{a}", "{b}", "--cluster", "local:2"], "--cluster is for the rows of a manifest; leave it out"),
         (["{rows}", "--subtype", "PCM_99"], "--subtype is 'PCM_99'; it can be PCM_16 or FLOAT"),
     ],
 )

@@ -189,6 +189,9 @@ def test_a_damaged_pipe_is_one_line(separate: Command) -> None:
         (["-", "--raw", "pcm"], "--raw is 'pcm'; write it as ENCODING:RATE:CHANNELS, such as s16le:16000:1"),
         (["x.wav", "--raw", "u8:8000:1", "--html", "x.html"], "--html x.html shows recordings that have a header"),
         (["x.wav", "--track", "2", "--html", "x.html"], "--html x.html shows the first track of sound"),
+        (["-", "--jobs", "2"], "--jobs 2 reads files; name them instead of standard input"),
+        (["-", "--skip-existing"], "--skip-existing goes by names, and standard input has none"),
+        (["x.wav", "-o", "-", "--skip-existing"], "--skip-existing goes by files, and --out - writes none"),
     ],
 )
 def test_wrong_usage(
