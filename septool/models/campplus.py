@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from septool.models.base import SpeakerEncoder
+from septool.signal.mel import mel_filterbank
 
 FULL_RATE = 16000  # Hz, that the Mel filters reach half of; at lower rates the upper ones hear nothing
-LOWEST_HZ = 20.0  # where the first filter begins
 PREEMPHASIS = 0.97
 FLOOR = 1.1920929e-07  # least energy of a filter before the logarithm
 
@@ -58,7 +58,7 @@ CONFIGS = {"paper": Config(embedding=512), "3d-speaker": Config()}  # 7.18 milli
 
 
 class KaldiFilterbank(nn.Module):
-    """Energies of Mel filters as Kaldi computes them."""
+    """Energies of Mel filters as Kaldi computes them at :data:`FULL_RATE`, as far as the rate reaches."""
 
     filters: Tensor
     window: Tensor
@@ -67,7 +67,9 @@ class KaldiFilterbank(nn.Module):
         super().__init__()
         self.frame, self.hop = rate // 40, rate // 100
         self.points = 1 << (self.frame - 1).bit_length()
-        self.register_buffer("filters", mel_triangles(mels, rate, self.points), persistent=False)
+        filters = mel_filterbank(mels, self.points, rate, FULL_RATE / 2)
+        energy = (FULL_RATE / rate) ** 2  # of a tone, in a spectrum of so many points more
+        self.register_buffer("filters", energy * filters, persistent=False)
         window = torch.hann_window(self.frame, periodic=False) ** 0.85  # Povey's
         self.register_buffer("window", window, persistent=False)
 
@@ -79,31 +81,6 @@ class KaldiFilterbank(nn.Module):
         before = torch.cat((frames[..., :1], frames[..., :-1]), dim=-1)
         spectrum = torch.fft.rfft((frames - PREEMPHASIS * before) * self.window, self.points)
         return spectrum.abs().square() @ self.filters
-
-
-def mel(hz: Tensor) -> Tensor:
-    """Map frequencies in Hz, ``[...]``, to where they lie on the Mel scale that Kaldi has."""
-    return 1127 * torch.log1p(hz / 700)
-
-
-def mel_corners(count: int) -> Tensor:
-    """Return where each of so many filters begins, has its peak and ends: ``[mel + 2]``, from the first to the last."""
-    low, high = mel(torch.tensor([LOWEST_HZ, FULL_RATE / 2]))
-    return low + (high - low) * torch.arange(count + 2) / (count + 1)
-
-
-def mel_triangles(count: int, rate: int, points: int) -> Tensor:
-    """Return Kaldi's filters for spectra of so many points at ``rate`` Hz, ``[bin, mel]``: triangles on the Mel scale.
-
-    They are those for :data:`FULL_RATE`, as far as the rate reaches, scaled to give the energies that it has there.
-    """
-    corners = mel_corners(count)
-    bins = mel(torch.arange(points // 2 + 1) * rate / points)[:, None]
-    rising = (bins - corners[:-2]) / (corners[1:-1] - corners[:-2])
-    falling = (corners[2:] - bins) / (corners[2:] - corners[1:-1])
-    triangles = torch.minimum(rising, falling).clamp(min=0)
-    triangles[-1] *= rate < FULL_RATE  # Kaldi leaves out the bin at half the rate
-    return triangles * (FULL_RATE / rate) ** 2
 
 
 class ResidualConvolutions(nn.Module):

@@ -1,7 +1,5 @@
 """The mel scale, and Kaldi's triangular filters on it."""
 
-# pyright: reportMissingTypeStubs=false
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,24 +16,28 @@ def hz_to_mel(hertz: ArrayLike) -> np.ndarray:
     return 1127 * np.log1p(np.asarray(hertz) / 700)
 
 
-def mel_filterbank(count: int, points: int, rate: int) -> "Tensor":
-    """Weights of ``count`` triangles from :data:`LOWEST_HZ` to half the sample rate, straight on the mel scale.
+def mel_corners(count: int, highest: float) -> np.ndarray:
+    """Mels ``[filter + 2]`` where ``count`` triangles from :data:`LOWEST_HZ` to ``highest`` Hz begin, peak and end."""
+    return np.linspace(hz_to_mel(LOWEST_HZ), hz_to_mel(highest), count + 2)
+
+
+def mel_filterbank(count: int, points: int, rate: int, highest: float | None = None) -> "Tensor":
+    """Weights of ``count`` triangles on the mel scale, each of which begins where the one before has its peak.
 
     Args:
         count: number of filters.
         points: size of the Fourier transform, even.
         rate: samples a second.
+        highest: Hz, where the last triangle ends; half the sample rate by default, and above it filters, or parts of
+            them, hear nothing.
 
     Returns:
         ``[bin, filter]`` for a spectrum of ``points // 2 + 1`` bins.
     """
-    # Imported here: only speaker networks need them.
-    import torch
-    from torch.nn.functional import pad
-    from torchaudio.compliance import kaldi
+    import torch  # here: only speaker networks need it
 
-    unwarped = (100.0, -500.0, 1.0)  # vocal tract length normalisation, which is off
-    device = torch.get_default_device()
-    with torch.device("cpu"):  # Kaldi's functions on the meta device import torch's compiler, for seconds
-        filters, _ = kaldi.get_mel_banks(count, points, float(rate), LOWEST_HZ, 0.0, *unwarped)
-    return pad(filters, (0, 1)).mT.contiguous().to(device)  # half the rate is in no triangle
+    corners = mel_corners(count, highest or rate / 2)
+    bins = hz_to_mel(np.arange(points // 2 + 1) * rate / points)[:, None]
+    rising = (bins - corners[:-2]) / (corners[1:-1] - corners[:-2])
+    falling = (corners[2:] - bins) / (corners[2:] - corners[1:-1])
+    return torch.tensor(np.minimum(rising, falling).clip(min=0), dtype=torch.float32)
