@@ -96,7 +96,9 @@ def train(
     from septool.training.role import training_role
 
     settings = settings if seed is None else [*settings, f"seed={seed}"]
-    run, folder, resume = plan_run(recipe, settings, out, resume=resume)
+    run, folder, resumed = plan_run(recipe, settings, out, resume=resume)
+    if resume and not resumed and is_main_process() and not (quiet or json):
+        printing.note(f"{folder} holds no run to resume; a new one starts")
     metric, score = training_role(run).metric, ""
     with printing.Bar("train", quiet=quiet or json or not is_main_process()) as bar:
 
@@ -115,7 +117,7 @@ def train(
             run,
             folder,
             device=choose_device(device),
-            resume=resume,
+            resume=resumed,
             jobs=jobs,
             threads=threads,
             compile=compile,

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import torch
 
+from septool.atomic import recover
 from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
 from septool.device import enough_memory, has_float16
 from septool.errors import UsageError
 from septool.losses import LOSSES, UNDEFINED_FOR_SILENCE, can_learn_by
 from septool.models import MODELS
 from septool.training.distributed import Distributed, init_distributed
+from septool.training.initialization import freeze_modules
 from septool.training.lock import lock_run
 from septool.training.recipe import Distillation, Pondering, Recipe
 from septool.training.recipe_changes import recipe_changes, run_name
@@ -100,6 +102,7 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
             f"micro-batch(es) each share multiples of {parts}"
         )
     network = check_network_size(recipe)
+    freeze_modules(network, recipe.freeze)
     frozen = {name.partition(".")[0] for name, weight in network.named_parameters() if not weight.requires_grad}
     random = sorted(frozen - recipe.parts.keys())
     if random and not recipe.initialize:
@@ -155,6 +158,8 @@ def train(
     with init_distributed(torch.device(device)) as distributed:
         check_run(recipe, distributed)
         with lock_run(out) if distributed.is_main else nullcontext():
+            if distributed.is_main:
+                recover(out)  # what a killed run left
             if distributed.is_main and not resume:
                 if has_state(out):
                     raise UsageError(f"{out} holds a run already; resume it with --resume or choose another --out")

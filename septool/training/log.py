@@ -1,13 +1,16 @@
 """The log of a run: ``log.jsonl`` in its folder and, if asked for, TensorBoard files."""
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from septool.atomic import atomic_write
 from septool.config import JsonDict, finite_or_null
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.files import parse_json_lines
 from septool.metrics import Measure
 
@@ -24,7 +27,9 @@ def describe_event(event: Event, metric: Measure, folder: Path) -> str:
     match event["event"]:
         case "validation":
             score = describe_score(event, metric)
-            return f"step {event['step']}: {score} in validation (best {event['best']:.2f}), {event['hours']:.2f} h"
+            skipped = f", {event['skipped']} steps skipped" if event["skipped"] else ""
+            best = f"best {event['best']:.2f}"
+            return f"step {event['step']}: {score} in validation ({best}), {event['hours']:.2f} h{skipped}"
         case "average":
             steps = ", ".join(map(str, event["of"]))
             return f"average of steps {steps}: {describe_score(event, metric)} (average.safetensors)"
@@ -34,6 +39,8 @@ def describe_event(event: Event, metric: Measure, folder: Path) -> str:
             return f"step {event['step']}: interrupted; the state is saved, and --resume continues from it"
         case "changed":
             return f"{event['setting']} was {event['was']}, is {event['is']} from step {event['step']} on"
+        case "initial weights":
+            return f"{event['setting']} of the initial weights is {event['was']}, here it is {event['is']}"
         case "start":
             return (
                 f"{event['model']}, {event['parameters'] / 1e6:.2f} M parameters, batches of {event['batch']} "
@@ -54,23 +61,44 @@ def describe_score(event: Event, metric: Measure) -> str:
     return f"{metric.name} {event[metric.key]:.2f} {metric.unit}"
 
 
+def summarize_steps(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the means of what steps report, and the largest norm of a gradient, both of what is finite.
+
+    >>> summarize_steps([{"loss": 1.0, "gradient": 4.0}, {"loss": 2.0, "gradient": 3.0}])
+    {'loss': 1.5, 'gradient': 4.0}
+    """
+    summary = {}
+    for key in steps[-1]:
+        finite = [step[key] for step in steps if math.isfinite(step.get(key, math.nan))]
+        summarize = max if key == "gradient" else fmean
+        summary[key] = summarize(finite) if finite else math.nan
+    return summary
+
+
 class TrainingLog:
     """The log of a run; resuming drops the lines after the state that is resumed from."""
 
     def __init__(self, folder: Path, *, step: int, validation_pending: bool = False, tensorboard: bool = False) -> None:
         """Open the log at ``step``, whose validation may be pending."""
         self._writer = _tensorboard_writer(folder / "tensorboard", step) if tensorboard else None
-        path = folder / "log.jsonl"
-        if path.exists():
-            with atomic_write(path) as partial:
-                kept = _events_until(path, step, validation_pending)
+        self._path = folder / "log.jsonl"
+        if self._path.exists():
+            with atomic_write(self._path) as partial:
+                kept = _events_until(self._path, step, validation_pending)
                 partial.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
+        self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, event: Event) -> None:
-        """Append a line."""
-        self._file.write(json.dumps(finite_or_null(event)) + "\n")
-        self._file.flush()
+        """Append a line.
+
+        Raises:
+            SeptoolError: the disk is full, say.
+        """
+        try:
+            self._file.write(json.dumps(finite_or_null(event)) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise SeptoolError(f"{self._path} cannot be written: {error.strerror}") from None
         if self._writer:
             for key, value in event.items():
                 if isinstance(value, int | float) and key not in COUNTERS:

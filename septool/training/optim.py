@@ -45,7 +45,8 @@ def learning_rate_factor(schedule: Schedule, *, step: int, epoch: int, steps: in
         case "plateau":
             return warm * plateau_scale
         case "cosine":
-            return warm * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+            done = max(step - schedule.warmup, 0) / max(steps - schedule.warmup, 1)
+            return warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         case "trapezoid":
             return warm * min(1.0, max(steps - step, 0) / schedule.decay) if schedule.decay else warm
         case _:

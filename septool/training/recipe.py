@@ -73,7 +73,7 @@ class Schedule:
     warmup: int = 0  # steps of linear rise
     factor: float = 0.5  # exponential, plateau: what the rate is multiplied by
     every: int = 1  # exponential: epochs between two steps of the factor
-    patience: int = 3  # plateau: epochs without improvement
+    patience: int = 3  # plateau: epochs without improvement that are tolerated
     start: int = 0  # exponential, plateau: first epoch
     turn: int = 0  # exponential: epoch from which on later_factor takes the factor's place; 0 for never
     later_factor: float = 1.0  # exponential: from the epoch `turn` on
@@ -107,6 +107,8 @@ class Loop:
         _check_range(1, MOST_BATCH, self, "batch", "accumulation_steps")
         _check_range(0, MOST_STEPS, self, "patience")
         _check_range(0, 1000, self, "average")
+        if self.average_of != "best" and not self.average:
+            raise ValueError(f"average_of is {self.average_of}, but average, how many are averaged, is 0")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; it lies between 0 and 1")
         if self.loss_floor is not None and not math.isfinite(self.loss_floor):
@@ -150,6 +152,7 @@ class Recipe:
     initialize: str | None = field(default=None, metadata={"formerly": "initialise"})  # a checkpoint to start from
     # Parts of the model to initialize from other checkpoints, "PART" = "CHECKPOINT" or "CHECKPOINT#PART".
     parts: dict[str, str] = field(default_factory=dict)
+    freeze: tuple[str, ...] = ()  # modules of the model, such as "encoder", that are not trained
     data: Data = Data()
     mixing: DynamicMixing = field(default_factory=DynamicMixing)
     enrollment: EnrollmentSampling = field(  # extractors only

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
+from operator import attrgetter
 from pathlib import Path
 from typing import get_type_hints
 
@@ -13,6 +14,16 @@ from septool.training.recipe import STATIC_KEYS, Recipe
 RECIPES = Path(__file__).parent.parent / "recipes"
 ABOUT_SCORES = ("table", "data")  # keys of ``published`` that are no scores
 SUGGESTIONS = 3  # names
+CONDITIONAL = {  # settings that change something only where another one has one of some values
+    "schedule.factor": ("schedule.name", ("exponential", "plateau")),
+    "schedule.every": ("schedule.name", ("exponential",)),
+    "schedule.patience": ("schedule.name", ("plateau",)),
+    "schedule.start": ("schedule.name", ("exponential", "plateau")),
+    "schedule.turn": ("schedule.name", ("exponential",)),
+    "schedule.later_factor": ("schedule.name", ("exponential",)),
+    "schedule.decay": ("schedule.name", ("trapezoid",)),
+    "mixing.difference_db": ("mixing.levels", ("uniform",)),
+}
 
 
 def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
@@ -21,12 +32,23 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     Raises:
         UsageError: no such recipe, or a setting or value that it cannot have.
     """
-    return build(Recipe, _override(_read_with_base(_find_recipe(name)), settings))
+    return _build(_read_with_base(_find_recipe(name)), settings)
 
 
 def recipe_from_dict(values: JsonMapping, settings: Sequence[str] = ()) -> Recipe:
     """Build a recipe from nested values, with old keys or new ones, and ``key=value`` settings."""
-    return build(Recipe, _override(_with_new_keys(values), settings))
+    return _build(_with_new_keys(values), settings)
+
+
+def _build(values: JsonDict, settings: Sequence[str]) -> Recipe:
+    """Build a recipe, and refuse settings that change nothing in it, which a recipe may only inherit."""
+    recipe = build(Recipe, _override(values, settings))
+    for setting in map_settings(settings):
+        key = setting.partition("=")[0]
+        other, needed = CONDITIONAL.get(key, ("", ()))
+        if needed and (value := attrgetter(other)(recipe)) not in needed:
+            raise ConfigError(f"{key} changes nothing where {other} is {value}; it is for {' and '.join(needed)}")
+    return recipe
 
 
 def _override(values: JsonDict, settings: Sequence[str]) -> JsonDict:

@@ -42,8 +42,9 @@ class Progress:
     bad_epochs: int = 0  # epochs since the last improvement or plateau step
     plateau_scale: float = 1.0
     skipped_steps: int = 0  # steps skipped because of a non-finite gradient
+    skipped_in_a_row: int = 0
     validation_pending: bool = False  # the last epoch has not been validated yet
-    recent_losses: list[float] = field(default_factory=list)  # losses since the last line of the log
+    recent_steps: list[dict[str, float]] = field(default_factory=list)  # what was reported since the last log line
     average_candidates: list[list[float]] = field(default_factory=list)  # scores and steps of checkpoints to average
 
 
@@ -179,6 +180,8 @@ def _parse_state(path: Path, content: object) -> SavedState:
             raise ValueError(f"it is not the state of a run: it has {there}")
     counters: JsonDict = {OLD_COUNTERS.get(str(key), str(key)): value for key, value in content["progress"].items()}
     known = vars(Progress())
+    if "recent_losses" in counters:
+        counters["recent_steps"] = [{"loss": loss} for loss in counters.pop("recent_losses")]
     for key, value in counters.items():
         if key not in known or not isinstance(value, type(known[key])) or (key == "step" and value < 0):
             raise ValueError(f"it is not the state of a run: its progress has {key!r} {value!r:.40}")

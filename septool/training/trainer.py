@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from septool import catalogue, checkpoints
+from septool import checkpoints
 from septool.atomic import atomic_write
 from septool.device import hardware
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.files import make_folder, sha256_of
 from septool.inference.dtype import torch_dtype
 from septool.models.base import Model
@@ -25,8 +25,9 @@ from septool.models.build import build_model, build_on_meta
 from septool.provenance import software
 from septool.training.data import Batch, TrainingSet, count_samples, load_micro_batches
 from septool.training.distributed import Distributed
+from septool.training.initialization import freeze_modules, load_initial_weights
 from septool.training.interrupt import Interrupt
-from septool.training.log import Event, TrainingLog, check_tensorboard
+from septool.training.log import Event, TrainingLog, check_tensorboard, summarize_steps
 from septool.training.optim import learning_rate_factor, mean_weights
 from septool.training.recipe import Recipe
 from septool.training.recipe_files import effective_record
@@ -34,6 +35,8 @@ from septool.training.role import Role, training_role
 from septool.training.state import TrainingState
 
 LOG_EVERY = 50  # steps per line of the log
+# Steps skipped one after the other that end a run; the loss scale of float16 takes about 20 to find its level.
+MOST_SKIPPED_IN_A_ROW = 100
 MOST_WEIGHTS, MOST_TENSORS = 10**9, 20_000  # limits for a network
 Report = Callable[[Event], None]
 
@@ -89,16 +92,16 @@ class Trainer:
         self.device = distributed.device
         torch.manual_seed(recipe.seed)
         self.model: Model = build_model(recipe.model, recipe.config, recipe.variant).to(self.device)
-        if recipe.initialize and not resume:
-            checkpoints.load_into(self.model, catalogue.resolve_checkpoint(recipe.initialize)[1])
-        for part, name in recipe.parts.items() if not resume else ():
-            checkpoints.load_part(self.model, part, *catalogue.resolve_part(name))
+        self._differences = {} if resume else load_initial_weights(self.model, recipe)
+        frozen = freeze_modules(self.model, recipe.freeze)
+        self._frozen_norms = [norm for module in frozen for norm in module.modules() if isinstance(norm, BatchNorm)]
         norms = (module for module in self.model.modules() if isinstance(module, BatchNorm))
         self.batchnorm_buffers = [value for norm in norms for value in norm.buffers()]
         role = training_role(recipe)
         self.role: Role[Model, Any] = role(recipe, self.model, distributed)
         self.state = TrainingState(recipe, self.model, self.device, worst=role.worst_score())
         self.changed = self.state.resume(folder) if resume else {}
+        self._drop_candidates()  # which this run's settings do not keep
         self._loss_module = LossModule(self.model, lambda batch: self.role.losses_and_auxiliary(batch))
         self._wrapped_loss = distributed.wrap(self._loss_module)
         self.manifests: dict[str, str] = {}  # sha256 by path
@@ -178,6 +181,8 @@ class Trainer:
                 self._log = stack.enter_context(log)
             self._interrupt = stack.enter_context(Interrupt())
             self._emit("start", self._describe())
+            for key, (was, now) in self._differences.items():
+                self._emit("initial weights", {"setting": key, "was": was, "is": now})
             for key, (was, now) in self.changed.items():
                 self._emit("changed", {"setting": key, "was": was, "is": now})
             self._started = self._last_save = time.monotonic()
@@ -204,7 +209,8 @@ class Trainer:
                 self.changed[path] = before[path][:12], now[:12]
         path_before = str(self.changed.get("data.validation", (path_now,))[0])
         known = before.get(path_before, "unknown" if path_before != path_now else self.manifests[path_now])
-        is_other = known != self.manifests[path_now] or "data.validation_items" in self.changed
+        is_other = known != self.manifests[path_now]
+        is_other |= not self.changed.keys().isdisjoint(("data.validation_items", "data.sample_rate"))
         if is_other and (progress.validation_pending or progress.step < self.recipe.loop.steps):
             progress.best, progress.epochs_since_best, progress.bad_epochs = self.role.worst_score(), 0, 0
             progress.average_candidates.clear()
@@ -228,14 +234,15 @@ class Trainer:
         with closing(shares):
             for micro_batches in shares:
                 ready = time.monotonic()
-                event = self.step(*micro_batches)
+                numbers = self.step(*micro_batches)
                 now = time.monotonic()
                 self.state.hours = self._hours_before + (now - self._started) / 3600
                 samples = distributed.world_size * sum(map(count_samples, micro_batches))
-                event |= {"steps": loop.steps, "epoch": epoch, "samples_per_s": samples / (now - before)}
+                event = {"steps": loop.steps, "epoch": epoch, "lr": self.learning_rate}
+                event |= {"samples_per_s": samples / (now - before)}
                 event |= {"waiting": (ready - before) / (now - before)}  # fraction of the time spent waiting for data
                 before = now
-                self._log_step(event)
+                self._log_step(numbers, event)
                 if self.stopped:
                     break
                 if distributed.is_main and now - self._last_save > self._save_seconds and progress.step < end:
@@ -257,17 +264,27 @@ class Trainer:
         Returns:
             The mean loss of the whole batch, the norm of its gradient before clipping, and the means of what else is
             added to the loss.
+
+        Raises:
+            SeptoolError: it was one of :data:`MOST_SKIPPED_IN_A_ROW`.
         """
         progress = self.state.progress
         self._set_learning_rate()
         seed = np.random.SeedSequence([self.recipe.seed, progress.step, self.distributed.rank])
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
         self.model.train()
+        for norm in self._frozen_norms:
+            norm.eval()  # or their statistics would be trained
         self.model.zero_grad(set_to_none=True)
         buffers_before = [value.clone() for value in self.batchnorm_buffers]
         means, counted = self._accumulate_gradients(micro_batches)
         norm = self._apply_gradients(counted, buffers_before)
         progress.step += 1
+        if progress.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise SeptoolError(
+                f"no gradient of the last {progress.skipped_in_a_row} steps, up to {progress.step}, was finite; "
+                "a lower optimizer.lr or loop.precision=fp32 may help"
+            )
         return {"loss": means.pop("loss"), "gradient": norm} | means
 
     def _accumulate_gradients(self, micro_batches: Sequence[Batch]) -> tuple[dict[str, float], float]:
@@ -308,12 +325,15 @@ class Trainer:
         progress = self.state.progress
         norm = self._clip_gradient(scale=self.recipe.loop.batch / counted if counted else 0.0)
         if counted and math.isfinite(norm):
+            progress.skipped_in_a_row = 0
             for optimizer in self.state.optimizers:
-                self.state.scaler.step(optimizer)
+                if any(weight.grad is not None for group in optimizer.param_groups for weight in group["params"]):
+                    self.state.scaler.step(optimizer)  # which refuses one without any gradients
             if self.state.average is not None:
                 self.state.average.update(progress.step)
         elif counted:
             progress.skipped_steps += 1
+            progress.skipped_in_a_row += 1
             for value, before in zip(self.batchnorm_buffers, buffers_before, strict=True):
                 value.copy_(before)
         self.state.scaler.update()
@@ -322,6 +342,11 @@ class Trainer:
     def _autocast(self) -> AbstractContextManager[object]:
         dtype = torch_dtype(self.recipe.loop.precision)
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the last step."""
+        return self.state.optimizers[0].param_groups[0]["lr"]
 
     def _set_learning_rate(self) -> None:
         factor = learning_rate_factor(
@@ -367,9 +392,10 @@ class Trainer:
         progress.validation_pending = False
         best = self.note_score(score)
         if self.recipe.loop.average:
-            self._note_candidate(score)
+            progress.average_candidates.append([score, progress.step])
+            self._drop_candidates()
         event = {"epoch": epoch, self.role.metric.key: score, "best": progress.best, "skipped": progress.skipped_steps}
-        event |= {"hours": round(self.state.hours, 4), "lr": self.state.optimizers[0].param_groups[0]["lr"]}
+        event |= {"hours": round(self.state.hours, 4), "lr": self.learning_rate}
         self._emit("validation", event)
         if self.distributed.is_main:
             self.save(score, best=best)
@@ -389,15 +415,14 @@ class Trainer:
             progress.bad_epochs = 0
         return False
 
-    def _note_candidate(self, score: float) -> None:
-        """Update the set of checkpoints that are averaged at the end."""
+    def _drop_candidates(self) -> None:
+        """Keep as many of the checkpoints that may be averaged at the end as the recipe averages."""
         loop, candidates = self.recipe.loop, self.state.progress.average_candidates
-        candidates.append([score, self.state.progress.step])
         if loop.average_of == "best":
             candidates.sort(key=lambda entry: entry[0], reverse=self.role.metric.better == "higher")
-            del candidates[loop.average :]
         else:
-            del candidates[: -loop.average or None]
+            candidates.sort(key=lambda entry: entry[1], reverse=True)
+        del candidates[loop.average :]
 
     def save(self, score: float = math.nan, *, best: bool = False) -> None:
         """Write ``last.safetensors``, if best ``best.safetensors``, and ``last.pt`` to resume from.
@@ -462,16 +487,20 @@ class Trainer:
             if write:
                 self._log.write(event)
 
-    def _log_step(self, event: Event) -> None:
-        """Report a step; every :data:`LOG_EVERY` steps log the mean loss since the last line."""
-        recent = self.state.progress.recent_losses
-        recent.append(event["loss"])
-        due = self.state.progress.step % LOG_EVERY == 0
-        if due:
-            finite = [loss for loss in recent if math.isfinite(loss)]
-            event["loss"] = sum(finite) / len(finite) if finite else math.nan
+    def _log_step(self, numbers: dict[str, float], event: Event) -> None:
+        """Report a step; every :data:`LOG_EVERY` steps log a summary of those since the last line.
+
+        Args:
+            numbers: what :meth:`step` returns.
+            event: what else there is to report of it.
+        """
+        step, recent = self.state.progress.step, self.state.progress.recent_steps
+        recent.append(numbers)
+        self._emit("step", numbers | event, write=False)
+        if step % LOG_EVERY == 0:
+            if self._log:
+                self._log.write({"event": "step", "step": step} | summarize_steps(recent) | event)
             recent.clear()
-        self._emit("step", event, write=due)
 
     def _describe(self) -> Event:
         """Return everything but the recipe that the results of a run depend on."""

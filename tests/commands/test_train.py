@@ -53,8 +53,10 @@ def test_a_run(septool: Command, recipe: Path, tmp_path: Path) -> None:
 
 
 def test_one_command_line_starts_a_run_and_goes_on_with_it(septool: Command, recipe: Path, tmp_path: Path) -> None:
-    for _ in range(2):
-        assert septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", "--resume", "-q").status == 0
+    first, second = (septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", "--resume") for _ in range(2))
+    assert (first.status, second.status) == (0, 0)
+    assert first.errors[0] == f"septool: {tmp_path / 'run'} holds no run to resume; a new one starts"
+    assert "no run to resume" not in second.errors[0]
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [(line["event"], line["step"]) for line in log if line["event"] in ("start", "validation")] == [
         ("start", 0),

@@ -45,6 +45,11 @@ def state(out: Path, name: str = "last.pt") -> dict[str, Any]:
     return torch.load(out / name, weights_only=True)
 
 
+def recent_losses(out: Path) -> list[float]:
+    """Return the losses of a run since the last line of its log."""
+    return [step["loss"] for step in state(out)["progress"]["recent_steps"]]
+
+
 def largest_difference(first: Path, second: Path) -> float:
     """Return by how much the weights of two runs differ at most."""
     ours, theirs = state(first)["model"], state(second)["model"]

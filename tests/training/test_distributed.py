@@ -24,7 +24,7 @@ from septool.training.recipe import Recipe
 from septool.training.trainer import Trainer
 from tests.conftest import ROOT
 from tests.models.tiny import TINY_EXTRACTORS
-from tests.training.runs import largest_difference, lines, recipe, state
+from tests.training.runs import largest_difference, lines, recent_losses, recipe, state
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 LOOP = {"batch": 4, "loss_floor": 27.0}
@@ -82,7 +82,7 @@ def test_two_processes_are_one_with_the_same_batch(manifests: Path, tmp_path: Pa
     assert process.returncode == 0, errors
     assert len(out.splitlines()) == 1  # only one of them prints
     assert sum("in validation" in line for line in errors.splitlines()) == 2
-    losses = [state(tmp_path / name)["progress"]["recent_losses"] for name in ("one", "two")]
+    losses = [recent_losses(tmp_path / name) for name in ("one", "two")]
     assert min(losses[0]) < 27 < max(losses[0])  # some items are left out, so that the processes weigh differently
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert largest_difference(tmp_path / "one", tmp_path / "two") < 1e-5

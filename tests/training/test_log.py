@@ -1,5 +1,8 @@
 """The log of a run: whole lines, none from beyond the state that a run goes on from."""
 
+import errno
+import math
+import os
 import shutil
 import subprocess
 import sys
@@ -8,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from septool import provenance
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.metrics import METRICS
 from septool.provenance import source_commit
 from septool.tasks.train import train
-from septool.training.log import Event, TrainingLog, describe_event, describe_step
+from septool.training.log import Event, TrainingLog, describe_event, describe_step, summarize_steps
 from tests.training.runs import recipe
 
 
@@ -35,12 +38,40 @@ def test_what_is_no_number_is_null(tmp_path: Path) -> None:
     assert line == '{"event": "step", "step": 1, "loss": null, "gradient": null}\n'
 
 
+def test_a_line_that_finds_no_room_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with TrainingLog(tmp_path, step=0) as log:
+        monkeypatch.setattr(log._file, "write", full)
+        with pytest.raises(SeptoolError, match=r"log\.jsonl cannot be written: No space left on device"):
+            log.write({"event": "step", "step": 1})
+
+
+def test_a_line_is_the_mean_of_its_steps_and_the_largest_gradient() -> None:
+    steps = [
+        {"loss": 1.0, "gradient": 4.0, "pondering": 0.5},
+        {"loss": math.nan, "gradient": math.inf, "pondering": 0.5},
+        {"loss": 2.0, "gradient": 3.0, "pondering": 0.25},
+    ]
+    assert summarize_steps(steps) == {"loss": 1.5, "gradient": 4.0, "pondering": pytest.approx(1.25 / 3)}
+    assert math.isnan(summarize_steps(steps[1:2])["loss"])
+
+
 @pytest.mark.parametrize(
     ("event", "said"),
     [
         (
-            {"event": "validation", "step": 4, "si_snri": 7.256, "best": 8.0, "hours": 0.5},
+            {"event": "validation", "step": 4, "si_snri": 7.256, "best": 8.0, "hours": 0.5, "skipped": 0},
             "step 4: si-snri 7.26 dB in validation (best 8.00), 0.50 h",
+        ),
+        (
+            {"event": "validation", "step": 4, "si_snri": 7.256, "best": 8.0, "hours": 0.5, "skipped": 3},
+            "step 4: si-snri 7.26 dB in validation (best 8.00), 0.50 h, 3 steps skipped",
+        ),
+        (
+            {"event": "initial weights", "step": 0, "setting": "config.heads", "was": 2, "is": 4},
+            "config.heads of the initial weights is 2, here it is 4",
         ),
         (
             {"event": "average", "step": 9, "of": [4, 6], "si_snri": 8.0},

@@ -110,12 +110,26 @@ def test_a_run_is_named_by_what_its_settings_change(tmp_path: Path) -> None:
         ("seed=-1", "Recipe: seed is -1; it lies between 0 and 18446744073709551615"),
         ("optimizer.betas=[0.9, 1.0]", "optimizer: betas is [0.9, 1.0]; each lies between 0 and 1"),
         ("parts={speaker=3}", "parts.speaker is 3; it has to be of type str"),
+        (
+            "schedule.patience=5",
+            "schedule.patience changes nothing where schedule.name is trapezoid; it is for plateau",
+        ),
+        ("loop.average_of=last", "loop: average_of is last, but average, how many are averaged, is 0"),
     ],
 )
 def test_settings_that_make_no_sense(setting: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         recipes.load_recipe("galr-small", [setting])
     assert str(error.value) == said
+
+
+def test_what_a_recipe_inherits_may_change_nothing_and_what_is_set_may_not() -> None:
+    constant = recipes.load_recipe("galr-small-stage9", ["schedule.name=constant", "mixing.levels=wsj0-2mix"])
+    assert constant.schedule.decay > 0
+    with pytest.raises(ConfigError, match=r"schedule\.decay changes nothing where schedule\.name is constant"):
+        recipes.load_recipe("galr-small-stage9", ["schedule.decay=9", "schedule.name=constant"])
+    with pytest.raises(ConfigError, match=r"mixing\.difference_db changes nothing where mixing\.levels is wsj0-2mix"):
+        recipes.recipe_from_dict(recipes.recipe_record(constant), ["mixing.difference_db=[0, 1]"])
 
 
 def test_clips_to_begin_with_have_one_length() -> None:

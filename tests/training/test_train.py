@@ -1,7 +1,9 @@
 """Training: a stopped run goes on to the same numbers, and nothing on disk is ever half a file."""
 
 import math
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from septool.training.optim import learning_rate_factor
 from septool.training.recipe import Schedule
 from septool.training.separation import SeparatorRole
 from septool.training.trainer import Trainer
-from tests.training.runs import ALONE, largest_difference, lines, recipe, state
+from tests.training.runs import ALONE, largest_difference, lines, recent_losses, recipe, state
 
 RATE = 8000
 
@@ -308,6 +310,94 @@ def test_a_step_that_is_not_finite_moves_nothing_and_is_counted(manifests: Path,
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
 
 
+def test_a_run_whose_steps_are_all_skipped_ends_with_an_error(
+    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("septool.training.trainer.MOST_SKIPPED_IN_A_ROW", 3)
+    run = Trainer(recipe(manifests), tmp_path, ALONE)
+    nothing, something = torch.full((2, 2, 400), math.nan), torch.randn(2, 2, 400)
+    for batch in (nothing, nothing, something, nothing, nothing):  # not in a row
+        run.step(batch)
+    with pytest.raises(SeptoolError, match="no gradient of the last 3 steps, up to 6, was finite; a lower"):
+        run.step(nothing)
+    assert run.state.progress.skipped_steps == 5
+
+
+def test_initial_weights_of_other_settings_are_told(manifests: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
+    network, header = checkpoints.load(tiny_checkpoint)
+    config = asdict(network.config)
+    given = {
+        "model": header.model,
+        "config": config | {"heads": config["heads"] // 2},
+        "initialize": str(tiny_checkpoint),
+    }
+    run = recipe(manifests, **given)
+    train(replace(run, data=replace(run.data, sample_rate=4000), loop=replace(run.loop, steps=1)), tmp_path)
+    told = {line["setting"]: (line["was"], line["is"]) for line in lines(tmp_path, "initial weights")}
+    assert told == {
+        "config.heads": (config["heads"], config["heads"] // 2),
+        "data.sample_rate": (header.sample_rate, 4000),
+    }
+
+
+def test_frozen_modules_keep_their_weights(manifests: Path, tmp_path: Path) -> None:
+    run = Trainer(recipe(manifests, model="conv-tasnet", freeze=["encoder", "decoder"]), tmp_path, ALONE)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.step(torch.randn(2, 2, 400))
+    changed = {
+        name.partition(".")[0] for name, value in run.model.state_dict().items() if (value != before[name]).any()
+    }
+    assert changed
+    assert changed.isdisjoint({"encoder", "decoder"})
+
+
+@pytest.mark.parametrize(
+    ("freeze", "said"),
+    [
+        (["encodre"], "freeze names 'encodre', which is no module of the model; it has encoder, "),
+        ([""], "freeze is , which leaves nothing to train"),
+    ],
+)
+def test_what_cannot_be_frozen_is_refused(manifests: Path, tmp_path: Path, freeze: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        train(recipe(manifests, freeze=freeze), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_averages_no_more_drops_what_was_kept(manifests: Path, tmp_path: Path) -> None:
+    loop = {"average": 2, "epoch_steps": 1, "steps": 2}
+    train(recipe(manifests, loop=loop), tmp_path)
+    (tmp_path / "average.safetensors").unlink()
+    train(recipe(manifests, loop=loop | {"average": 0, "steps": 3}), tmp_path, resume=True)
+    assert not list(tmp_path.glob("step-*")) + list(tmp_path.glob("average*"))
+
+
+def test_scores_at_another_rate_are_not_comparable(manifests: Path, tmp_path: Path) -> None:
+    begun = recipe(manifests)
+    train(begun, tmp_path)
+    content = state(tmp_path)
+    content["progress"]["best"] = 100.0
+    torch.save(content, tmp_path / "last.pt")
+    longer = replace(begun, data=replace(begun.data, sample_rate=4000), loop=replace(begun.loop, steps=8))
+    assert train(longer, tmp_path, resume=True) < 100
+
+
+def test_what_a_killed_run_left_is_cleared(manifests: Path, tmp_path: Path) -> None:
+    train(recipe(manifests, loop={"steps": 4}), tmp_path)
+    script = """
+import os, sys
+from pathlib import Path
+from septool.atomic import atomic_write
+with atomic_write(Path(sys.argv[1])) as partial:
+    partial.write_bytes(b"half")
+    os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path / "last.pt"], check=False)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"]
+    train(recipe(manifests), tmp_path, resume=True)
+    assert not [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"]
+
+
 def test_a_loss_that_is_no_number_is_not_below_the_floor(manifests: Path, tmp_path: Path) -> None:
     run = Trainer(recipe(manifests, loop={"loss_floor": -30.0}), tmp_path, ALONE)
     run.step(torch.full((2, 2, 400), math.nan))
@@ -329,6 +419,9 @@ def test_items_below_the_loss_floor_are_left_out(manifests: Path, tmp_path: Path
         (Schedule(name="exponential", factor=0.96, every=2), 0, 5, 0.96**2),
         (Schedule(name="exponential", factor=0.9, start=100), 0, 103, 0.9**3),
         (Schedule(name="cosine"), 500, 0, 0.5),
+        (Schedule(name="cosine", warmup=200), 199, 0, 1.0),
+        (Schedule(name="cosine", warmup=200), 600, 0, 0.5),
+        (Schedule(name="cosine", warmup=200), 1000, 0, 0.0),
         (Schedule(name="trapezoid", decay=100), 900, 0, 1.0),
         (Schedule(name="trapezoid", decay=100), 950, 0, 0.5),
         (Schedule(name="plateau"), 0, 7, 0.25),
@@ -354,11 +447,11 @@ def test_a_batch_in_micro_batches_is_the_same_step(manifests: Path, tmp_path: Pa
         # Some items are left out, so that the micro-batches weigh differently.
         loop = {"batch": 4, "accumulation_steps": parts, "loss_floor": 27.0}
         train(recipe(manifests, model="dprnn", loop=loop, optimizer={"lr": 1e-4}), tmp_path / str(parts))
-    losses = state(tmp_path / "1")["progress"]["recent_losses"]
+    losses = recent_losses(tmp_path / "1")
     assert min(losses) < 27 < max(losses)
     for parts in ("2", "4"):
         assert largest_difference(tmp_path / "1", tmp_path / parts) < 1e-5
-        assert state(tmp_path / parts)["progress"]["recent_losses"] == pytest.approx(losses, rel=1e-5)
+        assert recent_losses(tmp_path / parts) == pytest.approx(losses, rel=1e-5)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(manifests: Path, tmp_path: Path) -> None:
@@ -383,7 +476,7 @@ def test_one_voice_alone_is_learnt_by_a_loss_that_is_defined_for_silence(manifes
     train(recipe(manifests, mixing=mixing, loss="snr"), tmp_path)
     progress = state(tmp_path)["progress"]
     assert (progress["step"], progress["skipped_steps"]) == (6, 0)
-    assert all(-30 <= loss <= 30 for loss in progress["recent_losses"])
+    assert all(-30 <= loss <= 30 for loss in recent_losses(tmp_path))
 
 
 def test_half_precision_is_refused_without_a_gpu(manifests: Path, tmp_path: Path) -> None:
@@ -408,6 +501,15 @@ def test_half_precision_lowers_its_scale_until_gradients_are_finite(manifests: P
     run.save()
     again = Trainer(chosen, tmp_path, ALONE, resume=True)
     assert again.state.scaler.get_scale() == run.state.scaler.get_scale() < scale
+
+
+def test_half_precision_steps_by_muon_where_no_matrix_has_a_gradient(manifests: Path, tmp_path: Path) -> None:
+    """As in the first step of Two-Step TDCN, which trains the autoencoder alone."""
+    changes = {"model": "two-step-tdcn", "loss": "two-step-autoencoder", "optimizer": {"name": "muon"}}
+    run = Trainer(recipe(manifests, **changes, loop={"precision": "fp16"}), tmp_path, ALONE)
+    while run.state.progress.skipped_steps == run.state.progress.step < 20:
+        run.step(torch.randn(2, 2, 400))
+    assert run.state.progress.step == run.state.progress.skipped_steps + 1
 
 
 def test_a_run_that_gets_no_better_ends_early(manifests: Path, tmp_path: Path) -> None:
