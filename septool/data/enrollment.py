@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from septool.data.mixing import (
+    ATTEMPTS,
     ENROLLMENT_STREAM,
     REFERENCE_DB,
+    SILENCE_DB,
     SPEAKER_STREAM,
     AugmentationSources,
     DynamicMixing,
@@ -20,7 +22,7 @@ from septool.data.mixing import (
 )
 from septool.data.pool import UtterancePool
 from septool.errors import ConfigError
-from septool.signal.levels import from_db
+from septool.signal.levels import from_db, rms_of
 
 
 class SpeakerItem(NamedTuple):
@@ -151,9 +153,15 @@ def sample_enrolled_mixture(
 def _sample_enrollment(
     pool: UtterancePool, random: np.random.Generator, choice: np.ndarray, seconds: float
 ) -> np.ndarray:
-    """Cut an excerpt ``[time]`` of one of the utterances; one that is too short is repeated."""
-    utterance = int(random.choice(choice))
+    """Cut an excerpt ``[time]`` with speech in it of one of the utterances; one that is too short is repeated."""
     frames = round(seconds * pool.rate)
-    start = int(random.integers(max(pool.frames(utterance) - frames, 0) + 1))
-    gain = np.float32(from_db(REFERENCE_DB) / pool.level(utterance))
-    return np.resize(pool.segment(utterance, start, frames), frames) * gain
+    reference = from_db(REFERENCE_DB)
+    excerpt = np.zeros(frames, dtype=np.float32)
+    for _ in range(ATTEMPTS):
+        utterance = int(random.choice(choice))
+        start = int(random.integers(max(pool.frames(utterance) - frames, 0) + 1))
+        gain = np.float32(reference / pool.level(utterance))
+        excerpt = np.resize(pool.segment(utterance, start, frames), frames) * gain
+        if rms_of(excerpt, None) > reference * from_db(SILENCE_DB):
+            break
+    return excerpt

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from septool.config import JsonDict
+from septool.signal.levels import EMPTY_DB, from_db, rms_of
 
 FULL_SCALE = 32767.0
 
@@ -84,19 +85,27 @@ class UtterancePool(Sequence[tuple[np.ndarray, float]]):
         return int(self._speaker[index])
 
     def split_single_utterances(self) -> "UtterancePool":
-        """Return the pool with the only utterance of a speaker as two halves: one to enroll with, one to mix."""
+        """Return the pool with the only utterance of a speaker as two parts: one to enroll with, one to mix.
+
+        The cut is where half of the utterance's magnitudes are summed up, so that neither part is a pause.
+        """
         bounds = [0]
         levels: list[float] = []
         names: list[str] = []
         for utterance, end in enumerate(self._bounds[1:]):
             speaker = self.speaker_of(utterance)
-            if len(self.speakers[speaker]) == 1:
-                bounds.append((bounds[-1] + int(end)) // 2)
-                levels.append(self.level(utterance))
-                names.append(self.speaker_names[speaker])
-            bounds.append(int(end))
-            levels.append(self.level(utterance))
             names.append(self.speaker_names[speaker])
+            if len(self.speakers[speaker]) == 1:
+                samples = self.segment(utterance)
+                heard = np.cumsum(np.abs(samples), dtype=np.float64)
+                cut = int(np.count_nonzero(2 * heard < heard[-1]))
+                bounds.append(bounds[-1] + cut)
+                names.append(self.speaker_names[speaker])
+                # Of a single click one part is silent all the same, and no gain is infinite.
+                levels += [max(float(rms_of(part)), from_db(EMPTY_DB)) for part in (samples[:cut], samples[cut:])]
+            else:
+                levels.append(self.level(utterance))
+            bounds.append(int(end))
         genders = {
             name: gender for name, gender in zip(self.speaker_names, self.genders, strict=True) if gender is not None
         }
