@@ -186,13 +186,12 @@ class FixedMixtures:
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         random = np.random.default_rng([self.seed, epoch])
-        order = random.permutation(len(self.rows))
+        full = len(self.rows) // self.batch * self.batch
+        order = random.permutation(len(self.rows))[:full]  # so that what is left over is of any length
         if self.lengths is not None:
-            counted = self.lengths * random.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(order))
-            # A random offset, so that it is not always the longest mixtures that are left over.
-            order = np.roll(np.argsort(counted), random.integers(len(order)))
-        full = len(order) // self.batch * self.batch
-        return random.permutation(order[:full].reshape(-1, self.batch))
+            counted = self.lengths[order] * random.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, full)
+            order = order[np.argsort(counted)]
+        return random.permutation(order.reshape(-1, self.batch))
 
     def batch_keys(self, step: int) -> list[Key]:
         epoch, index = divmod(step, len(self.rows) // self.batch)

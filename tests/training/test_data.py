@@ -73,6 +73,14 @@ def test_whole_mixtures_meet_neighbours_and_lose_little(rows: list[Mixture]) -> 
     assert len(partners) > 10
 
 
+def test_the_longest_never_meets_the_shortest(rows: list[Mixture]) -> None:
+    items = fixed(rows, batch=3)
+    assert items.lengths is not None
+    for step in range(6 * 20):
+        lengths = items.lengths[[key[1] for key in items.batch_keys(step)]]
+        assert lengths.max() - lengths.min() <= 80 * 6  # neighbours, two left out and jitter
+
+
 def test_items_are_what_the_rows_say(rows: list[Mixture]) -> None:
     items = fixed(rows)
     key = items.batch_keys(3)[0]
