@@ -22,7 +22,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from septool import audio, workers
-from septool.atomic import atomic_write
+from septool.atomic import atomic_write, recover
 from septool.config import cache_folder, cache_limit
 from septool.data import manifest
 from septool.data.pool import FULL_SCALE, UtterancePool, map_samples
@@ -162,6 +162,7 @@ def _decode(
     damaged_share: float,
 ) -> _Index:
     make_folder(target.parent)
+    recover(target.parent)  # of a decoder that was killed: as large as a pool, and counted by no limit
     utterances = list(manifest.iter_sources(rows))
     bounds = [0]
     levels: list[float] = []

@@ -1,7 +1,9 @@
 """The pool of decoded speech: made once, whole or not at all, and the same with any number of processes."""
 
+import multiprocessing
 import os
 import pickle
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from septool import audio
 from septool.config import cache_folder
-from septool.data import manifest, pool
+from septool.data import manifest, pool, speech_cache
 from septool.data.manifest import Mixture, Source
 from septool.data.speech_cache import load_pool
 from septool.errors import AudioError, ConfigError, ManifestError
@@ -164,6 +166,20 @@ def test_any_number_of_processes_gives_the_same_pool(rows: Path, monkeypatch: py
         load_pool(rows, RATE, jobs)
         found.append({path.name: path.read_bytes() for path in (rows.parent / str(jobs) / "speech").glob("*.i16")})
     assert found[0] == found[1]
+
+
+def test_what_a_killed_decoder_left_is_cleared_away(rows: Path) -> None:
+    def die() -> None:
+        speech_cache.rms_of = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        load_pool(rows, RATE)
+
+    killed = multiprocessing.get_context("fork").Process(target=die)
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    assert [name.endswith(".partial") for name in files(rows)] == [True]
+    load_pool(rows, RATE)
+    assert sorted(Path(name).suffix for name in files(rows)) == [".i16", ".npz"]
 
 
 def test_a_file_that_cannot_be_read_leaves_no_half_pool(rows: Path) -> None:
