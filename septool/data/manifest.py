@@ -256,10 +256,10 @@ def iter_from(rows: Sequence[RowT], start: int) -> Iterator[RowT]:
 
 def iter_sources(rows: Iterable[Mixture]) -> Iterator[tuple[Mixture, Source]]:
     """Yield every distinct source of a manifest with the row that names it."""
-    seen: set[tuple[str, int, int]] = set()
+    seen: set[tuple[str, int, int, float]] = set()
     for row in rows:
         for source in row.sources:
-            key = (source.path, source.start, source.frames)
+            key = (source.path, source.start, source.frames, source.speed)
             if key not in seen:
                 seen.add(key)
                 yield row, source

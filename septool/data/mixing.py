@@ -20,7 +20,7 @@ from septool import audio
 from septool.data.manifest import Mixture, Source
 from septool.data.pool import UtterancePool
 from septool.data.renderers import RENDERERS, Rendered, check_padding, pad_or_trim
-from septool.data.speech_cache import load_pool
+from septool.data.speech_cache import load_pool, read_source
 from septool.errors import ConfigError, ManifestError
 from septool.signal.levels import from_db, rms_of
 from septool.signal.mel import hz_to_mel
@@ -58,7 +58,7 @@ def render_mixture(row: Mixture, rate: int | None = None) -> Rendered:
         mixture, sources = (audio.resample(part, row.sample_rate, rate) for part in made[:2])
         noise = None if made.noise is None else audio.resample(made.noise, row.sample_rate, rate)
         return Rendered(mixture, sources, noise)
-    voices = [_read_source(row, source, rate) for source in row.sources]
+    voices = [_read_at_gain(row, source, rate) for source in row.sources]
     lengths = [len(voice) for voice in voices]
     frames = min(lengths) if row.mode == "min" else max(lengths)
     if row.frames is not None:
@@ -67,7 +67,7 @@ def render_mixture(row: Mixture, rate: int | None = None) -> Rendered:
         raise ManifestError(f"mixture {row.id} is empty: a source has no samples")
     check_padding(row, "frames", frames, lengths)
     sources = np.stack([pad_or_trim(voice, frames) for voice in voices])
-    noise = pad_or_trim(_read_source(row, row.noise, rate), frames) if row.noise else None
+    noise = pad_or_trim(_read_at_gain(row, row.noise, rate), frames) if row.noise else None
     if row.mixture is not None:
         return Rendered(
             pad_or_trim(audio.load_audio(row.locate(row.mixture), rate, whole=True), frames), sources, noise
@@ -92,11 +92,8 @@ def mixture_seconds(row: Mixture) -> float:
     return min(seconds) if row.mode == "min" else max(seconds)
 
 
-def _read_source(row: Mixture, source: Source, rate: int) -> np.ndarray:
-    samples, file_rate = audio.read_audio(row.locate(source.path), source.start, source.frames, whole=True)
-    # A voice at speed 1.05 is one whose rate was 1.05 times as high as the file says.
-    voice = audio.resample(audio.to_mono(samples), file_rate * source.speed, rate)
-    return voice * np.float32(from_db(source.gain_db))
+def _read_at_gain(row: Mixture, source: Source, rate: int) -> np.ndarray:
+    return read_source(row, source, rate) * np.float32(from_db(source.gain_db))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from septool.files import make_folder, sha256_of
 from septool.signal.levels import EMPTY_DB, from_db, rms_of
 
 LOG = logging.getLogger(__name__)
-FORMAT = 4  # format version of the cached files
+FORMAT = 5  # format version of the cached files
 NAMED = 3  # damaged recordings that a line names
 RowSource = tuple[manifest.Mixture, manifest.Source]
 
@@ -42,7 +42,7 @@ def load_pool(
     """Decode every source of a manifest, or map the file of an earlier call.
 
     Args:
-        path: the manifest; a source's gain is ignored, its start and frames are not.
+        path: the manifest; a source's gain is ignored; its start, frames and speed are not.
         rate: Hz of the pool.
         jobs: processes to decode with.
         full_scale: bring every recording's peak to 1.
@@ -194,10 +194,21 @@ def _decode(
     return index
 
 
+def read_source(row: manifest.Mixture, source: manifest.Source, rate: int) -> np.ndarray:
+    """Read a source of a row at its speed, as one channel ``[time]`` at ``rate`` Hz; its gain is left to the caller.
+
+    Raises:
+        AudioError: it cannot be decoded, or breaks off.
+    """
+    samples, file_rate = audio.read_audio(row.locate(source.path), source.start, source.frames, whole=True)
+    # A voice at speed 1.05 is one whose rate was 1.05 times as high as the file says.
+    return audio.resample(audio.to_mono(samples), file_rate * source.speed, rate)
+
+
 def _decode_utterance(rate: int, full_scale: bool, utterance: RowSource) -> tuple[np.ndarray, float] | AudioError:
     row, source = utterance
     try:
-        samples = audio.load_audio(row.locate(source.path), rate, source.start, source.frames, whole=True)
+        samples = read_source(row, source, rate)
     except AudioError as error:
         return error
     peak = np.abs(samples).max(initial=0)

@@ -14,6 +14,7 @@ from septool import audio
 from septool.config import cache_folder
 from septool.data import manifest, pool, speech_cache
 from septool.data.manifest import Mixture, Source
+from septool.data.mixing import render_mixture
 from septool.data.speech_cache import load_pool
 from septool.errors import AudioError, ConfigError, ManifestError
 from tests.conftest import RATE, voice
@@ -78,6 +79,17 @@ def test_excerpts_and_rates(rows: Path) -> None:
     samples, _ = load_pool(rows, 16000)[0]
     expected = audio.load_audio(rows.parent / "0.wav", 16000, 400, 800)
     np.testing.assert_allclose(samples, expected, atol=1 / pool.FULL_SCALE)
+
+
+def test_a_source_at_another_speed_is_another_utterance(rows: Path) -> None:
+    source = Source(path="0.wav", speaker="ann")
+    row = Mixture(id="a", sample_rate=RATE, sources=(source, replace(source, speed=1.25)), mode="max", root=rows.parent)
+    rows.write_text(manifest.dump_manifest([row]))
+    speech = load_pool(rows, RATE)
+    assert [speech.frames(n) for n in range(len(speech))] == [1600, 1280]
+    rendered = render_mixture(row).sources
+    for n in range(2):
+        np.testing.assert_allclose(speech[n][0], rendered[n][: speech.frames(n)], atol=1 / pool.FULL_SCALE)
 
 
 def files(rows: Path) -> dict[str, int]:
