@@ -28,7 +28,7 @@ from septool.data import manifest
 from septool.data.pool import FULL_SCALE, UtterancePool, map_samples
 from septool.errors import AudioError, ManifestError
 from septool.files import make_folder, sha256_of
-from septool.signal.levels import EMPTY_DB, from_db, rms_of
+from septool.signal.levels import EMPTY_DB, from_db, remove_dc, rms_of
 
 LOG = logging.getLogger(__name__)
 FORMAT = 5  # format version of the cached files
@@ -45,7 +45,7 @@ def load_pool(
         path: the manifest; a source's gain is ignored; its start, frames and speed are not.
         rate: Hz of the pool.
         jobs: processes to decode with.
-        full_scale: bring every recording's peak to 1.
+        full_scale: bring every recording's peak to 1 and leave its offset, as of RIRs; others lose theirs.
         damaged_share: share of the utterances, rounded up, that may be in recordings that cannot be decoded, or that
             break off; they are left out and named.
 
@@ -211,6 +211,8 @@ def _decode_utterance(rate: int, full_scale: bool, utterance: RowSource) -> tupl
         samples = read_source(row, source, rate)
     except AudioError as error:
         return error
+    if len(samples) and not full_scale:  # in use a recording is given without its offset; that of an RIR is a gain
+        samples = remove_dc(samples)
     peak = np.abs(samples).max(initial=0)
     if peak and (full_scale or peak > 1):  # floats above full scale keep their shape, not their level
         samples = samples / peak

@@ -23,6 +23,7 @@ from septool.data.mixing import mixture_seconds, render_mixture
 from septool.data.renderers import Rendered
 from septool.data.speech_cache import check_damage
 from septool.errors import AudioError, ConfigError, ManifestError, SeptoolError
+from septool.signal.levels import remove_dc
 
 LOG = logging.getLogger(__name__)
 GRACE_SECONDS = 30  # for completing the current step after a termination signal
@@ -204,6 +205,7 @@ class FixedMixtures:
         mixture, parts, _ = self._render(index)
         if self.has_rest:
             parts = np.concatenate([parts, (mixture - parts.sum(0))[None]])
+        parts = remove_dc(parts)  # as the mixture is given in use
         random = np.random.default_rng([self.seed, epoch, index])
         start = int(random.integers(max(parts.shape[1] - frames, 0) + 1))
         parts = parts[:, start : start + frames]

@@ -73,6 +73,17 @@ def test_what_is_above_full_scale_keeps_its_shape(rows: Path) -> None:
     assert level == pytest.approx(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))), rel=1e-3)
 
 
+def test_an_offset_is_neither_in_the_samples_nor_in_the_level_but_of_a_response(rows: Path) -> None:
+    plain = load_pool(rows, RATE)
+    raised = audio.load_audio(rows.parent / "0.wav", RATE) + np.float32(0.3)
+    audio.write_audio(rows.parent / "0.wav", raised, RATE, "FLOAT")
+    speech = load_pool(rows, RATE)
+    np.testing.assert_allclose(speech[0][0], plain[0][0], atol=1e-3)
+    assert speech.level(0) == pytest.approx(plain.level(0), rel=1e-2)  # that of its own is gone, too
+    response = load_pool(rows, RATE, full_scale=True)[0][0]
+    np.testing.assert_allclose(response, raised / raised.max(), atol=1e-3)
+
+
 def test_excerpts_and_rates(rows: Path) -> None:
     source = Source(path="0.wav", start=400, frames=800, speaker="ann")
     rows.write_text(manifest.dump_manifest([Mixture(id="a", sample_rate=RATE, sources=(source,))]))

@@ -1,6 +1,7 @@
 """Batches: functions of seed and step alone, however they are shared out."""
 
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +18,11 @@ from septool.data import manifest
 from septool.data.manifest import Mixture, Source
 from septool.data.mixing import render_mixture
 from septool.errors import AudioError, ConfigError
+from septool.signal.levels import at_model_level
 from septool.training.data import Batch, Damage, DynamicMixtures, FixedMixtures, collate_items, load_micro_batches
+from septool.training.trainer import Trainer
 from tests.training.conftest import RATE
+from tests.training.runs import ALONE, recipe
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +158,25 @@ def test_lengths_come_from_headers(rows: list[Mixture], manifests: Path) -> None
     assert lengths is not None
     for row, length in zip(every, lengths, strict=True):
         assert render_mixture(row, RATE).mixture.size == length
+
+
+@pytest.mark.parametrize(("mixing", "name"), [("static", "fixed-2mix"), ("dynamic", "train-speech")])
+def test_a_model_is_given_a_voice_with_an_offset_in_training_as_in_use(
+    manifests: Path, tmp_path: Path, mixing: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEPTOOL_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(manifests.parent, tmp_path, dirs_exist_ok=True)
+    for path in tmp_path.glob("tree/speaker[012]/*"):  # at least one in every mixture
+        audio.write_audio(path, audio.load_audio(path, RATE) + np.float32(0.2), RATE)
+    folder = tmp_path / "data"
+    data = {"mixing": mixing, "train": str(folder / f"{name}.jsonl")}
+    role = Trainer(recipe(folder, data=data, mixing={"seconds": 0.0}), tmp_path, ALONE).role
+    given: list[torch.Tensor] = []
+    role.loss_function = lambda _, mixture, __: given.append(mixture) or mixture
+    (parts,) = chain(*load_micro_batches(role.training_set(1), range(1)))
+    role.losses_and_auxiliary(parts)
+    for mixture, part in zip(given[0], waveforms(parts), strict=True):
+        torch.testing.assert_close(mixture, at_model_level(part.sum(0)), atol=1e-6, rtol=0)
 
 
 def waveforms(batch: Batch) -> torch.Tensor:
