@@ -229,7 +229,7 @@ def count_samples(batch: Batch) -> int:
 
 
 class MicroBatches:
-    """The stacked items of a micro-batch; a SeptoolError is returned as a value.
+    """Stacked items of one or several micro-batches; a SeptoolError is returned as a value.
 
     A DataLoader would raise exceptions of its processes with the traceback as their message.
     """
@@ -237,18 +237,21 @@ class MicroBatches:
     def __init__(self, items: TrainingSet) -> None:
         self.items = items
 
-    def __getitem__(self, key: tuple[Sequence[Key], slice]) -> tuple[Batch | SeptoolError, dict[str, str]]:
-        """Return the items of a share of a batch, and the damage noticed; see :class:`Damage`."""
-        keys, share = key
+    def __getitem__(
+        self, key: tuple[Sequence[Key], Sequence[slice]]
+    ) -> tuple[list[Batch] | SeptoolError, dict[str, str]]:
+        """Return the items of each of several shares of a batch, and the damage noticed; see :class:`Damage`."""
+        keys, shares = key
         try:
             if self.items.variable_length:
                 # Cut to the shortest item of the whole batch, including those of other processes.
-                batch = _select_items(collate_items([self.items[item] for item in keys]), share)
+                batch = collate_items([self.items[item] for item in keys])
+                batches = [_select_items(batch, share) for share in shares]
             else:
-                batch = collate_items([self.items[item] for item in keys[share]])
+                batches = [collate_items([self.items[item] for item in keys[share]]) for share in shares]
         except SeptoolError as error:
             return error, self.items.damage.take()
-        return batch, self.items.damage.take()
+        return batches, self.items.damage.take()
 
 
 def _select_items(batch: TrainingItem, share: slice) -> TrainingItem:
@@ -285,19 +288,21 @@ def load_micro_batches(
     Raises:
         SeptoolError: an item cannot be loaded, or more are damaged than may be left out.
     """
-    keys = [
-        (batch, slice(index, None, world_size * accumulation_steps))
-        for batch in map(items.batch_keys, steps)
+    shares = [
+        slice(index, None, world_size * accumulation_steps)
         for index in range(rank * accumulation_steps, (rank + 1) * accumulation_steps)
     ]
+    # All micro-batches are cut to the shortest of the whole utterances, so these are rendered once for all of them.
+    groups = [shares] if items.variable_length else [[share] for share in shares]
     with warnings.catch_warnings():
         # The user may choose more processes than cores, since decoding may wait for the disk.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         loader = DataLoader(
             # A map-style dataset, although it is not derived from Dataset.
-            cast("Dataset[tuple[Batch | SeptoolError, dict[str, str]]]", MicroBatches(items)),
+            cast("Dataset[tuple[list[Batch] | SeptoolError, dict[str, str]]]", MicroBatches(items)),
             batch_size=None,
-            sampler=cast("Sequence[int]", keys),
+            # Made as they are asked for: those of a long epoch would take seconds.
+            sampler=cast("Sequence[int]", ((keys, group) for keys in map(items.batch_keys, steps) for group in groups)),
             num_workers=jobs,
             worker_init_fn=_start_worker,
             multiprocessing_context="fork" if jobs and workers.FORKS else None,
@@ -309,11 +314,11 @@ def load_micro_batches(
     try:
         for _ in steps:
             share: list[Batch] = []
-            for made, damage in [next(ready) for _ in range(accumulation_steps)]:
+            for made, damage in [next(ready) for _ in groups]:
                 items.damage.add(damage)
                 if isinstance(made, SeptoolError):
                     raise made
-                share.append(made)
+                share += made
             yield share
     finally:
         del ready  # ends its processes, even if a traceback keeps this frame alive

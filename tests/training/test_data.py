@@ -227,6 +227,33 @@ def test_whole_utterances_are_as_long_as_the_shortest_of_the_batch(ranks: int, p
         assert sorted(seen) == list(range(8))
 
 
+def test_whole_utterances_are_rendered_once_a_step_in_each_process() -> None:
+    rendered: list[int] = []
+
+    def sample(*, seed: int, epoch: int, index: int) -> np.ndarray:
+        rendered.append(index)
+        return np.zeros((2, 100 + index), dtype=np.float32)
+
+    items = DynamicMixtures(sample, seed=0, batch=8, epoch_steps=1, variable_length=True)
+    (share,) = load_micro_batches(items, range(1), rank=1, world_size=2, accumulation_steps=4)
+    assert (len(share), sorted(rendered)) == (4, list(range(8)))
+
+
+def test_the_keys_of_an_epoch_are_made_as_they_are_used(rows: list[Mixture]) -> None:
+    class Counted(FixedMixtures):
+        asked = 0
+
+        def batch_keys(self, step: int) -> list[tuple[int, ...]]:
+            self.asked += 1
+            return super().batch_keys(step)
+
+    items = Counted(rows, rate=RATE, seconds=0.1, seed=0, batch=4)
+    shares = load_micro_batches(items, range(1000))
+    next(shares)
+    assert items.asked == 1
+    shares.close()
+
+
 @pytest.mark.parametrize("jobs", [0, 1])
 def test_an_error_of_an_item_is_one_line(rows: list[Mixture], jobs: int) -> None:
     gone = replace(rows[0], sources=(Source(path="gone.wav"),), frames=800)
