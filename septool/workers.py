@@ -1,6 +1,7 @@
 """Parallel map in several processes: ordered results, prompt cancellation, and detection of killed workers."""
 
 import atexit
+import logging
 import math
 import os
 import signal
@@ -244,6 +245,16 @@ def _signals_held() -> Iterator[None]:
     finally:
         _held = False
     check_stopping()
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the one that prints among those that torchrun may have started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def warning_level() -> int:
+    """Return the level at which to log a warning that several processes of a run may have: the main one warns."""
+    return logging.WARNING if is_main_process() else logging.INFO
 
 
 def is_worker() -> bool:

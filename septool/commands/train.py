@@ -91,9 +91,9 @@ def train(
     from septool.device import choose_device
     from septool.tasks.train import plan_run
     from septool.tasks.train import train as work
-    from septool.training.distributed import is_main_process
     from septool.training.log import describe_event, describe_score, describe_step
     from septool.training.role import training_role
+    from septool.workers import is_main_process
 
     settings = settings if seed is None else [*settings, f"seed={seed}"]
     run, folder, resumed = plan_run(recipe, settings, out, resume=resume)

@@ -73,9 +73,8 @@ def load_pool(
         count = len(list(manifest.iter_sources(rows)))
         check_damage(path, index.damaged, count, damaged_share)
         left_out = len(index.damaged)
-        LOG.warning(
-            "%d of the %d utterances of %s are damaged and left out: %s", left_out, count, path, _first(index.damaged)
-        )
+        level, named = workers.warning_level(), _first(index.damaged)
+        LOG.log(level, "%d of the %d utterances of %s are damaged and left out: %s", left_out, count, path, named)
     genders = {source.speaker: source.gender for _, source in manifest.iter_sources(rows) if source.gender is not None}
     return UtterancePool(map_samples(samples_path), index.bounds, index.levels, index.names, rate, genders)
 

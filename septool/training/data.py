@@ -52,7 +52,7 @@ class Damage:
         return noticed
 
     def add(self, noticed: Mapping[str, str]) -> None:
-        """Count and report new items.
+        """Count and report new items; other processes than the main one only as details of ``--verbose``.
 
         Raises:
             ManifestError: more items are damaged than the share allows.
@@ -61,7 +61,8 @@ class Damage:
             if item not in self.reasons:
                 self.reasons[item] = reason
                 check_damage(self.path, list(self.reasons.values()), self.total, self.share)
-                LOG.warning(
+                LOG.log(
+                    workers.warning_level(),
                     "mixture %s is damaged and left out (%d of %d so far): %s",
                     item,
                     len(self.reasons),

@@ -100,11 +100,6 @@ class Distributed:
             self.barrier()
 
 
-def is_main_process() -> bool:
-    """Whether this process is the one that prints, before it has joined the others."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextmanager
 def init_distributed(device: torch.device) -> Iterator[Distributed]:
     """Join the processes that torchrun has started, if it has; each of a machine gets a CUDA device of its own.

@@ -17,7 +17,7 @@ from septool import audio
 from septool.data import manifest
 from septool.data.manifest import Mixture, Source
 from septool.data.mixing import render_mixture
-from septool.errors import AudioError, ConfigError
+from septool.errors import AudioError, ConfigError, ManifestError
 from septool.signal.levels import at_model_level
 from septool.training.data import Batch, Damage, DynamicMixtures, FixedMixtures, collate_items, load_micro_batches
 from septool.training.trainer import Trainer
@@ -83,6 +83,18 @@ def test_the_longest_never_meets_the_shortest(rows: list[Mixture]) -> None:
     for step in range(6 * 20):
         lengths = items.lengths[[key[1] for key in items.batch_keys(step)]]
         assert lengths.max() - lengths.min() <= 80 * 6  # neighbours, two left out and jitter
+
+
+@pytest.mark.parametrize(("rank", "warnings"), [("0", 1), ("1", 0)])
+def test_damage_is_a_warning_of_the_main_process(
+    rank: str, warnings: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    damage = Damage(Path("rows.jsonl"), 20, 0.05)
+    damage.add({"a": "it breaks off"})
+    assert len(caplog.messages) == warnings
+    with pytest.raises(ManifestError, match="more than 1 of 20 are damaged"):
+        damage.add({"b": "it breaks off"})  # in any process
 
 
 def test_items_are_what_the_rows_say(rows: list[Mixture]) -> None:

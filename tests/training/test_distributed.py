@@ -19,9 +19,10 @@ import torch
 from septool.data import manifest
 from septool.errors import UsageError
 from septool.tasks.train import check_run, train
-from septool.training.distributed import Distributed, init_distributed, is_main_process, is_peer_lost
+from septool.training.distributed import Distributed, init_distributed, is_peer_lost
 from septool.training.recipe import Recipe
 from septool.training.trainer import Trainer
+from septool.workers import is_main_process
 from tests.conftest import ROOT
 from tests.models.tiny import TINY_EXTRACTORS
 from tests.training.runs import largest_difference, lines, recent_losses, recipe, state
