@@ -118,7 +118,8 @@ def find_voices(
         apart_from: the folder of the other side, which may lie in this one.
 
     Raises:
-        UsageError: no folder, two files of one name, or no mixtures of the name that was asked for.
+        UsageError: no folder, two files of one name, voices counted from 0 in one item and from 1 in another, or no
+            mixtures of the name that was asked for.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
@@ -133,7 +134,13 @@ def find_voices(
     for (id, voice), path in sorted(voices.items()):
         by_item.setdefault(id, {})[voice] = path
     # Voices counted from 0 are those of other programs; an item's own count would tell a lost voice from none.
-    if min((voice for numbers in by_item.values() for voice in numbers), default=1) == 0:
+    from_zero = [numbers for numbers in by_item.values() if 0 in numbers]
+    if from_zero:
+        highest = max(map(max, from_zero))
+        for numbers in by_item.values():
+            if 0 not in numbers and max(numbers) > highest:
+                zero, one = names[from_zero[0][0]], names[numbers[max(numbers)]]
+                raise UsageError(f"{folder} counts voices from 0 ({zero}) and from 1 ({one}); name all alike")
         by_item = {id: {voice + 1: path for voice, path in numbers.items()} for id, numbers in by_item.items()}
     mixtures: dict[str, Path] = {}
     rivals: tuple[Path, ...] = ()

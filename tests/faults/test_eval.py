@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from septool import audio
+from septool.errors import UsageError
 from septool.scoring.items import ScoringInput, score_item
+from septool.scoring.layouts import find_voices
 from septool.tasks.evaluate import evaluate
 from tests.conftest import RATE, Command, voice
 
@@ -111,6 +113,14 @@ def test_the_usual_layouts_are_found(tmp_path: Path, names: str, first: int) -> 
     (item,), _ = evaluate(true, put(tmp_path / "est", files), metric="si-snr,si-snri")
     assert (item.id, item.order) == ("a", (0, 1))
     assert item.scores["si-snr"] == pytest.approx([9, 10], abs=0.5)
+
+
+def test_a_folder_that_counts_from_0_and_from_1_is_refused(tmp_path: Path) -> None:
+    found = put(tmp_path, a_s0=ONE, a_s1=TWO, b_s1=ONE)
+    assert list(find_voices(found).voices["b"]) == [2]  # it has lost its first one
+    put(found, b_s2=TWO)
+    with pytest.raises(UsageError, match=r"from 0 \(a_s0\.wav\) and from 1 \(b_s2\.wav\)"):
+        find_voices(found)
 
 
 def test_which_mixture_of_several_has_to_be_said(septool: Command, tmp_path: Path) -> None:
