@@ -34,11 +34,10 @@ def equal_error_rate(scores: np.ndarray, truth: np.ndarray) -> EqualErrorRate:
         raise UndefinedError("all trials have the same answer")
     if not np.isfinite(scores).all():
         raise UndefinedError("a score is not a number")
-    thresholds = np.append(np.unique(scores), np.inf)
+    thresholds = np.unique(scores)
     missed = np.searchsorted(np.sort(scores[truth]), thresholds) / truth.sum()
     passed = 1 - np.searchsorted(np.sort(scores[~truth]), thresholds) / (~truth).sum()
     best = int(np.abs(missed - passed).argmin())
     # Half way to the score below: any threshold between the two decides the same.
-    below = thresholds[max(best - 1, 0)]
-    threshold = (below + thresholds[best]) / 2 if np.isfinite(thresholds[best]) else below
+    threshold = (thresholds[max(best - 1, 0)] + thresholds[best]) / 2
     return EqualErrorRate(50 * float(missed[best] + passed[best]), float(threshold))

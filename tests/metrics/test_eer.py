@@ -33,6 +33,16 @@ def test_the_threshold_makes_the_errors_that_it_says() -> None:
     assert found.percent == pytest.approx(15.87, abs=1.5)  # two normal distributions, two deviations apart
 
 
+def test_the_threshold_decides_by_the_rate_with_ties_too() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        truth = np.append(random.random(random.integers(1, 6)) < 0.5, [True, False])
+        scores = random.integers(0, 4, len(truth)).astype(float)
+        found = equal_error_rate(scores, truth)
+        decided = scores >= found.threshold
+        assert 50 * ((~decided[truth]).mean() + decided[~truth].mean()) == pytest.approx(found.percent)
+
+
 def test_the_threshold_lies_in_the_middle_of_those_that_decide_the_same() -> None:
     truth = np.array([True, True, False, False])
     assert equal_error_rate(np.array([3.0, 2.0, 1.0, 0.0]), truth).threshold == 1.5
