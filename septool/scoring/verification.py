@@ -1,6 +1,6 @@
 """Speaker verification: scores of a speaker network on a list of trials."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,6 @@ def embed_recording(
     return F.normalize(embed(network, voice), dim=-1)[0]
 
 
-@torch.inference_mode()
-def score_trials(
-    network: Callable[[Tensor], Tensor], trials: Sequence[Trial], rate: int, device: torch.device | str = "cpu"
-) -> np.ndarray:
-    """Return the cosine of the two embeddings of each trial, ``[trial]``; a recording is embedded once."""
-    known = {path: embed_recording(network, path, rate, device) for path in sorted({p for t in trials for p in t[1:]})}
-    return np.array([float(known[trial.first] @ known[trial.second]) for trial in trials])
+def score_trials(trials: Sequence[Trial], embeddings: Mapping[Path, Tensor]) -> np.ndarray:
+    """Return the cosine of the two embeddings of each trial, ``[trial]``; ``embeddings`` are of length 1."""
+    return np.array([float(embeddings[trial.first] @ embeddings[trial.second]) for trial in trials])

@@ -51,6 +51,14 @@ class Distributed:
         """Return this process's share of shared work."""
         return items[self.rank :: self.world_size]
 
+    def gather(self, share: Sequence[Item]) -> list[Item]:
+        """Return what all processes have made of their shares, in the order of what :meth:`shard` was given."""
+        if self.world_size == 1:
+            return list(share)
+        shares: list[Sequence[Item]] = [()] * self.world_size
+        dist.all_gather_object(shares, share)
+        return [shares[index % self.world_size][index // self.world_size] for index in range(sum(map(len, shares)))]
+
     def all_reduce_sum(self, *values: float) -> list[float]:
         """Add up values over all processes, in double precision."""
         if self.world_size == 1:

@@ -52,7 +52,7 @@ class Role(ABC, Generic[ModelT, ItemT]):
 
     @abstractmethod
     def validation_set(self) -> list[ItemT]:
-        """Read this process's share of the validation set."""
+        """Read this process's share of the validation set; all of it where ``score`` shares out the work."""
 
     @abstractmethod
     def score(self, items: Sequence[ItemT]) -> float:

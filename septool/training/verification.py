@@ -19,7 +19,7 @@ from septool.inference.level import embed
 from septool.metrics import Measure
 from septool.metrics.eer import EER, equal_error_rate
 from septool.models.speaker_net import SpeakerNet
-from septool.scoring.verification import score_trials
+from septool.scoring.verification import embed_recording, score_trials
 from septool.signal.levels import at_model_level
 from septool.training.data import Batch
 from septool.training.role import Role
@@ -66,6 +66,7 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
         return self.loss_function(self.model, at_model_level(recording), speaker), {}
 
     def validation_set(self) -> list[trials.Trial]:
+        """Read all trials, since the rate is of all of them; their recordings are shared out by ``score``."""
         path = Path(self.recipe.data.validation)
         chosen = trials.read_trials(path)[: self.recipe.data.validation_items]
         for recording in dict.fromkeys(recording for trial in chosen for recording in trial[1:]):
@@ -75,9 +76,13 @@ class SpeakerRole(Role[SpeakerNet, trials.Trial]):
             raise ManifestError(f"{path}: its first {len(chosen)} trials are of one kind; raise data.validation_items")
         return chosen
 
+    @torch.inference_mode()
     def score(self, items: Sequence[trials.Trial]) -> float:
         """Return the equal error rate in percent; a trial whose cosine is NaN counts as decided wrongly."""
-        scores = score_trials(self.model.embedding, items, self.recipe.data.sample_rate, self.device)
+        network, rate = self.model.embedding, self.recipe.data.sample_rate
+        recordings = sorted({recording for item in items for recording in item[1:]})
+        own = [embed_recording(network, path, rate, self.device).cpu() for path in self.distributed.shard(recordings)]
+        scores = score_trials(items, dict(zip(recordings, self.distributed.gather(own), strict=True)))
         same, lost = np.array([item.same for item in items]), ~np.isfinite(scores)
         if lost.any() and self.distributed.is_main:
             LOG.warning("for %d of %d trials the model gives NaN; each counts as wrong", lost.sum(), len(lost))

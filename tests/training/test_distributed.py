@@ -223,6 +223,17 @@ def test_everything_validated_is_somebodys(manifests: Path) -> None:
     assert sorted(item for share in shares for item in share) == list(range(10))
 
 
+def test_what_shares_became_is_put_together_in_their_order(tmp_path: Path) -> None:
+    def work() -> None:
+        with init_distributed(torch.device("cpu")) as group:
+            gathered = [group.gather([10 * item for item in group.shard(range(count))]) for count in (5, 4, 1, 0)]
+            (tmp_path / str(group.rank)).write_text(json.dumps(gathered))
+
+    assert in_two(work) == [0, 0]
+    expected = [[0, 10, 20, 30, 40], [0, 10, 20, 30], [0], []]
+    assert [json.loads((tmp_path / str(rank)).read_text()) for rank in range(2)] == [expected, expected]
+
+
 def test_a_process_alone_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_main_process()
     with init_distributed(torch.device("cpu")) as group:

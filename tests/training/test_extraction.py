@@ -1,5 +1,6 @@
 """Training a speaker network, and an extractor on top of it: both run, resume and leave usable checkpoints."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,18 @@ from septool.errors import CheckpointError, ConfigError, ManifestError, UsageErr
 from septool.models.base import Extractor, Model
 from septool.models.build import build_model
 from septool.models.speaker_net import SpeakerNet
+from septool.scoring.verification import embed_recording
 from septool.signal.levels import at_model_level
 from septool.tasks.prepare import prepare
 from septool.tasks.train import check_run, train
+from septool.training.distributed import Distributed, init_distributed
 from septool.training.recipe import Recipe
 from septool.training.recipe_files import recipe_from_dict
 from septool.training.trainer import Trainer
 from tests.conftest import RATE
 from tests.models.tiny import SPEAKER, TINY_EXTRACTORS
 from tests.training.runs import ALONE
+from tests.training.test_distributed import in_two
 
 NET = SPEAKER | {"rate": RATE, "speakers": 4}
 LOOP = {"steps": 4, "epoch_steps": 2, "batch": 2}
@@ -115,6 +119,34 @@ def test_a_speaker_network_is_scored_by_its_equal_error_rate(data: Path, tmp_pat
     assert run.role.score(run.role.validation_set()) != best  # fresh weights
     run.role.model = model
     assert run.role.score(run.role.validation_set()) == pytest.approx(best)
+
+
+def test_processes_share_out_the_recordings_of_trials(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Path] = []
+
+    def embed(network: torch.nn.Module, path: Path, *arguments: Any) -> torch.Tensor:
+        heard.append(path)
+        return embed_recording(network, path, *arguments)
+
+    monkeypatch.setattr("septool.training.verification.embed_recording", embed)
+
+    def score(group: Distributed) -> tuple[float, list[str]]:
+        heard.clear()
+        run = Trainer(speaker_recipe(data), tmp_path, group)
+        return run.validate(run.role.validation_set()), [str(path) for path in heard]
+
+    def work() -> None:
+        with init_distributed(torch.device("cpu")) as group:
+            (tmp_path / str(group.rank)).write_text(json.dumps(score(group)))
+
+    expected, every = score(ALONE)
+    assert in_two(work) == [0, 0]
+    (first, own), (second, others) = (json.loads((tmp_path / str(rank)).read_text()) for rank in range(2))
+    assert first == second == expected
+    assert sorted(own + others) == every  # each once
+    assert len(own) == len(others) == 4
 
 
 def test_less_is_better_for_an_error_rate(data: Path, tmp_path: Path) -> None:
