@@ -55,7 +55,7 @@ def test_a_recipe_stands_on_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("galr-smal", "; did you mean 'galr-small' or 'galr-small-3mix' or 'galr-small-stage2'?"),
+        ("galr-smal", "; did you mean 'galr-small' or 'galr-small-3mix' or 'galr-small-3mix-2'?"),
         ("sandglaset", "; did you mean 'sandglasset-wsj0-2mix'?"),
         ("galr", "; did you mean 'galr-small' or 'galr-wsj0-2mix' or 'galr-small-3mix'?"),
         ("quite-another", ""),
@@ -257,6 +257,7 @@ OUR_OWN = {
     "band-gridnet-small",
     "galr-small",
     "galr-small-3mix",
+    "galr-small-3mix-2",
     "galr-small-stage2",
     "galr-small-stage3",
     "galr-small-stage4",
