@@ -124,9 +124,9 @@ class FixedMixtures:
     """The mixtures of a manifest as they are, each once an epoch, cut to ``seconds`` or whole (0).
 
     An epoch is one pass through the manifest, with batches in random order. A batch of whole mixtures has similar
-    lengths, so that little is lost when they are cut to the shortest; random jitter of the lengths varies the batches
-    from epoch to epoch. Mixtures that do not fill a batch are left to another epoch. A mixture that cannot be rendered
-    is replaced by the next one of the manifest.
+    lengths, so that little is lost when they are cut to the shortest; random jitter of lengths and places varies the
+    batches from epoch to epoch. Mixtures that do not fill a batch are left to another epoch. A mixture that cannot be
+    rendered is replaced by the next one of the manifest.
     """
 
     variable_length = False  # each key contains the length of its batch
@@ -193,6 +193,8 @@ class FixedMixtures:
         if self.lengths is not None:
             counted = self.lengths[order] * random.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, full)
             order = order[np.argsort(counted)]
+            # Few mixtures have lengths too far apart for the jitter: their places vary as well, by less than a batch.
+            order = order[np.argsort(np.arange(full) + random.uniform(0, self.batch, full))]
         return random.permutation(order.reshape(-1, self.batch))
 
     def batch_keys(self, step: int) -> list[Key]:

@@ -82,7 +82,7 @@ def test_the_longest_never_meets_the_shortest(rows: list[Mixture]) -> None:
     assert items.lengths is not None
     for step in range(6 * 20):
         lengths = items.lengths[[key[1] for key in items.batch_keys(step)]]
-        assert lengths.max() - lengths.min() <= 80 * 6  # neighbours, two left out and jitter
+        assert lengths.max() - lengths.min() <= 80 * 8  # of 1520; neighbours, two left out and jitter
 
 
 @pytest.mark.parametrize(("rank", "warnings"), [("0", 1), ("1", 0)])
