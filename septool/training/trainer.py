@@ -420,9 +420,10 @@ class Trainer:
         loop, candidates = self.recipe.loop, self.state.progress.average_candidates
         if loop.average_of == "best":
             candidates.sort(key=lambda entry: entry[0], reverse=self.role.metric.better == "higher")
+            del candidates[loop.average :]
         else:
-            candidates.sort(key=lambda entry: entry[1], reverse=True)
-        del candidates[loop.average :]
+            candidates.sort(key=lambda entry: entry[1])
+            del candidates[: max(len(candidates) - loop.average, 0)]
 
     def save(self, score: float = math.nan, *, best: bool = False) -> None:
         """Write ``last.safetensors``, if best ``best.safetensors``, and ``last.pt`` to resume from.
