@@ -182,6 +182,8 @@ def _explain(error: msgspec.ValidationError, kind: type, values: JsonMapping, pr
         return f"{name} is {value!r}; it can be {', '.join(map(str, kinds))}"
     if origin is tuple and isinstance(value, list | tuple):
         return f"{name} is {list(value)!r}; it has {len(kinds)} values"
+    if origin is tuple:
+        return f"{name} is {value!r}; it has to be a list, such as [{value!r}]"
     return f"{name} is {value!r}; it has to be of type {getattr(origin, '__name__', origin)}"
 
 

@@ -145,7 +145,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch: pytest.Monkey
     [
         (("--jobs", 2), "has workers of its own; leave out --jobs"),
         (("-o", "-"), "writes files; name a folder with --out"),
-        (("--speakers", "auto"), "is for a known number of voices; leave out --speakers"),
+        (("--speakers", "auto"), "is not for conversations; leave out --speakers"),
     ],
 )
 def test_what_does_not_go_with_a_cluster(separate: Command, call: Path, options: tuple[object, ...], said: str) -> None:

@@ -1,5 +1,6 @@
 """``septool eval``."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -279,6 +280,10 @@ def _explain(summary: "Summary", *, quiet: bool) -> None:
         printing.note(f"{summary.metric}: threshold of equal error rate {summary.threshold:.3f}")
 
 
+def _four_digits(probability: float) -> str:
+    return "-" if math.isnan(probability) else f"{probability:.4f}"
+
+
 def _compare(first: Path, second: Path | None, surplus: list[str], *, json: bool) -> None:
     from dataclasses import asdict
 
@@ -297,7 +302,9 @@ def _compare(first: Path, second: Path | None, surplus: list[str], *, json: bool
         return
     columns = ["metric", "unit", "first", "second", "difference", "95% from", "to", "p", "items", "unpaired"]
     rows = [
-        [c.metric, c.unit, c.first, c.second, c.difference, c.low, c.high, f"{c.p_value:.4f}", c.count, c.unpaired]
+        [c.metric, c.unit, c.first, c.second, c.difference, c.low, c.high, _four_digits(c.p_value), c.count, c.unpaired]
         for c in comparisons
     ]
     printing.table(columns, rows)
+    if any(math.isnan(comparison.p_value) for comparison in comparisons):
+        printing.note("intervals and p take at least two items that are in both results")

@@ -47,7 +47,7 @@ def separate_conversations(
     """Separate recordings of any number of speakers; see :func:`septool.tasks.separate.separate`."""
     count = parse_count(speakers)
     if references:
-        raise UsageError("--reference is for a known number of voices; leave out --speakers")
+        raise UsageError("--reference is not for conversations; leave out --speakers")
     if activity is not None and activity not in FORMATS:
         raise UsageError(f"--activity is {activity!r}; it can be {', '.join(FORMATS)}")
     if activity is not None and batch.out == PIPE:

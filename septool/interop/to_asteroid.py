@@ -70,7 +70,7 @@ def write_asteroid(weights: Mapping[str, Tensor], header: Header, out: Path) -> 
         SeptoolError: a network that asteroid does not have.
     """
     if header.model not in ASTEROID:
-        raise SeptoolError(f"asteroid has no {header.model} that is ours; it has {', '.join(ASTEROID)}")
+        raise SeptoolError(f"asteroid has no {header.model} that takes these weights; it has {', '.join(ASTEROID)}")
     name, layout, arguments = ASTEROID[header.model]
     check_settings(header, layout, "asteroid")
     config = header.config

@@ -94,7 +94,7 @@ def write_speechbrain(weights: Mapping[str, Tensor], header: Header, out: Path) 
         SeptoolError: a network that SpeechBrain does not have.
     """
     if header.model != "sepformer":
-        raise SeptoolError(f"SpeechBrain has no {header.model} that is ours; it has sepformer")
+        raise SeptoolError(f"SpeechBrain has no {header.model} that takes these weights; it has sepformer")
     config = header.config
     tensors = rename(weights, SEPFORMER)
     if config["position"]:

@@ -175,7 +175,7 @@ def surplus_voices(files: VoiceFiles, counts: dict[str, int]) -> Iterator[str]:
     strangers = [id for id in files.voices if id not in counts]
     if strangers:
         named = ", ".join(strangers[:3]) + (f" and {len(strangers) - 3} more" if len(strangers) > 3 else "")
-        yield f"{files.folder} has {len(strangers)} items without a reference: {named}"
+        yield f"{files.folder} has {len(strangers)} item{'s' * (len(strangers) > 1)} without a reference: {named}"
     for id, count in counts.items():
         more = [voice for voice in files.voices.get(id, ()) if voice > count]
         if more:

@@ -90,14 +90,17 @@ def mix_files(
         mode: cut to the shortest, or pad to the longest.
         sample_rate: Hz of the mixture; the first file's by default.
         sources: folder for the voices as they are in the mixture, ``{stem}_s1.wav`` and so on.
-        subtype: PCM_16 or FLOAT, or what comes nearest in the format of ``out``.
+        subtype: PCM_16, or what comes nearest in the format of ``out``; or FLOAT, where that has float samples.
         force: replace files that are there.
         report: callback for warnings.
     """
     if len(inputs) < 2:
         raise UsageError("mixing takes at least two files (or one manifest, a .jsonl)")
+    if lists := [path for path in inputs if path.suffix == ".jsonl"]:
+        raise UsageError(f"{lists[0]} is a manifest, which is rendered by itself; name no other file")
     if len(snr) not in (1, len(inputs) - 1):
-        raise UsageError(f"{len(inputs)} files take {len(inputs) - 1} values of --snr (or one for all), not {len(snr)}")
+        needed = "one value" if len(inputs) == 2 else f"{len(inputs) - 1} values, or one for all,"
+        raise UsageError(f"{len(inputs)} files take {needed} of --snr, not {len(snr)}")
     if not all(map(math.isfinite, snr)):
         raise UsageError(f"--snr {' '.join(map(str, snr))} is not a level in dB")
     if not all(abs(db) <= manifest.MOST_DB for db in snr):
@@ -107,6 +110,8 @@ def mix_files(
     check_stdout(str(out))
     if not piped:
         audio.format_of(out)
+        if subtype == "FLOAT" and not audio.has_float(out):
+            raise UsageError(f"--subtype FLOAT takes a format with float samples, such as wav; --out is {out}")
     voices = _voice_files(Path(PIPED) if piped else out, sources, len(inputs))
     check_targets(voices if piped else [out, *voices], inputs, out)
     findings: list[Caveat] = []

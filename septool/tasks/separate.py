@@ -293,7 +293,7 @@ def _check_conversation(*, each_channel: bool, stream: bool, others: Mapping[str
         raise UsageError("--speakers listens to a whole recording first; leave out --stream")
     for option, given in others.items():
         if given:
-            raise UsageError(f"{option} is for a known number of voices; leave out --speakers")
+            raise UsageError(f"{option} is not for conversations; leave out --speakers")
 
 
 @dataclass

@@ -7,16 +7,18 @@ for a step and an epoch, ``role`` for what differs between kinds of models, ``da
 ``distributed`` for several processes and what their number changes.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
 
 from septool.atomic import recover
+from septool.data import manifest
 from septool.data.enrollment import EnrollmentSampling, SpeakerSampling
 from septool.device import enough_memory, has_float16
-from septool.errors import UsageError
+from septool.errors import SeptoolError, UsageError
 from septool.losses import LOSSES, UNDEFINED_FOR_SILENCE, can_learn_by
 from septool.models import MODELS
 from septool.training.distributed import Distributed, init_distributed
@@ -28,6 +30,7 @@ from septool.training.recipe_files import load_recipe, recipe_from_dict, recipe_
 from septool.training.state import LAST, has_state, read_state
 from septool.training.trainer import Report, Trainer, check_network_size
 
+LOG = logging.getLogger(__name__)
 # Sections of a recipe that are for one role of models: section, what changes nothing, role, its name in words.
 ROLE_SECTIONS = (
     ("enrollment", EnrollmentSampling(), "extractor", "extractor"),
@@ -35,6 +38,8 @@ ROLE_SECTIONS = (
     ("distillation", Distillation(), "separator", "separator"),
     ("pondering", Pondering(), "separator", "separator"),
 )
+
+SET_AT_THE_START = ("data.sample_rate", "initialize", "parts")  # what a resumed run cannot have otherwise
 
 
 def plan_run(
@@ -50,16 +55,22 @@ def plan_run(
             recipe it starts where there is none yet, so that one command line can be begun again and again.
 
     Raises:
-        UsageError: no recipe, or one that is not the run's.
+        UsageError: no recipe, or one that is not the run's, or settings that a run cannot change any more.
     """
     if name is None and not (resume and out):
         raise UsageError("train takes a recipe, or --resume and --out; septool train --list shows the recipes")
     folder = out or Path("runs") / run_name(str(name), settings)
     if name is not None and not (resume and has_state(folder)):
         return load_recipe(name, settings), folder, False
-    before = read_state(folder).recipe
+    state = read_state(folder)
+    before = state.recipe
     own = recipe_from_dict(recipe_record(before), settings)
     asked = own if name is None else load_recipe(name, settings)
+    for key, (was, _) in recipe_changes(before, own).items():
+        if key.startswith(SET_AT_THE_START):
+            raise UsageError(f"{key} is {was} in {folder}, from its beginning; start another run to change it")
+    if own.loop.steps < state.progress.step:
+        raise UsageError(f"{folder} has taken {state.progress.step} steps already; loop.steps is {own.loop.steps}")
     if asked.model != before.model:
         raise UsageError(f"{folder} is a run of {before.model}, not {asked.model}")
     differing = recipe_changes(own, asked)
@@ -116,6 +127,29 @@ def check_run(recipe: Recipe, distributed: Distributed) -> None:
         raise UsageError(f"loss is {loss}, by which {recipe.model} cannot learn; {remedy}")
 
 
+def describe_doubts(recipe: Recipe) -> Iterator[str]:
+    """Yield a line for each thing about a new run that is allowed, but hardly meant."""
+    loop, schedule, data = recipe.loop, recipe.schedule, recipe.data
+    changing = schedule.warmup + (schedule.decay if schedule.name == "trapezoid" else 0)
+    if changing > loop.steps:
+        yield (
+            f"loop.steps is {loop.steps}, fewer than the {changing} of schedule.warmup and schedule.decay, so that the "
+            "learning rate never reaches optimizer.lr"
+        )
+    if data.validation.endswith(".jsonl"):  # trials of speaker networks are of other recordings anyway
+        shared = sorted(_speakers(data.train) & _speakers(data.validation))
+        if shared:
+            named = ", ".join(shared[:3]) + (f" and {len(shared) - 3} more" if len(shared) > 3 else "")
+            yield f"{data.validation} has speakers of {data.train}, so that its score says little: {named}"
+
+
+def _speakers(path: str) -> set[str]:
+    """Return the speakers that a manifest names; none of one that cannot be read, which is told where it is used."""
+    with suppress(SeptoolError):
+        return {source.speaker for _, source in manifest.iter_sources(manifest.read_manifest(Path(path)))} - {""}
+    return set()
+
+
 def train(
     recipe: Recipe,
     out: Path,
@@ -170,6 +204,8 @@ def train(
             what = "to train with; a smaller loop.batch or a larger loop.accumulation_steps needs less"
             with enough_memory(what):
                 trainer = Trainer(recipe, out, distributed, resume=resume)
+                for doubt in describe_doubts(recipe) if distributed.is_main and not resume else ():
+                    LOG.warning("%s", doubt)
                 if compile:
                     trainer.compile()
                 return trainer.fit(jobs=jobs, tensorboard=tensorboard, save_minutes=save_minutes, report=report)

@@ -42,9 +42,10 @@ def describe_event(event: Event, metric: Measure, folder: Path) -> str:
         case "initial weights":
             return f"{event['setting']} of the initial weights is {event['was']}, here it is {event['is']}"
         case "start":
+            data = f"; data.name is {event['data_name']!r}" if event["data_name"] else ""
             return (
                 f"{event['model']}, {event['parameters'] / 1e6:.2f} M parameters, batches of {event['batch']} "
-                f"on {event['processes']} x {event['hardware']}, in {folder}"
+                f"on {event['processes']} x {event['hardware']}, in {folder}{data}"
             )
         case other:
             raise ValueError(f"no words for the event {other!r}")

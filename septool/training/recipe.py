@@ -124,6 +124,8 @@ class Distillation:
 
     def __post_init__(self) -> None:
         _check_range(0, 1_000_000, self, "weight")
+        if self.teacher is None and self.weight != Distillation.weight:
+            raise ValueError(f"weight is {self.weight}, but there is no teacher")
 
 
 @dataclass(frozen=True, kw_only=True)

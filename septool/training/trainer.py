@@ -508,6 +508,7 @@ class Trainer:
         return {
             "model": self.recipe.model,
             "parameters": sum(weight.numel() for weight in self.model.parameters()),
+            "data_name": self.recipe.data.name,
             "batch": self.recipe.loop.batch,
             "processes": self.distributed.world_size,
             "pieces": self.recipe.loop.accumulation_steps,

@@ -512,7 +512,7 @@ def test_activity_says_what_a_folder_holds_besides(septool: Command, meeting: Pa
         (["--speaker-model", "speaker-net"], "--speaker-model is for conversations; give --speakers auto"),
         (["--speakers", "2", "--rest", "leftover"], "leftover names no format"),
         (["--speakers", "2", "--activity", "srt"], "--activity is 'srt'; it can be rttm, json, audacity, webvtt"),
-        (["--speakers", "2", "--reference", "a.wav"], "--reference is for a known number of voices"),
+        (["--speakers", "2", "--reference", "a.wav"], "--reference is not for conversations"),
         (["--speakers", "2", "--model", "speaker-net"], "speaker-net"),
         (["--speakers", "2", "--rest", "{meeting}", "--force"], "would replace the recording; name another file"),
     ],

@@ -325,6 +325,14 @@ def test_a_file_that_is_not_there_is_named_and_no_table_is_printed(
     assert result.errors == [f"septool: {nowhere} does not exist"]
 
 
+def test_results_of_one_item_have_no_interval(septool: Command, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    one = tmp_path / "one.jsonl"
+    assert septool("eval", *folders, "--metric", "si-snr", "--limit", 1, "-q", "-o", one).status == 0
+    result = septool("eval", "--compare", one, one)
+    assert "nan" not in "".join(result.lines)
+    assert result.errors == ["septool: intervals and p take at least two items that are in both results"]
+
+
 def test_two_results_are_compared(septool: Command, folders: tuple[Path, Path], tmp_path: Path) -> None:
     true, found = folders
     run = ("eval", true, found, "--metric", "si-snr", "-q", "-o")

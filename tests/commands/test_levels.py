@@ -76,9 +76,9 @@ def test_voices_below_full_scale_keep_their_level(separate: Command, call: Path,
     [
         (["--clip", "none", "--format", "flac"], "--clip none takes a format with float samples, such as wav"),
         (["--clip", "rescale", "--stream"], "--clip rescale listens to a whole recording first; leave out --stream"),
-        (["--clip", "none", "--speakers", "2"], "--clip none is for a known number of voices; leave out --speakers"),
-        (["--no-consistency", "--speakers", "2"], "--no-consistency is for a known number of voices"),
-        (["--speakers", "2"], "--segment 1.25 is for a known number of voices; leave out --speakers"),
+        (["--clip", "none", "--speakers", "2"], "--clip none is not for conversations; leave out --speakers"),
+        (["--no-consistency", "--speakers", "2"], "--no-consistency is not for conversations"),
+        (["--speakers", "2"], "--segment 1.25 is not for conversations; leave out --speakers"),
         (["--clip", "softly"], "softly"),
     ],
 )

@@ -116,7 +116,13 @@ def test_a_recording_is_not_replaced_by_what_is_mixed_of_it(
     ("arguments", "said"),
     [
         (["{a}"], "mixing takes at least two files (or one manifest, a .jsonl)"),
-        (["{a}", "{b}", "--snr", "1", "--snr", "2"], "2 files take 1 values of --snr (or one for all), not 2"),
+        (["{a}", "{b}", "--snr", "1", "--snr", "2"], "2 files take one value of --snr, not 2"),
+        (
+            ["{a}", "{b}", "{a}", "--snr", "1", "--snr", "2", "--snr", "3"],
+            "3 files take 2 values, or one",
+        ),
+        (["{rows}", "{a}"], "rows.jsonl is a manifest, which is rendered by itself; name no other file"),
+        (["{a}", "{b}", "-o", "{out}.flac", "--subtype", "FLOAT"], "--subtype FLOAT takes a format with float samples"),
         (["{a}", "{b}", "--snr", "nan"], "--snr nan is not a level in dB"),
         (["{a}", "{b}", "-o", "{out}.doc"], "has the suffix '.doc'"),
         (["{a}", "{b}", "-o", "{out}"], "out names no format; give a file name that ends in .wav, say"),

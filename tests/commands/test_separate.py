@@ -175,7 +175,7 @@ def test_references_of_another_length_are_refused_before_anything_is_written(
     [
         (["--format", "doc"], "--format is 'doc'; it can be aif, "),
         (["--overlap", "20"], "overlap is 20 s; it has to be above 0 and at most half of segment (30 s)"),
-        (["--speakers", "auto", "--segment", "5"], "--segment 5 is for a known number of voices; leave out --speakers"),
+        (["--speakers", "auto", "--segment", "5"], "--segment 5 is not for conversations; leave out --speakers"),
         (["--segment", "inf"], "at most 86,400, not 'inf'"),
         (["--name", "{stem}"], "gives every voice the same file; put {voice} in it"),
         (["--name", "{speaker}"], "can use {stem}, {suffix}, {voice} and {model} only"),

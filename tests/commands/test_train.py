@@ -127,6 +127,38 @@ def test_a_run_goes_on_by_its_own_recipe(septool: Command, recipe: Path, tmp_pat
     assert (kept["mixing"]["seconds"], kept["loop"]["steps"], kept["seed"]) == (0.2, 3, 7)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (
+            "data.sample_rate=4000",
+            "data.sample_rate is 8000 in {run}, from its beginning; start another run to change it",
+        ),
+        ("initialize=nothing", "initialize is None in {run}, from its beginning; start another run to change it"),
+        ("loop.steps=1", "{run} has taken 2 steps already; loop.steps is 1"),
+    ],
+)
+def test_what_a_run_has_behind_it_stays(
+    septool: Command, recipe: Path, tmp_path: Path, setting: str, said: str
+) -> None:
+    out = tmp_path / "run"
+    assert septool("train", recipe, "-o", out, "-d", "cpu").status == 0
+    again = septool("train", "--resume", "-o", out, "-d", "cpu", "--set", setting)
+    assert (again.status, again.errors) == (2, [f"septool: {said.format(run=out)}"])
+
+
+def test_what_is_hardly_meant_is_told(
+    septool: Command, recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    speech = tmp_path / "data" / "dev-speech.jsonl"
+    settings = ("--set", f"data.train={speech}", "--set", "schedule.warmup=5")
+    result = septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", *settings)
+    assert result.status == 0
+    assert f"; data.name is {str(speech)!r}" in result.errors[0]
+    assert f"dev-2mix.jsonl has speakers of {speech}, so that its score says little: " in caplog.text
+    assert "loop.steps is 2, fewer than the 5 of schedule.warmup and schedule.decay" in caplog.text
+
+
 def test_the_recipes_are_listed(septool: Command) -> None:
     result = septool("train", "--list")
     assert result.status == 0

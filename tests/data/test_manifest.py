@@ -91,7 +91,7 @@ GOOD = {"id": "x", "sample_rate": 8000, "sources": [{"path": "a.wav"}]}
         ({"id": "x", "sample_rate": 8000}, "line 2: sources is missing"),
         (GOOD | {"sources": []}, "line 2: Mixture: sources is empty"),
         (GOOD | {"sources": [{"start": 3}]}, "line 2: sources[0].path is missing"),
-        (GOOD | {"sources": "a.wav"}, "line 2: sources is 'a.wav'; it has to be of type tuple"),
+        (GOOD | {"sources": "a.wav"}, "line 2: sources is 'a.wav'; it has to be a list, such as ['a.wav']"),
         (GOOD | {"sources": [{"path": 3}]}, "line 2: sources[0].path is 3; it has to be of type str"),
         (GOOD | {"mode": "mean"}, "line 2: mode is 'mean'; it can be min, max"),
         (GOOD | {"sample_rate": 0}, "line 2: Mixture: sample_rate is 0"),

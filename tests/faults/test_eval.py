@@ -59,7 +59,7 @@ def test_surplus_estimates_are_named_and_strict_makes_them_an_error(septool: Com
     found = put(tmp_path / "est", a_s1=noisy(ONE, 9), a_s2=noisy(TWO, 9), a_s3=noisy(ONE + TWO, 3), z_s1=ONE)
     run = ("eval", true, found, "--metric", "si-snr", "-q")
     said = [
-        f"septool: {found} has 1 items without a reference: z",
+        f"septool: {found} has 1 item without a reference: z",
         "septool: a: 1 more estimates than references, a_s3; the best 2 are scored",
     ]
     result = septool(*run)

@@ -336,7 +336,7 @@ def test_a_graph_that_gives_something_else_is_not_kept(exported: Path, monkeypat
         (["--engine", "onnx", "--dtype", "bf16"], "--dtype bf16 takes --engine torch"),
         (["--engine", "tensorrt"], "tensorrt"),
         (["--dtype", "int8", "--engine", "torch"], "--dtype int8 takes --engine onnx"),
-        (["--dtype", "int8", "--speakers", "auto"], "--dtype int8 is for a known number of voices"),
+        (["--dtype", "int8", "--speakers", "auto"], "--dtype int8 is not for conversations"),
     ],
 )
 def test_what_makes_no_sense_is_refused(septool: Command, call: Path, arguments: list[str], said: str) -> None:

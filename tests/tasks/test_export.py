@@ -194,8 +194,8 @@ def test_names_and_shapes_are_theirs(case: str, layout: Layout, settings: dict[s
     ("to", "model", "out", "said"),
     [
         ("asteroid", "dprnn", "a.pth", "bias is False; asteroid has a dprnn only with True"),
-        ("asteroid", "galr", "a.pth", "asteroid has no galr that is ours; it has conv-tasnet, dprnn"),
-        ("speechbrain", "dprnn", "a", "SpeechBrain has no dprnn that is ours"),
+        ("asteroid", "galr", "a.pth", "asteroid has no galr that takes these weights; it has conv-tasnet, dprnn"),
+        ("speechbrain", "dprnn", "a", "SpeechBrain has no dprnn that takes these weights"),
     ],
 )
 def test_what_other_toolkits_do_not_have_is_refused(tmp_path: Path, to: str, model: str, out: str, said: str) -> None:

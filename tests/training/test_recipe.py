@@ -114,6 +114,8 @@ def test_a_run_is_named_by_what_its_settings_change(tmp_path: Path) -> None:
             "schedule.patience=5",
             "schedule.patience changes nothing where schedule.name is trapezoid; it is for plateau",
         ),
+        ("distillation.weight=3", "distillation: weight is 3.0, but there is no teacher"),
+        ("freeze=encoder", "freeze is 'encoder'; it has to be a list, such as ['encoder']"),
         ("loop.average_of=last", "loop: average_of is last, but average, how many are averaged, is 0"),
     ],
 )
