@@ -154,7 +154,7 @@ def test_what_is_hardly_meant_is_told(
     settings = ("--set", f"data.train={speech}", "--set", "schedule.warmup=5")
     result = septool("train", recipe, "-o", tmp_path / "run", "-d", "cpu", *settings)
     assert result.status == 0
-    assert f"; data.name is {str(speech)!r}" in result.errors[0]
+    assert f"; its weights will call their data {str(speech)!r} (data.name)" in result.errors[0]
     assert f"dev-2mix.jsonl has speakers of {speech}, so that its score says little: " in caplog.text
     assert "loop.steps is 2, fewer than the 5 of schedule.warmup and schedule.decay" in caplog.text
 
