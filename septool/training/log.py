@@ -42,7 +42,9 @@ def describe_event(event: Event, metric: Measure, folder: Path) -> str:
         case "initial weights":
             return f"{event['setting']} of the initial weights is {event['was']}, here it is {event['is']}"
         case "start":
-            data = f"; its weights will call their data {event['data_name']!r} (data.name)" if event["data_name"] else ""
+            data = (
+                f"; its weights will call their data {event['data_name']!r} (data.name)" if event["data_name"] else ""
+            )
             return (
                 f"{event['model']}, {event['parameters'] / 1e6:.2f} M parameters, batches of {event['batch']} "
                 f"on {event['processes']} x {event['hardware']}, in {folder}{data}"
