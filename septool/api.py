@@ -300,7 +300,6 @@ def load_separator(
     if isinstance(separator, OnnxSeparator):
         return SeparationPipeline(entry, separator, separator.header, processor(), precision)
     chosen = choose_device(device)
-    check_dtype(dtype, chosen)
     computed_in = choose_dtype(dtype, chosen, separator.header.measured).name
     return SeparationPipeline(entry, separator.model.to(chosen), separator.header, chosen, computed_in)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from septool import audio
 from septool.data.manifest import file_stem
 from septool.errors import UsageError
+from septool.printable import count, first_few
 
 # Of voices, below a folder and without suffix: septool's, the published sets', asteroid's, SpeechBrain's.
 TEMPLATES = ("{id}_s{voice}", "s{voice}/{id}", "{id}_est{voice}", "{id}_source{voice}hat", "{id}_source{voice}")
@@ -174,10 +175,9 @@ def surplus_voices(files: VoiceFiles, counts: dict[str, int]) -> Iterator[str]:
     """Yield a line for items, and for voices of an item, that no reference belongs to."""
     strangers = [id for id in files.voices if id not in counts]
     if strangers:
-        named = ", ".join(strangers[:3]) + (f" and {len(strangers) - 3} more" if len(strangers) > 3 else "")
-        yield f"{files.folder} has {len(strangers)} item{'s' * (len(strangers) > 1)} without a reference: {named}"
-    for id, count in counts.items():
-        more = [voice for voice in files.voices.get(id, ()) if voice > count]
+        yield f"{files.folder} has {count(len(strangers), 'item')} without a reference: {first_few(strangers)}"
+    for id, known in counts.items():
+        more = [voice for voice in files.voices.get(id, ()) if voice > known]
         if more:
             names = ", ".join(files.name(id, voice) for voice in more)
-            yield f"{id}: {len(more)} more estimates than references, {names}; the best {count} are scored"
+            yield f"{id}: {len(more)} more estimates than references, {names}; the best {known} are scored"

@@ -191,8 +191,7 @@ def extract(
             ``skip_existing`` outputs are done only if it says so, and they are what was written.
         report: callback for warnings.
         progress: callback for how far a recording is, where there is one process.
-        obtain: callback that fetches missing weights by the names of their checkpoints, once the request is found to be
-            in order.
+        obtain: callback that fetches missing weights; see :func:`septool.tasks.separate.separate`.
 
     Raises:
         UsageError: the request contradicts itself; nothing is done then.

@@ -21,6 +21,7 @@ from septool.device import enough_memory, has_float16
 from septool.errors import SeptoolError, UsageError
 from septool.losses import LOSSES, UNDEFINED_FOR_SILENCE, can_learn_by
 from septool.models import MODELS
+from septool.printable import first_few
 from septool.training.distributed import Distributed, init_distributed
 from septool.training.initialization import freeze_modules
 from septool.training.lock import lock_run
@@ -139,8 +140,7 @@ def describe_doubts(recipe: Recipe) -> Iterator[str]:
     if data.validation.endswith(".jsonl"):  # trials of speaker networks are of other recordings anyway
         shared = sorted(_speakers(data.train) & _speakers(data.validation))
         if shared:
-            named = ", ".join(shared[:3]) + (f" and {len(shared) - 3} more" if len(shared) > 3 else "")
-            yield f"{data.validation} has speakers of {data.train}, so that its score says little: {named}"
+            yield f"{data.validation} has speakers of {data.train}, so that its score says little: {first_few(shared)}"
 
 
 def _speakers(path: str) -> set[str]:
@@ -204,8 +204,9 @@ def train(
             what = "to train with; a smaller loop.batch or a larger loop.accumulation_steps needs less"
             with enough_memory(what):
                 trainer = Trainer(recipe, out, distributed, resume=resume)
-                for doubt in describe_doubts(recipe) if distributed.is_main and not resume else ():
-                    LOG.warning("%s", doubt)
+                if distributed.is_main and not resume:
+                    for doubt in describe_doubts(recipe):
+                        LOG.warning("%s", doubt)
                 if compile:
                     trainer.compile()
                 return trainer.fit(jobs=jobs, tensorboard=tensorboard, save_minutes=save_minutes, report=report)

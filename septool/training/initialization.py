@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,16 +38,18 @@ def load_initial_weights(model: Model, recipe: Recipe) -> Differences:
 
 def _compare_settings(model: Model, sample_rate: int, path: Path) -> Differences:
     """Return what a model of the same shape as a checkpoint sets differently, except dropout, which only trains."""
-    with suppress(CheckpointError):  # a file of weights alone has no settings
-        header, ours = read_header(path), asdict(model.config)
-        both: Differences = {f"config.{key}": (value, ours[key]) for key, value in header.config.items() if key in ours}
-        both["data.sample_rate"] = header.sample_rate, sample_rate
-        return {
-            key: (was, now)
-            for key, (was, now) in both.items()
-            if "dropout" not in key and json.dumps(was) != json.dumps(now)  # which tells no tuple from a list
-        }
-    return {}
+    try:
+        header = read_header(path)
+    except CheckpointError:  # a file of weights alone has no settings
+        return {}
+    ours = asdict(model.config)
+    both: Differences = {f"config.{key}": (value, ours[key]) for key, value in header.config.items() if key in ours}
+    both["data.sample_rate"] = header.sample_rate, sample_rate
+    return {
+        key: (was, now)
+        for key, (was, now) in both.items()
+        if "dropout" not in key and json.dumps(was) != json.dumps(now)  # which tells no tuple from a list
+    }
 
 
 def freeze_modules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:

@@ -13,6 +13,7 @@ from septool.config import JsonDict, finite_or_null
 from septool.errors import SeptoolError, UsageError
 from septool.files import parse_json_lines
 from septool.metrics import Measure
+from septool.printable import count
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -27,7 +28,7 @@ def describe_event(event: Event, metric: Measure, folder: Path) -> str:
     match event["event"]:
         case "validation":
             score = describe_score(event, metric)
-            skipped = f", {event['skipped']} steps skipped" if event["skipped"] else ""
+            skipped = f", {count(event['skipped'], 'step')} skipped" if event["skipped"] else ""
             best = f"best {event['best']:.2f}"
             return f"step {event['step']}: {score} in validation ({best}), {event['hours']:.2f} h{skipped}"
         case "average":

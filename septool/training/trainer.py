@@ -480,11 +480,12 @@ class Trainer:
             manifests=self.manifests,
         )
 
-    def _emit(self, name: str, event: Event, *, write: bool = True) -> None:
+    def _emit(self, name: str, event: Event, *, report: bool = True, write: bool = True) -> None:
         """Report an event of the main process, and ``write`` it to the log."""
         if self._log:
             event = {"event": name, "step": self.state.progress.step} | event
-            self._report(event)
+            if report:
+                self._report(event)
             if write:
                 self._log.write(event)
 
@@ -495,12 +496,11 @@ class Trainer:
             numbers: what :meth:`step` returns.
             event: what else there is to report of it.
         """
-        step, recent = self.state.progress.step, self.state.progress.recent_steps
+        recent = self.state.progress.recent_steps
         recent.append(numbers)
         self._emit("step", numbers | event, write=False)
-        if step % LOG_EVERY == 0:
-            if self._log:
-                self._log.write({"event": "step", "step": step} | summarize_steps(recent) | event)
+        if self.state.progress.step % LOG_EVERY == 0:
+            self._emit("step", summarize_steps(recent) | event, report=False)
             recent.clear()
 
     def _describe(self) -> Event:
